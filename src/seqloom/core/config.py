@@ -1,0 +1,312 @@
+"""Settings are objects: frozen, validated records, and the registry of those that have a name.
+
+A direct subclass of `Component` opens a family (`class Schedule(Component, home="seqloom.processes")`); a subclass with
+a name joins it (`class Cosine(Schedule, name="cosine")`). A field typed with the family takes a member, its name, or
+`{name: cosine, s: 0.01}`. One spelling serves YAML, `key=value`, JSON and keyword arguments.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import json
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo
+from pydantic_core import core_schema
+
+from seqloom.core.errors import ConfigError
+
+ENTRY_POINTS = "seqloom.components"
+LARGEST_FILE = 1 << 20
+
+
+class Settings(BaseModel):
+    """A frozen record of settings: unknown keys are refused, a docstring under a field is its help."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",
+    )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.with_info_wrap_validator_function(
+            lambda value, inner, info: _say_where(value, inner, info), handler(source)
+        )
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any] | Self) -> Self:
+        """The record with these values; a wrong one is a ConfigError that names its key."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _plain_error(cls, error) from None
+
+    def plain(self) -> dict[str, Any]:
+        """Every field, defaults included, as JSON and YAML hold it: `parse(plain()) == self`."""
+        return {key: _plain(getattr(self, key)) for key in type(self).model_fields}
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, validated again."""
+        return type(self).parse({key: getattr(self, key) for key in self.model_fields_set} | changes)
+
+
+class Component(Settings):
+    """A record that can be named in a recipe. `home` is the package whose modules hold a family's own members."""
+
+    name: ClassVar[str] = ""
+    home: ClassVar[str] = ""
+    family: ClassVar[type[Component]]
+    members: ClassVar[dict[str, type[Component]]] = {}
+
+    def __init_subclass__(cls, *, name: str = "", home: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if Component in cls.__bases__:
+            cls.family, cls.members, cls.home = cls, {}, home
+        if name:
+            other = cls.members.setdefault(name, cls)
+            if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ConfigError(f"{name!r} names both {other.__module__} and {cls.__module__}", path=name)
+            cls.members[name] = cls
+            cls.name = name
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        if cls.name or not hasattr(cls, "family"):
+            return super().__get_pydantic_core_schema__(source, handler)
+        return core_schema.with_info_plain_validator_function(
+            lambda value, info: _resolve(cls, value, info),
+            serialization=core_schema.plain_serializer_function_ser_schema(_plain),
+        )
+
+    def plain(self) -> dict[str, Any]:
+        return {"name": self.name, **super().plain()}
+
+
+C = TypeVar("C", bound=Component)
+
+
+def load(family: type[Component]) -> dict[str, type[Component]]:
+    """Every member of `family`: this package's, and those that installed packages offer."""
+    if family.home:
+        package = importlib.import_module(family.home)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{family.home}.{module.name}")
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        point.load()
+    return dict(sorted(family.members.items()))
+
+
+def member(family: type[C], name: str, path: str = "") -> type[C]:
+    """The member of `family` called `name`, or, as `module:Class`, one of the user's own."""
+    if ":" in name:
+        place, _, attribute = name.partition(":")
+        try:
+            found = getattr(importlib.import_module(place), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"{name!r} cannot be imported: {error}", path=path) from None
+        if not (inspect.isclass(found) and issubclass(found, family)):
+            raise ConfigError(f"{name!r} is not a {family.__name__}", path=path)
+        return found
+    members = load(family)
+    if name not in members:
+        raise ConfigError(
+            f"there is no {family.__name__.lower()} called {name!r}", path=path, hint=nearest(name, members)
+        )
+    return members[name]  # type: ignore[return-value]
+
+
+def make(family: type[C], value: Any) -> C:
+    """A member of `family` from a name, from a mapping with `name`, or as it is."""
+    if isinstance(value, family):
+        return value
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"expected a {family.__name__.lower()} (a name, or a mapping with a name), got {value!r}",
+            hint=f"one of: {', '.join(load(family))}",
+        )
+    rest = dict(value)
+    if "name" not in rest:
+        raise ConfigError(
+            f"which {family.__name__.lower()} is meant? `name` is missing", hint=f"one of: {', '.join(load(family))}"
+        )
+    return member(family, str(rest.pop("name"))).parse(rest)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint: the known words nearest to one that is not known, else all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a small YAML file; aliases and anything over a megabyte are refused."""
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ConfigError(f"{path} is larger than a recipe can be")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ConfigError(f"{path} uses a YAML alias; recipes are written out in full")
+        value = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} does not hold a mapping of settings")
+    return value
+
+
+def parse_pairs(words: Iterable[str]) -> dict[str, Any]:
+    """`["trainer.steps=500", "process=masked"]` as a nested mapping; values are read as YAML scalars or lists."""
+    tree: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise ConfigError(
+                f"{word!r} is not a setting", hint="write settings as key=value, such as trainer.steps=500"
+            )
+        place = tree
+        parts = key.split(".")
+        for part in parts[:-1]:
+            here = place.setdefault(part, {})
+            if not isinstance(here, dict):
+                here = place[part] = {"name": here}
+            place = here
+        value = scalar(text)
+        if isinstance(place.get(parts[-1]), dict) and isinstance(value, str):
+            place[parts[-1]]["name"] = value
+        else:
+            place[parts[-1]] = value
+    return tree
+
+
+def scalar(text: str) -> Any:
+    """A value as it is written on the command line: YAML, but what YAML cannot read is a string."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str) or value is None:
+        try:  # YAML 1.1 takes 1e-3 for a word
+            return float(text)
+        except ValueError:
+            return value if value is None and text.strip() in {"null", "~"} else text
+    return value if isinstance(value, (bool, int, float, list, dict)) else text
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`under` with the values of `over` laid upon it; naming another member drops the old one's settings."""
+    merged = dict(under)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(old, str) and isinstance(value, Mapping):
+            old = {"name": old}
+        if isinstance(value, str) and isinstance(old, Mapping) and "name" in old:
+            value = {"name": value}
+        if (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("name", old.get("name")) == old.get("name")
+        ):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def describe(record: type[Settings]) -> list[dict[str, Any]]:
+    """The settings of a record: key, type, default and note, for help, pages and forms."""
+    rows = []
+    for key, field in record.model_fields.items():
+        default = field.get_default(call_default_factory=True) if not field.is_required() else None
+        annotation = field.annotation
+        kind = annotation.__name__ if inspect.isclass(annotation) else str(annotation).replace("typing.", "")
+        rows.append({
+            "key": key,
+            "type": kind.rsplit(".", 1)[-1] if inspect.isclass(annotation) else kind,
+            "default": _plain(default),
+            "note": " ".join((field.description or "").split()),
+        })  # fmt: skip
+    return rows
+
+
+def _resolve(family: type[Component], value: Any, info: ValidationInfo) -> Component:
+    if not isinstance(value, (family, str, Mapping)):  # a ValueError, so that a union goes on to its next member
+        raise ValueError(f"expected a {family.__name__.lower()} (a name, or a mapping with a name)")
+    try:
+        return make(family, value)
+    except ConfigError as error:
+        raise _located(error, info) from None
+
+
+def _say_where(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
+    """A ConfigError from a record within a record gets the key under which the inner one stands."""
+    try:
+        return handler(value)
+    except ConfigError as error:
+        raise _located(error, info) from None
+
+
+def _located(error: ConfigError, info: ValidationInfo) -> ConfigError:
+    key = info.field_name
+    told = error.path == key or error.path.startswith(f"{key}.")
+    return error if not key or told else error.under(key)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.plain()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _plain_error(record: type[Settings], error: ValidationError) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    if first["type"] == "extra_forbidden":
+        owner: Any = record
+        for part in first["loc"][:-1]:
+            owner = _inner(owner, str(part))
+        known = list(owner.model_fields) if inspect.isclass(owner) and issubclass(owner, Settings) else []
+        return ConfigError("there is no such setting", path=path, hint=nearest(str(first["loc"][-1]), known))
+    got = first.get("input")
+    shown = json.dumps(got, default=str) if not isinstance(got, Mapping) else "a mapping"
+    message = first["msg"].removeprefix("Value error, ")
+    named = issubclass(record, Component) and bool(record.name)
+    return ConfigError(
+        f"{message[0].lower()}{message[1:]}, got {shown[:60]}",
+        path=path,
+        hint=f"see `seqloom show {record.name}`" if named else "",
+    )
+
+
+def _inner(owner: Any, key: str) -> Any:
+    """The record that stands under `key` of `owner`, seen through Optional, list and dict."""
+    field = getattr(owner, "model_fields", {}).get(key)
+    if field is None:
+        return owner
+    queue = [field.annotation]
+    while queue:
+        kind = queue.pop()
+        if inspect.isclass(kind) and issubclass(kind, Settings):
+            return kind
+        queue.extend(getattr(kind, "__args__", ()))
+    return None

@@ -1,0 +1,79 @@
+"""What can go wrong, as a tree.
+
+    SeqloomError
+    ├── ConfigError         a setting is unknown, of the wrong type or out of range (has `path`, the key)
+    ├── DataError           a file cannot be used as it is (has `path`, `line`)
+    ├── UnsupportedQuery    this model cannot answer this question; the hint says what can
+    │   └── UnsupportedSpace    this process cannot learn this kind of sequence
+    ├── RunError            a run folder is missing, torn or in use
+    ├── NotComparable       these numbers have different units or test data
+    └── Stopped             training stopped early but can be resumed (exit code 75)
+
+Each message says what and where in one sentence; `hint` says what to do. The command line prints both and exits
+with `code`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SeqloomError(Exception):
+    """Base of every error that is the user's to mend."""
+
+    code = 2
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(SeqloomError):
+    """A setting is wrong; `path` is its key, such as `process.schedule.s`."""
+
+    def __init__(self, message: str, *, path: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+    def under(self, key: str) -> ConfigError:
+        """The same error, seen from the record that holds the setting under `key`."""
+        return ConfigError(self.message, path=f"{key}.{self.path}" if self.path else key, hint=self.hint)
+
+
+class DataError(SeqloomError):
+    """A file cannot be used; `path` names it and `line` the first bad line (from 1), where there is one."""
+
+    def __init__(self, message: str, *, path: Path | str = "", line: int | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.path = str(path)
+        self.line = line
+
+    def __str__(self) -> str:
+        place = self.path if self.line is None else f"{self.path}, line {self.line}"
+        return f"{place}: {self.message}" if place else self.message
+
+
+class UnsupportedQuery(SeqloomError):
+    """The model cannot answer this query."""
+
+
+class UnsupportedSpace(UnsupportedQuery):
+    """The process cannot learn sequences of this space."""
+
+
+class RunError(SeqloomError):
+    """A run folder is missing, torn, or held by another writer."""
+
+
+class NotComparable(SeqloomError):
+    """Two scores differ in unit, test data or meaning."""
+
+
+class Stopped(SeqloomError):
+    """Training stopped before its end; what is on disk can be resumed."""
+
+    code = 75

@@ -1,0 +1,130 @@
+"""What a person sees on stderr while something takes more than two seconds, and numbers as people read them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+import unicodedata
+from collections.abc import Callable
+from typing import Self, TextIO
+
+FIRST, LIVE, LINE = 2.0, 0.1, 10.0
+
+
+def duration(seconds: float) -> str:
+    """`80` as "1m 20s": the two largest units, tenths under ten seconds."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0.0):.1f}s"
+    rest = round(seconds)
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if rest >= size:
+            whole, left = divmod(rest, size)
+            return f"{whole}{unit} {left // part}{smaller}" if left // part else f"{whole}{unit}"
+    return f"{rest}s"
+
+
+def number(value: float) -> str:
+    """`1_234_567` as "1.2 M": one decimal under ten, thousands by k, M, G, T."""
+    size, sign = abs(value), "-" if value < 0 else ""
+    if size < 999.5:
+        return f"{sign}{size:.0f}" if size == int(size) or size >= 10 else f"{sign}{size:.1f}"
+    for letter in "kMGT":
+        size /= 1000
+        if size < 999.5 or letter == "T":
+            break
+    return f"{sign}{size:.1f}".removesuffix(".0") + f" {letter}" if size < 9.95 else f"{sign}{size:.0f} {letter}"
+
+
+class Progress:
+    """One live line on a terminal, a line every ten seconds elsewhere, nothing for what is over in two seconds.
+
+    Plain text without colours or escapes. Use as `with Progress(total, "steps") as bar: bar.update(done, text)`.
+
+    Args:
+        total: How far it goes; 0 if that is not known.
+        unit: What is counted; "seconds" are shown as times.
+        start: How far it had come before (on resume).
+        quiet: Show nothing.
+        stream: Where to write; stderr by default.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        total: float,
+        unit: str,
+        *,
+        start: float = 0,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._unit, self._start, self._quiet, self._clock = total, unit, start, quiet, clock
+        self._stream = sys.stderr if stream is None else stream
+        self._live = self._stream.isatty()
+        self._begin = clock()
+        self._next = self._begin + (FIRST if self._live else LINE)
+        self._done, self._text, self._width, self._shown = start, "", 0, False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._shown:
+            self._draw()
+            if self._live:
+                self._write("\n")
+            self._width = 0
+
+    def update(self, done: float, text: str = "") -> None:
+        """Tell how far it has come and what is worth saying about it; cheap enough for every step."""
+        self._done, self._text = done, text
+        now = self._clock()
+        if not self._quiet and now >= self._next:
+            self._next, self._shown = now + (LIVE if self._live else LINE), True
+            self._draw()
+
+    def say(self, text: str) -> None:
+        """A message of its own, above the live line."""
+        if not self._quiet:
+            if self._width:
+                self._write("\r" + " " * self._width + "\r")
+                self._width = 0
+            self._write(text.rstrip("\n") + "\n")
+
+    def line(self) -> str:
+        """What is shown now: share, count, time left, and the text."""
+        show = duration if self._unit == "seconds" else number
+        count = show(self._done) + (f" of {show(self._total)}" if self._total else "")
+        parts = [count if self._unit == "seconds" else f"{count} {self._unit}"]
+        if self._total:
+            parts.insert(0, f"{min(100, int(100 * self._done / self._total))} %")
+            moved, left = self._done - self._start, self._total - self._done
+            if moved > 0 and left > 0:
+                parts.append(f"{duration((self._clock() - self._begin) * left / moved)} left")
+        return "  ".join([*parts, "".join(letter if letter.isprintable() else " " for letter in self._text)]).rstrip()
+
+    def _draw(self) -> None:
+        line = self.line()
+        if not self._live:
+            self._write(line + "\n")
+            return
+        line, width = _fit(line, max(20, shutil.get_terminal_size().columns - 1))
+        self._write("\r" + line + " " * (self._width - width))
+        self._width = width
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def _fit(text: str, most: int) -> tuple[str, int]:
+    """As much of a text as fits in `most` columns, and how many it takes: East Asian letters take two."""
+    width = 0
+    for place, letter in enumerate(text):
+        step = 0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        if width + step > most:
+            return text[:place], width
+        width += step
+    return text, width

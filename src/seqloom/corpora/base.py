@@ -1,0 +1,91 @@
+"""Corpus: the things themselves, where they are, their splits and a fingerprint; and what training reads of them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field as Limits
+
+from seqloom.codecs.base import Codec
+from seqloom.core.config import Component, Settings
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Sequences laid end to end: `x` (N,) or (N,D), `starts` (S+1,) where each begins, and which cells are known.
+
+    Tokens are memory-mapped in the smallest unsigned type that holds them; vectors are float32 arrays.
+    `known` is None where every cell is.
+    """
+
+    x: NDArray[Any]
+    starts: NDArray[np.int64]
+    known: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, encoded: the sequences, the conditions beside them (one sequence each a sequence), and its totals."""
+
+    data: Flat
+    given: Mapping[str, Flat]
+    units: float
+    """Units (bytes, known values) in it."""
+    surcharge: float
+    """Nats beyond its elements (Codec.surcharge)."""
+    fingerprint: str
+    """Of the raw content of this split."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus ready for training: fitted codecs, encoded splits, and what was guessed or mended, in words."""
+
+    codec: Codec
+    given: Mapping[str, Codec]
+    splits: Mapping[str, Split]
+    ends: bool
+    """Whether the things end (documents), or are one stream."""
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What `seqloom data` says: counts, alphabet, missing cells, columns, the time step."""
+
+
+class Given(Settings):
+    """A condition: how it becomes numbers, where it enters the network, and where it comes from in the data."""
+
+    codec: Codec | None = None
+    """How the condition becomes numbers; None: told from the data (a label for a folder or a column of words)."""
+    enters: Literal["add", "attend"] | None = None
+    """`add`: to every position (a label); `attend`: a sequence that positions attend to. None: told from the codec."""
+    source: str = ""
+    """Where it comes from: `folder` (the name of the file's folder), `column:NAME`, or `pair` (a builtin's own)."""
+    drop: float = Limits(default=0.1, ge=0, lt=1)
+    """Share of training rows whose condition is replaced by the null one, so that guidance is possible."""
+
+
+class Corpus(Component, home="seqloom.corpora"):
+    """Where the things are and how they are split."""
+
+    splits: tuple[float, float, float] = (0.9, 0.05, 0.05)
+    """Shares of train, valid and test, by position in one stream or by document in a folder."""
+
+    @abstractmethod
+    def prepare(
+        self, codec: Codec | None, given: Mapping[str, Given], say: Callable[[str], None] | None = None
+    ) -> Prepared:
+        """Fit the codecs on the training split, encode everything once, and say what was guessed."""
+
+    @abstractmethod
+    def full(self, codec: Codec) -> list[Any]:
+        """The whole values, splits undone (a forecast goes on from the end of the file)."""

@@ -1,0 +1,50 @@
+"""Mixer: how the positions of a sequence hear each other."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor, nn
+
+from seqloom.core.config import Component
+from seqloom.sequence.state import LayerState, Lengths
+
+
+class MixerModule(nn.Module):
+    """The network of a mixer. Position t may hear what `block` allows, and never a position that is not present."""
+
+    def forward(
+        self,
+        h: Float[Tensor, "b t d"],
+        present: Bool[Tensor, "b t"] | None = None,
+        state: LayerState | None = None,
+        count: Lengths | None = None,
+    ) -> tuple[Float[Tensor, "b t d"], LayerState | None]:
+        """Mix a chunk that follows what `state` has read; the chunk may be the whole sequence.
+
+        `present` must be a run of True from the left in each row (padding is at the right). `count` (B,) says how
+        many of the chunk's elements each row really reads; the outputs of the others are of no account, and the state
+        is then written in place. Reading in chunks equals reading at once, to rounding.
+        """
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def begin(self, rows: int, room: int, undo: int = 0) -> LayerState:
+        """An empty state for `rows` rows of at most `room` elements that can be rolled back by `undo`."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def initialise(self, generator: Generator) -> None:
+        """Set the parameters that want more than the common rule."""
+
+
+class Mixer(Component, home="seqloom.mixers"):
+    """How positions hear each other. Never sees a modality, a noise level or a process."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the mixer can only be trusted within the window it was trained on (attention: yes)."""
+        return False
+
+    @abstractmethod
+    def build(self, width: int, block: int | None) -> MixerModule:
+        """The module for `width` features; block 1 is causal, None lets every position hear everything."""

@@ -1,0 +1,208 @@
+"""Recurrent mixers: the plain network, the LSTM (Hochreiter & Schmidhuber 1997) and the GRU (Cho et al. 2014).
+
+Whole sequences go through torch's fused kernels; a chunk of which rows read different numbers of elements goes
+through the cell, step by step. With `block` None a second network of half the width reads backwards.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from seqloom.core.errors import ConfigError
+from seqloom.mixers.base import Mixer, MixerModule
+from seqloom.sequence.state import LayerState, Lengths
+
+Cell = Literal["tanh", "relu", "lstm", "gru"]
+
+
+class Rnn(Mixer, name="rnn"):
+    """The plain recurrent network, h = f(W x + U h + b) (Elman 1990)."""
+
+    nonlinearity: Literal["tanh", "relu"] = "tanh"
+    """f."""
+
+    def build(self, width: int, block: int | None) -> MixerModule:
+        return _build(self.nonlinearity, width, block)
+
+
+class Lstm(Mixer, name="lstm"):
+    """Long short-term memory, with a forget gate that starts open (bias 1)."""
+
+    def build(self, width: int, block: int | None) -> MixerModule:
+        return _build("lstm", width, block)
+
+
+class Gru(Mixer, name="gru"):
+    """The gated recurrent unit, reset gate inside the candidate (as cuDNN and torch have it)."""
+
+    def build(self, width: int, block: int | None) -> MixerModule:
+        return _build("gru", width, block)
+
+
+def _build(cell: Cell, width: int, block: int | None) -> MixerModule:
+    if block == 1:
+        return Recurrence(cell, width, width)
+    if block is None:
+        return BothWays(cell, width)
+    raise ConfigError("a recurrent mixer reads causally or both ways, not in blocks", path="backbone.mixer")
+
+
+class RecurrentState(LayerState):
+    """The last states of each row in a ring: `values` (B, undo+1, S, D) holds the state after p elements at p mod (undo+1).
+
+    S is 2 for the LSTM (h and c), else 1. `floor` (B,) is the earliest length that can still be gone back to.
+    """
+
+    def __init__(self, values: Tensor, length: Lengths) -> None:
+        self.values = values
+        self.length = length
+        self.floor = length.copy()
+
+    @property
+    def ring(self) -> int:
+        return self.values.shape[1]
+
+    def now(self, rows: int) -> Tensor:
+        """The present states (rows, S, D)."""
+        if self.ring == 1:
+            return self.values[:rows, 0]
+        return self.values[np.arange(rows), self.length[:rows] % self.ring]
+
+    def write(self, states: Tensor, rows: Lengths) -> None:
+        """One more element read by `rows`: their states (len(rows), S, D)."""
+        self.length[rows] += 1
+        self.floor[rows] = np.maximum(self.floor[rows], self.length[rows] - self.ring + 1)
+        if self.ring == 1 and len(rows) == len(self.length):
+            self.values[:, 0] = states
+        else:
+            self.values[rows, self.length[rows] % self.ring] = states
+
+    def select(self, rows: Lengths) -> RecurrentState:
+        state = RecurrentState(self.values[rows], self.length[rows])
+        state.floor = self.floor[rows]
+        return state
+
+    def put(self, slots: Lengths, other: RecurrentState, rows: Lengths) -> None:
+        self.length[slots] = other.length[rows]
+        if self.ring == other.ring:
+            self.values[slots] = other.values[rows]
+            self.floor[slots] = other.floor[rows]
+        else:
+            self.values[slots, self.length[slots] % self.ring] = other.values[rows, other.length[rows] % other.ring]
+            self.floor[slots] = other.length[rows]
+
+    def rollback(self, length: Lengths) -> None:
+        rows = np.nonzero(length < self.length[: len(length)])[0]
+        fresh = rows[length[rows] == 0]
+        if (length[rows] < np.where(length[rows] == 0, 0, self.floor[rows])).any():
+            raise ValueError("a recurrent state cannot be rolled back so far; begin it with a larger undo")
+        self.length[rows] = length[rows]
+        self.values[fresh] = 0
+        self.floor[fresh] = 0
+
+    def detach(self) -> RecurrentState:
+        state = RecurrentState(self.values.detach(), self.length)
+        state.floor = self.floor
+        return state
+
+
+class Recurrence(MixerModule):
+    """One causal recurrent layer; weights as in torch.nn.RNN, LSTM and GRU."""
+
+    gates: ClassVar[dict[str, int]] = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
+
+    def __init__(self, cell: Cell, inputs: int, width: int) -> None:
+        super().__init__()
+        self.cell, self.width = cell, width
+        self.parts = 2 if cell == "lstm" else 1
+        rows = self.gates[cell] * width
+        self.weight_ih = nn.Parameter(torch.empty(rows, inputs))
+        self.weight_hh = nn.Parameter(torch.empty(rows, width))
+        self.bias_ih = nn.Parameter(torch.empty(rows))
+        self.bias_hh = nn.Parameter(torch.empty(rows))
+
+    def initialise(self, generator: Generator) -> None:
+        with torch.no_grad():
+            for part in self.weight_ih.split(self.width):
+                nn.init.xavier_uniform_(part, generator=generator)
+            for part in self.weight_hh.split(self.width):
+                nn.init.orthogonal_(part, generator=generator)
+            self.bias_ih.zero_()
+            self.bias_hh.zero_()
+            if self.cell == "lstm":
+                self.bias_ih[self.width : 2 * self.width] = 1.0
+
+    def begin(self, rows: int, room: int, undo: int = 0) -> RecurrentState:
+        values = self.weight_hh.new_zeros(rows, undo + 1, self.parts, self.width)
+        return RecurrentState(values, np.zeros(rows, np.int64))
+
+    def forward(
+        self, h: Tensor, present: Tensor | None = None, state: LayerState | None = None, count: Lengths | None = None
+    ) -> tuple[Tensor, LayerState | None]:
+        if state is None:
+            return self.whole(h, h.new_zeros(len(h), self.parts, self.width))[0], None
+        assert isinstance(state, RecurrentState)
+        if count is None and state.ring == 1:
+            out, last = self.whole(h, state.now(len(h)))
+            return out, RecurrentState(last.unsqueeze(1), state.length + h.shape[1])
+        return self.steps(h, state, np.full(len(h), h.shape[1], np.int64) if count is None else count), state
+
+    def whole(self, h: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        """All outputs (B,T,D) and the last state (B,S,D), by the fused kernel."""
+        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        first = start.transpose(0, 1).contiguous()  # (S,B,D): each part has a leading layer axis of one
+        options = (weights, True, 1, 0.0, self.training, False, True)
+        if self.cell == "lstm":
+            out, hidden, memory = torch.lstm(h, [first[:1], first[1:]], *options)
+            return out, torch.cat([hidden, memory]).transpose(0, 1)
+        kernel = {"gru": torch.gru, "tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[self.cell]
+        out, hidden = kernel(h, first, *options)
+        return out, hidden.transpose(0, 1)
+
+    def steps(self, h: Tensor, state: RecurrentState, count: Lengths) -> Tensor:
+        """Outputs (B,T,D) by the cell; rows that have read all of theirs hold their state."""
+        outputs = []
+        for t in range(h.shape[1]):
+            new = self.step(h[:, t], state.now(len(h)))
+            outputs.append(new[:, 0])
+            rows = np.nonzero(t < count)[0]
+            state.write(new if len(rows) == len(new) else new[rows], rows)
+        return torch.stack(outputs, 1)
+
+    def step(self, x: Tensor, past: Tensor) -> Tensor:
+        """The next state (B,S,D) from one element (B,D)."""
+        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        if self.cell == "lstm":
+            return torch.stack(torch.lstm_cell(x, [past[:, 0], past[:, 1]], *weights), 1)
+        kernel = {"gru": torch.gru_cell, "tanh": torch.rnn_tanh_cell, "relu": torch.rnn_relu_cell}[self.cell]
+        return kernel(x, past[:, 0], *weights).unsqueeze(1)
+
+
+class BothWays(MixerModule):
+    """Two recurrent layers of half the width, one reading forwards and one backwards from each row's own end."""
+
+    def __init__(self, cell: Cell, width: int) -> None:
+        super().__init__()
+        if width % 2:
+            raise ConfigError("a network that reads both ways needs an even width", path="backbone.width")
+        self.ahead = Recurrence(cell, width, width // 2)
+        self.back = Recurrence(cell, width, width // 2)
+
+    def begin(self, rows: int, room: int, undo: int = 0) -> LayerState:
+        raise ValueError("a network that reads both ways keeps no state")
+
+    def forward(
+        self, h: Tensor, present: Tensor | None = None, state: LayerState | None = None, count: Lengths | None = None
+    ) -> tuple[Tensor, LayerState | None]:
+        if present is None:
+            back = self.back(h.flip(1))[0].flip(1)
+        else:
+            place = torch.arange(h.shape[1], device=h.device)
+            last = present.sum(1, keepdim=True) - 1
+            turned = torch.where(place <= last, last - place, place).unsqueeze(-1)  # its own inverse
+            back = self.back(h.take_along_dim(turned, 1))[0].take_along_dim(turned, 1)
+        return torch.cat([self.ahead(h)[0], back], -1), None

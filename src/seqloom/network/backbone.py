@@ -1,0 +1,46 @@
+"""Backbone: the settings of the one trunk that stacks mixers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from seqloom.core.config import Settings
+from seqloom.mixers.base import Mixer
+from seqloom.mixers.recurrent import Lstm
+
+
+class Backbone(Settings):
+    """A stack of mixers with norms, residuals and feed-forward layers between them.
+
+    `norm=none residual=false mlp=0` is the textbook stack: with mixer lstm it equals torch.nn.LSTM.
+    """
+
+    mixer: Mixer | list[Mixer] = Lstm()
+    """How positions hear each other; a list is repeated over the depth (a hybrid)."""
+    width: int = Field(default=256, ge=2)
+    """Features a position."""
+    depth: int = Field(default=2, ge=1)
+    """Layers."""
+    norm: Literal["layer", "rms", "none"] = "layer"
+    """The norm before each part and at the end: layer norm (Ba et al. 2016), root mean square, or none."""
+    residual: bool = True
+    """Add each part to what goes in."""
+    mlp: float = Field(default=0.0, ge=0)
+    """Width of the feed-forward part over the width of the trunk; 0 leaves it out."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of features set to 0 in training, one mask a sequence (locked dropout, Gal & Ghahramani 2016)."""
+    tie: bool = False
+    """Use the embedding of the input symbols as the head's weights too."""
+
+    @property
+    def mixers(self) -> list[Mixer]:
+        """One mixer a layer."""
+        cycle = self.mixer if isinstance(self.mixer, list) else [self.mixer]
+        return [cycle[i % len(cycle)] for i in range(self.depth)]
+
+    @property
+    def bounded(self) -> bool:
+        """Whether any mixer can only be trusted within the window it was trained on."""
+        return any(mixer.bounded for mixer in self.mixers)

@@ -1,0 +1,152 @@
+"""The network: elements in, one trunk, a head out. Where space, process, mixers and conditions meet."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from seqloom.core.errors import ConfigError
+from seqloom.core.rng import Rng
+from seqloom.mixers.base import MixerModule
+from seqloom.network.backbone import Backbone
+from seqloom.network.given import Conditions, Memory, Port
+from seqloom.network.trunk import Trunk
+from seqloom.sequence.batch import Condition
+from seqloom.sequence.plan import Plan
+from seqloom.sequence.space import Space
+from seqloom.sequence.state import Lengths, NetState
+
+
+class Network(nn.Module):
+    """What is trained. `window` is the length of the sequences it was trained on.
+
+    Built without memory and then initialised from `seed` alone: each parameter has a generator keyed by its name, so
+    a parameter's start does not depend on what else there is.
+    """
+
+    def __init__(
+        self, backbone: Backbone, plan: Plan, space: Space, window: int, given: Mapping[str, Port], seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.backbone, self.plan, self.space, self.window = backbone, plan, space, window
+        attends = any(port.enters == "attend" for port in given.values())
+        with torch.device("meta"):
+            self.embed: nn.Module = (
+                nn.Embedding(plan.inputs, backbone.width) if plan.symbolic else nn.Linear(plan.inputs, backbone.width)
+            )
+            self.conditions = Conditions(given, backbone.width, self._second(backbone, given))
+            self.trunk = Trunk(backbone, plan.block, plan.timed, attends)
+            self.head = nn.Linear(backbone.width, plan.outputs)
+        self.to_empty(device="cpu")
+        self._initialise(seed)
+        if backbone.tie:
+            if not (plan.symbolic and isinstance(self.embed, nn.Embedding)):
+                raise ConfigError("only a model of tokens can tie its ends", path="backbone.tie")
+            self.head.register_parameter("weight", None)
+
+    @staticmethod
+    def _second(backbone: Backbone, given: Mapping[str, Port]) -> dict[str, nn.Module]:
+        """A trunk of its own for each condition that is attended to: the same mixers, hearing everything."""
+        return {
+            name: Trunk(backbone.replace(dropout=0.0), None, timed=False, attends=False)
+            for name, port in given.items()
+            if port.enters == "attend"
+        }
+
+    def _initialise(self, seed: int) -> None:
+        def keyed(name: str) -> Generator:
+            words = Rng.of(seed, zlib.crc32(name.encode())).at("weights").second
+            return Generator().manual_seed(int(words[0]) >> 1)
+
+        with torch.no_grad():
+            for name, module in self.named_modules():
+                generator = keyed(name)
+                if isinstance(module, nn.Linear):
+                    nn.init.normal_(module.weight, std=module.in_features**-0.5, generator=generator)
+                    if module.bias is not None:
+                        module.bias.zero_()
+                elif isinstance(module, nn.Embedding):
+                    nn.init.normal_(module.weight, std=0.3, generator=generator)
+                elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+                    module.weight.fill_(1.0)
+                    if isinstance(module, nn.LayerNorm):
+                        module.bias.zero_()
+            for name, module in self.named_modules():
+                own = getattr(module, "initialise", None)
+                if own is not None:
+                    own(keyed(f"{name}.own"))
+            self.head.weight.mul_(0.1)  # begin near the least presumptuous guess
+
+    @property
+    def reach(self) -> int | None:
+        """The longest stretch it can be trusted on at once; None where it may read on for ever."""
+        return self.window if self.backbone.bounded or self.plan.block != 1 else None
+
+    def encode(self, given: Mapping[str, Condition], rows: int) -> Memory | None:
+        """Conditions as the trunk takes them; once a query."""
+        memory: Memory | None = self.conditions(given, rows)
+        return memory
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        level: Tensor | None = None,
+        given: Memory | None = None,
+        present: Tensor | None = None,
+        where: Tensor | None = None,
+        state: NetState | None = None,
+        count: Lengths | None = None,
+        rng: Rng | None = None,
+    ) -> tuple[Tensor, NetState | None]:
+        """Inputs (B,T) or (B,T,C) to outputs (B,T,P), or (B,K,P) at positions `where` (B,K).
+
+        `level` (B,1) or (B,T) is the noise level; `count` (B,) says how many of the chunk's inputs each row reads
+        after `state`; `rng`, one key a row, turns dropout on.
+        """
+        h = self.embed(x if self.plan.symbolic else x.to(self.head.bias.dtype))
+        if given is not None and given.added is not None:
+            h = h + given.added
+        h, states = self.trunk(
+            h,
+            level=None if level is None else level.to(h.dtype),
+            memory=given,
+            present=present,
+            states=state.layers if state else None,
+            count=count,
+            rng=rng,
+        )
+        if where is not None:
+            h = h.take_along_dim(where.unsqueeze(-1), 1)
+        if self.backbone.tie:
+            assert isinstance(self.embed, nn.Embedding)
+            out = F.linear(h, self.embed.weight[: self.plan.outputs], self.head.bias)
+        else:
+            out = self.head(h)
+        return out, NetState(states, state.origin) if state is not None else None
+
+    def begin(self, rows: int, room: int, undo: int = 0) -> NetState:
+        """An empty memory for `rows` rows of at most `room` elements."""
+        layers = [layer.mixer for layer in self.trunk.layers]
+        return NetState([mixer.begin(rows, room, undo) for mixer in layers if isinstance(mixer, MixerModule)])
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by kind: matrices inside the trunk, ends (embeddings and head), and vectors (biases, gains)."""
+        kinds: dict[str, list[nn.Parameter]] = {"matrices": [], "ends": [], "vectors": []}
+        for name, parameter in self.named_parameters():
+            if parameter.ndim < 2:
+                kinds["vectors"].append(parameter)
+            elif name.startswith(("embed.", "head.", "conditions.ends.")):
+                kinds["ends"].append(parameter)
+            else:
+                kinds["matrices"].append(parameter)
+        return kinds
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self.parameters())

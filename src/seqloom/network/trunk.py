@@ -1,0 +1,182 @@
+"""The trunk: norm, residual, mixer, cross-attention, feed-forward and noise level, written once for every mixer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from seqloom.core.rng import Rng, keep_mask
+from seqloom.network.backbone import Backbone
+from seqloom.network.given import Memory
+from seqloom.sequence.state import LayerState, Lengths
+
+LEVEL_FEATURES = 64
+
+
+class Drop:
+    """Locked dropout drawn from keys: one mask of features a row, another for each place it is used."""
+
+    def __init__(self, share: float, rng: Rng | None) -> None:
+        self.share, self.rng, self.used = share, rng, 0
+
+    def __call__(self, h: Tensor) -> Tensor:
+        if self.rng is None or self.share == 0:
+            return h
+        kept = keep_mask(self.rng.fork(self.used), h.shape[-1], 1 - self.share)
+        self.used += 1
+        return h * torch.as_tensor(kept, device=h.device).unsqueeze(1).to(h.dtype).div_(1 - self.share)
+
+
+class Trunk(nn.Module):
+    """A stack of layers over features (B,T,width)."""
+
+    def __init__(self, spec: Backbone, block: int | None, timed: bool, attends: bool) -> None:
+        super().__init__()
+        self.spec = spec
+        self.level = LevelFeatures(spec.width) if timed else None
+        self.layers = nn.ModuleList(Layer(spec, i, block, timed, attends) for i in range(spec.depth))
+        self.norm = make_norm(spec)
+
+    def forward(
+        self,
+        h: Tensor,
+        *,
+        level: Tensor | None,
+        memory: Memory | None,
+        present: Tensor | None,
+        states: list[LayerState] | None,
+        count: Lengths | None,
+        rng: Rng | None,
+    ) -> tuple[Tensor, list[LayerState]]:
+        """Features after all layers, and the states after what was read."""
+        heat = None if self.level is None or level is None else self.level(level)
+        drop = Drop(self.spec.dropout, rng)
+        h = drop(h)
+        after: list[LayerState] = []
+        for i, layer in enumerate(self.layers):
+            h, state = layer(h, heat, memory, present, states[i] if states else None, count, drop)
+            if state is not None:
+                after.append(state)
+        return drop(self.norm(h)), after
+
+
+class Layer(nn.Module):
+    """One mixer and what goes with it, each part normed before and added after."""
+
+    def __init__(self, spec: Backbone, index: int, block: int | None, timed: bool, attends: bool) -> None:
+        super().__init__()
+        width = spec.width
+        self.residual = spec.residual
+        self.mixer_norm = make_norm(spec)
+        self.mixer = spec.mixers[index].build(width, block)
+        self.cross = Cross(spec) if attends else None
+        self.mlp_norm = make_norm(spec) if spec.mlp else None
+        self.mlp = FeedForward(width, round(spec.mlp * width)) if spec.mlp else None
+        self.modulate = Modulation(width, 6 if spec.mlp else 3) if timed else None
+
+    def forward(
+        self,
+        h: Tensor,
+        heat: Tensor | None,
+        memory: Memory | None,
+        present: Tensor | None,
+        state: LayerState | None,
+        count: Lengths | None,
+        drop: Drop,
+    ) -> tuple[Tensor, LayerState | None]:
+        changes = None if self.modulate is None or heat is None else self.modulate(heat)
+        mixed, state = self.mixer(_shifted(self.mixer_norm(h), changes, 0), present, state, count)
+        h = self._add(h, drop(mixed), changes, 2)
+        if self.cross is not None and memory is not None:
+            h = h + self.cross(h, memory)
+        if self.mlp is not None and self.mlp_norm is not None:
+            h = self._add(h, drop(self.mlp(_shifted(self.mlp_norm(h), changes, 3))), changes, 5)
+        return h, state
+
+    def _add(self, h: Tensor, part: Tensor, changes: list[Tensor] | None, gate: int) -> Tensor:
+        if changes is not None:
+            part = part * (1 + changes[gate])
+        return h + part if self.residual else part
+
+
+def _shifted(h: Tensor, changes: list[Tensor] | None, first: int) -> Tensor:
+    return h if changes is None else h * (1 + changes[first]) + changes[first + 1]
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with a GELU between them."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, inner)
+        self.down = nn.Linear(inner, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(h), approximate="tanh"))
+
+    def initialise(self, generator: Generator) -> None:
+        with torch.no_grad():
+            self.down.weight.zero_()  # each layer starts as the identity
+
+
+class Cross(nn.Module):
+    """Attention to a condition (B,S,width); a learned null element stands where there is none."""
+
+    def __init__(self, spec: Backbone) -> None:
+        super().__init__()
+        self.heads = max(1, spec.width // 32)
+        while spec.width % self.heads:
+            self.heads -= 1
+        self.norm = make_norm(spec)
+        self.query = nn.Linear(spec.width, spec.width, bias=False)
+        self.pair = nn.Linear(spec.width, 2 * spec.width, bias=False)
+        self.out = nn.Linear(spec.width, spec.width, bias=False)
+
+    def forward(self, h: Tensor, memory: Memory) -> Tensor:
+        if memory.elements is None or memory.present is None:
+            return torch.zeros_like(h)
+        q = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = self.pair(memory.elements).unflatten(-1, (2, self.heads, -1)).transpose(1, 3).unbind(2)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=memory.present[:, None, None])
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class Modulation(nn.Module):
+    """Shift, scale and gate of each part from the noise level (adaLN of Peebles & Xie 2023); starts as no change."""
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.map = nn.Linear(width, count * width)
+
+    def forward(self, heat: Tensor) -> list[Tensor]:
+        return list(self.map(heat).chunk(self.count, -1))
+
+    def initialise(self, generator: Generator) -> None:
+        with torch.no_grad():
+            self.map.weight.zero_()
+            self.map.bias.zero_()
+
+
+class LevelFeatures(nn.Module):
+    """A noise level (B,1) or (B,T), about unit scale, as features (B,1|T,width)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(LEVEL_FEATURES, width)
+        self.outer = nn.Linear(width, width)
+
+    def forward(self, level: Tensor) -> Tensor:
+        rates = torch.exp(torch.linspace(math.log(0.5), math.log(32.0), LEVEL_FEATURES // 2, device=level.device))
+        angle = level.unsqueeze(-1) * rates.to(level.dtype)
+        return F.silu(self.outer(F.silu(self.inner(torch.cat([angle.sin(), angle.cos()], -1)))))
+
+
+def make_norm(spec: Backbone) -> nn.Module:
+    """The norm that the settings name."""
+    if spec.norm == "none":
+        return nn.Identity()
+    return nn.LayerNorm(spec.width) if spec.norm == "layer" else nn.RMSNorm(spec.width)

@@ -1,0 +1,174 @@
+"""Autoregressive models: each element from those before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqloom.core.errors import UnsupportedSpace
+from seqloom.core.rng import Rng
+from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
+from seqloom.processes.heads import Head
+from seqloom.sequence.batch import Batch
+from seqloom.sequence.guess import Ask, Gives, Guess
+from seqloom.sequence.plan import Plan
+from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.state import Lengths, NetState
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What the next chunk goes on from: the network's state and each row's last element."""
+
+    state: NetState
+    x: Tensor
+    known: Tensor
+
+    def detach(self) -> Carried:
+        """The same, through which no gradient flows."""
+        return Carried(self.state.detach(), self.x, self.known)
+
+
+class Autoregressive(Process, name="autoregressive"):
+    """p(x) = product of p(x_t | x_<t), exact; tokens by default with one probability a symbol, vectors by normals."""
+
+    gives: ClassVar[Gives] = Gives.NEXT_LOGITS
+
+    head: Head | None = None
+    """The distribution of one element; None: categorical for tokens, normal for vectors."""
+
+    def kind_of_guess(self, space: Space) -> Gives:
+        return Gives.NEXT_LOGITS if isinstance(space, Tokens) else Gives.NEXT_PARAMS
+
+    @property
+    def stateful(self) -> bool:
+        return True
+
+    def head_for(self, space: Space) -> Head:
+        """The head that is used for this space."""
+        from seqloom.processes.heads import Categorical, Normal
+
+        head = self.head or (Categorical() if isinstance(space, Tokens) else Normal())
+        if not head.fits(space):
+            raise UnsupportedSpace(
+                f"the head {head.name!r} is no distribution over {type(space).__name__.lower()}",
+                hint="leave process.head unset",
+            )
+        return head
+
+    def plan(self, space: Space) -> Plan:
+        size = self.head_for(space).size(space)
+        if isinstance(space, Tokens):
+            return Plan(True, space.total + 1, size, block=1, timed=False, start=space.total)
+        return Plan(False, 3 * space.dim + 1, size, block=1, timed=False)
+
+    def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
+        nats, state = self.nats(net, batch, rng, state, drop)
+        return Loss(nats.sum(), batch.wanted.sum(), state)
+
+    def likelihoods(self) -> dict[str, Likelihood]:
+        def nats(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
+            cells, after = self.nats(net, batch, rng, state)
+            return (cells if cells.ndim == 2 else cells.sum(-1)), after
+
+        return {"likelihood": Likelihood("exact", "stream", nats)}
+
+    def nats(
+        self, net: Net, batch: Batch, rng: Rng, carried: Carried | None, drop: Rng | None = None
+    ) -> tuple[Tensor, Carried | None]:
+        """Minus log probability of every wanted cell, 0 elsewhere, and what the next chunk goes on from.
+
+        Without `carried` every row starts anew. With it, a row goes on unless its first position begins a sequence.
+        """
+        state = None
+        if carried is not None:
+            fresh = np.nonzero(batch.begins[:, 0].cpu().numpy())[0]
+            state = carried.state
+            if len(fresh):
+                state = state.select(np.arange(len(batch.x)))
+                state.clear(fresh)
+        inputs = self.inputs(net, batch, carried)
+        given = net.encode(batch.given, len(batch.x))
+        out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop)
+        wanted = batch.wanted
+        filled = batch.x if isinstance(net.space, Tokens) else batch.x.masked_fill(~wanted, 0.0).to(out.dtype)
+        cells = self.head_for(net.space).nats(out, filled).masked_fill(~wanted, 0.0)
+        return cells, Carried(after, batch.x[:, -1:], batch.known[:, -1:]) if after is not None else None
+
+    def start(self, net: Net, rows: int) -> Carried:
+        """What a stream that is read in chunks goes on from at its very beginning (the first position must begin)."""
+        tokens = isinstance(net.space, Tokens)
+        x = torch.zeros((rows, 1) if tokens else (rows, 1, net.plan.inputs // 3), dtype=torch.int64 if tokens else None)
+        return Carried(net.begin(rows, 0), x, torch.zeros_like(x, dtype=torch.bool))
+
+    def inputs(self, net: Net, batch: Batch, carried: Carried | None) -> Tensor:
+        """Each position's predecessor; the start where a sequence begins."""
+        begins = batch.begins.clone()
+        if carried is None:
+            begins[:, 0] = True
+            before, before_known = batch.x[:, :1], batch.known[:, :1]
+        else:
+            before, before_known = carried.x.to(batch.x), carried.known
+        x = torch.cat([before, batch.x[:, :-1]], 1)
+        known = torch.cat([before_known, batch.known[:, :-1]], 1)
+        return self._enter(net.plan, x, known, begins)
+
+    def _enter(self, plan: Plan, x: Tensor, known: Tensor, begins: Tensor) -> Tensor:
+        if plan.symbolic:
+            assert plan.start is not None
+            return x.masked_fill(begins, plan.start)
+        # The start is a channel of its own, so the learned start vector is that channel's weight.
+        seen = channels(x, known, ~known).masked_fill(begins.unsqueeze(-1), 0.0)
+        return torch.cat([seen, begins.unsqueeze(-1).to(x.dtype)], -1)
+
+    def guess(
+        self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
+    ) -> tuple[Guess, NetState | None]:
+        assert state is not None
+        rows = len(ask.want)
+        last = ask.want.max(1)
+        active = last >= 0
+        origin = np.where(active, slide(last, net.reach), state.origin[:rows])
+        moved = origin != state.origin[:rows]
+        if moved.any():
+            state.rollback(np.where(moved, 0, state.length[:rows]))
+            state.origin[:rows] = origin
+        first = np.where(ask.want >= 0, ask.want, np.iinfo(np.int64).max).min(1)
+        begin = np.where(
+            active, np.minimum(state.length[:rows], np.minimum(ask.fixed, first) - origin), state.length[:rows]
+        )
+        state.rollback(begin)
+        need = np.where(active, last + 1 - origin - begin, 0)
+        count = need if limit is None else np.minimum(need, limit)
+        inputs = self._read(net.plan, ask, origin + begin, origin, int(count.max(initial=1)))
+        where = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
+        out, state = net(
+            inputs, given=ask.given, where=torch.as_tensor(where, device=inputs.device), state=state, count=count
+        )
+        head = None if isinstance(net.space, Tokens) else self.head_for(net.space)
+        return Guess(out, active & (count == need), head), state
+
+    def _read(self, plan: Plan, ask: Ask, begin: Lengths, origin: Lengths, steps: int) -> Tensor:
+        """The inputs at positions begin..begin+steps-1 of the canvas: predecessors, and the start at `origin`."""
+        place = begin[:, None] + np.arange(steps)
+        index = torch.as_tensor(np.clip(place - 1, 0, ask.x.shape[1] - 1), device=ask.x.device)
+        begins = torch.as_tensor(place <= origin[:, None], device=ask.x.device)
+        if plan.symbolic:
+            x = ask.x.take_along_dim(index, 1)
+            return self._enter(plan, x, x >= 0, begins)
+        index = index.unsqueeze(-1)
+        x = ask.x.take_along_dim(index, 1)
+        known = torch.ones_like(x, dtype=torch.bool) if ask.absent is None else ~ask.absent.take_along_dim(index, 1)
+        return self._enter(plan, x, known, begins)
+
+
+def slide(position: Lengths, reach: int | None) -> Lengths:
+    """Where the reading of a row that wants `position` begins: windows of `reach` that move by half of it."""
+    if reach is None:
+        return np.zeros_like(position)
+    half = max(1, reach // 2)
+    return np.maximum(0, (position - reach) // half + 1) * half

@@ -1,0 +1,112 @@
+"""Process: what is learned. A loss, likelihoods, and the guess a sampler asks for."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from seqloom.core.config import Component
+from seqloom.core.rng import Rng
+from seqloom.sequence.batch import Batch, Condition
+from seqloom.sequence.guess import Ask, Gives, Guess
+from seqloom.sequence.plan import Plan
+from seqloom.sequence.query import Kind
+from seqloom.sequence.space import Space
+from seqloom.sequence.state import Lengths, NetState
+
+
+class Net(Protocol):
+    """A network as a process sees it; an oracle in a test is one too."""
+
+    plan: Plan
+    space: Space
+
+    @property
+    def reach(self) -> int | None: ...
+
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        level: Tensor | None = None,
+        given: Any = None,
+        present: Tensor | None = None,
+        where: Tensor | None = None,
+        state: NetState | None = None,
+        count: Lengths | None = None,
+        rng: Rng | None = None,
+    ) -> tuple[Tensor, NetState | None]: ...
+
+    def encode(self, given: Mapping[str, Condition], rows: int) -> Any: ...
+
+    def begin(self, rows: int, room: int, undo: int = 0) -> NetState: ...
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A sum of losses over `count` cells, and what the next chunk goes on from."""
+
+    total: Tensor
+    count: Tensor
+    state: Any = None
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """One way to score sequences: `nats(net, batch, rng, state)` gives nats (B,T) at each position, and a state.
+
+    `reads` says how a long sequence is read: in chunks that carry state, or in windows. Where the value is drawn,
+    `draws` repetitions are averaged and their spread gives the standard error. `share` limits it to so many windows
+    unless all are asked for (it is dear), None = all.
+    """
+
+    kind: Kind
+    reads: Literal["stream", "windows"]
+    nats: Callable[[Net, Batch, Rng, Any], tuple[Tensor, Any]]
+    draws: int = 1
+    share: int | None = None
+    whole: bool = False
+    """Only windows in which every cell is known can be scored."""
+
+
+class Process(Component, home="seqloom.processes"):
+    """What is learned. Never sees a modality or a mixer."""
+
+    gives: ClassVar[Gives]
+
+    def kind_of_guess(self, space: Space) -> Gives:
+        """What `guess` returns for this space."""
+        return self.gives
+
+    @abstractmethod
+    def plan(self, space: Space) -> Plan:
+        """The ends of the network for this space; UnsupportedSpace where there is no such model."""
+
+    @abstractmethod
+    def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
+        """The training loss, as sums. `rng` (one key a row) draws noise, `drop` dropout."""
+
+    @abstractmethod
+    def likelihoods(self) -> dict[str, Likelihood]:
+        """The ways to score, the headline first."""
+
+    @abstractmethod
+    def guess(
+        self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
+    ) -> tuple[Guess, NetState | None]:
+        """The network's answer to what a sampler asks; each row reads at most `limit` elements in this call."""
+
+    @property
+    def stateful(self) -> bool:
+        """Whether guesses are made from a network state (what has been read), or from the whole canvas."""
+        return False
+
+
+def channels(x: Tensor, shown: Tensor, absent: Tensor) -> Tensor:
+    """The three channels a field that every network of vectors sees: value (0 where absent), shown, absent (B,T,3D)."""
+    return torch.cat([x.masked_fill(absent, 0.0), shown.to(x.dtype), absent.to(x.dtype)], -1)

@@ -1,0 +1,100 @@
+"""Masked (absorbing) diffusion: symbols vanish one by one, and the network learns to put them back."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqloom.core.errors import UnsupportedSpace
+from seqloom.core.rng import Rng
+from seqloom.processes.base import Likelihood, Loss, Net, Process
+from seqloom.processes.schedules import LinearMasking, Masking
+from seqloom.sequence.batch import Batch, Condition
+from seqloom.sequence.guess import Ask, Gives, Guess
+from seqloom.sequence.plan import Plan
+from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.state import NetState
+
+LEAST = 1e-3
+"""The least time that is trained on: the weight 1/t is unbounded at 0."""
+
+
+class Masked(Process, name="masked"):
+    """Absorbing diffusion in continuous time (Sahoo et al. 2024; Shi et al. 2024): a bound, and any gap can be filled."""
+
+    gives: ClassVar[Gives] = Gives.PLACE_LOGITS
+
+    schedule: Masking = LinearMasking()
+    """How fast symbols vanish."""
+
+    def plan(self, space: Space) -> Plan:
+        if not isinstance(space, Tokens):
+            raise UnsupportedSpace(
+                "masked diffusion learns symbols, not vectors", hint="use process=gaussian, or an autoregressive model"
+            )
+        return Plan(True, space.total + 1, space.total, block=None, timed=False, mask=space.total)
+
+    def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
+        return Loss(self.bound(net, batch, rng, drop).sum(), batch.wanted.sum())
+
+    def likelihoods(self) -> dict[str, Likelihood]:
+        def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
+            return self.bound(net, batch, rng), None
+
+        def exact(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
+            return self.left_to_right(net, batch), None
+
+        return {
+            "likelihood": Likelihood("bound", "windows", bound, draws=8),
+            "likelihood_left_to_right": Likelihood("exact", "windows", exact, share=64),
+        }
+
+    def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
+        """One draw of the bound's terms (B,T): weight(t) times the cross-entropy of the masked symbols.
+
+        Times are stratified over the rows of the batch, which takes most of the variance away.
+        """
+        rows, steps = batch.x.shape
+        strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
+        t = torch.as_tensor(LEAST + (1 - LEAST) * strata, device=batch.x.device)
+        gone = torch.as_tensor(rng.at("mask").uniform(steps), device=batch.x.device) >= self.schedule.alpha(t)[:, None]
+        masked = gone & batch.wanted
+        assert net.plan.mask is not None
+        given = net.encode(batch.given, rows)
+        out, _ = net(batch.x.masked_fill(masked, net.plan.mask), given=given, present=batch.present, rng=drop)
+        nats = F.cross_entropy(out.transpose(1, 2), batch.x, reduction="none").masked_fill(~masked, 0.0)
+        return nats * (self.schedule.weight(t) * (1 - LEAST)).to(nats.dtype)[:, None]
+
+    def left_to_right(self, net: Net, batch: Batch, at_once: int = 64) -> Tensor:
+        """Minus log probability (B,T) of each symbol when symbols are revealed from the left: exact for that order.
+
+        Each conditional is normalised, so their product is a distribution over sequences. Costs T calls a row.
+        """
+        rows, steps = batch.x.shape
+        nats = torch.zeros(rows, steps)
+        cases = [(b, t) for b in range(rows) for t in range(steps) if bool(batch.wanted[b, t])]
+        place = torch.arange(steps)
+        for i in range(0, len(cases), at_once):
+            row, at = (torch.tensor(part) for part in zip(*cases[i : i + at_once], strict=True))
+            hidden = (place >= at[:, None]) & batch.wanted[row]
+            given = {n: Condition(c.x[row], c.present[row]) for n, c in batch.given.items()}
+            out, _ = net(
+                batch.x[row].masked_fill(hidden, net.plan.mask or 0),
+                given=net.encode(given, len(row)),
+                present=batch.present[row],
+                where=at[:, None],
+            )
+            nats = nats.to(out.dtype)
+            nats[row, at] = F.cross_entropy(out[:, 0], batch.x[row, at], reduction="none")
+        return nats
+
+    def guess(
+        self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
+    ) -> tuple[Guess, NetState | None]:
+        where = torch.as_tensor(np.maximum(ask.want, 0), device=ask.x.device)
+        out, _ = net(ask.x, given=ask.given, present=ask.present, where=where)
+        return Guess(out, (ask.want >= 0).any(1)), state

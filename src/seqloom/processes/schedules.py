@@ -1,0 +1,200 @@
+"""Schedules: how much of the data is left at time t. One family for masking, one for Gaussian noise."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from seqloom.core.config import Component
+
+
+class Masking(Component, home="seqloom.processes"):
+    """alpha(t), the probability that a symbol is still there: falls from 1 at t=0 to 0 at t=1."""
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """The share that is left."""
+
+    @abstractmethod
+    def slope(self, t: Tensor) -> Tensor:
+        """The derivative of alpha."""
+
+    @abstractmethod
+    def time(self, alpha: Tensor) -> Tensor:
+        """The inverse of alpha."""
+
+    def weight(self, t: Tensor) -> Tensor:
+        """-alpha' / (1 - alpha), the weight of the bound in continuous time (Sahoo et al. 2024; Shi et al. 2024)."""
+        return -self.slope(t) / (1 - self.alpha(t))
+
+
+class LinearMasking(Masking, name="linear"):
+    """alpha = 1 - t: every number of masked symbols is equally likely."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return 1 - t
+
+    def slope(self, t: Tensor) -> Tensor:
+        return -torch.ones_like(t)
+
+    def time(self, alpha: Tensor) -> Tensor:
+        return 1 - alpha
+
+
+class CosineMasking(Masking, name="cosine"):
+    """alpha = 1 - cos(pi/2 (1 - t)): more of the time is spent with few symbols masked (Chang et al. 2022)."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return 1 - torch.cos(math.pi / 2 * (1 - t))
+
+    def slope(self, t: Tensor) -> Tensor:
+        return -math.pi / 2 * torch.sin(math.pi / 2 * (1 - t))
+
+    def time(self, alpha: Tensor) -> Tensor:
+        return 1 - 2 / math.pi * torch.acos(1 - alpha)
+
+
+class Noise(Component, home="seqloom.processes"):
+    """Signal alpha and noise sigma at time t in [0, 1]: z = alpha x + sigma n, from nearly clean to nearly noise."""
+
+    @abstractmethod
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at t, in float64."""
+
+    def training(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) for training, from uniform u: evenly over t unless the schedule says otherwise."""
+        return self.at(u)
+
+    def grid(self, steps: int) -> tuple[Tensor, Tensor]:
+        """The levels of a sampler of so many steps: steps + 1 of them, from most noise to none."""
+        alpha, sigma = self.at(torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1])
+        return torch.cat([alpha, alpha.new_ones(1)]), torch.cat([sigma, sigma.new_zeros(1)])
+
+    def span(self) -> tuple[float, float]:
+        """The least and most log(sigma / alpha) that the bound integrates over: where training has been."""
+        alpha, sigma = self.at(torch.tensor([1e-3, 1.0], dtype=torch.float64))
+        low, high = (sigma / alpha).log().tolist()
+        return low, high
+
+
+class LinearNoise(Noise, name="linear"):
+    """Variance preserving, with a rate of noise that grows evenly (Ho et al. 2020, in continuous time)."""
+
+    start: float = Field(default=0.1, gt=0)
+    """Rate at t = 0."""
+    stop: float = Field(default=20.0, gt=0)
+    """Rate at t = 1."""
+
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        total = self.start * t + (self.stop - self.start) * t**2 / 2
+        return torch.exp(-total / 2), torch.sqrt(-torch.expm1(-total))
+
+
+class CosineNoise(Noise, name="cosine"):
+    """Variance preserving, alpha = cos of an angle that grows evenly (Nichol & Dhariwal 2021)."""
+
+    s: float = Field(default=0.008, ge=0, lt=0.5)
+    """Offset that keeps the first steps from being too small."""
+
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        def angle(t: Tensor) -> Tensor:
+            return (t + self.s) / (1 + self.s) * math.pi / 2
+
+        # The paper divides the cumulative signal by its value at 0 and caps the last step; capping the angle does both.
+        alpha = (angle(t).cos() / math.cos(self.s / (1 + self.s) * math.pi / 2)).clamp(5e-3, 1 - 1e-8)
+        return alpha, torch.sqrt(1 - alpha**2)
+
+
+class EdmNoise(Noise, name="edm"):
+    """Variance exploding (Karras et al. 2022): log sigma is normal in training, and a power grid in sampling."""
+
+    mean: float = -0.4
+    """Mean of log sigma in training."""
+    std: float = Field(default=1.4, gt=0)
+    """Spread of log sigma in training."""
+    least: float = Field(default=0.005, gt=0)
+    """The least noise of the sampling grid."""
+    most: float = Field(default=40.0, gt=0)
+    """The most noise: long smooth sequences need more than short rough ones."""
+    rho: float = Field(default=7.0, gt=0)
+    """Power of the grid: how many of its steps lie at little noise."""
+
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        low, high = self.least ** (1 / self.rho), self.most ** (1 / self.rho)
+        sigma = (low + t * (high - low)) ** self.rho
+        return torch.ones_like(sigma), sigma
+
+    def training(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        normal = math.sqrt(2) * torch.erfinv((2 * u - 1).clamp(-1 + 1e-12, 1 - 1e-12))
+        sigma = torch.exp(self.mean + self.std * normal)
+        return torch.ones_like(sigma), sigma
+
+    def span(self) -> tuple[float, float]:
+        return self.mean - 2.6 * self.std, self.mean + 2.6 * self.std
+
+
+class Prediction(Component, home="seqloom.processes"):
+    """What the network is trained to put out, from which the clean data follow. Inputs are scaled to alpha^2 + sigma^2 = 1."""
+
+    @abstractmethod
+    def target(self, x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """What the network should put out."""
+
+    @abstractmethod
+    def clean(self, z: Tensor, out: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """The clean data that the output means, z = alpha x + sigma n being the input."""
+
+
+class PredictNoise(Prediction, name="noise"):
+    """The noise that was added (Ho et al. 2020); its plain squared error is the textbook loss."""
+
+    def target(self, x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return noise
+
+    def clean(self, z: Tensor, out: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return (z - sigma * out) / alpha
+
+
+class PredictClean(Prediction, name="clean"):
+    """The data themselves."""
+
+    def target(self, x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return x
+
+    def clean(self, z: Tensor, out: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return out
+
+
+class PredictVelocity(Prediction, name="velocity"):
+    """alpha noise - sigma x (Salimans & Ho 2022)."""
+
+    def target(self, x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return alpha * noise - sigma * x
+
+    def clean(self, z: Tensor, out: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return alpha * z - sigma * out
+
+
+class PredictEdm(Prediction, name="edm"):
+    """Preconditioned so that input and target have unit variance at every level (Karras et al. 2022)."""
+
+    data: float = Field(default=1.0, gt=0)
+    """Standard deviation of the data."""
+
+    def _scales(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """The skip and out scales of the paper for y = x + s n, s = sigma / alpha, applied to z = alpha y."""
+        s = sigma / alpha
+        total = s**2 + self.data**2
+        return self.data**2 / (total * alpha), s * self.data / total.sqrt()
+
+    def target(self, x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        skip, out = self._scales(alpha, sigma)
+        return (x - skip * (alpha * x + sigma * noise)) / out
+
+    def clean(self, z: Tensor, out: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        skip, scale = self._scales(alpha, sigma)
+        return skip * z + scale * out

@@ -1,0 +1,52 @@
+"""Ancestral sampling: one element after another, each from the model's own distribution or its head's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from seqloom.core.errors import UnsupportedQuery
+from seqloom.samplers.base import Rows
+from seqloom.samplers.truncation import TokenSampler, draw
+from seqloom.sequence.guess import Ask, Gives, Guess
+
+
+class Ancestral(TokenSampler, name="ancestral"):
+    """Left to right, each element drawn given those before it; with no truncation it is the model's own law."""
+
+    takes: ClassVar[tuple[Gives, ...]] = (Gives.NEXT_LOGITS, Gives.NEXT_PARAMS)
+
+    def start(self, process: Any, rows: Rows) -> Rows:
+        at = rows.settled.argmin(1)  # the first open position
+        at = np.where(rows.settled.all(1), rows.length, at)
+        place = np.arange(rows.settled.shape[1])
+        if (rows.settled & (place >= at[:, None]) & (place < rows.length[:, None])).any():
+            raise UnsupportedQuery(
+                "an autoregressive model can only go on from a prefix; something is known after a gap",
+                hint="ask a model trained with process=masked or process=gaussian, or use extend",
+            )
+        done = rows.done | (at >= rows.length)
+        return replace(rows, own={**rows.own, **self.settings(rows), "at": at}, done=done)
+
+    def ask(self, rows: Rows) -> Ask:
+        at = rows.own["at"]
+        return Ask(x=rows.x, want=np.where(rows.done, -1, at)[:, None], fixed=at)
+
+    def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
+        live = np.nonzero(guess.ready & ~rows.done)[0]
+        at = rows.own["at"]
+        key = rows.key.at("pick", at)
+        if guess.head is None:
+            chosen = draw(guess.value[:, 0], key.uniform(1)[:, 0], rows.own)
+        else:
+            noise = key.normal((rows.x.shape[-1],)).to(rows.x)
+            heat = torch.as_tensor(rows.own["temperature"], device=rows.x.device).to(rows.x)[:, None]
+            chosen = guess.head.draw(guess.value[:, 0], noise, heat).to(rows.x)
+        rows.x[live, at[live]] = chosen[live]
+        rows.settled[live, at[live]] = True
+        at[live] += 1
+        rows.done[live] |= at[live] >= rows.length[live]
+        return rows

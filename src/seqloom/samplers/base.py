@@ -1,0 +1,138 @@
+"""Sampler: how guesses become samples, row by row. A sampler is a state machine: it asks, and is told."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from seqloom.core.config import Component
+from seqloom.core.rng import Rng
+from seqloom.sequence.guess import Ask, Gives, Guess
+
+Numbers = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows on their way to being samples. The bookkeeping lives on the host; `x` where the network is.
+
+    `x` (B,T[,D]); `settled` (B,T): the value is final (given, sampled, or beyond the row's `length`); `done` (B,);
+    `key`, the row's random numbers. Rows of one `group` share every call, join and leave together; `member` is the
+    place in it. `own` holds settings and memory of each row (B,...), `along` memory that follows the canvas
+    (B,T,...), arrays or tensors. `source`, set by tell: row b's network state goes on from that of row source[b].
+    """
+
+    x: Tensor
+    settled: NDArray[np.bool_]
+    length: NDArray[np.int64]
+    done: NDArray[np.bool_]
+    key: Rng
+    group: NDArray[np.int64]
+    member: NDArray[np.int64]
+    own: Mapping[str, Numbers] = field(default_factory=dict)
+    along: Mapping[str, Any] = field(default_factory=dict)
+    source: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    def select(self, rows: NDArray[np.int64]) -> Rows:
+        """Some of the rows, in this order; one may come twice."""
+        return Rows(
+            self.x[rows],
+            self.settled[rows],
+            self.length[rows],
+            self.done[rows],
+            self.key.select(rows),
+            self.group[rows],
+            self.member[rows],
+            {name: value[rows] for name, value in self.own.items()},
+            {name: value[rows] for name, value in self.along.items()},
+        )
+
+    def widen(self, length: int) -> Rows:
+        """The same with room for `length` positions; what is added does not exist, so it counts as settled."""
+        extra = length - self.x.shape[1]
+        if extra == 0:
+            return self
+        return replace(
+            self,
+            x=stretch(self.x, extra),
+            settled=np.pad(self.settled, ((0, 0), (0, extra)), constant_values=True),
+            along={name: stretch(value, extra) for name, value in self.along.items()},
+        )
+
+    @staticmethod
+    def join(parts: Sequence[Rows]) -> Rows:
+        """Several sets of rows, one after another, padded to the longest."""
+        if len(parts) == 1:
+            return parts[0]
+        longest = max(part.x.shape[1] for part in parts)
+        wide = [part.widen(longest) for part in parts]
+        return Rows(
+            torch.cat([part.x for part in wide]),
+            np.concatenate([part.settled for part in wide]),
+            np.concatenate([part.length for part in wide]),
+            np.concatenate([part.done for part in wide]),
+            Rng.join([part.key for part in wide]),
+            np.concatenate([part.group for part in wide]),
+            np.concatenate([part.member for part in wide]),
+            {name: _stacked([part.own[name] for part in wide]) for name in wide[0].own},
+            {name: joined([part.along[name] for part in wide]) for name in wide[0].along},
+        )
+
+    def table(self) -> NDArray[np.int64]:
+        """Row numbers by group and member (G,W), -1 where a group is narrower."""
+        groups, place = np.unique(self.group, return_inverse=True)
+        table = np.full((len(groups), int(self.member.max(initial=0)) + 1), -1)
+        table[place, self.member] = np.arange(len(self))
+        return table
+
+
+class Sampler(Component, home="seqloom.samplers"):
+    """How guesses become a sample. Settings of a query become values of its rows, so rows of many queries mix."""
+
+    takes: ClassVar[tuple[Gives, ...]]
+
+    guidance: float = Field(default=1.0, ge=0)
+    """Weight of the condition (classifier-free guidance, Ho & Salimans 2022): 1 is the model's own law, 0 ignores it."""
+
+    @abstractmethod
+    def start(self, process: Any, rows: Rows) -> Rows:
+        """Add this sampler's settings and memory to rows whose canvas is laid out (`along["shown"]` for vectors)."""
+
+    @abstractmethod
+    def ask(self, rows: Rows) -> Ask:
+        """What the network is to see and where its guess is wanted. Pure."""
+
+    @abstractmethod
+    def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
+        """The rows after the guess. Consumes `rows`; never clears `done`, which others may set."""
+
+
+def stretch(value: Any, extra: int) -> Any:
+    """`extra` more positions of zeros along the second axis, of an array or a tensor."""
+    if isinstance(value, np.ndarray):
+        return np.pad(value, [(0, 0), (0, extra)] + [(0, 0)] * (value.ndim - 2))
+    return torch.nn.functional.pad(value, (0, 0) * (value.ndim - 2) + (0, extra))
+
+
+def _stacked(values: Sequence[Numbers]) -> Numbers:
+    """Values of rows, one after another; tables of different widths (grids of steps) are filled with zeros."""
+    if values[0].ndim == 1:
+        return np.concatenate(values)
+    width = max(value.shape[1] for value in values)
+    return np.concatenate([np.pad(value, ((0, 0), (0, width - value.shape[1]))) for value in values])
+
+
+def joined(values: Sequence[Any]) -> Any:
+    """Arrays or tensors, one after another along the first axis."""
+    return np.concatenate(values) if isinstance(values[0], np.ndarray) else torch.cat(list(values))

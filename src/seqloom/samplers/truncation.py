@@ -1,0 +1,64 @@
+"""Temperature, top-k and top-p: the tail of a distribution cut off, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from seqloom.core.rng import pick
+from seqloom.samplers.base import Rows, Sampler
+
+
+class TokenSampler(Sampler):
+    """The settings that every sampler of symbols has."""
+
+    temperature: float = Field(default=1.0, ge=0)
+    """Divides the logits; 0 takes the likeliest symbol (greedy)."""
+    top_k: int = Field(default=0, ge=0)
+    """Only the k likeliest symbols (0: all)."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Only the likeliest symbols that together have this probability; the one that crosses it is kept."""
+
+    def settings(self, rows: Rows) -> dict[str, NDArray[Any]]:
+        """These settings as one value a row."""
+        count = len(rows)
+        return {
+            "temperature": np.full(count, self.temperature),
+            "top_k": np.full(count, self.top_k),
+            "top_p": np.full(count, self.top_p),
+        }
+
+
+def draw(logits: Tensor, u: NDArray[np.float64], own: Mapping[str, NDArray[Any]]) -> Tensor:
+    """One symbol (B,) from logits (B,V), uniforms u (B,) and the rows' settings."""
+    temperature = own["temperature"]
+    if (temperature != 1).any():
+        scale = torch.as_tensor(np.where(temperature > 0, temperature, 1.0), device=logits.device).unsqueeze(-1)
+        logits = logits.double() / scale
+    if (own["top_k"] > 0).any() or (own["top_p"] < 1).any():
+        logits = truncate(logits, own["top_k"], own["top_p"])
+    chosen = pick(logits, u)
+    greedy = temperature == 0
+    if greedy.any():
+        chosen = torch.where(torch.as_tensor(greedy, device=logits.device), logits.argmax(-1), chosen)
+    return chosen
+
+
+def truncate(logits: Tensor, top_k: NDArray[np.int64], top_p: NDArray[np.float64]) -> Tensor:
+    """Logits (B,V) with all but each row's top-k and top-p set to -inf; ties at the edge are kept."""
+    size = logits.shape[-1]
+    ranked, _ = logits.sort(-1, descending=True)
+    k = torch.as_tensor(np.where((top_k > 0) & (top_k < size), top_k, size), device=logits.device)
+    edge = ranked.gather(-1, (k - 1).unsqueeze(-1))
+    ranked = ranked.masked_fill(ranked < edge, -torch.inf)
+    before = ranked.double().softmax(-1).cumsum(-1).roll(1, -1)
+    before[:, 0] = 0.0
+    inside = before < torch.as_tensor(top_p, device=logits.device).unsqueeze(-1)
+    edge = torch.maximum(edge, ranked.masked_fill(~inside, torch.inf).amin(-1, keepdim=True))
+    return logits.masked_fill(logits < edge, -torch.inf)

@@ -1,0 +1,60 @@
+"""What a sampler asks of a process, and what it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Gives(Enum):
+    """The kinds of guess; a sampler can be used with every process that gives what it takes."""
+
+    NEXT_LOGITS = "logits of the next element"
+    NEXT_PARAMS = "the distribution of the next element, which draws itself"
+    PLACE_LOGITS = "logits of any hidden element"
+    CLEAN = "the clean data behind noise"
+
+
+class Draws(Protocol):
+    """A distribution over elements given by the numbers of a head."""
+
+    def draw(self, params: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
+        """Elements (B,D) from parameters (B,P), standard normal noise (B,D) and temperatures (B,1)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the network is to see of each row, and where its guess is wanted. Nobody writes to it.
+
+    `x` (B,T[,D]) is the canvas as the sampler wants it seen; `level` (B,1) the noise level, where there is one;
+    `want` (B,K) the positions whose guess is used, ascending, -1 = none; `fixed` (B,) says that elements before it
+    are as they were when last read. The driver adds the rest: which positions exist (`present`), which cells are
+    `shown` or `absent` (None for tokens), and the encoded conditions.
+    """
+
+    x: Tensor
+    want: NDArray[np.int64]
+    fixed: NDArray[np.int64]
+    level: Tensor | None = None
+    present: Tensor | None = None
+    shown: Tensor | None = None
+    absent: Tensor | None = None
+    given: Any = None
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The network's answer: logits or head parameters (B,K,*) at the wanted positions, or clean data (B,T,D).
+
+    A row that is not `ready` was still reading (a long prompt) and is to be left alone.
+    """
+
+    value: Tensor
+    ready: NDArray[np.bool_]
+    head: Draws | None = None

@@ -1,0 +1,24 @@
+"""What a process makes of a space: the sizes and symbols a network is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The two ends of a network and how its positions may hear each other.
+
+    `inputs` is the number of input symbols (embedded) or, where `symbolic` is False, of input channels (projected);
+    `outputs` the numbers the head gives a position. Start and mask symbols lie above the space's own.
+    """
+
+    symbolic: bool
+    inputs: int
+    outputs: int
+    block: int | None
+    """A position hears its own block and earlier ones: 1 is causal, None is everything."""
+    timed: bool
+    """Whether the network is told the noise level."""
+    start: int | None = None
+    mask: int | None = None

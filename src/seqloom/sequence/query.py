@@ -1,0 +1,77 @@
+"""A question to a model, the frames on the way, the answer, and a score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.core.errors import NotComparable
+from seqloom.sequence.batch import Canvas, Encoded
+
+Kind = Literal["exact", "bound", "estimate"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A canvas of which some is given; fill in the rest, `count` times.
+
+    Row i of a query with seed s depends on (s, i) alone. `given` holds one encoded condition for each name the model
+    knows (a missing one is the null condition).
+    """
+
+    canvas: Canvas
+    sampler: Any
+    count: int = 1
+    seed: int = 0
+    first_row: int = 0
+    given: Mapping[str, Encoded] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The state of one sample on its way: elements (T,[D]), which positions are final, and how far it is."""
+
+    row: int
+    x: NDArray[Any]
+    settled: NDArray[np.bool_]
+    done: bool
+    call: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with its unit and its meaning: total nats over `count` units.
+
+    `kind` says whether it is the model's exact value, a bound from above on it, or an estimate; `stderr` is the
+    standard error of `nats` where it was drawn; `context` says how much of the past each element was scored with.
+    """
+
+    nats: float
+    count: float
+    unit: str
+    kind: Kind
+    stderr: float = 0.0
+    context: str = ""
+    draws: int = 1
+    left_out: int = 0
+    surprisal: Sequence[float] | None = None
+
+    @property
+    def per_unit(self) -> float:
+        """Nats for one unit; not a number where nothing was scored."""
+        return self.nats / self.count if self.count else math.nan
+
+    @property
+    def bits_per_unit(self) -> float:
+        """Bits for one unit."""
+        return self.per_unit / math.log(2)
+
+    def check(self, other: Score) -> None:
+        """NotComparable unless both count the same units."""
+        if (self.unit, self.count) != (other.unit, other.count):
+            raise NotComparable(f"{self.count:g} {self.unit}s cannot be compared with {other.count:g} {other.unit}s")

@@ -1,0 +1,152 @@
+"""What a person sees while waiting, and how numbers are read."""
+
+import io
+
+import pytest
+
+from seqloom.core.progress import Progress, duration, number
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def screen(text):
+    """The lines that a terminal shows after this output."""
+    lines, column = [""], 0
+    for letter in text:
+        if letter == "\n":
+            lines.append("")
+            column = 0
+        elif letter == "\r":
+            column = 0
+        else:
+            lines[-1] = lines[-1][:column].ljust(column) + letter + lines[-1][column + 1 :]
+            column += 1
+    return [line.rstrip() for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((-1, "0.0s"), (0, "0.0s"), (0.44, "0.4s"), (9.94, "9.9s"), (9.96, "10s"), (59.4, "59s"), (59.6, "1m")),
+        *((80, "1m 20s"), (3599, "59m 59s"), (3599.9, "1h"), (3660, "1h 1m"), (86_399.9, "1d"), (90_000, "1d 1h")),
+    ],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((0, "0"), (7, "7"), (2.34, "2.3"), (950, "950"), (999.7, "1 k"), (1000, "1 k"), (1234, "1.2 k")),
+        *((99_400, "99 k"), (999_600, "1 M"), (1_234_567, "1.2 M"), (12_345_678, "12 M"), (3e9, "3 G")),
+        *((-1500, "-1.5 k"), (5e16, "50000 T")),
+    ],
+)
+def test_number(value, text):
+    assert number(value) == text
+
+
+def test_one_live_line_on_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    clock, stream = Clock(), Terminal()
+    with Progress(4000, "steps", stream=stream, clock=clock) as bar:
+        bar.update(10, "loss 9.99")
+        clock.now += 1.9
+        bar.update(990, "loss 3.21")
+        assert stream.getvalue() == "", "nothing for what may be over at once"
+        clock.now += 0.1
+        bar.update(1000, "loss 3.20, a longer text")
+        assert screen(stream.getvalue()) == ["25 %  1 k of 4 k steps  6.0s left  loss 3.20, a longer text"]
+        drawn = stream.getvalue()
+        clock.now += 0.05
+        bar.update(1001, "loss 3.19")
+        assert stream.getvalue() == drawn, "at most ten times a second"
+        clock.now += 1.95
+        bar.update(2000, "loss 2.50")
+        assert screen(stream.getvalue()) == ["50 %  2 k of 4 k steps  4.0s left  loss 2.50"]
+        bar.say("a preview\n")
+        assert screen(stream.getvalue()) == ["a preview", ""]
+        clock.now += 4
+        bar.update(3000, "loss 2")
+        bar.update(4000, "loss 1")
+    assert screen(stream.getvalue()) == ["a preview", "100 %  4 k of 4 k steps  loss 1", ""]
+    assert "\x1b" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("letter", ["x", "織", "e\u0301"])
+def test_a_live_line_fits_the_terminal(monkeypatch, letter):
+    monkeypatch.setenv("COLUMNS", "28")
+    clock, stream = Clock(), Terminal()
+    bar = Progress(0, "steps", stream=stream, clock=clock)
+    clock.now += 3
+    bar.update(10, letter * 90)
+    fitting = {"x": 17, "織": 8, "e\u0301": 17}[letter]  # of the 27 columns that do not wrap, less the count's 10
+    assert stream.getvalue().rstrip() == "\r10 steps  " + letter * fitting
+
+
+def test_a_text_cannot_break_the_line():
+    bar = Progress(0, "bytes", stream=io.StringIO())
+    bar.update(3, "two\nlines\r\x1b[31m and\ta bell\a")
+    assert bar.line() == "3 bytes  two lines  [31m and a bell"
+
+
+def test_a_line_now_and_then_elsewhere():
+    clock, stream = Clock(), io.StringIO()
+    with Progress(300, "seconds", stream=stream, clock=clock) as bar:
+        for _ in range(250):
+            clock.now += 0.1
+            bar.update(clock.now - 100, "loss 2")
+    assert stream.getvalue().splitlines() == [
+        "3 %  10s of 5m  4m 50s left  loss 2",
+        "6 %  20s of 5m  4m 40s left  loss 2",
+        "8 %  25s of 5m  4m 35s left  loss 2",
+    ]
+
+
+def test_a_short_wait_says_nothing():
+    for stream in (io.StringIO(), Terminal()):
+        clock = Clock()
+        with Progress(10, "steps", stream=stream, clock=clock) as bar:
+            clock.now += 1
+            bar.update(10)
+        assert stream.getvalue() == ""
+
+
+def test_quiet():
+    for stream in (io.StringIO(), Terminal()):
+        clock = Clock()
+        with Progress(10, "steps", quiet=True, stream=stream, clock=clock) as bar:
+            clock.now += 100
+            bar.update(5, "loss")
+            bar.say("a preview")
+        assert stream.getvalue() == ""
+
+
+def test_what_was_done_before_does_not_count_for_the_time_left():
+    clock = Clock()
+    bar = Progress(1000, "steps", start=900, stream=io.StringIO(), clock=clock)
+    clock.now += 10
+    bar.update(950)
+    assert bar.line() == "95 %  950 of 1 k steps  10s left"
+
+
+def test_stderr_and_never_stdout(capsys):
+    clock = Clock()
+    with Progress(10, "steps", clock=clock) as bar:
+        clock.now += 11
+        bar.update(5)
+        bar.say("hello")
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == ["50 %  5 of 10 steps  11s left", "hello", "50 %  5 of 10 steps  11s left"]
