@@ -136,7 +136,7 @@ def fit(net: Peer, data: Tensor, iterations: int, draw: torch.Generator) -> tupl
 
 @torch.no_grad()
 def score(net: Peer, data: Tensor, stride: int) -> float:
-    """Nats per character of data[1:], in windows of 64 that begin every `stride`, each scored from the end of the last."""
+    """Nats per character of data[1:], in windows of 64 that begin every `stride`, each scored after the last."""
     net.eval()
     targets = len(data) - 1
     starts = list(range(0, max(targets - (CONTEXT - stride), 1), stride))

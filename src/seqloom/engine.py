@@ -107,6 +107,7 @@ class Engine:
         self.calls = 0
         self.elements_read = 0
         self._requests = 0
+        self._stopped: dict[int, set[int]] = {}
         self._groups = 0
 
     @property
@@ -174,7 +175,7 @@ class Engine:
             x=request.x.clone(),
             settled=settled.cpu().numpy().copy(),
             length=np.full(count, width, np.int64),
-            done=np.zeros(count, bool),
+            done=np.isin(np.arange(count), list(self._stopped.pop(number, ()))),
             key=request.key,
             group=np.arange(self._groups, self._groups + count),
             member=np.zeros(count, np.int64),
@@ -205,7 +206,7 @@ class Engine:
     def _prompt(self, lane: _Lane) -> _Reader | None:
         """What must be read before the first draw; None where the next call reads it all anyway."""
         ask = lane.sampler.ask(lane.rows)
-        first = int(ask.want[:, 0].max())
+        first = int(ask.want[:, 0].min())  # what every row has; a row that has more reads the rest among the live ones
         if first < 1:
             return None
         member = lane.rows.member if self._same_prompt(lane.rows, first) else np.arange(len(lane.rows))
@@ -216,7 +217,9 @@ class Engine:
 
     @staticmethod
     def _same_prompt(rows: Rows, first: int) -> bool:
-        return bool((rows.x[:, :first] == rows.x[:1, :first]).all())
+        absent = rows.along.get("absent")
+        seen = rows.x if absent is None else torch.cat([rows.x.masked_fill(absent, 0.0), absent.to(rows.x)], -1)
+        return bool((seen[:, :first] == seen[:1, :first]).all())
 
     def _room(self, length: int) -> int:
         """Elements that a network state must have room for: a bounded reach, or the longest canvas."""
@@ -226,6 +229,9 @@ class Engine:
         """Every prompt goes on by one chunk; those that are read join the live rows."""
         still: list[_Reader] = []
         for reader in self.readers:
+            if reader.lane.rows.done.all():  # stopped: they leave as live rows do
+                self._admit(reader.lane, None, None)
+                continue
             before = int(reader.state.length.sum())
             guess, state = self.process.guess(self.network, reader.ask, reader.state, self.chunk)
             assert state is not None
@@ -399,10 +405,16 @@ class Engine:
         self.live = remaining
 
     def cancel(self, request: int, row: int | None = None) -> None:
-        """Stop a request, or one of its rows, at the next tick; other rows are as if it had gone on."""
-        self.waiting = deque(item for item in self.waiting if item[0] != request or row is not None)
-        self.readers = [r for r in self.readers if row is not None or int(r.lane.request[0]) != request]
-        for lane in self.lanes.values():
+        """Stop a request, or one of its rows; other rows are as if it had gone on.
+
+        Each row that was not done has one more event at the next tick (or, where its request still waits, when that
+        joins), as it stands; a whole request that still waits goes without.
+        """
+        if row is None:
+            self.waiting = deque(item for item in self.waiting if item[0] != request)
+        elif any(number == request for number, _ in self.waiting):
+            self._stopped.setdefault(request, set()).add(row)
+        for lane in [*self.lanes.values(), *(reader.lane for reader in self.readers)]:
             mine = lane.request == request
             if row is not None:
                 mine &= lane.index == row

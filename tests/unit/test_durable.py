@@ -458,6 +458,9 @@ def tensor(begin, end, name="a"):
 
 
 DAMAGE = {
+    "a blank after the manifest": lambda folder: (folder / "manifest.json").write_bytes(
+        (folder / "manifest.json").read_bytes() + b" "
+    ),
     "missing manifest": lambda folder: (folder / "manifest.json").unlink(),
     "empty manifest": lambda folder: (folder / "manifest.json").write_bytes(b""),
     "manifest is a list": lambda folder: (folder / "manifest.json").write_bytes(b"[]"),
@@ -504,7 +507,7 @@ DAMAGE = {
     "bytes missing": lambda folder: forge(folder, f"{{{tensor(0, 4)}}}".encode(), b"123"),
     "a gap": lambda folder: forge(folder, f"{{{tensor(0, 2)},{tensor(3, 4, 'b')}}}".encode(), b"1234"),
     "an overlap": lambda folder: forge(folder, f"{{{tensor(0, 3)},{tensor(2, 4, 'b')}}}".encode(), b"1234"),
-    "a name twice": lambda folder: forge(folder, f"{{{tensor(0, 2)},{tensor(2, 4)}}}".encode(), b"1234"),
+    "a name twice": lambda folder: forge(folder, f"{{{tensor(0, 4)},{tensor(0, 4)}}}".encode(), b"1234"),
 }
 
 
@@ -805,6 +808,18 @@ def test_an_earlier_writer_cannot_commit(run, monkeypatch):
         with pytest.raises(RunError, match="taken over"):
             durable.prune(first, durable.newest_good(run)[0])
         assert save(second, 30).epoch == second.epoch
+
+        class Meanwhile(Disk):
+            def mkdir(self, path):
+                third.__enter__()
+                super().mkdir(path)
+
+        third = Lock(run)
+        monkeypatch.setattr(durable, "disk", Meanwhile())
+        with pytest.raises(RunError, match="taken over"):
+            save(second, 40)
+        third.__exit__()
+    assert names(run) == ["00000010", "00000020", "00000030"]
 
 
 def test_the_epoch_grows_though_the_lock_file_is_lost(run):

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seqloom.core.config import Component
 from seqloom.sequence.batch import Canvas, Encoded
 from seqloom.sequence.space import Space
@@ -23,6 +26,11 @@ class Codec(Component, home="seqloom.codecs"):
     suffixes: ClassVar[tuple[str, ...]] = ()
     unit: ClassVar[str] = "element"
     """Likelihood is reported per unit: "byte", "value"."""
+
+    @property
+    def volumes(self) -> NDArray[np.float64] | None:
+        """Nats that one known value of each channel (D,) costs beyond its scaled density; None for tokens."""
+        return None
 
     @property
     @abstractmethod

@@ -11,6 +11,7 @@ import difflib
 import importlib
 import inspect
 import json
+import math
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
@@ -172,7 +173,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_pairs(words: Iterable[str]) -> dict[str, Any]:
-    """`["trainer.steps=500", "process=masked"]` as a nested mapping; values are read as YAML scalars or lists."""
+    """`["trainer.steps=500", "process=masked"]` as a nested mapping; see `scalar` for values."""
     tree: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
@@ -196,17 +197,28 @@ def parse_pairs(words: Iterable[str]) -> dict[str, Any]:
 
 
 def scalar(text: str) -> Any:
-    """A value as it is written on the command line: YAML, but what YAML cannot read is a string."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, str) or value is None:
-        try:  # YAML 1.1 takes 1e-3 for a word
-            return float(text)
+    """A value as it is written on the command line: null, true, false, a number, a YAML list, mapping or quoted string.
+
+    Anything else is a string as it stands: YAML 1.1 would read `no`, `12:30` and `Note: well` as something else.
+    """
+    word = text.strip()
+    if word in _CONSTANTS:
+        return _CONSTANTS[word]
+    if word[:1] in {"[", "{", '"', "'"}:
+        try:
+            return yaml.safe_load(word)
+        except yaml.YAMLError:
+            return text
+    for kind in (int, float):
+        try:
+            number = kind(word)
         except ValueError:
-            return value if value is None and text.strip() in {"null", "~"} else text
-    return value if isinstance(value, (bool, int, float, list, dict)) else text
+            continue
+        return number if math.isfinite(number) else text
+    return text
+
+
+_CONSTANTS = {"null": None, "~": None, "true": True, "True": True, "false": False, "False": False}
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

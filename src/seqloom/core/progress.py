@@ -39,15 +39,9 @@ def number(value: float) -> str:
 class Progress:
     """One live line on a terminal, a line every ten seconds elsewhere, nothing for what is over in two seconds.
 
-    Plain text without colours or escapes. Use as `with Progress(total, "steps") as bar: bar.update(done, text)`.
-
-    Args:
-        total: How far it goes; 0 if that is not known.
-        unit: What is counted; "seconds" are shown as times.
-        start: How far it had come before (on resume).
-        quiet: Show nothing.
-        stream: Where to write; stderr by default.
-        clock: Seconds that only grow.
+    Plain text, no colours or escapes. Use as `with Progress(total, "steps") as bar: bar.update(done, text)`. A `total`
+    of 0 is one that is not known; "seconds" as `unit` are shown as times; `start` is how far it had come before (on
+    resume); `stream` is stderr if not given; `clock` gives seconds.
     """
 
     def __init__(
@@ -79,8 +73,7 @@ class Progress:
 
     def update(self, done: float, text: str = "") -> None:
         """Tell how far it has come and what is worth saying about it; cheap enough for every step."""
-        self._done, self._text = done, text
-        now = self._clock()
+        self._done, self._text, now = done, text, self._clock()
         if not self._quiet and now >= self._next:
             self._next, self._shown = now + (LIVE if self._live else LINE), True
             self._draw()

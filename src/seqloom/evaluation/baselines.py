@@ -282,11 +282,13 @@ def season_of(train: Series, step: float | None = None) -> int:
         lags = list(SEASONS)
     else:
         lags = sorted({round(period / step) for period in _PERIODS if period / step > 1.5})
-    least = max(0.1, 3.0 / math.sqrt(max(sum(len(piece) for piece in pieces), 1)))
+    rows = max(sum(len(piece) for piece in pieces), 1)
     strength: dict[int, float] = {}
     for lag in lags:
         if lag < 2 or 3 * lag > longest:
             continue
+        # Chance makes more of a long lag: few seasons of it are in the data.
+        least = max(0.2, 4.0 / math.sqrt(rows)) + lag / rows
         here = _autocorrelation(pieces, lag)
         between = float(np.mean([_autocorrelation(pieces, k) for k in _around_half(lag)]))
         if here > least and here - between > least:

@@ -90,9 +90,10 @@ class Attend(MixerModule):
         if state is not None:
             place = place + torch.as_tensor(state.length[:rows, None], device=h.device)  # (B,T)
         if self.places is not None:
-            if int(steps if state is None else state.length[:rows].max() + steps) > self.places.num_embeddings:
+            reads = np.full(rows, steps) if count is None else count
+            if (reads if state is None else state.length[:rows] + reads).max() > self.places.num_embeddings:
                 raise ConfigError("the sequence is longer than the learned places", path="backbone.mixer.places")
-            h = h + self.places(place)
+            h = h + self.places(place.clamp_max(self.places.num_embeddings - 1))  # beyond `count` nothing is read
         q, k, v = self.project(h).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)  # (B,H,T,E) each
         q, k = unit(q) * self.query_gain, unit(k) * self.key_gain
         if self.places is None:

@@ -50,9 +50,10 @@ class Gaussian(Process, name="gaussian"):
         scale = (alpha**2 + sigma**2).sqrt()
         alpha, sigma = alpha / scale, sigma / scale
         noise = rng.at("noise").normal(tuple(batch.x.shape[1:])).to(batch.x)
-        out = self._out(net, batch, alpha * batch.x + sigma * noise, alpha, sigma, drop)
         wanted = batch.wanted
-        error = (out - self.prediction.target(batch.x, noise, alpha, sigma)) ** 2
+        x = batch.x.masked_fill(~batch.known, 0.0)  # whatever stands in absent cells, nan too, meets no gradient
+        out = self._out(net, batch, alpha * x + sigma * noise, alpha, sigma, drop)
+        error = (out - self.prediction.target(x, noise, alpha, sigma)) ** 2
         return Loss(error.masked_fill(~wanted, 0.0).sum(), wanted.sum())
 
     def _out(self, net: Net, batch: Batch, z: Tensor, alpha: Tensor, sigma: Tensor, drop: Rng | None = None) -> Tensor:

@@ -20,7 +20,7 @@ from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.state import NetState
 
 LEAST = 1e-3
-"""The least time that is trained on: the weight 1/t is unbounded at 0."""
+"""The least time: the weight 1/t is unbounded at 0."""
 
 
 class Masked(Process, name="masked"):
@@ -56,18 +56,19 @@ class Masked(Process, name="masked"):
     def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
         """One draw of the bound's terms (B,T): weight(t) times the cross-entropy of the masked symbols.
 
-        Times are stratified over the rows of the batch, which takes most of the variance away.
+        Times are stratified over the rows of the batch, which takes most of the variance away. Those below LEAST
+        stand at LEAST: the reverse process then makes its last step at once, and the bound stays one.
         """
         rows, steps = batch.x.shape
         strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
-        t = torch.as_tensor(LEAST + (1 - LEAST) * strata, device=batch.x.device)
+        t = torch.as_tensor(np.maximum(strata, LEAST), device=batch.x.device)
         gone = torch.as_tensor(rng.at("mask").uniform(steps), device=batch.x.device) >= self.schedule.alpha(t)[:, None]
         masked = gone & batch.wanted
         assert net.plan.mask is not None
         given = net.encode(batch.given, rows)
         out, _ = net(batch.x.masked_fill(masked, net.plan.mask), given=given, present=batch.present, rng=drop)
         nats = F.cross_entropy(out.transpose(1, 2), batch.x, reduction="none").masked_fill(~masked, 0.0)
-        return nats * (self.schedule.weight(t) * (1 - LEAST)).to(nats.dtype)[:, None]
+        return nats * self.schedule.weight(t).to(nats.dtype)[:, None]
 
     def left_to_right(self, net: Net, batch: Batch, at_once: int = 64) -> Tensor:
         """Minus log probability (B,T) of each symbol when symbols are revealed from the left: exact for that order.

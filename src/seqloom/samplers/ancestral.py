@@ -23,7 +23,8 @@ class Ancestral(TokenSampler, name="ancestral"):
         at = rows.settled.argmin(1)  # the first open position
         at = np.where(rows.settled.all(1), rows.length, at)
         place = np.arange(rows.settled.shape[1])
-        if (rows.settled & (place >= at[:, None]) & (place < rows.length[:, None])).any():
+        given = rows.along["shown"].any(-1).cpu().numpy() if "shown" in rows.along else rows.settled
+        if ((rows.settled | given) & (place >= at[:, None]) & (place < rows.length[:, None])).any():
             raise UnsupportedQuery(
                 "an autoregressive model can only go on from a prefix; something is known after a gap",
                 hint="ask a model trained with process=masked or process=gaussian, or use extend",

@@ -1,0 +1,33 @@
+"""Seqloom: train, compare, sample, score and serve generative models of sequences."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "load": "seqloom.model",
+    "train": "seqloom.fit",
+    "compare": "seqloom.evaluation.compare",
+    "Recipe": "seqloom.recipe",
+    "Model": "seqloom.model",
+    "Query": "seqloom.sequence.query",
+    "Score": "seqloom.sequence.query",
+    "Answer": "seqloom.model",
+    "SeqloomError": "seqloom.core.errors",
+    "ConfigError": "seqloom.core.errors",
+    "DataError": "seqloom.core.errors",
+    "UnsupportedQuery": "seqloom.core.errors",
+    "RunError": "seqloom.core.errors",
+    "NotComparable": "seqloom.core.errors",
+}
+__all__ = ["__version__", *_PLACES]  # noqa: PLE0604 - the names are strings
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first used, so that `import seqloom` needs no torch."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'seqloom' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)

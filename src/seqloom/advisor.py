@@ -1,0 +1,141 @@
+"""Advice: settings that suit the data and the budget, with reasons. A pure function; it fills only what was not set.
+
+The rule is small. Text of little size and minutes wants small nets and many updates; so width and depth grow with the
+budget, and a bounded window with the data. What was measured to find it stands in docs/concepts/advice.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seqloom.core.config import merge
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rule knows of the data: training elements, the typical length of one thing, and the kind of element."""
+
+    elements: int
+    length: int
+    tokens: bool
+    ends: bool
+    conditioned: bool
+
+
+Advice = dict[str, tuple[Any, str]]
+
+
+def advise(facts: Facts, process: str, mixers: list[str], minutes: float | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings for the recipe as a nested mapping, and the reason for each by its key."""
+    recurrent = all(mixer in {"rnn", "lstm", "gru"} for mixer in mixers)
+    if process == "autoregressive" and recurrent:
+        advice = _recurrent(facts, minutes)
+    elif facts.tokens:
+        advice = _tokens(facts, process, recurrent, minutes)
+    else:
+        advice = _vectors(facts, process, recurrent, minutes)
+    settings: dict[str, Any] = {}
+    for key, (value, _) in advice.items():
+        settings = merge(settings, _nested(key, value))
+    return settings, {key: f"{value}: {reason}" for key, (value, reason) in advice.items()}
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def _size(facts: Facts, minutes: float | None, sizes: Mapping[float, int]) -> int:
+    """The entry of the greatest budget in minutes that is reached; without minutes, as for a budget of four."""
+    budget = 4.0 if minutes is None else minutes
+    if facts.elements < 50_000:
+        budget = min(budget, 0.5)
+    return max((limit, size) for limit, size in sizes.items() if budget >= limit)[1]
+
+
+def _streams(facts: Facts) -> bool:
+    """Whether state can be carried: long stretches without conditions."""
+    return not facts.conditioned and facts.elements >= 64 * 32
+
+
+def _recurrent(facts: Facts, minutes: float | None) -> Advice:
+    if not facts.tokens:
+        return _recurrent_vectors(facts, minutes)
+    width = _size(facts, minutes, {0: 128, 1.2: 192, 4: 256, 15: 384, 60: 512})
+    advice: Advice = {
+        "backbone.width": (width, "grows with the minutes: small budgets want many updates"),
+        "backbone.depth": (2, "two layers"),
+        "backbone.dropout": (0.05 if width < 256 else 0.1, "grows with the width"),
+        "trainer.rate": (5e-3 if width < 256 else 4e-3, "recurrent networks of this width"),
+        "trainer.average": (0.998, "smooths the last updates"),
+    }
+    if _streams(facts):
+        advice |= {
+            "feed.order": ("streams", "the data are long: state is carried"),
+            "feed.window": (32 if width < 256 else 64, "short segments give more updates"),
+            "feed.batch": (max(1, min(32, facts.elements // 64)), "contiguous streams side by side"),
+        }
+    else:
+        advice |= {
+            "feed.window": (_whole(facts, 256), "whole sequences"),
+            "feed.batch": (32, "sequences a step"),
+        }
+    return advice
+
+
+def _recurrent_vectors(facts: Facts, minutes: float | None) -> Advice:
+    width = _size(facts, minutes, {0: 64, 0.5: 128, 15: 192})
+    window = _whole(facts, max(8, min(192, facts.elements // 40)))
+    return {
+        "backbone.width": (width, "grows with the minutes"),
+        "backbone.depth": (2, "two layers"),
+        "backbone.dropout": (0.1, "series are few and easily learned by heart"),
+        "feed.window": (window, "a stretch long enough to see the season"),
+        "feed.batch": (32, "windows a step"),
+        "trainer.rate": (2e-3, "recurrent networks on vectors"),
+        "trainer.average": (0.998, "smooths the last updates"),
+    }
+
+
+def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
+    width = _size(facts, minutes, {0: 128, 4: 192, 15: 256, 60: 384})
+    depth = _size(facts, minutes, {0: 3, 0.8: 4, 15: 6})
+    advice: Advice = {
+        "backbone.width": (width, "grows with the minutes"),
+        "backbone.depth": (2 if recurrent else depth, "grows with the minutes"),
+        "backbone.dropout": (0.0 if width < 192 else 0.1, "short trainings do not overfit"),
+        "feed.window": (_whole(facts, 128), "what the model will see at once"),
+        "feed.batch": (16, "small batches give more updates"),
+        "trainer.rate": (3e-3 if width < 192 else 2e-3, "networks of this width"),
+        "trainer.weight_decay": (0.1, "matrices of a small Transformer"),
+        "trainer.average": (0.998, "smooths the last updates"),
+    }
+    if process != "autoregressive":
+        advice["backbone.dropout"] = (0.0, "masking is noise enough")
+    return advice
+
+
+def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
+    window = _whole(facts, max(8, min(96, facts.elements // 40)))
+    advice: Advice = {
+        "backbone.width": (128, "small data"),
+        "backbone.depth": (2 if recurrent else 4, "small data"),
+        "backbone.dropout": (0.0, "noise is enough"),
+        "feed.window": (window, "what the model will see at once"),
+        "feed.batch": (32, "windows a step"),
+        "trainer.rate": (2e-3, "networks of this width"),
+        "trainer.average": (0.998, "diffusion wants an average"),
+    }
+    if process == "gaussian":
+        advice["feed.pattern"] = ({"name": "mixed"}, "so that it can forecast, fill gaps and sample")
+    else:
+        advice["backbone.dropout"] = (0.1, "series are few and easily learned by heart")
+    return advice
+
+
+def _whole(facts: Facts, most: int) -> int:
+    """Whole sequences where they are short (with their end symbol), else so many positions."""
+    return max(2, min(most, facts.length + facts.ends))

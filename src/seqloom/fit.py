@@ -1,0 +1,537 @@
+"""The loop around the trainer: log, validate, preview, save, resume. An iterator of events; who watches is a `for` loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqloom import run as runs
+from seqloom.advisor import Facts, advise
+from seqloom.codecs.base import Codec
+from seqloom.core import durable, machine
+from seqloom.core.config import Settings, merge, read_yaml
+from seqloom.core.errors import ConfigError, DataError, RunError, Stopped
+from seqloom.corpora.base import Corpus, Given, Prepared
+from seqloom.corpora.files import corpus_of
+from seqloom.metrics import likelihood
+from seqloom.model import Model
+from seqloom.network.network import Network
+from seqloom.recipe import Recipe, model_settings
+from seqloom.sequence.query import Score
+from seqloom.sequence.space import Tokens
+from seqloom.training.feed import Reader
+from seqloom.training.trainer import Loop, Step, TrainingState
+
+OVERHEAD = 0.05
+"""Share of a training by the clock that validation, previews and saves may take."""
+VALIDATIONS = 10
+PREVIEW = 80
+VALID_POSITIONS = 16_384
+MOST_BAD, MOST_RESTORES = 3, 3
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened: `kind` is began, step, valid, preview, saved or done; `facts` are its numbers."""
+
+    kind: str
+    step: int
+    share: float
+    text: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that is about to begin: the recipe with advice filled in, the data, and where it goes."""
+
+    recipe: Recipe
+    prepared: Prepared
+    given: Mapping[str, Given]
+    advice: Mapping[str, str]
+    path: Path
+    found: runs.Run | None = None
+
+
+# --- what is to be trained ---------------------------------------------------------------------------------------
+
+
+def plan(
+    data: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    model: str | None = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Plan:
+    """Read the data and fill in the recipe; where a run is to be resumed, take its own recipe.
+
+    DATA is a file, a folder, `builtin:NAME` or a recipe (`.yaml`). What is set wins over the model word, and that over
+    advice. RunError where `out` holds a run and `resume` is not set.
+    """
+    over = dict(settings or {})
+    stem = f"{_stem(data)}-{model or 'lstm'}"
+    if Path(data).suffix in {".yaml", ".yml"}:
+        over, stem = merge(read_yaml(Path(data)), over), f"{Path(data).stem}"
+        if "corpus" not in over:
+            raise ConfigError("the recipe names no data", path="corpus", hint="add corpus: {name: files, path: ...}")
+    folder = Path("runs")
+    path = Path(out) if out else (runs.newest_name(folder, stem) if resume else runs.free_name(folder, stem))
+    if runs.exists(path):
+        if not resume:
+            raise RunError(f"{path} already holds a run", hint="add --resume to go on with it, or choose another --out")
+        return _resumed(path, over, model, say)
+    if path.exists() and any(path.iterdir()) and not resume:
+        raise RunError(f"{path} is not empty and is no run", hint="choose another --out")
+    corpus, over = _corpus(data, over)
+    codec = Recipe.parse({"corpus": corpus, "codec": over["codec"]}).codec if over.get("codec") else None
+    declared = {name: Given.parse(value) for name, value in merge(_declared(corpus), over.get("given", {})).items()}
+    if isinstance(over.get("process"), dict) is False and model:
+        over = merge(model_settings(model), over)
+    elif model:
+        over = merge(model_settings(model), over)
+    base = merge(model_settings("lstm"), over) if "backbone" not in over and "process" not in over else over
+    draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
+    prepared = corpus.prepare(codec, declared, say)
+    advice, reasons = advise(
+        facts_of(prepared),
+        draft.process.name,
+        [mixer.name for mixer in draft.backbone.mixers],
+        draft.trainer.minutes,
+    )
+    values = merge(advice, base)
+    trainer = dict(values.get("trainer", {}))
+    if trainer.get("steps") is None and trainer.get("minutes") is None:
+        trainer["minutes"] = 5.0
+        reasons["trainer.minutes"] = "5.0: neither steps nor minutes were given"
+    recipe = Recipe.parse({**values, "trainer": trainer, "corpus": corpus, "given": declared})
+    _check(recipe, prepared)
+    told = {key: why for key, why in reasons.items() if not _is_set(base, key)}
+    return Plan(recipe, prepared, declared, told, path)
+
+
+def _stem(data: str) -> str:
+    return (data.partition(":")[2] if data.startswith("builtin:") else Path(data).name.split(".")[0]) or "data"
+
+
+def _declared(corpus: Corpus) -> dict[str, Any]:
+    return {name: given.plain() for name, given in corpus.declares().items()}
+
+
+def _corpus(data: str, over: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
+    """The corpus that a DATA word or a recipe names, with the settings given for it."""
+    rest = {key: value for key, value in over.items() if key != "corpus"}
+    named = over.get("corpus", {})
+    if isinstance(named, dict) and "name" in named:
+        return Recipe.parse({"corpus": named}).corpus, rest
+    return corpus_of(data, named if isinstance(named, dict) else {}), rest
+
+
+def _is_set(tree: Mapping[str, Any], key: str) -> bool:
+    place: Any = tree
+    for part in key.split("."):
+        if not isinstance(place, Mapping) or part not in place:
+            return False
+        place = place[part]
+    return True
+
+
+def facts_of(prepared: Prepared) -> Facts:
+    """What advice is given by."""
+    data = prepared.splits["train"].data
+    sizes = np.diff(data.starts)
+    return Facts(
+        elements=int(data.starts[-1]),
+        length=int(np.quantile(sizes, 0.95)) if len(sizes) else 0,
+        tokens=isinstance(prepared.codec.space, Tokens),
+        ends=prepared.ends,
+        conditioned=bool(prepared.given),
+    )
+
+
+def _check(recipe: Recipe, prepared: Prepared) -> None:
+    """What cannot be trained is said before anything is written."""
+    space = prepared.codec.space
+    recipe.process.plan(space)
+    if recipe.feed.order == "streams" and (recipe.backbone.bounded or recipe.process.plan(space).block != 1):
+        raise ConfigError(
+            "only causal recurrent networks can carry state from step to step",
+            path="feed.order",
+            hint="use feed.order=windows",
+        )
+    if not len(prepared.splits["train"].data.x):
+        raise DataError("the training split is empty", hint="give more data, or other corpus.splits")
+
+
+def _resumed(path: Path, over: Mapping[str, Any], model: str | None, say: Callable[[str], None] | None) -> Plan:
+    """The plan of a run that goes on: its own recipe, but for more steps or minutes."""
+    found = runs.read(path)
+    asked = merge(model_settings(model), over) if model else dict(over)
+    trainer = dict(asked.get("trainer", {}))
+    longer = {key: trainer.pop(key) for key in ("steps", "minutes") if key in trainer}
+    changed = _differences({**asked, "trainer": trainer}, found.recipe.plain())
+    if changed:
+        raise RunError(
+            f"{path} was trained with another {changed[0]}; a resumed run keeps its recipe",
+            hint="leave the setting out, or start a new run with another --out",
+        )
+    if longer:
+        both = {"steps": None, "minutes": None} | longer
+        recipe = found.recipe.replace(trainer=found.recipe.trainer.replace(**both))
+    else:
+        recipe = found.recipe
+    given = {name: item for name, (_, item) in found.given.items()}
+    fitted = {name: item.replace(codec=found.given[name][0]) for name, item in given.items()}
+    prepared = recipe.corpus.prepare(found.codec, fitted, say)
+    now = {name: split.fingerprint for name, split in prepared.splits.items()}
+    if now != dict(found.fingerprints):
+        raise DataError(
+            f"the data of {path} have changed since it was trained", hint="restore them, or start a new run"
+        )
+    return Plan(recipe, prepared, given, {}, path, found)
+
+
+def _differences(asked: Mapping[str, Any], have: Mapping[str, Any], path: str = "") -> list[str]:
+    """Keys whose asked value is not what the run has; a member's name alone matches whatever its settings."""
+    found = []
+    for key, value in asked.items():
+        old = have.get(key)
+        if isinstance(value, Settings):
+            value = value.plain()
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            found += _differences(value, old, f"{path}{key}.")
+        elif isinstance(value, str) and isinstance(old, Mapping):
+            found += [] if old.get("name") == value else [f"{path}{key}"]
+        elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)):
+            found += [] if list(value) == list(old) else [f"{path}{key}"]
+        elif value != old:
+            found.append(f"{path}{key}")
+    return found
+
+
+# --- the training ------------------------------------------------------------------------------------------------
+
+
+class Fit:
+    """One training of one run folder, held by one writer. Iterate `events`."""
+
+    def __init__(
+        self,
+        planned: Plan,
+        *,
+        save_every: float = 60.0,
+        stop: Callable[[], bool] | None = None,
+        preview: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.plan, self.save_every, self.stop, self.preview = planned, save_every, stop, preview
+        self.clock = clock
+        self.began = clock()
+        self.before = 0.0
+        self.spent = 0.0
+        self.saved_at = 0.0
+        self.last_cost: dict[str, float] = {}
+        self.best: dict[str, Any] | None = None
+        self.resumed_from: int | None = None
+        self.valid: dict[str, Any] | None = None
+
+    def events(self) -> Iterator[Event]:
+        """Train to the end, or until `stop` says so; every way out leaves a run that can be loaded or resumed."""
+        path = self.plan.path
+        with durable.Lock(path) as lock:
+            self.lock = lock
+            found = self.plan.found or runs.create(
+                path, self.plan.recipe, self.plan.prepared, self.plan.given, self.plan.advice
+            )
+            self.run = found
+            self._begin(found)
+            report = self._finished_report()
+            if report is not None:
+                yield Event("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
+                return
+            with closing(durable.Journal(path / runs.LOG, self.log_offset)) as self.journal:
+                yield Event("began", self.loop.state.step, self.share, facts={"resumed_from": self.resumed_from, "parameters": self.net.parameter_count})
+                yield from self._train()
+
+    def _begin(self, found: runs.Run) -> None:
+        """Build everything, from the newest good checkpoint where there is one."""
+        recipe, prepared = self.plan.recipe, self.plan.prepared
+        self.net: Network = found.network()
+        fill = self.net.plan.block is None and prepared.ends
+        drops = {name: given.drop for name, given in self.plan.given.items()}
+        reader = Reader(recipe.feed, prepared.splits["train"], found.space, recipe.seed, drops, fill=fill)
+        self.loop = Loop(recipe.trainer, self.net, recipe.process, reader)
+        self.log_offset = 0
+        self.notes: list[str] = []
+        if self.plan.found is None:
+            return
+        checkpoint, damaged = durable.newest_good(found.path, self.lock, run_id=found.id)
+        self.notes += [f"{bad.reason}; it was moved to {bad.folder}" for bad in damaged]
+        if checkpoint is None:
+            self.notes.append("the run was stopped before its first checkpoint; it starts at step 0")
+            return
+        now, then = runs.versions(), durable.read_json(found.path / runs.VERSIONS)
+        changed = [key for key in now if now[key] != then.get(key)]
+        if changed:
+            told = ", ".join(f"{key} was {then.get(key)} and is {now[key]}" for key in changed)
+            self.notes.append(f"{told}: the end will not be bit for bit that of an uninterrupted run")
+        self._restore(checkpoint)
+        self.resumed_from = checkpoint.step
+        self.log_offset = checkpoint.log
+
+    def _restore(self, checkpoint: durable.Checkpoint) -> None:
+        state = checkpoint.state()
+        self.loop.state = TrainingState(**{k: state[k] for k in TrainingState().numbers()})
+        average = checkpoint.load("average") if "average" in checkpoint.parts else None
+        self.loop.restore(checkpoint.load("weights"), average, checkpoint.load("training"))
+        self.before = self.loop.state.seconds
+        self.began = self.clock()
+        self.best, self.valid = state.get("best"), state.get("valid")
+
+    def _finished_report(self) -> dict[str, Any] | None:
+        """What a finished run says of itself, if nothing more is asked of it."""
+        place = self.plan.path / runs.REPORT
+        if self.plan.found is None or not place.is_file() or self.loop.done_share(self.before) < 1:
+            return None
+        report: dict[str, Any] = durable.read_json(place)
+        return report
+
+    @property
+    def seconds(self) -> float:
+        """Training wall-clock so far, earlier sittings included."""
+        return self.before + self.clock() - self.began
+
+    @property
+    def share(self) -> float:
+        """How much of the training is done. By the clock, what is kept for the last validation counts as training."""
+        return self.loop.done_share(self.seconds / (1 - OVERHEAD / 2))
+
+    def _train(self) -> Iterator[Event]:
+        trainer = self.plan.recipe.trainer
+        self.saved_at = self.clock()
+        due = self._next_due()
+        preview_due = 0.45
+        while (share := self.share) < 1:
+            step = self._step(share)
+            if step is None:
+                yield Event("note", self.loop.state.step, share, self.notes[-1])
+                continue
+            yield Event("step", step.step, share, facts={"loss": step.loss, "rate": step.rate, "applied": step.applied})
+            if self.stop is not None and self.stop():
+                self._save()
+                yield Event("stopped", self.loop.state.step, share)
+                return
+            at = self.loop.state.step / trainer.steps if trainer.steps else self.share
+            if at >= due and at < 1 and self._may("valid"):
+                yield self._validate(step)
+                due = self._next_due()
+            elif at >= due:
+                due = self._next_due()
+            if self.preview and at >= preview_due and self._may("preview"):
+                preview_due = at + max(0.25, 60 / max(60.0, self.seconds / max(at, 1e-9)))
+                yield Event("preview", step.step, at, self._timed("preview", self._preview))
+            if self.clock() - self.saved_at >= self.save_every:
+                self._timed("save", self._save)
+                yield Event("saved", self.loop.state.step, at)
+        yield self._validate(None)
+        self._save()
+        report = self._report()
+        durable.write_json(self.plan.path / runs.REPORT, report)
+        yield Event("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
+
+    def _step(self, share: float) -> Step | None:
+        """One update; after three in a row that were not finite, back to the last checkpoint and past those samples."""
+        step = self.loop.advance(self.loop.rate(share))
+        self.loop.state.seconds = self.seconds
+        record = {"step": step.step, "seconds": self.seconds, "loss": step.loss, "rate": step.rate, "norm": step.norm}
+        self.journal.append(record | ({} if step.applied else {"skipped_sample": self.loop.state.cursor - 1}))
+        if self.loop.bad < MOST_BAD:
+            return step
+        state = self.loop.state
+        skipped, restores = list(state.skipped), state.restores + 1
+        if restores > MOST_RESTORES:
+            raise Stopped(
+                f"the loss was not finite again and again; stopped at step {state.step}",
+                hint="lower trainer.rate or trainer.clip in a new run; --resume goes on from the last checkpoint",
+            )
+        checkpoint, _ = durable.newest_good(self.plan.path, self.lock, run_id=self.run.id)
+        if checkpoint is None:
+            raise Stopped("the loss was not finite before the first checkpoint", hint="lower trainer.rate")
+        used = self.seconds
+        self._restore(checkpoint)
+        self.before, self.began = used, self.clock()
+        self.loop.state.skipped, self.loop.state.restores, self.loop.bad = skipped, restores, 0
+        self.notes.append(f"the loss was not finite; back to step {checkpoint.step}, past samples {skipped[-MOST_BAD:]}")
+        return None
+
+    def _next_due(self) -> float:
+        """The next tenth of the training at which to validate."""
+        trainer = self.plan.recipe.trainer
+        at = self.loop.state.step / trainer.steps if trainer.steps else self.share
+        return (int(at * VALIDATIONS + 1e-9) + 1) / VALIDATIONS
+
+    def _may(self, kind: str) -> bool:
+        """Whether something beside training may be done now: always by steps, within its share by the clock."""
+        if self.plan.recipe.trainer.steps is not None:
+            return True
+        cost = self.last_cost.get(kind, 0.0)
+        return self.spent + 2 * cost <= OVERHEAD * 0.8 * max(self.seconds, 20.0 * 0)
+
+    def _timed(self, kind: str, action: Callable[[], Any]) -> Any:
+        start = self.clock()
+        try:
+            return action()
+        finally:
+            self.last_cost[kind] = self.clock() - start
+            self.spent += self.last_cost[kind]
+
+    def _validate(self, step: Step | None) -> Event:
+        """The likelihood of (a part of) the validation split, by the weights and by their average."""
+        scores: dict[str, Score] = self._timed("valid", self._scores)
+        part = min(scores, key=lambda name: scores[name].per_unit)
+        score = scores[part]
+        state = self.loop.state
+        metric = metric_of("likelihood", score)
+        self.valid = {**metric, "part": part}
+        record = {"step": state.step, "seconds": self.seconds, "elements": state.elements, "valid": metric["value"]}
+        self.journal.append(record | {"unit": metric["unit"], "kind": score.kind, "part": part})
+        if self.best is None or metric["value"] <= self.best["value"]:
+            self.best = {"step": state.step, "value": metric["value"], "part": part}
+            if step is not None:  # the end is saved anyway
+                self._timed("save", self._save)
+        return Event("valid", state.step, self.share, facts=metric)
+
+    def _scores(self) -> dict[str, Score]:
+        """Scores of the weights, and of their average where one is kept."""
+        split = self.plan.prepared.splits["valid"]
+        source = split if len(split.data.x) else self.plan.prepared.splits["train"]
+        reading = reading_of(self.plan.prepared, source, self.run, most=self._positions(len(source.data.x)))
+        found = {"weights": likelihood.score(self.net, self.plan.recipe.process, reading)}
+        if self.loop.average is not None:
+            with self._averaged():
+                found["average"] = likelihood.score(self.net, self.plan.recipe.process, reading)
+        return found
+
+    def _positions(self, there: int) -> int:
+        """Positions of a validation: by steps a fixed number; by the clock what takes about half a percent of it."""
+        trainer = self.plan.recipe.trainer
+        if trainer.steps is not None:
+            return min(there, VALID_POSITIONS)
+        assert trainer.minutes is not None
+        speed = self.loop.state.elements / max(1e-3, self.seconds - self.before)
+        return int(min(there, max(2 * self.net.window, 0.004 * 60 * trainer.minutes * speed)))
+
+    def _averaged(self) -> Any:
+        return _Swapped(self.net, self.loop.average or {})
+
+    def _preview(self) -> str:
+        """A short sample, as a person would see it."""
+        model = Model(self.run.codec, self.run.recipe.process, self.net, given={n: c for n, (c, _) in self.run.given.items()})
+        was = self.net.training
+        self.net.eval()
+        with self._averaged():
+            answer = model.sample(1, min(PREVIEW, self.net.window), seed=self.loop.state.step)
+        self.net.train(was)
+        return self.run.codec.show(answer.values[0]).decode("utf-8", errors="replace")
+
+    def _save(self) -> None:
+        """A checkpoint; the older one goes only after this one was read back."""
+        state = self.loop.state
+        state.seconds = self.seconds
+        checkpoint = durable.save(
+            self.lock,
+            state.step,
+            self.run.identity,
+            weights=self.net.state_dict(),
+            average=self.loop.average,
+            training=self.loop.tensors(),
+            state={**state.numbers(), "best": self.best, "valid": self.valid},
+            log=self.journal.sync(),
+        )
+        durable.prune(self.lock, checkpoint, self.best["step"] if self.best else None)
+        self.saved_at = self.clock()
+
+    def _report(self) -> dict[str, Any]:
+        """report.json: what the training was, in numbers."""
+        state = self.loop.state
+        return {
+            "run": str(self.plan.path),
+            "steps": state.step,
+            "seconds": round(self.seconds, 3),
+            "parameters": self.net.parameter_count,
+            "elements": state.elements,
+            "elements_per_second": round(state.elements / max(1e-9, self.seconds), 1),
+            "peak_memory_mb": round(machine.peak_memory_mb(), 1),
+            "valid": self.valid,
+            "best": self.best,
+        }
+
+
+class _Swapped:
+    """Other weights in a network, for the length of a `with`."""
+
+    def __init__(self, net: Network, weights: Mapping[str, Any]) -> None:
+        self.net, self.weights = net, weights
+
+    def __enter__(self) -> None:
+        self.own = {name: p.data for name, p in self.net.named_parameters()}
+        for name, p in self.net.named_parameters():
+            if name in self.weights:
+                p.data = self.weights[name]
+
+    def __exit__(self, *failure: object) -> None:
+        for name, p in self.net.named_parameters():
+            p.data = self.own[name]
+
+
+def reading_of(prepared: Prepared, split: Any, run: runs.Run, most: int | None = None) -> likelihood.Reading:
+    """A split as something that can be scored by a run's model."""
+    codec: Codec = run.codec
+    return likelihood.Reading(
+        split.data, run.space, codec.unit, split.units, split.surcharge, codec.volumes, split.given or None, most
+    )
+
+
+def metric_of(name: str, score: Score) -> dict[str, Any]:
+    """A score as scripts read it: bits for bytes, nats for values."""
+    bits = score.unit == "byte"
+    value = score.bits_per_unit if bits else score.per_unit
+    scale = value / score.per_unit if score.per_unit else 1.0
+    return {
+        "name": name,
+        "value": value,
+        "unit": f"{'bits' if bits else 'nats'}/{score.unit}",
+        "kind": score.kind,
+        "stderr": score.stderr / score.count * scale if score.count else 0.0,
+        "better": "lower",
+        "count": score.count,
+        "context": score.context,
+        "draws": score.draws,
+        "left_out": score.left_out,
+    }
+
+
+def train(
+    data: str,
+    *,
+    model: str | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    save_every: float = 60.0,
+    **settings: Any,
+) -> runs.Run:
+    """Train a model on DATA and return its run. Settings are keyword arguments, nested as in a recipe."""
+    trainer = {key: value for key, value in (("minutes", minutes), ("steps", steps)) if value is not None}
+    planned = plan(data, merge(settings, {"trainer": trainer} if trainer else {}), model=model, out=out, resume=resume)
+    for _ in Fit(planned, save_every=save_every).events():
+        pass
+    return runs.read(planned.path)

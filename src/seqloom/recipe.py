@@ -1,0 +1,84 @@
+"""Recipe: everything needed to train one model, as data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import Field
+
+from seqloom.codecs.base import Codec
+from seqloom.core.config import Settings, load
+from seqloom.core.errors import ConfigError
+from seqloom.corpora.base import Corpus, Given
+from seqloom.mixers.base import Mixer
+from seqloom.network.backbone import Backbone
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.base import Process
+from seqloom.samplers.base import Sampler
+from seqloom.training.feed import Feed
+from seqloom.training.trainer import Trainer
+
+
+class Recipe(Settings):
+    """A whole training: data, network, process, how it is trained, and how it is sampled and scored."""
+
+    seed: int = 0
+    """From which everything random follows."""
+    corpus: Corpus
+    """The data."""
+    codec: Codec | None = None
+    """How a thing becomes numbers; None: told from the data."""
+    feed: Feed = Feed()
+    """How training reads the data."""
+    backbone: Backbone = Backbone()
+    """The network."""
+    process: Process = Autoregressive()
+    """What is learned."""
+    given: dict[str, Given] = Field(default_factory=dict)
+    """Conditions, by name."""
+    trainer: Trainer = Trainer()
+    """How long and how fast."""
+    sampler: Sampler | None = None
+    """What the verbs use unless told otherwise; None: the process's own."""
+    metrics: list[str] = ["likelihood"]
+    """What `evaluate` reports."""
+
+    def hash(self) -> str:
+        """A fingerprint of all settings but how long the training is (that may be extended)."""
+        values = self.plain()
+        for key in ("steps", "minutes"):
+            values["trainer"].pop(key)
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def model_settings(word: str) -> dict[str, Any]:
+    """The settings that a `--model` word stands for: MIXER, transformer, or PROCESS[-MIXER].
+
+    A mixer alone is autoregressive; `transformer` is attention with a feed-forward part; a process alone has it too.
+    """
+    mixers, processes = load(Mixer), load(Process)
+    process, dash, rest = word.partition("-")
+    if word in mixers or word == "transformer":
+        return {"process": "autoregressive", "backbone": _trunk(word)}
+    if process in processes and (not dash or rest in mixers or rest == "transformer"):
+        return {"process": process, "backbone": _trunk(rest or "transformer")}
+    from seqloom.core.config import nearest
+
+    known = [*mixers, "transformer", *(p for p in processes), *(f"{p}-{m}" for p in processes for m in mixers)]
+    raise ConfigError(f"there is no model called {word!r}", path="--model", hint=nearest(word, known))
+
+
+def _trunk(mixer: str) -> dict[str, Any]:
+    if mixer in {"transformer", "attention"}:
+        return {"mixer": "attention", "mlp": 4.0}
+    return {"mixer": mixer, "mlp": 0.0}
+
+
+def default_sampler(process: Process, gives: Any) -> Sampler:
+    """The sampler that draws from a process's own law: the first that takes its kind of guess."""
+    for member in load(Sampler).values():
+        if gives in member.takes:  # type: ignore[attr-defined]
+            return member()  # type: ignore[return-value]
+    raise ConfigError(f"no sampler takes {gives.value}", path="sampler")

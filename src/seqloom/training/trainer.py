@@ -1,0 +1,209 @@
+"""Trainer: the one loop, as an iterator of steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from seqloom.core.config import Settings
+from seqloom.network.network import Network
+from seqloom.processes.autoregressive import Carried
+from seqloom.processes.base import Process
+from seqloom.training.feed import Reader
+
+
+class Trainer(Settings):
+    """How long and how fast: AdamW (Loshchilov & Hutter 2019) with warm-up, decay, clipping and an average."""
+
+    steps: int | None = Field(default=None, ge=1)
+    """Updates; None where `minutes` bounds the training."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Wall-clock minutes of training, validation, previews and saves included."""
+    rate: float = Field(default=3e-3, gt=0)
+    """The highest learning rate."""
+    decay: Literal["linear", "cosine", "none"] = "linear"
+    """How the rate falls to nothing by the end."""
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the training in which the rate rises."""
+    clip: float = Field(default=1.0, ge=0)
+    """Greatest gradient norm (or value); 0 does not clip."""
+    clip_by: Literal["norm", "value"] = "norm"
+    """What is clipped: the norm of the whole gradient, or each of its numbers."""
+    weight_decay: float = Field(default=0.05, ge=0)
+    """Pull of the matrices towards 0."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """How long AdamW's two averages of the gradient remember."""
+    average: float = Field(default=0.999, ge=0, lt=1)
+    """How long the moving average of the weights remembers (shorter at the beginning); 0 keeps none."""
+
+
+@dataclass
+class TrainingState:
+    """All that changes while training, besides the weights; `numbers` go to state.json, tensors beside them."""
+
+    step: int = 0
+    cursor: int = 0
+    seconds: float = 0.0
+    elements: int = 0
+    skipped: list[int] = field(default_factory=list)
+    restores: int = 0
+    carried: Carried | None = None
+
+    def numbers(self) -> dict[str, Any]:
+        """What state.json holds."""
+        return {
+            "step": self.step,
+            "cursor": self.cursor,
+            "seconds": self.seconds,
+            "elements": self.elements,
+            "skipped": self.skipped,
+            "restores": self.restores,
+        }
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update: the mean loss a cell, the rate, the gradient's norm; `applied` is False where it was not finite."""
+
+    step: int
+    loss: float
+    rate: float
+    norm: float
+    count: int
+    applied: bool
+
+
+class Loop:
+    """A network being trained. Iterate `run`; between steps everything can be saved and restored."""
+
+    def __init__(self, spec: Trainer, net: Network, process: Process, reader: Reader) -> None:
+        self.spec, self.net, self.process, self.reader = spec, net, process, reader
+        self.state = TrainingState()
+        groups = net.groups()
+        decayed = [
+            {"params": groups["matrices"], "weight_decay": spec.weight_decay},
+            {"params": groups["ends"] + groups["vectors"], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(
+            [group for group in decayed if group["params"]], lr=spec.rate, betas=spec.betas, fused=True
+        )
+        self.average = {n: p.detach().clone() for n, p in net.named_parameters()} if spec.average else None
+        self.bad = 0
+
+    def done_share(self, seconds: float) -> float:
+        """How much of the training is done, by steps or by time."""
+        if self.spec.steps is not None:
+            return min(1.0, self.state.step / self.spec.steps)
+        assert self.spec.minutes is not None
+        return min(1.0, seconds / (60 * self.spec.minutes))
+
+    def rate(self, done: float) -> float:
+        """The learning rate when this share is done. The warm-up is at most 500 steps where steps are known."""
+        warm = self.spec.warmup
+        if warm and done < warm:
+            return self.spec.rate * max(done / warm, 1e-2)
+        rest = (done - warm) / (1 - warm)
+        if self.spec.decay == "linear":
+            return self.spec.rate * (1 - rest)
+        return self.spec.rate * (0.5 + 0.5 * math.cos(math.pi * rest) if self.spec.decay == "cosine" else 1.0)
+
+    def run(self, seconds: Iterator[float]) -> Iterator[Step]:
+        """Steps until the training is done; `seconds` gives the time used so far before each."""
+        self.net.train()
+        for used in seconds:
+            done = self.done_share(used)
+            if done >= 1:
+                return
+            yield self.advance(self.rate(done))
+
+    def advance(self, rate: float) -> Step:
+        """One update from the batch at the cursor."""
+        cursor = self.state.cursor
+        batch, key = self.reader.batch(cursor), self.reader.keys(cursor)
+        if self.reader.begins(cursor) or self.state.carried is None:
+            carried = self._fresh(len(batch.x))
+        else:
+            carried = self.state.carried
+        loss = self.process.loss(self.net, batch, key, carried, key.at("dropout"))
+        count = loss.count.clamp_min(1)
+        mean = loss.total / count
+        mean.backward()  # type: ignore[no-untyped-call]
+        norm = self._clip()
+        value, size = float(mean.detach()), float(norm)
+        finite = math.isfinite(value) and math.isfinite(size)
+        if finite:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            self._follow()
+            self.state.carried = loss.state.detach() if loss.state is not None else None
+            self.state.step += 1
+            self.state.elements += int(batch.present.sum())
+            self.bad = 0
+        else:
+            self.state.skipped.append(cursor)
+            self.state.carried = None
+            self.bad += 1
+        self.state.cursor += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        return Step(self.state.step, value, rate, size, int(count), finite)
+
+    def _fresh(self, rows: int) -> Any:
+        """What the first chunk of a stream goes on from: nothing, but in a form that comes out again."""
+        start = getattr(self.process, "start", None)
+        return start(self.net, rows) if self.reader.spec.order == "streams" and start is not None else None
+
+    def _clip(self) -> Tensor:
+        parameters = [p for p in self.net.parameters() if p.grad is not None]
+        if self.spec.clip and self.spec.clip_by == "norm":
+            return torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.spec.clip:
+            torch.nn.utils.clip_grad_value_(parameters, self.spec.clip)
+        return norm
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Let the average follow the weights, faster at the beginning."""
+        if self.average is None:
+            return
+        keep = min(self.spec.average, (1 + self.state.step) / (10 + self.state.step))
+        names, weights = zip(*self.net.named_parameters(), strict=True)
+        torch._foreach_lerp_([self.average[name] for name in names], [w.detach() for w in weights], 1 - keep)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Optimizer moments and carried state, by name."""
+        names = {id(p): n for n, p in self.net.named_parameters()}
+        kept: dict[str, Tensor] = {}
+        for parameter, values in self.optimizer.state.items():
+            for kind, value in values.items():
+                kept[f"optimizer.{names[id(parameter)]}.{kind}"] = value
+        carried = self.state.carried
+        if carried is not None:
+            kept |= {"carried.x": carried.x.contiguous(), "carried.known": carried.known.contiguous()}
+            for i, layer in enumerate(carried.state.layers):
+                kept[f"carried.layers.{i}"] = layer.values.contiguous()  # type: ignore[attr-defined]
+        return kept
+
+    def restore(self, weights: dict[str, Tensor], average: dict[str, Tensor] | None, kept: dict[str, Tensor]) -> None:
+        """Take back what `tensors` gave; the numbers of the state are set before."""
+        self.net.load_state_dict(weights)
+        if average is not None:
+            self.average = {name: average[name] for name in dict(self.net.named_parameters())}
+        self.optimizer.state.clear()
+        for name, parameter in self.net.named_parameters():
+            own = {k: kept[f"optimizer.{name}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{name}.{k}" in kept}
+            if own:
+                self.optimizer.state[parameter] = own
+        self.state.carried = None
+        if "carried.x" in kept:
+            carried = self._fresh(len(kept["carried.x"]))
+            for i, layer in enumerate(carried.state.layers):
+                layer.values = kept[f"carried.layers.{i}"]
+            self.state.carried = Carried(carried.state, kept["carried.x"], kept["carried.known"])
