@@ -153,7 +153,7 @@ class Engine:
                 break
             self.waiting.popleft()
             lane = self._open(number, request)
-            events += [self._event(lane, i) for i in np.nonzero(lane.rows.done & (lane.rows.member == 0))[0]]
+            events += [self._event(lane, int(i)) for i in np.nonzero(lane.rows.done & (lane.rows.member == 0))[0]]
             lane = self._keep(lane, ~lane.rows.done)
             if len(lane.rows) == 0:
                 continue
@@ -336,7 +336,7 @@ class Engine:
                 rows = replace(rows, source=None)
             lane.rows = self._ended(rows)
             changed = (lane.rows.settled.sum(1) != settled) | lane.rows.done | (whole.level is not None)
-            events += [self._event(lane, i) for i in np.nonzero(changed & (lane.rows.member == 0))[0]]
+            events += [self._event(lane, int(i)) for i in np.nonzero(changed & (lane.rows.member == 0))[0]]
         if self.state is not None and (source != np.arange(self.live)).any():
             moved = np.nonzero(source != np.arange(self.live))[0]
             self.state.put(moved, self.state.select(source[moved]), np.arange(len(moved)))

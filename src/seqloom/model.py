@@ -148,9 +148,7 @@ class Model:
         if self.process.stateful or total <= window:
             yield _Stage(0, total)
             return
-        hidden = ~(canvas.shown | canvas.absent)
-        empty = hidden if hidden.ndim == 1 else hidden.any(1)
-        empty = empty.copy()
+        empty = ~self._given_places(canvas)
         while empty.any():
             begin = int(empty.argmax())
             closed = np.nonzero(~empty[begin:])[0]
@@ -170,8 +168,7 @@ class Model:
         if self.process.stateful:
             return canvas, 0
         window = self.network.window
-        hidden = ~(canvas.shown | canvas.absent)
-        open_places = np.nonzero(hidden if hidden.ndim == 1 else hidden.any(1))[0]
+        open_places = np.nonzero(~self._given_places(canvas))[0]
         cut = max(0, int(open_places[0]) - window) if len(open_places) else 0
         cut = min(cut, max(0, len(canvas) - window))
         extra = max(0, window - (len(canvas) - cut)) if len(open_places) else 0
@@ -236,7 +233,7 @@ class Model:
     @staticmethod
     def _given_places(canvas: Canvas) -> NDArray[np.bool_]:
         settled = canvas.shown | canvas.absent
-        return settled if settled.ndim == 1 else np.asarray(settled.all(1))
+        return np.asarray(settled if settled.ndim == 1 else settled.all(1))
 
     def decode(self, frame: Frame, canvas: Canvas) -> Any:
         """What a frame shows, in its own units; the end symbol is left out."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from seqloom import __version__
 from seqloom.codecs.base import Codec
 from seqloom.core import durable
-from seqloom.core.config import ConfigError, make, read_yaml
-from seqloom.core.errors import RunError
+from seqloom.core.config import make, read_yaml
+from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
 from seqloom.network.given import Port
 from seqloom.network.network import Network
@@ -155,7 +155,7 @@ def versions() -> dict[str, Any]:
     import torch
 
     return {
-        "seqloom": metadata.version("seqloom"),
+        "seqloom": __version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "precision": "float32",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.core.config import Component
+from seqloom.core.errors import DataError
 from seqloom.sequence.batch import Canvas, Encoded
 from seqloom.sequence.space import Space
 
@@ -26,6 +27,16 @@ class Codec(Component, home="seqloom.codecs"):
     suffixes: ClassVar[tuple[str, ...]] = ()
     unit: ClassVar[str] = "element"
     """Likelihood is reported per unit: "byte", "value"."""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether its learned fields are filled in; a codec that learns nothing always is."""
+        return True
+
+    @property
+    def never(self) -> tuple[int, ...]:
+        """Symbols that are never sampled: they stand for what the codec cannot write."""
+        return ()
 
     @property
     def volumes(self) -> NDArray[np.float64] | None:
@@ -70,12 +81,19 @@ class Codec(Component, home="seqloom.codecs"):
     def read(self, path: Path) -> Iterator[Any]:
         """The values in a file, in pieces where it is large; DataError where it cannot be read."""
 
+    def whole(self, path: Path) -> Any:
+        """What a file holds, as one value; DataError where it is empty."""
+        pieces = list(self.read(path))
+        if not pieces:
+            raise DataError("the file is empty", path=path)
+        return pieces[0] if len(pieces) == 1 else type(pieces[0])().join(pieces)
+
     @abstractmethod
     def write(self, value: Any, path: Path) -> None:
         """A value into a file that `read` reads."""
 
     @abstractmethod
-    def parse(self, text: str) -> Any:
+    def typed(self, text: str) -> Any:
         """A value from what a person typed."""
 
     @abstractmethod

@@ -302,11 +302,11 @@ def _plain_error(record: type[Settings], error: ValidationError) -> ConfigError:
     got = first.get("input")
     shown = json.dumps(got, default=str) if not isinstance(got, Mapping) else "a mapping"
     message = first["msg"].removeprefix("Value error, ")
-    named = issubclass(record, Component) and bool(record.name)
+    name = record.name if issubclass(record, Component) else ""
     return ConfigError(
         f"{message[0].lower()}{message[1:]}, got {shown[:60]}",
         path=path,
-        hint=f"see `seqloom show {record.name}`" if named else "",
+        hint=f"see `seqloom show {name}`" if name else "",
     )
 
 

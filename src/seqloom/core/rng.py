@@ -41,7 +41,7 @@ class Rng:
         """Keys for rows `row` (one number or an array (B,)) of seed `seed`."""
         with np.errstate(over="ignore"):
             seeds, rows = np.broadcast_arrays(np.atleast_1d(_word(seed)), np.atleast_1d(_word(row)))
-            a = _mix(seeds * _G + rows)
+            a = _mix((seeds * _G + rows).astype(np.uint64))
             a = _mix(a + rows * _M2 + np.uint64(1))
             return cls(a, _mix(a * _G + np.uint64(7)))
 
@@ -110,7 +110,7 @@ def keep_mask(rng: Rng, count: int, share: float) -> NDArray[np.bool_]:
 
 def to_uniform(words: Words) -> NDArray[np.float64]:
     """Words as numbers of the open interval (0, 1): 52-bit midpoints."""
-    return ((words.view(np.int64) >> 12) + (2.0**51 + 0.5)) * 2.0**-52
+    return np.asarray(((words.view(np.int64) >> 12) + (2.0**51 + 0.5)) * 2.0**-52, np.float64)
 
 
 def fnv(text: str) -> np.uint64:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Limits
+from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import Component, Settings
+from seqloom.sequence.batch import Encoded
 
 SPLITS = ("train", "valid", "test")
 
@@ -31,6 +33,14 @@ class Flat:
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    @classmethod
+    def of(cls, items: Sequence[Encoded], like: Encoded) -> Self:
+        """The sequences one after another; `like` says the type and width of their cells where there are none."""
+        starts = np.concatenate([[0], np.cumsum([len(item.x) for item in items])]).astype(np.int64)
+        x = np.concatenate([like.x[:0], *(item.x for item in items)])
+        known = np.concatenate([like.known[:0], *(item.known for item in items)])
+        return cls(x, starts, None if known.all() else known)
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,17 @@ class Corpus(Component, home="seqloom.corpora"):
     splits: tuple[float, float, float] = (0.9, 0.05, 0.05)
     """Shares of train, valid and test, by position in one stream or by document in a folder."""
 
+    @field_validator("splits")
+    @classmethod
+    def _shares(cls, splits: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(splits) < 0 or abs(sum(splits) - 1) > 1e-6:
+            raise ValueError("the shares of train, valid and test must not be negative and add up to 1")
+        return splits
+
+    def declares(self) -> Mapping[str, Given]:
+        """Conditions that the data bring with them: what is trained with where the user says nothing else."""
+        return {}
+
     @abstractmethod
     def prepare(
         self, codec: Codec | None, given: Mapping[str, Given], say: Callable[[str], None] | None = None
@@ -89,3 +110,29 @@ class Corpus(Component, home="seqloom.corpora"):
     @abstractmethod
     def full(self, codec: Codec) -> list[Any]:
         """The whole values, splits undone (a forecast goes on from the end of the file)."""
+
+    @abstractmethod
+    def values(self, codec: Codec, split: str, last: int | None = None) -> Iterator[Any]:
+        """The values of one split as the files have them, one a sequence; with `last`, about so many elements' worth
+        from its end (what baselines and reports read).
+        """
+
+
+def describe(prepared: Prepared) -> dict[str, Any]:
+    """What a corpus is, for a person or as JSON: facts, splits with their sizes and fingerprints, what was guessed."""
+    return {
+        **prepared.facts,
+        "codec": prepared.codec.name,
+        "conditions": {name: codec.name for name, codec in prepared.given.items()},
+        "splits": {
+            name: {
+                "sequences": len(split.data),
+                "elements": int(split.data.starts[-1]),
+                "units": split.units,
+                "unit": prepared.codec.unit,
+                "fingerprint": split.fingerprint,
+            }
+            for name, split in prepared.splits.items()
+        },
+        "notes": list(prepared.notes),
+    }

@@ -80,7 +80,7 @@ class _Tally:
             stderr=stderr,
             context=context,
             surprisal=self.cells.tolist() if tokens else None,
-            **more,  # type: ignore[arg-type]
+            **more,
         )
 
 

@@ -127,9 +127,9 @@ class Recurrence(MixerModule):
 
     def initialise(self, generator: Generator) -> None:
         with torch.no_grad():
-            for part in self.weight_ih.split(self.width):
+            for part in self.weight_ih.chunk(self.gates[self.cell]):
                 nn.init.xavier_uniform_(part, generator=generator)
-            for part in self.weight_hh.split(self.width):
+            for part in self.weight_hh.chunk(self.gates[self.cell]):
                 nn.init.orthogonal_(part, generator=generator)
             self.bias_ih.zero_()
             self.bias_hh.zero_()
@@ -153,14 +153,13 @@ class Recurrence(MixerModule):
 
     def whole(self, h: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """All outputs (B,T,D) and the last state (B,S,D), by the fused kernel."""
-        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        weights: list[Tensor] = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
         first = start.transpose(0, 1).contiguous()  # (S,B,D): each part has a leading layer axis of one
-        options = (weights, True, 1, 0.0, self.training, False, True)
         if self.cell == "lstm":
-            out, hidden, memory = torch.lstm(h, [first[:1], first[1:]], *options)
+            out, hidden, memory = torch.lstm(h, [first[:1], first[1:]], weights, True, 1, 0.0, self.training, False, True)
             return out, torch.cat([hidden, memory]).transpose(0, 1)
         kernel = {"gru": torch.gru, "tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[self.cell]
-        out, hidden = kernel(h, first, *options)
+        out, hidden = kernel(h, first, weights, True, 1, 0.0, self.training, False, True)
         return out, hidden.transpose(0, 1)
 
     def steps(self, h: Tensor, state: RecurrentState, count: Lengths) -> Tensor:

@@ -92,6 +92,7 @@ class Conditions(nn.Module):
         present: list[Tensor] = []
         for name, port in self.ports.items():
             end = self.ends[name]
+            assert isinstance(end, ConditionEnd)
             condition = given.get(name) or end.nothing(rows)
             h = end(condition)
             if port.enters == "add":
@@ -139,7 +140,8 @@ class ConditionEnd(nn.Module):
     def forward(self, condition: Condition) -> Tensor:
         weight = next(self.embed.parameters())
         x = condition.x if condition.x.dtype == torch.int64 else condition.x.to(weight.dtype)
-        return self.embed(x)
+        features: Tensor = self.embed(x)
+        return features
 
     def pooled(self, h: Tensor, present: Tensor) -> Tensor:
         """The mean over the elements that exist (B,1,width); the null vector where none does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -106,8 +107,23 @@ def _shifted(h: Tensor, changes: list[Tensor] | None, first: int) -> Tensor:
     return h if changes is None else h * (1 + changes[first]) + changes[first + 1]
 
 
+class SquaredRelu(torch.autograd.Function):
+    """max(x, 0)^2 (So et al. 2021), which keeps only max(x, 0) for the way back: half the passes of autograd's own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+        positive = x.relu()
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (positive,) = ctx.saved_tensors
+        return (positive * gradient).mul_(2)
+
+
 class FeedForward(nn.Module):
-    """Two linear maps with a GELU between them."""
+    """Two linear maps with a squared ReLU between them: as good as a GELU and half as dear on a CPU."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -115,7 +131,8 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(inner, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(h), approximate="tanh"))
+        out: Tensor = self.down(SquaredRelu.apply(self.up(h)))
+        return out
 
     def initialise(self, generator: Generator) -> None:
         with torch.no_grad():
@@ -141,7 +158,8 @@ class Cross(nn.Module):
         q = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.pair(memory.elements).unflatten(-1, (2, self.heads, -1)).transpose(1, 3).unbind(2)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=memory.present[:, None, None])
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
 
 
 class Modulation(nn.Module):

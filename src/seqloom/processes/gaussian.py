@@ -79,8 +79,10 @@ class Gaussian(Process, name="gaussian"):
         noise = rng.at("noise").normal(tuple(batch.x.shape[1:])).to(batch.x)
         z = alpha * batch.x + sigma * noise
         clean = self.prediction.clean(z, self._out(net, batch, z, alpha, sigma), alpha, sigma)
-        snr = (alpha / sigma) ** 2
-        path = 0.5 * snr * (batch.x - clean) ** 2 * 2 * (high - low)  # d log SNR = -2 d gap
+        error = (alpha / sigma * (batch.x - clean)) ** 2  # half of it, times |d log SNR| = 2 d gap, is integrated
+        # What the best denoiser of N(0, 1) would err with this noise, less its mean: of no weight, and takes the chance away.
+        chance = alpha**2 * ((sigma * batch.x - alpha * noise) ** 2 - (sigma * batch.x) ** 2 - alpha**2)
+        path = (high - low) * (error - chance)
         recovery = 0.5 * math.log(2 * math.pi) + low + 0.5
         most = math.exp(2 * high)
         prior = 0.5 * ((most + batch.x**2) / (1 + most) - 1 + math.log1p(math.exp(-2 * high)))

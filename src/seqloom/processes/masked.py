@@ -98,4 +98,4 @@ class Masked(Process, name="masked"):
     ) -> tuple[Guess, NetState | None]:
         where = torch.as_tensor(np.maximum(ask.want, 0), device=ask.x.device)
         out, _ = net(ask.x, given=ask.given, present=ask.present, where=where)
-        return Guess(out, (ask.want >= 0).any(1)), state
+        return Guess(out, np.asarray((ask.want >= 0).any(1))), state

@@ -128,6 +128,11 @@ class EdmNoise(Noise, name="edm"):
         sigma = (low + t * (high - low)) ** self.rho
         return torch.ones_like(sigma), sigma
 
+    def grid(self, steps: int) -> tuple[Tensor, Tensor]:
+        """The paper's: from most to least in `steps` levels, then none."""
+        alpha, sigma = self.at(torch.linspace(1, 0, steps, dtype=torch.float64))
+        return torch.cat([alpha, alpha.new_ones(1)]), torch.cat([sigma, sigma.new_zeros(1)])
+
     def training(self, u: Tensor) -> tuple[Tensor, Tensor]:
         normal = math.sqrt(2) * torch.erfinv((2 * u - 1).clamp(-1 + 1e-12, 1 - 1e-12))
         sigma = torch.exp(self.mean + self.std * normal)

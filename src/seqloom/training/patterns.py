@@ -36,7 +36,7 @@ class Prefix(Pattern, name="prefix"):
         length = known.shape[1]
         cut = 1 + np.floor(rng.at("prefix").uniform(1)[:, 0] * max(1, length - 1)).astype(np.int64)
         inside = np.arange(length) < cut[:, None]
-        return known & inside.reshape(inside.shape + (1,) * (known.ndim - 2))
+        return np.asarray(known & inside.reshape(inside.shape + (1,) * (known.ndim - 2)))
 
 
 class Spans(Pattern, name="spans"):
@@ -54,10 +54,10 @@ class Spans(Pattern, name="spans"):
         place = np.arange(length)
         hidden = (place >= begin[:, None]) & (place < (begin + size)[:, None])
         if known.ndim == 2:
-            return known & ~hidden
+            return np.asarray(known & ~hidden)
         chosen = rng.at("channels").uniform(known.shape[2]) < 0.5
         chosen |= (u[:, 2] < 0.5)[:, None] | ~chosen.any(1, keepdims=True)
-        return known & ~(hidden[..., None] & chosen[:, None, :])
+        return np.asarray(known & ~(hidden[..., None] & chosen[:, None, :]))
 
 
 class Mixed(Pattern, name="mixed"):

@@ -1,0 +1,160 @@
+"""The first table: what each family reaches on real data in the time that nanoGPT's CPU settings take.
+
+R is the wall-clock of nanoGPT at its CPU settings (benchmarks/nanogpt_peer.py), measured first, on this machine, with
+the same threads and allocator. Then, by the command line alone and with nothing but --model, --minutes and the splits:
+
+    tinyshakespeare   lstm, transformer and masked for R each; nats per character over the whole last 10 %
+    ETTh1             gaussian and lstm for 2 R each; mean absolute error of forecasts and gaps of 24 hours, in units of
+                      each channel's spread over training, beside the seasonal naive
+
+    SEQLOOM_DATA=... python benchmarks/first.py [--r SECONDS] [--out benchmarks/results/first.json]
+
+The last checkpoint's average is scored; nothing is selected on the scored text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nanogpt_peer
+import numpy as np
+import torch
+
+import seqloom
+from seqloom.core import machine
+from seqloom.evaluation import baselines
+
+TEXT_SPLITS = "corpus.splits=[0.9,0.1,0]"
+SERIES_SPLITS = "corpus.splits=[0.6613,0.1653,0.1734]"
+TRAIN_HOURS = 11_520
+HORIZON, SEASON, DAYS, PATHS = 24, 24, 24, 40
+
+
+def main() -> None:
+    """Measure, print the table and keep it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--r", type=float, help="seconds of R, where it was measured just before")
+    parser.add_argument("--only", default="text,series", help="which parts to run")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "first.json")
+    options = parser.parse_args()
+    data = Path(os.environ["SEQLOOM_DATA"])
+    threads = machine.threads()
+    torch.set_num_threads(threads)
+    machine.tune_allocator()
+    result: dict[str, Any] = {"machine": machine.record(), "command": " ".join(sys.argv)}
+    text = (data / "tinyshakespeare" / "input.txt").read_text()
+    cut = round(0.9 * len(text))
+    peer: dict[str, Any] = {"seconds": options.r}
+    if options.r is None:
+        peer = nanogpt_peer.train(text[:cut], text[cut:], threads)
+    result["nanogpt"] = peer
+    r = peer["seconds"]
+    say(f"R = {r:.1f} s; nanoGPT: {peer}")
+    with tempfile.TemporaryDirectory() as folder:
+        if "text" in options.only:
+            result["tinyshakespeare"] = shakespeare(data, text, cut, r, Path(folder))
+        if "series" in options.only:
+            result["ETTh1"] = electricity(data, r, Path(folder))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    say(table(result))
+
+
+def seqloom_json(*words: str) -> dict[str, Any]:
+    """What a command of ours prints with --json."""
+    done = subprocess.run([sys.executable, "-m", "seqloom", *words, "--json"], stdout=subprocess.PIPE, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def shakespeare(data: Path, text: str, cut: int, r: float, folder: Path) -> list[dict[str, Any]]:
+    """One row a model, and the baselines, in nats per character."""
+    rows = []
+    for model in ("lstm", "transformer", "masked"):
+        run = str(folder / f"text-{model}")
+        source = str(data / "tinyshakespeare" / "input.txt")
+        trained = seqloom_json("train", source, "--model", model, "--minutes", f"{r / 60:.4f}", TEXT_SPLITS, "--out", run, "-q")
+        scored = seqloom_json("evaluate", run, "--split", "valid", "--weights", "last", "-q")
+        for metric in scored["metrics"]:
+            row = {"model": model, "metric": metric["name"], "nats": metric["value"] * math.log(2), "kind": metric["kind"]}
+            row |= {"stderr": metric["stderr"] * math.log(2), "context": metric["context"]}
+            rows.append(row | {key: trained[key] for key in ("steps", "seconds", "parameters", "elements")})
+            say(rows[-1])
+    symbols = np.array(sorted(set(text[:cut])))
+    place = {symbol: i + 1 for i, symbol in enumerate(symbols)}
+    train, test = (np.array([place.get(c, 0) for c in part]) for part in (text[:cut], text[cut:]))
+    for line in baselines.text_baselines(train, test, len(symbols) + 1, text[:cut].encode(), text[cut:].encode()):
+        rows.append({"model": line.name, "nats": line.nats / len(test), "kind": "exact"})
+    return rows
+
+
+def electricity(data: Path, r: float, folder: Path) -> list[dict[str, Any]]:
+    """Mean absolute errors of forecasts and gaps of a day, over days spread evenly through the test hours."""
+    source = data / "ett" / "ETTh1.csv"
+    rows, models = [], {}
+    for model in ("gaussian", "lstm"):
+        run = str(folder / f"series-{model}")
+        trained = seqloom_json("train", str(source), "--model", model, "--minutes", f"{2 * r / 60:.4f}", SERIES_SPLITS, "--out", run, "-q")
+        models[model] = seqloom.load(run)
+        rows.append({"model": model, **{key: trained[key] for key in ("steps", "seconds", "parameters")}})
+    codec = models["gaussian"].codec
+    table = next(iter(codec.read(source)))
+    values = np.asarray(table.values)
+    spread = values[:TRAIN_HOURS].std(0)
+    starts = np.linspace(TRAIN_HOURS + 500, len(values) - 3 * HORIZON, DAYS).astype(int)
+    naive = {"forecast": [], "fill": []}
+    errors: dict[str, dict[str, list[float]]] = {model: {"forecast": [], "fill": []} for model in models}
+    for seed, start in enumerate(starts):
+        truth = values[start : start + HORIZON]
+        before = values[start - SEASON : start]
+        for kind in naive:
+            naive[kind].append(float(np.mean(np.abs(before - truth) / spread)))
+        for name, model in models.items():
+            answer = model.forecast(table.rows(start - 384, start), HORIZON, n=PATHS, seed=seed)
+            guess = answer.quantile(0.5)[-HORIZON:]
+            errors[name]["forecast"].append(float(np.mean(np.abs(guess - truth) / spread)))
+        gapped = table.rows(start - 96, start + HORIZON + 96).without(96, 96 + HORIZON)
+        filled = models["gaussian"].infill(gapped, n=PATHS, seed=seed).quantile(0.5)[96 : 96 + HORIZON]
+        errors["gaussian"]["fill"].append(float(np.mean(np.abs(filled - truth) / spread)))
+    for row in rows:
+        row |= {f"mae_{kind}": float(np.mean(found)) for kind, found in errors[row["model"]].items() if found}
+    rows.append({"model": "seasonal naive (the day before)", **{f"mae_{k}": float(np.mean(v)) for k, v in naive.items()}})
+    return rows
+
+
+def table(result: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = []
+    if "tinyshakespeare" in result:
+        lines += ["| tinyshakespeare | nats a character | kind | context | parameters | steps |", "|---|---|---|---|---|---|"]
+        peer = result["nanogpt"]
+        if "nats_windows64" in peer:
+            lines.append(f"| nanoGPT, windows of 64 (stride 32) | {peer['nats_windows64']:.3f} ({peer['nats_stride32']:.3f}) | exact | windows 64 | {peer.get('parameters', '')} | 2000 |")
+        for row in result["tinyshakespeare"]:
+            sign = "≤ " if row["kind"] == "bound" else ""
+            name = row["model"] + (", left to right" if row.get("metric", "").endswith("right") else "")
+            lines.append(f"| {name} | {sign}{row['nats']:.3f} | {row['kind']} | {row.get('context', '')} | {row.get('parameters', '')} | {row.get('steps', '')} |")
+    if "ETTh1" in result:
+        lines += ["", "| ETTh1, a day ahead | forecast | gap | parameters | steps |", "|---|---|---|---|---|"]
+        for row in result["ETTh1"]:
+            gap = f"{row['mae_fill']:.3f}" if "mae_fill" in row else ""
+            lines.append(f"| {row['model']} | {row['mae_forecast']:.3f} | {gap} | {row.get('parameters', '')} | {row.get('steps', '')} |")
+    return "\n".join(lines)
+
+
+def say(what: object) -> None:
+    """To whoever watches."""
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

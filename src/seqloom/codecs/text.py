@@ -1,0 +1,306 @@
+"""Text as symbols: one a character, from a fitted alphabet, or one a byte."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import math
+import re
+import zlib
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, AnyStr, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field as Limits
+from pydantic import field_validator
+
+from seqloom.codecs.base import Codec
+from seqloom.core import durable
+from seqloom.core.errors import ConfigError, DataError
+from seqloom.sequence.batch import Canvas, Encoded
+from seqloom.sequence.space import Tokens
+
+MOST = 1000
+"""Distinct characters up to which text is read by characters unless told otherwise."""
+PIECE = 1 << 20
+"""Bytes of a file that are read at once."""
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+
+_POINTS = 0x110000
+_GAP = "_{3,}"
+
+
+class Text(Codec):
+    """What the text codecs share: where gaps stand, and that unknown characters are refused in what is typed."""
+
+    media: ClassVar[str] = "text/plain"
+    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".txt.gz")
+    unit: ClassVar[str] = "byte"
+
+    @abstractmethod
+    def check(self, value: Any) -> None:
+        """DataError where `value` holds what the model has no symbol for."""
+
+    def canvas(
+        self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
+    ) -> Canvas:
+        """A text with gaps, or one that goes on.
+
+        A gap is a run of three or more underscores, one for each element to be made; with `blank` each occurrence of
+        that mark is one. Where only `length` is asked for, the text is a beginning, and underscores in it are text.
+        """
+        if gap is not None and gap < 1:
+            raise ConfigError("a gap has at least one element", path="gap")
+        if blank == "":
+            raise ConfigError("the mark of a gap cannot be empty", path="blank")
+        if length is not None and length < 1:
+            raise ConfigError("at least one new element must be asked for", path="length")
+        value = self.typed("") if template is None else self.typed(template) if isinstance(template, str) else template
+        looked_for = length is None or gap is not None or blank is not None
+        parts = list(_gaps(value, gap, blank)) if looked_for else [(value, 0)]
+        if length is None and all(size == 0 for _, size in parts):
+            told = "three or more underscores" if blank is None else repr(blank)
+            raise DataError("there is no gap to fill in the template", hint=f"a gap is written as {told}")
+        self.check(type(value)().join(part for part, _ in parts))
+        pieces: list[NDArray[np.int64]] = []
+        shown: list[NDArray[np.bool_]] = []
+        for part, size in [*parts, (type(value)(), length or 0)]:
+            pieces += [self.encode(part).x, np.zeros(size, np.int64)]
+            shown += [np.ones(len(pieces[-2]), bool), np.zeros(size, bool)]
+        x = np.concatenate(pieces)
+        return Canvas(x, np.concatenate(shown), np.zeros(len(x), bool))
+
+
+class Characters(Text, name="characters"):
+    """One symbol a character, of an alphabet fitted on the training text; symbol 0 stands for any other character.
+
+    An unknown character costs its symbol's nats and 8 bits for each of its UTF-8 bytes, and is never sampled.
+    """
+
+    alphabet: str = ""
+    """The characters it knows, in the order of their symbols from 1 on; empty: to be fitted."""
+    most: int = Limits(default=MOST, ge=1)
+    """Distinct characters that fitting accepts; text with more of them is better read as bytes."""
+
+    @field_validator("alphabet")
+    @classmethod
+    def _distinct(cls, alphabet: str) -> str:
+        if len(set(alphabet)) != len(alphabet):
+            raise ValueError("a character stands twice in the alphabet")
+        return alphabet
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self.alphabet)
+
+    @property
+    def never(self) -> tuple[int, ...]:
+        return (0,)
+
+    @property
+    def space(self) -> Tokens:
+        if not self.alphabet:
+            raise ConfigError("the alphabet is empty until the codec is fitted", path="codec.alphabet")
+        return Tokens(size=len(self.alphabet) + 1)
+
+    def fit(self, values: Iterable[str]) -> Self:
+        found = distinct(values)
+        if not found:
+            raise DataError("there is no text to take an alphabet from")
+        if len(found) > self.most:
+            raise DataError(
+                f"the text has {len(found)} distinct characters, more than codec.most={self.most}",
+                hint="read it as bytes (codec=bytes), or raise codec.most",
+            )
+        return self.replace(alphabet=found)
+
+    def encode(self, value: str) -> Encoded:
+        x = self._symbols[_points(value)].astype(np.int64)
+        return Encoded(x, np.ones(len(x), bool))
+
+    def decode(self, encoded: Encoded) -> str:
+        x = np.where(encoded.known & (encoded.x <= len(self.alphabet)), encoded.x, 0)
+        return self._characters[x].tobytes().decode("utf-32-le", "surrogatepass")
+
+    def check(self, value: str) -> None:
+        unknown = self._symbols[_points(value)] == 0
+        if unknown.any():
+            at = np.flatnonzero(unknown)
+            named = list(dict.fromkeys(value[i] for i in at))
+            told = ", ".join(repr(character) for character in named[:5]) + (", ..." if len(named) > 5 else "")
+            raise DataError(
+                f"not in the model's alphabet: {told}, first at character {at[0] + 1}",
+                hint="leave it out or write it otherwise; the alphabet holds what the training text has "
+                "(codec=bytes reads anything)",
+            )
+
+    def count(self, value: str) -> float:
+        return len(value.encode("utf-8", "surrogatepass"))
+
+    def surcharge(self, value: str) -> float:
+        points = _points(value)
+        unknown = points[self._symbols[points] == 0]
+        size = sum(int((unknown >= least).sum()) for least in (0, 0x80, 0x800, 0x10000))
+        return size * 8 * math.log(2)
+
+    def read(self, path: Path) -> Iterator[str]:
+        return decoded(raw(path), path)
+
+    def write(self, value: str, path: Path) -> None:
+        _write(self.show(value), path)
+
+    def typed(self, text: str) -> str:
+        return text
+
+    def show(self, value: str) -> bytes:
+        return value.encode("utf-8", "replace")
+
+    def examples(self) -> list[str]:
+        return ["the quick brown fox\n", "na\u00efve caf\u00e9 \u2014 \u6771\u4eac \N{GRINNING FACE}\t___\n", "a"]
+
+    @cached_property
+    def _symbols(self) -> NDArray[np.int32]:
+        """The symbol of each code point."""
+        table = np.zeros(_POINTS, np.int32)
+        table[_points(self.alphabet)] = np.arange(1, len(self.alphabet) + 1)
+        return table
+
+    @cached_property
+    def _characters(self) -> NDArray[np.uint32]:
+        """The code point of each symbol."""
+        return _points(UNKNOWN + self.alphabet)
+
+
+class Bytes(Text, name="bytes"):
+    """One symbol a byte: anything is readable, and a sample may be no valid text. A value is `bytes`."""
+
+    media: ClassVar[str] = "application/octet-stream"
+
+    @property
+    def space(self) -> Tokens:
+        return Tokens(size=256)
+
+    def fit(self, values: Iterable[bytes]) -> Self:
+        return self
+
+    def encode(self, value: bytes) -> Encoded:
+        x = np.frombuffer(value, np.uint8).astype(np.int64)
+        return Encoded(x, np.ones(len(x), bool))
+
+    def decode(self, encoded: Encoded) -> bytes:
+        x = np.where(encoded.known, encoded.x, 0)
+        return x.astype(np.uint8).tobytes()
+
+    def check(self, value: bytes) -> None:
+        return
+
+    def count(self, value: bytes) -> float:
+        return len(value)
+
+    def surcharge(self, value: bytes) -> float:
+        return 0.0
+
+    def read(self, path: Path) -> Iterator[bytes]:
+        return raw(path)
+
+    def write(self, value: bytes, path: Path) -> None:
+        _write(value, path)
+
+    def typed(self, text: str) -> bytes:
+        return text.encode("utf-8", "surrogateescape")
+
+    def show(self, value: bytes) -> bytes:
+        return value
+
+    def examples(self) -> list[bytes]:
+        return [b"the quick brown fox\n", bytes(range(256)), "\u6771\u4eac".encode()]
+
+
+def distinct(pieces: Iterable[str]) -> str:
+    """The distinct characters of a text that comes in pieces, in order of their code points."""
+    seen = np.zeros(_POINTS, bool)
+    for piece in pieces:
+        seen[_points(piece)] = True
+    return "".join(map(chr, np.flatnonzero(seen)))
+
+
+def raw(path: Path) -> Iterator[bytes]:
+    """The bytes of a file in pieces, unpacked where its name ends in `.gz`; DataError where it cannot be read."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            while piece := file.read(PIECE):
+                yield piece
+    except FileNotFoundError:
+        raise DataError("there is no such file", path=path, hint="see that the path is right") from None
+    except IsADirectoryError:
+        raise DataError("this is a folder, where a file is wanted", path=path) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(
+            f"the file is not whole gzip data: {error}", path=path, hint="fetch it again, or unpack it by hand"
+        ) from None
+    except OSError as error:
+        raise DataError(f"the file cannot be read: {error.strerror or error}", path=path) from None
+
+
+def decoded(pieces: Iterable[bytes], path: Path | str = "") -> Iterator[str]:
+    """UTF-8 text from its bytes, in pieces: without a byte-order mark, and with CR LF as LF.
+
+    DataError where it is not UTF-8, naming the offset of the first bad byte.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    held, fed, first = "", 0, True
+    for piece in _and_an_end(pieces):
+        pending = len(decoder.getstate()[0])
+        try:
+            text = held + decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            at = fed - pending + error.start
+            raise DataError(
+                f"the text is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {at}",
+                path=path,
+                hint="convert it to UTF-8 (iconv does), or read it as it is with codec=bytes",
+            ) from None
+        fed += len(piece)
+        if first and text:
+            text, first = text.removeprefix(BOM), False
+        held = "\r" if text.endswith("\r") and piece else ""
+        text = (text[:-1] if held else text).replace("\r\n", "\n")
+        if text:
+            yield text
+
+
+def _and_an_end(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces that are not empty, and then an empty one."""
+    yield from filter(None, pieces)
+    yield b""
+
+
+def _points(text: str) -> NDArray[np.uint32]:
+    """The code points of a text."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _gaps(text: AnyStr, gap: int | None, blank: str | None) -> Iterator[tuple[AnyStr, int]]:
+    """What stands before each gap and how long the gap is; at the end the rest, before no gap."""
+    mark = _GAP if blank is None else re.escape(blank)
+    begin = 0
+    pattern = re.compile(mark if isinstance(text, str) else mark.encode())
+    for found in pattern.finditer(text):
+        yield text[begin : found.start()], gap or found.end() - found.start()
+        begin = found.end()
+    yield text[begin:], 0
+
+
+def _write(data: bytes, path: Path) -> None:
+    if path.suffix == ".gz":
+        packed = io.BytesIO()
+        with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as file:
+            file.write(data)
+        data = packed.getvalue()
+    durable.write_bytes(path, data)

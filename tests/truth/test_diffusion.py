@@ -1,0 +1,234 @@
+"""Gaussian diffusion on data of which everything is known in closed form, and schedules."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from oracles import GaussianOracle, sample
+
+from seqloom.core.config import load
+from seqloom.core.rng import Rng
+from seqloom.processes.gaussian import Gaussian
+from seqloom.processes.schedules import EdmNoise, Masking, Noise, PredictClean, PredictEdm, Prediction
+from seqloom.samplers.diffuse import Diffuse, Solver
+from seqloom.sequence.space import Field, Vectors
+
+STEPS, DIM = 3, 2
+SPACE = Vectors(fields=(Field(name="a"), Field(name="b")))
+MEAN = np.array([0.5, -0.3, 0.2, 0.1, -0.4, 0.6])
+_MIX = np.random.default_rng(4).normal(size=(6, 6)) * 0.45
+COV = _MIX @ _MIX.T + 0.25 * np.eye(6)
+
+NOISES = {name: noise() for name, noise in load(Noise).items()}
+PREDICTIONS = {name: prediction() for name, prediction in load(Prediction).items()}
+SOLVERS = {name: solver() for name, solver in load(Solver).items()}
+
+
+def oracle(schedule=EdmNoise(), prediction=PredictEdm()):
+    process = Gaussian(schedule=schedule, prediction=prediction)
+    return process, GaussianOracle(process.plan(SPACE), MEAN, COV, prediction, STEPS)
+
+
+def draw(schedule, prediction, sampler, rows, shown=None, x=None, seed=0):
+    process, net = oracle(schedule, prediction)
+    canvas = torch.zeros(STEPS, DIM, dtype=torch.float64) if x is None else x
+    return sample(net, process, sampler, canvas, shown=shown, rows=rows, seed=seed).flatten(1)
+
+
+def start(schedule, rows, steps=9):
+    """Where the sampler starts: z at most noise, and that level."""
+    alpha, sigma = (float(v[0]) for v in schedule.grid(steps))
+    noise = Rng.of(0, np.arange(rows)).at("start").normal((STEPS * DIM,)).double().numpy()
+    return noise * math.hypot(alpha, sigma), alpha, sigma
+
+
+def flow(y, before, after):
+    """The probability-flow map of y = z / alpha from noise `before` to noise `after` (sigma / alpha), for N(MEAN, COV)."""
+    values, vectors = np.linalg.eigh(COV)
+    scale = np.sqrt((values + after**2) / (values + before**2))
+    return MEAN + ((y - MEAN) @ vectors * scale) @ vectors.T
+
+
+# ---- schedules ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(load(Masking)))
+def test_masking_schedules(name):
+    schedule = load(Masking)[name]()
+    t = torch.linspace(0, 1, 501, dtype=torch.float64)
+    alpha = schedule.alpha(t)
+    assert float(alpha[0]) == pytest.approx(1, abs=1e-9)
+    assert float(alpha[-1]) == pytest.approx(0, abs=1e-9)
+    assert (alpha.diff() < 0).all()
+    h = 1e-6
+    numerical = (schedule.alpha(t[1:-1] + h) - schedule.alpha(t[1:-1] - h)) / (2 * h)
+    torch.testing.assert_close(schedule.slope(t[1:-1]), numerical, atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(schedule.time(alpha), t, atol=1e-7, rtol=0)
+    inside = t[1:-1]
+    torch.testing.assert_close(schedule.weight(inside), -schedule.slope(inside) / (1 - schedule.alpha(inside)))
+
+
+@pytest.mark.parametrize("name", NOISES)
+def test_noise_schedules(name):
+    schedule = NOISES[name]
+    alpha, sigma = schedule.at(torch.linspace(1e-4, 0.995, 400, dtype=torch.float64))
+    snr = (alpha / sigma) ** 2
+    assert (snr.diff() < 0).all()
+    assert ((alpha > 0) & (sigma > 0)).all()
+    assert ((alpha**2 + sigma**2 - 1).abs() < 1e-12).all() or (alpha == 1).all()  # variance preserving, or exploding
+    ends = schedule.at(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    assert float(ends[1][0] / ends[0][0]) < 0.01  # nearly clean
+    assert float(ends[1][1] / ends[0][1]) > 20  # nearly noise
+    for steps in (1, 2, 9, 500):
+        alpha, sigma = schedule.grid(steps)
+        assert len(alpha) == len(sigma) == steps + 1
+        assert (float(alpha[-1]), float(sigma[-1])) == (1.0, 0.0)
+        assert ((sigma / alpha).diff() <= 0).all()
+        assert (sigma[:-1] > 0).all()
+        assert float((sigma / alpha)[0]) == pytest.approx(float(ends[1][1] / ends[0][1]))
+    low, high = schedule.span()
+    assert low < -3 < 2 < high
+    u = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
+    gap = (schedule.training(u)[1] / schedule.training(u)[0]).log()
+    assert (gap.diff() > -1e-12).all()
+    assert ((gap > low) & (gap < high)).double().mean() > 0.98  # the bound is asked where training has been
+
+
+def test_the_edm_grid_is_the_papers():
+    sigma = EdmNoise(least=0.002, most=80.0, rho=7.0).grid(18)[1]
+    i = np.arange(18)
+    paper = (80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    np.testing.assert_allclose(sigma.numpy(), [*paper, 0.0], rtol=1e-12)
+    schedule = EdmNoise(mean=-0.4, std=1.4)
+    log = schedule.training(torch.linspace(5e-5, 1 - 5e-5, 10_000, dtype=torch.float64))[1].log()
+    assert float(log.mean()) == pytest.approx(-0.4, abs=1e-3)
+    assert float(log.std()) == pytest.approx(1.4, abs=5e-3)
+
+
+# ---- predictions --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_the_target_gives_the_clean_data_back(name):
+    prediction = PREDICTIONS[name]
+    x, noise = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 50, 4, 2)))
+    gap = torch.linspace(-5, 4, 50, dtype=torch.float64)[:, None, None]
+    alpha, sigma = torch.sigmoid(-2 * gap).sqrt(), torch.sigmoid(2 * gap).sqrt()
+    target = prediction.target(x, noise, alpha, sigma)
+    torch.testing.assert_close(prediction.clean(alpha * x + sigma * noise, target, alpha, sigma), x)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.5])
+def test_edm_target_has_unit_variance_at_every_level(spread):
+    prediction = PredictEdm(data=spread)
+    x, noise = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 200_000)))
+    for gap in (-5.0, -1.0, 0.0, 1.0, 4.0):
+        alpha, sigma = (torch.tensor(v, dtype=torch.float64) for v in (1 / math.hypot(1, math.exp(gap)),) * 2)
+        sigma = alpha * math.exp(gap)
+        assert float(prediction.target(spread * x, noise, alpha, sigma).var()) == pytest.approx(1, abs=0.02)
+        if spread == 1:
+            assert float((alpha * x + sigma * noise).var()) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_prediction_of_one_oracle_gives_the_same_sample(noise, solver):
+    sampler = Diffuse(solver=solver, steps=7)
+    samples = [draw(NOISES[noise], prediction, sampler, rows=3) for prediction in PREDICTIONS.values()]
+    for other in samples[1:]:
+        torch.testing.assert_close(other, samples[0], atol=1e-8, rtol=1e-8)
+
+
+# ---- solvers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize(("solver", "order"), [("ddim", 1), ("heun", 2)])
+def test_solvers_converge_to_the_flow(noise, solver, order):
+    """The error against the closed-form map, down to the grid's last level; the step from there to no noise is Euler's."""
+    schedule = NOISES[noise]
+    errors = []
+    for steps in (64, 128, 256):
+        y, alpha, sigma = start(schedule, rows=8)
+        alphas, sigmas = (v.numpy() for v in schedule.grid(steps))
+        last = sigmas[-2] / alphas[-2]
+        y = flow(y / alpha, sigma / alpha, last)
+        exact = MEAN + (y - MEAN) @ np.linalg.solve(COV + last**2 * np.eye(6), COV).T
+        made = draw(schedule, PredictClean(), Diffuse(solver=solver, steps=steps), rows=8).numpy()
+        errors.append(np.abs(made - exact).max())
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert errors[-1] < (0.05 if order == 1 else 2e-3)
+    assert (np.abs(orders - order) < 0.45).all(), (errors, orders)
+
+
+def test_heun_reaches_the_flow_to_no_noise_at_all():
+    schedule = EdmNoise(least=1e-4)
+    y, alpha, sigma = start(schedule, rows=8)
+    exact = flow(y / alpha, sigma / alpha, 0.0)
+    made = draw(schedule, PredictClean(), Diffuse(solver="heun", steps=200), rows=8).numpy()
+    np.testing.assert_allclose(made, exact, atol=1e-3)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_calls_of_a_solver(solver):
+    process, net = oracle()
+    sampler = Diffuse(solver=solver, steps=6)
+    sample(net, process, sampler, torch.zeros(STEPS, DIM, dtype=torch.float64))
+    assert net.calls == 6 * sampler.solver.stages - (sampler.solver.stages - 1)
+
+
+def ancestral_law(schedule, steps, m, c):
+    """Mean and covariance of ancestral steps on data N(m, c), by the posterior q(z_s | z_t, x) of the Markov chain."""
+    alpha, sigma = (v.numpy() for v in schedule.grid(steps))
+    one = np.eye(len(m))
+    mean, cov = np.zeros(len(m)), one * (alpha[0] ** 2 + sigma[0] ** 2)
+    for a, s, b, r in zip(alpha[:-1], sigma[:-1], alpha[1:], sigma[1:], strict=True):
+        if (a, s) == (b, r):
+            continue
+        gain = a * c @ np.linalg.inv(a**2 * c + s**2 * one)  # E[x | z] = m + gain (z - a m)
+        of_z, of_x, spread = 0.0, 1.0, 0.0
+        if r > 0:  # z_t = (a/b) z_s + noise of variance s^2 - (a/b)^2 r^2, and z_s = b x + noise of variance r^2
+            added = s**2 - (a / b) ** 2 * r**2
+            spread = 1 / (1 / r**2 + (a / b) ** 2 / added)
+            of_z, of_x = spread * (a / b) / added, spread * b / r**2
+        matrix = of_z * one + of_x * gain
+        mean, cov = matrix @ mean + of_x * (m - a * gain @ m), matrix @ cov @ matrix.T + spread * one
+    return mean, cov
+
+
+def follows(made, mean, cov):
+    """Samples (N,n) have this mean and covariance, each within 4.5 standard errors of normal data."""
+    rows, variance = len(made), np.diag(cov)
+    assert (np.abs(made.mean(0) - mean) < 4.5 * np.sqrt(variance / rows)).all()
+    assert (np.abs(np.cov(made.T) - cov) < 4.5 * np.sqrt((cov**2 + np.outer(variance, variance)) / rows)).all()
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_ancestral_steps_reach_mean_and_covariance(noise):
+    sampler = Diffuse(solver="ancestral", steps=16)
+    made = draw(NOISES[noise], PREDICTIONS["velocity"], sampler, rows=6000).numpy()
+    follows(made, *ancestral_law(NOISES[noise], 16, MEAN, COV))
+    fine = ancestral_law(NOISES[noise], 4000, MEAN, COV)
+    np.testing.assert_allclose(fine[0], MEAN, atol=0.01)
+    np.testing.assert_allclose(fine[1], COV, atol=0.01)
+
+
+@pytest.mark.parametrize("solver", ["ancestral", "heun"])
+def test_shown_cells_stay_and_the_rest_follows_their_conditional(solver):
+    shown = torch.tensor([[True, True], [False, True], [False, False]])
+    x = torch.tensor([[1.5, -1.0], [0.0, 0.7], [0.0, 0.0]], dtype=torch.float64)
+    made = draw(EdmNoise(), PredictEdm(), Diffuse(solver=solver, steps=24), rows=3000, shown=shown, x=x).numpy()
+    at = shown.flatten().numpy()
+    known = x.flatten().numpy()[at]
+    assert (made[:, at] == known).all()
+    mean, cov = oracle()[1].given(known[None], at)
+    assert np.abs(MEAN[~at] - mean[0]).max() > 0.2  # the condition matters
+    law = (mean[0], cov) if solver == "heun" else ancestral_law(EdmNoise(), 24, mean[0], cov)
+    follows(made[:, ~at], *law)
+
+
+def test_temperature_scales_what_is_drawn():
+    cold = draw(EdmNoise(), PredictEdm(), Diffuse(solver="ancestral", steps=30, temperature=0), rows=2).numpy()
+    assert np.ptp(cold, axis=0).max() < 1e-9
+    np.testing.assert_allclose(cold[0], MEAN, atol=0.05)

@@ -1,0 +1,261 @@
+"""What processes score, against entropies and chain rules of networks that know the truth."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from oracles import GaussianOracle, TokenOracle, place_table, random_joint, random_places, softmax
+from scipy.integrate import quad
+from scipy.stats import multivariate_normal, norm
+
+from seqloom.core.config import load
+from seqloom.core.rng import Rng
+from seqloom.mixers.attention import Attention
+from seqloom.mixers.recurrent import Gru
+from seqloom.network.backbone import Backbone
+from seqloom.network.network import Network
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.gaussian import Gaussian
+from seqloom.processes.heads import Head, Normal
+from seqloom.processes.masked import Masked
+from seqloom.processes.schedules import Masking, Noise, PredictClean, Prediction
+from seqloom.sequence.batch import Batch
+from seqloom.sequence.space import Field, Tokens, Vectors
+
+SIZE, STEPS = 3, 3
+JOINT = random_joint(SIZE, STEPS, seed=3)
+STRINGS = torch.tensor(list(JOINT))
+
+
+def whole(x, known=None, shown=None):
+    """A batch in which each row is one sequence, all of it to be scored."""
+    here = torch.ones(x.shape[:2], dtype=torch.bool)
+    known = torch.ones_like(x, dtype=torch.bool) if known is None else known
+    begins = torch.zeros_like(here)
+    begins[:, 0] = True
+    return Batch(x, here, known, torch.zeros_like(known) if shown is None else shown, begins)
+
+
+def keys(rows, seed=0):
+    return Rng.of(seed, np.arange(rows))
+
+
+# ---- masked -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", sorted(load(Masking)))
+def test_masked_bound_of_an_oracle_is_the_entropy(schedule):
+    process = Masked(schedule=load(Masking)[schedule]())
+    net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, place_table(JOINT, SIZE))
+    weights = np.array(list(JOINT.values()))
+    means = []
+    for draws in range(60):
+        x = STRINGS[np.random.default_rng(draws).choice(len(weights), 500, p=weights)]
+        means.append(float(process.bound(net, whole(x), keys(500, draws)).sum(1).mean()))
+    entropy = -float((weights * np.log(weights)).sum())
+    stderr = np.std(means, ddof=1) / math.sqrt(len(means))
+    assert stderr < 0.02 * entropy
+    assert abs(np.mean(means) - entropy) < 3 * stderr
+
+
+def test_masked_bound_of_any_network_is_above_its_entropy_and_independent_of_the_schedule():
+    table = random_places(SIZE, seed=8)
+    values = {}
+    for name, schedule in load(Masking).items():
+        process = Masked(schedule=schedule())
+        net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, table)
+        x = STRINGS.repeat_interleave(20, 0)  # every string, as if all were equally likely
+        runs = [float(process.bound(net, whole(x), keys(len(x), s)).sum(1).mean()) for s in range(60)]
+        values[name] = np.mean(runs), np.std(runs, ddof=1) / math.sqrt(60)
+    for mean, stderr in values.values():
+        assert mean - 3 * stderr > math.log(len(STRINGS))  # no network is better than the truth
+        first = values["linear"]
+        assert abs(mean - first[0]) < 4 * math.hypot(stderr, first[1])
+
+
+def test_stratified_times_take_variance_away():
+    process = Masked()
+    net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, place_table(JOINT, SIZE))
+    together, apart = [], []
+    for seed in range(60):
+        key = keys(len(STRINGS), seed)
+        together.append(float(process.bound(net, whole(STRINGS), key).sum()))
+        rows = [process.bound(net, whole(STRINGS[i : i + 1]), key.select(np.array([i]))) for i in range(len(STRINGS))]
+        apart.append(float(sum(row.sum() for row in rows)))
+    assert np.var(together) < 0.8 * np.var(apart)
+
+
+def test_left_to_right_sums_to_one_and_is_the_chain_rule():
+    process = Masked()
+    table = random_places(SIZE, seed=6)
+    net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, table)
+    nats = process.left_to_right(net, whole(STRINGS), at_once=7)
+    assert float((-nats.sum(1)).exp().sum()) == pytest.approx(1, abs=1e-9)
+    for string, row in zip(STRINGS.tolist(), nats.tolist(), strict=True):
+        for t in range(STEPS):
+            seen = (*string[:t], *[SIZE] * (STEPS - t))
+            assert row[t] == pytest.approx(-math.log(softmax(table(seen)[t])[string[t]]), abs=1e-9)
+
+
+def test_left_to_right_of_a_real_network_sums_to_one():
+    process = Masked()
+    net = small(process, Tokens(size=SIZE))
+    with torch.no_grad():
+        nats = process.left_to_right(net, whole(STRINGS))
+    assert float((-nats.sum(1)).exp().sum()) == pytest.approx(1, abs=1e-9)
+    assert float(nats.std()) > 0.05
+
+
+def test_shown_symbols_are_seen_and_not_scored():
+    process = Masked()
+    net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, place_table(JOINT, SIZE))
+    shown = torch.tensor([[False, True, False]]).expand(len(STRINGS), -1)
+    nats = process.left_to_right(net, whole(STRINGS, shown=shown))
+    assert (nats[:, 1] == 0).all()
+    middle = {v: sum(p for s, p in JOINT.items() if s[1] == v) for v in range(SIZE)}
+    for string, row in zip(STRINGS.tolist(), nats.tolist(), strict=True):
+        assert sum(row) == pytest.approx(-math.log(JOINT[tuple(string)] / middle[string[1]]), abs=1e-9)
+    assert (process.bound(net, whole(STRINGS, shown=shown), keys(len(STRINGS)))[:, 1] == 0).all()
+
+
+# ---- gaussian -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prediction", sorted(load(Prediction)))
+@pytest.mark.parametrize("schedule", sorted(load(Noise)))
+def test_gaussian_bound_of_an_oracle_lies_just_above_the_entropy(schedule, prediction):
+    rng = np.random.default_rng(5)
+    mix = rng.normal(size=(6, 6)) * 0.4
+    cov = mix @ mix.T + 0.3 * np.eye(6)
+    process = Gaussian(schedule=load(Noise)[schedule](), prediction=load(Prediction)[prediction]())
+    space = Vectors(fields=(Field(name="a"), Field(name="b")))
+    net = GaussianOracle(process.plan(space), np.zeros(6), cov, process.prediction, steps=3)
+    density = multivariate_normal(np.zeros(6), cov)
+    gaps = []  # batch by batch: times are stratified within one
+    for draw in range(25):
+        x = rng.multivariate_normal(np.zeros(6), cov, size=800)
+        nats = process.bound(net, whole(torch.as_tensor(x).view(-1, 3, 2)), keys(800, draw))[0].sum(1).numpy()
+        gaps.append((nats + density.logpdf(x)).mean() / 6)  # above the exact, row by row: takes the chance of x away
+    stderr = np.std(gaps, ddof=1) / math.sqrt(len(gaps))
+    assert stderr < 0.007
+    assert -3 * stderr < np.mean(gaps) < 0.02
+
+
+def test_gaussian_bound_of_a_wrong_network_is_larger():
+    process = Gaussian(prediction=PredictClean())
+    space = Vectors(fields=(Field(name="a"),))
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(5000, 2, 1)))
+    values = []
+    for cov in (np.eye(2), 0.5 * np.eye(2), 4 * np.eye(2)):
+        net = GaussianOracle(process.plan(space), np.zeros(2), cov, process.prediction, steps=2)
+        values.append(float(process.bound(net, whole(x), keys(len(x)))[0].mean()))
+    assert values[0] + 0.03 < min(values[1:])
+
+
+# ---- autoregressive -----------------------------------------------------------------------------------------------
+
+
+def small(process, space, mixer=None):
+    """A random network in float64 in which every part does something."""
+    backbone = Backbone(mixer=mixer or Attention(heads=2), width=8, depth=1, mlp=2.0)
+    net = Network(backbone, process.plan(space), space, window=8, given={}, seed=1).double()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.3)
+    return net
+
+
+@pytest.mark.parametrize("mixer", [Gru(), Attention(heads=2)], ids=lambda m: m.name)
+@torch.no_grad()
+def test_autoregressive_nats_of_symbols_by_hand(mixer):
+    process, space = Autoregressive(), Tokens(size=SIZE)
+    net = small(process, space, mixer)
+    nats, _ = process.nats(net, whole(STRINGS), keys(len(STRINGS)), None)
+    assert float((-nats.sum(1)).exp().sum()) == pytest.approx(1, abs=1e-9)
+    for string, row in zip(STRINGS.tolist(), nats.tolist(), strict=True):
+        for t in range(STEPS):
+            logits = net(torch.tensor([[SIZE, *string[:t]]]))[0][0, -1]
+            assert row[t] == pytest.approx(-float(logits.log_softmax(-1)[string[t]]), abs=1e-9)
+
+
+@torch.no_grad()
+def test_autoregressive_nats_of_vectors_by_hand():
+    process, space = Autoregressive(), Vectors(fields=(Field(name="a"), Field(name="b")))
+    net = small(process, space)
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(2, 4, 2)))
+    known = torch.from_numpy(rng.random((2, 4, 2)) < 0.7)
+    nats, _ = process.nats(net, whole(x, known), keys(2), None)
+    for b, t in itertools.product(range(2), range(4)):
+        seen = [[0.0] * 6 + [1.0]]  # value, shown and absent of each channel, and the start
+        for i in range(t):
+            there = known[b, i].double()
+            seen.append([*(x[b, i] * there).tolist(), *there.tolist(), *(1 - there).tolist(), 0.0])
+        params = net(torch.tensor([seen], dtype=torch.float64))[0][0, -1].numpy()
+        scale = np.log1p(np.exp(params[2:] + math.log(math.e - 1))) + 1e-3
+        for d in range(2):
+            expected = -norm.logpdf(x[b, t, d], params[d], scale[d]) if known[b, t, d] else 0.0
+            assert float(nats[b, t, d]) == pytest.approx(expected, abs=1e-9)
+
+
+@torch.no_grad()
+def test_a_boundary_inside_a_chunk_is_the_start_symbol_and_a_carried_row_goes_on():
+    process = Autoregressive()
+    net = small(process, Tokens(size=SIZE), Gru())
+    x = torch.tensor([[0, 1, 2, 2, 1, 0]])
+    begins = torch.zeros(1, 6, dtype=torch.bool)
+    begins[0, 0] = True
+    ones, zeros = torch.ones(1, 6, dtype=torch.bool), torch.zeros(1, 6, dtype=torch.bool)
+    at_once, _ = process.nats(net, Batch(x, ones, ones, zeros, begins), keys(1), None)
+    carried, parts = process.start(net, 1), []
+    for cut in (slice(0, 2), slice(2, 3), slice(3, 6)):
+        chunk = Batch(x[:, cut], ones[:, cut], ones[:, cut], zeros[:, cut], begins[:, cut])
+        nats, carried = process.nats(net, chunk, keys(1), carried)
+        carried = carried.detach()
+        parts.append(nats)
+    torch.testing.assert_close(torch.cat(parts, 1), at_once)
+    inside = begins.clone()
+    inside[0, 3] = True
+    nats, _ = process.nats(net, Batch(x, ones, ones, zeros, inside), keys(1), None)
+    by_hand = net(torch.tensor([[SIZE, 0, 1, SIZE, 2, 1]]))[0].log_softmax(-1)
+    torch.testing.assert_close(nats[0], -by_hand[0, range(6), x[0]])
+    # A row that begins anew at its first position forgets what was carried.
+    anew, _ = process.nats(net, Batch(x, ones, ones, zeros, begins), keys(1), carried)
+    torch.testing.assert_close(anew, at_once)
+
+
+# ---- heads --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(load(Head)))
+def test_heads_integrate_to_one(name):
+    head = load(Head)[name]()
+    if head.fits(Tokens(size=5)):
+        params = torch.randn(4, head.size(Tokens(size=5)), generator=torch.Generator().manual_seed(0)).double()
+        total = sum((-head.nats(params, torch.full((4,), v))).exp() for v in range(5))
+        torch.testing.assert_close(total, torch.ones(4, dtype=torch.float64))
+    space = Vectors(fields=(Field(name="a"),))
+    if head.fits(space):
+        for values in ([0.3, -1.0], [-2.0, 1.5]):
+            params = torch.tensor(values + [0.0] * (head.size(space) - 2), dtype=torch.float64)[: head.size(space)]
+
+            def density(x, params=params):
+                return math.exp(-float(head.nats(params, torch.tensor([x], dtype=torch.float64))))
+
+            assert quad(density, -30, 30, limit=300, points=[0.0])[0] == pytest.approx(1, abs=1e-6)
+    assert head.fits(space) or head.fits(Tokens(size=5))
+
+
+def test_the_normal_head_draws_what_it_scores():
+    head = Normal()
+    params = torch.tensor([[1.5, -0.5]], dtype=torch.float64).expand(20_000, -1)
+    noise = keys(20_000).at("pick").normal((1,)).double()
+    drawn = head.draw(params, noise, torch.ones(20_000, 1)).numpy()
+    mean, scale = (float(v[0, 0]) for v in head.split(params))
+    assert drawn.mean() == pytest.approx(mean, abs=4.5 * scale / math.sqrt(20_000))
+    assert drawn.std() == pytest.approx(scale, rel=0.03)
+    entropy = float(head.nats(params, torch.as_tensor(drawn)).mean())
+    assert entropy == pytest.approx(0.5 * math.log(2 * math.pi * math.e * scale**2), abs=0.03)

@@ -1,0 +1,243 @@
+"""Samplers on oracle networks against the enumerated law of their own scheme."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from oracles import (
+    TokenOracle,
+    chi_square,
+    next_law,
+    next_table,
+    order_law,
+    place_table,
+    random_joint,
+    random_places,
+    sample,
+    softmax,
+    unmask_law,
+)
+
+from seqloom.core.config import load
+from seqloom.core.errors import UnsupportedQuery
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.masked import Masked
+from seqloom.processes.schedules import CosineMasking, LinearMasking, Masking
+from seqloom.samplers.ancestral import Ancestral
+from seqloom.samplers.truncation import draw, truncate
+from seqloom.samplers.unmask import Unmask
+from seqloom.sequence.batch import Condition
+from seqloom.sequence.space import Tokens
+
+ROWS = 10_000
+SIZE, STEPS = 3, 3
+JOINT = random_joint(SIZE, STEPS, seed=1)
+OTHER = random_joint(SIZE, STEPS, seed=2)
+HIDDEN = torch.full((STEPS,), SIZE)
+GIVEN = {"flag": Condition(torch.ones(1, 1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.bool))}
+
+
+def plain(logits, temperature=1.0, top_k=0, top_p=1.0):
+    """Temperature, then top-k, then top-p, one symbol at a time: the probabilities that are left."""
+    if temperature == 0:
+        return np.eye(len(logits))[int(np.argmax(logits))]
+    p = softmax(np.asarray(logits, float) / temperature)
+    kept = np.argsort(-p, kind="stable").tolist()
+    if top_k:
+        kept = kept[:top_k]
+    total, inside = sum(p[i] for i in kept), []
+    mass = 0.0
+    for i in kept:
+        inside.append(i)
+        mass += p[i] / total
+        if mass >= top_p:  # the one that crosses is kept
+            break
+    left = np.zeros_like(p)
+    left[inside] = p[inside]
+    return left / left.sum()
+
+
+SETTINGS = [
+    {"temperature": 1.0},
+    {"temperature": 0.6},
+    {"temperature": 1.7, "top_k": 2},
+    {"top_p": 0.7},
+    {"temperature": 0.8, "top_k": 2, "top_p": 0.75},
+    {"temperature": 0},
+]
+
+
+def bend(settings):
+    return lambda logits: plain(logits, **settings)
+
+
+def autoregressive(given=None):
+    process = Autoregressive()
+    other = None if given is None else next_table(given, SIZE)
+    return process, TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, next_table(JOINT, SIZE), other)
+
+
+def masked(table, schedule=LinearMasking(), given=None):
+    process = Masked(schedule=schedule)
+    return process, TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, table, given)
+
+
+# ---- the laws themselves ------------------------------------------------------------------------------------------
+
+
+def test_the_enumerated_laws_agree_with_the_joint():
+    assert next_law(next_table(JOINT, SIZE), SIZE, STEPS) == pytest.approx(JOINT)
+    assert unmask_law(place_table(JOINT, SIZE), SIZE, [SIZE] * STEPS, None) == pytest.approx(JOINT)
+    few = unmask_law(place_table(JOINT, SIZE), SIZE, [SIZE] * STEPS, [0.5, 0.5])
+    assert sum(abs(few[s] - p) for s, p in JOINT.items()) > 0.05  # few steps are another law, and the tests can tell
+    drawn = np.random.default_rng(0).choice(len(JOINT), ROWS, p=list(JOINT.values()))
+    strings = np.array(list(JOINT))[drawn]
+    assert chi_square(strings, JOINT) > 0.001
+    assert chi_square(strings, few) < 1e-9
+
+
+# ---- ancestral ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_ancestral_follows_its_law(settings):
+    process, net = autoregressive()
+    drawn = sample(net, process, Ancestral(**settings), torch.zeros(STEPS, dtype=torch.int64), rows=ROWS)
+    assert chi_square(drawn.numpy(), next_law(next_table(JOINT, SIZE), SIZE, STEPS, bend=bend(settings))) > 0.001
+
+
+def test_ancestral_goes_on_from_a_prefix():
+    process, net = autoregressive()
+    x = torch.tensor([2, 0, 0])
+    drawn = sample(net, process, Ancestral(), x, shown=torch.tensor([True, False, False]), rows=ROWS)
+    assert chi_square(drawn.numpy(), next_law(next_table(JOINT, SIZE), SIZE, STEPS, prefix=[2])) > 0.001
+
+
+def test_ancestral_refuses_what_is_known_after_a_gap():
+    process, net = autoregressive()
+    shown = torch.tensor([False, True, False])
+    with pytest.raises(UnsupportedQuery, match="after a gap") as error:
+        sample(net, process, Ancestral(), torch.zeros(STEPS, dtype=torch.int64), shown=shown)
+    assert "masked" in error.value.hint
+
+
+# ---- unmask -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_first_hitting_follows_the_model(settings):
+    process, net = masked(place_table(JOINT, SIZE))
+    law = unmask_law(place_table(JOINT, SIZE), SIZE, [SIZE] * STEPS, None, bend(settings))
+    assert chi_square(sample(net, process, Unmask(**settings), HIDDEN, rows=ROWS).numpy(), law) > 0.001
+
+
+def test_first_hitting_averages_the_orders_of_a_network_that_is_no_law():
+    table = random_places(SIZE, seed=5)
+    process, net = masked(table)
+    law = unmask_law(table, SIZE, [SIZE] * STEPS, None)
+    one = order_law(table, SIZE, [SIZE] * STEPS, [[0], [1], [2]])
+    drawn = sample(net, process, Unmask(), HIDDEN, rows=ROWS).numpy()
+    assert chi_square(drawn, law) > 0.001
+    assert chi_square(drawn, one) < 1e-6  # one order alone is another law
+
+
+def test_unmask_fills_a_gap_given_both_sides():
+    process, net = masked(place_table(JOINT, SIZE))
+    x, shown = torch.tensor([1, SIZE, 2]), torch.tensor([True, False, True])
+    law = unmask_law(place_table(JOINT, SIZE), SIZE, x.tolist(), None)
+    assert chi_square(sample(net, process, Unmask(), x, shown=shown, rows=ROWS).numpy(), law) > 0.001
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("schedule", sorted(load(Masking)))
+def test_few_steps_follow_the_law_of_few_steps(schedule, steps):
+    table = place_table(JOINT, SIZE)
+    process, net = masked(table, load(Masking)[schedule]())
+    alpha = process.schedule.alpha(torch.arange(steps + 1, dtype=torch.float64) / steps)
+    shares = (alpha[:-1] - alpha[1:]).tolist()[::-1]  # from the last to appear at most noise, backwards in time
+    law = unmask_law(table, SIZE, [SIZE] * STEPS, shares)
+    assert chi_square(sample(net, process, Unmask(steps=steps), HIDDEN, rows=ROWS).numpy(), law) > 0.001
+
+
+def test_unmask_makes_no_more_calls_than_steps_or_symbols():
+    for sampler, most in [(Unmask(), STEPS), (Unmask(steps=2), 2), (Unmask(steps=100), STEPS)]:
+        process, net = masked(place_table(JOINT, SIZE), CosineMasking())
+        sample(net, process, sampler, HIDDEN)
+        assert 1 <= net.calls <= most
+
+
+# ---- guidance -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.5])
+def test_guidance_follows_the_mixed_law(weight):
+    def mixed(given, null):
+        return lambda seen: null(seen) + weight * (given(seen) - null(seen))
+
+    process, net = autoregressive(given=OTHER)
+    law = next_law(mixed(next_table(OTHER, SIZE), next_table(JOINT, SIZE)), SIZE, STEPS)
+    x = torch.zeros(STEPS, dtype=torch.int64)
+    drawn = sample(net, process, Ancestral(guidance=weight), x, given=GIVEN, rows=ROWS)
+    assert chi_square(drawn.numpy(), law) > 0.001
+    tables = place_table(OTHER, SIZE), place_table(JOINT, SIZE)
+    process, net = masked(tables[1], given=tables[0])
+    guided = mixed(*(bounded(table) for table in tables))
+    law = unmask_law(guided, SIZE, [SIZE] * STEPS, None)
+    drawn = sample(net, process, Unmask(guidance=weight), HIDDEN, given=GIVEN, rows=ROWS)
+    assert chi_square(drawn.numpy(), law) > 0.001
+
+
+def bounded(table):
+    """A seen place's own symbol is certain: -inf elsewhere, which no weight may turn into nan."""
+    return lambda seen: np.maximum(table(seen), -1e9)
+
+
+def test_without_guidance_a_condition_is_followed_and_its_lack_too():
+    process, net = autoregressive(given=OTHER)
+    x = torch.zeros(STEPS, dtype=torch.int64)
+    assert chi_square(sample(net, process, Ancestral(), x, given=GIVEN, rows=ROWS).numpy(), OTHER) > 0.001
+    assert chi_square(sample(net, process, Ancestral(), x, rows=ROWS).numpy(), JOINT) > 0.001
+
+
+# ---- truncation ---------------------------------------------------------------------------------------------------
+
+
+def test_truncation_equals_the_reference():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(600, 12)) * rng.choice([0.3, 1.0, 4.0], size=(600, 1))
+    temperature = rng.choice([0.5, 1.0, 1.5], size=600)
+    top_k = rng.choice([0, 1, 3, 12, 50], size=600)
+    top_p = rng.choice([1.0, 0.9, 0.5, 1e-6], size=600)
+    left = truncate(torch.as_tensor(logits / temperature[:, None]), top_k, top_p).softmax(-1).numpy()
+    for row, p in enumerate(left):
+        np.testing.assert_allclose(p, plain(logits[row], temperature[row], int(top_k[row]), top_p[row]), atol=1e-12)
+
+
+def test_top_p_keeps_the_symbol_that_crosses():
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]], dtype=torch.float64)).repeat(4, 1)
+    kept = truncate(logits, np.zeros(4, int), np.array([0.4, 0.6, 0.85, 1.0])) > -torch.inf
+    assert kept.sum(1).tolist() == [1, 2, 3, 4]
+
+
+def test_settings_of_one_row_do_not_touch_another():
+    logits = torch.randn(64, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u = np.linspace(0.001, 0.999, 64)
+    kinds = [dict(temperature=t, top_k=k, top_p=p) for t, k, p in itertools.product([0, 0.7, 1], [0, 2], [0.6, 1.0])]
+    own = {name: np.array([kinds[i % len(kinds)][name] for i in range(64)]) for name in kinds[0]}
+    together = draw(logits, u, own)
+    for i in range(64):
+        assert draw(logits[i : i + 1], u[i : i + 1], {n: v[i : i + 1] for n, v in own.items()})[0] == together[i]
+        if own["temperature"][i] == 0:
+            assert together[i] == logits[i].argmax()
+
+
+def test_greedy_is_the_likeliest_whatever_the_seed():
+    process, net = autoregressive()
+    drawn = sample(net, process, Ancestral(temperature=0), torch.zeros(STEPS, dtype=torch.int64), rows=50)
+    assert (drawn == drawn[0]).all()
+    best = ()
+    for t in range(STEPS):
+        logits = next_table(JOINT, SIZE)((SIZE, *best) + (0,) * (STEPS - 1 - t))
+        best = (*best, int(np.argmax(logits[t])))
+    assert tuple(drawn[0].tolist()) == best
