@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +122,20 @@ def electricity(data: Path, r: float, folder: Path) -> list[dict[str, Any]]:
             answer = model.forecast(table.rows(start - 384, start), HORIZON, n=PATHS, seed=seed)
             guess = answer.quantile(0.5)[-HORIZON:]
             errors[name]["forecast"].append(float(np.mean(np.abs(guess - truth) / spread)))
-        gapped = table.rows(start - 96, start + HORIZON + 96).without(96, 96 + HORIZON)
+        gapped = with_gap(table.rows(start - 96, start + HORIZON + 96), 96, 96 + HORIZON)
         filled = models["gaussian"].infill(gapped, n=PATHS, seed=seed).quantile(0.5)[96 : 96 + HORIZON]
         errors["gaussian"]["fill"].append(float(np.mean(np.abs(filled - truth) / spread)))
     for row in rows:
         row |= {f"mae_{kind}": float(np.mean(found)) for kind, found in errors[row["model"]].items() if found}
     rows.append({"model": "seasonal naive (the day before)", **{f"mae_{k}": float(np.mean(v)) for k, v in naive.items()}})
     return rows
+
+
+def with_gap(table: Any, begin: int, end: int) -> Any:
+    """A table whose rows begin..end-1 are empty."""
+    values = table.values.copy()
+    values[begin:end] = np.nan
+    return replace(table, values=values, lines=())
 
 
 def table(result: dict[str, Any]) -> str:

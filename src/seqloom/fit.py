@@ -93,9 +93,7 @@ def plan(
     corpus, over = _corpus(data, over)
     codec = Recipe.parse({"corpus": corpus, "codec": over["codec"]}).codec if over.get("codec") else None
     declared = {name: Given.parse(value) for name, value in merge(_declared(corpus), over.get("given", {})).items()}
-    if isinstance(over.get("process"), dict) is False and model:
-        over = merge(model_settings(model), over)
-    elif model:
+    if model:
         over = merge(model_settings(model), over)
     base = merge(model_settings("lstm"), over) if "backbone" not in over and "process" not in over else over
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
@@ -382,7 +380,7 @@ class Fit:
         if self.plan.recipe.trainer.steps is not None:
             return True
         cost = self.last_cost.get(kind, 0.0)
-        return self.spent + 2 * cost <= OVERHEAD * 0.8 * max(self.seconds, 20.0 * 0)
+        return self.spent + cost <= OVERHEAD / 2 * self.seconds
 
     def _timed(self, kind: str, action: Callable[[], Any]) -> Any:
         start = self.clock()

@@ -149,7 +149,7 @@ def test_solvers_converge_to_the_flow(noise, solver, order):
     """The error against the closed-form map, down to the grid's last level; the step from there to no noise is Euler's."""
     schedule = NOISES[noise]
     errors = []
-    for steps in (64, 128, 256):
+    for steps in (40, 80, 160):
         y, alpha, sigma = start(schedule, rows=8)
         alphas, sigmas = (v.numpy() for v in schedule.grid(steps))
         last = sigmas[-2] / alphas[-2]
@@ -158,7 +158,7 @@ def test_solvers_converge_to_the_flow(noise, solver, order):
         made = draw(schedule, PredictClean(), Diffuse(solver=solver, steps=steps), rows=8).numpy()
         errors.append(np.abs(made - exact).max())
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
-    assert errors[-1] < (0.05 if order == 1 else 2e-3)
+    assert errors[-1] < (0.1 if order == 1 else 4e-3)
     assert (np.abs(orders - order) < 0.45).all(), (errors, orders)
 
 

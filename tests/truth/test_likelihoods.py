@@ -75,16 +75,28 @@ def test_masked_bound_of_any_network_is_above_its_entropy_and_independent_of_the
         assert abs(mean - first[0]) < 4 * math.hypot(stderr, first[1])
 
 
-def test_stratified_times_take_variance_away():
+class Spy(TokenOracle):
+    """Knows nothing, and keeps what it was shown."""
+
+    def answer(self, x, level, flag):
+        self.seen = x
+        return torch.zeros(*x.shape, SIZE, dtype=torch.float64)
+
+
+def test_times_are_spread_evenly_over_the_rows():
     process = Masked()
-    net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, place_table(JOINT, SIZE))
-    together, apart = [], []
-    for seed in range(60):
-        key = keys(len(STRINGS), seed)
-        together.append(float(process.bound(net, whole(STRINGS), key).sum()))
-        rows = [process.bound(net, whole(STRINGS[i : i + 1]), key.select(np.array([i]))) for i in range(len(STRINGS))]
-        apart.append(float(sum(row.sum() for row in rows)))
-    assert np.var(together) < 0.8 * np.var(apart)
+    net = Spy(process.plan(Tokens(size=SIZE)), SIZE, None)
+    x = torch.zeros(10, 4000, dtype=torch.int64)
+    process.bound(net, whole(x), keys(10))
+    shares = np.sort((net.seen == SIZE).double().mean(1).numpy())
+    steps = np.diff(shares)
+    assert (np.abs(steps - 0.1) < 6 * 0.5 / math.sqrt(4000)).all()
+    assert not np.allclose(shares, np.sort(seed_shares(process, net, x, seed=1)), atol=0.001)
+
+
+def seed_shares(process, net, x, seed):
+    process.bound(net, whole(x), keys(len(x), seed))
+    return (net.seen == SIZE).double().mean(1).numpy()
 
 
 def test_left_to_right_sums_to_one_and_is_the_chain_rule():

@@ -50,7 +50,7 @@ class Codec(Component, home="seqloom.codecs"):
 
     @abstractmethod
     def fit(self, values: Iterable[Any]) -> Self:
-        """A copy with its learned fields filled in, from the training split only (values may be pieces of one thing)."""
+        """A copy with its learned fields filled in, from the training split; values may be pieces of one thing."""
 
     @abstractmethod
     def encode(self, value: Any) -> Encoded:

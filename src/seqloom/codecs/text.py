@@ -248,8 +248,8 @@ def raw(path: Path) -> Iterator[bytes]:
         raise DataError(f"the file cannot be read: {error.strerror or error}", path=path) from None
 
 
-def decoded(pieces: Iterable[bytes], path: Path | str = "") -> Iterator[str]:
-    """UTF-8 text from its bytes, in pieces: without a byte-order mark, and with CR LF as LF.
+def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True) -> Iterator[str]:
+    """UTF-8 text from its bytes, in pieces; with `mend` without a byte-order mark, and with CR LF as LF.
 
     DataError where it is not UTF-8, naming the offset of the first bad byte.
     """
@@ -267,10 +267,11 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "") -> Iterator[str]:
                 hint="convert it to UTF-8 (iconv does), or read it as it is with codec=bytes",
             ) from None
         fed += len(piece)
-        if first and text:
-            text, first = text.removeprefix(BOM), False
-        held = "\r" if text.endswith("\r") and piece else ""
-        text = (text[:-1] if held else text).replace("\r\n", "\n")
+        if mend:
+            if first and text:
+                text, first = text.removeprefix(BOM), False
+            held = "\r" if text.endswith("\r") and piece else ""
+            text = (text[:-1] if held else text).replace("\r\n", "\n")
         if text:
             yield text
 

@@ -113,8 +113,9 @@ class Corpus(Component, home="seqloom.corpora"):
 
     @abstractmethod
     def values(self, codec: Codec, split: str, last: int | None = None) -> Iterator[Any]:
-        """The values of one split as the files have them, one a sequence; with `last`, about so many elements' worth
-        from its end (what baselines and reports read).
+        """The values of one split as the files have them, one a sequence: what baselines and reports read.
+
+        With `last` no more from the end of the split than holds so many elements.
         """
 
 

@@ -70,6 +70,8 @@ class Line:
 
     label: str
     curves: Sequence[Sequence[tuple[float, float, float]]]
+    colour: str = ""
+    """Of the palette; "" takes the next one."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ def learning_curves(
                 if not len(track):
                     continue
                 x, y = track[:, column], track[:, 2]
-                colour, dash = PALETTE[index % len(PALETTE)], "-" if index < len(PALETTE) else "-."
+                colour = line.colour or PALETTE[index % len(PALETTE)]
+                dash = "-" if index < len(PALETTE) else "-."
                 axes.plot(x, y, dash, color=colour, lw=1.7, label=label, alpha=1.0 if len(seeds) == 1 else 0.8)
                 axes.plot(x[-1:], y[-1:], "o", color=colour, ms=4.5)
                 label = None

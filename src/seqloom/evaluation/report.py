@@ -609,9 +609,11 @@ def _curves(comparison: Comparison) -> list[bytes]:
     drawn = [row for row in comparison.ordered if any(row.curves)]
     if not drawn:
         return []
-    lines = [
-        plots.Line(row.model + ("" if row.kind in {"exact", ""} else f" ({row.kind})"), row.curves) for row in drawn
-    ]
+    colours = _colours(comparison)
+    lines = []
+    for row in drawn:
+        label = row.model + ("" if row.kind in {"exact", ""} else f" ({row.kind})")
+        lines.append(plots.Line(label, row.curves, colours[row.model]))
     levels = [plots.Level(b.name, comparison.baseline_value(b)) for b in comparison.baselines]
     return [
         plots.learning_curves(lines, levels, "seconds", comparison.unit),

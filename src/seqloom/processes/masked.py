@@ -56,7 +56,7 @@ class Masked(Process, name="masked"):
     def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
         """One draw of the bound's terms (B,T): weight(t) times the cross-entropy of the masked symbols.
 
-        Times are stratified over the rows of the batch, which takes most of the variance away. Those below LEAST
+        Times are stratified over the rows of the batch, which takes away the variance between times. Those below LEAST
         stand at LEAST: the reverse process then makes its last step at once, and the bound stays one.
         """
         rows, steps = batch.x.shape

@@ -104,7 +104,7 @@ class Loop:
         return min(1.0, seconds / (60 * self.spec.minutes))
 
     def rate(self, done: float) -> float:
-        """The learning rate when this share is done. The warm-up is at most 500 steps where steps are known."""
+        """The learning rate when this share is done."""
         warm = self.spec.warmup
         if warm and done < warm:
             return self.spec.rate * max(done / warm, 1e-2)

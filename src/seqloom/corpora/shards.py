@@ -1,0 +1,187 @@
+"""The cache: arrays that were computed once from the data, read from then on through the page cache.
+
+    $SEQLOOM_CACHE/shards/<key>/        raw arrays, and index.json with the type, shape and size of each
+    $SEQLOOM_CACHE/shards/.tmp-<...>/   being written
+    $SEQLOOM_CACHE/fits/<key>.json      codecs that were fitted on a training split
+    $SEQLOOM_CACHE/spool/<sha256>.txt   what came by standard input
+
+A key is a hash of all that the content depends on, so nothing is ever out of date. All of it may be deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.core.errors import DataError
+
+FORMAT = 1
+INDEX = "index.json"
+STALE = 86_400.0
+"""Seconds after which what a killed writer left behind is deleted."""
+_PIECE = 1 << 20
+
+
+def cache() -> Path:
+    """The folder of the cache: $SEQLOOM_CACHE, or ~/.cache/seqloom."""
+    named = os.environ.get("SEQLOOM_CACHE")
+    return Path(named) if named else Path("~/.cache/seqloom").expanduser()
+
+
+def key_of(*content: Any) -> str:
+    """A hash of plain values, and of the format that the cache is written in."""
+    text = json.dumps([FORMAT, *content], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+def smallest(size: int) -> np.dtype[Any]:
+    """The smallest unsigned type that holds the symbols 0..size-1."""
+    return np.dtype(np.min_scalar_type(max(0, size - 1)))
+
+
+class Writer:
+    """Arrays that grow piece by piece along their first axis, as files in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, BinaryIO] = {}
+        self._described: dict[str, dict[str, Any]] = {}
+
+    def append(self, name: str, values: NDArray[Any]) -> None:
+        """Add rows to the array `name`; the first piece says its type and width."""
+        described = self._described.get(name)
+        if described is None:
+            described = {"dtype": values.dtype.str, "shape": [0, *values.shape[1:]], "bytes": 0}
+            self._described[name] = described
+            self._files[name] = (self.folder / f"{name}.bin").open("wb")
+        assert described["dtype"] == values.dtype.str
+        assert described["shape"][1:] == list(values.shape[1:])
+        self._files[name].write(np.ascontiguousarray(values).data)
+        described["shape"][0] += len(values)
+        described["bytes"] += values.nbytes
+
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """Flush everything to the disk; the index comes last."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+        with (self.folder / INDEX).open("w", encoding="utf-8") as index:
+            json.dump({"arrays": self._described, "facts": facts}, index)
+            index.flush()
+            os.fsync(index.fileno())
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            with contextlib.suppress(OSError):
+                file.close()
+
+
+@contextlib.contextmanager
+def writing(key: str) -> Iterator[Writer]:
+    """A writer of the shards `key`, which stand in their place, whole, when the block ends; or not at all."""
+    place = cache() / "shards" / key
+    aside = place.with_name(f".tmp-{key}-{uuid.uuid4().hex[:12]}")
+    with _disk(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(place.parent)
+        aside.mkdir()
+        writer = Writer(aside)
+        try:
+            yield writer
+            writer.close()
+            if place.exists() and read(key) is None:  # torn
+                place.rename(aside.with_name(f"{aside.name}-torn"))
+            # Another writer of the same content may have been first; then the place holds what we would put there.
+            if not place.exists():
+                with contextlib.suppress(FileExistsError):
+                    aside.rename(place)
+        finally:
+            writer.close()
+            for left in (aside, aside.with_name(f"{aside.name}-torn")):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def read(key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+    """The arrays of the shards `key`, memory-mapped, and their facts; None where there are none or they are torn."""
+    folder = cache() / "shards" / key
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, told in index["arrays"].items():
+            path, dtype, shape = folder / f"{name}.bin", np.dtype(told["dtype"]), tuple(told["shape"])
+            if path.stat().st_size != told["bytes"] or told["bytes"] != dtype.itemsize * int(np.prod(shape)):
+                return None
+            mapped = np.memmap(path, dtype, "r", shape=shape) if told["bytes"] else np.zeros(shape, dtype)
+            arrays[name] = mapped.view(np.ndarray)
+        return arrays, index["facts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remember(key: str, fitted: Mapping[str, Any]) -> None:
+    """Keep fitted codecs under `key`."""
+    place = cache() / "fits" / f"{key}.json"
+    with _disk(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside = place.with_name(f".tmp-{key}-{uuid.uuid4().hex[:12]}")
+        aside.write_text(json.dumps(fitted), encoding="utf-8")
+        aside.replace(place)
+
+
+def recall(key: str) -> dict[str, Any] | None:
+    """The fitted codecs under `key`, if they are there."""
+    try:
+        found = json.loads((cache() / "fits" / f"{key}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def spool(stream: BinaryIO) -> Path:
+    """A file in the cache with all that comes from `stream`, named by its content."""
+    folder = cache() / "spool"
+    aside = folder / f".tmp-{uuid.uuid4().hex[:12]}"
+    digest = hashlib.sha256()
+    with _disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                while piece := stream.read(_PIECE):
+                    digest.update(piece)
+                    file.write(piece)
+            place = folder / f"{digest.hexdigest()[:40]}.txt"
+            aside.replace(place)
+        finally:
+            aside.unlink(missing_ok=True)
+    return place
+
+
+@contextlib.contextmanager
+def _disk(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"the cache cannot be written: {error.strerror or error}",
+            path=place.parent,
+            hint="free some space, or name another folder by the variable SEQLOOM_CACHE",
+        ) from error
+
+
+def _sweep(folder: Path) -> None:
+    for left in folder.glob(".tmp-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE:
+                shutil.rmtree(left, ignore_errors=True)

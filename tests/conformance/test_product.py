@@ -1,0 +1,180 @@
+"""Every mixer with every process on every space that fits: trained, sampled, scored, killed, resumed and loaded.
+
+Members are found by the registry, so a new one is tested without being named here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seqloom import fit, model
+from seqloom import run as runs
+from seqloom.core import durable
+from seqloom.core.config import load, parse_pairs
+from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
+from seqloom.mixers.base import Mixer
+from seqloom.processes.base import Process
+
+TINY: dict[str, Any] = {
+    "backbone": {"width": 16, "depth": 1, "dropout": 0.1},
+    "feed": {"window": 12, "batch": 4},
+    "trainer": {"steps": 6, "rate": 0.01},
+}
+SPACES = {"tokens": "builtin:markov", "vectors": "builtin:var1"}
+CASES = [(m, p, s) for m in load(Mixer) for p in load(Process) for s in SPACES]
+
+
+def settings(mixer: str, process: str, **more: Any) -> dict[str, Any]:
+    backbone = {**TINY["backbone"], "mixer": mixer, **more.pop("backbone", {})}
+    return {**TINY, "backbone": backbone, "process": process, "corpus": {"size": 2000}, **more}
+
+
+def trained(path: Path, data: str, values: dict[str, Any], until: int | None = None, resume: bool = False) -> runs.Run:
+    """A run of six steps, each saved; with `until`, dropped like a killed one after that many."""
+    planned = fit.plan(data, values, out=path, resume=resume)
+    events = fit.Fit(planned, save_every=0.0).events()
+    for event in events:
+        if event.kind == "saved" and event.step == until:
+            events.close()  # type: ignore[attr-defined]
+            break
+    return runs.read(path)
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, Any]]:
+    mixer, process, space = request.param
+    path = tmp_path_factory.mktemp("run") / "a"
+    try:
+        trained(path, SPACES[space], settings(mixer, process))
+    except UnsupportedSpace as error:
+        assert error.hint, "a refusal says what can be done instead"
+        assert not path.exists(), "a refusal leaves nothing behind"
+        pytest.skip(f"{process} does not learn {space}, and says so")
+    yield space, path, settings(mixer, process)
+
+
+def test_training_ran_and_is_finite(made: tuple[str, Path, Any]) -> None:
+    _, path, _ = made
+    losses = [r["loss"] for r in durable.Journal.read(path / runs.LOG) if "loss" in r]
+    assert len(losses) == 6
+    assert all(math.isfinite(loss) for loss in losses)
+
+
+def test_resumed_equals_uninterrupted_to_the_bit(made: tuple[str, Path, Any], tmp_path: Path) -> None:
+    space, path, values = made
+    trained(tmp_path / "b", SPACES[space], values, until=3)
+    trained(tmp_path / "b", SPACES[space], values, resume=True)
+    for part in ("weights", "average", "training"):
+        one, other = (folder / "checkpoints" / "00000006" / f"{part}.safetensors" for folder in (path, tmp_path / "b"))
+        assert one.read_bytes() == other.read_bytes(), part
+
+
+def test_resuming_a_finished_run_changes_nothing(made: tuple[str, Path, Any]) -> None:
+    space, path, values = made
+    before = {f: f.read_bytes() for f in path.rglob("*") if f.is_file() and f.name != "lock"}
+    trained(path, SPACES[space], values, resume=True)
+    assert {f: f.read_bytes() for f in path.rglob("*") if f.is_file() and f.name != "lock"} == before
+
+
+def test_verbs_or_their_refusal(made: tuple[str, Path, Any]) -> None:
+    """sample, extend past the window, infill (or a refusal that names what can), score; row i depends on (seed, i)."""
+    space, path, _ = made
+    loaded = model.load(path)
+    answer = loaded.sample(3, 9, seed=5)
+    assert len(answer.values) == 3
+    again = model.load(path, weights="last").sample(1, 9, seed=5)
+    if space == "tokens":
+        assert [len(value) for value in answer.values] == [9, 9, 9]
+        prefix, template = "abca", "ab____cd"
+        for value in loaded.extend(prefix, 30, n=2, seed=1).values:
+            assert value.startswith(prefix)
+            assert len(value) == 34
+    else:
+        history = next(iter(loaded.run.recipe.corpus.values(loaded.codec, "train"))).rows(0, 20)  # type: ignore[union-attr]
+        paths = loaded.forecast(history, 15, n=2, seed=1).paths
+        assert paths is not None
+        assert paths.shape == (2, 35, 2)
+        assert np.isfinite(paths[:, 20:]).all()
+        np.testing.assert_allclose(paths[0, :20], history.values, rtol=1e-5)
+        values = history.values.copy()
+        values[5:9] = np.nan
+        template = replace(history, values=values, lines=())
+    if loaded.process.stateful:
+        with pytest.raises(UnsupportedQuery, match="after a gap") as refusal:
+            loaded.infill(template)
+        assert "masked" in refusal.value.hint
+    else:
+        filled = loaded.infill(template, n=2, seed=2).values
+        if space == "tokens":
+            assert all(v[:2] == "ab" and v[6:] == "cd" and "_" not in v for v in filled)
+        else:
+            assert all(np.isfinite(v.values[5:9]).all() for v in filled)
+    if space == "tokens" and again.values[0] != answer.values[0]:
+        assert loaded.notes != model.load(path, weights="last").notes, "the same weights and key give the same row"
+
+
+def test_scores(made: tuple[str, Path, Any]) -> None:
+    space, path, _ = made
+    loaded = model.load(path)
+    value = "abcabdabcabcdaabcd" if space == "tokens" else next(
+        iter(loaded.run.recipe.corpus.values(loaded.codec, "test"))  # type: ignore[union-attr]
+    )
+    for name, likelihood in loaded.process.likelihoods().items():
+        score = loaded.score(value, name=name, tokens=True)
+        assert score.kind == likelihood.kind
+        assert math.isfinite(score.nats)
+        assert score.count > 0
+        assert score.surprisal is not None
+        assert (score.stderr > 0) == (likelihood.draws > 1)
+
+
+@pytest.mark.parametrize("process", list(load(Process)))
+@pytest.mark.parametrize("mixer", ["gru", "attention"])
+@pytest.mark.parametrize(
+    ("data", "given"),
+    [("builtin:labels", "label"), ("builtin:labels-vectors", "label"), ("builtin:reverse", "source"), ("builtin:reverse-vectors", "source")],
+)
+def test_conditions(process: str, mixer: str, data: str, given: str, tmp_path: Path) -> None:
+    """A label is added and a sequence attended to, in every process that fits; the condition changes what is made."""
+    try:
+        trained(tmp_path / "a", data, settings(mixer, process, corpus={"size": 200}))
+    except UnsupportedSpace:
+        pytest.skip(f"{process} does not learn {data}, and says so")
+    loaded = model.load(tmp_path / "a")
+    codec = loaded.given[given]
+    values = codec.examples()[:2]
+    known = [codec.encode(value) for value in values]
+    assert len(known) == 2
+    one, other, null = (loaded.sample(1, 6, seed=3, given=g) for g in ({given: values[0]}, {given: values[1]}, {}))
+    assert len({str(a.values[0]) for a in (one, other, null)}) > 1
+    if loaded.process.stateful and data.endswith("vectors"):
+        with pytest.raises(UnsupportedQuery, match="guidance"):
+            loaded.sample(1, 6, sampler=loaded.sampler.replace(guidance=2.0), given={given: values[0]})
+    else:
+        guided = loaded.sample(2, 6, seed=3, sampler=loaded.sampler.replace(guidance=2.0), given={given: values[0]})
+        assert len(guided.values) == 2
+    with pytest.raises(UnsupportedQuery, match="no condition 'colour'"):
+        loaded.sample(1, 6, given={"colour": "red"})
+
+
+def test_hybrid_of_a_list_of_mixers(tmp_path: Path) -> None:
+    values = settings("gru", "autoregressive", backbone={"mixer": ["gru", "attention"], "depth": 2})
+    trained(tmp_path / "a", "builtin:markov", values)
+    assert len(model.load(tmp_path / "a").sample(1, 30, seed=0).values[0]) == 30
+
+
+def test_plain_textbook_settings_train(tmp_path: Path) -> None:
+    """The plain noise-prediction loss and the textbook recurrent stack, as key=value words give them."""
+    words = parse_pairs(["process.schedule=linear", "process.prediction=noise", "backbone.norm=none", "backbone.residual=false"])
+    values = settings("lstm", "autoregressive")
+    values["process"] = {"name": "gaussian", **words["process"]}
+    values["backbone"] = {**values["backbone"], **words["backbone"]}
+    trained(tmp_path / "a", "builtin:var1", values)
+    assert len(model.load(tmp_path / "a").sample(1, 12, seed=0).values) == 1

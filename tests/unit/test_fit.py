@@ -1,0 +1,226 @@
+"""The loop around the trainer: budgets, full disks, numbers that are not finite, kills and one writer."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqloom import fit, model
+from seqloom import run as runs
+from seqloom.core import durable
+from seqloom.core.errors import ConfigError, DataError, RunError, Stopped
+
+TINY: dict[str, Any] = {
+    "corpus": {"size": 3000},
+    "backbone": {"width": 16, "depth": 1},
+    "feed": {"window": 16, "batch": 4},
+}
+
+
+def plan(path: Path, *, resume: bool = False, word: str | None = "gru", **trainer: Any) -> fit.Plan:
+    values = {**TINY, "trainer": trainer} if trainer else TINY
+    return fit.plan("builtin:markov", values, model=word, out=path, resume=resume)
+
+
+def events(planned: fit.Plan, **options: Any) -> list[fit.Event]:
+    return list(fit.Fit(planned, **options).events())
+
+
+class Clock:
+    """A clock on which every look takes a tenth of a second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.1
+        return self.now
+
+
+def test_minutes_bound_everything(tmp_path: Path) -> None:
+    clock = Clock()
+    began = clock.now
+    seen = events(plan(tmp_path / "a", minutes=2.0), clock=clock)
+    assert clock.now - began <= 2 * 60 + 5
+    assert seen[-1].kind == "done"
+    assert [e for e in seen if e.kind == "valid"], "validated on the way"
+    rates = [e.facts["rate"] for e in seen if e.kind == "step"]
+    assert rates[0] < max(rates)
+    assert rates[-1] < 0.1 * max(rates), "the rate has fallen by the end of the minutes"
+
+
+def test_the_report_is_what_a_script_reads(tmp_path: Path) -> None:
+    seen = events(plan(tmp_path / "a", steps=5))
+    facts = seen[-1].facts
+    assert {"run", "steps", "seconds", "parameters", "elements", "resumed_from", "valid"} <= set(facts)
+    assert facts["steps"] == 5
+    assert facts["resumed_from"] is None
+    assert facts["elements"] == 5 * 4 * 16
+    assert facts["valid"]["unit"] == "bits/byte"
+
+
+def test_a_full_disk_stops_the_run_which_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(durable.Disk):
+        full = False
+
+        def write(self, handle: int, data: bytes | memoryview) -> int:
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(handle, data)
+
+    disk = Full()
+    monkeypatch.setattr(durable, "disk", disk)
+    running = fit.Fit(plan(tmp_path / "a", steps=8), save_every=0.0).events()
+    with pytest.raises(Stopped) as stopped:
+        for event in running:
+            disk.full = event.kind == "saved" and event.step == 4 or disk.full
+    assert stopped.value.code == 75
+    assert stopped.value.hint
+    disk.full = False
+    seen = events(plan(tmp_path / "a", resume=True))
+    assert seen[0].facts["resumed_from"] == 4
+    events(plan(tmp_path / "b", steps=8), save_every=0.0)
+    one, other = (tmp_path / name / "checkpoints" / "00000008" / "weights.safetensors" for name in "ab")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_steps_that_are_not_finite_are_not_applied_and_then_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan(tmp_path / "a", steps=12)
+    process = type(planned.recipe.process)
+    true_loss, bad = process.loss, {5, 6, 7}
+    fitting = fit.Fit(planned, save_every=0.0)
+
+    def loss(self: Any, net: Any, batch: Any, rng: Any, state: Any = None, drop: Any = None) -> Any:
+        found = true_loss(self, net, batch, rng, state, drop)
+        if fitting.loop.state.cursor in bad:
+            return type(found)(found.total * math.nan, found.count, found.state)
+        return found
+
+    monkeypatch.setattr(process, "loss", loss)
+    seen = list(fitting.events())
+    assert seen[-1].facts["steps"] == 12
+    assert fitting.loop.state.skipped == [5, 6, 7]
+    assert fitting.loop.state.restores == 1
+    assert all(torch.isfinite(p).all() for p in fitting.net.parameters())
+    assert any(e.kind == "note" and "not finite" in e.text for e in seen)
+
+
+def test_it_gives_up_when_nothing_is_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan(tmp_path / "a", steps=12)
+    process = type(planned.recipe.process)
+    true_loss = process.loss
+    fitting = fit.Fit(planned, save_every=0.0)
+
+    def loss(self: Any, net: Any, batch: Any, rng: Any, state: Any = None, drop: Any = None) -> Any:
+        found = true_loss(self, net, batch, rng, state, drop)
+        broken = fitting.loop.state.step >= 3
+        return type(found)(found.total * (math.nan if broken else 1), found.count, found.state)
+
+    monkeypatch.setattr(process, "loss", loss)
+    with pytest.raises(Stopped, match="not finite"):
+        list(fitting.events())
+    assert runs.read(tmp_path / "a").checkpoint()[0].step == 3
+
+
+def test_stop_saves_and_resumes(tmp_path: Path) -> None:
+    count = iter(range(100))
+    seen = events(plan(tmp_path / "a", steps=9), stop=lambda: next(count) >= 3)
+    assert seen[-1].kind == "stopped"
+    assert seen[-1].step == 4
+    assert events(plan(tmp_path / "a", resume=True))[0].facts["resumed_from"] == 4
+
+
+def test_more_steps_go_on_and_other_settings_are_refused(tmp_path: Path) -> None:
+    events(plan(tmp_path / "a", steps=4))
+    assert events(plan(tmp_path / "a", resume=True, steps=6))[-1].facts["steps"] == 6
+    with pytest.raises(RunError, match=r"backbone\.width"):
+        fit.plan("builtin:markov", {"backbone": {"width": 32}}, out=tmp_path / "a", resume=True)
+    with pytest.raises(RunError, match="already holds a run"):
+        plan(tmp_path / "a", steps=4)
+
+
+def test_resume_where_nothing_is_yet_starts_at_step_zero(tmp_path: Path) -> None:
+    assert events(plan(tmp_path / "a", resume=True, steps=3))[0].facts["resumed_from"] is None
+    running = fit.Fit(plan(tmp_path / "b", steps=3)).events()
+    next(running)
+    running.close()  # type: ignore[attr-defined]
+    seen = events(plan(tmp_path / "b", resume=True))
+    assert seen[-1].facts["steps"] == 3
+
+
+def test_a_flipped_bit_falls_back_and_in_the_only_checkpoint_is_an_error(tmp_path: Path) -> None:
+    events(plan(tmp_path / "a", steps=4), save_every=0.0)
+    newest = tmp_path / "a" / "checkpoints" / "00000004" / "weights.safetensors"
+    flip(newest)
+    loaded = model.load(tmp_path / "a", weights="last")
+    assert any("older checkpoint" in note for note in loaded.notes)
+    for folder in (tmp_path / "a" / "checkpoints").iterdir():
+        flip(folder / "weights.safetensors")
+    with pytest.raises(RunError, match="no good checkpoint"):
+        model.load(tmp_path / "a")
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_one_writer(tmp_path: Path) -> None:
+    running = fit.Fit(plan(tmp_path / "a", steps=4)).events()
+    next(running)
+    with pytest.raises(RunError, match="written by"):
+        events(plan(tmp_path / "a", resume=True))
+    running.close()  # type: ignore[attr-defined]
+
+
+def test_what_cannot_be_trained_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="carry state"):
+        fit.plan("builtin:markov", {**TINY, "feed": {"order": "streams"}}, model="transformer", out=tmp_path / "a")
+    with pytest.raises(ConfigError, match="no model called 'lstn'"):
+        plan(tmp_path / "a", word="lstn", steps=1)
+    with pytest.raises(ConfigError):
+        plan(tmp_path / "a", minutes=0)
+    assert not (tmp_path / "a").exists()
+
+
+def test_changed_data_are_noticed(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, " * 200)
+    values = {key: value for key, value in TINY.items() if key != "corpus"} | {"trainer": {"steps": 2}}
+    events(fit.plan(str(text), values, model="gru", out=tmp_path / "a"))
+    text.write_text("to be or not to bee " * 200)
+    with pytest.raises(DataError, match="changed"):
+        fit.plan(str(text), {}, out=tmp_path / "a", resume=True)
+
+
+def test_kill_at_any_moment_then_resume_gives_the_same_bits(tmp_path: Path) -> None:
+    """A real process, killed with SIGKILL while it saves after every step; then resumed; twice."""
+    words = [sys.executable, "-m", "seqloom", "train", "builtin:markov", "--model", "lstm", "--steps", "60", "-q"]
+    words += ["corpus.size=3000", "backbone.width=16", "feed.window=16", "feed.batch=4", "--threads", "1"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    subprocess.run([*words, "--out", str(whole)], check=True, capture_output=True)
+    for wanted in (10, 35):
+        worker = subprocess.Popen([*words, "--out", str(cut), "--save-every", "0", "--resume"], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and max(durable.steps(cut), default=0) < wanted:
+            time.sleep(0.005)
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+        assert max(durable.steps(cut)) >= wanted
+    subprocess.run([*words, "--out", str(cut), "--resume"], check=True, capture_output=True)
+    for part in ("weights", "average", "training"):
+        one, other = (run / "checkpoints" / "00000060" / f"{part}.safetensors" for run in (whole, cut))
+        assert one.read_bytes() == other.read_bytes(), part
