@@ -117,19 +117,23 @@ class Model:
                 x[alive, part], shown[alive, part], absent[alive, part], query.sampler, keys.select(alive), given
             )
             last = number == len(stages) - 1
+            settled = self._given_places(canvas)
+            for earlier in stages[:number]:
+                settled[earlier.begin : earlier.begin + earlier.length] = True
             ended: list[int] = []
             for event in engine.run(request):
                 row = int(alive[event.row])
                 stop = stage.begin + event.length
                 x[row, stage.begin : stop] = event.x
-                if event.done and event.length < stage.length:
+                whole = len(canvas)
+                if event.length < stage.length:  # the end symbol came
+                    whole = stop
                     ended.append(row)
-                settled = np.ones(stop, bool)
-                settled[stage.begin :] = event.settled
-                made = x[row, :stop].cpu().numpy().copy()
-                yield Frame(
-                    int(rows[row]) + query.first_row, made, settled, event.done and (last or row in ended), engine.calls
-                )
+                now = settled[:whole].copy()
+                now[stage.begin : stop] = event.settled
+                made = x[row, :whole].cpu().numpy().copy()
+                done = event.done and (last or row in ended)
+                yield Frame(int(rows[row]) + query.first_row, made, now, done, engine.calls)
             shown[:, part] |= ~absent[:, part]
             alive = np.array([row for row in alive if row not in ended], np.int64)
             if not len(alive):

@@ -173,6 +173,15 @@ class Calendar(Settings):
             raise DataError(f"the dates after {last!r} are not known", hint="give a history of two rows or more")
         return tuple(self.write(self._later(moment, k)) for k in range(first, first + count))
 
+    def jumps(self, texts: Sequence[str] | None) -> int:
+        """How many of the steps between these dates are not the common one."""
+        read = [self.read(text) for text in texts or ()]
+        moments = [moment for moment in read if moment is not None]
+        if len(moments) < 2:
+            return 0
+        due = _instants([self._later(moment, 1) for moment in moments[:-1]])
+        return sum(a != b for a, b in zip(due, _instants(moments[1:]), strict=True))
+
     def _later(self, moment: Moment, steps: int) -> Moment:
         if isinstance(moment, int):
             return moment + round(steps * self.step)

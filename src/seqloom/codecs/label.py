@@ -10,8 +10,7 @@ import numpy as np
 from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.text import decoded, raw
-from seqloom.core import durable
+from seqloom.codecs.text import decoded, raw, write_bytes
 from seqloom.core.config import nearest
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.batch import Canvas, Encoded
@@ -83,7 +82,7 @@ class Label(Codec, name="label"):
         return found[0]
 
     def write(self, value: str, path: Path) -> None:
-        durable.write_bytes(path, self.show(value))
+        write_bytes(self.show(value), path)
 
     def typed(self, text: str) -> str:
         return text.strip()

@@ -14,7 +14,7 @@ from pydantic import model_validator
 from seqloom.codecs.base import Codec
 from seqloom.codecs.dates import Calendar
 from seqloom.codecs.table import Table, filled_text, read_table, table_of
-from seqloom.core import durable
+from seqloom.codecs.text import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.batch import Canvas, Encoded
 from seqloom.sequence.space import Field, Vectors
@@ -161,7 +161,7 @@ class Series(Codec, name="series"):
         yield read_table(path, self.columns, date=self.date if self.calendar else None)
 
     def write(self, value: Table, path: Path) -> None:
-        durable.write_bytes(path, self.show(value))
+        write_bytes(self.show(value), path)
 
     def typed(self, text: str) -> Table:
         return table_of(text, "", self.columns, date=self.date if self.calendar else None)

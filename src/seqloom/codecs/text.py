@@ -153,7 +153,7 @@ class Characters(Text, name="characters"):
         return decoded(raw(path), path)
 
     def write(self, value: str, path: Path) -> None:
-        _write(self.show(value), path)
+        write_bytes(self.show(value), path)
 
     def typed(self, text: str) -> str:
         return text
@@ -210,7 +210,7 @@ class Bytes(Text, name="bytes"):
         return raw(path)
 
     def write(self, value: bytes, path: Path) -> None:
-        _write(value, path)
+        write_bytes(value, path)
 
     def typed(self, text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
@@ -298,7 +298,8 @@ def _gaps(text: AnyStr, gap: int | None, blank: str | None) -> Iterator[tuple[An
     yield text[begin:], 0
 
 
-def _write(data: bytes, path: Path) -> None:
+def write_bytes(data: bytes, path: Path) -> None:
+    """A file with this content, whole or not at all; packed where its name ends in `.gz`."""
     if path.suffix == ".gz":
         packed = io.BytesIO()
         with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as file:

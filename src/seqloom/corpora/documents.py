@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ class Library:
     stream: bool
     place: str
     """Where they come from, for errors."""
+    _sizes: dict[str, list[int]] = field(default_factory=dict, compare=False, repr=False)
+    """Elements of each document, in keyed order, by the codec that counted them: a pass over all of the text."""
 
     @property
     def by_position(self) -> bool:
@@ -87,22 +90,26 @@ class Library:
         ordered = in_keyed_order(self.documents)
         found: dict[str, list[Part]] = {name: [] for name in SPLITS}
         if not self.by_position:
-            edges = cuts(len(ordered), self.shares, self.place, "document")
-            for name, begin, end in zip(SPLITS, edges, edges[1:], strict=False):
+            edges = cuts(len(ordered), self.shares, self.place, "documents")
+            for name, (begin, end) in zip(SPLITS, pairwise(edges), strict=True):
                 found[name] = [Part(document) for document in ordered[begin:end]]
             return found
-        sizes = [sum(len(piece) for piece in document.pieces(codec)) for document in ordered]
-        if len(ordered) == 1:
-            every = [cuts(sizes[0], self.shares, self.place, codec.unit if codec.name == "bytes" else "character")]
-        else:
-            every = [_floors(size, self.shares) for size in sizes]
-        for document, edges in zip(ordered, every, strict=True):
-            for name, begin, end in zip(SPLITS, edges, edges[1:], strict=False):
+        if codec.name not in self._sizes:
+            self._sizes[codec.name] = [sum(len(piece) for piece in item.pieces(codec)) for item in ordered]
+        sizes = self._sizes[codec.name]
+        what = "bytes" if codec.name == "bytes" else "characters"
+        whole = cuts(sum(sizes), self.shares, self.place, what)
+        for document, size in zip(ordered, sizes, strict=True):
+            edges = whole if len(ordered) == 1 else floors(size, self.shares)
+            for name, (begin, end) in zip(SPLITS, pairwise(edges), strict=True):
                 if begin < end:
                     found[name].append(Part(document, begin, end))
+        for name, share in zip(SPLITS, self.shares, strict=True):
+            if share and not found[name]:
+                raise too_few(what, sum(sizes), self.place)
         return found
 
-    def prepare(self, codec: Codec | None, given: Mapping[str, Given], say: Say | None, notes: Sequence[str]) -> Prepared:
+    def prepare(self, codec: Codec | None, given: Mapping[str, Given], say: Say | None) -> Prepared:
         """Fit what is not fitted, encode what is not in the cache, and say what was guessed."""
         content = [self.stream, self.shares, [_identity(d, plain=self.stream) for d in self.documents]]
         codec, conditions, said = self._fitted(content, codec, given)
@@ -130,14 +137,12 @@ class Library:
                 facts[name]["surcharge"],
                 facts[name]["fingerprint"],
             )
-        if not len(splits["train"].data.x) and self.shares[0]:
-            raise DataError("the training split is empty", path=self.place, hint="give more text, or other corpus.splits")
         return Prepared(
             codec,
             conditions,
             splits,
             ends=not self.stream,
-            notes=(*notes, *said, *self._notes(splits, facts, conditions)),
+            notes=(*said, *self._notes(splits, facts, conditions)),
             facts=self._facts(codec, facts),
         )
 
@@ -191,14 +196,18 @@ class Library:
                 "(codec=characters codec.most=N reads it by characters)"
             ]
         if not alphabet:
-            raise DataError("the training split is empty", path=self.place, hint="give more text, or other corpus.splits")
+            raise DataError(
+                "the training split is empty", path=self.place, hint="give more text, or other corpus.splits"
+            )
         return codec.replace(alphabet=alphabet), []
 
     def _encode(self, writer: shards.Writer, codec: Codec, conditions: Mapping[str, Codec]) -> dict[str, Any]:
         """Write the symbols of every split and of its conditions, and count what they stand for."""
         space = codec.space
         if not isinstance(space, Tokens):
-            raise ConfigError(f"codec={codec.name} does not read text", path="codec", hint="codec=characters or codec=bytes")
+            raise ConfigError(
+                f"codec={codec.name} does not read text", path="codec", hint="codec=characters or codec=bytes"
+            )
         dtype = shards.smallest(space.size)
         unknown = np.array(codec.never, np.int64)
         facts: dict[str, Any] = {}
@@ -231,22 +240,28 @@ class Library:
             facts[name]["strange"] = {}
             for label, condition in conditions.items():
                 items, new = encoded_conditions(condition, values[label], strict=name == "train")
-                flat = Flat.of(items, _like(condition))
-                small = flat.x.astype(shards.smallest(condition.space.size)) if isinstance(condition.space, Tokens) else flat.x
+                flat = Flat.of(items, empty_like(condition))
+                small = (
+                    flat.x.astype(shards.smallest(condition.space.size))
+                    if isinstance(condition.space, Tokens)
+                    else flat.x
+                )
                 writer.append(f"{name}.given.{label}.x", small)
                 writer.append(f"{name}.given.{label}.starts", flat.starts)
                 facts[name]["strange"][label] = new
         return facts
 
-    def _notes(self, splits: Mapping[str, Split], facts: Mapping[str, Any], conditions: Mapping[str, Codec]) -> Iterator[str]:
+    def _notes(
+        self, splits: Mapping[str, Split], facts: Mapping[str, Any], conditions: Mapping[str, Codec]
+    ) -> Iterator[str]:
         if self.by_position and not self.stream and len(self.documents) > 1:
             yield f"there are {len(self.documents)} documents, fewer than {FEW}: each is split by position"
         for name in SPLITS[1:]:
             unknown = facts[name]["unknown"]
             if unknown:
                 yield (
-                    f"{unknown} characters of the {name} split are not in the training split: each costs an unknown "
-                    "symbol and 8 bits a byte"
+                    f"characters of the {name} split that the training split does not have: {unknown}, each of which "
+                    "costs an unknown symbol and 8 bits a byte"
                 )
             for label in conditions:
                 new = facts[name]["strange"].get(label, [])
@@ -270,53 +285,57 @@ def in_keyed_order(documents: Sequence[Document]) -> list[Document]:
 
 
 def cuts(total: int, shares: Shares, place: str, what: str) -> tuple[int, int, int, int]:
-    """Where the splits of `total` things begin and end; each that has a share has at least one of them."""
-    edges = _floors(total, shares)
-    sizes = [end - begin for begin, end in zip(edges, edges[1:], strict=False)]
+    """Where the splits of `total` things begin and end: each that has a share has one of them, training two."""
+    sizes = [end - begin for begin, end in pairwise(floors(total, shares))]
     for i, share in enumerate(shares):
         if share > 0 and not sizes[i]:
-            sizes[i] = 1
             sizes[sizes.index(max(sizes))] -= 1
-    least = 1 + bool(shares[0])  # one element alone has nothing to be learned from
-    if min(sizes) < 0 or sizes[0] < (least if shares[0] else 0) or total < least:
-        raise DataError(
-            f"there are too few {what}s to split: {total}",
-            path=place,
-            hint="give more data, or train on all of it with corpus.splits=[1,0,0]",
-        )
+            sizes[i] = 1
+    if min(sizes) < 0 or (shares[0] and sizes[0] < 2) or not total:
+        raise too_few(what, total, place)
     return 0, sizes[0], sizes[0] + sizes[1], total
 
 
-def encoded_conditions(codec: Codec, values: Sequence[Any], *, strict: bool) -> tuple[list[Encoded], list[Any]]:
-    """Conditions as numbers, and the values that the codec does not know: those have the null condition.
+def floors(total: int, shares: Shares) -> tuple[int, int, int, int]:
+    """Where the splits of `total` things begin and end, rounded down."""
+    first, second = (math.floor(total * share + 1e-9) for share in (shares[0], shares[0] + shares[1]))
+    return 0, first, min(total, second), total
+
+
+def too_few(what: str, total: int, place: str) -> DataError:
+    """The error of data that cannot be split."""
+    return DataError(
+        f"too little data to split: {total} {what}",
+        path=place,
+        hint="give more, or train on all of it with corpus.splits=[1,0,0]",
+    )
+
+
+def encoded_conditions(codec: Codec, values: Sequence[Any], *, strict: bool) -> tuple[list[Encoded], list[str]]:
+    """Conditions as numbers, and the words that the codec does not know: those have the null condition.
 
     With `strict` an unknown one is a DataError, for the codec was fitted on these.
     """
-    like = _like(codec)
+    like = empty_like(codec)
     items: list[Encoded] = []
-    strange: dict[Any, None] = {}
+    strange: dict[str, None] = {}
     for value in values:
         try:
             items.append(codec.encode(value))
         except DataError:
-            if strict:
+            if strict or not isinstance(value, str):
                 raise
             strange[value] = None
             items.append(Encoded(like.x[:0], like.known[:0]))
     return items, list(strange)
 
 
-def _like(codec: Codec) -> Encoded:
+def empty_like(codec: Codec) -> Encoded:
     """An empty sequence of a codec's space."""
     space = codec.space
     if isinstance(space, Tokens):
         return Encoded(np.zeros(0, np.int64), np.zeros(0, bool))
     return Encoded(np.zeros((0, space.dim), np.float32), np.zeros((0, space.dim), bool))
-
-
-def _floors(total: int, shares: Shares) -> tuple[int, int, int, int]:
-    first, second = (math.floor(total * share + 1e-9) for share in (shares[0], shares[0] + shares[1]))
-    return 0, first, min(total, second), total
 
 
 def _identity(document: Document, *, plain: bool) -> list[Any]:

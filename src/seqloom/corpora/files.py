@@ -7,17 +7,18 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.text import Bytes, Text, raw
-from seqloom.core.config import make
+from seqloom.codecs.text import Bytes, raw
+from seqloom.core.config import make, nearest
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora import shards
 from seqloom.corpora.base import Corpus, Given, Prepared
+from seqloom.corpora.builtin import BUILTINS
 from seqloom.corpora.documents import Document, Library
 
 TEXTS = (".txt", ".txt.gz")
@@ -47,20 +48,14 @@ class Files(Corpus, name="files"):
                     path=f"given.{name}.source",
                     hint="source=folder takes the name of a file's folder",
                 )
-        library, notes = self._library(codec, tuple(given))
-        found = library.prepare(codec, given, say, notes)
-        if isinstance(found.codec, Text) and not isinstance(found.codec, Bytes):
-            return found
-        _, notes = self._library(found.codec, tuple(given))  # bytes are left as they are: nothing was mended
-        return library.prepare(found.codec, _with_codecs(given, found), say, notes) if codec is None else found
+        found = self._library(codec, tuple(given)).prepare(codec, given, say)
+        return replace(found, notes=(*self._notes(found.codec), *found.notes))
 
     def full(self, codec: Codec) -> list[Any]:
-        library, _ = self._library(codec, ())
-        return [codec.whole(document.content) for document in library.documents if isinstance(document.content, Path)]
+        return [codec.whole(item.path) for item in self._seen(codec) if not item.empty]
 
     def values(self, codec: Codec, split: str, last: int | None = None) -> Iterator[Any]:
-        library, _ = self._library(codec, ())
-        return library.values(codec, split, last)
+        return self._library(codec, ()).values(codec, split, last)
 
     @cached_property
     def _place(self) -> Path:
@@ -68,19 +63,31 @@ class Files(Corpus, name="files"):
         return shards.spool(sys.stdin.buffer) if self.path == STDIN else Path(self.path)
 
     @cached_property
-    def _seen(self) -> list[_Seen]:
-        return [_look(path) for path in _text_files(self._place)]
+    def _looks(self) -> dict[Path, _Seen]:
+        return {}
 
-    def _library(self, codec: Codec | None, conditions: tuple[str, ...]) -> tuple[Library, list[str]]:
-        """The documents that are not empty, and what there is to say about the files."""
-        root, mended = self._place, not isinstance(codec, Bytes)
+    def _seen(self, codec: Codec | None) -> list[_Seen]:
+        """Every file, looked at once."""
+        root = self._place
+        suffixes = codec.suffixes if codec is not None and codec.suffixes else TEXTS
+        paths = list(_under(root, suffixes)) if root.is_dir() else [root]
+        if not paths:
+            raise DataError(
+                f"the folder holds no {' or '.join(suffixes)} file", path=root, hint="give a folder of such files"
+            )
+        for path in paths:
+            if path not in self._looks:
+                self._looks[path] = _look(path)
+        return [self._looks[path] for path in paths]
+
+    def _library(self, codec: Codec | None, conditions: tuple[str, ...]) -> Library:
+        """The documents that are not empty."""
+        root = self._place
         stream = not root.is_dir()
-        seen = self._seen
-        empty = [item for item in seen if item.size == 0 or (mended and item.only_mark)]
-        kept = [item for item in seen if item not in empty]
+        kept = [item for item in self._seen(codec) if not item.empty]
         if not kept:
             raise DataError(
-                "the file is empty" if stream else "all text files of the folder are empty",
+                "the file is empty" if stream else "all files of the folder are empty",
                 path=self.path,
                 hint="give some text to learn from",
             )
@@ -94,13 +101,22 @@ class Files(Corpus, name="files"):
             )
             for item in kept
         ]
-        notes = [f"{_named(empty, root)} empty and left out"] if empty else []
-        marked, returned = [item for item in kept if item.mark], [item for item in kept if item.returns]
-        if marked and mended:
-            notes.append(f"a byte-order mark is left out at the start of {_files(marked)}")
-        if returned and mended:
-            notes.append(f"the line ends CR LF of {_files(returned)} are read as LF")
-        return Library(documents, self.splits, stream, str(root)), notes
+        return Library(documents, self.splits, stream, self.path)
+
+    def _notes(self, codec: Codec) -> Iterator[str]:
+        """What is left out or mended."""
+        seen = self._seen(codec)
+        empty = [item for item in seen if item.empty]
+        marked, returned = [item for item in seen if item.mark], [item for item in seen if item.returns]
+        if empty:
+            names = ", ".join(item.path.relative_to(self._place).as_posix() for item in empty[:3])
+            yield f"{names}{' ...' * (len(empty) > 3)} {'is' if len(empty) == 1 else 'are'} empty and left out"
+        if isinstance(codec, Bytes):  # reads them as they are
+            return
+        if marked:
+            yield f"a byte-order mark at the start of {_named(marked)} is left out"
+        if returned:
+            yield f"the line ends CR LF of {_named(returned)} are read as LF"
 
 
 def corpus_of(data: str, settings: Mapping[str, Any] | None = None, codec: Any = None) -> Corpus:
@@ -111,12 +127,18 @@ def corpus_of(data: str, settings: Mapping[str, Any] | None = None, codec: Any =
     """
     rest = dict(settings or {})
     if data.startswith("builtin:"):
-        return _made({"name": "builtin", "data": data.removeprefix("builtin:"), **rest})
+        name = data.removeprefix("builtin:")
+        if name not in BUILTINS:
+            raise DataError(f"there is no builtin data called {name!r}", hint=nearest(name, BUILTINS))
+        return _made({"name": "builtin", "data": name, **rest})
     if data == STDIN:
         return _made({"name": "files", "path": str(shards.spool(sys.stdin.buffer)), **rest})
     path = Path(os.path.abspath(data))
     if not path.exists():
         raise DataError("there is no such file or folder", path=data, hint=_neighbour(path))
+    if not path.is_file() and not path.is_dir():  # a pipe is read once
+        with path.open("rb") as pipe:
+            path = shards.spool(pipe)
     word = codec.get("name") if isinstance(codec, Mapping) else codec.name if isinstance(codec, Codec) else codec
     wanted = None if word is None else "table" if word == "series" else "files"
     kind = wanted or (_kind_of_folder(path) if path.is_dir() else "table" if _is(path, TABLES) else "files")
@@ -134,8 +156,8 @@ class _Seen:
     returns: bool
 
     @property
-    def only_mark(self) -> bool:
-        return self.mark and self.size == len(_BOM)
+    def empty(self) -> bool:
+        return self.size == (len(_BOM) if self.mark else 0)
 
 
 def _look(path: Path) -> _Seen:
@@ -147,17 +169,6 @@ def _look(path: Path) -> _Seen:
         returns = returns or b"\r\n" in piece or (end == b"\r" and piece[:1] == b"\n")
         end = piece[-1:]
     return _Seen(path, size, digest.hexdigest(), first == _BOM, returns)
-
-
-def _text_files(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return [root]
-    found = list(_under(root, TEXTS))
-    if not found:
-        raise DataError(
-            "the folder holds no .txt or .txt.gz file", path=root, hint="give a folder of text files, or one file"
-        )
-    return found
 
 
 def _under(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
@@ -206,14 +217,5 @@ def _neighbour(path: Path) -> str:
     return "DATA is a file, a folder, - for standard input, or builtin:NAME"
 
 
-def _with_codecs(given: Mapping[str, Given], found: Prepared) -> dict[str, Given]:
-    return {name: item.replace(codec=found.given[name]) for name, item in given.items()}
-
-
-def _named(seen: list[_Seen], root: Path) -> str:
-    names = ", ".join(item.path.relative_to(root).as_posix() for item in seen[:3])
-    return f"{names}{' ...' if len(seen) > 3 else ''} {'is' if len(seen) == 1 else 'are'}"
-
-
-def _files(seen: list[_Seen]) -> str:
+def _named(seen: list[_Seen]) -> str:
     return seen[0].path.name if len(seen) == 1 else f"{len(seen)} files"

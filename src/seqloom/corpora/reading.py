@@ -59,8 +59,8 @@ class Tape:
         given = {name: condition(flat, owner[:, 0]) for name, flat in self.given.items()}
         return Batch(
             x=torch.from_numpy(x),
-            present=torch.from_numpy(np.ascontiguousarray(inside)),
-            known=torch.from_numpy(np.ascontiguousarray(known)),
+            present=torch.from_numpy(np.array(inside)),
+            known=torch.from_numpy(np.array(known)),
             shown=torch.zeros(known.shape, dtype=torch.bool),
             begins=torch.from_numpy((offset == 0) & inside),
             given=given,

@@ -111,14 +111,14 @@ class SquaredRelu(torch.autograd.Function):
     """max(x, 0)^2 (So et al. 2021), which keeps only max(x, 0) for the way back: half the passes of autograd's own."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         positive = x.relu()
         ctx.save_for_backward(positive)
         return positive * positive
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        (positive,) = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        positive: Tensor = ctx.saved_tensors[0]
         return (positive * gradient).mul_(2)
 
 
@@ -131,7 +131,8 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(inner, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        out: Tensor = self.down(SquaredRelu.apply(self.up(h)))
+        inner: Tensor = SquaredRelu.apply(self.up(h))  # type: ignore[no-untyped-call]
+        out: Tensor = self.down(inner)
         return out
 
     def initialise(self, generator: Generator) -> None:

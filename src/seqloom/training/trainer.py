@@ -124,6 +124,9 @@ class Loop:
 
     def advance(self, rate: float) -> Step:
         """One update from the batch at the cursor."""
+        while self.state.cursor in self.state.skipped:  # restored to before samples that were not finite
+            self.state.cursor += 1
+            self.state.carried = None
         cursor = self.state.cursor
         batch, key = self.reader.batch(cursor), self.reader.keys(cursor)
         if self.reader.begins(cursor) or self.state.carried is None:

@@ -1,0 +1,158 @@
+"""The states of a diffusion on its way from noise to data, as files and a page that shows them in order."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqloom.core.errors import ConfigError, UnsupportedQuery
+
+if TYPE_CHECKING:
+    from seqloom.model import Model
+    from seqloom.sequence.query import Frame, Query
+
+SHOWN = 16
+"""States that are kept, spread evenly from the first to the last."""
+HIDDEN = "_"
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+body {{ margin: 0 auto; max-width: 60rem; padding: 1.5rem 1rem 4rem; font: 16px/1.5 system-ui, sans-serif; }}
+h1 {{ font-size: 1.3rem; }}
+h2 {{ font-size: 1rem; margin: 1.6rem 0 .3rem; }}
+pre {{ margin: 0; padding: .7rem .9rem; white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid #8886;
+  border-radius: .5rem; font: .85rem/1.5 ui-monospace, Menlo, Consolas, monospace; }}
+img {{ display: block; max-width: 100%; background: white; border-radius: .5rem; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{told}</p>
+{states}
+</body>
+</html>
+"""
+
+
+@dataclass
+class Film:
+    """What was seen of the first sample of a query."""
+
+    model: Model
+    query: Query
+    folder: Path
+    seen: list[Frame] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, model: Model, query: Query, folder: str) -> Film:
+        """A film into a folder; UnsupportedQuery where a model makes its samples from left to right."""
+        if model.process.stateful:
+            raise UnsupportedQuery(
+                f"--frames shows a diffusion on its way; process={model.process.name} writes from left to right",
+                hint="use a run of process=masked (text) or process=gaussian (series), or leave --frames out",
+            )
+        place = Path(folder)
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise ConfigError(f"{folder} is not an empty folder", path="--frames", hint="name a new one")
+        return cls(model, query, place)
+
+    def watched(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames as they come, those of the first sample kept."""
+        for frame in frames:
+            if frame.row == self.query.first_row:
+                self.seen.append(frame)
+            yield frame
+
+    def write(self) -> Path:
+        """One file a state, and index.html; where that lies."""
+        from seqloom.core import durable
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        states = self._chosen()
+        tokens = self.model.codec.unit != "value"
+        for i, (number, frame) in enumerate(states):
+            title = self._title(number, frame)
+            if tokens:
+                data = self._text(frame)
+                name = f"{i:03d}.txt"
+                shown = f"<pre>{html.escape(_printable(data.decode('utf-8', 'replace')))}</pre>"
+            else:
+                data = self._plot(frame, title)
+                name = f"{i:03d}.png"
+                shown = f'<img src="{name}" alt="{html.escape(title)}">'
+            durable.write_bytes(self.folder / name, data)
+            written.append(f"<h2>{html.escape(title)}</h2>\n{shown}")
+        told = f"{len(states)} of the {len(self.seen) + tokens} states of one sample, seed {self.query.seed}."
+        if tokens:
+            told += f" A position that is still hidden is shown as {HIDDEN}."
+        run = "" if self.model.run is None else str(self.model.run.path)
+        page = _PAGE.format(title=html.escape(f"A sample of {run} on its way"), told=told, states="\n".join(written))
+        index = self.folder / "index.html"
+        durable.write_text(index, page)
+        return index
+
+    def _chosen(self) -> list[tuple[int, Frame]]:
+        """States spread evenly, with their numbers; a text begins with all of it hidden."""
+        import numpy as np
+
+        from seqloom.sequence.space import Tokens
+
+        frames = list(self.seen)
+        if isinstance(self.model.network.space, Tokens):
+            given = self.query.canvas.shown
+            first = replace(frames[0], x=self.query.canvas.x, settled=np.asarray(given), done=False)
+            frames.insert(0, first)
+        picked = np.unique(np.linspace(0, len(frames) - 1, SHOWN).round().astype(int))
+        return [(int(i), frames[i]) for i in picked]
+
+    def _title(self, number: int, frame: Frame) -> str:
+        if self.model.codec.unit == "value":
+            return f"after {number + 1} of {len(self.seen)} looks" if not frame.done else "the sample"
+        hidden = len(self.query.canvas) - int(frame.settled.sum())
+        return "the sample" if frame.done else f"{hidden} of {len(self.query.canvas)} hidden"
+
+    def _text(self, frame: Frame) -> bytes:
+        """A state of a text; what is not settled as underscores."""
+        import numpy as np
+
+        from seqloom.sequence.batch import Encoded
+        from seqloom.sequence.space import Tokens
+
+        codec, space = self.model.codec, self.model.network.space
+        assert isinstance(space, Tokens)
+        settled = np.zeros(len(self.query.canvas), bool)
+        settled[: len(frame.settled)] = frame.settled
+        x = np.zeros(len(settled), np.int64)
+        x[: len(frame.x)] = frame.x
+        if frame.done:
+            return codec.show(self.model.decode(frame, self.query.canvas))
+        settled &= x < space.size
+        edges = np.flatnonzero(np.diff(settled)) + 1
+        shown = b""
+        for begin, end in zip([0, *edges], [*edges, len(x)], strict=True):
+            if settled[begin]:
+                shown += codec.show(codec.decode(Encoded(x[begin:end], np.ones(end - begin, bool))))
+            else:
+                shown += HIDDEN.encode() * int(end - begin)
+        return shown
+
+    def _plot(self, frame: Frame, title: str) -> bytes:
+        from seqloom.evaluation.plots import frame_plot
+
+        table: Any = self.model.decode(frame, self.query.canvas)
+        return frame_plot(table.values, table.columns, title)
+
+
+def _printable(text: str) -> str:
+    """A text as a page can show it."""
+    return "".join(ch if ch.isprintable() or ch in "\n\t" else "\N{REPLACEMENT CHARACTER}" for ch in text)

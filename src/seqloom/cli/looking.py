@@ -1,0 +1,325 @@
+"""The verbs that only look: list, show, runs, data and doctor."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seqloom import __version__
+from seqloom.cli.session import JSON, Session, path_of, put, put_json, put_table, sort_words, verb
+from seqloom.cli.training import settings_of, shown_metric
+from seqloom.core import machine
+from seqloom.core.errors import ConfigError
+from seqloom.core.progress import duration, number
+
+if TYPE_CHECKING:
+    from seqloom.core.config import Component, Settings
+
+LEAST_DISK_GIB = 2.0
+SECTIONS = ("recipe", "feed", "backbone", "trainer", "given")
+
+
+# ---- members --------------------------------------------------------------------------------------------------------
+
+
+def _families() -> dict[str, type[Component]]:
+    """Every family of named settings, by its name as a person writes it."""
+    import seqloom.recipe  # noqa: F401 - brings in all the families that a recipe can name
+    from seqloom.core.config import Component, load
+
+    found: dict[str, type[Component]] = {}
+    while True:
+        fresh = [family for family in Component.__subclasses__() if family.__name__.lower() not in found and family.home]
+        if not fresh:
+            return dict(sorted(found.items()))
+        for family in fresh:
+            found[family.__name__.lower()] = family
+            load(family)
+
+
+def _sections() -> dict[str, type[Settings]]:
+    """The parts of a recipe that have one form, and the recipe itself."""
+    from seqloom.corpora.base import Given
+    from seqloom.network.backbone import Backbone
+    from seqloom.recipe import Recipe
+    from seqloom.training.feed import Feed
+    from seqloom.training.trainer import Trainer
+
+    return dict(zip(SECTIONS, (Recipe, Feed, Backbone, Trainer, Given), strict=True))
+
+
+def _summary(kind: type) -> str:
+    """The first sentence of what is said about a class."""
+    text = " ".join((inspect.getdoc(kind) or "").split())
+    stop = text.find(". ")
+    return text if stop < 0 else text[: stop + 1]
+
+
+@verb
+def list_members(
+    session: Session,
+    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", show_default=False)] = None,
+    as_json: JSON = False,
+) -> None:
+    """List what there is to choose from: mixers, processes, samplers, schedules, codecs, corpora ..."""
+    from seqloom.core.config import load, nearest
+
+    families = _families()
+    if family is not None:
+        wanted = path_of(family).lower()
+        wanted = wanted if wanted in families else wanted.removesuffix("s")
+        if wanted not in families:
+            raise ConfigError(f"there is no family {family!r}", hint=nearest(wanted, families))
+        families = {wanted: families[wanted]}
+    if as_json:
+        put_json({name: {m: _summary(kind) for m, kind in load(one).items()} for name, one in families.items()})
+        return
+    for i, (name, one) in enumerate(families.items()):
+        put(("\n" if i else "") + f"{name}: {_summary(one)}\n")
+        members = load(one)
+        width = max((len(member) for member in members), default=0)
+        for member, kind in members.items():
+            put(f"  {member.ljust(width)}  {_summary(kind)}\n")
+
+
+@verb
+def show(
+    session: Session,
+    what: Annotated[str, typer.Argument(metavar="RUN|MEMBER", show_default=False)],
+    as_json: JSON = False,
+) -> None:
+    """Show a run (its settings and how it went), or a member and what can be set of it."""
+    from seqloom import run as runs
+    from seqloom.core.config import describe, nearest
+
+    word = path_of(what)
+    if runs.exists(Path(word)) or (Path(word).is_dir() and "/" in word):
+        _show_run(runs.read(word), as_json)
+        return
+    families = _families()
+    found = [
+        (f"{family} {word}", one.members[word]) for family, one in families.items() if word in one.members
+    ] + [(f"recipe section {word}" if word != "recipe" else word, kind) for name, kind in _sections().items() if name == word]
+    if word in families:
+        raise ConfigError(f"{word!r} is a family", hint=f"`seqloom list {word}` shows its members")
+    if not found:
+        known = {member for one in families.values() for member in one.members} | set(SECTIONS)
+        hint = nearest(word, known)
+        raise ConfigError(
+            f"there is no run and no member called {word!r}",
+            hint=hint if hint.startswith("did") else "`seqloom runs` lists the runs, `seqloom list` the members",
+        )
+    if as_json:
+        put_json({name: {"note": inspect.getdoc(kind), "settings": describe(kind)} for name, kind in found})
+        return
+    for i, (name, kind) in enumerate(found):
+        put(("\n" if i else "") + f"{name}\n{_indented(inspect.getdoc(kind) or '')}\n")
+        rows = [["setting", "default", "type", ""]]
+        for row in describe(kind):
+            rows.append([row["key"], _word(row["default"]), row["type"], row["note"]])
+        if len(rows) > 1:
+            put("\n")
+            put_table([[f"  {row[0]}", *row[1:]] for row in rows], left=range(4))
+        else:
+            put("  nothing can be set\n")
+
+
+def _word(value: Any) -> str:
+    """A default as it would be written on the command line."""
+    import json
+
+    if isinstance(value, Mapping) and set(value) == {"name"}:
+        return str(value["name"])
+    if isinstance(value, str):
+        return value or "''"
+    text = json.dumps(value)
+    return text if len(text) <= 28 else f"{value['name']} ..." if isinstance(value, Mapping) and "name" in value else f"{text[:25]}..."
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}".rstrip() for line in text.splitlines())
+
+
+# ---- runs -----------------------------------------------------------------------------------------------------------
+
+
+def _show_run(run: Any, as_json: bool) -> None:
+    import yaml
+
+    from seqloom.cli.scoring import model_word
+
+    state, report = _state(run.path)
+    if as_json:
+        put_json({"run": str(run.path), "state": state, "recipe": run.recipe.plain(), "report": report})
+        return
+    put(f"{run.path}: {model_word(run.recipe)} on {_data_of(run.recipe)}, {state}\n\n")
+    lines = {
+        "parameters": f"{report['parameters']:,}" if report else f"{run.network().parameter_count:,}",
+        "steps": f"{report['steps']:,} in {duration(report['seconds'])}" if report else "",
+        "elements": f"{number(report['elements'])} ({number(report['elements_per_second'])}/s)" if report else "",
+        "validation": shown_metric(report["valid"]) if report and report.get("valid") else "",
+        "best": _best(report.get("best")) if report else "",
+        "peak memory": f"{report['peak_memory_mb']:.0f} MB" if report else "",
+        "conditions": ", ".join(f"{name} ({codec.name})" for name, (codec, _) in run.given.items()),
+        "test data": run.fingerprints.get("test", ""),
+    }
+    for key, value in lines.items():
+        if value:
+            put(f"{key.ljust(12)} {value}\n")
+    put("\n" + yaml.safe_dump(run.recipe.plain(), sort_keys=False, allow_unicode=True))
+
+
+def _best(best: Any) -> str:
+    return f"step {best['step']:,}, {best['part']}" if best else ""
+
+
+def _state(path: Path) -> tuple[str, dict[str, Any] | None]:
+    """Whether a run is finished, and its report."""
+    from seqloom import run as runs
+    from seqloom.core import durable
+
+    steps = durable.steps(path)
+    if (path / runs.REPORT).is_file():
+        report: dict[str, Any] = durable.read_json(path / runs.REPORT)
+        if not steps or steps[-1] <= report["steps"]:
+            return "finished", report
+    return (f"at step {steps[-1]:,}, not finished" if steps else "not saved yet"), None
+
+
+def _data_of(recipe: Any) -> str:
+    plain = recipe.corpus.plain()
+    return f"builtin:{plain['data']}" if "data" in plain else str(plain.get("path", plain["name"]))
+
+
+@verb
+def runs(
+    session: Session,
+    folder: Annotated[str, typer.Argument(metavar="[FOLDER]", show_default=False)] = "runs",
+    as_json: JSON = False,
+) -> None:
+    """List the runs in a folder (runs/ unless given), the newest last."""
+    from seqloom import run as stored
+    from seqloom.cli.scoring import model_word
+    from seqloom.core.errors import SeqloomError
+
+    place = Path(path_of(folder))
+    if not place.is_dir():
+        if folder != "runs":
+            raise ConfigError(f"there is no folder {place}", hint="name the folder that holds the runs")
+        session.note("there are no runs here yet: `seqloom train DATA` makes one")
+    paths = [path.parent for path in place.glob(f"*/{stored.CODEC}")] + [p.parent for p in place.glob(f"*/runs/*/{stored.CODEC}")]
+    paths.sort(key=lambda path: ((path / stored.CODEC).stat().st_mtime, str(path)))
+    found = []
+    for path in paths:
+        try:
+            run = stored.read(path)
+            state, report = _state(path)
+        except SeqloomError as error:
+            session.note(str(error))
+            continue
+        row = {"run": str(path), "model": model_word(run.recipe), "data": _data_of(run.recipe), "state": state}
+        for key in ("steps", "seconds", "parameters", "valid"):
+            row[key] = report[key] if report else None
+        found.append(row)
+    if as_json:
+        put_json(found)
+    elif found:
+        table = [["run", "model", "data", "parameters", "steps", "time", "validation", ""]]
+        for row in found:
+            done = row["steps"] is not None
+            table.append(
+                [row["run"], row["model"], Path(row["data"]).name]
+                + ([f"{row['parameters']:,}", f"{row['steps']:,}", duration(row["seconds"])] if done else [""] * 3)
+                + [shown_metric(row["valid"]) if row["valid"] else "", "" if row["state"] == "finished" else row["state"]]
+            )
+        put_table(table, left=(0, 1, 2, 6, 7))
+
+
+# ---- data and the machine -------------------------------------------------------------------------------------------
+
+
+@verb
+def data(
+    session: Session,
+    words: Annotated[list[str] | None, typer.Argument(metavar="DATA [key=value]...", show_default=False)] = None,
+    as_json: JSON = False,
+) -> None:
+    """Say what a file or folder is as data: counts, splits, alphabet, missing cells, and what was guessed."""
+    plain, pairs = sort_words(words or [], "data DATA")
+    session.compute()
+    from seqloom.codecs.base import Codec
+    from seqloom.core.config import make, merge
+    from seqloom.corpora.base import Given, describe
+    from seqloom.corpora.files import corpus_of
+
+    settings = settings_of(pairs)
+    for key in settings:
+        if key not in {"corpus", "codec", "given"}:
+            raise ConfigError("there is no such setting of data", path=key, hint="corpus, codec and given are")
+    codec = make(Codec, settings["codec"]) if settings.get("codec") else None  # type: ignore[type-abstract]
+    corpus = corpus_of(path_of(plain[0]), settings.get("corpus"), codec)
+    declared = {name: item.plain() for name, item in corpus.declares().items()}
+    given = {name: Given.parse(item) for name, item in merge(declared, settings.get("given", {})).items()}
+    facts = describe(corpus.prepare(codec, given, session.note))
+    if as_json:
+        put_json(facts)
+        return
+    splits, notes = facts.pop("splits"), facts.pop("notes")
+    columns = facts.pop("columns", None)
+    for key, value in facts.items():
+        if value not in (None, {}, []):
+            put(f"{key.ljust(11)} {_fact(key, value)}\n")
+    if columns:
+        put("\n")
+        put_table([["column", "mean", "deviation", "missing"]] + [
+            [row["name"], f"{row['mean']:.6g}", f"{row['scale']:.6g}", f"{row['missing']:,}"] for row in columns
+        ])
+    put("\n")
+    unit = next(iter(splits.values()))["unit"]
+    put_table([["split", "sequences", "elements", f"{unit}s", "fingerprint"]] + [
+        [name, f"{row['sequences']:,}", f"{row['elements']:,}", f"{row['units']:,.0f}", row["fingerprint"][:16]]
+        for name, row in splits.items()
+    ])
+    for note in notes:
+        put(f"\n{note}" if note is notes[0] else note)
+        put("\n")
+
+
+def _fact(key: str, value: Any) -> str:
+    if key == "alphabet":
+        return f"{len(value)} characters: {value!r}" if len(value) <= 120 else f"{len(value)} characters: {value[:100]!r} ..."
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items() if v is not None)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@verb
+def doctor(session: Session, as_json: JSON = False) -> None:
+    """Say what this machine is, and what is wrong with it."""
+    from seqloom.corpora.shards import cache
+
+    record = {"seqloom": __version__, **machine.record(), "cache": str(cache())}
+    problems = []
+    if record["torch"] is None:
+        problems.append("torch is not installed: nothing can be trained (pip install torch)")
+    if (free := record["disk_free_gib"]) is not None and free < LEAST_DISK_GIB:
+        problems.append(f"only {free} GiB of disk are free here: a training may stop for want of room")
+    if (load := record["load"]) is not None and load > record["threads"]:
+        problems.append(f"the machine is busy (load {load}): timings will be worse than they could be")
+    if sys.version_info < (3, 11):
+        problems.append("Python 3.11 or newer is needed")
+    if as_json:
+        put_json({**record, "problems": problems})
+        return
+    units = {"memory_gib": "GiB", "memory_available_gib": "GiB", "disk_free_gib": "GiB"}
+    for key, value in record.items():
+        if value is not None:
+            name = key.removesuffix("_gib").replace("_", " ")
+            put(f"{name.ljust(17)} {value} {units.get(key, '')}".rstrip() + "\n")
+    for problem in problems:
+        put(f"note: {problem}\n")

@@ -1,0 +1,163 @@
+"""The command line: `main` runs one verb, and turns what goes wrong into one line, a hint, and an exit code.
+
+0 done, 2 the user's mistake, 1 ours, 75 stopped but resumable, 130 and 143 stopped by a signal.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from seqloom import __version__
+from seqloom.cli import looking, sampling, scoring, training
+from seqloom.cli.session import LITERAL, put, say
+from seqloom.core.errors import ConfigError, DataError, SeqloomError
+
+app = typer.Typer(
+    name="seqloom",
+    help="Train, compare, sample and score generative models of sequences.",
+    epilog="`seqloom VERB --help` says more. Settings are written key=value, anywhere after the verb; `seqloom list` and "
+    "`seqloom show NAME` tell what there is to set. Exit codes: 0 done, 2 your mistake, 1 ours, 75 stopped but resumable.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    suggest_commands=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+VERBS = {
+    "demo": scoring.demo,
+    "train": training.train,
+    "sample": sampling.sample,
+    "extend": sampling.extend,
+    "infill": sampling.infill,
+    "forecast": sampling.forecast,
+    "score": scoring.score,
+    "evaluate": scoring.evaluate,
+    "compare": scoring.compare,
+    "list": looking.list_members,
+    "show": looking.show,
+    "runs": looking.runs,
+    "data": looking.data,
+    "doctor": looking.doctor,
+}
+for _name, _function in VERBS.items():
+    app.command(_name)(_function)
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
+    if version:
+        put(f"seqloom {__version__}\n")
+        raise typer.Exit(0)
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Run one command, `words` or those of this process, and exit."""
+    sys.exit(run(list(sys.argv[1:] if words is None else words)))
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one command; its exit code."""
+    options = words[: words.index("--")] if "--" in words else words
+    verbose = any(re.fullmatch(r"-[a-z]*v[a-z]*|--verbose", word) for word in options)
+    literal = [LITERAL + word for word in words[len(options) + 1 :]]
+    try:
+        with _terminated(), _logged(verbose):
+            code = app(args=[*options, *literal], prog_name="seqloom", standalone_mode=False)
+        return int(code or 0)
+    except SeqloomError as error:
+        return _told(str(error), error.hint or _hint_for(error), error.code)
+    except typer.TyperException as error:
+        return _told(*_usage(error, words), 2)
+    except KeyboardInterrupt:
+        return 130
+    except MemoryError:
+        return _told("the memory is used up", "try a smaller feed.batch, feed.window or backbone.width", 1)
+    except Exception as error:
+        if verbose:
+            import traceback
+
+            traceback.print_exc()
+        where = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        hint = "this is a bug in seqloom; -v shows where it arose" if not verbose else "this is a bug in seqloom"
+        return _told(f"unexpected {where}", hint, 1)
+
+
+def _told(message: str, hint: str, code: int) -> int:
+    """One line of what is wrong and one of what to do."""
+    for label, text in (("error", message), ("hint", hint)):
+        line = " ".join(text.split())
+        say(f"{label}: " + "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line))
+    return code
+
+
+def _hint_for(error: SeqloomError) -> str:
+    if isinstance(error, ConfigError):
+        return "`seqloom VERB --help` shows options, `seqloom show NAME` settings"
+    if isinstance(error, DataError):
+        return "see that this is the data you mean, and mend or leave out what cannot be read"
+    return "`seqloom --help` shows what can be asked"
+
+
+def _usage(error: typer.TyperException, words: Sequence[str]) -> tuple[str, str]:
+    """What is wrong with a command line, and the nearest that would be right."""
+    from difflib import get_close_matches
+
+    message = str(getattr(error, "message", "") or error.format_message()).strip()
+    verb = next((word for word in words if word in VERBS), "")
+    hint = f"`seqloom {verb} --help`" if verb else f"the verbs: {', '.join(VERBS)}"
+    option = getattr(error, "option_name", None)
+    if option and message.startswith("No such option"):
+        close = getattr(error, "possibilities", None)
+        return f"there is no option {option}", f"did you mean {sorted(close)[0]}?" if close else f"{hint} shows the options"
+    unknown = re.match(r"No such command '(.*)'", message)
+    if unknown:
+        close = get_close_matches(unknown[1], VERBS, n=1)
+        return f"there is no verb {unknown[1]!r}", f"did you mean `seqloom {close[0]}`?" if close else hint
+    message = error.format_message().rstrip(".")
+    return f"{message[:1].lower()}{message[1:]}", hint if not verb else f"{hint} shows how it is used"
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """SIGTERM ends the program in good order: files are closed, and workers told."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _logged(verbose: bool) -> Iterator[None]:
+    """What the package logs goes to stderr as it is."""
+    logger = logging.getLogger("seqloom")
+    out = logging.StreamHandler(sys.stderr)
+    out.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(out)
+    before, was = logger.level, logger.propagate
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(out)
+        logger.setLevel(before)
+        logger.propagate = was

@@ -1,0 +1,196 @@
+"""The verb `train`: a training as a person watches it, that a signal stops with everything saved."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seqloom.cli.session import JSON, LITERAL, Session, path_of, positive, put, put_json, sort_words, verb
+from seqloom.core.errors import ConfigError
+from seqloom.core.progress import Progress, duration, number
+
+if TYPE_CHECKING:
+    from seqloom.fit import Event, Fit, Plan
+
+SMOOTH = 0.95
+"""How much of the loss shown is what was shown before: single batches jump."""
+PREVIEW_LINES, PREVIEW_COLUMNS = 6, 100
+
+
+class Stop:
+    """What signals ask of a training: the first one to save and stop, a second one to stop at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.signal != 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM for the length of a `with`."""
+        before: dict[int, Any] = {}
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.signal = number
+            for each, was in before.items():
+                signal.signal(each, was)
+
+        try:
+            for each in (signal.SIGINT, signal.SIGTERM):
+                before[each] = signal.signal(each, ask)
+        except ValueError:  # not the main thread: whoever runs us listens
+            before.clear()
+        try:
+            yield
+        finally:
+            for each, was in before.items():
+                signal.signal(each, was)
+
+
+def watch(fit: Fit, session: Session) -> dict[str, Any] | None:
+    """Run a training to its end and show how it goes; its report, or None where it was stopped (and saved)."""
+    events = fit.events()
+    event = next(events)
+    for note in fit.notes:
+        session.note(note)
+    if event.kind == "done":
+        session.note("the run is finished: there is nothing left to do (more --steps or --minutes go on with it)")
+        return dict(event.facts)
+    session.detail(f"{number(event.facts['parameters'])} parameters")
+    trainer = fit.plan.recipe.trainer
+    total, unit = (trainer.steps, "steps") if trainer.steps else (60 * (trainer.minutes or 0), "seconds")
+    with Progress(total, unit, start=_done(fit), quiet=session.quiet) as bar:
+        loss: float | None = None
+        valid, begun, elements = "", fit.seconds, fit.loop.state.elements
+        for event in events:
+            match event.kind:
+                case "step":
+                    now = float(event.facts["loss"])
+                    loss = now if loss is None else SMOOTH * loss + (1 - SMOOTH) * now
+                    speed = (fit.loop.state.elements - elements) / max(1e-9, fit.seconds - begun)
+                    bar.update(_done(fit), f"loss {loss:.3f}  {valid}{number(speed)} elements/s")
+                case "valid":
+                    valid = f"validation {shown_metric(event.facts)}  "
+                    if session.verbose:
+                        bar.say(f"step {event.step}: {valid.rstrip()}")
+                case "preview":
+                    bar.say(_preview(event))
+                case "note":
+                    bar.say(event.text)
+                case "done":
+                    return dict(event.facts)
+                case "stopped":
+                    return None
+    raise AssertionError("a training ends done or stopped")
+
+
+def _done(fit: Fit) -> float:
+    return fit.loop.state.step if fit.plan.recipe.trainer.steps else fit.seconds
+
+
+def _preview(event: Event) -> str:
+    """A sample on the way, the beginning of it."""
+    lines = event.text.splitlines()
+    kept = [line[:PREVIEW_COLUMNS] for line in lines[:PREVIEW_LINES]]
+    more = ["..."] if len(lines) > PREVIEW_LINES else []
+    return "\n".join([f"a sample at step {event.step}:", *(f"  | {line}" for line in [*kept, *more])])
+
+
+def shown_metric(metric: Mapping[str, Any]) -> str:
+    """A value with its unit: "≤ 2.310 bits/byte"."""
+    mark = {"bound": "≤ ", "estimate": "≈ "}.get(metric["kind"], "")
+    return f"{mark}{metric['value']:.3f} {metric['unit']}"
+
+
+def settings_of(
+    words: list[str], *, seed: int | None = None, minutes: float | None = None, steps: int | None = None
+) -> dict[str, Any]:
+    """The settings of a training from `key=value` words and from the options that stand for some."""
+    from seqloom.core.config import merge, parse_pairs
+
+    positive(minutes, "--minutes")
+    positive(steps, "--steps")
+    if minutes is not None and steps is not None:
+        raise ConfigError("a training ends by time or by steps", path="--steps", hint="give --minutes or --steps")
+    trainer = {key: value for key, value in (("minutes", minutes), ("steps", steps)) if value is not None}
+    over: dict[str, Any] = ({"trainer": trainer} if trainer else {}) | ({} if seed is None else {"seed": seed})
+    return merge(parse_pairs(words), over)
+
+
+def chosen(planned: Plan) -> str:
+    """What is trained, in a line."""
+    recipe, prepared = planned.recipe, planned.prepared
+    mixers = "+".join(dict.fromkeys(mixer.name for mixer in recipe.backbone.mixers))
+    size = f"{recipe.backbone.depth} layers of {recipe.backbone.width}"
+    amount = int(prepared.splits["train"].data.starts[-1])
+    budget = f"{recipe.trainer.steps} steps" if recipe.trainer.steps else duration(60 * (recipe.trainer.minutes or 0))
+    return f"{recipe.process.name} {mixers}, {size}, on {number(amount)} {prepared.codec.name} elements for {budget}"
+
+
+@verb
+def train(
+    session: Session,
+    words: Annotated[list[str] | None, typer.Argument(metavar="DATA|RECIPE [key=value]...", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option(help="MIXER, transformer, or PROCESS[-MIXER], such as masked-gru.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Wall-clock to train for (5 unless given).")] = None,
+    steps: Annotated[int | None, typer.Option(help="Updates to train for, instead of --minutes.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run folder; runs/DATA-MODEL unless given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run; begin it where there is none.")] = False,
+    save_every: Annotated[float, typer.Option(help="Seconds between saves; 0 saves at every step.")] = 60.0,
+    seed: Annotated[int | None, typer.Option(help="What randomness follows from; 0 unless given.")] = None,
+    as_json: JSON = False,
+) -> None:
+    """Train a model on a text or a series, into a run folder.
+
+    DATA is a file, a folder, - for standard input, or builtin:NAME (topics, markov, var1, reverse, labels). Any setting
+    of a recipe can be given as key=value, such as backbone.width=256 or corpus.splits=[0.8,0.1,0.1]; what is not given
+    is chosen by a small rule, and -v tells the reasons.
+    """
+    plain, pairs = sort_words(_paths_first(words or []), "train DATA|RECIPE")
+    settings = settings_of(pairs, seed=seed, minutes=minutes, steps=steps)
+    if save_every < 0:
+        raise ConfigError(f"{save_every} is below 0", path="--save-every", hint="give seconds, or 0 for every step")
+    session.compute()
+    from seqloom import fit as fitting
+
+    data = path_of(plain[0])
+    planned = fitting.plan(data, settings, model=model, out=out, resume=resume, say=session.note)
+    if planned.found is None:
+        for note in planned.prepared.notes:
+            session.note(note)
+        if resume:
+            session.note(f"there is no run at {planned.path} yet: it begins at step 0")
+    session.note(f"{planned.path}: {chosen(planned)}")
+    for key, why in planned.advice.items():
+        session.detail(f"  {key} = {why}")
+    stop = Stop()
+    with stop.listening():
+        report = watch(fitting.Fit(planned, save_every=save_every, stop=stop), session)
+    if report is None:
+        again = shlex.join(["seqloom", "train", data, "--out", str(planned.path), "--resume"])
+        session.note(f"stopped and saved; go on with: {again}")
+        raise typer.Exit(128 + stop.signal)
+    if as_json:
+        keys = ("run", "steps", "seconds", "parameters", "elements", "resumed_from", "valid")
+        put_json({key: report[key] for key in keys})
+        return
+    session.note(
+        f"done: {report['steps']:,} steps in {duration(report['seconds'])}, {report['parameters']:,} parameters, "
+        f"validation {shown_metric(report['valid'])}"
+    )
+    put(f"{planned.path}\n")
+    session.note(f"next: seqloom sample {planned.path}   seqloom evaluate {planned.path}")
+
+
+def _paths_first(words: list[str]) -> list[str]:
+    """A file whose name looks like a setting (`a=b.txt`) is a file."""
+    return [LITERAL + word if "=" in word and Path(word).exists() else word for word in words]
