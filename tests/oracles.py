@@ -169,14 +169,14 @@ def order_law(table, size: int, canvas: Sequence[int], groups: Sequence[Sequence
                 after = list(seen)
                 for place, symbol in zip(group, symbols, strict=True):
                     after[place] = symbol
-                key = tuple(after)
-                grown[key] = grown.get(key, 0.0) + p * float(np.prod([q[s] for q, s in zip(probs, symbols, strict=True)]))
+                weight = float(np.prod([q[s] for q, s in zip(probs, symbols, strict=True)]))
+                grown[tuple(after)] = grown.get(tuple(after), 0.0) + p * weight
         law = grown
     return law
 
 
 def unmask_law(table, size: int, canvas: Sequence[int], shares: Sequence[float] | None, bend=softmax) -> Law:
-    """The law of unmasking: one by one in every order (shares None), or each place in step k with probability shares[k]."""
+    """The law of unmasking: one by one in every order, or each place in step k with probability shares[k]."""
     hidden = [i for i, v in enumerate(canvas) if v == size]
     law: Law = {}
     ways: list[tuple[float, list[list[int]]]] = []

@@ -191,7 +191,7 @@ class Engine:
         return _Lane(request.sampler, rows, np.zeros(len(rows), np.int64), np.full(len(rows), number), index, memory)
 
     def _conditions(self, request: Request, rows: Rows) -> Memory | None:
-        """The request's conditions, encoded once, for each of its rows; the second members of pairs get the null one."""
+        """The request's conditions, encoded once, for each of its rows; second members of pairs get the null one."""
         memory = self.network.encode(request.given, 1)
         if memory is None:
             if request.sampler.guidance != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,10 @@ class Answer:
 
     def quantile(self, q: float) -> NDArray[np.float64]:
         """The q-quantile over the samples, at each position and channel (T, D)."""
-        return np.nanquantile(self._numbers(), q, axis=0)
+        numbers = self._numbers()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="All-NaN")  # a cell that nobody knows stays so
+            return np.nanquantile(numbers, q, axis=0)
 
     @property
     def mean(self) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Rows among strangers equal the rows alone, whatever the mixer, the process, the space and the traffic."""
 
+import copy
 import itertools
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from seqloom.core.rng import Rng, pick, to_uniform
 from seqloom.engine import Engine, Request
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.base import Mixer
-from seqloom.mixers.recurrent import Gru, Lstm
+from seqloom.mixers.recurrent import Gru
 from seqloom.network.backbone import Backbone
 from seqloom.network.given import Port
 from seqloom.network.network import Network
@@ -55,16 +56,22 @@ product = pytest.mark.parametrize(("mixer", "process", "space"), TRIPLES, ids=ma
 every_kind = pytest.mark.parametrize(("process", "space"), KINDS, ids=map("-".join, KINDS))
 
 
-def build(mixer, process, space, ports=PORTS, dtype=torch.float64, shake=0.25):
+def build(mixer, process, space, ports=PORTS, dtype=torch.float64):
     """A random network in which every part does something."""
-    mixer = MIXERS[mixer] if isinstance(mixer, str) else mixer
-    backbone = Backbone(mixer=mixer, width=8, depth=2 if isinstance(mixer, list) else 1, mlp=1.0)
-    net = Network(backbone, process.plan(space), space, WINDOW, ports, seed=1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * shake)
-    return net.to(dtype).eval()
+    spec = MIXERS[mixer] if isinstance(mixer, str) else mixer
+    key = repr((spec, process, space, sorted(ports)))
+    if key not in BUILT:
+        backbone = Backbone(mixer=spec, width=8, depth=2 if isinstance(spec, list) else 1, mlp=1.0)
+        net = Network(backbone, process.plan(space), space, WINDOW, ports, seed=1)
+        generator = torch.Generator().manual_seed(2)
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.25)
+        BUILT[key] = net.eval()
+    return copy.deepcopy(BUILT[key]).to(dtype)
+
+
+BUILT: dict[str, Network] = {}
 
 
 def samplers(process, space):

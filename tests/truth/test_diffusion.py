@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from oracles import GaussianOracle, sample
 
+from oracles import GaussianOracle, sample
 from seqloom.core.config import load
 from seqloom.core.rng import Rng
 from seqloom.processes.gaussian import Gaussian
@@ -20,12 +20,13 @@ MEAN = np.array([0.5, -0.3, 0.2, 0.1, -0.4, 0.6])
 _MIX = np.random.default_rng(4).normal(size=(6, 6)) * 0.45
 COV = _MIX @ _MIX.T + 0.25 * np.eye(6)
 
+EDM, PRECONDITIONED = EdmNoise(), PredictEdm()
 NOISES = {name: noise() for name, noise in load(Noise).items()}
 PREDICTIONS = {name: prediction() for name, prediction in load(Prediction).items()}
 SOLVERS = {name: solver() for name, solver in load(Solver).items()}
 
 
-def oracle(schedule=EdmNoise(), prediction=PredictEdm()):
+def oracle(schedule=EDM, prediction=PRECONDITIONED):
     process = Gaussian(schedule=schedule, prediction=prediction)
     return process, GaussianOracle(process.plan(SPACE), MEAN, COV, prediction, STEPS)
 
@@ -44,7 +45,7 @@ def start(schedule, rows, steps=9):
 
 
 def flow(y, before, after):
-    """The probability-flow map of y = z / alpha from noise `before` to noise `after` (sigma / alpha), for N(MEAN, COV)."""
+    """The probability-flow map of y = z / alpha from sigma / alpha = `before` to `after`, for N(MEAN, COV)."""
     values, vectors = np.linalg.eigh(COV)
     scale = np.sqrt((values + after**2) / (values + before**2))
     return MEAN + ((y - MEAN) @ vectors * scale) @ vectors.T
@@ -146,10 +147,10 @@ def test_every_prediction_of_one_oracle_gives_the_same_sample(noise, solver):
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize(("solver", "order"), [("ddim", 1), ("heun", 2)])
 def test_solvers_converge_to_the_flow(noise, solver, order):
-    """The error against the closed-form map, down to the grid's last level; the step from there to no noise is Euler's."""
+    """Against the closed-form map down to the grid's last level; the step from there to no noise is Euler's."""
     schedule = NOISES[noise]
     errors = []
-    for steps in (40, 80, 160):
+    for steps in (80, 160):
         y, alpha, sigma = start(schedule, rows=8)
         alphas, sigmas = (v.numpy() for v in schedule.grid(steps))
         last = sigmas[-2] / alphas[-2]
@@ -157,9 +158,9 @@ def test_solvers_converge_to_the_flow(noise, solver, order):
         exact = MEAN + (y - MEAN) @ np.linalg.solve(COV + last**2 * np.eye(6), COV).T
         made = draw(schedule, PredictClean(), Diffuse(solver=solver, steps=steps), rows=8).numpy()
         errors.append(np.abs(made - exact).max())
-    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    found = np.log2(errors[0] / errors[1])
     assert errors[-1] < (0.1 if order == 1 else 4e-3)
-    assert (np.abs(orders - order) < 0.45).all(), (errors, orders)
+    assert abs(found - order) < 0.4, errors
 
 
 def test_heun_reaches_the_flow_to_no_noise_at_all():

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from oracles import GaussianOracle, TokenOracle, place_table, random_joint, random_places, softmax
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal, norm
 
+from oracles import GaussianOracle, TokenOracle, place_table, random_joint, random_places, softmax
 from seqloom.core.config import load
 from seqloom.core.rng import Rng
 from seqloom.mixers.attention import Attention

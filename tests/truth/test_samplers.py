@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+
 from oracles import (
     TokenOracle,
     chi_square,
@@ -18,12 +19,11 @@ from oracles import (
     softmax,
     unmask_law,
 )
-
 from seqloom.core.config import load
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.masked import Masked
-from seqloom.processes.schedules import CosineMasking, LinearMasking, Masking
+from seqloom.processes.schedules import Masking
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.truncation import draw, truncate
 from seqloom.samplers.unmask import Unmask
@@ -78,7 +78,7 @@ def autoregressive(given=None):
     return process, TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, next_table(JOINT, SIZE), other)
 
 
-def masked(table, schedule=LinearMasking(), given=None):
+def masked(table, schedule="linear", given=None):
     process = Masked(schedule=schedule)
     return process, TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, table, given)
 
@@ -153,7 +153,7 @@ def test_unmask_fills_a_gap_given_both_sides():
 @pytest.mark.parametrize("schedule", sorted(load(Masking)))
 def test_few_steps_follow_the_law_of_few_steps(schedule, steps):
     table = place_table(JOINT, SIZE)
-    process, net = masked(table, load(Masking)[schedule]())
+    process, net = masked(table, schedule)
     alpha = process.schedule.alpha(torch.arange(steps + 1, dtype=torch.float64) / steps)
     shares = (alpha[:-1] - alpha[1:]).tolist()[::-1]  # from the last to appear at most noise, backwards in time
     law = unmask_law(table, SIZE, [SIZE] * STEPS, shares)
@@ -162,7 +162,7 @@ def test_few_steps_follow_the_law_of_few_steps(schedule, steps):
 
 def test_unmask_makes_no_more_calls_than_steps_or_symbols():
     for sampler, most in [(Unmask(), STEPS), (Unmask(steps=2), 2), (Unmask(steps=100), STEPS)]:
-        process, net = masked(place_table(JOINT, SIZE), CosineMasking())
+        process, net = masked(place_table(JOINT, SIZE), "cosine")
         sample(net, process, sampler, HIDDEN)
         assert 1 <= net.calls <= most
 

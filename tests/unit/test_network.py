@@ -18,12 +18,13 @@ from seqloom.processes.masked import Masked
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.space import Field, Tokens, Vectors
 
+AUTOREGRESSIVE, GAUSSIAN = Autoregressive(), Gaussian()
 TOKENS = Tokens(size=5)
 VECTORS = Vectors(fields=(Field(name="a"), Field(name="b", width=2)))
 ADD, ATTEND = Port(Tokens(size=3), "add"), Port(Tokens(size=4), "attend")
 
 
-def build(process=Autoregressive(), space=TOKENS, given=None, seed=1, shake=0.2, **backbone):
+def build(process=AUTOREGRESSIVE, space=TOKENS, given=None, seed=1, shake=0.2, **backbone):
     """A float64 network in which nothing is left at zero."""
     spec = Backbone(**{"width": 8, "depth": 2, "mixer": Gru(), **backbone})
     net = Network(spec, process.plan(space), space, window=12, given=given or {}, seed=seed).double()
@@ -160,7 +161,7 @@ def test_the_noise_level_is_heard_and_may_differ_by_row_and_position():
 # ---- weights ------------------------------------------------------------------------------------------------------
 
 
-def fresh(given=None, seed=3, process=Gaussian(), space=VECTORS, **backbone):
+def fresh(given=None, seed=3, process=GAUSSIAN, space=VECTORS, **backbone):
     spec = Backbone(**{"width": 8, "depth": 2, "mixer": [Lstm(), Attention(positions="learned")], "mlp": 2, **backbone})
     return Network(spec, process.plan(space), space, window=12, given=given or {}, seed=seed)
 
@@ -284,7 +285,8 @@ def test_the_order_of_an_attended_condition_matters():
     net = build(given={"source": ATTEND})
     there = torch.ones(1, 3, dtype=torch.bool)
     x = symbols(rows=1)
-    out = [net(x, given=net.encode({"source": Condition(torch.tensor([s]), there)}, 1))[0] for s in ([1, 2, 3], [3, 2, 1])]
+    orders = [Condition(torch.tensor([order]), there) for order in ([1, 2, 3], [3, 2, 1])]
+    out = [net(x, given=net.encode({"source": order}, 1))[0] for order in orders]
     assert float((out[0] - out[1]).abs().max()) > 1e-4
 
 
@@ -295,8 +297,8 @@ def test_memories_are_joined_and_selected():
     whole = net.encode(conditions(), 3)
     parts = []
     for row, length in enumerate((3, 1, 1)):
-        one = {n: Condition(c.x[row : row + 1, :length], c.present[row : row + 1, :length]) for n, c in conditions().items()}
-        parts.append(net.encode(one, 1))
+        at = slice(row, row + 1), slice(0, length)
+        parts.append(net.encode({name: Condition(c.x[at], c.present[at]) for name, c in conditions().items()}, 1))
     joined = Memory.join(parts)
     torch.testing.assert_close(net(x, given=joined)[0], net(x, given=whole)[0])
     order = np.array([2, 0, 0])

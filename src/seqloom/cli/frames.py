@@ -117,7 +117,7 @@ class Film:
 
     def _title(self, number: int, frame: Frame) -> str:
         if self.model.codec.unit == "value":
-            return f"after {number + 1} of {len(self.seen)} looks" if not frame.done else "the sample"
+            return "the sample" if frame.done else f"after {number + 1} of {len(self.seen)} network calls"
         hidden = len(self.query.canvas) - int(frame.settled.sum())
         return "the sample" if frame.done else f"{hidden} of {len(self.query.canvas)} hidden"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,8 +57,7 @@ def _sections() -> dict[str, type[Settings]]:
 def _summary(kind: type) -> str:
     """The first sentence of what is said about a class."""
     text = " ".join((inspect.getdoc(kind) or "").split())
-    stop = text.find(". ")
-    return text if stop < 0 else text[: stop + 1]
+    return re.split(r"(?<=\.)(?<!et al\.) ", text, maxsplit=1)[0]  # "et al." ends no sentence
 
 
 @verb
@@ -121,7 +121,8 @@ def show(
         put(("\n" if i else "") + f"{name}\n{_indented(inspect.getdoc(kind) or '')}\n")
         rows = [["setting", "default", "type", ""]]
         for row in describe(kind):
-            rows.append([row["key"], _word(row["default"]), row["type"], row["note"]])
+            kind_of = re.sub(r"Literal\[(.*?)\]", lambda found: found[1].replace("'", "").replace(", ", "|"), row["type"])
+            rows.append([row["key"], _word(row["default"]), kind_of, row["note"]])
         if len(rows) > 1:
             put("\n")
             put_table([[f"  {row[0]}", *row[1:]] for row in rows], left=range(4))
@@ -152,12 +153,13 @@ def _show_run(run: Any, as_json: bool) -> None:
     import yaml
 
     from seqloom.cli.scoring import model_word
+    from seqloom.evaluation.evaluate import data_of
 
     state, report = _state(run.path)
     if as_json:
         put_json({"run": str(run.path), "state": state, "recipe": run.recipe.plain(), "report": report})
         return
-    put(f"{run.path}: {model_word(run.recipe)} on {_data_of(run.recipe)}, {state}\n\n")
+    put(f"{run.path}: {model_word(run.recipe)} on {data_of(run.recipe)}, {state}\n\n")
     lines = {
         "parameters": f"{report['parameters']:,}" if report else f"{run.network().parameter_count:,}",
         "steps": f"{report['steps']:,} in {duration(report['seconds'])}" if report else "",
@@ -191,11 +193,6 @@ def _state(path: Path) -> tuple[str, dict[str, Any] | None]:
     return (f"at step {steps[-1]:,}, not finished" if steps else "not saved yet"), None
 
 
-def _data_of(recipe: Any) -> str:
-    plain = recipe.corpus.plain()
-    return f"builtin:{plain['data']}" if "data" in plain else str(plain.get("path", plain["name"]))
-
-
 @verb
 def runs(
     session: Session,
@@ -205,6 +202,7 @@ def runs(
     """List the runs in a folder (runs/ unless given), the newest last."""
     from seqloom import run as stored
     from seqloom.cli.scoring import model_word
+    from seqloom.evaluation.evaluate import data_of
     from seqloom.core.errors import SeqloomError
 
     place = Path(path_of(folder))
@@ -222,7 +220,7 @@ def runs(
         except SeqloomError as error:
             session.note(str(error))
             continue
-        row = {"run": str(path), "model": model_word(run.recipe), "data": _data_of(run.recipe), "state": state}
+        row = {"run": str(path), "model": model_word(run.recipe), "data": data_of(run.recipe), "state": state}
         for key in ("steps", "seconds", "parameters", "valid"):
             row[key] = report[key] if report else None
         found.append(row)

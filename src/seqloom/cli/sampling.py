@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from seqloom.codecs.table import Table
     from seqloom.model import Answer, Model
     from seqloom.samplers.base import Sampler
+    from seqloom.sequence.batch import Canvas
     from seqloom.sequence.query import Frame, Query
 
 KEYS = ("sampler", "given")
@@ -213,7 +216,7 @@ def _query(
 
 
 def _asked(
-    model: Model, canvas: Any, n: int, seed: int | None, settings: Sequence[str], session: Session
+    model: Model, canvas: Canvas, n: int, seed: int | None, settings: Sequence[str], session: Session
 ) -> Query:
     """The query, once everything that can be wrong with it was looked at."""
     positive(n, "-n")
@@ -221,23 +224,27 @@ def _asked(
     missing = [name for name in model.given if name not in given]
     if missing:
         session.note(f"without given.{missing[0]}=..., the model makes what it learned for no {missing[0]}")
-    note = past_the_window(model, len(canvas))
+    note = past_the_window(model, canvas)
     if note:
         session.note(note)
     return model.query(canvas, n, seed_of(seed, session), sampler, given)
 
 
-def past_the_window(model: Model, length: int) -> str:
+def past_the_window(model: Model, canvas: Canvas) -> str:
     """What happens to a canvas that is longer than what the model was trained on, if it is."""
-    window = model.network.window
+    window, length = model.network.window, len(canvas)
     if length <= window:
         return ""
     told = f"{length} elements are more than the training window of {window}"
-    if not model.process.stateful:
-        return f"{told}: they are made window by window, each seeing the last half before it"
-    if model.network.reach is None:
+    if model.process.stateful and model.network.reach is None:
         return f"{told}: the recurrent state carries on"
-    return f"{told}: it slides, each element sees the {model.network.reach} before it at most"
+    if model.process.stateful:
+        return f"{told}: it slides, each new element sees {model.network.reach} at most"
+    given = canvas.shown | canvas.absent
+    empty = (~given if given.ndim == 1 else ~given.all(1)).nonzero()[0]
+    if len(empty) and empty[-1] - empty[0] >= window:
+        return f"{told}: what is new is made window by window, each seeing the last half before it"
+    return f"{told}: only that much is seen around what is new"
 
 
 # ---- answers --------------------------------------------------------------------------------------------------------
@@ -272,34 +279,32 @@ def _last(frames: Iterator[Frame]) -> list[Frame]:
 def _print_texts(model: Model, query: Query, frames: Iterator[Frame], session: Session) -> None:
     """Print each text as far as it is settled, in whole characters; one row after another."""
     latest: dict[int, Frame] = {}
-    row, printed, looked = query.first_row, b"", 0.0
-
+    row, begun, printed, looked = query.first_row, False, 0, 0.0
     for frame in frames:
         latest[frame.row] = frame
         while (here := latest.get(row)) is not None:
             now = time.monotonic()
             if not here.done and now - looked < EVERY:
                 break
-            looked = now
-            if not printed and query.count > 1 and not session.quiet:
+            if not begun and query.count > 1 and not session.quiet:
                 say(f"sample {row - query.first_row + 1} of {query.count}:")
+            begun, looked = True, now
             made = model.codec.show(model.decode(here, query.canvas))
-            if not here.done:
-                made = whole_characters(made)
-            put(made[len(printed) :])
-            printed = made or b""
+            made = made if here.done else whole_characters(made)
+            put(made[printed:])
+            printed = len(made)
             if not here.done:
                 break
-            if query.count > 1 or not printed.endswith(b"\n"):
-                put(b"" if query.count == 1 and not _terminal() else b"\n" if printed.endswith(b"\n") else b"\n\n")
+            put(_after(made, query.count))
             del latest[row]
-            row, printed = row + 1, b""
+            row, begun, printed = row + 1, False, 0
 
 
-def _terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
+def _after(text: bytes, count: int) -> bytes:
+    """What stands after a text: an empty line between several, and the end of a line on a terminal."""
+    if count == 1 and (text.endswith(b"\n") or not sys.stdout.isatty()):
+        return b""
+    return (b"" if text.endswith(b"\n") else b"\n") + (b"\n" if count > 1 else b"")
 
 
 def whole_characters(text: bytes) -> bytes:
@@ -408,10 +413,8 @@ def _history(model: Model, words: Sequence[str], session: Session) -> Table:
 
 
 def _tail(model: Model, value: Table, horizon: int) -> bytes:
-    """The new rows of a path, without the lines of the history's file."""
-    from seqloom.codecs.series import without_lines
-
-    return model.codec.show(without_lines(value.rows(len(value) - horizon, len(value))))
+    """The new rows of a path alone, not as they would stand in the history's file."""
+    return model.codec.show(replace(value.rows(len(value) - horizon, len(value)), lines=()))
 
 
 def _quantile_table(model: Model, answer: Answer, horizon: int) -> bytes:

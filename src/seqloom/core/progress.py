@@ -40,7 +40,7 @@ class Progress:
     """One live line on a terminal, a line every ten seconds elsewhere, nothing for what is over in two seconds.
 
     Plain text, no colours or escapes. Use as `with Progress(total, "steps") as bar: bar.update(done, text)`. A `total`
-    of 0 is one that is not known; "seconds" as `unit` are shown as times; `start` is how far it had come before (on
+    of 0 is one that is not known; "seconds" as `unit` are shown as times, no `unit` as a share only; `start` is how far it had come before (on
     resume); `stream` is stderr if not given; `clock` gives seconds.
     """
 
@@ -90,7 +90,7 @@ class Progress:
         """What is shown now: share, count, time left, and the text."""
         show = duration if self._unit == "seconds" else number
         count = show(self._done) + (f" of {show(self._total)}" if self._total else "")
-        parts = [count if self._unit == "seconds" else f"{count} {self._unit}"]
+        parts = [count if self._unit == "seconds" else f"{count} {self._unit}"] if self._unit else []
         if self._total:
             parts.insert(0, f"{min(100, int(100 * self._done / self._total))} %")
             moved, left = self._done - self._start, self._total - self._done

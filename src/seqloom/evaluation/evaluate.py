@@ -13,6 +13,7 @@ from seqloom.corpora.files import corpus_of
 from seqloom.fit import metric_of, reading_of
 from seqloom.metrics import likelihood
 from seqloom.model import Model, load
+from seqloom.recipe import Recipe
 
 WHOLE = (0.0, 0.0, 1.0)
 """Shares that make all of a corpus its test split."""
@@ -73,7 +74,7 @@ def evaluate_model(
     return {
         "run": str(model.run.path),
         "split": split if data is None else "all",
-        "data": data if data is not None else model.run.recipe.corpus.plain().get("path", ""),
+        "data": data if data is not None else data_of(model.run.recipe),
         "fingerprint": part.fingerprint,
         "weights": model.notes[-1],
         "metrics": metrics,
@@ -94,3 +95,9 @@ def prepare(run: runs.Run, data: str | None = None) -> Prepared:
             hint="restore them, or name the data to evaluate on: seqloom evaluate RUN DATA",
         )
     return prepared
+
+
+def data_of(recipe: Recipe) -> str:
+    """The data of a recipe, as a DATA word names them."""
+    corpus = recipe.corpus.plain()
+    return f"builtin:{corpus['data']}" if corpus["name"] == "builtin" else str(corpus.get("path", corpus["name"]))

@@ -52,7 +52,7 @@ def _build(cell: Cell, width: int, block: int | None) -> MixerModule:
 
 
 class RecurrentState(LayerState):
-    """The last states of each row in a ring: `values` (B, undo+1, S, D) holds the state after p elements at p mod (undo+1).
+    """The last states of each row in a ring: `values` (B, undo+1, S, D) has that after p elements at p mod (undo+1).
 
     S is 2 for the LSTM (h and c), else 1. `floor` (B,) is the earliest length that can still be gone back to.
     """
@@ -156,7 +156,8 @@ class Recurrence(MixerModule):
         weights: list[Tensor] = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
         first = start.transpose(0, 1).contiguous()  # (S,B,D): each part has a leading layer axis of one
         if self.cell == "lstm":
-            out, hidden, memory = torch.lstm(h, [first[:1], first[1:]], weights, True, 1, 0.0, self.training, False, True)
+            parts = [first[:1], first[1:]]
+            out, hidden, memory = torch.lstm(h, parts, weights, True, 1, 0.0, self.training, False, True)
             return out, torch.cat([hidden, memory]).transpose(0, 1)
         kernel = {"gru": torch.gru, "tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[self.cell]
         out, hidden = kernel(h, first, weights, True, 1, 0.0, self.training, False, True)

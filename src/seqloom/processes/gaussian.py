@@ -1,4 +1,4 @@
-"""Gaussian diffusion: data are noised step by step, and the network learns the way back (Ho et al. 2020; Karras et al. 2022)."""
+"""Gaussian diffusion (Ho et al. 2020; Karras et al. 2022): data are noised, and the network learns the way back."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Gaussian(Process, name="gaussian"):
         z = alpha * batch.x + sigma * noise
         clean = self.prediction.clean(z, self._out(net, batch, z, alpha, sigma), alpha, sigma)
         error = (alpha / sigma * (batch.x - clean)) ** 2  # half of it, times |d log SNR| = 2 d gap, is integrated
-        # What the best denoiser of N(0, 1) would err with this noise, less its mean: of no weight, and takes the chance away.
+        # What the best denoiser of N(0, 1) errs with this noise, less its mean: of mean 0, and it takes the chance away.
         chance = alpha**2 * ((sigma * batch.x - alpha * noise) ** 2 - (sigma * batch.x) ** 2 - alpha**2)
         path = (high - low) * (error - chance)
         recovery = 0.5 * math.log(2 * math.pi) + low + 0.5
@@ -92,7 +92,9 @@ class Gaussian(Process, name="gaussian"):
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
     ) -> tuple[Guess, NetState | None]:
         """`ask.x` is z scaled to alpha^2 + sigma^2 = 1 (shown cells clean), `ask.level` log(sigma / alpha) (B,1)."""
-        assert ask.level is not None and ask.shown is not None and ask.absent is not None
+        assert ask.level is not None
+        assert ask.shown is not None
+        assert ask.absent is not None
         gap = ask.level.double()[..., None]
         alpha, sigma = torch.sigmoid(-2 * gap).sqrt().to(ask.x), torch.sigmoid(2 * gap).sqrt().to(ask.x)
         out, _ = net(

@@ -26,7 +26,7 @@ class Head(Component, home="seqloom.processes"):
 
     @abstractmethod
     def nats(self, params: Tensor, x: Tensor) -> Tensor:
-        """Minus log probability (or density) of each cell: (...,) for tokens, (..., D) for vectors, float32 or wider."""
+        """Minus log probability or density of each cell: (...,) for tokens, (..., D) for vectors, float32 or wider."""
 
     @abstractmethod
     def draw(self, params: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ LEAST = 1e-3
 
 
 class Masked(Process, name="masked"):
-    """Absorbing diffusion in continuous time (Sahoo et al. 2024; Shi et al. 2024): a bound, and any gap can be filled."""
+    """Absorbing diffusion in continuous time (Sahoo et al. 2024; Shi et al. 2024): a bound; any gap can be filled."""
 
     gives: ClassVar[Gives] = Gives.PLACE_LOGITS
 

@@ -143,7 +143,7 @@ class EdmNoise(Noise, name="edm"):
 
 
 class Prediction(Component, home="seqloom.processes"):
-    """What the network is trained to put out, from which the clean data follow. Inputs are scaled to alpha^2 + sigma^2 = 1."""
+    """What the network is trained to put out, from which the clean data follow; inputs have alpha^2 + sigma^2 = 1."""
 
     @abstractmethod
     def target(self, x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ class Sampler(Component, home="seqloom.samplers"):
     takes: ClassVar[tuple[Gives, ...]]
 
     guidance: float = Field(default=1.0, ge=0)
-    """Weight of the condition (classifier-free guidance, Ho & Salimans 2022): 1 is the model's own law, 0 ignores it."""
+    """Weight of the condition (classifier-free guidance, Ho & Salimans 2022): 1: the model's own law, 0: ignored."""
 
     @abstractmethod
     def start(self, process: Any, rows: Rows) -> Rows:

@@ -16,7 +16,6 @@ from seqloom.core.config import Component
 from seqloom.samplers.base import Rows, Sampler
 from seqloom.sequence.guess import Ask, Gives, Guess
 
-
 Level = tuple[Tensor, Tensor]
 """Signal alpha and noise sigma of each row, (B,1,1) both."""
 
@@ -75,7 +74,7 @@ class Ddim(Solver, name="ddim"):
 
 
 class Heun(Solver, name="heun"):
-    """The second-order step of Karras et al. 2022: Euler, then the mean of the slopes at both ends. Two calls a step."""
+    """The second-order step of Karras et al. 2022: Euler, then the mean of the slopes at both ends, by two calls."""
 
     stages: ClassVar[int] = 2
     keeps: ClassVar[tuple[str, ...]] = ("z", "slope")
