@@ -78,9 +78,9 @@ class Read(LayerState):
         self.symbols, self.length = symbols, length
 
     def read(self, x, count):
-        for row, steps in enumerate(count):
-            self.symbols[row, self.length[row] : self.length[row] + steps] = x[row, :steps]
-            self.length[row] += steps
+        row, step = np.nonzero(np.arange(x.shape[1]) < count[:, None])
+        self.symbols[row, self.length[row] + step] = x[row, step]
+        self.length[: len(count)] += count
 
     def select(self, rows):
         return Read(self.symbols[rows], self.length[rows])

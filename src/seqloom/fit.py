@@ -77,7 +77,7 @@ def plan(
     advice. RunError where `out` holds a run and `resume` is not set.
     """
     over = dict(settings or {})
-    stem = f"{_stem(data)}-{model or 'lstm'}"
+    stem = f"{stem_of(data)}-{model or 'lstm'}"
     if Path(data).suffix in {".yaml", ".yml"}:
         over, stem = merge(read_yaml(Path(data)), over), f"{Path(data).stem}"
         if "corpus" not in over:
@@ -115,7 +115,8 @@ def plan(
     return Plan(recipe, prepared, declared, told, path)
 
 
-def _stem(data: str) -> str:
+def stem_of(data: str) -> str:
+    """What a run on DATA is called by."""
     return (data.partition(":")[2] if data.startswith("builtin:") else Path(data).name.split(".")[0]) or "data"
 
 

@@ -422,6 +422,25 @@ def test_a_stopped_row_frees_its_slot_at_the_next_tick():
         equal(done[second, row], event)
 
 
+@every_kind
+def test_a_short_row_beside_a_long_one_makes_no_more_calls_than_alone(process, space):
+    """What pads its canvas is not for it to make."""
+    process, space = PROCESSES[process], SPACES[space]
+    net = build("gru", process, space)
+    sampler = next(samplers(process, space))
+    requests = [ask(net, sampler, length, seed=length) for length in (14, 5)]
+    calls = []
+    expected = [alone(net, process, request, calls)[0] for request in requests]
+    engine = Engine(net, process)
+    numbers = [engine.submit(request) for request in requests]
+    ended = {}
+    while not engine.idle:
+        ended |= {event.request: (engine.calls, event) for event in engine.tick() if event.done}
+    assert [ended[number][0] for number in numbers] == calls
+    for number, event in zip(numbers, expected, strict=True):
+        equal(ended[number][1], event)
+
+
 def test_a_waiting_or_reading_request_can_be_stopped():
     process = Autoregressive()
     net = build("lstm", process, TOKENS)

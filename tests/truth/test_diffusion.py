@@ -135,7 +135,7 @@ def test_edm_target_has_unit_variance_at_every_level(spread):
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_prediction_of_one_oracle_gives_the_same_sample(noise, solver):
-    sampler = Diffuse(solver=solver, steps=7)
+    sampler = Diffuse(solver=solver, steps=5)
     samples = [draw(NOISES[noise], prediction, sampler, rows=3) for prediction in PREDICTIONS.values()]
     for other in samples[1:]:
         torch.testing.assert_close(other, samples[0], atol=1e-8, rtol=1e-8)
@@ -208,7 +208,7 @@ def follows(made, mean, cov):
 @pytest.mark.parametrize("noise", NOISES)
 def test_ancestral_steps_reach_mean_and_covariance(noise):
     sampler = Diffuse(solver="ancestral", steps=16)
-    made = draw(NOISES[noise], PREDICTIONS["velocity"], sampler, rows=6000).numpy()
+    made = draw(NOISES[noise], PREDICTIONS["velocity"], sampler, rows=3000).numpy()
     follows(made, *ancestral_law(NOISES[noise], 16, MEAN, COV))
     fine = ancestral_law(NOISES[noise], 4000, MEAN, COV)
     np.testing.assert_allclose(fine[0], MEAN, atol=0.01)
@@ -219,7 +219,7 @@ def test_ancestral_steps_reach_mean_and_covariance(noise):
 def test_shown_cells_stay_and_the_rest_follows_their_conditional(solver):
     shown = torch.tensor([[True, True], [False, True], [False, False]])
     x = torch.tensor([[1.5, -1.0], [0.0, 0.7], [0.0, 0.0]], dtype=torch.float64)
-    made = draw(EdmNoise(), PredictEdm(), Diffuse(solver=solver, steps=24), rows=3000, shown=shown, x=x).numpy()
+    made = draw(EdmNoise(), PredictEdm(), Diffuse(solver=solver, steps=24), rows=1500, shown=shown, x=x).numpy()
     at = shown.flatten().numpy()
     known = x.flatten().numpy()[at]
     assert (made[:, at] == known).all()

@@ -45,9 +45,13 @@ def keys(rows, seed=0):
 # ---- masked -------------------------------------------------------------------------------------------------------
 
 
+MASKS = ["counted", "independent"]
+
+
+@pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("schedule", sorted(load(Masking)))
-def test_masked_bound_of_an_oracle_is_the_entropy(schedule):
-    process = Masked(schedule=load(Masking)[schedule]())
+def test_masked_bound_of_an_oracle_is_the_entropy(schedule, masks):
+    process = Masked(schedule=schedule, masks=masks)
     net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, place_table(JOINT, SIZE))
     weights = np.array(list(JOINT.values()))
     means = []
@@ -63,15 +67,15 @@ def test_masked_bound_of_an_oracle_is_the_entropy(schedule):
 def test_masked_bound_of_any_network_is_above_its_entropy_and_independent_of_the_schedule():
     table = random_places(SIZE, seed=8)
     values = {}
-    for name, schedule in load(Masking).items():
-        process = Masked(schedule=schedule())
+    for name, masks in itertools.product(load(Masking), MASKS):
+        process = Masked(schedule=name, masks=masks)
         net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, table)
         x = STRINGS.repeat_interleave(20, 0)  # every string, as if all were equally likely
         runs = [float(process.bound(net, whole(x), keys(len(x), s)).sum(1).mean()) for s in range(60)]
-        values[name] = np.mean(runs), np.std(runs, ddof=1) / math.sqrt(60)
+        values[name, masks] = np.mean(runs), np.std(runs, ddof=1) / math.sqrt(60)
     for mean, stderr in values.values():
         assert mean - 3 * stderr > math.log(len(STRINGS))  # no network is better than the truth
-        first = values["linear"]
+        first = values["linear", "counted"]
         assert abs(mean - first[0]) < 4 * math.hypot(stderr, first[1])
 
 
@@ -83,8 +87,9 @@ class Spy(TokenOracle):
         return torch.zeros(*x.shape, SIZE, dtype=torch.float64)
 
 
-def test_times_are_spread_evenly_over_the_rows():
-    process = Masked()
+@pytest.mark.parametrize("masks", MASKS)
+def test_times_are_spread_evenly_over_the_rows(masks):
+    process = Masked(masks=masks)
     net = Spy(process.plan(Tokens(size=SIZE)), SIZE, None)
     x = torch.zeros(10, 4000, dtype=torch.int64)
     process.bound(net, whole(x), keys(10))

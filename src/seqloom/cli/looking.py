@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from seqloom.core.config import Component, Settings
 
 LEAST_DISK_GIB = 2.0
+LONGEST = 100
+"""Characters of an alphabet that are shown."""
+WIDEST = 28
+"""Characters of a default in a table."""
 SECTIONS = ("recipe", "feed", "backbone", "trainer", "given")
 
 
@@ -35,12 +39,13 @@ def _families() -> dict[str, type[Component]]:
 
     found: dict[str, type[Component]] = {}
     while True:
-        fresh = [family for family in Component.__subclasses__() if family.__name__.lower() not in found and family.home]
+        named = {family.__name__.lower(): family for family in Component.__subclasses__() if family.home}
+        fresh = named.keys() - found.keys()
         if not fresh:
             return dict(sorted(found.items()))
-        for family in fresh:
-            found[family.__name__.lower()] = family
-            load(family)
+        for name in fresh:  # loading its members may bring in more families
+            found[name] = named[name]
+            load(named[name])
 
 
 def _sections() -> dict[str, type[Settings]]:
@@ -63,7 +68,7 @@ def _summary(kind: type) -> str:
 @verb
 def list_members(
     session: Session,
-    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", show_default=False)] = None,
+    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]")] = None,
     as_json: JSON = False,
 ) -> None:
     """List what there is to choose from: mixers, processes, samplers, schedules, codecs, corpora ..."""
@@ -90,7 +95,7 @@ def list_members(
 @verb
 def show(
     session: Session,
-    what: Annotated[str, typer.Argument(metavar="RUN|MEMBER", show_default=False)],
+    what: Annotated[str, typer.Argument(metavar="RUN|MEMBER")],
     as_json: JSON = False,
 ) -> None:
     """Show a run (its settings and how it went), or a member and what can be set of it."""
@@ -102,9 +107,12 @@ def show(
         _show_run(runs.read(word), as_json)
         return
     families = _families()
-    found = [
+    found: list[tuple[str, type[Settings]]] = [
         (f"{family} {word}", one.members[word]) for family, one in families.items() if word in one.members
-    ] + [(f"recipe section {word}" if word != "recipe" else word, kind) for name, kind in _sections().items() if name == word]
+    ]
+    sections = _sections()
+    if word in sections:
+        found.append((word if word == "recipe" else f"recipe section {word}", sections[word]))
     if word in families:
         raise ConfigError(f"{word!r} is a family", hint=f"`seqloom list {word}` shows its members")
     if not found:
@@ -121,8 +129,7 @@ def show(
         put(("\n" if i else "") + f"{name}\n{_indented(inspect.getdoc(kind) or '')}\n")
         rows = [["setting", "default", "type", ""]]
         for row in describe(kind):
-            kind_of = re.sub(r"Literal\[(.*?)\]", lambda found: found[1].replace("'", "").replace(", ", "|"), row["type"])
-            rows.append([row["key"], _word(row["default"]), kind_of, row["note"]])
+            rows.append([row["key"], _word(row["default"]), _kind(row["type"]), row["note"]])
         if len(rows) > 1:
             put("\n")
             put_table([[f"  {row[0]}", *row[1:]] for row in rows], left=range(4))
@@ -132,14 +139,17 @@ def show(
 
 def _word(value: Any) -> str:
     """A default as it would be written on the command line."""
-    import json
-
-    if isinstance(value, Mapping) and set(value) == {"name"}:
-        return str(value["name"])
     if isinstance(value, str):
         return value or "''"
+    if isinstance(value, Mapping) and "name" in value:
+        return f"{value['name']} ..." if len(value) > 1 else str(value["name"])
     text = json.dumps(value)
-    return text if len(text) <= 28 else f"{value['name']} ..." if isinstance(value, Mapping) and "name" in value else f"{text[:25]}..."
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
+
+
+def _kind(text: str) -> str:
+    """A type as a person reads it: the words of a choice."""
+    return re.sub(r"Literal\[(.*?)\]", lambda found: found[1].replace("'", "").replace(", ", "|"), text)
 
 
 def _indented(text: str) -> str:
@@ -196,22 +206,23 @@ def _state(path: Path) -> tuple[str, dict[str, Any] | None]:
 @verb
 def runs(
     session: Session,
-    folder: Annotated[str, typer.Argument(metavar="[FOLDER]", show_default=False)] = "runs",
+    folder: Annotated[str, typer.Argument(metavar="[FOLDER]")] = "runs",
     as_json: JSON = False,
 ) -> None:
     """List the runs in a folder (runs/ unless given), the newest last."""
     from seqloom import run as stored
     from seqloom.cli.scoring import model_word
-    from seqloom.evaluation.evaluate import data_of
     from seqloom.core.errors import SeqloomError
+    from seqloom.evaluation.evaluate import data_of
 
     place = Path(path_of(folder))
     if not place.is_dir():
         if folder != "runs":
             raise ConfigError(f"there is no folder {place}", hint="name the folder that holds the runs")
         session.note("there are no runs here yet: `seqloom train DATA` makes one")
-    paths = [path.parent for path in place.glob(f"*/{stored.CODEC}")] + [p.parent for p in place.glob(f"*/runs/*/{stored.CODEC}")]
-    paths.sort(key=lambda path: ((path / stored.CODEC).stat().st_mtime, str(path)))
+    # Those of a comparison stand in a folder of their own.
+    marks = [mark for pattern in ("*", "*/runs/*") for mark in place.glob(f"{pattern}/{stored.CODEC}")]
+    paths = [mark.parent for mark in sorted(marks, key=lambda mark: (mark.stat().st_mtime, str(mark)))]
     found = []
     for path in paths:
         try:
@@ -220,21 +231,19 @@ def runs(
         except SeqloomError as error:
             session.note(str(error))
             continue
-        row = {"run": str(path), "model": model_word(run.recipe), "data": data_of(run.recipe), "state": state}
-        for key in ("steps", "seconds", "parameters", "valid"):
-            row[key] = report[key] if report else None
-        found.append(row)
+        row: dict[str, Any] = {"run": str(path), "model": model_word(run.recipe), "data": data_of(run.recipe), "state": state}
+        measured = {key: report[key] if report else None for key in ("steps", "seconds", "parameters", "valid")}
+        found.append({**row, **measured})
     if as_json:
         put_json(found)
     elif found:
         table = [["run", "model", "data", "parameters", "steps", "time", "validation", ""]]
         for row in found:
-            done = row["steps"] is not None
-            table.append(
-                [row["run"], row["model"], Path(row["data"]).name]
-                + ([f"{row['parameters']:,}", f"{row['steps']:,}", duration(row["seconds"])] if done else [""] * 3)
-                + [shown_metric(row["valid"]) if row["valid"] else "", "" if row["state"] == "finished" else row["state"]]
-            )
+            measures = ["", "", "", "", row["state"]]
+            if row["state"] == "finished":
+                valid = shown_metric(row["valid"]) if row["valid"] else ""
+                measures = [f"{row['parameters']:,}", f"{row['steps']:,}", duration(row["seconds"]), valid, ""]
+            table.append([row["run"], row["model"], Path(row["data"]).name, *measures])
         put_table(table, left=(0, 1, 2, 6, 7))
 
 
@@ -244,7 +253,7 @@ def runs(
 @verb
 def data(
     session: Session,
-    words: Annotated[list[str] | None, typer.Argument(metavar="DATA [key=value]...", show_default=False)] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="DATA [key=value]...")] = None,
     as_json: JSON = False,
 ) -> None:
     """Say what a file or folder is as data: counts, splits, alphabet, missing cells, and what was guessed."""
@@ -270,27 +279,28 @@ def data(
     splits, notes = facts.pop("splits"), facts.pop("notes")
     columns = facts.pop("columns", None)
     for key, value in facts.items():
-        if value not in (None, {}, []):
+        if value not in (None, {}, []) and not (key == "unknown" and not any(value.values())):
             put(f"{key.ljust(11)} {_fact(key, value)}\n")
     if columns:
         put("\n")
-        put_table([["column", "mean", "deviation", "missing"]] + [
-            [row["name"], f"{row['mean']:.6g}", f"{row['scale']:.6g}", f"{row['missing']:,}"] for row in columns
-        ])
-    put("\n")
+        table = [["column", "mean", "deviation", "missing"]]
+        for row in columns:
+            table.append([row["name"], f"{row['mean']:.6g}", f"{row['scale']:.6g}", f"{row['missing']:,}"])
+        put_table(table)
     unit = next(iter(splits.values()))["unit"]
-    put_table([["split", "sequences", "elements", f"{unit}s", "fingerprint"]] + [
-        [name, f"{row['sequences']:,}", f"{row['elements']:,}", f"{row['units']:,.0f}", row["fingerprint"][:16]]
-        for name, row in splits.items()
-    ])
-    for note in notes:
-        put(f"\n{note}" if note is notes[0] else note)
-        put("\n")
+    table = [["split", "sequences", "elements", f"{unit}s", "fingerprint"]]
+    for name, row in splits.items():
+        counts = [f"{row['sequences']:,}", f"{row['elements']:,}", f"{row['units']:,.0f}"]
+        table.append([name, *counts, row["fingerprint"][:16]])
+    put("\n")
+    put_table(table)
+    if notes:
+        put("\n" + "".join(f"{note}\n" for note in notes))
 
 
 def _fact(key: str, value: Any) -> str:
     if key == "alphabet":
-        return f"{len(value)} characters: {value!r}" if len(value) <= 120 else f"{len(value)} characters: {value[:100]!r} ..."
+        return f"{len(value)} characters: {value[:LONGEST]!r}" + (" ..." if len(value) > LONGEST else "")
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items() if v is not None)
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -309,8 +319,6 @@ def doctor(session: Session, as_json: JSON = False) -> None:
         problems.append(f"only {free} GiB of disk are free here: a training may stop for want of room")
     if (load := record["load"]) is not None and load > record["threads"]:
         problems.append(f"the machine is busy (load {load}): timings will be worse than they could be")
-    if sys.version_info < (3, 11):
-        problems.append("Python 3.11 or newer is needed")
     if as_json:
         put_json({**record, "problems": problems})
         return

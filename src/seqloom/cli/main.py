@@ -24,10 +24,10 @@ from seqloom.core.errors import ConfigError, DataError, SeqloomError
 app = typer.Typer(
     name="seqloom",
     help="Train, compare, sample and score generative models of sequences.",
-    epilog="`seqloom VERB --help` says more. Settings are written key=value, anywhere after the verb; `seqloom list` and "
-    "`seqloom show NAME` tell what there is to set. Exit codes: 0 done, 2 your mistake, 1 ours, 75 stopped but resumable.",
+    epilog="`seqloom VERB --help` says more. Settings are written key=value, anywhere after the verb; `seqloom list` "
+    "and `seqloom show NAME` tell what there is to set. Exit codes: 0 done, 2 your mistake, 1 ours, 75 stopped but "
+    "resumable, 130 and 143 stopped by a signal.",
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     suggest_commands=False,
@@ -53,8 +53,11 @@ for _name, _function in VERBS.items():
     app.command(_name)(_function)
 
 
-@app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
+VERSION = Annotated[bool, typer.Option("--version", help="Print the version.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: VERSION = False) -> None:
     if version:
         put(f"seqloom {__version__}\n")
         raise typer.Exit(0)
@@ -67,6 +70,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
 
 def run(words: Sequence[str]) -> int:
     """Run one command; its exit code."""
+    words = words or ["--help"]
     options = words[: words.index("--")] if "--" in words else words
     verbose = any(re.fullmatch(r"-[a-z]*v[a-z]*|--verbose", word) for word in options)
     literal = [LITERAL + word for word in words[len(options) + 1 :]]
@@ -114,17 +118,17 @@ def _usage(error: typer.TyperException, words: Sequence[str]) -> tuple[str, str]
 
     message = str(getattr(error, "message", "") or error.format_message()).strip()
     verb = next((word for word in words if word in VERBS), "")
-    hint = f"`seqloom {verb} --help`" if verb else f"the verbs: {', '.join(VERBS)}"
+    hint = f"`seqloom {verb} --help` shows how it is used" if verb else f"the verbs: {', '.join(VERBS)}"
     option = getattr(error, "option_name", None)
     if option and message.startswith("No such option"):
-        close = getattr(error, "possibilities", None)
-        return f"there is no option {option}", f"did you mean {sorted(close)[0]}?" if close else f"{hint} shows the options"
+        close = sorted(getattr(error, "possibilities", None) or ())
+        return f"there is no option {option}", f"did you mean {close[0]}?" if close else hint
     unknown = re.match(r"No such command '(.*)'", message)
     if unknown:
         close = get_close_matches(unknown[1], VERBS, n=1)
         return f"there is no verb {unknown[1]!r}", f"did you mean `seqloom {close[0]}`?" if close else hint
     message = error.format_message().rstrip(".")
-    return f"{message[:1].lower()}{message[1:]}", hint if not verb else f"{hint} shows how it is used"
+    return f"{message[:1].lower()}{message[1:]}", hint
 
 
 @contextmanager

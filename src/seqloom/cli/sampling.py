@@ -52,7 +52,7 @@ LENGTH = Annotated[int | None, typer.Option(help="How many new elements; the tra
 @verb
 def sample(
     session: Session,
-    words: Annotated[list[str] | None, typer.Argument(metavar="RUN [key=value]...", show_default=False)] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="RUN [key=value]...")] = None,
     n: COUNT = 1,
     length: LENGTH = None,
     seed: SEED = None,
@@ -131,16 +131,16 @@ def infill(
 @verb
 def forecast(
     session: Session,
-    words: Annotated[list[str] | None, typer.Argument(metavar="RUN [FILE] [key=value]...", show_default=False)] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="RUN [FILE] [key=value]...")] = None,
     horizon: Annotated[int | None, typer.Option(help="How many rows to go on for.")] = None,
-    out: Annotated[str | None, typer.Option(help="The file to write; with --paths also a folder, one file a path.")] = None,
+    out: Annotated[str | None, typer.Option(help="The file to write; with --paths perhaps a folder.")] = None,
     paths: Annotated[int | None, typer.Option("-n", "--paths", help="Write so many joint paths, no quantiles.")] = None,
     seed: SEED = None,
     weights: WEIGHTS = "best",
 ) -> None:
     """Go on in time from a table, or from the end of the training file.
 
-    Writes the time and, for each column, its mean and quantiles over 100 sample paths: NAME_mean, NAME_0.1 ... NAME_0.9.
+    Writes the time and, for each column, mean and quantiles over 100 sample paths: NAME_mean, NAME_0.1 ... NAME_0.9.
     """
     plain, settings = sort_words(words or [], "forecast RUN [FILE]", KEYS)
     if horizon is None:
@@ -215,9 +215,7 @@ def _query(
     return _asked(model, canvas, n, seed, settings, session)
 
 
-def _asked(
-    model: Model, canvas: Canvas, n: int, seed: int | None, settings: Sequence[str], session: Session
-) -> Query:
+def _asked(model: Model, canvas: Canvas, n: int, seed: int | None, settings: Sequence[str], session: Session) -> Query:
     """The query, once everything that can be wrong with it was looked at."""
     positive(n, "-n")
     sampler, given = sampler_of(model, settings), conditions_of(settings, model.given)
@@ -232,6 +230,8 @@ def _asked(
 
 def past_the_window(model: Model, canvas: Canvas) -> str:
     """What happens to a canvas that is longer than what the model was trained on, if it is."""
+    import numpy as np
+
     window, length = model.network.window, len(canvas)
     if length <= window:
         return ""
@@ -241,7 +241,7 @@ def past_the_window(model: Model, canvas: Canvas) -> str:
     if model.process.stateful:
         return f"{told}: it slides, each new element sees {model.network.reach} at most"
     given = canvas.shown | canvas.absent
-    empty = (~given if given.ndim == 1 else ~given.all(1)).nonzero()[0]
+    empty = np.flatnonzero(~given if given.ndim == 1 else ~given.all(1))
     if len(empty) and empty[-1] - empty[0] >= window:
         return f"{told}: what is new is made window by window, each seeing the last half before it"
     return f"{told}: only that much is seen around what is new"
@@ -351,7 +351,7 @@ def _folder(out: str) -> Path:
     """The folder for one file a sample; made when the samples are."""
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{out} is a file, where a folder for the samples is wanted", path="--out", hint="name another")
+        raise ConfigError(f"{out} is a file, where a folder is wanted", path="--out", hint="name another")
     return folder
 
 
@@ -381,7 +381,7 @@ def _write_or_put(data: bytes, out: str | None, inputs: Sequence[str]) -> None:
 
     path = Path(out)
     if path.is_dir():
-        raise ConfigError(f"{out} is a folder, where a file is wanted", path="--out", hint=f"write {path / 'forecast.csv'}")
+        raise ConfigError(f"{out} is a folder, where a file is wanted", path="--out", hint=f"{path / 'forecast.csv'}")
     if any(Path(path_of(word).removeprefix("@")).resolve() == path.resolve() for word in inputs):
         raise ConfigError(f"{out} is what the forecast goes on from", path="--out", hint="write another file")
     _make(path.parent)
@@ -430,8 +430,7 @@ def _quantile_table(model: Model, answer: Answer, horizon: int) -> bytes:
     columns = tuple(f"{column}_{name}" for column in codec.columns for name in numbers)
     values = np.stack([table[-horizon:] for table in numbers.values()], -1).reshape(horizon, -1)
     # The same codec with these columns, so that each is written with the digits that are worth writing.
-    wide = codec.replace(
-        columns=columns, means=np.repeat(codec.means, len(numbers)).tolist(), scales=np.repeat(codec.scales, len(numbers)).tolist()
-    )
+    means, scales = (np.repeat(known, len(numbers)).tolist() for known in (codec.means, codec.scales))
+    wide = codec.replace(columns=columns, means=means, scales=scales)
     dates = None if like.dates is None else like.dates[-horizon:]
     return wide.show(Table(columns, values, dates, like.date_column))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,11 +23,12 @@ from seqloom.cli.session import (
     value_of,
     verb,
 )
-from seqloom.cli.training import settings_of, shown_metric
-from seqloom.core.errors import ConfigError
-from seqloom.core.progress import Progress, duration
+from seqloom.cli.training import settings_of
+from seqloom.core.errors import ConfigError, DataError, RunError
+from seqloom.core.progress import Progress
 
 if TYPE_CHECKING:
+    from seqloom.evaluation.report import Comparison
     from seqloom.model import Model
     from seqloom.sequence.query import Score
 
@@ -36,7 +38,7 @@ FULL = Annotated[bool, typer.Option("--full", help="Score all windows where a de
 @verb
 def score(
     session: Session,
-    words: Annotated[list[str] | None, typer.Argument(metavar="RUN FILE|- [given.NAME=VALUE]...", show_default=False)] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="RUN FILE|- [given.NAME=VALUE]...")] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Tell the nats of each element.")] = False,
     full: FULL = False,
     weights: WEIGHTS = "best",
@@ -48,9 +50,8 @@ def score(
     codec = model.codec
     value = value_of(file if file == "-" or file.startswith("@") else f"@{path_of(file)}", codec)
     with Progress(1, "", quiet=session.quiet) as bar:
-        found = model.score(
-            value, given=conditions_of(settings, model.given), tokens=tokens, full=full, say=lambda share: bar.update(share)
-        )
+        given = conditions_of(settings, model.given)
+        found = model.score(value, given=given, tokens=tokens, full=full, say=lambda share: bar.update(share))
     surprisal = _surprisal(model, value, found) if tokens else None
     if as_json:
         fields = {"run": path_of(run), **{key: getattr(found, key) for key in ("nats", "count", "unit")}}
@@ -96,7 +97,7 @@ def _surprisal(model: Model, value: Any, score: Score) -> list[dict[str, Any]]:
 @verb
 def evaluate(
     session: Session,
-    words: Annotated[list[str] | None, typer.Argument(metavar="RUN [DATA]", show_default=False)] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="RUN [DATA]")] = None,
     split: Annotated[str, typer.Option(help="valid or test, of the data that the run was trained on.")] = "test",
     weights: WEIGHTS = "best",
     full: FULL = False,
@@ -136,10 +137,106 @@ def model_word(recipe: Any) -> str:
 
 
 @verb
-def compare(session: Session) -> None:
-    """Train several models."""
+def compare(
+    session: Session,
+    words: Annotated[list[str] | None, typer.Argument(metavar="DATA|RUN... [key=value]...")] = None,
+    models: Annotated[str | None, typer.Option(help="Models, with commas: lstm,transformer,masked.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Wall-clock for each model and seed.")] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 1,
+    out: Annotated[str | None, typer.Option(help="Its folder; runs/DATA-compare unless given.")] = None,
+    as_json: JSON = False,
+) -> None:
+    """Train several models for equal times on the same splits, and tell what can be concluded; or compare runs.
+
+    With DATA, each model and seed is trained alone, one after another; the same command again goes on where it was
+    stopped. With finished runs, they are scored; they need the same test split.
+    """
+    plain, pairs = sort_words(words or [], "compare DATA|RUN...")
+    settings = settings_of(pairs)
+    positive(minutes, "--minutes")
+    positive(seeds, "--seeds")
+    named = [path_of(word) for word in plain]
+    session.compute()
+    from seqloom import run as runs
+    from seqloom.evaluation import compare as comparing
+    from seqloom.fit import stem_of
+
+    if all(runs.exists(Path(word)) for word in named):
+        if models is not None or minutes is not None or pairs:
+            raise ConfigError("runs are compared as they are", path="compare", hint="leave out --models and settings")
+        folder = out or "runs/compare-runs"
+        _conclude(session, comparing.compare_runs(named, out=folder, say=session.note), folder, as_json)
+        return
+    if len(named) > 1:
+        missing = next(word for word in named if not runs.exists(Path(word)))
+        raise ConfigError(f"{missing} is not a run", hint="give one DATA, or runs only: `seqloom runs` lists them")
+    if models is None or minutes is None:
+        wanted = "--models" if models is None else "--minutes"
+        raise ConfigError("what is to be compared is not said", path=wanted, hint="--models lstm,masked --minutes 2")
+    chosen = [word.strip() for word in models.split(",") if word.strip()]
+    folder = out or f"runs/{stem_of(named[0])}-compare"
+    hear = None if session.quiet else session.note
+    found = comparing.compare(
+        named[0], chosen, minutes=minutes, seeds=seeds, out=folder, threads=session.threads, say=hear, **settings
+    )
+    _conclude(session, found, folder, as_json)
+
+
+def _conclude(session: Session, found: Comparison, folder: str, as_json: bool) -> None:
+    """The table, and where the report is."""
+    from seqloom.evaluation.compare import REPORT
+    from seqloom.evaluation.report import plain, plain_table
+
+    place = Path(folder, REPORT)
+    if as_json:
+        put_json(plain(found, place))
+        return
+    put(f"{plain_table(found)}\n\n")
+    put(f"{place}\n")
+
+
+DEMO = ("lstm", "transformer", "masked")
+DEMO_MINUTES = 70 / 60
+"""With scoring and all else, the whole stays under five minutes."""
+DEMO_FOLDER = "runs/demo"
 
 
 @verb
-def demo(session: Session) -> None:
-    """Demo."""
+def demo(
+    session: Session,
+    minutes: Annotated[float, typer.Option(help="Wall-clock for each of the three models.")] = DEMO_MINUTES,
+) -> None:
+    """Compare an LSTM, a Transformer and a masked diffusion on a text that is at hand, with a report.
+
+    The text is the reference of the Python language, which Python carries. What runs/demo held is replaced.
+    """
+    positive(minutes, "--minutes")
+    session.compute()
+    from seqloom.corpora.builtin import topics
+    from seqloom.evaluation import compare as comparing
+
+    data = "builtin:topics"
+    try:
+        topics()
+    except DataError as error:
+        data = "builtin:markov"
+        session.note(f"{error.message}; the demo takes letters from a Markov chain instead ({data})")
+    _clear(Path(DEMO_FOLDER))
+    hear = None if session.quiet else session.note
+    found = comparing.compare(data, DEMO, minutes=minutes, out=DEMO_FOLDER, threads=session.threads, say=hear)
+    _conclude(session, found, DEMO_FOLDER, False)
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier comparison; RunError where the folder holds anything else, or one that is running."""
+    from seqloom.core import durable
+    from seqloom.evaluation.compare import ASKED
+
+    if not folder.exists():
+        return
+    if any(folder.iterdir()) and not (folder / ASKED).is_file():
+        raise RunError(f"{folder} is no earlier demo", hint="move it away; the demo writes there")
+    with durable.Lock(folder):
+        for path in folder.iterdir():
+            if path.name != durable.LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

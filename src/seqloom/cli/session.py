@@ -140,7 +140,7 @@ def put_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> No
     """Rows of words on stdout, the first as heads; columns in `left` begin together, the others end together."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        cells = [cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [cell.ljust(widths[i]) if i in left else cell.rjust(widths[i]) for i, cell in enumerate(row)]
         put("  ".join(cells).rstrip() + "\n")
 
 
@@ -181,7 +181,8 @@ def sort_words(words: Sequence[str], names: str, keys: Collection[str] | None = 
             number of arguments is right.
         keys: What a setting may begin with; None: anything.
     """
-    plain, settings = [], []
+    plain: list[str] = []
+    settings: list[str] = []
     for word in words:
         found = _SETTING.match(word)
         (settings if found and (keys is None or found[1] in keys) else plain).append(word)
@@ -191,8 +192,8 @@ def sort_words(words: Sequence[str], names: str, keys: Collection[str] | None = 
         raise ConfigError(f"{wanted[len(plain)]} is missing", hint=f"seqloom {names}")
     if len(plain) > len(wanted) and not names.endswith("..."):
         extra = plain[len(wanted)].removeprefix(LITERAL)
-        setting = keys and _SETTING.match(extra)
-        told = f"settings here begin with {' or '.join(sorted(keys))}" if setting else "quote a text with spaces"
+        setting = _SETTING.match(extra) is not None
+        told = f"settings here begin with {' or '.join(sorted(keys or ()))}" if setting else "quote a text with spaces"
         raise ConfigError(f"{extra[:60]!r} is one word too many", hint=f"seqloom {names} ({told})")
     return plain, settings
 

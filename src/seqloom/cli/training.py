@@ -41,19 +41,21 @@ class Stop:
 
         def ask(number: int, frame: FrameType | None) -> None:
             self.signal = number
-            for each, was in before.items():
-                signal.signal(each, was)
+            restore()
+
+        def restore() -> None:
+            for kind, was in before.items():
+                signal.signal(kind, was)
 
         try:
-            for each in (signal.SIGINT, signal.SIGTERM):
-                before[each] = signal.signal(each, ask)
+            for kind in (signal.SIGINT, signal.SIGTERM):
+                before[kind] = signal.signal(kind, ask)
         except ValueError:  # not the main thread: whoever runs us listens
             before.clear()
         try:
             yield
         finally:
-            for each, was in before.items():
-                signal.signal(each, was)
+            restore()
 
 
 def watch(fit: Fit, session: Session) -> dict[str, Any] | None:
@@ -139,8 +141,10 @@ def chosen(planned: Plan) -> str:
 @verb
 def train(
     session: Session,
-    words: Annotated[list[str] | None, typer.Argument(metavar="DATA|RECIPE [key=value]...", show_default=False)] = None,
-    model: Annotated[str | None, typer.Option(help="MIXER, transformer, or PROCESS[-MIXER], such as masked-gru.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="DATA|RECIPE [key=value]...")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="MIXER, transformer, or PROCESS[-MIXER], such as masked-gru.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Wall-clock to train for (5 unless given).")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates to train for, instead of --minutes.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; runs/DATA-MODEL unless given.")] = None,

@@ -47,9 +47,14 @@ def evaluate(
 
 
 def evaluate_model(
-    model: Model, data: str | None = None, split: Which = "test", full: bool = False, say: Say | None = None
+    model: Model,
+    data: str | None = None,
+    split: Which = "test",
+    full: bool = False,
+    say: Say | None = None,
+    windows: int | None = None,
 ) -> dict[str, Any]:
-    """The metrics of a model that was loaded from a run."""
+    """The metrics of a model that was loaded from a run; a dear likelihood takes at most `windows` windows."""
     assert model.run is not None
     if split not in {"valid", "test"}:
         raise ConfigError(f"there is no split {split!r} to evaluate on", path="--split", hint="valid or test")
@@ -69,7 +74,7 @@ def evaluate_model(
             if say:
                 say((done + share) / len(names))
 
-        score = likelihood.score(model.network, model.process, reading, name, full=full, say=here)
+        score = likelihood.score(model.network, model.process, reading, name, full=full, say=here, windows=windows)
         metrics.append(metric_of(name, score))
     return {
         "run": str(model.run.path),

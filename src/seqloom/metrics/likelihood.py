@@ -95,13 +95,16 @@ def score(
     tokens: bool = False,
     seed: int = 0,
     say: Say | None = None,
+    windows: int | None = None,
 ) -> Score:
     """The likelihood `name` of everything in `reading`.
 
-    `full` scores all windows where a dear likelihood would take some; `tokens` keeps the nats of each position;
+    `full` scores all windows where a dear likelihood would take some, `windows` limits these further; `tokens` keeps the nats of each position;
     `say` hears which share is done. Where a value is drawn, the draws are keyed by `seed`.
     """
     likelihood = process.likelihoods()[name]
+    if windows is not None and likelihood.share is not None:
+        likelihood = replace(likelihood, share=min(likelihood.share, windows))
     tape = Tape(reading.data, reading.space, reading.given)
     if not len(tape):
         raise DataError("there is nothing to score", hint="the text, or the split, is empty")

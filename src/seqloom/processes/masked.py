@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ class Masked(Process, name="masked"):
 
     schedule: Masking = LinearMasking()
     """How fast symbols vanish."""
+    masks: Literal["counted", "independent"] = "counted"
+    """`independent`: each symbol by itself, as the papers have it; `counted`: as many as are due, with less variance."""
 
     def plan(self, space: Space) -> Plan:
         if not isinstance(space, Tokens):
@@ -54,21 +56,41 @@ class Masked(Process, name="masked"):
         }
 
     def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
-        """One draw of the bound's terms (B,T): weight(t) times the cross-entropy of the masked symbols.
+        """One draw of the bound's terms (B,T): a weight times the cross-entropy of the masked symbols.
 
-        Times are stratified over the rows of the batch, which takes away the variance between times. Those below LEAST
-        stand at LEAST: the reverse process then makes its last step at once, and the bound stays one.
+        Times are stratified over the rows of the batch, which takes away the variance between times.
         """
-        rows, steps = batch.x.shape
+        rows = len(batch.x)
         strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
-        t = torch.as_tensor(np.maximum(strata, LEAST), device=batch.x.device)
-        gone = torch.as_tensor(rng.at("mask").uniform(steps), device=batch.x.device) >= self.schedule.alpha(t)[:, None]
-        masked = gone & batch.wanted
+        t = torch.as_tensor(strata)
+        u = torch.as_tensor(rng.at("mask").uniform(batch.x.shape[1]))
+        choose = self._independent if self.masks == "independent" else self._counted
+        masked, weight = (part.to(batch.x.device) for part in choose(t, u, batch.wanted.cpu()))
         assert net.plan.mask is not None
         given = net.encode(batch.given, rows)
         out, _ = net(batch.x.masked_fill(masked, net.plan.mask), given=given, present=batch.present, rng=drop)
         nats = F.cross_entropy(out.transpose(1, 2), batch.x, reduction="none").masked_fill(~masked, 0.0)
-        return nats * self.schedule.weight(t).to(nats.dtype)[:, None]
+        return nats * weight.to(nats.dtype)[:, None]
+
+    def _independent(self, t: Tensor, u: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Each symbol masked by itself with probability 1 - alpha(t), and the weight of that time.
+
+        Times below LEAST stand at LEAST: the reverse process then makes its last step at once, and the bound stays one.
+        """
+        t = t.clamp_min(LEAST)
+        return (u >= self.schedule.alpha(t)[:, None]) & wanted, self.schedule.weight(t)
+
+    def _counted(self, t: Tensor, u: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """The share 1 - alpha(t) of the symbols masked, rounded up to m of n, and the weight 1 / (m p(m)).
+
+        p(m) is the share of times at which m are masked, so the mean over times is sum_m (cross-entropy with m masked)
+        / m: the same bound in its any-order form (Hoogeboom et al. 2022; Ou et al. 2024), whatever the schedule.
+        """
+        n = wanted.sum(1).clamp_min(1).double()
+        m = ((1 - self.schedule.alpha(t)) * n).ceil().clamp_min(1).minimum(n)
+        visited = self.schedule.time(1 - m / n) - self.schedule.time(1 - (m - 1) / n)
+        rank = u.masked_fill(~wanted, torch.inf).argsort(1).argsort(1)
+        return (rank < m[:, None]) & wanted, 1 / (m * visited)
 
     def left_to_right(self, net: Net, batch: Batch, at_once: int = 64) -> Tensor:
         """Minus log probability (B,T) of each symbol when symbols are revealed from the left: exact for that order.
