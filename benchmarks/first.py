@@ -36,7 +36,7 @@ from seqloom.evaluation import baselines
 TEXT_SPLITS = "corpus.splits=[0.9,0.1,0]"
 SERIES_SPLITS = "corpus.splits=[0.6613,0.1653,0.1734]"
 TRAIN_HOURS = 11_520
-HORIZON, SEASON, DAYS, PATHS = 24, 24, 24, 40
+HORIZON, SEASON, DAYS, PATHS = 24, 24, 16, 32
 
 
 def main() -> None:
@@ -82,10 +82,17 @@ def shakespeare(data: Path, text: str, cut: int, r: float, folder: Path) -> list
     for model in ("lstm", "transformer", "masked"):
         run = str(folder / f"text-{model}")
         source = str(data / "tinyshakespeare" / "input.txt")
-        trained = seqloom_json("train", source, "--model", model, "--minutes", f"{r / 60:.4f}", TEXT_SPLITS, "--out", run, "-q")
+        trained = seqloom_json(
+            "train", source, "--model", model, "--minutes", f"{r / 60:.4f}", TEXT_SPLITS, "--out", run, "-q"
+        )
         scored = seqloom_json("evaluate", run, "--split", "valid", "--weights", "last", "-q")
         for metric in scored["metrics"]:
-            row = {"model": model, "metric": metric["name"], "nats": metric["value"] * math.log(2), "kind": metric["kind"]}
+            row = {
+                "model": model,
+                "metric": metric["name"],
+                "nats": metric["value"] * math.log(2),
+                "kind": metric["kind"],
+            }
             row |= {"stderr": metric["stderr"] * math.log(2), "context": metric["context"]}
             rows.append(row | {key: trained[key] for key in ("steps", "seconds", "parameters", "elements")})
             say(rows[-1])
@@ -103,7 +110,9 @@ def electricity(data: Path, r: float, folder: Path) -> list[dict[str, Any]]:
     rows, models = [], {}
     for model in ("gaussian", "lstm"):
         run = str(folder / f"series-{model}")
-        trained = seqloom_json("train", str(source), "--model", model, "--minutes", f"{2 * r / 60:.4f}", SERIES_SPLITS, "--out", run, "-q")
+        trained = seqloom_json(
+            "train", str(source), "--model", model, "--minutes", f"{2 * r / 60:.4f}", SERIES_SPLITS, "--out", run, "-q"
+        )
         models[model] = seqloom.load(run)
         rows.append({"model": model, **{key: trained[key] for key in ("steps", "seconds", "parameters")}})
     codec = models["gaussian"].codec
@@ -127,7 +136,9 @@ def electricity(data: Path, r: float, folder: Path) -> list[dict[str, Any]]:
         errors["gaussian"]["fill"].append(float(np.mean(np.abs(filled - truth) / spread)))
     for row in rows:
         row |= {f"mae_{kind}": float(np.mean(found)) for kind, found in errors[row["model"]].items() if found}
-    rows.append({"model": "seasonal naive (the day before)", **{f"mae_{k}": float(np.mean(v)) for k, v in naive.items()}})
+    rows.append(
+        {"model": "seasonal naive (the day before)", **{f"mae_{k}": float(np.mean(v)) for k, v in naive.items()}}
+    )
     return rows
 
 
@@ -140,22 +151,34 @@ def with_gap(table: Any, begin: int, end: int) -> Any:
 
 def table(result: dict[str, Any]) -> str:
     """The results as Markdown."""
-    lines = []
+    lines: list[str] = []
     if "tinyshakespeare" in result:
-        lines += ["| tinyshakespeare | nats a character | kind | context | parameters | steps |", "|---|---|---|---|---|---|"]
+        lines += [
+            cells("tinyshakespeare", "nats a character", "kind", "context", "parameters", "steps"),
+            "|---" * 6 + "|",
+        ]
         peer = result["nanogpt"]
-        if "nats_windows64" in peer:
-            lines.append(f"| nanoGPT, windows of 64 (stride 32) | {peer['nats_windows64']:.3f} ({peer['nats_stride32']:.3f}) | exact | windows 64 | {peer.get('parameters', '')} | 2000 |")
+        for key, context in (("nats_windows64", "windows 64"), ("nats_stride32", "sliding 64/32")):
+            if key in peer:
+                lines.append(cells("nanoGPT", f"{peer[key]:.3f}", "exact", context, peer["parameters"], 2000))
         for row in result["tinyshakespeare"]:
             sign = "≤ " if row["kind"] == "bound" else ""
             name = row["model"] + (", left to right" if row.get("metric", "").endswith("right") else "")
-            lines.append(f"| {name} | {sign}{row['nats']:.3f} | {row['kind']} | {row.get('context', '')} | {row.get('parameters', '')} | {row.get('steps', '')} |")
+            rest = (row.get(key, "") for key in ("context", "parameters", "steps"))
+            lines.append(cells(name, f"{sign}{row['nats']:.3f}", row["kind"], *rest))
+        lines.append("")
     if "ETTh1" in result:
-        lines += ["", "| ETTh1, a day ahead | forecast | gap | parameters | steps |", "|---|---|---|---|---|"]
+        lines += [cells("ETTh1, mean absolute error", "forecast", "gap", "parameters", "steps"), "|---" * 5 + "|"]
         for row in result["ETTh1"]:
             gap = f"{row['mae_fill']:.3f}" if "mae_fill" in row else ""
-            lines.append(f"| {row['model']} | {row['mae_forecast']:.3f} | {gap} | {row.get('parameters', '')} | {row.get('steps', '')} |")
+            rest = (row.get(key, "") for key in ("parameters", "steps"))
+            lines.append(cells(row["model"], f"{row['mae_forecast']:.3f}", gap, *rest))
     return "\n".join(lines)
+
+
+def cells(*values: object) -> str:
+    """A row of a table."""
+    return "| " + " | ".join(str(value) for value in values) + " |"
 
 
 def say(what: object) -> None:

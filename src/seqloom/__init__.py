@@ -23,7 +23,7 @@ _PLACES = {
     "RunError": "seqloom.core.errors",
     "NotComparable": "seqloom.core.errors",
 }
-__all__ = ["__version__", *_PLACES]  # noqa: PLE0604 - the names are strings
+__all__ = ["__version__", *_PLACES]
 
 
 def __getattr__(name: str) -> Any:

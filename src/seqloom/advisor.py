@@ -27,7 +27,9 @@ class Facts:
 Advice = dict[str, tuple[Any, str]]
 
 
-def advise(facts: Facts, process: str, mixers: list[str], minutes: float | None) -> tuple[dict[str, Any], dict[str, str]]:
+def advise(
+    facts: Facts, process: str, mixers: list[str], minutes: float | None
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Settings for the recipe as a nested mapping, and the reason for each by its key."""
     recurrent = all(mixer in {"rnn", "lstm", "gru"} for mixer in mixers)
     if process == "autoregressive" and recurrent:
@@ -109,12 +111,13 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
         "backbone.dropout": (0.0 if width < 192 else 0.1, "short trainings do not overfit"),
         "feed.window": (_whole(facts, 128), "what the model will see at once"),
         "feed.batch": (16, "small batches give more updates"),
-        "trainer.rate": (3e-3 if width < 192 else 2e-3, "networks of this width"),
+        "trainer.rate": (5e-3 if width < 192 else 3e-3, "networks of this width"),
         "trainer.weight_decay": (0.1, "matrices of a small Transformer"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
     if process != "autoregressive":
         advice["backbone.dropout"] = (0.0, "masking is noise enough")
+        advice["trainer.rate"] = (2.5e-3 if width < 192 else 2e-3, "what is masked makes gradients noisy")
     return advice
 
 

@@ -1,4 +1,4 @@
-"""The loop around the trainer: log, validate, preview, save, resume. An iterator of events; who watches is a `for` loop."""
+"""The loop around the trainer: log, validate, preview, save, resume. Events come one by one to a `for` loop."""
 
 from __future__ import annotations
 
@@ -262,7 +262,12 @@ class Fit:
                 yield Event("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
                 return
             with closing(durable.Journal(path / runs.LOG, self.log_offset)) as self.journal:
-                yield Event("began", self.loop.state.step, self.share, facts={"resumed_from": self.resumed_from, "parameters": self.net.parameter_count})
+                yield Event(
+                    "began",
+                    self.loop.state.step,
+                    self.share,
+                    facts={"resumed_from": self.resumed_from, "parameters": self.net.parameter_count},
+                )
                 yield from self._train()
 
     def _begin(self, found: runs.Run) -> None:
@@ -373,7 +378,9 @@ class Fit:
         self._restore(checkpoint)
         self.before, self.began = used, self.clock()
         self.loop.state.skipped, self.loop.state.restores, self.loop.bad = skipped, restores, 0
-        self.notes.append(f"the loss was not finite; back to step {checkpoint.step}, past samples {skipped[-MOST_BAD:]}")
+        self.notes.append(
+            f"the loss was not finite; back to step {checkpoint.step}, past samples {skipped[-MOST_BAD:]}"
+        )
         return None
 
     def _next_due(self) -> float:
@@ -438,7 +445,9 @@ class Fit:
 
     def _preview(self) -> str:
         """A short sample, as a person would see it."""
-        model = Model(self.run.codec, self.run.recipe.process, self.net, given={n: c for n, (c, _) in self.run.given.items()})
+        model = Model(
+            self.run.codec, self.run.recipe.process, self.net, given={n: c for n, (c, _) in self.run.given.items()}
+        )
         was = self.net.training
         self.net.eval()
         with self._averaged():

@@ -72,7 +72,8 @@ class Run:
         notes = [f"{bad.reason}; an older checkpoint is used" for bad in damaged]
         if newest is None:
             raise RunError(
-                f"{self.path} has no checkpoint yet", hint="it was stopped before its first save; train it with --resume"
+                f"{self.path} has no checkpoint yet",
+                hint="it was stopped before its first save; train it with --resume",
             )
         chosen, part = newest, "average" if "average" in newest.parts else "weights"
         best = newest.state().get("best")
@@ -147,7 +148,9 @@ def read(path: Path | str) -> Run:
         }
         return Run(path, recipe, codec, given, written["ends"], written["fingerprints"], written["run"])
     except (ConfigError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: {RECIPE} or {CODEC} cannot be read: {error}", hint="restore them from a copy") from None
+        raise RunError(
+            f"{path}: {RECIPE} or {CODEC} cannot be read: {error}", hint="restore them from a copy"
+        ) from None
 
 
 def versions() -> dict[str, Any]:

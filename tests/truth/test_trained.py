@@ -162,7 +162,12 @@ def test_reverse_is_learned(word: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "word"),
-    [("builtin:labels", "gru"), ("builtin:labels", "masked"), ("builtin:labels-vectors", "lstm"), ("builtin:labels-vectors", "gaussian")],
+    [
+        ("builtin:labels", "gru"),
+        ("builtin:labels", "masked"),
+        ("builtin:labels-vectors", "lstm"),
+        ("builtin:labels-vectors", "gaussian"),
+    ],
 )
 def test_labels_are_heard(data: str, word: str, tmp_path: Path) -> None:
     """What is made under a label belongs to it, by the toy's exact posterior; guidance sharpens it."""

@@ -81,9 +81,13 @@ def test_a_full_disk_stops_the_run_which_can_be_resumed(tmp_path: Path, monkeypa
     disk = Full()
     monkeypatch.setattr(durable, "disk", disk)
     running = fit.Fit(plan(tmp_path / "a", steps=8), save_every=0.0).events()
-    with pytest.raises(Stopped) as stopped:
+
+    def train_until_full() -> None:
         for event in running:
-            disk.full = event.kind == "saved" and event.step == 4 or disk.full
+            disk.full |= event.kind == "saved" and event.step == 4
+
+    with pytest.raises(Stopped) as stopped:
+        train_until_full()
     assert stopped.value.code == 75
     assert stopped.value.hint
     disk.full = False
@@ -214,7 +218,9 @@ def test_kill_at_any_moment_then_resume_gives_the_same_bits(tmp_path: Path) -> N
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     subprocess.run([*words, "--out", str(whole)], check=True, capture_output=True)
     for wanted in (10, 35):
-        worker = subprocess.Popen([*words, "--out", str(cut), "--save-every", "0", "--resume"], stderr=subprocess.DEVNULL)
+        worker = subprocess.Popen(
+            [*words, "--out", str(cut), "--save-every", "0", "--resume"], stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and max(durable.steps(cut), default=0) < wanted:
             time.sleep(0.005)

@@ -231,7 +231,12 @@ def runs(
         except SeqloomError as error:
             session.note(str(error))
             continue
-        row: dict[str, Any] = {"run": str(path), "model": model_word(run.recipe), "data": data_of(run.recipe), "state": state}
+        row: dict[str, Any] = {
+            "run": str(path),
+            "model": model_word(run.recipe),
+            "data": data_of(run.recipe),
+            "state": state,
+        }
         measured = {key: report[key] if report else None for key in ("steps", "seconds", "parameters", "valid")}
         found.append({**row, **measured})
     if as_json:

@@ -83,7 +83,9 @@ def run(words: Sequence[str]) -> int:
     except typer.TyperException as error:
         return _told(*_usage(error, words), 2)
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+    except SystemExit as stop:
+        return int(stop.code or 0)
     except MemoryError:
         return _told("the memory is used up", "try a smaller feed.batch, feed.window or backbone.width", 1)
     except Exception as error:

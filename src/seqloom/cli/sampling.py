@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,15 +67,17 @@ def sample(
     """
     (run,), settings = sort_words(words or [], "sample RUN", KEYS)
     model = opened(run, weights, session)
-    query = _query(model, None, length, n, seed, settings, session)
-    if frames is not None:
-        from seqloom.cli.frames import Film
-
-        film = Film.of(model, query, frames)
-        _give(model, query, film.watched(model.stream(query)), session, out, as_json)
-        session.note(f"the states of the first sample: {film.write()}")
+    positive(length, "--length")
+    canvas = model.codec.canvas(None, length or model.network.window)
+    asked = _asked(model, canvas, n, seed, settings)
+    if frames is None:
+        _give(model, asked.query, asked.frames(model, session), session, out, as_json)
         return
-    _give(model, query, model.stream(query), session, out, as_json)
+    from seqloom.cli.frames import Film
+
+    film = Film.of(model, asked.query, frames)
+    _give(model, asked.query, film.watched(asked.frames(model, session)), session, out, as_json)
+    session.note(f"the states of the first sample: {film.write()}")
 
 
 @verb
@@ -97,8 +99,10 @@ def extend(
     """
     (run, prefix), settings = sort_words(words or [], "extend RUN PREFIX|@FILE|-", KEYS)
     model = opened(run, weights, session)
-    query = _query(model, value_of(prefix, model.codec), length, n, seed, settings, session)
-    _give(model, query, model.stream(query), session, out, as_json)
+    positive(length, "--length")
+    canvas = model.codec.canvas(value_of(prefix, model.codec), length or model.network.window)
+    asked = _asked(model, canvas, n, seed, settings)
+    _give(model, asked.query, asked.frames(model, session), session, out, as_json)
 
 
 @verb
@@ -124,8 +128,8 @@ def infill(
     positive(n, "-n")
     model = opened(run, weights, session)
     canvas = model.codec.canvas(value_of(template, model.codec), None, gap, blank)
-    query = _asked(model, canvas, n, seed, settings, session)
-    _give(model, query, model.stream(query), session, out, as_json)
+    asked = _asked(model, canvas, n, seed, settings)
+    _give(model, asked.query, asked.frames(model, session), session, out, as_json)
 
 
 @verb
@@ -154,8 +158,8 @@ def forecast(
             hint=f"go on from a text: seqloom extend {path_of(plain[0])} PREFIX --length {horizon}",
         )
     history = _history(model, plain[1:], session)
-    query = _asked(model, model.codec.canvas(history, horizon), paths or PATHS, seed, settings, session)
-    answer = model.answer(query)
+    asked = _asked(model, model.codec.canvas(history, horizon), paths or PATHS, seed, settings)
+    answer = model.collect(asked.query, _last(asked.frames(model, session)))
     if paths is None:
         _write_or_put(_quantile_table(model, answer, horizon), out, plain[1:])
     elif out is None or Path(out).suffix in {".csv", ".gz"}:
@@ -200,32 +204,37 @@ def sampler_of(model: Model, settings: Sequence[str]) -> Sampler:
         raise error.under("sampler") from None
 
 
-def _query(
-    model: Model,
-    beginning: Any,
-    length: int | None,
-    n: int,
-    seed: int | None,
-    settings: Sequence[str],
-    session: Session,
-) -> Query:
-    """A beginning, or nothing, and so many new elements."""
-    positive(length, "--length")
-    canvas = model.codec.canvas(beginning, length or model.network.window)
-    return _asked(model, canvas, n, seed, settings, session)
+@dataclass(frozen=True)
+class Asked:
+    """A query, and what there is to say of it."""
+
+    query: Query
+    notes: tuple[str, ...]
+
+    def frames(self, model: Model, session: Session) -> Iterator[Frame]:
+        """The frames of the query; the notes are said with the first, once it is clear that it can be answered."""
+        for i, frame in enumerate(model.stream(self.query)):
+            if i == 0:
+                for note in self.notes:
+                    session.note(note)
+            yield frame
 
 
-def _asked(model: Model, canvas: Canvas, n: int, seed: int | None, settings: Sequence[str], session: Session) -> Query:
-    """The query, once everything that can be wrong with it was looked at."""
+def _asked(model: Model, canvas: Canvas, n: int, seed: int | None, settings: Sequence[str]) -> Asked:
+    """The query for a canvas, once what can be wrong with it was looked at."""
     positive(n, "-n")
     sampler, given = sampler_of(model, settings), conditions_of(settings, model.given)
-    missing = [name for name in model.given if name not in given]
-    if missing:
-        session.note(f"without given.{missing[0]}=..., the model makes what it learned for no {missing[0]}")
-    note = past_the_window(model, canvas)
-    if note:
-        session.note(note)
-    return model.query(canvas, n, seed_of(seed, session), sampler, given)
+    notes = [
+        f"without given.{name}=..., the model makes what it learned for no {name}"
+        for name in model.given
+        if name not in given
+    ]
+    if note := past_the_window(model, canvas):
+        notes.append(note)
+    number = seed_of(seed)
+    if seed is None:
+        notes.append(f"seed {number}")
+    return Asked(model.query(canvas, n, number, sampler, given), tuple(notes))
 
 
 def past_the_window(model: Model, canvas: Canvas) -> str:

@@ -176,9 +176,13 @@ def compare(
     chosen = [word.strip() for word in models.split(",") if word.strip()]
     folder = out or f"runs/{stem_of(named[0])}-compare"
     hear = None if session.quiet else session.note
-    found = comparing.compare(
-        named[0], chosen, minutes=minutes, seeds=seeds, out=folder, threads=session.threads, say=hear, **settings
-    )
+    try:
+        found = comparing.compare(
+            named[0], chosen, minutes=minutes, seeds=seeds, out=folder, threads=session.threads, say=hear, **settings
+        )
+    except (KeyboardInterrupt, SystemExit):
+        session.note("stopped; the same command goes on with it")
+        raise
     _conclude(session, found, folder, as_json)
 
 

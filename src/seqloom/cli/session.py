@@ -247,12 +247,10 @@ def conditions_of(settings: Sequence[str], codecs: Mapping[str, Codec]) -> dict[
     return found
 
 
-def seed_of(seed: int | None, session: Session) -> int:
-    """The seed of a command: the one that was given, else a fresh one, which is said."""
+def seed_of(seed: int | None) -> int:
+    """The seed of a command: the one that was given, else a fresh one."""
     if seed is None:
-        fresh = int.from_bytes(os.urandom(4), "little")
-        session.note(f"seed {fresh}")
-        return fresh
+        return int.from_bytes(os.urandom(4), "little")
     if not 0 <= seed < LARGEST_SEED:
         raise ConfigError(f"{seed} is no seed", path="--seed", hint="a whole number, 0 or more")
     return seed

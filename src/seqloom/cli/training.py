@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -58,11 +58,14 @@ class Stop:
             restore()
 
 
-def watch(fit: Fit, session: Session) -> dict[str, Any] | None:
-    """Run a training to its end and show how it goes; its report, or None where it was stopped (and saved)."""
+def watch(fit: Fit, session: Session, notes: Sequence[str] = ()) -> dict[str, Any] | None:
+    """Run a training to its end and show how it goes; its report, or None where it was stopped (and saved).
+
+    The notes are said once it has begun, so that what cannot begin is an error and nothing else.
+    """
     events = fit.events()
     event = next(events)
-    for note in fit.notes:
+    for note in [*notes, *fit.notes]:
         session.note(note)
     if event.kind == "done":
         session.note("the run is finished: there is nothing left to do (more --steps or --minutes go on with it)")
@@ -168,17 +171,15 @@ def train(
 
     data = path_of(plain[0])
     planned = fitting.plan(data, settings, model=model, out=out, resume=resume, say=session.note)
+    notes = [f"{planned.path}: {chosen(planned)}"]
     if planned.found is None:
-        for note in planned.prepared.notes:
-            session.note(note)
-        if resume:
-            session.note(f"there is no run at {planned.path} yet: it begins at step 0")
-    session.note(f"{planned.path}: {chosen(planned)}")
-    for key, why in planned.advice.items():
-        session.detail(f"  {key} = {why}")
+        begins = [f"there is no run at {planned.path} yet: it begins at step 0"] if resume else []
+        notes = [*planned.prepared.notes, *begins, *notes]
+    if session.verbose:
+        notes += [f"  {key} = {why}" for key, why in planned.advice.items()]
     stop = Stop()
     with stop.listening():
-        report = watch(fitting.Fit(planned, save_every=save_every, stop=stop), session)
+        report = watch(fitting.Fit(planned, save_every=save_every, stop=stop), session, notes)
     if report is None:
         again = shlex.join(["seqloom", "train", data, "--out", str(planned.path), "--resume"])
         session.note(f"stopped and saved; go on with: {again}")

@@ -38,12 +38,11 @@ def work(told: str) -> int:
     result: dict[str, Any]
     try:
         planned = task.plan()
-        session.note(chosen(planned))
         with stop.listening():
-            if watch(Fit(planned, stop=ended, preview=False), session) is None:
+            if watch(Fit(planned, stop=ended, preview=False), session, [chosen(planned)]) is None:
                 return 128 + stop.signal
         session.note("scoring and sampling")
-        result = judged(runs.read(task.run))
+        result = judged(runs.read(task.run), briefly=True)
     except SeqloomError as error:
         result = {"error": str(error)}
     except MemoryError:

@@ -54,7 +54,7 @@ SHOWN = 3
 LONGEST_FORECAST = 48
 BEFORE = 512
 """Rows that a forecast goes on from."""
-FEWEST, MOST = 4, 64
+FEWEST, MOST = 8, 64
 """Windows of a dear likelihood."""
 SETTLING = 90.0
 """Seconds that a worker gets to save when it is stopped."""
@@ -294,12 +294,16 @@ def _real() -> bool:
     return True
 
 
-def judged(run: runs.Run) -> dict[str, Any]:
-    """What there is to know of a finished run, as plain values: its test scores, samples, speed and learning curve."""
+def judged(run: runs.Run, *, briefly: bool = False) -> dict[str, Any]:
+    """What there is to know of a finished run, as plain values: its test scores, samples, speed and learning curve.
+
+    Left to right, a window costs its length squared; `briefly` keeps that to a tenth of what training cost.
+    """
     report = durable.read_json(run.path / runs.REPORT)
     model = load(run)
-    # Left to right, a window costs its length squared; that is kept to a tenth of what training read.
-    windows = int(np.clip(0.25 * report["elements"] / model.network.window**2, FEWEST, MOST))
+    windows = MOST
+    if briefly:
+        windows = int(np.clip(0.25 * report["elements"] / model.network.window**2, FEWEST, MOST))
     scores = evaluate_model(model, windows=windows)
     samples, rate = _samples(model)
     return {
@@ -325,10 +329,10 @@ def _samples(model: Model) -> tuple[Any, float]:
     assert model.run is not None
     prepared = prepare(model.run)
     codec, test = model.codec, prepared.splits["test"]
-    given = {
-        name: Encoded(flat.x[: flat.starts[1]], np.ones(flat.x[: flat.starts[1]].shape, bool))
-        for name, flat in test.given.items()
-    }
+    given = {}  # that of the first thing in the test split
+    for name, flat in test.given.items():
+        x = np.array(flat.x[: flat.starts[1]])  # a copy: the encoded data are read-only
+        given[name] = Encoded(x, np.ones(x.shape, bool))
     tokens = isinstance(codec.space, Tokens)
     longest = int(np.diff(test.data.starts).max()) + prepared.ends
     history = truth = None

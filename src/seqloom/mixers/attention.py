@@ -18,8 +18,8 @@ from seqloom.sequence.state import LayerState, Lengths
 class Attention(Mixer, name="attention"):
     """Every position weighs all that it may hear by how well its query fits their keys."""
 
-    heads: int = Field(default=4, ge=1)
-    """Parallel attentions, each over width / heads features."""
+    heads: int | None = Field(default=None, ge=1)
+    """Parallel attentions, each over width / heads features; None: one for each 64 features."""
     positions: Literal["rope", "learned"] = "rope"
     """Where a position stands: by rotation of queries and keys, or by a learned vector for each place."""
     places: int = Field(default=1024, ge=1)
@@ -30,11 +30,12 @@ class Attention(Mixer, name="attention"):
         return True
 
     def build(self, width: int, block: int | None) -> MixerModule:
-        if width % self.heads or (width // self.heads) % 2:
+        heads = self.heads or max(1, width // 64)
+        if width % heads or (width // heads) % 2:
             raise ConfigError(
-                f"width {width} is not an even number of features for each of {self.heads} heads", path="backbone.width"
+                f"width {width} is not an even number of features for each of {heads} heads", path="backbone.width"
             )
-        return Attend(self, width, block)
+        return Attend(self, heads, width, block)
 
 
 class KeysValues(LayerState):
@@ -62,13 +63,13 @@ class KeysValues(LayerState):
 class Attend(MixerModule):
     """One attention layer."""
 
-    def __init__(self, spec: Attention, width: int, block: int | None) -> None:
+    def __init__(self, spec: Attention, heads: int, width: int, block: int | None) -> None:
         super().__init__()
-        self.heads, self.block = spec.heads, block
+        self.heads, self.block = heads, block
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.query_gain = nn.Parameter(torch.empty(width // spec.heads))
-        self.key_gain = nn.Parameter(torch.empty(width // spec.heads))
+        self.query_gain = nn.Parameter(torch.empty(width // heads))
+        self.key_gain = nn.Parameter(torch.empty(width // heads))
         self.places = nn.Embedding(spec.places, width) if spec.positions == "learned" else None
 
     def initialise(self, generator: Generator) -> None:

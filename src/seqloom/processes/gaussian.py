@@ -80,7 +80,7 @@ class Gaussian(Process, name="gaussian"):
         z = alpha * batch.x + sigma * noise
         clean = self.prediction.clean(z, self._out(net, batch, z, alpha, sigma), alpha, sigma)
         error = (alpha / sigma * (batch.x - clean)) ** 2  # half of it, times |d log SNR| = 2 d gap, is integrated
-        # What the best denoiser of N(0, 1) errs with this noise, less its mean: of mean 0, and it takes the chance away.
+        # What the best denoiser of N(0, 1) errs with this noise, less its mean: 0 on average, and it takes chance away.
         chance = alpha**2 * ((sigma * batch.x - alpha * noise) ** 2 - (sigma * batch.x) ** 2 - alpha**2)
         path = (high - low) * (error - chance)
         recovery = 0.5 * math.log(2 * math.pi) + low + 0.5

@@ -31,7 +31,7 @@ class Masked(Process, name="masked"):
     schedule: Masking = LinearMasking()
     """How fast symbols vanish."""
     masks: Literal["counted", "independent"] = "counted"
-    """`independent`: each symbol by itself, as the papers have it; `counted`: as many as are due, with less variance."""
+    """`independent`: each symbol by itself, as the papers have it; `counted`: as many as are due: less variance."""
 
     def plan(self, space: Space) -> Plan:
         if not isinstance(space, Tokens):

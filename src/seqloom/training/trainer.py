@@ -201,7 +201,11 @@ class Loop:
             self.average = {name: average[name] for name in dict(self.net.named_parameters())}
         self.optimizer.state.clear()
         for name, parameter in self.net.named_parameters():
-            own = {k: kept[f"optimizer.{name}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{name}.{k}" in kept}
+            own = {
+                k: kept[f"optimizer.{name}.{k}"]
+                for k in ("step", "exp_avg", "exp_avg_sq")
+                if f"optimizer.{name}.{k}" in kept
+            }
             if own:
                 self.optimizer.state[parameter] = own
         self.state.carried = None

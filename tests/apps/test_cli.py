@@ -1,0 +1,706 @@
+"""The command line as a user meets it: what every verb prints and writes, and every error in two lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seqloom.cli.main import VERBS, run
+from seqloom.cli.sampling import whole_characters
+from seqloom.core import durable
+
+TINY = ("backbone.width=16", "backbone.depth=1", "feed.window=16", "feed.batch=4", "--steps", "6", "-q")
+TEXT = "the quick brown fox jumps over the lazy dog; how vexingly quick daft zebras jump.\n" * 60
+
+
+@dataclass
+class Done:
+    """What a command left on the terminal."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out.decode()
+
+    @property
+    def json(self) -> Any:
+        assert self.code == 0, self.err
+        assert self.out.count(b"\n") == 1, "exactly one JSON value, on one line"
+        return json.loads(self.out)
+
+    @property
+    def table(self) -> list[dict[str, str]]:
+        assert self.code == 0, self.err
+        return list(csv.DictReader(io.StringIO(self.text)))
+
+
+@pytest.fixture
+def seqloom(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
+    def command(*words: object) -> Done:
+        capfdbinary.readouterr()
+        code = run([str(word) for word in words])
+        out, err = capfdbinary.readouterr()
+        return Done(code, out, err.decode())
+
+    return command
+
+
+@dataclass(frozen=True)
+class Place:
+    """Data and finished runs that the tests share; nobody changes them."""
+
+    folder: Path
+    text: Path
+    table: Path
+
+    def run(self, name: str) -> Path:
+        return self.folder / "runs" / name
+
+
+def series(rows: int, seed: int = 0) -> str:
+    rng = np.random.default_rng(seed)
+    lines = ["date,load,price"]
+    for i in range(rows):
+        load = 50 + 10 * math.sin(i / 4) + rng.normal()
+        lines.append(f"2024-{1 + i // 672:02d}-{1 + i // 24 % 28:02d} {i % 24:02d}:00:00,{load:.2f},{load / 7:.3f}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("cli")
+    made = Place(folder, folder / "fox.txt", folder / "load.csv")
+    made.text.write_text(TEXT)
+    made.table.write_text(series(400))
+    for name, data, model in [
+        ("lstm", made.text, "lstm"),
+        ("masked", made.text, "masked"),
+        ("gaussian", made.table, "gaussian"),
+        ("series", made.table, "gru"),
+    ]:
+        assert run(["train", str(data), "--model", model, "--out", str(made.run(name)), *TINY]) == 0
+    return made
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+# ---- help and usage -------------------------------------------------------------------------------------------------
+
+
+def test_help_names_the_verbs_that_work_and_no_others(seqloom: Callable[..., Done]) -> None:
+    done = seqloom("--help")
+    assert done.code == 0
+    assert done.err == ""
+    listed = [line.split()[0] for line in done.text.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()]
+    assert listed == list(VERBS)
+    assert seqloom().text == done.text
+    assert seqloom("--version").text.startswith("seqloom 0.")
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_has_help(seqloom: Callable[..., Done], name: str) -> None:
+    done = seqloom(name, "--help")
+    assert done.code == 0
+    assert done.text.startswith(f"Usage: seqloom {name} ")
+    for option in ("--device", "--precision", "--threads", "--quiet", "--verbose"):
+        assert option in done.text
+
+
+USAGE = [
+    (("trian", "x"), "there is no verb 'trian'", "seqloom train"),
+    (("train", "--modle", "lstm"), "there is no option --modle", "--model"),
+    (("train",), "DATA|RECIPE is missing", "seqloom train"),
+    (("train", "builtin:markov", "--steps", "many"), "--steps", "seqloom train --help"),
+    (("train", "builtin:markov", "--steps", "2", "--minutes", "1"), "--steps", "--minutes or --steps"),
+    (("train", "builtin:markov", "--minutes", "0"), "--minutes: 0.0 is not above 0", "larger"),
+    (("train", "builtin:markov", "--precision", "bf16"), "--precision", "float32"),
+    (("train", "builtin:markov", "--threads", "0"), "--threads", "1 or more"),
+    (("train", "builtin:markov", "--device", "tpu"), "'tpu' is not a device", "cpu"),
+    (("train", "builtin:markov", "--model", "lsmt"), "no model called 'lsmt'", "lstm"),
+    (("train", "builtin:markvo"), "markvo", "markov"),
+    (("train", "builtin:markov", "backbone.widht=8"), "backbone.widht: there is no such setting", "width"),
+    (("train", "builtin:markov", "process=maskd"), "process: there is no process called 'maskd'", "masked"),
+    (("train", "builtin:markov", "backbone.width=wide"), "backbone.width", ""),
+    (("train", "builtin:markov", "backbone.mixer.kindd=relu", "backbone.mixer=rnn"), "kindd", ""),
+    (("train", "builtin:markov", "codek=bytes"), "codek: there is no such setting", "codec"),
+    (("train", "builtin:markov", "process=gaussian", "--steps", "2"), "learns vectors", "masked"),
+    (("sample",), "RUN is missing", "seqloom sample RUN"),
+    (("sample", "runs/nowhere"), "there is no run at runs/nowhere", "seqloom runs"),
+    (("forecast", "runs/nowhere"), "--horizon", "--horizon 24"),
+    (("compare", "builtin:markov", "--models", "lstm,gur", "--minutes", "1"), "no model called 'gur'", "gru"),
+    (("compare", "builtin:markov", "--minutes", "1"), "--models", "--models lstm"),
+    (("list", "mixxer"), "no family 'mixxer'", "mixer"),
+    (("show", "lstn"), "lstn", "lstm"),
+    (("data", "nothing.txt"), "there is no such file", ""),
+]
+
+
+@pytest.mark.parametrize(("words", "error", "hint"), USAGE, ids=[" ".join(row[0]) for row in USAGE])
+def test_a_mistake_is_two_lines_and_leaves_nothing_behind(
+    seqloom: Callable[..., Done], tmp_path: Path, words: tuple[str, ...], error: str, hint: str
+) -> None:
+    check_error(seqloom(*words), error, hint)
+    assert list(tmp_path.iterdir()) == []
+
+
+def check_error(done: Done, error: str, hint: str = "", code: int = 2) -> None:
+    assert done.out == b""
+    lines = done.err.splitlines()
+    assert len(lines) == 2, done.err
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("hint: ")
+    assert len(lines[1]) > len("hint: ")
+    assert error in lines[0]
+    assert hint in lines[1]
+    assert done.code == code
+
+
+# ---- data that cannot be used ---------------------------------------------------------------------------------------
+
+HEAD = "date,x\n"
+DAYS = [f"2024-01-{day:02d},{day}\n" for day in range(1, 29)]
+BAD_FILES: list[tuple[str, bytes, tuple[str, ...], str]] = [
+    ("empty.txt", b"", (), "the file is empty"),
+    ("byte.txt", b"x", (), "too little data"),
+    ("latin.txt", b"caf\xe9 " * 50, (), "offset 3"),
+    ("latin.txt", b"caf\xe9 " * 50, ("codec=characters",), "offset 3"),
+    ("head.csv", b"date,x\n", (), "a header but no rows"),
+    ("empty.csv", b"", (), "empty"),
+    ("words.csv", (HEAD + "".join(DAYS).replace(",7", ",seven")).encode(), (), "line 8: column 'x' is text"),
+    ("twice.csv", (HEAD + DAYS[0] + "".join(DAYS)).encode(), (), "line 3"),
+    ("odd.csv", (HEAD + "".join(DAYS).replace("2024-01-05", "someday")).encode(), (), "line 6"),
+    ("inf.csv", (HEAD + "".join(DAYS).replace(",7", ",inf")).encode(), (), "line 8: column 'x' holds inf"),
+    ("huge.csv", (HEAD + "".join(DAYS).replace(",7", ",1e300")).encode(), (), "line 8: column 'x' holds 1e300"),
+    ("fine.csv", (HEAD + "".join(DAYS)).encode(), ("corpus.columns=[y]",), "there is no column 'y'"),
+    ("fine.csv", (HEAD + "".join(DAYS)).encode(), ("codec=bytez",), "there is no codec called 'bytez'"),
+    ("fine.txt", TEXT.encode(), ("corpus.splits=[1,1,1]",), "corpus.splits"),
+    ("fine.txt", TEXT.encode(), ("given.label.source=column:x",), "given.label.source"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "more", "error"), BAD_FILES, ids=[f"{b[0]} {b[3]}" for b in BAD_FILES])
+def test_bad_data_are_named_and_nothing_is_written(
+    seqloom: Callable[..., Done], tmp_path: Path, name: str, content: bytes, more: tuple[str, ...], error: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    check_error(seqloom("train", name, *more, "--steps", "2"), error)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_bytes_read_what_is_no_text(seqloom: Callable[..., Done], tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 200)
+    assert seqloom("train", "latin.txt", "codec=bytes", *TINY).code == 0
+    done = seqloom("sample", "runs/latin-lstm", "--length", 30, "--seed", 1)
+    assert done.code == 0
+    assert len(done.out) == 30
+
+
+def test_a_folder_with_nothing_readable_is_an_error(seqloom: Callable[..., Done], tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(b"\x89PNG")
+    check_error(seqloom("train", "pictures", "--steps", "2"), "holds nothing that can be read", ".txt")
+    check_error(seqloom("data", "pictures"), "holds nothing that can be read")
+    assert not (tmp_path / "runs").exists()
+
+
+# ---- train ----------------------------------------------------------------------------------------------------------
+
+
+def test_train_prints_what_scripts_rely_on_and_resume_of_a_finished_run_changes_nothing(
+    seqloom: Callable[..., Done], place: Place, tmp_path: Path
+) -> None:
+    words = ("train", place.text, "--model", "gru", "--out", "run", "--json", *TINY)
+    first = seqloom(*words)
+    assert set(first.json) == {"run", "steps", "seconds", "parameters", "elements", "resumed_from", "valid"}
+    assert first.json["run"] == "run"
+    assert first.json["steps"] == 6
+    assert first.json["elements"] == 6 * 4 * 16
+    assert first.json["resumed_from"] is None
+    assert first.json["valid"]["unit"] == "bits/byte"
+    check_error(seqloom(*words), "run already holds a run", "--resume")
+    before = {
+        path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != "lock"
+    }
+    again = seqloom(*words, "--resume")
+    assert again.json == {**first.json, "resumed_from": 6}
+    after = {
+        path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file() and path.name != "lock"
+    }
+    assert after == before
+    check_error(seqloom(*words, "--resume", "backbone.width=32"), "backbone.width", "--out")
+    longer = seqloom(*(word if word != "6" else "9" for word in words), "--resume")
+    assert longer.json["steps"] == 9
+
+
+def test_train_says_what_it_chose_and_what_comes_next(seqloom: Callable[..., Done], place: Place) -> None:
+    done = seqloom("train", place.text, *TINY[:-1], "-v")
+    assert done.text == "runs/fox-lstm\n"
+    assert "autoregressive lstm, 1 layers of 16" in done.err
+    assert "trainer.rate = " in done.err
+    assert "next: seqloom sample runs/fox-lstm" in done.err
+    quiet = seqloom("train", place.text, *TINY)
+    assert (quiet.text, quiet.err) == ("runs/fox-lstm-2\n", "")
+
+
+def test_a_signal_saves_and_the_printed_line_goes_on(seqloom: Callable[..., Done], place: Place) -> None:
+    words = ["train", place.text, "--model", "rnn", "--out", "run", *TINY[:4], "--steps", 100_000]
+    stopper = threading.Thread(target=interrupt_when, args=(Path("run/log.jsonl"), signal.SIGINT))
+    stopper.start()
+    stopped = seqloom(*words)
+    stopper.join()
+    assert stopped.code == 130, stopped.err
+    assert stopped.out == b""
+    last = stopped.err.splitlines()[-1]
+    assert last.endswith(f"go on with: seqloom train {place.text} --out run --resume")
+    reached = durable.steps(Path("run"))[-1]
+    assert reached > 0
+    done = seqloom(*last.partition("seqloom ")[2].split(), "--steps", reached + 3, "--json", "-q")
+    assert done.json["resumed_from"] == reached
+    assert done.json["steps"] == reached + 3
+
+
+def interrupt_when(path: Path, number: int) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end and not (path.is_file() and path.stat().st_size):
+        time.sleep(0.02)
+    os.kill(os.getpid(), number)
+
+
+def test_a_full_disk_stops_training_with_a_run_that_goes_on(
+    seqloom: Callable[..., Done], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(durable.Disk):
+        def free(self, path: Path) -> int:
+            return 1000 if len(durable.steps(path)) > 1 else 1 << 40
+
+    words = ("train", place.text, "--model", "rnn", "--out", "run", "--save-every", "0", *TINY)
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "disk", Full())
+        check_error(seqloom(*words), "room", "--resume", code=75)
+    saved = durable.steps(Path("run"))
+    assert 0 < saved[-1] < 6
+    assert seqloom(*words, "--resume", "--json").json["steps"] == 6
+
+
+def test_a_run_whose_only_checkpoint_is_damaged_is_refused(seqloom: Callable[..., Done], place: Place) -> None:
+    assert seqloom("train", place.text, "--model", "rnn", "--out", "run", *TINY).code == 0
+    check_error(seqloom("train", place.text, "--out", "run", *TINY), "already holds a run", "--resume")
+    *older, newest = sorted(Path("run/checkpoints").iterdir())
+    for folder in older:
+        shutil.rmtree(folder)
+    weights = newest / "weights.safetensors"
+    torn = bytearray(weights.read_bytes())
+    torn[-1] ^= 1
+    weights.write_bytes(torn)
+    for words in (
+        ("sample", "run"),
+        ("evaluate", "run"),
+        ("train", place.text, "--out", "run", "--resume", "--steps", 9),
+    ):
+        check_error(seqloom(*words), "no good checkpoint", "copy")
+    shutil.rmtree("run/checkpoints")
+    check_error(seqloom("sample", "run"), "checkpoint")
+
+
+def test_a_folder_that_is_no_run_is_not_trained_into(
+    seqloom: Callable[..., Done], place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "mine.txt").write_text("mine")
+    check_error(seqloom("train", place.text, "--out", "letters", *TINY), "is not empty")
+    check_error(seqloom("sample", "letters"), "is not a run")
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["mine.txt"]
+
+
+def test_documents_from_standard_input_and_a_recipe(
+    seqloom: Callable[..., Done], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    assert seqloom("train", "-", "--out", "piped", *TINY).code == 0
+    Path("mine.yaml").write_text(
+        f"corpus: {{name: files, path: '{place.text}'}}\nprocess: masked\ntrainer: {{steps: 3}}\n"
+    )
+    done = seqloom("train", "mine.yaml", *TINY[:4], "-q", "--json")
+    assert done.json["steps"] == 3
+    assert done.json["run"] == "runs/mine"
+
+
+# ---- sample, extend, infill -----------------------------------------------------------------------------------------
+
+
+def test_a_sample_is_data_alone_and_repeats_with_its_seed(seqloom: Callable[..., Done], place: Place) -> None:
+    done = seqloom("sample", place.run("lstm"), "--length", 40)
+    assert done.code == 0
+    assert len(done.text) == 40
+    assert set(done.text) <= set(TEXT)
+    seed = next(line.split()[1] for line in done.err.splitlines() if line.startswith("seed "))
+    again = seqloom("sample", place.run("lstm"), "--length", 40, "--seed", seed, "-q")
+    assert (again.out, again.err) == (done.out, "")
+
+
+@pytest.mark.parametrize("name", ["lstm", "masked"])
+def test_what_is_printed_is_what_json_and_files_hold(seqloom: Callable[..., Done], place: Place, name: str) -> None:
+    words = ("sample", place.run(name), "-n", 3, "--length", 12, "--seed", 7)
+    found = seqloom(*words, "--json").json
+    texts = [item["text"] for item in found["samples"]]
+    assert [(item["seed"], item["row"]) for item in found["samples"]] == [(7, 0), (7, 1), (7, 2)]
+    assert found["seconds"] > 0
+    assert [len(text) for text in texts] == [12, 12, 12]
+    printed = seqloom(*words)
+    assert printed.text == "".join(text + ("\n" if text.endswith("\n") else "\n\n") for text in texts)
+    assert "sample 2 of 3" in printed.err
+    written = seqloom(*words, "--out", "made")
+    assert written.out == b""
+    assert [path.name for path in sorted(Path("made").iterdir())] == ["0000.txt", "0001.txt", "0002.txt"]
+    assert [path.read_text() for path in sorted(Path("made").iterdir())] == texts
+
+
+def test_extend_takes_a_text_a_file_and_standard_input(
+    seqloom: Callable[..., Done], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_folder = place.run("lstm")
+    typed = seqloom("extend", run_folder, "the quick", "--length", 5, "--seed", 1)
+    assert typed.text.startswith("the quick")
+    assert len(typed.text) == len("the quick") + 5
+    Path("beginning.txt").write_text("the quick")
+    assert seqloom("extend", "--seed", 1, run_folder, "@beginning.txt", "--length", 5).out == typed.out
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the quick")))
+    assert seqloom("extend", run_folder, "-", "--length", 5, "--seed", 1).out == typed.out
+    assert len(seqloom("extend", run_folder, "the quick", "--seed", 1).text) == len("the quick") + 16
+    assert seqloom("sample", run_folder, "--seed", 1, "-q").code == 0
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9")))
+    check_error(seqloom("extend", run_folder, "-"), "standard input: the text is not UTF-8")
+
+
+def test_words_may_begin_with_at_and_dash(seqloom: Callable[..., Done], tmp_path: Path) -> None:
+    (tmp_path / "signs.txt").write_text("@a-b=c --d @@e\n" * 200)
+    assert seqloom("train", "signs.txt", "--out", "run", *TINY).code == 0
+    for words, begin in [(["@@a"], "@a"), (["--", "--d"], "--d"), (["--", "-"], "-"), (["b=c"], "b=c")]:
+        done = seqloom("extend", "run", "--length", 3, "--seed", 1, *words)
+        assert done.text.startswith(begin), done.err
+        assert len(done.text) == len(begin) + 3
+
+
+def test_settings_of_the_sampler_stand_anywhere(seqloom: Callable[..., Done], place: Place) -> None:
+    run_folder = place.run("lstm")
+    greedy = [seqloom("sample", "sampler.temperature=0", run_folder, "--length", 9, "--seed", s).text for s in (1, 2)]
+    assert greedy[0] == greedy[1]
+    assert seqloom("sample", run_folder, "--length", 9, "sampler=ancestral", "sampler.top_k=1").text == greedy[0]
+    check_error(seqloom("sample", run_folder, "sampler.temprature=0"), "sampler.temprature", "temperature")
+    check_error(seqloom("sample", run_folder, "sampler=ancestrel"), "ancestrel", "ancestral")
+    check_error(seqloom("sample", run_folder, "sampler.temperature=-1"), "sampler.temperature")
+    check_error(seqloom("sample", run_folder, "sampler=diffuse"), "diffuse")
+    check_error(seqloom("sample", run_folder, "samplr.temperature=0"), "samplr.temperature=0", "sampler")
+    check_error(seqloom("sample", run_folder, "given.label=x"), "no condition 'label'")
+    check_error(seqloom("sample", run_folder, "--seed", "-4"), "--seed")
+    check_error(seqloom("sample", run_folder, "-n", 0), "-n")
+
+
+def test_a_prompt_outside_the_alphabet_is_an_error(seqloom: Callable[..., Done], place: Place) -> None:
+    check_error(seqloom("extend", place.run("lstm"), "ÄÖ the"), "'Ä', 'Ö', first at character 1")
+    check_error(seqloom("infill", place.run("masked"), "Ä ___ b"), "'Ä'")
+
+
+def test_infill_keeps_what_is_known_and_is_refused_from_left_to_right(
+    seqloom: Callable[..., Done], place: Place
+) -> None:
+    done = seqloom("infill", place.run("masked"), "the ____ fox", "--seed", 3)
+    assert len(done.text) == len("the ____ fox")
+    assert done.text.startswith("the ")
+    assert done.text.endswith(" fox")
+    wider = seqloom("infill", place.run("masked"), "the ? fox", "--blank", "?", "--gap", 6, "--seed", 3)
+    assert len(wider.text) == len("the  fox") + 6
+    check_error(seqloom("infill", place.run("lstm"), "the ___ fox"), "prefix", "process=masked")
+    check_error(seqloom("infill", place.run("masked"), "no gap"), "no gap", "underscores")
+    at_end = seqloom("infill", place.run("lstm"), "the ____", "--seed", 3, "--json").json["samples"][0]["text"]
+    assert at_end.startswith("the ")
+    assert len(at_end) == 8
+    gap = "_" * 40
+    check_error(seqloom("infill", place.run("masked"), f"the {gap} fox"), "the gap of 40 elements", "feed.window")
+
+
+def test_lengths_past_the_window_are_said(seqloom: Callable[..., Done], place: Place) -> None:
+    recurrent = seqloom("sample", place.run("lstm"), "--length", 40)
+    assert "carries on" in recurrent.err
+    diffusion = seqloom("sample", place.run("masked"), "--length", 40)
+    assert "window by window" in diffusion.err
+    assert len(diffusion.text) == 40
+
+
+def test_frames_show_a_text_unmasked(seqloom: Callable[..., Done], place: Place) -> None:
+    done = seqloom("sample", place.run("masked"), "--frames", "film", "--seed", 2)
+    files = sorted(Path("film").glob("*.txt"))
+    assert 10 <= len(files) <= 20
+    texts = [path.read_text() for path in files]
+    assert texts[0] == "_" * 16
+    assert texts[-1] == done.text
+    hidden = [text.count("_") for text in texts]
+    assert hidden == sorted(hidden, reverse=True)
+    page = Path("film/index.html").read_text()
+    assert page.count("<pre>") == len(files)
+    assert seqloom("sample", place.run("gaussian"), "--frames", "plots", "--length", 8).code == 0
+    pictures = sorted(Path("plots").glob("*.png"))
+    assert len(pictures) >= 10
+    assert pictures[0].read_bytes().startswith(b"\x89PNG")
+    assert Path("plots/index.html").read_text().count("<img") == len(pictures)
+    check_error(seqloom("sample", place.run("lstm"), "--frames", "none"), "left to right", "process=masked")
+    assert not Path("none").exists()
+
+
+def test_whole_characters_hold_back_what_is_begun() -> None:
+    text = "aé東😀"
+    data = text.encode()
+    for cut in range(len(data) + 1):
+        whole = whole_characters(data[:cut])
+        assert text.startswith(whole.decode())
+        assert len(data[:cut]) - len(whole) < 4
+    assert whole_characters(b"\x80\x80") == b"\x80\x80"
+
+
+# ---- series ---------------------------------------------------------------------------------------------------------
+
+
+def test_series_are_sampled_as_csv(seqloom: Callable[..., Done], place: Place) -> None:
+    one = seqloom("sample", place.run("series"), "--length", 4)
+    assert list(one.table[0]) == ["date", "load", "price"]
+    assert len(one.table) == 4
+    assert all(math.isfinite(float(row["load"])) for row in one.table)
+    several = seqloom("sample", place.run("gaussian"), "-n", 2, "--length", 3)
+    assert [row["sample"] for row in several.table] == ["0", "0", "0", "1", "1", "1"]
+    found = seqloom("sample", place.run("series"), "-n", 2, "--length", 3, "--json").json["samples"][1]
+    assert set(found) == {"values", "seed", "row"}
+    assert {name: len(values) for name, values in found["values"].items()} == {"load": 3, "price": 3}
+
+
+def test_filling_keeps_known_cells_to_the_byte(seqloom: Callable[..., Done], place: Place) -> None:
+    lines = series(12).splitlines()
+    lines[4] = lines[4].rpartition(",")[0] + ","
+    lines[7] = lines[7].split(",")[0] + ",, 7.1400"
+    Path("gaps.csv").write_text("\n".join(lines) + "\n")
+    done = seqloom("infill", place.run("gaussian"), "@gaps.csv", "-n", 3, "--out", "filled", "--seed", 1)
+    assert done.code == 0, done.err
+    paths = sorted(Path("filled").iterdir())
+    assert [path.name for path in paths] == ["0000.csv", "0001.csv", "0002.csv"]
+    for path in paths:
+        made = path.read_text().splitlines()
+        assert [line for i, line in enumerate(made) if i not in (4, 7)] == [
+            line for i, line in enumerate(lines) if i not in (4, 7)
+        ]
+        assert made[4].startswith(lines[4])
+        assert float(made[4].removeprefix(lines[4]))
+        assert made[7].endswith(", 7.1400")
+    assert len({path.read_bytes() for path in paths}) == 3
+
+
+@pytest.mark.parametrize("name", ["series", "gaussian"])
+def test_forecasts_go_on_in_time(seqloom: Callable[..., Done], place: Place, name: str) -> None:
+    done = seqloom("forecast", place.run(name), "--horizon", 3, "--out", "ahead.csv", "--seed", 1)
+    assert done.code == 0, done.err
+    rows = list(csv.DictReader(Path("ahead.csv").read_text().splitlines()))
+    quantiles = [f"{q / 10:g}" for q in range(1, 10)]
+    assert list(rows[0]) == ["date"] + [f"{c}_{s}" for c in ("load", "price") for s in ("mean", *quantiles)]
+    assert [row["date"] for row in rows] == [f"2024-01-17 {hour}:00:00" for hour in (16, 17, 18)]
+    for row in rows:
+        levels = [float(row[f"load_{q}"]) for q in quantiles]
+        assert levels == sorted(levels)
+        assert levels[0] < float(row["load_mean"]) < levels[-1]
+    Path("past.csv").write_text("\n".join(series(400).splitlines()[:100]) + "\n")
+    one = seqloom("forecast", place.run(name), "past.csv", "--horizon", 2, "--paths", 3)
+    assert [row["path"] for row in one.table] == ["0", "0", "1", "1", "2", "2"]
+    assert one.table[0]["date"] == "2024-01-05 03:00:00"
+    assert seqloom("forecast", place.run(name), "past.csv", "--horizon", 2, "-n", 2, "--out", "paths").code == 0
+    assert sorted(path.name for path in Path("paths").iterdir()) == ["0000.csv", "0001.csv"]
+
+
+def test_forecasts_are_refused_where_they_make_no_sense(seqloom: Callable[..., Done], place: Place) -> None:
+    check_error(seqloom("forecast", place.run("lstm"), "--horizon", 3), "a model of text", "seqloom extend")
+    check_error(seqloom("forecast", place.run("series"), "--horizon", 0), "--horizon")
+    check_error(seqloom("forecast", place.run("series"), "gone.csv", "--horizon", 3), "gone.csv: there is no such file")
+    Path("other.csv").write_text("a,b\n1,2\n3,4\n")
+    check_error(seqloom("forecast", place.run("series"), "other.csv", "--horizon", 3), "load")
+    Path("past.csv").write_text(series(30))
+    done = seqloom("forecast", place.run("series"), "past.csv", "--horizon", 3, "--out", "past.csv")
+    assert done.code == 2
+    assert Path("past.csv").read_text() == series(30)
+
+
+# ---- score and evaluate ---------------------------------------------------------------------------------------------
+
+
+def test_score_tells_bits_and_what_each_element_cost(seqloom: Callable[..., Done], place: Place) -> None:
+    Path("some.txt").write_text("the quick fox Ä")
+    found = seqloom("score", place.run("lstm"), "some.txt", "--tokens", "--json").json
+    assert found["unit"] == "byte"
+    assert found["kind"] == "exact"
+    assert found["count"] == 16
+    assert found["context"] == "carried"
+    assert found["bits_per_unit"] == pytest.approx(found["nats"] / 16 / math.log(2))
+    assert [entry["text"] for entry in found["surprisal"]] == list("the quick fox Ä")
+    unknown = 8 * 2 * math.log(2)
+    assert sum(entry["nats"] for entry in found["surprisal"]) + unknown == pytest.approx(found["nats"], rel=1e-5)
+    assert "bits/byte" in seqloom("score", place.run("lstm"), "some.txt").text
+    bound = seqloom("score", place.run("masked"), "some.txt", "--json").json
+    assert (bound["kind"], bound["context"]) == ("bound", "windows 16")
+    assert bound["stderr"] > 0
+    numbers = seqloom("score", place.run("series"), place.table, "--json", "--tokens").json
+    assert (numbers["unit"], numbers["count"]) == ("value", 800)
+    assert len(numbers["surprisal"]) == 400
+    check_error(seqloom("score", place.run("lstm"), "gone.txt"), "gone.txt: there is no such file")
+
+
+def test_evaluate_scores_a_split_or_other_data(seqloom: Callable[..., Done], place: Place) -> None:
+    found = seqloom("evaluate", place.run("masked"), "--split", "valid", "--json").json
+    assert found["run"] == str(place.run("masked"))
+    assert found["split"] == "valid"
+    assert len(found["fingerprint"]) == 64
+    names = [metric["name"] for metric in found["metrics"]]
+    assert names == ["likelihood", "likelihood_left_to_right"]
+    for metric in found["metrics"]:
+        assert set(metric) >= {"name", "value", "unit", "kind", "stderr", "better", "count", "context", "draws"}
+    bound, exact = found["metrics"]
+    assert (bound["kind"], exact["kind"]) == ("bound", "exact")
+    assert bound["unit"] == "bits/byte"
+    assert bound["count"] == pytest.approx(0.05 * len(TEXT), rel=0.01)
+    Path("more.txt").write_text(TEXT[:700])
+    other = seqloom("evaluate", place.run("lstm"), "more.txt", "--json").json
+    assert other["split"] == "all"
+    assert other["metrics"][0]["count"] == 700
+    value = seqloom("evaluate", place.run("gaussian"), "--json").json["metrics"][0]
+    assert (value["unit"], value["kind"]) == ("nats/value", "bound")
+    table = seqloom("evaluate", place.run("lstm"), "--weights", "last")
+    assert "step 6" in table.text
+    assert "bits/byte" in table.text
+    check_error(seqloom("evaluate", place.run("lstm"), "--split", "train"), "no split 'train'", "valid or test")
+
+
+def test_evaluate_notices_that_the_data_have_changed(seqloom: Callable[..., Done], tmp_path: Path) -> None:
+    Path("fox.txt").write_text(TEXT)
+    assert seqloom("train", "fox.txt", "--out", "run", *TINY).code == 0
+    Path("fox.txt").write_text(TEXT.replace("fox", "cat"))
+    check_error(seqloom("evaluate", "run"), "have changed")
+    check_error(seqloom("train", "fox.txt", "--out", "run", "--resume", "--steps", 9), "have changed")
+
+
+# ---- list, show, runs, data, doctor ---------------------------------------------------------------------------------
+
+
+def test_members_are_listed_and_shown(seqloom: Callable[..., Done]) -> None:
+    found = seqloom("list", "--json").json
+    assert {"mixer", "process", "sampler", "codec", "corpus", "noise", "masking", "solver", "pattern"} <= set(found)
+    assert {"rnn", "lstm", "gru", "attention"} <= set(found["mixer"])
+    assert all(note for members in found.values() for note in members.values())
+    assert "  lstm " in seqloom("list", "mixer").text
+    both = seqloom("show", "cosine").text
+    assert "masking cosine" in both
+    assert "noise cosine" in both
+    assert "temperature" in seqloom("show", "ancestral").text
+    assert "clip_by" in seqloom("show", "trainer").text
+
+
+def test_runs_are_listed_and_shown(seqloom: Callable[..., Done], place: Place) -> None:
+    rows = {Path(row["run"]).name: row for row in seqloom("runs", place.folder / "runs", "--json").json}
+    assert set(rows) == {"lstm", "masked", "gaussian", "series"}
+    assert rows["masked"]["model"] == "masked"
+    assert rows["series"]["model"] == "gru"
+    assert rows["lstm"]["steps"] == 6
+    assert "finished" in rows["lstm"]["state"]
+    assert len(seqloom("runs", place.folder / "runs").text.splitlines()) == 5
+    shown = seqloom("show", place.run("gaussian"))
+    assert "gaussian on" in shown.text
+    assert "prediction:" in shown.text
+    assert seqloom("show", place.run("lstm"), "--json").json["report"]["steps"] == 6
+    nothing = seqloom("runs")
+    assert nothing.out == b""
+    assert "seqloom train" in nothing.err
+
+
+def test_data_are_described(seqloom: Callable[..., Done], place: Place) -> None:
+    text = seqloom("data", place.text, "--json").json
+    assert text["codec"] == "characters"
+    assert text["splits"]["train"]["elements"] == int(0.9 * len(TEXT))
+    table = seqloom("data", place.table)
+    assert table.code == 0
+    assert "load" in table.text
+    assert "series" in table.text
+    shares = seqloom("data", place.text, "corpus.splits=[0.5,0.5,0]", "codec=bytes", "--json").json
+    assert shares["splits"]["valid"]["elements"] == len(TEXT) // 2
+
+
+def test_the_doctor_tells_the_machine(seqloom: Callable[..., Done]) -> None:
+    found = seqloom("doctor", "--json").json
+    assert found["threads"] >= 1
+    assert found["torch"].startswith("2.")
+    assert isinstance(found["problems"], list)
+    assert "torch" in seqloom("doctor").text
+
+
+# ---- real processes -------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_that_goes_away_is_no_error(place: Place) -> None:
+    words = [
+        sys.executable,
+        "-m",
+        "seqloom",
+        "sample",
+        str(place.run("lstm")),
+        "--length",
+        "30000",
+        "-q",
+        "--seed",
+        "1",
+    ]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        first = child.stdout.read(20)
+        child.stdout.close()
+        err = child.stderr.read()
+    assert len(first) == 20
+    assert err == b""
+    assert child.returncode == 0
+
+
+def test_an_unexpected_error_is_one_line_and_its_traceback_only_with_v(
+    seqloom: Callable[..., Done], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqloom import model
+
+    def broken(self: model.Model, query: Any) -> Iterator[Any]:
+        raise ZeroDivisionError("the moon is full")
+
+    monkeypatch.setattr(model.Model, "stream", broken)
+    done = seqloom("sample", place.run("lstm"))
+    check_error(done, "ZeroDivisionError: the moon is full", "bug", code=1)
+    assert "Traceback" in seqloom("sample", place.run("lstm"), "-v").err
+
+
+def test_sigterm_outside_training_ends_with_143(seqloom: Callable[..., Done], place: Place) -> None:
+    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    done = seqloom("sample", place.run("lstm"), "--length", 2_000_000, "--out", "made")
+    timer.join()
+    assert done.code == 143
+    assert not Path("made").exists()

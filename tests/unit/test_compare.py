@@ -1,0 +1,226 @@
+"""Comparing: equal trainings in workers of their own, failures as rows, the same call again, and runs side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seqloom import fit
+from seqloom import run as runs
+from seqloom.cli import main, scoring
+from seqloom.core import durable
+from seqloom.core.errors import ConfigError, DataError, NotComparable, RunError
+from seqloom.corpora.files import corpus_of
+from seqloom.evaluation import compare as comparing
+from seqloom.evaluation.compare import baselines_of, compare, compare_runs
+from seqloom.evaluation.report import student_975
+
+SMALL: dict[str, Any] = {
+    "corpus": {"size": 4000},
+    "backbone": {"width": 8, "depth": 1},
+    "feed": {"window": 16, "batch": 4},
+}
+TEXT = "how vexingly quick daft zebras jump over the lazy dog.\n" * 80
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_equal_trainings_a_model_that_does_not_fit_and_the_same_again(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    def again() -> comparing.Comparison:
+        return compare(
+            "builtin:markov", ["rnn", "gaussian"], minutes=0.01, seeds=2, out="both", say=heard.append, **SMALL
+        )
+
+    found = again()
+    assert heard[0].startswith("2 trainings of 0.6s, one after another: about ")
+    rnn, gaussian = found.rows
+    assert rnn.error is None
+    assert gaussian.error is not None
+    assert "learns vectors" in gaussian.error
+    assert gaussian.value is None
+    values = [result(f"rnn-{seed}")["metrics"][0]["value"] for seed in (0, 1)]
+    assert values[0] != values[1]
+    assert rnn.value == pytest.approx(np.mean(values))
+    half = student_975(1) * np.std(values, ddof=1) / math.sqrt(2)
+    assert rnn.ci95 == pytest.approx((np.mean(values) - half, np.mean(values) + half))
+    assert rnn.seeds == 2
+    assert rnn.seconds is not None
+    assert 0.4 < rnn.seconds < 1.5
+    assert [len(curve) > 0 for curve in rnn.curves] == [True, True]
+    assert len(rnn.samples or ()) == comparing.SHOWN
+    assert [baseline.name for baseline in found.baselines] == ["5-gram", "xz"]
+    page = Path("both/report.html").read_text()
+    assert "rnn" in page
+    kept = json.loads(Path("both/compare.json").read_text())
+    assert {"rows", "baselines", "report", "fingerprint", "asked"} <= set(kept)
+    assert kept["rows"][0]["likelihood"]["ci95"] == pytest.approx(rnn.ci95)
+    for name in ("parameters", "seconds", "elements_per_second", "samples_per_second", "peak_memory_mb"):
+        assert kept["rows"][0][name] > 0
+    before = {path: path.stat().st_mtime_ns for path in Path("both/results").iterdir()}
+    assert again().rows[0].value == rnn.value
+    assert {path: path.stat().st_mtime_ns for path in Path("both/results").iterdir()} == before
+    with pytest.raises(RunError, match="another minutes"):
+        compare("builtin:markov", ["rnn"], minutes=0.02, out="both", **SMALL)
+
+
+def result(name: str) -> dict[str, Any]:
+    return dict(durable.read_json(Path("both/results") / f"{name}.json"))
+
+
+def test_a_worker_that_dies_is_a_row_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def again() -> comparing.Comparison:
+        return compare("builtin:markov", ["rnn"], minutes=0.01, out="both", **SMALL)
+
+    monkeypatch.setattr(comparing, "WORKER", "seqloom.cli.there_is_no_such_worker")
+    assert again().rows[0].error == "its worker ended with exit code 1"
+    assert "exit code 1" in Path("both/report.html").read_text()
+    durable.write_json(Path("both/results/rnn-0.json"), {"error": "the memory is used up"})
+    monkeypatch.setattr(comparing, "_worked", lambda task: {"error": f"{task.name} was tried again"})
+    assert again().rows[0].error == "rnn-0 was tried again"
+
+
+def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
+    def wrong(error: type[Exception], match: str, data: str = "builtin:markov", **over: Any) -> None:
+        words: dict[str, Any] = {"models": ["rnn"], "minutes": 1.0, "out": "both", **SMALL} | over
+        with pytest.raises(error, match=match):
+            compare(data, words.pop("models"), **words)
+
+    wrong(ConfigError, "no model called 'lsmt'", models=["rnn", "lsmt"])
+    wrong(ConfigError, "named twice", models=["rnn", "rnn"])
+    wrong(ConfigError, "some time", minutes=0)
+    wrong(ConfigError, "no such setting", backbone={"widht": 3})
+    wrong(DataError, "there is no such file", data="nothing.txt", corpus={})
+    wrong(DataError, "the test split is empty", corpus={"size": 4000, "splits": [0.9, 0.1, 0]})
+    assert not Path("both").exists()
+    Path("both").mkdir()
+    Path("both/mine.txt").write_text("mine")
+    wrong(RunError, "is not empty and is no comparison")
+    assert Path("both/mine.txt").read_text() == "mine"
+
+
+def test_a_signal_lets_the_worker_save_and_the_next_call_goes_on(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", "builtin:markov", "--models", "rnn", "--minutes", "0.1", "--out", "both", "corpus.size=4000"]
+    words += ["backbone.width=8", "feed.window=16"]
+    log = Path("both/runs/rnn-0/log.jsonl")
+
+    def interrupt() -> None:
+        end = time.monotonic() + 60
+        while time.monotonic() < end and not (log.is_file() and log.stat().st_size):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    stopper = threading.Thread(target=interrupt)
+    stopper.start()
+    assert main.run(words) == 130
+    stopper.join()
+    assert "the same command goes on" in capfd.readouterr().err
+    reached = durable.steps(Path("both/runs/rnn-0"))[-1]
+    assert reached > 0
+    assert not list(Path("both/results").iterdir())
+    assert main.run([*words, "--json", "-q"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["rows"][0]["likelihood"]["unit"] == "bits/byte"
+    assert found["report"] == "both/report.html"
+    assert durable.steps(Path("both/runs/rnn-0"))[-1] > reached
+
+
+def train(data: str, name: str, **settings: Any) -> str:
+    fit.train(data, steps=4, out=name, **({"backbone": SMALL["backbone"], "feed": SMALL["feed"]} | settings))
+    return name
+
+
+def test_finished_runs_are_compared_where_they_can_be() -> None:
+    Path("text.txt").write_text(TEXT)
+    Path("other.txt").write_text(TEXT + "!")
+    lstm, masked = train("text.txt", "lstm", model="lstm"), train("text.txt", "masked", model="masked")
+    found = compare_runs([lstm, masked], out="side")
+    assert [(row.model, row.kind) for row in found.rows] == [("lstm", "exact"), ("masked", "bound")]
+    assert set(found.rows[1].extra) == {"likelihood_left_to_right"}
+    assert found.minutes is None
+    assert Path("side/report.html").is_file()
+    with pytest.raises(NotComparable, match="different test splits"):
+        compare_runs([lstm, train("other.txt", "other", model="lstm")], out="side")
+    with pytest.raises(NotComparable, match="scored by the value"):
+        compare_runs([lstm, train("builtin:var1", "var1", model="lstm", corpus={"size": 600})], out="side")
+    (Path(lstm) / runs.REPORT).unlink()
+    with pytest.raises(RunError, match="is not finished"):
+        compare_runs([lstm, masked], out="side")
+
+
+@pytest.mark.parametrize("data", ["builtin:labels", "builtin:labels-vectors", "builtin:var1"])
+def test_whatever_can_be_trained_can_be_judged(data: str) -> None:
+    name = train(data, "run", model="gru", corpus={"size": 400})
+    found = comparing.judged(runs.read(name))
+    json.dumps(found, allow_nan=False)
+    assert found["samples_per_second"] > 0
+    row = comparing._row("gru", [found])
+    assert row.value is not None
+    assert row.samples is not None
+    compared = compare_runs([name], out="side")
+    assert all(math.isfinite(compared.baseline_value(baseline)) for baseline in compared.baselines)
+
+
+def test_baselines_of_documents_count_the_end_symbols() -> None:
+    Path("texts").mkdir()
+    for i in range(20):
+        Path(f"texts/{i:02d}.txt").write_text("abcab" * (3 + i % 3))
+    corpus = corpus_of("texts", {})
+    prepared = corpus.prepare(None, {})
+    gram, xz = baselines_of(corpus, prepared)
+    test = prepared.splits["test"]
+    assert gram.count == xz.count == test.units
+    # After "ab" comes always "c", after "c" always "a"; what is not certain is only where a text ends.
+    assert 0 < gram.nats < 4 * math.log(20) * len(test.data)
+
+
+def test_the_demo_falls_back_to_a_toy_and_is_replaced(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqloom.corpora import builtin
+
+    def stripped() -> str:
+        raise DataError("this Python carries no language reference (pydoc_data.topics)")
+
+    monkeypatch.setattr(builtin, "topics", stripped)
+    monkeypatch.setattr(scoring, "DEMO", ("rnn",))
+    Path("runs/demo/runs/old-0").mkdir(parents=True)
+    assert main.run(["demo", "--minutes", "0.01"]) == 2
+    assert "is no earlier demo" in capfd.readouterr().err
+    Path("runs/demo/compare.json").write_text("{}")
+    assert main.run(["demo", "--minutes", "0.01"]) == 0
+    out, err = capfd.readouterr()
+    assert "builtin:markov" in err
+    assert out.splitlines()[-1] == "runs/demo/report.html"
+    assert "5-gram" in out
+    assert sorted(path.name for path in Path("runs/demo/runs").iterdir()) == ["rnn-0"]
+
+
+@pytest.mark.slow
+def test_the_demo_compares_three_families_on_a_real_text(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["demo", "--minutes", "0.05"]) == 0
+    out, _ = capfd.readouterr()
+    for model in ("lstm", "transformer", "masked"):
+        assert f"\n{model} " in out
+    assert "\nxz " in out
+    assert Path("runs/demo/report.html").is_file()
+
+
+def test_settings_are_written_as_the_command_line_has_them() -> None:
+    settings = {"corpus": {"splits": [0.8, 0.1, 0.1]}, "codec": "bytes", "process": {"name": "masked"}, "seed": 3}
+    words: Callable[..., list[str]] = comparing._words
+    assert words(settings) == ["corpus.splits=[0.8, 0.1, 0.1]", "codec=bytes", 'process={"name": "masked"}', "seed=3"]
