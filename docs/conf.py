@@ -41,6 +41,7 @@ autodoc_member_order = "bysource"
 html_theme = "furo"
 html_title = f"Seqloom {version}"
 
+MADE = ["reference/settings", "reference/cli", "concepts/advice"]
 SETTINGS_MARK = "<!-- settings -->"
 ADVICE_MARK = "<!-- advice -->"
 VERB_MARK = re.compile(r"<!-- verb (\w+) -->")
@@ -49,6 +50,7 @@ VERB_MARK = re.compile(r"<!-- verb (\w+) -->")
 def setup(app: Sphinx) -> None:
     """Fill in the parts of pages that are made from the code."""
     app.connect("source-read", fill)
+    app.connect("env-get-outdated", lambda *_: MADE)  # the code may have changed where the page has not
 
 
 def fill(app: Sphinx, page: str, source: list[str]) -> None:
@@ -138,7 +140,7 @@ def kind_of(kind: str) -> str:
 
 def cell(text: str) -> str:
     """Text inside a table."""
-    return text.replace("|", r"\|").replace("<", r"\<")
+    return re.sub(r"(?<![`\w-])(--[a-z]+)", r"`\1`", text.replace("|", r"\|").replace("<", r"\<"))
 
 
 def text_of(thing: Any) -> str:
@@ -193,7 +195,8 @@ def advised(facts: Any, model: str) -> Iterator[str]:
     found: dict[tuple[str, ...], list[str]] = {}
     for minutes in BUDGETS:
         values, _ = advise(facts, word["process"], [mixer], minutes)
-        cells = [values.get(part, {}).get(key, DEFAULTS.get(key, "")) for part, key in (place.split(".") for place in COLUMNS)]
+        places = (place.split(".") for place in COLUMNS)
+        cells = [values.get(part, {}).get(key, DEFAULTS.get(key, "")) for part, key in places]
         found.setdefault(tuple(str(one) for one in cells), []).append(f"{minutes:g}")
     for cells, budgets in found.items():
         told = ", ".join(budgets) if len(found) > 1 else "any"

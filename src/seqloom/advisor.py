@@ -117,7 +117,8 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
     }
     if process != "autoregressive":
         advice["backbone.dropout"] = (0.0, "masking is noise enough")
-        advice["trainer.rate"] = (2.5e-3 if width < 192 else 2e-3, "what is masked makes gradients noisy")
+        advice["trainer.rate"] = (2e-3, "what is masked makes gradients noisy")
+        advice["feed.batch"] = (8, "masked models want still more updates")
     return advice
 
 

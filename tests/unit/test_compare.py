@@ -60,7 +60,7 @@ def test_equal_trainings_a_model_that_does_not_fit_and_the_same_again(tmp_path: 
     assert rnn.ci95 == pytest.approx((np.mean(values) - half, np.mean(values) + half))
     assert rnn.seeds == 2
     assert rnn.seconds is not None
-    assert 0.4 < rnn.seconds < 1.5
+    assert rnn.seconds > 0.5
     assert [len(curve) > 0 for curve in rnn.curves] == [True, True]
     assert len(rnn.samples or ()) == comparing.SHOWN
     assert [baseline.name for baseline in found.baselines] == ["5-gram", "xz"]
