@@ -27,6 +27,7 @@ PAGES = {"README": ROOT / "README.md"} | {page.stem: page for page in sorted((DO
 INSTALLING = re.compile(r"make |sudo |python3 -m venv |\. \.venv|\.venv/bin/|PYTHONPATH=")
 SHELL = re.compile(r"[|<>&;$`]")
 STEPS, MINUTES = 2, 0.02
+SMALL = "backbone.width=32 backbone.depth=1"
 
 
 def blocks(page: Path, *kinds: str) -> list[tuple[str, str]]:
@@ -51,9 +52,12 @@ def commands(text: str) -> Iterator[str]:
 
 
 def shortened(command: str) -> str:
-    """The same with its training cut short."""
-    command = re.sub(r"--minutes [\d.]+", f"--minutes {MINUTES}", command)
-    return re.sub(r"--steps (\d+)", lambda found: f"--steps {STEPS * int(found[1]) // 50}", command)
+    """The same with its training cut short, and of a small network."""
+    shorter = re.sub(r"--minutes [\d.]+", f"--minutes {MINUTES}", command)
+    shorter = re.sub(r"--steps (\d+)", lambda found: f"--steps {STEPS * int(found[1]) // 50}", shorter)
+    if shorter == command:
+        return command
+    return re.sub(r"^(seqloom \w+ \S+)", rf"\1 {SMALL}", shorter)
 
 
 def run(command: str) -> int:
@@ -110,7 +114,7 @@ def test_commands_are_told_apart() -> None:
     script = "python - > b.csv <<'END'\nprint(1)\n\nEND\n"
     text = f"make demo\nseqloom data \\\n    a.txt\n\n{script}sudo apt install x\nls b.csv\n"
     assert list(commands(text)) == ["seqloom data  a.txt", script, "ls b.csv"]
-    assert shortened("seqloom train a --minutes 2 --steps 150") == "seqloom train a --minutes 0.02 --steps 6"
+    assert shortened("seqloom train a --minutes 2 --steps 150") == f"seqloom train a {SMALL} --minutes 0.02 --steps 6"
 
 
 # ---- the tutorial -------------------------------------------------------------------------------------------------

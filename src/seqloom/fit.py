@@ -88,11 +88,11 @@ def plan(
         if not resume:
             raise RunError(f"{path} already holds a run", hint="add --resume to go on with it, or choose another --out")
         return _resumed(path, over, model, say)
-    if path.exists() and any(path.iterdir()) and not resume:
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not resume)):
         raise RunError(f"{path} is not empty and is no run", hint="choose another --out")
     corpus, over = _corpus(data, over)
     codec = Recipe.parse({"corpus": corpus, "codec": over["codec"]}).codec if over.get("codec") else None
-    declared = {name: Given.parse(value) for name, value in merge(_declared(corpus), over.get("given", {})).items()}
+    declared = declared_by(corpus, over.get("given", {}))
     if model:
         over = merge(model_settings(model), over)
     base = merge(model_settings("lstm"), over) if "backbone" not in over and "process" not in over else over
@@ -120,8 +120,16 @@ def stem_of(data: str) -> str:
     return (data.partition(":")[2] if data.startswith("builtin:") else Path(data).name.split(".")[0]) or "data"
 
 
-def _declared(corpus: Corpus) -> dict[str, Any]:
-    return {name: given.plain() for name, given in corpus.declares().items()}
+def declared_by(corpus: Corpus, settings: Mapping[str, Any]) -> dict[str, Given]:
+    """The conditions that the data bring with them and those of the settings, by name."""
+    own = {name: given.plain() for name, given in corpus.declares().items()}
+    found = {}
+    for name, values in merge(own, settings).items():
+        try:
+            found[name] = Given.parse(values)
+        except ConfigError as error:
+            raise error.under(f"given.{name}") from None
+    return found
 
 
 def _corpus(data: str, over: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:

@@ -163,7 +163,7 @@ class Model:
             gap = int(closed[0]) if len(closed) else total - begin
             if len(closed) and gap >= window:
                 raise UnsupportedQuery(
-                    f"the gap of {gap} elements at {begin} has known ones after it, but the model sees {window} at once",
+                    f"the gap of {gap} elements at {begin} has known ones after it; the model sees {window} at once",
                     hint="leave out what follows the gap and extend, or train with a larger feed.window",
                 )
             before = window // 2 if gap >= window // 2 else (window - gap) // 2

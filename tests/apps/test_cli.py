@@ -197,6 +197,8 @@ BAD_FILES: list[tuple[str, bytes, tuple[str, ...], str]] = [
     ("fine.csv", (HEAD + "".join(DAYS)).encode(), ("codec=bytez",), "there is no codec called 'bytez'"),
     ("fine.txt", TEXT.encode(), ("corpus.splits=[1,1,1]",), "corpus.splits"),
     ("fine.txt", TEXT.encode(), ("given.label.source=column:x",), "given.label.source"),
+    ("fine.txt", TEXT.encode(), ("given.label.sorce=folder",), "given.label.sorce: there is no such setting"),
+    ("fine.txt", TEXT.encode(), ("--out", "fine.txt"), "fine.txt is not empty and is no run"),
 ]
 
 
@@ -460,7 +462,7 @@ def test_frames_show_a_text_unmasked(seqloom: Callable[..., Done], place: Place)
     assert hidden == sorted(hidden, reverse=True)
     page = Path("film/index.html").read_text()
     assert page.count("<pre>") == len(files)
-    assert seqloom("sample", place.run("gaussian"), "--frames", "plots", "--length", 8).code == 0
+    assert seqloom("sample", place.run("gaussian"), "--frames", "plots", "--length", 8, "sampler.steps=6").code == 0
     pictures = sorted(Path("plots").glob("*.png"))
     assert len(pictures) >= 10
     assert pictures[0].read_bytes().startswith(b"\x89PNG")

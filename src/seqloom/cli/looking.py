@@ -265,9 +265,10 @@ def data(
     plain, pairs = sort_words(words or [], "data DATA")
     session.compute()
     from seqloom.codecs.base import Codec
-    from seqloom.core.config import make, merge
-    from seqloom.corpora.base import Given, describe
+    from seqloom.core.config import make
+    from seqloom.corpora.base import describe
     from seqloom.corpora.files import corpus_of
+    from seqloom.fit import declared_by
 
     settings = settings_of(pairs)
     for key in settings:
@@ -275,16 +276,16 @@ def data(
             raise ConfigError("there is no such setting of data", path=key, hint="corpus, codec and given are")
     codec = make(Codec, settings["codec"]) if settings.get("codec") else None  # type: ignore[type-abstract]
     corpus = corpus_of(path_of(plain[0]), settings.get("corpus"), codec)
-    declared = {name: item.plain() for name, item in corpus.declares().items()}
-    given = {name: Given.parse(item) for name, item in merge(declared, settings.get("given", {})).items()}
+    given = declared_by(corpus, settings.get("given", {}))
     facts = describe(corpus.prepare(codec, given, session.note))
     if as_json:
         put_json(facts)
         return
     splits, notes = facts.pop("splits"), facts.pop("notes")
     columns = facts.pop("columns", None)
+    facts["conditions"] = ", ".join(f"{name} ({codec})" for name, codec in facts["conditions"].items())
     for key, value in facts.items():
-        if value not in (None, {}, []) and not (key == "unknown" and not any(value.values())):
+        if value not in (None, {}, [], "") and not (key == "unknown" and not any(value.values())):
             put(f"{key.ljust(11)} {_fact(key, value)}\n")
     if columns:
         put("\n")

@@ -9,6 +9,7 @@ import logging
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -88,10 +89,13 @@ def run(words: Sequence[str]) -> int:
         return int(stop.code or 0)
     except MemoryError:
         return _told("the memory is used up", "try a smaller feed.batch, feed.window or backbone.width", 1)
+    except OSError as error:
+        if verbose:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        return _told(f"{where}{error.strerror or error}", "see that it can be read and written, and is not full", 2)
     except Exception as error:
         if verbose:
-            import traceback
-
             traceback.print_exc()
         where = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         hint = "this is a bug in seqloom; -v shows where it arose" if not verbose else "this is a bug in seqloom"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqloom.core import machine
-from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
@@ -125,9 +125,15 @@ def say(text: str) -> None:
 
 def put(data: bytes | str) -> None:
     """Data on stdout, as they are, at once."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data.encode("utf-8", "replace") if isinstance(data, str) else data)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data.encode("utf-8", "replace") if isinstance(data, str) else data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _to_nowhere()
+        raise RunError(f"standard output cannot be written: {error.strerror}", hint="see where it leads") from None
 
 
 def put_json(value: Any) -> None:
@@ -161,10 +167,15 @@ def quiet_pipe() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        _to_nowhere()
         raise typer.Exit(0) from None
+
+
+def _to_nowhere() -> None:
+    """What is still in the buffer of stdout, and all that follows, is dropped."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 # ---- words ----------------------------------------------------------------------------------------------------------

@@ -39,9 +39,9 @@ def number(value: float) -> str:
 class Progress:
     """One live line on a terminal, a line every ten seconds elsewhere, nothing for what is over in two seconds.
 
-    Plain text, no colours or escapes. Use as `with Progress(total, "steps") as bar: bar.update(done, text)`. A `total`
-    of 0 is one that is not known; "seconds" as `unit` are shown as times, no `unit` as a share only; `start` is how far it had come before (on
-    resume); `stream` is stderr if not given; `clock` gives seconds.
+    Plain text, no colours or escapes. Use as `with Progress(total, "steps") as bar: bar.update(done, text)`. A
+    `total` of 0 is one that is not known; "seconds" as `unit` are shown as times, no `unit` as a share only; `start`
+    is how far it had come before (on resume); `stream` is stderr if not given; `clock` gives seconds.
     """
 
     def __init__(

@@ -243,7 +243,8 @@ def _work(tasks: Sequence[Task], unfit: Mapping[str, str], prepared: Prepared, s
     left = [task for task in tasks if task.name not in found]
     if left:
         each, seconds = 60 * left[0].minutes, len(left) * (60 * left[0].minutes + SCORING)
-        say(f"{len(left)} trainings of {duration(each)}, one after another: about {duration(seconds)} in all")
+        several = f"{len(left)} trainings of {duration(each)}, one after another"
+        say(f"{several if len(left) > 1 else f'1 training of {duration(each)}'}: about {duration(seconds)} in all")
     for model, why in unfit.items():
         say(f"{model} does not fit the data: {why}")
     for number, task in enumerate(left, 1):

@@ -99,8 +99,8 @@ def score(
 ) -> Score:
     """The likelihood `name` of everything in `reading`.
 
-    `full` scores all windows where a dear likelihood would take some, `windows` limits these further; `tokens` keeps the nats of each position;
-    `say` hears which share is done. Where a value is drawn, the draws are keyed by `seed`.
+    `full` scores all windows where a dear likelihood would take some, `windows` limits these further; `tokens` keeps
+    the nats of each position; `say` hears which share is done. Where a value is drawn, the draws are keyed by `seed`.
     """
     likelihood = process.likelihoods()[name]
     if windows is not None and likelihood.share is not None:
