@@ -1,7 +1,7 @@
 """Advice: settings that suit the data and the budget, with reasons. A pure function; it fills only what was not set.
 
 The rule is small. Text of little size and minutes wants small nets and many updates; so width and depth grow with the
-budget, and a bounded window with the data. What was measured to find it stands in docs/concepts/advice.md.
+budget, and a bounded window with the data. docs/concepts/advice.md shows what it chooses.
 """
 
 from __future__ import annotations
