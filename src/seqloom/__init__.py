@@ -1,4 +1,4 @@
-"""Seqloom: train, compare, sample, score and serve generative models of sequences."""
+"""Seqloom: train, compare, sample and score generative models of sequences."""
 
 from __future__ import annotations
 

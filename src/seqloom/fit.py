@@ -263,6 +263,8 @@ class Fit:
             found = self.plan.found or runs.create(
                 path, self.plan.recipe, self.plan.prepared, self.plan.given, self.plan.advice
             )
+            if found.recipe != self.plan.recipe:  # more steps or minutes: the next resume asks for as many
+                runs.write_recipe(path, self.plan.recipe)
             self.run = found
             self._begin(found)
             report = self._finished_report()
@@ -333,10 +335,10 @@ class Fit:
 
     def _train(self) -> Iterator[Event]:
         trainer = self.plan.recipe.trainer
-        self.saved_at = self.clock()
+        self.began = self.saved_at = self.clock()  # what came before was not training
         due = self._next_due()
         preview_due = 0.45
-        while (share := self.share) < 1:
+        while (share := self.share) < 1 or self.loop.state.step == 0:  # however short, a training has a step
             step = self._step(share)
             if step is None:
                 yield Event("note", self.loop.state.step, share, self.notes[-1])

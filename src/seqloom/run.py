@@ -108,7 +108,7 @@ def create(
 ) -> Run:
     """Write what a run is made of, before anything is trained. The lock is held by the caller."""
     identity = uuid.uuid4().hex
-    durable.write_text(path / RECIPE, yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True))
+    write_recipe(path, recipe)
     durable.write_json(path / ADVICE, dict(advice))
     durable.write_json(path / VERSIONS, versions())
     written = {
@@ -123,6 +123,11 @@ def create(
     }
     durable.write_json(path / CODEC, written)  # the last: a folder without it is no run yet
     return read(path)
+
+
+def write_recipe(path: Path, recipe: Recipe) -> None:
+    """recipe.yaml: every setting, defaults included."""
+    durable.write_text(path / RECIPE, yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True))
 
 
 def exists(path: Path) -> bool:
