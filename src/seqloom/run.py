@@ -154,7 +154,8 @@ def read(path: Path | str) -> Run:
         return Run(path, recipe, codec, given, written["ends"], written["fingerprints"], written["run"])
     except (ConfigError, KeyError, TypeError) as error:
         raise RunError(
-            f"{path}: {RECIPE} or {CODEC} cannot be read: {error}", hint="restore them from a copy"
+            f"{path}: {RECIPE} or {CODEC} cannot be read: {error}",
+            hint="restore them from a copy; if it uses a member of your own, import that module first",
         ) from None
 
 

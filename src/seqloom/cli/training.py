@@ -138,7 +138,7 @@ def chosen(planned: Plan) -> str:
     size = f"{recipe.backbone.depth} layers of {recipe.backbone.width}"
     amount = int(prepared.splits["train"].data.starts[-1])
     budget = f"{recipe.trainer.steps} steps" if recipe.trainer.steps else duration(60 * (recipe.trainer.minutes or 0))
-    return f"{recipe.process.name} {mixers}, {size}, on {number(amount)} {prepared.codec.name} elements for {budget}"
+    return f"{recipe.process.name} {mixers}, {size}, on {number(amount)} elements ({prepared.codec.name}) for {budget}"
 
 
 @verb
