@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
-import math
 import os
 import re
 import sys
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqloom.core import machine
+from seqloom.core import durable, machine
 from seqloom.core.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
@@ -138,8 +136,7 @@ def put(data: bytes | str) -> None:
 
 def put_json(value: Any) -> None:
     """One JSON value on stdout; what is no number becomes null."""
-    # A lone surrogate becomes \udXXX, which is how JSON escapes it.
-    put((json.dumps(_finite(value), ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "backslashreplace"))
+    put(durable.json_bytes(durable.finite(value)))
 
 
 def put_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> None:
@@ -148,16 +145,6 @@ def put_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> No
     for row in rows:
         cells = [cell.ljust(widths[i]) if i in left else cell.rjust(widths[i]) for i, cell in enumerate(row)]
         put("  ".join(cells).rstrip() + "\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """`write_bytes` of readable JSON. NaN and infinity, which JSON lacks, are a ValueError: nothing is lost unseen."""
-    write_bytes(path, _json(value, indent=2))
+    write_bytes(path, json_bytes(value, indent=2))
 
 
 def read_json(path: Path) -> Any:
@@ -169,7 +169,7 @@ class Journal:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a record; a number that is not finite becomes null. On a full disk: Stopped, with no torn line left."""
-        line = _json(_finite(record)).rstrip(b"\n") + b"\n"
+        line = json_bytes(finite(record)).rstrip(b"\n") + b"\n"
         with _writing(self.path):
             try:
                 os.lseek(self._handle, self.offset, os.SEEK_SET)
@@ -288,7 +288,7 @@ class Lock:
             "token": self._token,
         }
         disk.truncate(handle, 0)
-        _write_all(handle, _json(owner))
+        _write_all(handle, json_bytes(owner))
         disk.fsync(handle)
 
 
@@ -449,7 +449,7 @@ def save(
                 if values is not None:
                     name = f"{part}.safetensors"
                     files[name] = _write_file(aside / name, _serialised(values))
-            files[STATE] = _write_file(aside / STATE, _json(state, indent=2))
+            files[STATE] = _write_file(aside / STATE, json_bytes(state, indent=2))
             _write_file(aside / MANIFEST, _manifest(step, identity, log, lock.epoch, files))
             _sync_folder(aside)
             lock.check()
@@ -588,7 +588,7 @@ def _manifest(step: int, identity: Identity, log: int, epoch: int, files: Mappin
         "epoch": epoch,
         "files": {name: {"size": size, "sha256": digest} for name, (size, digest) in files.items()},
     }
-    return _json({**body, "sha256": hashlib.sha256(_json(body)).hexdigest()}, indent=2)
+    return json_bytes({**body, "sha256": hashlib.sha256(json_bytes(body)).hexdigest()}, indent=2)
 
 
 def _verified(folder: Path) -> Checkpoint:
@@ -626,7 +626,10 @@ def _parsed(folder: Path, data: bytes) -> Checkpoint:
         digest = body.pop("sha256")
         if isinstance(body["format"], int) and body["format"] > FORMAT:
             raise RunError("it was written by a newer version of seqloom", hint="update seqloom")
-        if hashlib.sha256(_json(body)).hexdigest() != digest or _json({**body, "sha256": digest}, indent=2) != data:
+        if (
+            hashlib.sha256(json_bytes(body)).hexdigest() != digest
+            or json_bytes({**body, "sha256": digest}, indent=2) != data
+        ):
             raise RunError(f"{MANIFEST} differs from its checksum")
         if body["step"] != _step_of(folder):
             raise RunError(f"{MANIFEST} is that of step {body['step']}")
@@ -831,15 +834,17 @@ def _end_of_last_line(handle: int, size: int) -> int:
     return 0
 
 
-def _json(value: Any, indent: int | None = None) -> bytes:
+def json_bytes(value: Any, indent: int | None = None) -> bytes:
+    """A value as JSON in UTF-8, with a line's end; ValueError where a number is not finite (see `finite`)."""
     # A lone surrogate becomes \udXXX, which is how JSON escapes it.
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same with null for what is no number, which JSON cannot write."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
