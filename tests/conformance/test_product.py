@@ -42,6 +42,8 @@ def fits(process: str, space: str) -> bool:
 
 
 CASES = [(m, p, s) for m in load(Mixer) for p in load(Process) for s in SPACES if fits(p, s)]
+CASES += [(m, "lags", "vectors") for m in ("lstm", "attention")]
+VARIANTS: dict[str, Any] = {"lags": {"name": "autoregressive", "lags": [3, 5], "difference": 5}}
 REFUSED = [(p, s) for p in load(Process) for s in SPACES if not fits(p, s)]
 CONDITIONS = [
     (m, p, data, given)
@@ -59,7 +61,7 @@ CONDITIONS = [
 
 def settings(mixer: str, process: str, **more: Any) -> dict[str, Any]:
     backbone = {**TINY["backbone"], "mixer": mixer, **more.pop("backbone", {})}
-    return {**TINY, "backbone": backbone, "process": process, "corpus": {"size": 2000}, **more}
+    return {**TINY, "backbone": backbone, "process": VARIANTS.get(process, process), "corpus": {"size": 2000}, **more}
 
 
 def trained(path: Path, data: str, values: dict[str, Any], until: int | None = None, resume: bool = False) -> runs.Run:

@@ -207,7 +207,7 @@ def test_autoregressive_nats_of_vectors_by_hand():
     known = torch.from_numpy(rng.random((2, 4, 2)) < 0.7)
     nats, _ = process.nats(net, whole(x, known), keys(2), None)
     for b, t in itertools.product(range(2), range(4)):
-        seen = [[0.0] * 6 + [1.0]]  # value, shown and absent of each channel, and the start
+        seen = [[0.0] * 4 + [1.0] * 3]  # value, shown and absent of each channel, and the start
         for i in range(t):
             there = known[b, i].double()
             seen.append([*(x[b, i] * there).tolist(), *there.tolist(), *(1 - there).tolist(), 0.0])
@@ -216,6 +216,57 @@ def test_autoregressive_nats_of_vectors_by_hand():
         for d in range(2):
             expected = -norm.logpdf(x[b, t, d], params[d], scale[d]) if known[b, t, d] else 0.0
             assert float(nats[b, t, d]) == pytest.approx(expected, abs=1e-9)
+
+
+@torch.no_grad()
+def test_lags_and_differences_by_hand():
+    process, space = Autoregressive(lags=(3, 2), difference=2), Vectors(fields=(Field(name="a"), Field(name="b")))
+    net = small(process, space)
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(2, 6, 2)))
+    known = torch.from_numpy(rng.random((2, 6, 2)) < 0.7)
+    nats, _ = process.nats(net, whole(x, known), keys(2), None)
+    for b, t in itertools.product(range(2), range(6)):
+        seen = []
+        for i in range(t + 1):
+            parts = []
+            for look in (1, 2, 3):  # what lies before the beginning is absent
+                there = known[b, i - look].double() if i >= look else torch.zeros(2, dtype=torch.float64)
+                parts += [*(x[b, i - look] * there).tolist(), *there.tolist(), *(1 - there).tolist()]
+            seen.append([*parts, float(i == 0)])
+        params = net(torch.tensor([seen], dtype=torch.float64))[0][0, -1].numpy()
+        scale = np.log1p(np.exp(params[2:] + math.log(math.e - 1))) + 1e-3
+        for d in range(2):
+            since = float(x[b, t - 2, d]) if t >= 2 and known[b, t - 2, d] else 0.0
+            expected = -norm.logpdf(x[b, t, d], since + params[d], scale[d]) if known[b, t, d] else 0.0
+            assert float(nats[b, t, d]) == pytest.approx(expected, abs=1e-9)
+
+
+@torch.no_grad()
+def test_lags_reach_back_over_chunks_and_not_over_the_beginning_of_a_sequence():
+    process, space = Autoregressive(lags=(4,), difference=4), Vectors(fields=(Field(name="a"),))
+    net = small(process, space, Gru())
+    rng = np.random.default_rng(1)
+    x, ones = torch.from_numpy(rng.normal(size=(1, 12, 1))), torch.ones(1, 12, 1, dtype=torch.bool)
+    begins = torch.zeros(1, 12, dtype=torch.bool)
+    begins[0, [0, 5]] = True
+
+    def read(x, cuts):
+        carried, parts = process.start(net, 1), []
+        for a, b in itertools.pairwise(cuts):
+            cut = slice(a, b)
+            chunk = Batch(x[:, cut], ones[:, cut, 0], ones[:, cut], ~ones[:, cut], begins[:, cut])
+            nats, carried = process.nats(net, chunk, keys(1), carried)
+            parts.append(nats)
+        return torch.cat(parts, 1)
+
+    at_once = read(x, (0, 12))
+    torch.testing.assert_close(read(x, (0, 1, 2, 6, 7, 12)), at_once)
+    # The state goes on over a boundary inside a chunk, so it is a chunk of its own that shows what lags see.
+    torch.testing.assert_close(read(x, (0, 5, 12)), read(x, (0, 5, 8, 12)))
+    changed = x.clone()
+    changed[0, :5] += 100
+    torch.testing.assert_close(read(changed, (0, 5, 12))[:, 5:], read(x, (0, 5, 12))[:, 5:])
 
 
 @torch.no_grad()

@@ -16,11 +16,11 @@ from seqloom.evaluation.baselines import (
     compressed,
     kneser_ney,
     naive_forecast,
-    season_of,
     seasonal_naive,
     series_baselines,
     text_baselines,
 )
+from seqloom.corpora.season import season_of
 
 
 def draw(seed):
@@ -182,17 +182,17 @@ def seasonal(n, season, seed, noise=0.3, width=2):
 def test_the_season_is_found_with_and_without_a_time_step(season, step):
     x = seasonal(season * 12, season, 1) + np.linspace(0, 30, season * 12)[:, None]  # a trend is no season
     x[draw(2).random(x.shape) < 0.1] = np.nan
-    assert season_of(x, step) == season
-    assert season_of(x) == season
+    assert season_of([x], step) == season
+    assert season_of([x]) == season
 
 
 def test_no_season_is_found_where_there_is_none():
     rng = draw(3)
-    assert season_of(rng.standard_normal((2000, 2))) == 1
-    assert season_of(np.cumsum(rng.standard_normal((2000, 1)), 0)) == 1
-    assert season_of(np.ones((100, 1))) == 1
-    assert season_of(np.full((100, 1), np.nan)) == 1
-    assert season_of(seasonal(40, 24, 1)) == 1  # not three of them in the data
+    assert season_of([rng.standard_normal((2000, 2))]) == 1
+    assert season_of([np.cumsum(rng.standard_normal((2000, 1)), 0)]) == 1
+    assert season_of([np.ones((100, 1))]) == 1
+    assert season_of([np.full((100, 1), np.nan)]) == 1
+    assert season_of([seasonal(40, 24, 1)]) == 1  # not three of them in the data
 
 
 def test_a_week_is_preferred_where_it_says_more_than_the_day():
@@ -200,8 +200,8 @@ def test_a_week_is_preferred_where_it_says_more_than_the_day():
     day = np.sin(2 * np.pi * hours / 24)
     week = 3.0 * (hours // 24 % 7 >= 5)
     noise = 0.1 * draw(5).standard_normal(len(hours))
-    assert season_of((day + noise)[:, None], 3600.0) == 24
-    assert season_of((day + week + noise)[:, None], 3600.0) == 168
+    assert season_of([(day + noise)[:, None]], 3600.0) == 24
+    assert season_of([(day + week + noise)[:, None]], 3600.0) == 168
 
 
 def test_naive_forecast_repeats_the_last_known_season():

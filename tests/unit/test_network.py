@@ -90,7 +90,7 @@ def test_both_ways_equals_torchs(mixer):
 def test_a_list_of_mixers_is_a_hybrid():
     net = build(mixer=["gru", {"name": "attention", "heads": 2}, "lstm"], depth=5)
     kinds = [type(layer.mixer).__name__ for layer in net.trunk.layers]
-    assert kinds == ["Recurrence", "Attend", "Recurrence", "Recurrence", "Attend"]
+    assert kinds == ["Gated", "Attend", "Gated", "Gated", "Attend"]
     assert [layer.mixer.cell for layer in net.trunk.layers if hasattr(layer.mixer, "cell")] == ["gru", "lstm", "gru"]
     assert net.reach == 12
     assert build(mixer=[Gru(), Lstm()]).reach is None

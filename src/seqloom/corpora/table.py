@@ -19,8 +19,11 @@ from seqloom.codecs.table import Table, read_table
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import SPLITS, Corpus, Flat, Given, Prepared, Split
 from seqloom.corpora.documents import Shares, cuts, empty_like, encoded_conditions, floors, too_few
+from seqloom.corpora.season import season_of
 
 SUFFIXES = (".csv", ".csv.gz")
+SEASON_ROWS = 50_000
+"""Last rows of each series in which a season is looked for."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,9 @@ def prepare_series(
             _fingerprint([item.table for item in pieces]),
         )
     assert isinstance(series, Series)
-    return Prepared(series, conditions, splits, False, (*_notes(items, series, parts), *notes), _facts(items, series))
+    return Prepared(
+        series, conditions, splits, False, (*_notes(items, series, parts), *notes), _facts(items, series, parts)
+    )
 
 
 def values_of(
@@ -207,15 +212,18 @@ def _fingerprint(tables: Sequence[Table]) -> str:
     return digest.hexdigest()
 
 
-def _facts(items: Sequence[Item], codec: Series) -> dict[str, Any]:
+def _facts(items: Sequence[Item], codec: Series, parts: Mapping[str, list[Item]]) -> dict[str, Any]:
     missing = sum(np.isnan(item.table.values).sum(0) for item in items)
     rows = sum(len(item.table) for item in items)
     first, last = items[0].table, items[-1].table
     calendar = first.calendar
+    trained = [np.asarray(item.table.values[-SEASON_ROWS:], np.float64) for item in parts["train"]]
+    season = season_of(trained, calendar.seconds if calendar and first.dates else None)
     return {
         "kind": "series",
         "series": len(items),
         "rows": rows,
+        "season": season if season > 1 else None,
         "columns": [
             {"name": name, "mean": mean, "scale": scale, "missing": int(count)}
             for name, mean, scale, count in zip(codec.columns, codec.means, codec.scales, missing, strict=True)

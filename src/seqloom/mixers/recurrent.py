@@ -1,11 +1,15 @@
 """Recurrent mixers: the plain network, the LSTM (Hochreiter & Schmidhuber 1997) and the GRU (Cho et al. 2014).
 
-Whole sequences go through torch's fused kernels; a chunk of which rows read different numbers of elements goes
-through the cell, step by step. With `block` None a second network of half the width reads backwards.
+A recurrent mixer is one method, `Recurrent.step`: the next state from an element and the state before it. Reading in
+chunks, going back, rows that read different numbers of elements and reading both ways follow from it. Those of torch
+read whole sequences by their fused kernels.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -26,29 +30,32 @@ class Rnn(Mixer, name="rnn"):
     """f."""
 
     def build(self, width: int, block: int | None) -> MixerModule:
-        return _build(self.nonlinearity, width, block)
+        return layer(partial(Gated, self.nonlinearity), width, block)
 
 
 class Lstm(Mixer, name="lstm"):
     """Long short-term memory, with a forget gate that starts open (bias 1)."""
 
     def build(self, width: int, block: int | None) -> MixerModule:
-        return _build("lstm", width, block)
+        return layer(partial(Gated, "lstm"), width, block)
 
 
 class Gru(Mixer, name="gru"):
     """The gated recurrent unit, reset gate inside the candidate (as cuDNN and torch have it)."""
 
     def build(self, width: int, block: int | None) -> MixerModule:
-        return _build("gru", width, block)
+        return layer(partial(Gated, "gru"), width, block)
 
 
-def _build(cell: Cell, width: int, block: int | None) -> MixerModule:
+def layer(module: Callable[[int, int], Recurrent], width: int, block: int | None) -> MixerModule:
+    """The module of a recurrent mixer: `module(inputs, width)`, or two of half the width, one in each direction."""
     if block == 1:
-        return Recurrence(cell, width, width)
-    if block is None:
-        return BothWays(cell, width)
-    raise ConfigError("a recurrent mixer reads causally or both ways, not in blocks", path="backbone.mixer")
+        return module(width, width)
+    if block is not None:
+        raise ConfigError("a recurrent mixer reads causally or both ways, not in blocks", path="backbone.mixer")
+    if width % 2:
+        raise ConfigError("a network that reads both ways needs an even width", path="backbone.width")
+    return BothWays(module(width, width // 2), module(width, width // 2))
 
 
 class RecurrentState(LayerState):
@@ -81,6 +88,13 @@ class RecurrentState(LayerState):
         else:
             self.values[rows, self.length[rows] % self.ring] = states
 
+    def jump(self, states: Tensor, count: int) -> None:
+        """`count` more elements read by the first rows at once; only what follows (rows,S,D) can be gone back to."""
+        rows = np.arange(len(states))
+        self.length[rows] += count
+        self.floor[rows] = self.length[rows]
+        self.values[rows, self.length[rows] % self.ring] = states
+
     def select(self, rows: Lengths) -> RecurrentState:
         state = RecurrentState(self.values[rows], self.length[rows])
         state.floor = self.floor[rows]
@@ -110,14 +124,66 @@ class RecurrentState(LayerState):
         return state
 
 
-class Recurrence(MixerModule):
-    """One causal recurrent layer; weights as in torch.nn.RNN, LSTM and GRU."""
+class Recurrent(MixerModule):
+    """One causal layer whose memory is `parts` numbers a feature, of which the first is what it puts out."""
+
+    parts: int = 1
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    @abstractmethod
+    def step(self, x: Tensor, past: Tensor) -> Tensor:
+        """The next state (B,S,D) from one element (B,inputs) and the state before it (B,S,D), which begins as zeros."""
+
+    def whole(self, h: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        """All outputs (B,T,D) and the last state (B,S,D); where there is a faster way than step by step, that."""
+        outputs = []
+        for x in h.unbind(1):
+            start = self.step(x, start)
+            outputs.append(start[:, 0])
+        return torch.stack(outputs, 1), start
+
+    def begin(self, rows: int, room: int, undo: int = 0) -> RecurrentState:
+        values = next(self.parameters()).new_zeros(rows, undo + 1, self.parts, self.width)
+        return RecurrentState(values, np.zeros(rows, np.int64))
+
+    def forward(
+        self, h: Tensor, present: Tensor | None = None, state: LayerState | None = None, count: Lengths | None = None
+    ) -> tuple[Tensor, LayerState | None]:
+        if state is None:
+            return self.whole(h, h.new_zeros(len(h), self.parts, self.width))[0], None
+        assert isinstance(state, RecurrentState)
+        if count is None and state.ring == 1:
+            out, last = self.whole(h, state.now(len(h)))
+            return out, RecurrentState(last.unsqueeze(1), state.length + h.shape[1])
+        return self.steps(h, state, np.full(len(h), h.shape[1], np.int64) if count is None else count), state
+
+    def steps(self, h: Tensor, state: RecurrentState, count: Lengths) -> Tensor:
+        """Outputs (B,T,D) where each row reads a number of its own; those that have read theirs hold their state."""
+        first = max(0, int(count.min()) - state.ring)  # these all rows read, and none can be gone back to
+        outputs = []
+        if first:
+            out, last = self.whole(h[:, :first], state.now(len(h)))
+            state.jump(last, first)
+            outputs = list(out.unbind(1))
+        for t in range(first, h.shape[1]):
+            new = self.step(h[:, t], state.now(len(h)))
+            outputs.append(new[:, 0])
+            rows = np.nonzero(t < count)[0]
+            state.write(new if len(rows) == len(new) else new[rows], rows)
+        return torch.stack(outputs, 1)
+
+
+class Gated(Recurrent):
+    """The layers of torch: weights as in torch.nn.RNN, LSTM and GRU."""
 
     gates: ClassVar[dict[str, int]] = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
 
     def __init__(self, cell: Cell, inputs: int, width: int) -> None:
-        super().__init__()
-        self.cell, self.width = cell, width
+        super().__init__(width)
+        self.cell = cell
         self.parts = 2 if cell == "lstm" else 1
         rows = self.gates[cell] * width
         self.weight_ih = nn.Parameter(torch.empty(rows, inputs))
@@ -136,23 +202,7 @@ class Recurrence(MixerModule):
             if self.cell == "lstm":
                 self.bias_ih[self.width : 2 * self.width] = 1.0
 
-    def begin(self, rows: int, room: int, undo: int = 0) -> RecurrentState:
-        values = self.weight_hh.new_zeros(rows, undo + 1, self.parts, self.width)
-        return RecurrentState(values, np.zeros(rows, np.int64))
-
-    def forward(
-        self, h: Tensor, present: Tensor | None = None, state: LayerState | None = None, count: Lengths | None = None
-    ) -> tuple[Tensor, LayerState | None]:
-        if state is None:
-            return self.whole(h, h.new_zeros(len(h), self.parts, self.width))[0], None
-        assert isinstance(state, RecurrentState)
-        if count is None and state.ring == 1:
-            out, last = self.whole(h, state.now(len(h)))
-            return out, RecurrentState(last.unsqueeze(1), state.length + h.shape[1])
-        return self.steps(h, state, np.full(len(h), h.shape[1], np.int64) if count is None else count), state
-
     def whole(self, h: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """All outputs (B,T,D) and the last state (B,S,D), by the fused kernel."""
         weights: list[Tensor] = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
         first = start.transpose(0, 1).contiguous()  # (S,B,D): each part has a leading layer axis of one
         if self.cell == "lstm":
@@ -163,18 +213,7 @@ class Recurrence(MixerModule):
         out, hidden = kernel(h, first, weights, True, 1, 0.0, self.training, False, True)
         return out, hidden.transpose(0, 1)
 
-    def steps(self, h: Tensor, state: RecurrentState, count: Lengths) -> Tensor:
-        """Outputs (B,T,D) by the cell; rows that have read all of theirs hold their state."""
-        outputs = []
-        for t in range(h.shape[1]):
-            new = self.step(h[:, t], state.now(len(h)))
-            outputs.append(new[:, 0])
-            rows = np.nonzero(t < count)[0]
-            state.write(new if len(rows) == len(new) else new[rows], rows)
-        return torch.stack(outputs, 1)
-
     def step(self, x: Tensor, past: Tensor) -> Tensor:
-        """The next state (B,S,D) from one element (B,D)."""
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         if self.cell == "lstm":
             return torch.stack(torch.lstm_cell(x, [past[:, 0], past[:, 1]], *weights), 1)
@@ -185,12 +224,9 @@ class Recurrence(MixerModule):
 class BothWays(MixerModule):
     """Two recurrent layers of half the width, one reading forwards and one backwards from each row's own end."""
 
-    def __init__(self, cell: Cell, width: int) -> None:
+    def __init__(self, ahead: Recurrent, back: Recurrent) -> None:
         super().__init__()
-        if width % 2:
-            raise ConfigError("a network that reads both ways needs an even width", path="backbone.width")
-        self.ahead = Recurrence(cell, width, width // 2)
-        self.back = Recurrence(cell, width, width // 2)
+        self.ahead, self.back = ahead, back
 
     def begin(self, rows: int, room: int, undo: int = 0) -> LayerState:
         raise ValueError("a network that reads both ways keeps no state")

@@ -32,11 +32,17 @@ class Drop:
 
 
 class Trunk(nn.Module):
-    """A stack of layers over features (B,T,width)."""
+    """A stack of layers over features (B,T,width).
 
-    def __init__(self, spec: Backbone, block: int | None, timed: bool, attends: bool) -> None:
+    With `marked`, a learned vector is added at the first position. Rotary attention tells how far apart two positions
+    are and no more: where all elements are equal and everything is heard, as at the beginning of unmasking, none of
+    them could otherwise tell where it stands.
+    """
+
+    def __init__(self, spec: Backbone, block: int | None, timed: bool, attends: bool, marked: bool = False) -> None:
         super().__init__()
         self.spec = spec
+        self.first = nn.Parameter(torch.empty(spec.width)) if marked else None
         self.level = LevelFeatures(spec.width) if timed else None
         self.layers = nn.ModuleList(Layer(spec, i, block, timed, attends) for i in range(spec.depth))
         self.norm = make_norm(spec)
@@ -55,6 +61,8 @@ class Trunk(nn.Module):
         """Features after all layers, and the states after what was read."""
         heat = None if self.level is None or level is None else self.level(level)
         drop = Drop(self.spec.dropout, rng)
+        if self.first is not None:
+            h = torch.cat([h[:, :1] + self.first, h[:, 1:]], 1)
         h = drop(h)
         after: list[LayerState] = []
         for i, layer in enumerate(self.layers):
@@ -62,6 +70,11 @@ class Trunk(nn.Module):
             if state is not None:
                 after.append(state)
         return drop(self.norm(h)), after
+
+
+    def initialise(self, generator: Generator) -> None:
+        if self.first is not None:
+            nn.init.normal_(self.first, generator=generator)
 
 
 class Layer(nn.Module):

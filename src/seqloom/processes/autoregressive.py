@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from seqloom.core.errors import UnsupportedSpace
@@ -22,7 +24,10 @@ from seqloom.sequence.state import Lengths, NetState
 
 @dataclass(frozen=True)
 class Carried:
-    """What the next chunk goes on from: the network's state and each row's last element."""
+    """What the next chunk goes on from: the network's state and each row's last elements, as many as are looked at.
+
+    An element of an earlier sequence stands as one that is not known.
+    """
 
     state: NetState
     x: Tensor
@@ -40,6 +45,15 @@ class Autoregressive(Process, name="autoregressive"):
 
     head: Head | None = None
     """The distribution of one element; None: categorical for tokens, normal for vectors."""
+    lags: tuple[PositiveInt, ...] = ()
+    """How far back each position of a series sees beside the element just before it: its seasons."""
+    difference: int = Field(default=0, ge=0)
+    """What is learned of a series: the change since so many elements ago; 0: the elements themselves."""
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """How far back each position looks."""
+        return tuple(sorted({1, *self.lags, self.difference or 1}))
 
     def kind_of_guess(self, space: Space) -> Gives:
         return Gives.NEXT_LOGITS if isinstance(space, Tokens) else Gives.NEXT_PARAMS
@@ -63,8 +77,12 @@ class Autoregressive(Process, name="autoregressive"):
     def plan(self, space: Space) -> Plan:
         size = self.head_for(space).size(space)
         if isinstance(space, Tokens):
+            if self.lags or self.difference:
+                raise UnsupportedSpace(
+                    "symbols have no lags and no differences", hint="leave process.lags and process.difference unset"
+                )
             return Plan(True, space.total + 1, size, block=1, timed=False, start=space.total)
-        return Plan(False, 3 * space.dim + 1, size, block=1, timed=False)
+        return Plan(False, 3 * space.dim * len(self.looks) + 1, size, block=1, timed=False)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         nats, state = self.nats(net, batch, rng, state, drop)
@@ -91,39 +109,60 @@ class Autoregressive(Process, name="autoregressive"):
             if len(fresh):
                 state = state.select(np.arange(len(batch.x)))
                 state.clear(fresh)
-        inputs = self.inputs(net, batch, carried)
+        inputs, since, last = self.inputs(net, batch, carried)
         given = net.encode(batch.given, len(batch.x))
         out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop)
         wanted = batch.wanted
         filled = batch.x if isinstance(net.space, Tokens) else batch.x.masked_fill(~wanted, 0.0).to(out.dtype)
-        cells = self.head_for(net.space).nats(out, filled).masked_fill(~wanted, 0.0)
-        return cells, Carried(after, batch.x[:, -1:], batch.known[:, -1:]) if after is not None else None
+        head = self.head_for(net.space)
+        cells = head.nats(out if since is None else head.shift(out, since), filled).masked_fill(~wanted, 0.0)
+        return cells, Carried(after, *last) if after is not None else None
 
     def start(self, net: Net, rows: int) -> Carried:
         """What a stream that is read in chunks goes on from at its very beginning (the first position must begin)."""
-        tokens = isinstance(net.space, Tokens)
-        x = torch.zeros((rows, 1) if tokens else (rows, 1, net.plan.inputs // 3), dtype=torch.int64 if tokens else None)
+        shape: tuple[int, ...] = (rows, max(self.looks))
+        if isinstance(net.space, Tokens):
+            x = torch.zeros(shape, dtype=torch.int64)
+        else:
+            x = torch.zeros((*shape, net.space.dim))
         return Carried(net.begin(rows, 0), x, torch.zeros_like(x, dtype=torch.bool))
 
-    def inputs(self, net: Net, batch: Batch, carried: Carried | None) -> Tensor:
-        """Each position's predecessor; the start where a sequence begins."""
+    def inputs(
+        self, net: Net, batch: Batch, carried: Carried | None
+    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, Tensor]]:
+        """What each position sees of those before it, what it is a change from, and the elements to carry on."""
         begins = batch.begins.clone()
+        most, length = max(self.looks), batch.x.shape[1]
         if carried is None:
             begins[:, 0] = True
-            before, before_known = batch.x[:, :1], batch.known[:, :1]
+            past = torch.zeros_like(batch.x[:, :1]).repeat_interleave(most, 1)
+            past_known = torch.zeros_like(past, dtype=torch.bool)
         else:
-            before, before_known = carried.x.to(batch.x), carried.known
-        x = torch.cat([before, batch.x[:, :-1]], 1)
-        known = torch.cat([before_known, batch.known[:, :-1]], 1)
-        return self._enter(net.plan, x, known, begins)
+            past, past_known = carried.x.to(batch.x), carried.known
+        x, known = torch.cat([past, batch.x], 1), torch.cat([past_known, batch.known], 1)
+        sequence = F.pad(begins.cumsum(1), (most, 0))  # what was carried belongs to the one that goes on
+        sequence = sequence.reshape(sequence.shape + (1,) * (x.ndim - 2))
+        seen = {}
+        for look in self.looks:
+            there = slice(most - look, most - look + length)
+            seen[look] = x[:, there], known[:, there] & (sequence[:, there] == sequence[:, most:])
+        last = x[:, -most:], known[:, -most:] & (sequence[:, -most:] == sequence[:, -1:])
+        return *self._enter(net.plan, seen, begins), last
 
-    def _enter(self, plan: Plan, x: Tensor, known: Tensor, begins: Tensor) -> Tensor:
+    def _enter(
+        self, plan: Plan, seen: dict[int, tuple[Tensor, Tensor]], begins: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """The network's inputs from the (elements, known) at each look, and what the output is a change from."""
         if plan.symbolic:
             assert plan.start is not None
-            return x.masked_fill(begins, plan.start)
+            return seen[1][0].masked_fill(begins, plan.start), None
+        parts = [channels(x, known, ~known) for x, known in seen.values()]
         # The start is a channel of its own, so the learned start vector is that channel's weight.
-        seen = channels(x, known, ~known).masked_fill(begins.unsqueeze(-1), 0.0)
-        return torch.cat([seen, begins.unsqueeze(-1).to(x.dtype)], -1)
+        inputs = torch.cat([*parts, begins.unsqueeze(-1).to(parts[0].dtype)], -1)
+        if not self.difference:
+            return inputs, None
+        since, known = seen[self.difference]
+        return inputs, since.masked_fill(~known, 0.0)
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
@@ -144,26 +183,28 @@ class Autoregressive(Process, name="autoregressive"):
         state.rollback(begin)
         need = np.where(active, last + 1 - origin - begin, 0)
         count = need if limit is None else np.minimum(need, limit)
-        inputs = self._read(net.plan, ask, origin + begin, origin, int(count.max(initial=1)))
-        where = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
-        out, state = net(
-            inputs, given=ask.given, where=torch.as_tensor(where, device=inputs.device), state=state, count=count
-        )
+        inputs, since = self._read(net.plan, ask, origin + begin, origin, int(count.max(initial=1)))
+        place = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
+        where = torch.as_tensor(place, device=inputs.device)
+        out, state = net(inputs, given=ask.given, where=where, state=state, count=count)
         head = None if isinstance(net.space, Tokens) else self.head_for(net.space)
+        if head is not None and since is not None:
+            out = head.shift(out, since.take_along_dim(where.unsqueeze(-1), 1).to(out.dtype))
         return Guess(out, active & (count == need), head), state
 
-    def _read(self, plan: Plan, ask: Ask, begin: Lengths, origin: Lengths, steps: int) -> Tensor:
-        """The inputs at positions begin..begin+steps-1 of the canvas: predecessors, and the start at `origin`."""
+    def _read(self, plan: Plan, ask: Ask, begin: Lengths, origin: Lengths, steps: int) -> tuple[Tensor, Tensor | None]:
+        """The inputs at positions begin..begin+steps-1 of the canvas, of which nothing before `origin` is seen."""
         place = begin[:, None] + np.arange(steps)
-        index = torch.as_tensor(np.clip(place - 1, 0, ask.x.shape[1] - 1), device=ask.x.device)
-        begins = torch.as_tensor(place <= origin[:, None], device=ask.x.device)
-        if plan.symbolic:
+        seen = {}
+        for look in self.looks:
+            index = torch.as_tensor(np.clip(place - look, 0, ask.x.shape[1] - 1), device=ask.x.device)
+            there = torch.as_tensor(place - look >= origin[:, None], device=ask.x.device)
+            if not plan.symbolic:
+                index, there = index.unsqueeze(-1), there.unsqueeze(-1)
             x = ask.x.take_along_dim(index, 1)
-            return self._enter(plan, x, x >= 0, begins)
-        index = index.unsqueeze(-1)
-        x = ask.x.take_along_dim(index, 1)
-        known = torch.ones_like(x, dtype=torch.bool) if ask.absent is None else ~ask.absent.take_along_dim(index, 1)
-        return self._enter(plan, x, known, begins)
+            known = there.expand_as(x) if ask.absent is None else there & ~ask.absent.take_along_dim(index, 1)
+            seen[look] = x, known
+        return self._enter(plan, seen, torch.as_tensor(place <= origin[:, None], device=ask.x.device))
 
 
 def slide(position: Lengths, reach: int | None) -> Lengths:

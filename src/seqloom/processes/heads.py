@@ -29,6 +29,10 @@ class Head(Component, home="seqloom.processes"):
         """Minus log probability or density of each cell: (...,) for tokens, (..., D) for vectors, float32 or wider."""
 
     @abstractmethod
+    def shift(self, params: Tensor, by: Tensor) -> Tensor:
+        """The parameters of the same distribution moved by (..., D)."""
+
+    @abstractmethod
     def draw(self, params: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
         """Elements of a vector space from standard normal noise (..., D); temperature scales the spread."""
 
@@ -46,6 +50,9 @@ class Categorical(Head, name="categorical"):
     def nats(self, params: Tensor, x: Tensor) -> Tensor:
         flat = torch.nn.functional.cross_entropy(params.flatten(0, -2), x.flatten(), reduction="none")
         return flat.view(x.shape)
+
+    def shift(self, params: Tensor, by: Tensor) -> Tensor:
+        raise TypeError("symbols cannot be moved")
 
     def draw(self, params: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
         raise TypeError("symbols are drawn from logits by the sampler")
@@ -72,6 +79,10 @@ class Normal(Head, name="normal"):
     def nats(self, params: Tensor, x: Tensor) -> Tensor:
         mean, scale = self.split(params)
         return 0.5 * ((x - mean) / scale) ** 2 + scale.log() + 0.5 * math.log(2 * math.pi)
+
+    def shift(self, params: Tensor, by: Tensor) -> Tensor:
+        mean, raw = params.chunk(2, -1)
+        return torch.cat([mean + by, raw], -1)
 
     def draw(self, params: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
         mean, scale = self.split(params)

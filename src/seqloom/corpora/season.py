@@ -1,0 +1,76 @@
+"""Seasons: how long a series takes to repeat itself, found in the numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+SEASONS = (4, 7, 12, 24, 48, 52, 60, 96, 144, 168, 288, 1440)
+"""Seasons that are looked for where the time step is not known."""
+
+_PERIODS = (60.0, 3600.0, 86_400.0, 604_800.0, 31_556_952.0)
+"""Seconds in a minute, an hour, a day, a week and a mean year."""
+
+
+def season_of(pieces: Sequence[Numbers], step: float | None = None) -> int:
+    """The season of one or more series (T,D) in steps (nan where missing), by autocorrelation; 1 where none shows.
+
+    Looked for are an hour, a day, a week and a year in steps of `step` seconds (hourly data: 24 and 168; daily: 7;
+    monthly: 12), or the usual ones. A lag m is a season where the autocorrelation of the detrended series, averaged
+    over the channels, is clearly positive and clearly above that around m/2: slow decay alone does not count. Of those,
+    the shortest that is within 0.02 of the best.
+    """
+    pieces = [_detrended(piece) for piece in pieces]
+    longest = max(len(piece) for piece in pieces)
+    if step is None:
+        lags = list(SEASONS)
+    else:
+        lags = sorted({round(period / step) for period in _PERIODS if period / step > 1.5})
+    rows = max(sum(len(piece) for piece in pieces), 1)
+    strength: dict[int, float] = {}
+    for lag in lags:
+        if lag < 2 or 3 * lag > longest:
+            continue
+        # Chance makes more of a long lag: few seasons of it are in the data.
+        least = max(0.2, 4.0 / math.sqrt(rows)) + lag / rows
+        here = _autocorrelation(pieces, lag)
+        between = float(np.mean([_autocorrelation(pieces, k) for k in _around_half(lag)]))
+        if here > least and here - between > least:
+            strength[lag] = here
+    best = max(strength.values(), default=0.0)
+    return next((lag for lag in sorted(strength) if strength[lag] > best - 0.02), 1)
+
+
+def _detrended(x: Numbers) -> Numbers:
+    """Each channel less its straight line by least squares, in units of its spread; missing stays nan."""
+    out = np.full_like(x, np.nan)
+    for d in range(x.shape[1]):
+        at = np.flatnonzero(~np.isnan(x[:, d]))
+        if len(at) < 3:
+            continue
+        t = (at - at.mean()) / max(len(x), 1)
+        y = x[at, d] - x[at, d].mean()
+        y = y - t * (t @ y) / (t @ t)
+        spread = float(y.std())
+        if spread > 1e-9 * max(float(np.abs(x[at, d]).max()), 1e-300):
+            out[at, d] = y / spread
+    return out
+
+
+def _autocorrelation(pieces: list[Numbers], lag: int) -> float:
+    """Mean over the channels of the mean product of known cells `lag` apart (spread one, mean zero)."""
+    products = np.concatenate([piece[lag:] * piece[: max(len(piece) - lag, 0)] for piece in pieces])
+    known = (~np.isnan(products)).sum(0)
+    usable = known > 0
+    if not usable.any():
+        return 0.0
+    return float((np.nansum(products, 0)[usable] / known[usable]).mean())
+
+
+def _around_half(lag: int) -> list[int]:
+    return sorted({max(round(lag * share), 1) for share in (0.35, 0.5, 0.65)})
