@@ -15,13 +15,17 @@ from seqloom.core.config import merge
 
 @dataclass(frozen=True)
 class Facts:
-    """What the rule knows of the data: training elements, the typical length of one thing, and the kind of element."""
+    """What the rule knows of the data: training elements, the typical length of one thing, and the kind of element.
+
+    `season` is after how many elements a series resembles itself; 1 where none was found.
+    """
 
     elements: int
     length: int
     tokens: bool
     ends: bool
     conditioned: bool
+    season: int = 1
 
 
 Advice = dict[str, tuple[Any, str]]
@@ -41,6 +45,8 @@ def advise(
     settings: dict[str, Any] = {}
     for key, (value, _) in advice.items():
         settings = merge(settings, _nested(key, value))
+    if "process" in settings:
+        settings["process"]["name"] = process  # so that it is laid under this process's settings and no other's
     return settings, {key: f"{value}: {reason}" for key, (value, reason) in advice.items()}
 
 
@@ -89,16 +95,38 @@ def _recurrent(facts: Facts, minutes: float | None) -> Advice:
 
 
 def _recurrent_vectors(facts: Facts, minutes: float | None) -> Advice:
-    width = _size(facts, minutes, {0: 64, 0.5: 128, 15: 192})
-    window = _whole(facts, max(8, min(192, facts.elements // 40)))
-    return {
-        "backbone.width": (width, "grows with the minutes"),
-        "backbone.depth": (2, "two layers"),
-        "backbone.dropout": (0.1, "series are few and easily learned by heart"),
-        "feed.window": (window, "a stretch long enough to see the season"),
-        "feed.batch": (32, "windows a step"),
-        "trainer.rate": (2e-3, "recurrent networks on vectors"),
+    advice: Advice = {
+        "backbone.width": (_size(facts, minutes, {0: 64, 15: 128}), "series are few and easily learned by heart"),
+        "backbone.depth": (1, "series are few and easily learned by heart"),
+        "backbone.dropout": (0.2, "series are few and easily learned by heart"),
+        "trainer.rate": (1e-3, "a slow rate forecasts further than a fast one"),
         "trainer.average": (0.998, "smooths the last updates"),
+    }
+    if _streams(facts) and facts.length >= 256:
+        advice |= {
+            "feed.order": ("streams", "the series are long: state is carried"),
+            "feed.window": (48, "short segments give more updates"),
+            "feed.batch": (max(1, min(16, facts.elements // 128)), "contiguous streams side by side"),
+        }
+    else:
+        advice |= {
+            "feed.window": (
+                _whole(facts, max(8, min(192, facts.elements // 40))),
+                "whole sequences where they are short",
+            ),
+            "feed.batch": (32, "windows a step"),
+        }
+    return advice | _seasonal(facts)
+
+
+def _seasonal(facts: Facts) -> Advice:
+    """An autoregressive model of a series with a season sees the seasons before, and learns what has changed since."""
+    season = facts.season
+    if season == 1:
+        return {}
+    return {
+        "process.lags": ([season, 2 * season, 3 * season], f"a season of {season} was found"),
+        "process.difference": (season, f"a season of {season} was found"),
     }
 
 

@@ -160,6 +160,7 @@ def facts_of(prepared: Prepared) -> Facts:
         tokens=isinstance(prepared.codec.space, Tokens),
         ends=prepared.ends,
         conditioned=bool(prepared.given),
+        season=prepared.facts.get("season") or 1,
     )
 
 

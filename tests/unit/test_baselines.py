@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqloom.corpora.season import season_of
 from seqloom.evaluation.baselines import (
     Baseline,
     KneserNey,
@@ -20,7 +21,6 @@ from seqloom.evaluation.baselines import (
     series_baselines,
     text_baselines,
 )
-from seqloom.corpora.season import season_of
 
 
 def draw(seed):

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from seqloom.core.progress import Progress, duration, number
+from seqloom.core.progress import Progress, count, duration, number
 
 
 class Terminal(io.StringIO):
@@ -150,3 +150,7 @@ def test_stderr_and_never_stdout(capsys):
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.splitlines() == ["50 %  5 of 10 steps  11s left", "hello", "50 %  5 of 10 steps  11s left"]
+
+
+def test_counts_are_in_the_plural_unless_there_is_one():
+    assert [count(n, "step") for n in (0, 1, 2, 1200)] == ["0 steps", "1 step", "2 steps", "1,200 steps"]

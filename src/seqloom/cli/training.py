@@ -14,7 +14,7 @@ import typer
 
 from seqloom.cli.session import JSON, LITERAL, Session, path_of, positive, put, put_json, sort_words, verb
 from seqloom.core.errors import ConfigError
-from seqloom.core.progress import Progress, duration, number
+from seqloom.core.progress import Progress, count, duration, number
 
 if TYPE_CHECKING:
     from seqloom.fit import Event, Fit, Plan
@@ -135,9 +135,11 @@ def chosen(planned: Plan) -> str:
     """What is trained, in a line."""
     recipe, prepared = planned.recipe, planned.prepared
     mixers = "+".join(dict.fromkeys(mixer.name for mixer in recipe.backbone.mixers))
-    size = f"{recipe.backbone.depth} layers of {recipe.backbone.width}"
+    size = f"{count(recipe.backbone.depth, 'layer')} of {recipe.backbone.width}"
     amount = int(prepared.splits["train"].data.starts[-1])
-    budget = f"{recipe.trainer.steps} steps" if recipe.trainer.steps else duration(60 * (recipe.trainer.minutes or 0))
+    budget = (
+        count(recipe.trainer.steps, "step") if recipe.trainer.steps else duration(60 * (recipe.trainer.minutes or 0))
+    )
     return f"{recipe.process.name} {mixers}, {size}, on {number(amount)} elements ({prepared.codec.name}) for {budget}"
 
 
@@ -189,8 +191,8 @@ def train(
         put_json({key: report[key] for key in keys})
         return
     session.note(
-        f"done: {report['steps']:,} steps in {duration(report['seconds'])}, {report['parameters']:,} parameters, "
-        f"validation {shown_metric(report['valid'])}"
+        f"done: {count(report['steps'], 'step')} in {duration(report['seconds'])}, "
+        f"{report['parameters']:,} parameters, validation {shown_metric(report['valid'])}"
     )
     put(f"{planned.path}\n")
     session.note(f"next: seqloom sample {planned.path}   seqloom evaluate {planned.path}")

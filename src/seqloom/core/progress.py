@@ -24,6 +24,11 @@ def duration(seconds: float) -> str:
     return f"{rest}s"
 
 
+def count(amount: int, noun: str) -> str:
+    """1 step, 1,200 steps."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
 def number(value: float) -> str:
     """`1_234_567` as "1.2 M": one decimal under ten, thousands by k, M, G, T."""
     size, sign = abs(value), "-" if value < 0 else ""

@@ -71,7 +71,6 @@ class Trunk(nn.Module):
                 after.append(state)
         return drop(self.norm(h)), after
 
-
     def initialise(self, generator: Generator) -> None:
         if self.first is not None:
             nn.init.normal_(self.first, generator=generator)

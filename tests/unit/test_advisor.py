@@ -1,0 +1,56 @@
+"""The rule that fills in what was not set: what it knows of the data reaches the recipe, and what is set wins."""
+
+import numpy as np
+import pytest
+
+from seqloom import fit
+from seqloom.advisor import Facts, advise
+from seqloom.core.config import load
+from seqloom.mixers.base import Mixer
+from seqloom.processes.base import Process
+from seqloom.recipe import Recipe
+
+SERIES = Facts(elements=10_000, length=10_000, tokens=False, ends=False, conditioned=False, season=24)
+TEXT = Facts(elements=1_000_000, length=1_000_000, tokens=True, ends=False, conditioned=False)
+
+
+@pytest.mark.parametrize("minutes", [None, 0.1, 2, 100])
+@pytest.mark.parametrize("facts", [SERIES, TEXT, Facts(300, 12, True, True, True), Facts(300, 12, False, False, True)])
+def test_advice_is_settings_with_a_reason_each(facts, minutes):
+    for process in load(Process):
+        for mixer in load(Mixer):
+            settings, reasons = advise(facts, process, [mixer], minutes)
+            plain = Recipe.parse({"corpus": {"name": "table", "path": "x"}, "process": process, **settings}).plain()
+            for key, reason in reasons.items():
+                value = plain
+                for part in key.split("."):
+                    value = value[part]
+                assert reason.startswith(str(value)) or isinstance(value, dict), key
+
+
+def test_a_season_becomes_lags_and_a_difference():
+    settings, _ = advise(SERIES, "autoregressive", ["lstm"], 1)
+    assert settings["process"] == {"name": "autoregressive", "lags": [24, 48, 72], "difference": 24}
+    assert "process" not in advise(TEXT, "autoregressive", ["lstm"], 1)[0]
+
+
+@pytest.fixture
+def hourly(tmp_path):
+    rng = np.random.Generator(np.random.Philox(key=1))
+    values = np.sin(np.arange(600) * 2 * np.pi / 24) + 0.1 * rng.normal(size=600)
+    path = tmp_path / "hourly.csv"
+    path.write_text("a\n" + "\n".join(f"{value:.4f}" for value in values) + "\n")
+    return path
+
+
+def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
+    planned = fit.plan(str(hourly), {"trainer": {"steps": 1}}, model="lstm", out=tmp_path / "a")
+    assert planned.prepared.facts["season"] == 24
+    assert planned.recipe.process.plain()["lags"] == [24, 48, 72]
+    assert planned.advice["process.difference"] == "24: a season of 24 was found"
+    own = {"trainer": {"steps": 1}, "process": {"difference": 0}}
+    planned = fit.plan(str(hourly), own, model="lstm", out=tmp_path / "b")
+    assert planned.recipe.process.plain() | {"head": None} == {
+        "name": "autoregressive", "head": None, "lags": [24, 48, 72], "difference": 0,
+    }  # fmt: skip
+    assert "process.difference" not in planned.advice
