@@ -196,6 +196,13 @@ def _resumed(path: Path, over: Mapping[str, Any], model: str | None, say: Callab
             f"{path} was trained with another {changed[0]}; a resumed run keeps its recipe",
             hint="leave the setting out, or start a new run with another --out",
         )
+    for key, value in longer.items():
+        had = getattr(found.recipe.trainer, key)
+        if had is not None and value is not None and value < had:
+            raise RunError(
+                f"{path} is a run of {had:g} {key}; it can be made longer, but not shorter",
+                hint="leave --steps and --minutes out to go on as it was planned",
+            )
     if longer:
         both = {"steps": None, "minutes": None} | longer
         recipe = found.recipe.replace(trainer=found.recipe.trainer.replace(**both))

@@ -150,6 +150,8 @@ def test_more_steps_go_on_and_other_settings_are_refused(tmp_path: Path) -> None
     events(plan(tmp_path / "a", steps=4))
     assert events(plan(tmp_path / "a", resume=True, steps=6))[-1].facts["steps"] == 6
     assert runs.read(tmp_path / "a").recipe.trainer.steps == 6
+    with pytest.raises(RunError, match="a run of 6 steps; it can be made longer, but not shorter"):
+        plan(tmp_path / "a", resume=True, steps=5)
     with pytest.raises(RunError, match=r"backbone\.width"):
         fit.plan("builtin:markov", {"backbone": {"width": 32}}, out=tmp_path / "a", resume=True)
     with pytest.raises(RunError, match="already holds a run"):

@@ -149,7 +149,7 @@ def test_stderr_and_never_stdout(capsys):
         bar.say("hello")
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.splitlines() == ["50 %  5 of 10 steps  11s left", "hello", "50 %  5 of 10 steps  11s left"]
+    assert told.err.splitlines() == ["50 %  5 of 10 steps  11s left", "hello"], "and nothing twice"
 
 
 def test_counts_are_in_the_plural_unless_there_is_one():

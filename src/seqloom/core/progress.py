@@ -64,14 +64,16 @@ class Progress:
         self._live = self._stream.isatty()
         self._begin = clock()
         self._next = self._begin + (FIRST if self._live else LINE)
-        self._done, self._text, self._width, self._shown = start, "", 0, False
+        self._done, self._text, self._width = start, "", 0
+        self._drawn: tuple[float, str] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        if self._shown:
-            self._draw()
+        if self._drawn is not None:
+            if self._live or self._drawn != (self._done, self._text):
+                self._draw()
             if self._live:
                 self._write("\n")
             self._width = 0
@@ -80,7 +82,7 @@ class Progress:
         """Tell how far it has come and what is worth saying about it; cheap enough for every step."""
         self._done, self._text, now = done, text, self._clock()
         if not self._quiet and now >= self._next:
-            self._next, self._shown = now + (LIVE if self._live else LINE), True
+            self._next = now + (LIVE if self._live else LINE)
             self._draw()
 
     def say(self, text: str) -> None:
@@ -104,7 +106,7 @@ class Progress:
         return "  ".join([*parts, "".join(letter if letter.isprintable() else " " for letter in self._text)]).rstrip()
 
     def _draw(self) -> None:
-        line = self.line()
+        line, self._drawn = self.line(), (self._done, self._text)
         if not self._live:
             self._write(line + "\n")
             return
