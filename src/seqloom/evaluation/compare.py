@@ -139,11 +139,13 @@ def compare(
         for model in models
         for seed in range(seeds)
     ]
+    asked = {"data": place, "minutes": minutes, "settings": settings}
+    _refuse_another(Path(out), asked)
     first, unfit = _first_plan(tasks)
     if not len(first.prepared.splits["test"].data.x):
         raise DataError("the test split is empty, so nothing can be compared", hint="give it a share in corpus.splits")
     with durable.Lock(Path(out)) as lock:
-        _take_up(Path(out), {"data": place, "minutes": minutes, "settings": settings})
+        _take_up(Path(out), asked)
         found = _work(tasks, unfit, first.prepared, tell)
         lock.check()
         tell("baselines")
@@ -153,7 +155,7 @@ def compare(
         comparison = _comparison(
             data, first.recipe.corpus, first.prepared, rows, minutes=minutes, command=shlex.join(command)
         )
-        _write(comparison, Path(out), {"data": place, "minutes": minutes, "settings": settings})
+        _write(comparison, Path(out), asked)
     return comparison
 
 
@@ -209,21 +211,25 @@ def _first_plan(tasks: Sequence[Task]) -> tuple[fit.Plan, dict[str, str]]:
     return plans[0], unfit
 
 
-def _take_up(folder: Path, asked: Mapping[str, Any]) -> None:
-    """Make the folder a comparison of what is asked; RunError where it holds another."""
-    place = folder / ASKED
-    if place.is_file():
-        before = durable.read_json(place).get("asked", {})
+def _refuse_another(folder: Path, asked: Mapping[str, Any]) -> None:
+    """RunError where the folder holds another comparison than what is asked."""
+    if (folder / ASKED).is_file():
+        before = durable.read_json(folder / ASKED).get("asked", {})
         now = json.loads(json.dumps(asked))
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             raise RunError(
                 f"{folder} holds a comparison with another {changed[0]}", hint="choose another --out, or ask the same"
             )
-    elif any(path.name != durable.LOCK for path in folder.iterdir()):
-        raise RunError(f"{folder} is not empty and is no comparison", hint="choose another --out")
-    else:
-        durable.write_json(place, {"asked": asked})
+
+
+def _take_up(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Make the folder a comparison of what is asked; RunError where it holds something else."""
+    _refuse_another(folder, asked)
+    if not (folder / ASKED).is_file():
+        if any(path.name != durable.LOCK for path in folder.iterdir()):
+            raise RunError(f"{folder} is not empty and is no comparison", hint="choose another --out")
+        durable.write_json(folder / ASKED, {"asked": asked})
     for name in (RESULTS, RUNS):
         (folder / name).mkdir(exist_ok=True)
 
