@@ -37,7 +37,7 @@ from seqloom.evaluation import baselines
 TEXT_SPLITS = "corpus.splits=[0.9,0.1,0]"
 SERIES_SPLITS = "corpus.splits=[0.6613,0.1653,0.1734]"
 TRAIN_HOURS, TEST_HOUR = 11_520, 14_400
-HORIZON, SEASON, DAYS, PATHS = 24, 24, 24, 32
+HORIZON, SEASON, DAYS, PATHS = 24, 24, 24, 50
 
 
 def main() -> None:

@@ -163,6 +163,7 @@ def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None)
     }
     if process == "gaussian":
         advice["feed.pattern"] = ({"name": "mixed"}, "so that it can forecast, fill gaps and sample")
+        advice["feed.batch"] = (8, "small batches give more updates")
     else:
         advice["backbone.dropout"] = (0.1, "series are few and easily learned by heart")
     return advice

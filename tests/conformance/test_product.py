@@ -42,8 +42,10 @@ def fits(process: str, space: str) -> bool:
 
 
 CASES = [(m, p, s) for m in load(Mixer) for p in load(Process) for s in SPACES if fits(p, s)]
-CASES += [(m, "lags", "vectors") for m in ("lstm", "attention")]
-VARIANTS: dict[str, Any] = {"lags": {"name": "autoregressive", "lags": [3, 5], "difference": 5}}
+VARIANTS: dict[str, Any] = {
+    "autoregressive with lags": {"name": "autoregressive", "lags": [3, 5], "difference": 5},
+}
+CASES += [(m, p, "vectors") for m in ("lstm", "attention") for p in VARIANTS]
 REFUSED = [(p, s) for p in load(Process) for s in SPACES if not fits(p, s)]
 CONDITIONS = [
     (m, p, data, given)

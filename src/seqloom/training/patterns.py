@@ -61,13 +61,16 @@ class Spans(Pattern, name="spans"):
 
 
 class Mixed(Pattern, name="mixed"):
-    """Each row draws one of the three: nothing, a prefix, or all but a span."""
+    """Each row draws one of the three: nothing, a prefix, or all but a span.
 
-    nothing: float = Field(default=0.3, ge=0)
+    A row that is shown nothing has far more to be learned than one with a gap, so a few of them go a long way.
+    """
+
+    nothing: float = Field(default=0.1, ge=0)
     """Weight of showing nothing."""
-    prefix: float = Field(default=0.4, ge=0)
+    prefix: float = Field(default=0.55, ge=0)
     """Weight of showing a prefix."""
-    spans: float = Field(default=0.3, ge=0)
+    spans: float = Field(default=0.35, ge=0)
     """Weight of hiding a span."""
 
     def shown(self, rng: Rng, known: Mask) -> Mask:
