@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run",),
     ("engine",),
     ("model",),
+    ("planning",),
     ("fit", "evaluation", "serving"),
     ("cli",),
     ("__init__", "__main__"),

@@ -259,7 +259,7 @@ def test_train_prints_what_scripts_rely_on_and_resume_of_a_finished_run_changes_
 def test_train_says_what_it_chose_and_what_comes_next(seqloom: Callable[..., Done], place: Place) -> None:
     done = seqloom("train", place.text, *TINY[:-1], "-v")
     assert done.text == "runs/fox-lstm\n"
-    assert "autoregressive lstm, 1 layers of 16" in done.err
+    assert "autoregressive lstm, 1 layer of 16" in done.err
     assert "trainer.rate = " in done.err
     assert "next: seqloom sample runs/fox-lstm" in done.err
     quiet = seqloom("train", place.text, *TINY)

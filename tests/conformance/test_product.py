@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqloom import fit, model
+from seqloom import fit, model, planning
 from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.config import load, parse_pairs
@@ -68,7 +68,7 @@ def settings(mixer: str, process: str, **more: Any) -> dict[str, Any]:
 
 def trained(path: Path, data: str, values: dict[str, Any], until: int | None = None, resume: bool = False) -> runs.Run:
     """A run of six steps, each saved; with `until`, dropped like a killed one after that many."""
-    planned = fit.plan(data, values, out=path, resume=resume)
+    planned = planning.plan(data, values, out=path, resume=resume)
     events = fit.Fit(planned, save_every=0.0).events()
     for event in events:
         if event.kind == "saved" and event.step == until:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqloom import fit
+from seqloom import fit, planning
 from seqloom.corpora.toys import Labels, Markov, Var1
 from seqloom.model import Model, load
 from seqloom.sequence.query import Score
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 def trained(folder: Path, data: str, word: str, steps: int, **settings: Any) -> Model:
     values = {"trainer": {"steps": steps}, "backbone": {"width": 64, "depth": 2}, **settings}
-    for _ in fit.Fit(fit.plan(data, values, model=word, out=folder / word), preview=False).events():
+    for _ in fit.Fit(planning.plan(data, values, model=word, out=folder / word), preview=False).events():
         pass
     return load(folder / word)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqloom import fit
+from seqloom import planning
 from seqloom.advisor import Facts, advise
 from seqloom.core.config import load
 from seqloom.mixers.base import Mixer
@@ -44,12 +44,12 @@ def hourly(tmp_path):
 
 
 def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
-    planned = fit.plan(str(hourly), {"trainer": {"steps": 1}}, model="lstm", out=tmp_path / "a")
+    planned = planning.plan(str(hourly), {"trainer": {"steps": 1}}, model="lstm", out=tmp_path / "a")
     assert planned.prepared.facts["season"] == 24
     assert planned.recipe.process.plain()["lags"] == [24, 48, 72]
     assert planned.advice["process.difference"] == "24: a season of 24 was found"
     own = {"trainer": {"steps": 1}, "process": {"difference": 0}}
-    planned = fit.plan(str(hourly), own, model="lstm", out=tmp_path / "b")
+    planned = planning.plan(str(hourly), own, model="lstm", out=tmp_path / "b")
     assert planned.recipe.process.plain() | {"head": None} == {
         "name": "autoregressive", "head": None, "lags": [24, 48, 72], "difference": 0,
     }  # fmt: skip

@@ -268,7 +268,7 @@ def data(
     from seqloom.core.config import make
     from seqloom.corpora.base import describe
     from seqloom.corpora.files import corpus_of
-    from seqloom.fit import declared_by
+    from seqloom.planning import declared_by
 
     settings = settings_of(pairs)
     for key in settings:

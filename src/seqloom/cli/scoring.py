@@ -159,7 +159,7 @@ def compare(
     session.compute()
     from seqloom import run as runs
     from seqloom.evaluation import compare as comparing
-    from seqloom.fit import stem_of
+    from seqloom.planning import stem_of
 
     if all(runs.exists(Path(word)) for word in named):
         if models is not None or minutes is not None or pairs:

@@ -17,7 +17,8 @@ from seqloom.core.errors import ConfigError
 from seqloom.core.progress import Progress, count, duration, number
 
 if TYPE_CHECKING:
-    from seqloom.fit import Event, Fit, Plan
+    from seqloom.fit import Event, Fit
+    from seqloom.planning import Plan
 
 SMOOTH = 0.95
 """How much of the loss shown is what was shown before: single batches jump."""
@@ -169,10 +170,11 @@ def train(
     if save_every < 0:
         raise ConfigError(f"{save_every} is below 0", path="--save-every", hint="give seconds, or 0 for every step")
     session.compute()
-    from seqloom import fit as fitting
+    from seqloom.fit import Fit
+    from seqloom.planning import plan
 
     data = path_of(plain[0])
-    planned = fitting.plan(data, settings, model=model, out=out, resume=resume, say=session.note)
+    planned = plan(data, settings, model=model, out=out, resume=resume, say=session.note)
     notes = [f"{planned.path}: {chosen(planned)}"]
     if planned.found is None:
         begins = [f"there is no run at {planned.path} yet: it begins at step 0"] if resume else []
@@ -181,7 +183,7 @@ def train(
         notes += [f"  {key} = {why}" for key, why in planned.advice.items()]
     stop = Stop()
     with stop.listening():
-        report = watch(fitting.Fit(planned, save_every=save_every, stop=stop), session, notes)
+        report = watch(Fit(planned, save_every=save_every, stop=stop), session, notes)
     if report is None:
         again = shlex.join(["seqloom", "train", data, "--out", str(planned.path), "--resume"])
         session.note(f"stopped and saved; go on with: {again}")

@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 
-from seqloom import fit
 from seqloom import run as runs
 from seqloom.core import durable, machine
 from seqloom.core.config import merge
@@ -38,6 +37,7 @@ from seqloom.evaluation.baselines import LARGEST_DICTIONARY, LONGEST_TRAIN, Base
 from seqloom.evaluation.evaluate import data_of, evaluate_model, prepare
 from seqloom.evaluation.report import Comparison, Part, Paths, Row, ci95, plain, write_report
 from seqloom.model import Model, load
+from seqloom.planning import Plan, plan
 from seqloom.recipe import model_settings
 from seqloom.sequence.batch import Encoded
 from seqloom.sequence.query import Query
@@ -92,10 +92,10 @@ class Task:
         """What its worker leaves behind."""
         return Path(self.folder, RESULTS, f"{self.name}.json")
 
-    def plan(self, say: Say | None = None) -> fit.Plan:
+    def plan(self, say: Say | None = None) -> Plan:
         """The training; goes on where there is a run."""
         settings = merge(self.settings, {"seed": self.seed, "trainer": {"minutes": self.minutes}})
-        return fit.plan(self.data, settings, model=self.model, out=self.run, resume=True, say=say)
+        return plan(self.data, settings, model=self.model, out=self.run, resume=True, say=say)
 
 
 def compare(
@@ -195,7 +195,7 @@ def compare_runs(paths: Sequence[str], *, out: Path | str, say: Say | None = Non
 # ---- the workers ----------------------------------------------------------------------------------------------------
 
 
-def _first_plan(tasks: Sequence[Task]) -> tuple[fit.Plan, dict[str, str]]:
+def _first_plan(tasks: Sequence[Task]) -> tuple[Plan, dict[str, str]]:
     """The first training that fits the data, and why others do not; what is wrong with all of them is raised."""
     plans, unfit = [], {}
     for task in tasks:

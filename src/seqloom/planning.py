@@ -1,0 +1,199 @@
+"""What is to be trained: the recipe with advice filled in, the data, and where the run goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqloom import run as runs
+from seqloom.advisor import Facts, advise
+from seqloom.core.config import Settings, merge, read_yaml
+from seqloom.core.errors import ConfigError, DataError, RunError
+from seqloom.corpora.base import Corpus, Given, Prepared
+from seqloom.corpora.files import corpus_of
+from seqloom.recipe import Recipe, model_settings
+from seqloom.sequence.space import Tokens
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that is about to begin: the recipe with advice filled in, the data, and where it goes."""
+
+    recipe: Recipe
+    prepared: Prepared
+    given: Mapping[str, Given]
+    advice: Mapping[str, str]
+    path: Path
+    found: runs.Run | None = None
+
+
+def plan(
+    data: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    model: str | None = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Plan:
+    """Read the data and fill in the recipe; where a run is to be resumed, take its own recipe.
+
+    DATA is a file, a folder, `builtin:NAME` or a recipe (`.yaml`). What is set wins over the model word, and that over
+    advice. RunError where `out` holds a run and `resume` is not set.
+    """
+    over = dict(settings or {})
+    stem = f"{stem_of(data)}-{model or 'lstm'}"
+    if Path(data).suffix in {".yaml", ".yml"}:
+        over, stem = merge(read_yaml(Path(data)), over), f"{Path(data).stem}"
+        if "corpus" not in over:
+            raise ConfigError("the recipe names no data", path="corpus", hint="add corpus: {name: files, path: ...}")
+    folder = Path("runs")
+    path = Path(out) if out else (runs.newest_name(folder, stem) if resume else runs.free_name(folder, stem))
+    if runs.exists(path):
+        if not resume:
+            raise RunError(f"{path} already holds a run", hint="add --resume to go on with it, or choose another --out")
+        return _resumed(path, over, model, say)
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not resume)):
+        raise RunError(f"{path} is not empty and is no run", hint="choose another --out")
+    corpus, over = _corpus(data, over)
+    codec = Recipe.parse({"corpus": corpus, "codec": over["codec"]}).codec if over.get("codec") else None
+    declared = declared_by(corpus, over.get("given", {}))
+    if model:
+        over = merge(model_settings(model), over)
+    base = merge(model_settings("lstm"), over) if "backbone" not in over and "process" not in over else over
+    draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
+    prepared = corpus.prepare(codec, declared, say)
+    advice, reasons = advise(
+        facts_of(prepared),
+        draft.process.name,
+        [mixer.name for mixer in draft.backbone.mixers],
+        draft.trainer.minutes,
+    )
+    values = merge(advice, base)
+    trainer = dict(values.get("trainer", {}))
+    if trainer.get("steps") is None and trainer.get("minutes") is None:
+        trainer["minutes"] = 5.0
+        reasons["trainer.minutes"] = "5.0: neither steps nor minutes were given"
+    recipe = Recipe.parse({**values, "trainer": trainer, "corpus": corpus, "given": declared})
+    _check(recipe, prepared)
+    told = {key: why for key, why in reasons.items() if not _is_set(base, key)}
+    return Plan(recipe, prepared, declared, told, path)
+
+
+def stem_of(data: str) -> str:
+    """What a run on DATA is called by."""
+    return (data.partition(":")[2] if data.startswith("builtin:") else Path(data).name.split(".")[0]) or "data"
+
+
+def declared_by(corpus: Corpus, settings: Mapping[str, Any]) -> dict[str, Given]:
+    """The conditions that the data bring with them and those of the settings, by name."""
+    own = {name: given.plain() for name, given in corpus.declares().items()}
+    found = {}
+    for name, values in merge(own, settings).items():
+        try:
+            found[name] = Given.parse(values)
+        except ConfigError as error:
+            raise error.under(f"given.{name}") from None
+    return found
+
+
+def _corpus(data: str, over: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
+    """The corpus that a DATA word or a recipe names, with the settings given for it."""
+    rest = {key: value for key, value in over.items() if key != "corpus"}
+    named = over.get("corpus", {})
+    if isinstance(named, dict) and "name" in named:
+        return Recipe.parse({"corpus": named}).corpus, rest
+    return corpus_of(data, named if isinstance(named, dict) else {}, over.get("codec")), rest
+
+
+def _is_set(tree: Mapping[str, Any], key: str) -> bool:
+    place: Any = tree
+    for part in key.split("."):
+        if not isinstance(place, Mapping) or part not in place:
+            return False
+        place = place[part]
+    return True
+
+
+def facts_of(prepared: Prepared) -> Facts:
+    """What advice is given by."""
+    data = prepared.splits["train"].data
+    sizes = np.diff(data.starts)
+    return Facts(
+        elements=int(data.starts[-1]),
+        length=int(np.quantile(sizes, 0.95)) if len(sizes) else 0,
+        tokens=isinstance(prepared.codec.space, Tokens),
+        ends=prepared.ends,
+        conditioned=bool(prepared.given),
+        season=prepared.facts.get("season") or 1,
+    )
+
+
+def _check(recipe: Recipe, prepared: Prepared) -> None:
+    """What cannot be trained is said before anything is written."""
+    space = prepared.codec.space
+    recipe.process.plan(space)
+    if recipe.feed.order == "streams" and (recipe.backbone.bounded or recipe.process.plan(space).block != 1):
+        raise ConfigError(
+            "only causal recurrent networks can carry state from step to step",
+            path="feed.order",
+            hint="use feed.order=windows",
+        )
+    if recipe.feed.order == "streams" and prepared.given:
+        raise ConfigError(
+            "a condition holds for one sequence, and a stream runs through many",
+            path="feed.order",
+            hint="use feed.order=windows",
+        )
+    if not len(prepared.splits["train"].data.x):
+        raise DataError("the training split is empty", hint="give more data, or other corpus.splits")
+
+
+def _resumed(path: Path, over: Mapping[str, Any], model: str | None, say: Callable[[str], None] | None) -> Plan:
+    """The plan of a run that goes on: its own recipe, but for more steps or minutes."""
+    found = runs.read(path)
+    asked = merge(model_settings(model), over) if model else dict(over)
+    trainer = dict(asked.get("trainer", {}))
+    longer = {key: trainer.pop(key) for key in ("steps", "minutes") if key in trainer}
+    changed = _differences({**asked, "trainer": trainer}, found.recipe.plain())
+    if changed:
+        raise RunError(
+            f"{path} was trained with another {changed[0]}; a resumed run keeps its recipe",
+            hint="leave the setting out, or start a new run with another --out",
+        )
+    if longer:
+        both = {"steps": None, "minutes": None} | longer
+        recipe = found.recipe.replace(trainer=found.recipe.trainer.replace(**both))
+    else:
+        recipe = found.recipe
+    given = {name: item for name, (_, item) in found.given.items()}
+    fitted = {name: item.replace(codec=found.given[name][0]) for name, item in given.items()}
+    prepared = recipe.corpus.prepare(found.codec, fitted, say)
+    now = {name: split.fingerprint for name, split in prepared.splits.items()}
+    if now != dict(found.fingerprints):
+        raise DataError(
+            f"the data of {path} have changed since it was trained", hint="restore them, or start a new run"
+        )
+    return Plan(recipe, prepared, given, {}, path, found)
+
+
+def _differences(asked: Mapping[str, Any], have: Mapping[str, Any], path: str = "") -> list[str]:
+    """Keys whose asked value is not what the run has; a member's name alone matches whatever its settings."""
+    found = []
+    for key, value in asked.items():
+        old = have.get(key)
+        if isinstance(value, Settings):
+            value = value.plain()
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            found += _differences(value, old, f"{path}{key}.")
+        elif isinstance(value, str) and isinstance(old, Mapping):
+            found += [] if old.get("name") == value else [f"{path}{key}"]
+        elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)):
+            found += [] if list(value) == list(old) else [f"{path}{key}"]
+        elif value != old:
+            found.append(f"{path}{key}")
+    return found
