@@ -48,22 +48,26 @@ class Reading:
 
 
 class _Tally:
-    """Nats at each place of the tape, and what was counted."""
+    """All nats, those at each place of the tape where they are asked for, and what was counted."""
 
-    def __init__(self, tape: Tape, reading: Reading) -> None:
+    def __init__(self, tape: Tape, reading: Reading, tokens: bool) -> None:
         self.tape, self.reading = tape, reading
-        self.cells = np.zeros(len(tape))
+        self.nats = 0.0
+        self.cells = np.zeros(len(tape)) if tokens else None
         self.places = 0
         self.values = np.zeros(0 if reading.volumes is None else len(reading.volumes))
 
     def add(self, place: Places, counted: NDArray[np.bool_], nats: torch.Tensor, batch: Batch) -> None:
         """Add the nats (B,T) of the counted places."""
-        self.cells[place[counted]] += nats.double().cpu().numpy()[counted]
+        here = nats.double().cpu().numpy()[counted]
+        self.nats += float(here.sum())
+        if self.cells is not None:
+            self.cells[place[counted]] += here
         self.places += int(counted.sum())
         if self.reading.volumes is not None:
             self.values += batch.wanted.cpu().numpy()[counted].sum(0)
 
-    def score(self, likelihood: Likelihood, context: str, stderr: float, tokens: bool, **more: int) -> Score:
+    def score(self, likelihood: Likelihood, context: str, stderr: float, **more: int) -> Score:
         """The score of what was counted, with the surcharge that belongs to it."""
         reading = self.reading
         if isinstance(reading.space, Tokens):
@@ -73,13 +77,13 @@ class _Tally:
             count = float(self.values.sum())
             surcharge = 0.0 if reading.volumes is None else float(self.values @ reading.volumes)
         return Score(
-            nats=float(self.cells.sum()) + surcharge,
+            nats=self.nats + surcharge,
             count=count,
             unit=reading.unit,
             kind=likelihood.kind,
             stderr=stderr,
             context=context,
-            surprisal=self.cells.tolist() if tokens else None,
+            surprisal=None if self.cells is None else self.cells.tolist(),
             **more,
         )
 
@@ -143,7 +147,7 @@ def _streams(
         begin = np.arange(count) * -(-total // count)
         end = np.append(begin[1:], total)
         heard = np.maximum(begin - HEARD, 0)
-    tally = _Tally(tape, reading)
+    tally = _Tally(tape, reading, tokens)
     kept = begin < np.minimum(end, total)
     begin, end, heard = begin[kept], end[kept], heard[kept]
     for group in in_batches(np.arange(len(begin)), 2 * ROWS):
@@ -161,7 +165,7 @@ def _streams(
             tally.add(place, inside & (place >= begin[group, None]), nats, batch)
             if say:
                 say(min(1.0, (group[0] + len(group) * min(1.0, (at + CHUNK) / (end - heard).max())) / len(begin)))
-    return tally.score(likelihood, "carried", 0.0, tokens)
+    return tally.score(likelihood, "carried", 0.0)
 
 
 def _sliding(
@@ -174,7 +178,7 @@ def _sliding(
     if reading.most is not None:
         starts = starts[: max(1, reading.most // half)]
     first = starts == tape.starts[tape.sequence(starts)]
-    tally = _Tally(tape, reading)
+    tally = _Tally(tape, reading, tokens)
     for rows in in_batches(np.arange(len(starts)), max(1, ROWS * 128 // window)):
         batch = tape.window(starts[rows], window)
         begins = batch.begins.clone()
@@ -185,7 +189,7 @@ def _sliding(
         tally.add(starts[rows, None] + offset, counted, nats, batch)
         if say:
             say((rows[-1] + 1) / len(starts))
-    return tally.score(likelihood, f"sliding {window}/{half}", 0.0, tokens)
+    return tally.score(likelihood, f"sliding {window}/{half}", 0.0)
 
 
 def _windows(
@@ -215,7 +219,7 @@ def _windows(
             "every window has absent cells, so the bound cannot be taken",
             hint="train with a shorter feed.window, or fill the gaps first",
         )
-    tally = _Tally(tape, reading)
+    tally = _Tally(tape, reading, tokens)
     draws = 2 if reading.most is not None and likelihood.draws > 1 else likelihood.draws
     totals, by_window = np.zeros(draws), np.zeros(len(starts))
     fill = isinstance(reading.space, Tokens) and reading.space.ends
@@ -239,7 +243,7 @@ def _windows(
         stderr = float(by_window.std(ddof=1) * math.sqrt(len(starts)))
     else:
         stderr = float(totals.std(ddof=1) / math.sqrt(draws)) if draws > 1 else 0.0
-    return tally.score(likelihood, f"windows {window}", stderr, tokens, draws=draws, left_out=left_out)
+    return tally.score(likelihood, f"windows {window}", stderr, draws=draws, left_out=left_out)
 
 
 def _complete(tape: Tape, starts: Places, window: int) -> tuple[Places, int]:
