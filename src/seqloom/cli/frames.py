@@ -85,13 +85,14 @@ class Film:
             if tokens:
                 data = self._text(frame)
                 name = f"{i:03d}.txt"
-                shown = f"<pre>{html.escape(_printable(data.decode('utf-8', 'replace')))}</pre>"
+                text = _printable(data.decode("utf-8", "replace"))
+                shown = f"<h2>{html.escape(title)}</h2>\n<pre>{html.escape(text)}</pre>"
             else:
-                data = self._plot(frame, title)
+                data = self._plot(frame, title)  # the title is in the picture
                 name = f"{i:03d}.png"
                 shown = f'<img src="{name}" alt="{html.escape(title)}">'
             durable.write_bytes(self.folder / name, data)
-            written.append(f"<h2>{html.escape(title)}</h2>\n{shown}")
+            written.append(shown)
         told = f"{len(states)} of the {len(self.seen) + tokens} states of one sample, seed {self.query.seed}."
         if tokens:
             told += f" A position that is still hidden is shown as {HIDDEN}."
