@@ -42,6 +42,8 @@ def advise(
         advice = _tokens(facts, process, recurrent, minutes)
     else:
         advice = _vectors(facts, process, recurrent, minutes)
+    if process != "autoregressive" and facts.length + facts.ends <= advice["feed.window"][0]:
+        advice["backbone.marked"] = (True, "sequences are read whole, so places count")
     settings: dict[str, Any] = {}
     for key, (value, _) in advice.items():
         settings = merge(settings, _nested(key, value))

@@ -34,6 +34,13 @@ def test_a_season_becomes_lags_and_a_difference():
     assert "process" not in advise(TEXT, "autoregressive", ["lstm"], 1)[0]
 
 
+def test_places_count_where_sequences_are_read_whole():
+    short = Facts(elements=3000, length=12, tokens=True, ends=True, conditioned=True)
+    assert advise(short, "masked", ["attention"], 1)[0]["backbone"]["marked"]
+    assert "marked" not in advise(TEXT, "masked", ["attention"], 1)[0]["backbone"]
+    assert "marked" not in advise(short, "autoregressive", ["attention"], 1)[0]["backbone"]
+
+
 @pytest.fixture
 def hourly(tmp_path):
     rng = np.random.Generator(np.random.Philox(key=1))

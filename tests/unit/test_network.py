@@ -136,17 +136,19 @@ def conditions():
     return {"label": label, "source": source}
 
 
-@pytest.mark.parametrize("space", [Tokens(size=5, ends=True), Tokens(size=5)], ids=["whole", "windows"])
-def test_equal_elements_are_told_apart_where_sequences_are_whole(space):
-    process = Masked()
-    net = Network(Backbone(width=16, mixer=Attention()), process.plan(space), space, window=6, given={}).double()
+@pytest.mark.parametrize("marked", [True, False])
+def test_equal_elements_are_told_apart_where_the_first_is_marked(marked):
+    process, space = Masked(), Tokens(size=5)
+    net = Network(
+        Backbone(width=16, mixer=Attention(), marked=marked), process.plan(space), space, window=6, given={}
+    ).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.2)
     out = net(torch.full((1, 6), net.plan.mask))[0][0]
     apart = torch.cdist(out, out) + torch.eye(6)
-    assert (float(apart.min().detach()) > 1e-3) == space.ends
+    assert (float(apart.min().detach()) > 1e-3) == marked
 
 
 def test_where_gives_the_head_at_those_positions_only():

@@ -34,6 +34,9 @@ class Backbone(Settings):
     tie: bool = False
     """Use the embedding of the input symbols as the head's weights too."""
 
+    marked: bool = False
+    """Mark the first position, where everything is heard: for sequences that are read whole."""
+
     @property
     def mixers(self) -> list[Mixer]:
         """One mixer a layer."""

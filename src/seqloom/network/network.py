@@ -17,7 +17,7 @@ from seqloom.network.given import Conditions, Memory, Port
 from seqloom.network.trunk import Trunk
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.plan import Plan
-from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.space import Space
 from seqloom.sequence.state import Lengths, NetState
 
 
@@ -39,9 +39,7 @@ class Network(nn.Module):
                 nn.Embedding(plan.inputs, backbone.width) if plan.symbolic else nn.Linear(plan.inputs, backbone.width)
             )
             self.conditions = Conditions(given, backbone.width, self._second(backbone, given))
-            # Places count where sequences are read whole; in windows from anywhere they would only be learned by heart.
-            whole = attends or (isinstance(space, Tokens) and space.ends)
-            self.trunk = Trunk(backbone, plan.block, plan.timed, attends, marked=whole and plan.block is None)
+            self.trunk = Trunk(backbone, plan.block, plan.timed, attends)
             self.head = nn.Linear(backbone.width, plan.outputs)
         self.to_empty(device="cpu")
         self._initialise(seed)

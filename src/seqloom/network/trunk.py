@@ -34,15 +34,15 @@ class Drop:
 class Trunk(nn.Module):
     """A stack of layers over features (B,T,width).
 
-    With `marked`, a learned vector is added at the first position. Rotary attention tells how far apart two positions
-    are and no more: where all elements are equal and everything is heard, as at the beginning of unmasking, none of
-    them could otherwise tell where it stands.
+    Where the settings say `marked`, a learned vector is added at the first position. Rotary attention tells how far
+    apart two positions are and no more: where all elements are equal and everything is heard, as at the beginning of
+    unmasking, none of them could otherwise tell where it stands.
     """
 
-    def __init__(self, spec: Backbone, block: int | None, timed: bool, attends: bool, marked: bool = False) -> None:
+    def __init__(self, spec: Backbone, block: int | None, timed: bool, attends: bool) -> None:
         super().__init__()
         self.spec = spec
-        self.first = nn.Parameter(torch.empty(spec.width)) if marked else None
+        self.first = nn.Parameter(torch.empty(spec.width)) if spec.marked and block is None else None
         self.level = LevelFeatures(spec.width) if timed else None
         self.layers = nn.ModuleList(Layer(spec, i, block, timed, attends) for i in range(spec.depth))
         self.norm = make_norm(spec)
