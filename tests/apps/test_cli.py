@@ -283,11 +283,52 @@ def test_a_signal_saves_and_the_printed_line_goes_on(seqloom: Callable[..., Done
     assert done.json["steps"] == reached + 3
 
 
+def test_a_signal_lets_a_compared_training_save_and_the_same_command_goes_on(seqloom: Callable[..., Done]) -> None:
+    words = ["compare", "builtin:markov", "--models", "rnn", "--minutes", "0.06", "--out", "both", "corpus.size=4000"]
+    words += ["backbone.width=8", "feed.window=16"]
+    run = Path("both/runs/rnn-0")
+    stopper = threading.Thread(target=interrupt_when, args=(run / "log.jsonl", signal.SIGINT))
+    stopper.start()
+    stopped = seqloom(*words)
+    stopper.join()
+    assert stopped.code == 130, stopped.err
+    assert "the same command goes on" in stopped.err
+    reached = durable.steps(run)[-1]
+    assert reached > 0
+    assert not list(Path("both/results").iterdir())
+    found = seqloom(*words, "--json", "-q").json
+    assert found["rows"][0]["likelihood"]["unit"] == "bits/byte"
+    assert found["report"] == "both/report.html"
+    assert durable.steps(run)[-1] > reached
+
+
 def interrupt_when(path: Path, number: int) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end and not (path.is_file() and path.stat().st_size):
         time.sleep(0.02)
     os.kill(os.getpid(), number)
+
+
+def test_kill_at_any_moment_then_resume_gives_the_same_bits(tmp_path: Path) -> None:
+    """A real process, killed with SIGKILL while it saves after every step; then resumed; twice."""
+    words = [sys.executable, "-m", "seqloom", "train", "builtin:markov", "--model", "lstm", "--steps", "60", "-q"]
+    words += ["corpus.size=3000", "backbone.width=16", "feed.window=16", "feed.batch=4", "--threads", "1"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    subprocess.run([*words, "--out", str(whole)], check=True, capture_output=True)
+    for wanted in (10, 35):
+        worker = subprocess.Popen(
+            [*words, "--out", str(cut), "--save-every", "0", "--resume"], stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and max(durable.steps(cut), default=0) < wanted:
+            time.sleep(0.005)
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+        assert max(durable.steps(cut)) >= wanted
+    subprocess.run([*words, "--out", str(cut), "--resume"], check=True, capture_output=True)
+    for part in ("weights", "average", "training"):
+        one, other = (run / "checkpoints" / "00000060" / f"{part}.safetensors" for run in (whole, cut))
+        assert one.read_bytes() == other.read_bytes(), part
 
 
 def test_a_full_disk_stops_training_with_a_run_that_goes_on(

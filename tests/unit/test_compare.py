@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,32 +117,6 @@ def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
     Path("both/mine.txt").write_text("mine")
     wrong(RunError, "is not empty and is no comparison")
     assert Path("both/mine.txt").read_text() == "mine"
-
-
-def test_a_signal_lets_the_worker_save_and_the_next_call_goes_on(capfd: pytest.CaptureFixture[str]) -> None:
-    words = ["compare", "builtin:markov", "--models", "rnn", "--minutes", "0.06", "--out", "both", "corpus.size=4000"]
-    words += ["backbone.width=8", "feed.window=16"]
-    log = Path("both/runs/rnn-0/log.jsonl")
-
-    def interrupt() -> None:
-        end = time.monotonic() + 60
-        while time.monotonic() < end and not (log.is_file() and log.stat().st_size):
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    stopper = threading.Thread(target=interrupt)
-    stopper.start()
-    assert main.run(words) == 130
-    stopper.join()
-    assert "the same command goes on" in capfd.readouterr().err
-    reached = durable.steps(Path("both/runs/rnn-0"))[-1]
-    assert reached > 0
-    assert not list(Path("both/results").iterdir())
-    assert main.run([*words, "--json", "-q"]) == 0
-    found = json.loads(capfd.readouterr().out)
-    assert found["rows"][0]["likelihood"]["unit"] == "bits/byte"
-    assert found["report"] == "both/report.html"
-    assert durable.steps(Path("both/runs/rnn-0"))[-1] > reached
 
 
 def train(data: str, name: str, **settings: Any) -> str:
