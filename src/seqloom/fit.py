@@ -11,7 +11,7 @@ from typing import Any
 
 from seqloom import run as runs
 from seqloom.codecs.base import Codec
-from seqloom.core import durable, machine
+from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
 from seqloom.core.errors import Stopped
 from seqloom.corpora.base import Prepared
@@ -102,7 +102,7 @@ class Fit:
         self.notes: list[str] = []
         if self.plan.found is None:
             return
-        checkpoint, damaged = durable.newest_good(found.path, self.lock, run_id=found.id)
+        checkpoint, damaged = checkpoints.newest_good(found.path, self.lock, run_id=found.id)
         self.notes += [f"{bad.reason}; it was moved to {bad.folder}" for bad in damaged]
         if checkpoint is None:
             self.notes.append("the run was stopped before its first checkpoint; it starts at step 0")
@@ -116,7 +116,7 @@ class Fit:
         self.resumed_from = checkpoint.step
         self.log_offset = checkpoint.log
 
-    def _restore(self, checkpoint: durable.Checkpoint) -> None:
+    def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         state = checkpoint.state()
         self.loop.state = TrainingState(**{k: state[k] for k in TrainingState().numbers()})
         average = checkpoint.load("average") if "average" in checkpoint.parts else None
@@ -191,7 +191,7 @@ class Fit:
                 f"the loss was not finite again and again; stopped at step {state.step}",
                 hint="lower trainer.rate or trainer.clip in a new run; --resume goes on from the last checkpoint",
             )
-        checkpoint, _ = durable.newest_good(self.plan.path, self.lock, run_id=self.run.id)
+        checkpoint, _ = checkpoints.newest_good(self.plan.path, self.lock, run_id=self.run.id)
         if checkpoint is None:
             raise Stopped("the loss was not finite before the first checkpoint", hint="lower trainer.rate")
         used = self.seconds
@@ -279,7 +279,7 @@ class Fit:
         """A checkpoint; the older one goes only after this one was read back."""
         state = self.loop.state
         state.seconds = self.seconds
-        checkpoint = durable.save(
+        checkpoint = checkpoints.save(
             self.lock,
             state.step,
             self.run.identity,
@@ -289,7 +289,7 @@ class Fit:
             state={**state.numbers(), "best": self.best, "valid": self.valid},
             log=self.journal.sync(),
         )
-        durable.prune(self.lock, checkpoint, self.best["step"] if self.best else None)
+        checkpoints.prune(self.lock, checkpoint, self.best["step"] if self.best else None)
         self.saved_at = self.clock()
 
     def _report(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import yaml
 
 from seqloom import __version__
 from seqloom.codecs.base import Codec
-from seqloom.core import durable
+from seqloom.core import checkpoints, durable
 from seqloom.core.config import make, read_yaml
 from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
@@ -51,9 +51,9 @@ class Run:
         return space.replace(ends=self.ends) if isinstance(space, Tokens) else space
 
     @property
-    def identity(self) -> durable.Identity:
+    def identity(self) -> checkpoints.Identity:
         """What every checkpoint of this run carries."""
-        return durable.Identity(run=self.id, recipe=self.recipe.hash(), data=self.fingerprints["train"])
+        return checkpoints.Identity(run=self.id, recipe=self.recipe.hash(), data=self.fingerprints["train"])
 
     def network(self) -> Network:
         """The network as it was before training."""
@@ -66,9 +66,9 @@ class Run:
             recipe.backbone, recipe.process.plan(self.space), self.space, recipe.feed.window, ports, recipe.seed
         )
 
-    def checkpoint(self, which: Which = "best") -> tuple[durable.Checkpoint, str, list[str]]:
+    def checkpoint(self, which: Which = "best") -> tuple[checkpoints.Checkpoint, str, list[str]]:
         """A good checkpoint, which part of it (weights or average) to use, and what there is to say about it."""
-        newest, damaged = durable.newest_good(self.path, run_id=self.id)
+        newest, damaged = checkpoints.newest_good(self.path, run_id=self.id)
         notes = [f"{bad.reason}; an older checkpoint is used" for bad in damaged]
         if newest is None:
             raise RunError(
@@ -81,7 +81,7 @@ class Run:
             part = best["part"]
             if best["step"] != newest.step:
                 try:
-                    chosen = durable.verify(durable.folder_of(self.path, best["step"]))
+                    chosen = checkpoints.verify(checkpoints.folder_of(self.path, best["step"]))
                 except RunError as error:
                     notes.append(f"{error.message}; step {newest.step} is used instead")
                     part = "average" if "average" in newest.parts else "weights"

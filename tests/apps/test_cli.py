@@ -23,7 +23,7 @@ import pytest
 
 from seqloom.cli.main import VERBS, run
 from seqloom.cli.sampling import whole_characters
-from seqloom.core import durable
+from seqloom.core import checkpoints, durable
 
 TINY = ("backbone.width=16", "backbone.depth=1", "feed.window=16", "feed.batch=4", "--steps", "6", "-q")
 TEXT = "the quick brown fox jumps over the lazy dog; how vexingly quick daft zebras jump.\n" * 60
@@ -276,7 +276,7 @@ def test_a_signal_saves_and_the_printed_line_goes_on(seqloom: Callable[..., Done
     assert stopped.out == b""
     last = stopped.err.splitlines()[-1]
     assert last.endswith(f"go on with: seqloom train {place.text} --out run --resume")
-    reached = durable.steps(Path("run"))[-1]
+    reached = checkpoints.steps(Path("run"))[-1]
     assert reached > 0
     done = seqloom(*last.partition("seqloom ")[2].split(), "--steps", reached + 3, "--json", "-q")
     assert done.json["resumed_from"] == reached
@@ -293,13 +293,13 @@ def test_a_signal_lets_a_compared_training_save_and_the_same_command_goes_on(seq
     stopper.join()
     assert stopped.code == 130, stopped.err
     assert "the same command goes on" in stopped.err
-    reached = durable.steps(run)[-1]
+    reached = checkpoints.steps(run)[-1]
     assert reached > 0
     assert not list(Path("both/results").iterdir())
     found = seqloom(*words, "--json", "-q").json
     assert found["rows"][0]["likelihood"]["unit"] == "bits/byte"
     assert found["report"] == "both/report.html"
-    assert durable.steps(run)[-1] > reached
+    assert checkpoints.steps(run)[-1] > reached
 
 
 def interrupt_when(path: Path, number: int) -> None:
@@ -320,11 +320,11 @@ def test_kill_at_any_moment_then_resume_gives_the_same_bits(tmp_path: Path) -> N
             [*words, "--out", str(cut), "--save-every", "0", "--resume"], stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and max(durable.steps(cut), default=0) < wanted:
+        while time.monotonic() < deadline and max(checkpoints.steps(cut), default=0) < wanted:
             time.sleep(0.005)
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait()
-        assert max(durable.steps(cut)) >= wanted
+        assert max(checkpoints.steps(cut)) >= wanted
     subprocess.run([*words, "--out", str(cut), "--resume"], check=True, capture_output=True)
     for part in ("weights", "average", "training"):
         one, other = (run / "checkpoints" / "00000060" / f"{part}.safetensors" for run in (whole, cut))
@@ -336,13 +336,13 @@ def test_a_full_disk_stops_training_with_a_run_that_goes_on(
 ) -> None:
     class Full(durable.Disk):
         def free(self, path: Path) -> int:
-            return 1000 if len(durable.steps(path)) > 1 else 1 << 40
+            return 1000 if len(checkpoints.steps(path)) > 1 else 1 << 40
 
     words = ("train", place.text, "--model", "rnn", "--out", "run", "--save-every", "0", *TINY)
     with monkeypatch.context() as patch:
         patch.setattr(durable, "disk", Full())
         check_error(seqloom(*words), "room", "--resume", code=75)
-    saved = durable.steps(Path("run"))
+    saved = checkpoints.steps(Path("run"))
     assert 0 < saved[-1] < 6
     assert seqloom(*words, "--resume", "--json").json["steps"] == 6
 

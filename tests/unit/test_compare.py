@@ -19,7 +19,7 @@ from seqloom.core.errors import ConfigError, DataError, NotComparable, RunError
 from seqloom.corpora.files import corpus_of
 from seqloom.evaluation import compare as comparing
 from seqloom.evaluation.compare import baselines_of, compare, compare_runs
-from seqloom.evaluation.report import student_975
+from seqloom.evaluation.comparison import student_975
 
 SMALL: dict[str, Any] = {
     "corpus": {"size": 4000},

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqloom.core import durable
-from seqloom.core.durable import Disk, Identity, Journal, Lock
+from seqloom.core import checkpoints, durable
+from seqloom.core.checkpoints import Identity
+from seqloom.core.durable import Disk, Journal, Lock
 from seqloom.core.errors import RunError, Stopped
 
 IDENTITY = Identity(run="r1", recipe="abc", data="def")
@@ -109,7 +110,7 @@ def tensors(step, size=60):
 
 
 def save(lock, step, mark=0):
-    return durable.save(
+    return checkpoints.save(
         lock,
         step,
         IDENTITY,
@@ -148,20 +149,20 @@ def run(tmp_path):
 
 
 def test_saved_and_loaded(run):
-    found, damaged = durable.newest_good(run)
+    found, damaged = checkpoints.newest_good(run)
     assert check(found) == (20, 0)
     assert damaged == []
     assert found.parts == ("weights", "average", "training")
     assert names(run) == ["00000010", "00000020"]
-    assert durable.steps(run) == [10, 20]
+    assert checkpoints.steps(run) == [10, 20]
     assert found.size == sum(file.stat().st_size for file in found.folder.iterdir() if file.name != "manifest.json")
-    assert check(durable.verify(durable.folder_of(run, 10))) == (10, 0)
+    assert check(checkpoints.verify(checkpoints.folder_of(run, 10))) == (10, 0)
 
 
 def test_no_checkpoint_yet(tmp_path):
-    assert durable.newest_good(tmp_path / "nothing") == (None, [])
+    assert checkpoints.newest_good(tmp_path / "nothing") == (None, [])
     with Lock(tmp_path / "run") as lock:
-        assert durable.newest_good(tmp_path / "run", lock) == (None, [])
+        assert checkpoints.newest_good(tmp_path / "run", lock) == (None, [])
 
 
 def test_every_kind_of_tensor(tmp_path):
@@ -179,9 +180,9 @@ def test_every_kind_of_tensor(tmp_path):
         "../../etc/passwd": torch.ones(1, requires_grad=True),
     }
     with Lock(tmp_path / "run") as lock:
-        kept = durable.save(lock, 1, IDENTITY, weights=weights, training={}, state={})
+        kept = checkpoints.save(lock, 1, IDENTITY, weights=weights, training={}, state={})
         backwards = dict(reversed(weights.items()))
-        again = durable.save(lock, 2, IDENTITY, weights=backwards, training={}, state={})
+        again = checkpoints.save(lock, 2, IDENTITY, weights=backwards, training={}, state={})
     loaded = kept.load("weights")
     assert loaded.keys() == weights.keys()
     for name, value in weights.items():
@@ -206,7 +207,7 @@ def operations(run, tmp_path, failing, work):
 
 
 def save_and_prune(lock):
-    durable.prune(lock, save(lock, 30))
+    checkpoints.prune(lock, save(lock, 30))
 
 
 def save_again(lock):
@@ -229,16 +230,16 @@ def test_a_kill_at_any_operation(run, tmp_path, failing, how, work, new):
             with pytest.raises(Killed):
                 work(lock)
             failing()
-        found, damaged = durable.newest_good(copy)  # as a reader sees it
+        found, damaged = checkpoints.newest_good(copy)  # as a reader sees it
         outcomes.append(check(found))
         assert damaged == []
         with Lock(copy) as lock:  # as the next writer does
-            found, damaged = durable.newest_good(copy, lock)
+            found, damaged = checkpoints.newest_good(copy, lock)
             assert check(found) == outcomes[-1]
             assert damaged == []
             assert all(name.isdecimal() for name in names(copy)), "nothing half-written may stay"
             work(lock)
-        assert check(durable.newest_good(copy)[0]) == new
+        assert check(checkpoints.newest_good(copy)[0]) == new
     before = [outcome == (20, 0) for outcome in outcomes]
     assert all(outcome in {(20, 0), new} for outcome in outcomes)
     assert before == sorted(before, reverse=True), "once committed, it stays"
@@ -260,7 +261,7 @@ def test_a_kill_during_the_first_save(tmp_path, failing):
                 save(lock, 10)
             failing()
         with Lock(run) as lock:
-            found, damaged = durable.newest_good(run, lock)
+            found, damaged = checkpoints.newest_good(run, lock)
             assert damaged == []
             outcomes.append(found and check(found))
             check(save(lock, 10))
@@ -275,7 +276,7 @@ def test_a_kill_while_damage_is_cleared(run, tmp_path, failing):
     shutil.copytree(run, tmp_path / "dry")
     with Lock(tmp_path / "dry") as lock:
         disk = failing(1 << 30)
-        durable.newest_good(tmp_path / "dry", lock)
+        checkpoints.newest_good(tmp_path / "dry", lock)
         failing()
     assert len(disk.seen) > 8
     for at in range(len(disk.seen)):
@@ -284,10 +285,10 @@ def test_a_kill_while_damage_is_cleared(run, tmp_path, failing):
         with Lock(copy) as lock:
             failing(at)
             with pytest.raises(Killed):
-                durable.newest_good(copy, lock)
+                checkpoints.newest_good(copy, lock)
             failing()
         with Lock(copy) as lock:
-            assert check(durable.newest_good(copy, lock)[0]) == (10, 0)
+            assert check(checkpoints.newest_good(copy, lock)[0]) == (10, 0)
         assert names(copy) == ["00000010"]
         assert [path.name for path in (copy / "quarantine").iterdir()] == ["00000020"]
 
@@ -300,7 +301,7 @@ def test_a_real_kill(run, tmp_path):
         import os, shutil, signal, sys
         from pathlib import Path
         import torch
-        from seqloom.core import durable
+        from seqloom.core import checkpoints, durable
 
         torch.set_num_threads(1)
         run, out = Path(sys.argv[1]), Path(sys.argv[2])
@@ -332,11 +333,11 @@ def test_a_real_kill(run, tmp_path):
                     weights = {"layer.weight": torch.arange(60, dtype=torch.float32) + 30,
                                "layer.count": torch.tensor(30)}
                     average = {"layer.weight": torch.arange(60, dtype=torch.float32) + 30.5}
-                    good = durable.save(lock, 30, durable.Identity(run="r1", recipe="abc", data="def"),
+                    good = checkpoints.save(lock, 30, checkpoints.Identity(run="r1", recipe="abc", data="def"),
                                         weights=weights, average=average,
                                         training={"moment": torch.full((7,), 30.0)},
                                         state={"step": 30, "mark": 0}, log=300)
-                    durable.prune(lock, good)
+                    checkpoints.prune(lock, good)
                 os._exit(0)
             status = os.waitpid(child, 0)[1]
             if os.WIFEXITED(status):
@@ -351,7 +352,7 @@ def test_a_real_kill(run, tmp_path):
     found = []
     for at in range(len(list(out.iterdir()))):
         with Lock(out / str(at)) as lock:  # death freed it
-            good, damaged = durable.newest_good(out / str(at), lock)
+            good, damaged = checkpoints.newest_good(out / str(at), lock)
             found.append(check(good)[0])
             assert damaged == []
             assert all(name.isdecimal() for name in names(out / str(at)))
@@ -427,12 +428,12 @@ def test_a_flipped_bit_is_seen(run, name):
     bits = 8 * len(whole)
     for place in sorted({0, bits - 1, *range(3, bits, max(1, bits // 150))}):
         flip(path, place)
-        found, damaged = durable.newest_good(run)
+        found, damaged = checkpoints.newest_good(run)
         assert check(found) == (10, 0), f"bit {place}"
         assert [bad.folder.name for bad in damaged] == ["00000020"]
         assert "checkpoint 00000020" in damaged[0].reason
         path.write_bytes(whole)
-    assert check(durable.newest_good(run)[0]) == (20, 0)
+    assert check(checkpoints.newest_good(run)[0]) == (20, 0)
 
 
 def rewritten(folder, change):
@@ -516,50 +517,50 @@ def test_damage_is_seen_and_the_older_one_used(run, kind):
     folder = run / "checkpoints/00000020"
     DAMAGE[kind](folder)
     with pytest.raises(RunError, match="checkpoint 00000020"):
-        durable.verify(folder)
-    found, damaged = durable.newest_good(run)
+        checkpoints.verify(folder)
+    found, damaged = checkpoints.newest_good(run)
     assert check(found) == (10, 0)
     assert len(damaged) == 1
     assert folder.exists(), "a reader moves nothing"
     with Lock(run) as lock:
-        found, damaged = durable.newest_good(run, lock)
+        found, damaged = checkpoints.newest_good(run, lock)
         assert check(found) == (10, 0)
         assert damaged[0].folder == run / "quarantine/00000020"
         assert damaged[0].folder.is_dir()
         assert not folder.exists()
-        assert durable.newest_good(run, lock)[1] == []
+        assert checkpoints.newest_good(run, lock)[1] == []
         check(save(lock, 20))
         DAMAGE[kind](folder)
-        assert durable.newest_good(run, lock)[1][0].folder.name.startswith("00000020-"), "the first is kept too"
+        assert checkpoints.newest_good(run, lock)[1][0].folder.name.startswith("00000020-"), "the first is kept too"
 
 
 def test_a_sound_forgery_is_read(run):
     forge(run / "checkpoints/00000020", f"{{{tensor(0, 2)},{tensor(2, 4, 'b')}}}".encode(), b"1234")
-    found, damaged = durable.newest_good(run)
+    found, damaged = checkpoints.newest_good(run)
     assert (found.step, damaged) == (20, [])
     assert found.load("weights")["b"].tolist() == [51, 52]
 
 
 def test_no_good_checkpoint_is_an_error(run):
     for step in (10, 20):
-        flip(durable.folder_of(run, step) / "weights.safetensors", 999)
+        flip(checkpoints.folder_of(run, step) / "weights.safetensors", 999)
     with Lock(run) as lock:
         for _ in range(2):  # nor is there a fresh start the second time
             with pytest.raises(RunError, match="no good checkpoint") as error:
-                durable.newest_good(run, lock)
+                checkpoints.newest_good(run, lock)
     assert "weights.safetensors differs from its checksum" in error.value.message
     assert error.value.hint
     assert names(run) == ["00000010", "00000020"]
 
 
 def test_a_checkpoint_of_another_run_is_passed_over(run):
-    assert durable.newest_good(run, run_id="r1")[0].step == 20
+    assert checkpoints.newest_good(run, run_id="r1")[0].step == 20
     with pytest.raises(RunError, match="another run"):
-        durable.newest_good(run, run_id="r2")
+        checkpoints.newest_good(run, run_id="r2")
 
 
 def test_a_change_after_the_check_is_seen(run):
-    found, _ = durable.newest_good(run)
+    found, _ = checkpoints.newest_good(run)
     flip(found.folder / "weights.safetensors", 2000)
     with pytest.raises(RunError, match="has changed"):
         found.load("weights")
@@ -590,7 +591,7 @@ def test_a_full_disk(run, tmp_path, failing, work, number):
             failing()
         assert error.value.code == 75
         assert "--resume" in error.value.hint
-        found, damaged = durable.newest_good(copy)
+        found, damaged = checkpoints.newest_good(copy)
         check(found)
         assert damaged == []
         assert not [name for name in names(copy) if name.startswith(".tmp-")]
@@ -618,13 +619,13 @@ def test_a_real_limit_on_file_sizes(run):
 import resource, signal
 from pathlib import Path
 import torch
-from seqloom.core import durable
+from seqloom.core import checkpoints, durable
 from seqloom.core.errors import Stopped
 run = Path({str(run)!r})
 with durable.Lock(run) as lock:
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
     try:
-        durable.save(lock, 30, durable.Identity("r1", "abc", "def"), weights={{"w": torch.zeros(100_000)}},
+        checkpoints.save(lock, 30, checkpoints.Identity("r1", "abc", "def"), weights={{"w": torch.zeros(100_000)}},
                      training={{}}, state={{}})
     except Stopped as error:
         print(error.code)
@@ -634,15 +635,15 @@ with durable.Lock(run) as lock:
     )
     assert done.stdout.strip() == "75"
     assert names(run) == ["00000010", "00000020"]
-    assert check(durable.newest_good(run)[0]) == (20, 0)
+    assert check(checkpoints.newest_good(run)[0]) == (20, 0)
 
 
 def test_safetensors_reports_a_full_disk_in_words(tmp_path):
     from safetensors import SafetensorError
 
-    with pytest.raises(Stopped), durable._writing(tmp_path):
+    with pytest.raises(Stopped), durable.writing(tmp_path):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-    with pytest.raises(SafetensorError), durable._writing(tmp_path):
+    with pytest.raises(SafetensorError), durable.writing(tmp_path):
         raise SafetensorError("Error while deserializing header: invalid UTF-8 in header (os error 2)")
 
 
@@ -662,19 +663,19 @@ def test_room_is_looked_for_before_a_save(run, monkeypatch):
     with Lock(run) as lock:
         small.room = 2 * last - 1
         with pytest.raises(Stopped, match="too little room"):
-            durable.save(lock, 30, IDENTITY, weights={"w": torch.zeros(1)}, training={}, state={})
+            checkpoints.save(lock, 30, IDENTITY, weights={"w": torch.zeros(1)}, training={}, state={})
         small.room = 100_000
         with pytest.raises(Stopped, match="too little room"):
-            durable.save(lock, 30, IDENTITY, weights={"w": torch.zeros(20_000)}, training={}, state={})
+            checkpoints.save(lock, 30, IDENTITY, weights={"w": torch.zeros(20_000)}, training={}, state={})
         small.room = 2 * last
         with pytest.raises(AssertionError, match="nothing may be begun"):
-            durable.save(lock, 30, IDENTITY, weights={"w": torch.zeros(1)}, training={}, state={})
-    assert check(durable.newest_good(run)[0]) == (20, 0)
+            checkpoints.save(lock, 30, IDENTITY, weights={"w": torch.zeros(1)}, training={}, state={})
+    assert check(checkpoints.newest_good(run)[0]) == (20, 0)
 
 
 def test_a_state_that_json_cannot_hold_changes_nothing(run):
     with Lock(run) as lock, pytest.raises(ValueError, match="not JSON compliant"):
-        durable.save(lock, 30, IDENTITY, weights={}, training={}, state={"loss": float("nan")})
+        checkpoints.save(lock, 30, IDENTITY, weights={}, training={}, state={"loss": float("nan")})
     assert names(run) == ["00000010", "00000020"]
 
 
@@ -685,13 +686,13 @@ def test_the_last_two_and_the_best_are_kept(run):
     with Lock(run) as lock:
         for step in (30, 40, 50):
             newest = save(lock, step)
-        assert durable.prune(lock, newest, best=20) == [10, 30]
-        assert durable.steps(run) == [20, 40, 50]
-        assert durable.prune(lock, newest, best=40) == [20]
+        assert checkpoints.prune(lock, newest, best=20) == [10, 30]
+        assert checkpoints.steps(run) == [20, 40, 50]
+        assert checkpoints.prune(lock, newest, best=40) == [20]
         newest = save(lock, 60)
-        assert durable.prune(lock, newest, best=60) == [40]
-        assert durable.steps(run) == [50, 60]
-        assert durable.prune(lock, newest) == []
+        assert checkpoints.prune(lock, newest, best=60) == [40]
+        assert checkpoints.steps(run) == [50, 60]
+        assert checkpoints.prune(lock, newest) == []
     assert names(run) == ["00000050", "00000060"]
 
 
@@ -700,8 +701,8 @@ def test_a_damaged_one_is_not_counted_among_the_last_two(run):
         save(lock, 30)
         newest = save(lock, 40)
         flip(run / "checkpoints/00000030/state.json", 12)
-        assert durable.prune(lock, newest) == [10]
-        assert durable.steps(run) == [20, 30, 40]
+        assert checkpoints.prune(lock, newest) == [10]
+        assert checkpoints.steps(run) == [20, 30, 40]
 
 
 def test_the_same_step_twice(run):
@@ -709,10 +710,10 @@ def test_the_same_step_twice(run):
         assert check(save(lock, 20, mark=5)) == (20, 5)
         assert names(run) == ["00000010", "00000020"]
         # one that could not be read back gives way, and what it replaced comes back
-        target = durable.folder_of(run, 20)
+        target = checkpoints.folder_of(run, 20)
         shutil.copytree(target, target.with_name(".old-00000020"))
         flip(target / "weights.safetensors", 888)
-        found, damaged = durable.newest_good(run, lock)
+        found, damaged = checkpoints.newest_good(run, lock)
         assert check(found) == (20, 5)
         assert len(damaged) == 1
         assert names(run) == ["00000010", "00000020"]
@@ -768,7 +769,7 @@ def test_death_frees_the_lock(run):
             holder.send_signal(signal.SIGKILL)
         holder.wait(timeout=30)
     with Lock(run) as lock:
-        assert durable.newest_good(run, lock)[0].step == 20
+        assert checkpoints.newest_good(run, lock)[0].step == 20
 
 
 def test_an_error_inside_frees_the_lock(run):
@@ -806,7 +807,7 @@ def test_an_earlier_writer_cannot_commit(run, monkeypatch):
         with pytest.raises(RunError, match="taken over"):
             save(first, 30)
         with pytest.raises(RunError, match="taken over"):
-            durable.prune(first, durable.newest_good(run)[0])
+            checkpoints.prune(first, checkpoints.newest_good(run)[0])
         assert save(second, 30).epoch == second.epoch
 
         class Meanwhile(Disk):
@@ -823,7 +824,7 @@ def test_an_earlier_writer_cannot_commit(run, monkeypatch):
 
 
 def test_the_epoch_grows_though_the_lock_file_is_lost(run):
-    newest = durable.newest_good(run)[0]
+    newest = checkpoints.newest_good(run)[0]
     (run / "lock").unlink()
     with Lock(run) as lock:
         assert lock.epoch == newest.epoch + 1
@@ -834,7 +835,7 @@ def test_nothing_is_written_without_the_lock(run):
     with pytest.raises(RuntimeError, match="not held"):
         save(lock, 30)
     with pytest.raises(RuntimeError, match="not held"):
-        durable.newest_good(run, lock)
+        checkpoints.newest_good(run, lock)
 
 
 # Files and the journal

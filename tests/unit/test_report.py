@@ -16,23 +16,9 @@ from scipy import stats
 from seqloom.core.errors import NotComparable
 from seqloom.evaluation import plots
 from seqloom.evaluation.baselines import Baseline
-from seqloom.evaluation.report import (
-    Comparison,
-    Part,
-    Paths,
-    Row,
-    against_baselines,
-    best,
-    ci95,
-    conclusions,
-    page,
-    plain,
-    plain_table,
-    student_975,
-    table,
-    visible,
-    write_report,
-)
+from seqloom.evaluation.comparison import Comparison, Part, Paths, Row, ci95, student_975
+from seqloom.evaluation.conclusions import against_baselines, best, conclusions
+from seqloom.evaluation.report import page, plain, plain_table, table, visible, write_report
 
 COUNT = 1000
 

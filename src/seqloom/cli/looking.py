@@ -193,9 +193,9 @@ def _best(best: Any) -> str:
 def _state(path: Path) -> tuple[str, dict[str, Any] | None]:
     """Whether a run is finished, and its report."""
     from seqloom import run as runs
-    from seqloom.core import durable
+    from seqloom.core import checkpoints, durable
 
-    steps = durable.steps(path)
+    steps = checkpoints.steps(path)
     if (path / runs.REPORT).is_file():
         report: dict[str, Any] = durable.read_json(path / runs.REPORT)
         if not steps or steps[-1] <= report["steps"]:

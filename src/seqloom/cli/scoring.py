@@ -28,7 +28,7 @@ from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.core.progress import Progress
 
 if TYPE_CHECKING:
-    from seqloom.evaluation.report import Comparison
+    from seqloom.evaluation.comparison import Comparison
     from seqloom.model import Model
     from seqloom.sequence.query import Score
 

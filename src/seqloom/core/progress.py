@@ -1,12 +1,13 @@
-"""What a person sees on stderr while something takes more than two seconds, and numbers as people read them."""
+"""What a person sees on stderr while something takes more than two seconds, and numbers and lists as people read them."""
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Self, TextIO
 
 FIRST, LIVE, LINE = 2.0, 0.1, 10.0
@@ -39,6 +40,27 @@ def number(value: float) -> str:
         if size < 999.5 or letter == "T":
             break
     return f"{sign}{size:.1f}".removesuffix(".0") + f" {letter}" if size < 9.95 else f"{sign}{size:.0f} {letter}"
+
+
+def decimal(value: float) -> str:
+    """Three decimals; fewer for large numbers, more for small ones, so that about as many digits tell something."""
+    if not math.isfinite(value):
+        return "not finite"
+    places = 3 if abs(value) < 100 else 1
+    if value and abs(value) < 0.0005:
+        return "0.0000" if abs(value) < 5e-5 else f"{value:.4f}"
+    return f"{value:.{places}f}".replace("-", "−")
+
+
+def columns(text: str) -> int:
+    """Places that a text takes on a terminal: two for an East Asian letter, none for an accent put over another."""
+    return sum(1 + (unicodedata.east_asian_width(ch) in "WF") for ch in text if not unicodedata.combining(ch))
+
+
+def listed(names: Iterable[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    *most, end = list(names) or [""]
+    return f"{', '.join(most)} {last} {end}" if most else end
 
 
 class Progress:
@@ -120,10 +142,10 @@ class Progress:
 
 
 def _fit(text: str, most: int) -> tuple[str, int]:
-    """As much of a text as fits in `most` columns, and how many it takes: East Asian letters take two."""
+    """As much of a text as fits in `most` columns, and how many it takes."""
     width = 0
     for place, letter in enumerate(text):
-        step = 0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        step = columns(letter)
         if width + step > most:
             return text[:place], width
         width += step

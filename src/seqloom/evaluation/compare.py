@@ -34,8 +34,9 @@ from seqloom.core.errors import ConfigError, DataError, NotComparable, RunError,
 from seqloom.core.progress import duration
 from seqloom.corpora.base import Corpus, Prepared
 from seqloom.evaluation.baselines import LARGEST_DICTIONARY, LONGEST_TRAIN, Baseline, series_baselines, text_baselines
+from seqloom.evaluation.comparison import Comparison, Part, Paths, Row, ci95
 from seqloom.evaluation.evaluate import data_of, evaluate_model, prepare
-from seqloom.evaluation.report import Comparison, Part, Paths, Row, ci95, plain, write_report
+from seqloom.evaluation.report import plain, write_report
 from seqloom.model import Model, load
 from seqloom.planning import Plan, plan
 from seqloom.recipe import model_settings

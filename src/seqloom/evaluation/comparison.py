@@ -1,0 +1,196 @@
+"""Comparison: what is known of models that were trained on one thing and scored on one test split.
+
+A value is exact, a bound from above on the model's own value, or an estimate. The three are never put in one order
+without saying so: a bound below another model's exact value is a real win, a bound above it proves nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.core.errors import NotComparable
+from seqloom.evaluation.baselines import Baseline
+
+KINDS = ("exact", "bound", "estimate")
+NORMAL_95 = 1.959964
+"""Standard errors on each side of a mean that hold 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What a model makes of a series, in the data's own units: samples (N,H,D), nan where missing.
+
+    `history` (P,D) is what they go on from, `truth` (H,D) what really followed; `step` says what one row is.
+    """
+
+    columns: tuple[str, ...]
+    paths: NDArray[np.float64]
+    history: NDArray[np.float64] | None = None
+    truth: NDArray[np.float64] | None = None
+    step: str = "rows"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a comparison; what could not be measured is None.
+
+    `likelihood` and each of `extra` hold a metric's fields as `evaluate` gives them, the value being the mean over
+    the seeds. `ci95` is the interval of that mean (see `ci95`). With an `error` and a likelihood, some seeds failed.
+    """
+
+    model: str
+    parameters: int | None = None
+    seconds: float | None = None
+    """Of training, a seed."""
+    likelihood: Mapping[str, Any] | None = None
+    ci95: tuple[float, float] | None = None
+    elements_per_second: float | None = None
+    """Read in training."""
+    samples_per_second: float | None = None
+    peak_memory_mb: float | None = None
+    error: str | None = None
+    seeds: int = 1
+    """How many trainings the value is the mean of."""
+    runs: tuple[str, ...] = ()
+    """Where the run folders are."""
+    curves: tuple[tuple[tuple[float, float, float], ...], ...] = ()
+    """For each seed: (seconds, elements, validation value in the unit of the comparison)."""
+    samples: tuple[str, ...] | Paths | None = None
+    extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Further metrics by name, such as `likelihood_left_to_right`."""
+    recipe: str = ""
+    """The settings of the first seed's run, as its recipe.yaml has them."""
+
+    @property
+    def value(self) -> float | None:
+        """The likelihood, where there is one that is a number."""
+        value = None if self.likelihood is None else self.likelihood.get("value")
+        return float(value) if value is not None and math.isfinite(value) else None
+
+    @property
+    def context(self) -> str:
+        """What was heard before an element when it was scored, as a metric names it; "" where that is not said."""
+        return "" if self.likelihood is None else str(self.likelihood.get("context") or "")
+
+    @property
+    def failure(self) -> str:
+        """Why there is no value, or why some seeds have none; on one line, without a full stop."""
+        if self.error:
+            return " ".join(self.error.split()).removesuffix(".")
+        return "its likelihood is not finite" if self.likelihood is not None else "it was not scored"
+
+    @property
+    def kind(self) -> str:
+        """Exact, bound or estimate; "" where nothing was scored."""
+        return "" if self.likelihood is None else str(self.likelihood["kind"])
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split of the data: how much there is of it, and its fingerprint."""
+
+    units: float
+    elements: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models trained on one thing and scored on its test split, in one unit; NotComparable where units differ."""
+
+    data: str
+    unit: str
+    """"bits/byte" or "nats/value"."""
+    space: Literal["tokens", "vectors"]
+    rows: tuple[Row, ...]
+    splits: Mapping[str, Part]
+    """By name; the test split is there."""
+    baselines: tuple[Baseline, ...] = ()
+    minutes: float | None = None
+    """Wall-clock for each model and seed; None for finished runs, whose times are their own."""
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """This computer, and the versions of what ran on it."""
+    command: str = ""
+    """What repeats all this."""
+    notes: tuple[str, ...] = ()
+    """What was guessed or mended in the data."""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if row.likelihood is not None and row.likelihood["unit"] != self.unit:
+                raise NotComparable(f"{row.model} is scored in {row.likelihood['unit']}, the comparison in {self.unit}")
+        for baseline in self.baselines:
+            if baseline.unit != self.unit.partition("/")[2]:
+                raise NotComparable(f"{baseline.name} is scored by {baseline.unit}, the comparison in {self.unit}")
+
+    @property
+    def test(self) -> Part:
+        """The split that is scored."""
+        return self.splits["test"]
+
+    def baseline_value(self, baseline: Baseline) -> float:
+        """A baseline in the unit of this comparison."""
+        return baseline.bits_per_unit if self.unit.startswith("bits/") else baseline.nats_per_unit
+
+    def share(self, row: Row) -> float:
+        """How much of the test split a row's likelihood is over: windows with absent cells may be left out."""
+        count = None if row.likelihood is None else row.likelihood.get("count")
+        return 1.0 if count is None or not self.test.units else min(1.0, float(count) / self.test.units)
+
+    @property
+    def ordered(self) -> list[Row]:
+        """Exact values from the lowest, then bounds, then estimates, then what failed: no order across kinds."""
+        scored = [row for row in self.rows if row.value is not None]
+        scored.sort(key=lambda row: (KINDS.index(row.kind), row.value))
+        return scored + [row for row in self.rows if row.value is None]
+
+
+def ci95(values: Sequence[float], stderr: float = 0.0) -> tuple[float, float] | None:
+    """The 95 % interval of a mean over seeds (Student 1908), never narrower than the drawing of the values leaves it.
+
+    Args:
+        values: One value a seed.
+        stderr: Standard error of one value where it was drawn (a bound over times), else 0.
+
+    Returns:
+        None for one exact value: one seed says nothing of others. One drawn value has the interval of its draws.
+    """
+    count = len(values)
+    if not count or not all(map(math.isfinite, values)):
+        return None
+    mean = math.fsum(values) / count
+    half = NORMAL_95 * stderr / math.sqrt(count)
+    if count > 1:
+        spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+        half = max(half, student_975(count - 1) * spread / math.sqrt(count))
+    elif not stderr:
+        return None
+    return mean - half, mean + half
+
+
+def student_975(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t, by halving of a finite sum (Abramowitz & Stegun 26.7.3-4)."""
+    assert freedom >= 1
+
+    def within(t: float) -> float:
+        angle = math.atan(t / math.sqrt(freedom))
+        square = math.cos(angle) ** 2
+        odd = freedom % 2
+        term = math.sin(angle) * (math.cos(angle) if odd else 1.0)
+        total = 0.0
+        for k in range((freedom - odd) // 2):
+            total += term
+            term *= square * (2 * k + 1 + odd) / (2 * k + 2 + odd)
+        return 2 / math.pi * (angle + total) if odd else total
+
+    low, high = 1.0, 16.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
+    return (low + high) / 2
