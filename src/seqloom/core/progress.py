@@ -1,4 +1,4 @@
-"""What a person sees on stderr while something takes more than two seconds, and numbers and lists as people read them."""
+"""What a person sees on stderr while something takes over two seconds, and numbers and lists as people read them."""
 
 from __future__ import annotations
 
