@@ -149,6 +149,24 @@ print(done, untuned > 5 * tuned)
     assert outcome(program) == ("True True" if glibc else "False False")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP is what torch brings on Linux")
+def test_threads_wait_for_a_moment_and_then_sleep(monkeypatch):
+    program = "import os; from seqloom.core import machine; machine.tune_waiting(); os.dup2(1, 2); import torch"
+    monkeypatch.setenv("OMP_DISPLAY_ENV", "VERBOSE")
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    assert "GOMP_SPINCOUNT = '5000'" in outcome(program)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "77")
+    assert "GOMP_SPINCOUNT = '77'" in outcome(program)
+
+
+def test_what_the_environment_says_of_waiting_stays(monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    machine.tune_waiting()
+    assert "GOMP_SPINCOUNT" not in os.environ
+
+
 @pytest.mark.parametrize("fails", [ValueError("unrecognized configuration name"), OSError(22, "Invalid argument")])
 def test_another_allocator_is_left_alone(monkeypatch, fails):
     def refuse(name):

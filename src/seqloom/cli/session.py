@@ -78,8 +78,9 @@ class Session:
             )
 
     def compute(self) -> None:
-        """Make this process ready to compute: allocator and threads. To be called before anything else uses torch."""
+        """Make this process ready to compute: allocator and threads. To be called before anything imports torch."""
         machine.tune_allocator()
+        machine.tune_waiting()
         import torch
 
         torch.set_num_threads(self.threads or machine.threads())

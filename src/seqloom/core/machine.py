@@ -50,6 +50,17 @@ def tune_allocator() -> bool:
     return all(mallopt(key, value) == 1 for key, value in settings)
 
 
+def tune_waiting() -> None:
+    """Let threads of GNU OpenMP wait actively for microseconds and then sleep; to be called before torch is imported.
+
+    As it comes, a thread that waits for the others keeps its core for a millisecond. Where another program wants that
+    core, all wait for a thread that is not running, and two trainings side by side may stand still. What the
+    environment says of it (GOMP_SPINCOUNT, OMP_WAIT_POLICY) stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
+
 def record(path: Path = Path(".")) -> dict[str, Any]:
     """This machine in a few rounded numbers, without importing torch: what `doctor` and benchmark results show.
 
