@@ -345,7 +345,7 @@ def metric_of(name: str, score: Score) -> dict[str, Any]:
         "kind": score.kind,
         "stderr": score.stderr / score.count * scale if score.count else 0.0,
         "better": "lower",
-        "count": score.count,
+        "count": round(score.count),
         "context": score.context,
         "draws": score.draws,
         "left_out": score.left_out,

@@ -27,6 +27,8 @@ CHUNK = 256
 HEARD = 256
 """Positions that a stream hears, unscored, before its own begin: the state has settled by then."""
 ROWS = 32
+ENOUGH = 256
+"""Windows, counted as often as they are drawn, that a drawn value is averaged over at least."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ def _windows(
             hint="train with a shorter feed.window, or fill the gaps first",
         )
     tally = _Tally(tape, reading, tokens)
-    draws = 2 if reading.most is not None and likelihood.draws > 1 else likelihood.draws
+    draws = _repetitions(likelihood, len(starts), quick=reading.most is not None)
     totals, by_window = np.zeros(draws), np.zeros(len(starts))
     fill = isinstance(reading.space, Tokens) and reading.space.ends
     for rows in in_batches(np.arange(len(starts)), max(1, 2 * ROWS * 128 // window)):
@@ -244,6 +246,14 @@ def _windows(
     else:
         stderr = float(totals.std(ddof=1) / math.sqrt(draws)) if draws > 1 else 0.0
     return tally.score(likelihood, f"windows {window}", stderr, draws=draws, left_out=left_out)
+
+
+def _repetitions(likelihood: Likelihood, windows: int, quick: bool) -> int:
+    """How often a value is drawn: more often where there are few windows to average over."""
+    if likelihood.draws == 1:
+        return 1
+    least, enough = (2, ENOUGH // 4) if quick else (likelihood.draws, ENOUGH)
+    return max(least, -(-enough // windows))
 
 
 def _complete(tape: Tape, starts: Places, window: int) -> tuple[Places, int]:
