@@ -153,7 +153,7 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
 
 
 def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
-    window = _whole(facts, max(8, min(96, facts.elements // 40)))
+    window = _whole(facts, _stretch(facts))
     advice: Advice = {
         "backbone.width": (128, "small data"),
         "backbone.depth": (2 if recurrent else 4, "small data"),
@@ -169,6 +169,13 @@ def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None)
     else:
         advice["backbone.dropout"] = (0.1, "series are few and easily learned by heart")
     return advice
+
+
+def _stretch(facts: Facts) -> int:
+    """A window of a series: a fortieth of it, 8 to 96 elements; two seasons (to 192) where they fit in four times."""
+    window = max(8, min(96, facts.elements // 40))
+    seasons = 2 * facts.season if facts.season > 1 else 0
+    return max(window, min(seasons, 192, facts.elements // 4))
 
 
 def _whole(facts: Facts, most: int) -> int:

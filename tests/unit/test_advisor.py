@@ -34,6 +34,15 @@ def test_a_season_becomes_lags_and_a_difference():
     assert "process" not in advise(TEXT, "autoregressive", ["lstm"], 1)[0]
 
 
+@pytest.mark.parametrize(
+    ("elements", "season", "window"),
+    [(10_000, 24, 96), (500, 7, 14), (500, 1, 12), (130, 12, 24), (60, 12, 15), (20_000, 168, 192)],
+)
+def test_a_window_of_a_series_holds_two_seasons(elements, season, window):
+    facts = Facts(elements, elements, tokens=False, ends=False, conditioned=False, season=season)
+    assert advise(facts, "gaussian", ["attention"], 1)[0]["feed"]["window"] == window
+
+
 def test_places_count_where_sequences_are_read_whole():
     short = Facts(elements=3000, length=12, tokens=True, ends=True, conditioned=True)
     assert advise(short, "masked", ["attention"], 1)[0]["backbone"]["marked"]
