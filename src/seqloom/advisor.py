@@ -17,7 +17,8 @@ from seqloom.core.config import merge
 class Facts:
     """What the rule knows of the data: training elements, the typical length of one thing, and the kind of element.
 
-    `season` is after how many elements a series resembles itself; 1 where none was found.
+    `season` is after how many elements a series resembles itself, 1 where none was found; `persistence` how much of
+    an element is the one before it, 1 where it never changes.
     """
 
     elements: int
@@ -26,7 +27,11 @@ class Facts:
     ends: bool
     conditioned: bool
     season: int = 1
+    persistence: float = 0.0
 
+
+WANDERS = 0.9
+"""The persistence from which on a series is no longer near its mean: what changes is learned."""
 
 Advice = dict[str, tuple[Any, str]]
 
@@ -118,18 +123,20 @@ def _recurrent_vectors(facts: Facts, minutes: float | None) -> Advice:
             ),
             "feed.batch": (32, "windows a step"),
         }
-    return advice | _seasonal(facts)
+    return advice | _changes(facts)
 
 
-def _seasonal(facts: Facts) -> Advice:
-    """An autoregressive model of a series with a season sees the seasons before, and learns what has changed since."""
+def _changes(facts: Facts) -> Advice:
+    """An autoregressive model of a series sees the seasons before, and learns what has changed."""
     season = facts.season
-    if season == 1:
-        return {}
-    return {
-        "process.lags": ([season, 2 * season, 3 * season], f"a season of {season} was found"),
-        "process.difference": (season, f"a season of {season} was found"),
-    }
+    if season > 1:
+        return {
+            "process.lags": ([season, 2 * season, 3 * season], f"a season of {season} was found"),
+            "process.difference": (season, f"a season of {season} was found"),
+        }
+    if facts.persistence >= WANDERS:
+        return {"process.difference": (1, "the values wander: the last one says more than their mean")}
+    return {}
 
 
 def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
@@ -148,27 +155,33 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
     if process != "autoregressive":
         advice["backbone.dropout"] = (0.0, "masking is noise enough")
         advice["trainer.rate"] = (2e-3, "what is masked makes gradients noisy")
-        advice["feed.batch"] = (8, "masked models want still more updates")
+        advice["feed.batch"] = (_few(advice["feed.window"][0]), "masked models want still more updates")
     return advice
 
 
 def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
     window = _whole(facts, _stretch(facts))
-    advice: Advice = {
-        "backbone.width": (128, "small data"),
-        "backbone.depth": (2 if recurrent else 4, "small data"),
-        "backbone.dropout": (0.0, "noise is enough"),
-        "feed.window": (window, "what the model will see at once"),
-        "feed.batch": (32, "windows a step"),
-        "trainer.rate": (2e-3, "networks of this width"),
-        "trainer.average": (0.998, "diffusion wants an average"),
-    }
-    if process == "gaussian":
-        advice["feed.pattern"] = ({"name": "mixed"}, "so that it can forecast, fill gaps and sample")
-        advice["feed.batch"] = (8, "small batches give more updates")
+    if process == "autoregressive":
+        advice: Advice = {
+            "backbone.width": (64, "series are few and easily learned by heart"),
+            "backbone.depth": (2, "series are few and easily learned by heart"),
+            "backbone.dropout": (0.2, "series are few and easily learned by heart"),
+            "feed.batch": (32, "windows a step"),
+            **_changes(facts),
+        }
     else:
-        advice["backbone.dropout"] = (0.1, "series are few and easily learned by heart")
-    return advice
+        advice = {
+            "backbone.width": (128, "small data"),
+            "backbone.depth": (2 if recurrent else 4, "small data"),
+            "backbone.dropout": (0.0, "noise is enough"),
+            "feed.batch": (_few(window), "small batches give more updates"),
+            "feed.pattern": ({"name": "mixed"}, "so that it can forecast, fill gaps and sample"),
+        }
+    return advice | {
+        "feed.window": (window, "what the model will see at once"),
+        "trainer.rate": (2e-3, "networks of this width"),
+        "trainer.average": (0.998, "smooths the last updates"),
+    }
 
 
 def _stretch(facts: Facts) -> int:
@@ -176,6 +189,11 @@ def _stretch(facts: Facts) -> int:
     window = max(8, min(96, facts.elements // 40))
     seasons = 2 * facts.season if facts.season > 1 else 0
     return max(window, min(seasons, 192, facts.elements // 4))
+
+
+def _few(window: int) -> int:
+    """A small batch: 8 windows, or as many short ones as hold 512 elements, to 32."""
+    return max(8, min(32, 512 // window))
 
 
 def _whole(facts: Facts, most: int) -> int:

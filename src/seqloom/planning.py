@@ -130,6 +130,7 @@ def facts_of(prepared: Prepared) -> Facts:
         ends=prepared.ends,
         conditioned=bool(prepared.given),
         season=prepared.facts.get("season") or 1,
+        persistence=prepared.facts.get("persistence") or 0.0,
     )
 
 

@@ -1,5 +1,7 @@
 """The rule that fills in what was not set: what it knows of the data reaches the recipe, and what is set wins."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,21 @@ def test_advice_is_settings_with_a_reason_each(facts, minutes):
                 for part in key.split("."):
                     value = value[part]
                 assert reason.startswith(str(value)) or isinstance(value, dict), key
+
+
+def test_values_that_wander_are_learned_as_changes():
+    wandering = replace(SERIES, season=1, persistence=0.99)
+    for mixer in ("lstm", "attention"):
+        assert advise(wandering, "autoregressive", [mixer], 1)[0]["process"] == {
+            "name": "autoregressive", "difference": 1,
+        }  # fmt: skip
+        assert "process" not in advise(replace(wandering, persistence=0.6), "autoregressive", [mixer], 1)[0]
+
+
+def test_short_windows_come_in_larger_batches():
+    short = replace(TEXT, elements=3000, length=15, ends=True)
+    assert advise(short, "masked", ["attention"], 1)[0]["feed"]["batch"] == 32
+    assert advise(TEXT, "masked", ["attention"], 1)[0]["feed"]["batch"] == 8
 
 
 def test_a_season_becomes_lags_and_a_difference():
@@ -62,6 +79,7 @@ def hourly(tmp_path):
 def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
     planned = planning.plan(str(hourly), {"trainer": {"steps": 1}}, model="lstm", out=tmp_path / "a")
     assert planned.prepared.facts["season"] == 24
+    assert planned.prepared.facts["persistence"] == pytest.approx(np.cos(2 * np.pi / 24), abs=0.05)
     assert planned.recipe.process.plain()["lags"] == [24, 48, 72]
     assert planned.advice["process.difference"] == "24: a season of 24 was found"
     own = {"trainer": {"steps": 1}, "process": {"difference": 0}}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqloom.corpora.season import season_of
+from seqloom.corpora.season import persistence_of, season_of
 from seqloom.evaluation.baselines import (
     Baseline,
     KneserNey,
@@ -184,6 +184,19 @@ def test_the_season_is_found_with_and_without_a_time_step(season, step):
     x[draw(2).random(x.shape) < 0.1] = np.nan
     assert season_of([x], step) == season
     assert season_of([x]) == season
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+def test_persistence_is_the_coefficient_of_an_autoregression(share):
+    """Of x[t] = share x[t-1] + noise, a fifth missing, beside a column that never moves and one that is unknown."""
+    rng = np.random.Generator(np.random.Philox(key=7))
+    x = np.zeros((20_000, 3))
+    for t in range(1, len(x)):
+        x[t, 0] = share * x[t - 1, 0] + rng.standard_normal()
+    x[:, 2] = np.nan
+    x[rng.random(len(x)) < 0.2, 0] = np.nan
+    assert persistence_of([x[:9000], x[9000:]]) == pytest.approx(share, abs=0.03)
+    assert persistence_of([x[:, 1:]]) == 0.0
 
 
 def test_no_season_is_found_where_there_is_none():

@@ -1,4 +1,4 @@
-"""Seasons: how long a series takes to repeat itself, found in the numbers."""
+"""Seasons and persistence: how long a series takes to repeat itself, and how little it changes from row to row."""
 
 from __future__ import annotations
 
@@ -44,6 +44,20 @@ def season_of(pieces: Sequence[Numbers], step: float | None = None) -> int:
             strength[lag] = here
     best = max(strength.values(), default=0.0)
     return next((lag for lag in sorted(strength) if strength[lag] > best - 0.02), 1)
+
+
+def persistence_of(pieces: Sequence[Numbers]) -> float:
+    """The autocorrelation of one or more series (T,D) from row to row, nan where missing; the mean over the channels.
+
+    Near 1 where values wander or trend, so that the last one says more of the next than their mean does.
+    """
+    whole = np.concatenate(list(pieces))
+    known = np.flatnonzero(~np.isnan(whole).all(0))
+    mean, spread = np.nanmean(whole[:, known], 0), np.nanstd(whole[:, known], 0)
+    moves = spread > 1e-9 * np.maximum(np.abs(mean), 1e-300)
+    if not moves.any():
+        return 0.0
+    return _autocorrelation([(piece[:, known[moves]] - mean[moves]) / spread[moves] for piece in pieces], 1)
 
 
 def _detrended(x: Numbers) -> Numbers:

@@ -19,7 +19,7 @@ from seqloom.codecs.table import Table, read_table
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import SPLITS, Corpus, Flat, Given, Prepared, Split
 from seqloom.corpora.documents import Shares, cuts, empty_like, encoded_conditions, floors, too_few
-from seqloom.corpora.season import season_of
+from seqloom.corpora.season import persistence_of, season_of
 
 SUFFIXES = (".csv", ".csv.gz")
 SEASON_ROWS = 50_000
@@ -224,6 +224,7 @@ def _facts(items: Sequence[Item], codec: Series, parts: Mapping[str, list[Item]]
         "series": len(items),
         "rows": rows,
         "season": season if season > 1 else None,
+        "persistence": round(persistence_of(trained), 3),
         "columns": [
             {"name": name, "mean": mean, "scale": scale, "missing": int(count)}
             for name, mean, scale, count in zip(codec.columns, codec.means, codec.scales, missing, strict=True)
