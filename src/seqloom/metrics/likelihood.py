@@ -222,7 +222,7 @@ def _windows(
             hint="train with a shorter feed.window, or fill the gaps first",
         )
     tally = _Tally(tape, reading, tokens)
-    draws = _repetitions(likelihood, len(starts), quick=reading.most is not None)
+    draws = _repetitions(likelihood, len(starts), reading.most, len(tape))
     totals, by_window = np.zeros(draws), np.zeros(len(starts))
     fill = isinstance(reading.space, Tokens) and reading.space.ends
     for rows in in_batches(np.arange(len(starts)), max(1, 2 * ROWS * 128 // window)):
@@ -248,12 +248,13 @@ def _windows(
     return tally.score(likelihood, f"windows {window}", stderr, draws=draws, left_out=left_out)
 
 
-def _repetitions(likelihood: Likelihood, windows: int, quick: bool) -> int:
-    """How often a value is drawn: more often where there are few windows to average over."""
+def _repetitions(likelihood: Likelihood, windows: int, most: int | None, there: int) -> int:
+    """How often a value is drawn: more often where there are only few windows; twice where time is short."""
     if likelihood.draws == 1:
         return 1
-    least, enough = (2, ENOUGH // 4) if quick else (likelihood.draws, ENOUGH)
-    return max(least, -(-enough // windows))
+    if most is None:
+        return max(likelihood.draws, -(-ENOUGH // windows))
+    return 2 if most < there else max(2, -(-ENOUGH // 4 // windows))
 
 
 def _complete(tape: Tape, starts: Places, window: int) -> tuple[Places, int]:
