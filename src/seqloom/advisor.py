@@ -117,10 +117,7 @@ def _recurrent_vectors(facts: Facts, minutes: float | None) -> Advice:
         }
     else:
         advice |= {
-            "feed.window": (
-                _whole(facts, max(8, min(192, facts.elements // 40))),
-                "whole sequences where they are short",
-            ),
+            "feed.window": (_whole(facts, _stretch(facts, 192)), "whole sequences where they are short"),
             "feed.batch": (32, "windows a step"),
         }
     return advice | _changes(facts)
@@ -160,7 +157,7 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
 
 
 def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
-    window = _whole(facts, _stretch(facts))
+    window = _whole(facts, _stretch(facts, 96))
     if process == "autoregressive":
         advice: Advice = {
             "backbone.width": (64, "series are few and easily learned by heart"),
@@ -184,9 +181,9 @@ def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None)
     }
 
 
-def _stretch(facts: Facts) -> int:
-    """A window of a series: a fortieth of it, 8 to 96 elements; two seasons (to 192) where they fit in four times."""
-    window = max(8, min(96, facts.elements // 40))
+def _stretch(facts: Facts, most: int) -> int:
+    """A window of a series: a fortieth of it, 8 to `most`; two seasons (to 192) where they fit in four times."""
+    window = max(8, min(most, facts.elements // 40))
     seasons = 2 * facts.season if facts.season > 1 else 0
     return max(window, min(seasons, 192, facts.elements // 4))
 

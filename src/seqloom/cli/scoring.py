@@ -48,15 +48,7 @@ def score(
     (run, file), settings = sort_words(words or [], "score RUN FILE|-", ("given",))
     model = opened(run, weights, session)
     codec = model.codec
-    if file != "-":
-        file = "@" + path_of(file).removeprefix("@")
-        if not Path(file[1:]).exists():
-            raise DataError(
-                "there is no such file",
-                path=file[1:],
-                hint=f"see that the path is right; a text by stdin is read with: seqloom score {path_of(run)} -",
-            )
-    value = value_of(file, codec)
+    value = value_of(file if file == "-" or file.startswith("@") else f"@{path_of(file)}", codec)
     with Progress(1, "", quiet=session.quiet) as bar:
         given = conditions_of(settings, model.given)
         found = model.score(value, given=given, tokens=tokens, full=full, say=lambda share: bar.update(share))

@@ -210,7 +210,11 @@ def value_of(word: str, codec: Codec) -> Any:
     if text.startswith("@@"):
         return codec.typed(text[1:])
     if text.startswith("@"):
-        return codec.whole(Path(text[1:]))
+        path = Path(text[1:])
+        if not path.exists():
+            hint = "see that the path is right; - in its place reads standard input"
+            raise DataError("there is no such file", path=path, hint=hint)
+        return codec.whole(path)
     return codec.typed(text)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
@@ -11,9 +11,10 @@ from seqloom.core.config import Component
 from seqloom.sequence.state import LayerState, Lengths
 
 
-class MixerModule(nn.Module):
+class MixerModule(nn.Module, ABC):
     """The network of a mixer. Position t may hear what `block` allows, and never a position that is not present."""
 
+    @abstractmethod
     def forward(
         self,
         h: Float[Tensor, "b t d"],
@@ -27,11 +28,10 @@ class MixerModule(nn.Module):
         many of the chunk's elements each row really reads; the outputs of the others are of no account, and the state
         is then written in place. Reading in chunks equals reading at once, to rounding.
         """
-        raise NotImplementedError  # pragma: no cover - abstract
 
+    @abstractmethod
     def begin(self, rows: int, room: int, undo: int = 0) -> LayerState:
         """An empty state for `rows` rows of at most `room` elements that can be rolled back by `undo`."""
-        raise NotImplementedError  # pragma: no cover - abstract
 
     def initialise(self, generator: Generator) -> None:
         """Set the parameters that want more than the common rule."""
