@@ -68,7 +68,7 @@ def fill(app: Sphinx, page: str, source: list[str]) -> None:
 
 def settings() -> Iterator[str]:
     """The recipe's own records, then every family with its members, as Markdown."""
-    from seqloom.core.config import load
+    from seqloom.core.config import members_of
     from seqloom.corpora.base import Given
     from seqloom.network.backbone import Backbone
     from seqloom.recipe import Recipe
@@ -83,7 +83,7 @@ def settings() -> Iterator[str]:
     for name, family in families().items():
         yield f"## {name}\n"
         yield f"{text_of(family)}\n"
-        for key, one in load(family).items():
+        for key, one in members_of(family).items():
             yield f"### {name} `{key}`\n"
             yield from record_of(one)
 
@@ -94,13 +94,13 @@ SECTIONS = ("feed", "backbone", "trainer")
 def families() -> dict[str, type[Component]]:
     """Every family that a recipe can name a member of."""
     import seqloom.recipe  # noqa: F401 - brings in the parts of a recipe
-    from seqloom.core.config import Component, load
+    from seqloom.core.config import Component, members_of
 
     found: dict[str, type[Component]] = {}
     while fresh := [one for one in Component.__subclasses__() if one.home and one.__name__ not in found]:
         for family in fresh:
             found[family.__name__] = family
-            load(family)
+            members_of(family)
     return {name.lower(): found[name] for name in sorted(found)}
 
 

@@ -11,10 +11,10 @@ from scipy.stats import chi2
 
 from seqloom.core.rng import Rng
 from seqloom.engine import Engine, Request
-from seqloom.network.given import Memory
+from seqloom.network.given import EncodedConditions
 from seqloom.processes.schedules import Prediction
-from seqloom.sequence.plan import Plan
 from seqloom.sequence.space import Field, Tokens, Vectors
+from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import LayerState, NetState
 
 Law = dict[tuple[int, ...], float]
@@ -44,8 +44,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 class Oracle:
     """What processes and the engine want of a network, with a condition that is a flag: 1 given, 0 null."""
 
-    def __init__(self, plan: Plan, space: Tokens | Vectors) -> None:
-        self.plan, self.space = plan, space
+    def __init__(self, spec: NetworkSpec, space: Tokens | Vectors) -> None:
+        self.spec, self.space = plan, space
         self.calls = 0
 
     @property
@@ -53,7 +53,7 @@ class Oracle:
         return None
 
     def encode(self, given, rows):
-        return Memory(added=torch.full((rows, 1, 1), float(bool(given)), dtype=torch.float64))
+        return EncodedConditions(added=torch.full((rows, 1, 1), float(bool(given)), dtype=torch.float64))
 
     def begin(self, rows, room, undo=0):
         return NetState([Read(torch.zeros(rows, room, dtype=torch.int64), np.zeros(rows, np.int64))])

@@ -163,7 +163,7 @@ def test_the_tutorial_runs_as_written(
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """The files of "Adding things", written to a folder on Python's path; the registry forgets them afterwards."""
-    from seqloom.core.config import Component, load
+    from seqloom.core.config import Component, members_of
 
     files = {}
     for _, text in blocks(ADDING, "python"):
@@ -173,7 +173,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
     import seqloom.recipe  # noqa: F401 - brings in the families
 
     families = Component.__subclasses__()
-    before = {family: dict(load(family)) if family.home else dict(family.members) for family in families}
+    before = {family: dict(members_of(family)) if family.home else dict(family.members) for family in families}
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield files

@@ -18,7 +18,7 @@ from torch import Tensor
 from seqloom.core.config import Component
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import Rng
-from seqloom.network.given import Memory
+from seqloom.network.given import EncodedConditions
 from seqloom.network.network import Network
 from seqloom.processes.base import Process
 from seqloom.samplers import guidance
@@ -49,7 +49,7 @@ class Request:
 
 
 @dataclass
-class Event:
+class RowUpdate:
     """What changed in one row of a request: its canvas as it stands, what of it is settled, and whether it is done."""
 
     request: int
@@ -69,7 +69,7 @@ class _Lane:
     slot: NDArray[np.int64]
     request: NDArray[np.int64]
     index: NDArray[np.int64]
-    memory: Memory | None
+    memory: EncodedConditions | None
 
 
 @dataclass
@@ -134,7 +134,7 @@ class Engine:
         return self._requests
 
     @torch.inference_mode()
-    def tick(self) -> list[Event]:
+    def tick(self) -> list[RowUpdate]:
         """One step for every row; what changed."""
         events = self._join()
         self._read()
@@ -142,9 +142,9 @@ class Engine:
             events += self._step()
         return events
 
-    def _join(self) -> list[Event]:
+    def _join(self) -> list[RowUpdate]:
         """Let waiting requests in, as far as there is room; rows with nothing to make are done at once."""
-        events: list[Event] = []
+        events: list[RowUpdate] = []
         reading = sum(len(reader.lane.rows) for reader in self.readers)
         while self.waiting:
             number, request = self.waiting[0]
@@ -157,7 +157,7 @@ class Engine:
             lane = self._keep(lane, ~lane.rows.done)
             if len(lane.rows) == 0:
                 continue
-            prompt = self._prompt(lane) if self.process.stateful else None
+            prompt = self._prompt(lane) if self.process.incremental else None
             if prompt is None:
                 self._admit(lane, None, None)
             else:
@@ -190,7 +190,7 @@ class Engine:
         memory = self._conditions(request, rows)
         return _Lane(request.sampler, rows, np.zeros(len(rows), np.int64), np.full(len(rows), number), index, memory)
 
-    def _conditions(self, request: Request, rows: Rows) -> Memory | None:
+    def _conditions(self, request: Request, rows: Rows) -> EncodedConditions | None:
         """The request's conditions, encoded once, for each of its rows; second members of pairs get the null one."""
         memory = self.network.encode(request.given, 1)
         if memory is None:
@@ -200,7 +200,7 @@ class Engine:
                 )
             return None
         if rows.member.any():
-            memory = Memory.join([memory, self.network.encode({}, 1) or memory])
+            memory = EncodedConditions.join([memory, self.network.encode({}, 1) or memory])
         return memory.select(rows.member)
 
     def _prompt(self, lane: _Lane) -> _Reader | None:
@@ -248,7 +248,7 @@ class Engine:
         """Give a lane's rows slots in the network state and add them to the live ones of their sampler class."""
         count = len(lane.rows)
         lane.slot = np.arange(self.live, self.live + count)
-        if self.process.stateful:
+        if self.process.incremental:
             self._make_room(int(lane.rows.length.max()))
             assert self.state is not None
             if state is None or member is None:
@@ -280,7 +280,9 @@ class Engine:
 
     @staticmethod
     def _merge(one: _Lane, other: _Lane) -> _Lane:
-        memory = None if one.memory is None or other.memory is None else Memory.join([one.memory, other.memory])
+        memory = (
+            None if one.memory is None or other.memory is None else EncodedConditions.join([one.memory, other.memory])
+        )
         return _Lane(
             one.sampler,
             Rows.join([one.rows, other.rows]),
@@ -300,7 +302,7 @@ class Engine:
             lane.sampler, lane.rows.select(rows), lane.slot[rows], lane.request[rows], lane.index[rows], memory
         )
 
-    def _complete(self, ask: Ask, rows: Rows, memory: Memory | None) -> Ask:
+    def _complete(self, ask: Ask, rows: Rows, memory: EncodedConditions | None) -> Ask:
         """Add what a sampler does not know: which positions exist, which cells are given, and the conditions."""
         width = ask.x.shape[1]
         exists = np.arange(width) < rows.length[:, None]
@@ -309,7 +311,7 @@ class Engine:
             ask, present=present, shown=rows.along.get("shown"), absent=rows.along.get("absent"), given=memory
         )
 
-    def _step(self) -> list[Event]:
+    def _step(self) -> list[RowUpdate]:
         """All lanes ask, share one call in slot order, and are told."""
         lanes = list(self.lanes.values())
         asks = [self._complete(lane.sampler.ask(lane.rows), lane.rows, lane.memory) for lane in lanes]
@@ -322,7 +324,7 @@ class Engine:
         if len(self.never):
             guess.value.index_fill_(-1, self.never, -torch.inf)
         back = np.argsort(order)
-        events: list[Event] = []
+        events: list[RowUpdate] = []
         begin = 0
         source = np.arange(self.live)
         for lane, ask in zip(lanes, asks, strict=True):
@@ -365,9 +367,9 @@ class Engine:
             rows.done[row] = True
         return rows
 
-    def _event(self, lane: _Lane, i: int) -> Event:
+    def _event(self, lane: _Lane, i: int) -> RowUpdate:
         length = int(lane.rows.length[i])
-        return Event(
+        return RowUpdate(
             request=int(lane.request[i]),
             row=int(lane.index[i]),
             x=lane.rows.x[i, :length].clone(),
@@ -420,7 +422,7 @@ class Engine:
                 mine &= lane.index == row
             lane.rows.done[mine] = True
 
-    def run(self, request: Request) -> Iterator[Event]:
+    def run(self, request: Request) -> Iterator[RowUpdate]:
         """One request to its end."""
         number = self.submit(request)
         while not self.idle:
@@ -448,7 +450,7 @@ def join_asks(asks: Sequence[Ask]) -> Ask:
         present=torch.cat([wide(present) for present in presents]),
         shown=None if asks[0].shown is None else torch.cat([wide(a.shown) for a in asks if a.shown is not None]),
         absent=None if asks[0].absent is None else torch.cat([wide(a.absent) for a in asks if a.absent is not None]),
-        given=Memory.join(memories) if memories else None,
+        given=EncodedConditions.join(memories) if memories else None,
     )
 
 

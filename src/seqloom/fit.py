@@ -18,7 +18,7 @@ from seqloom.corpora.base import Prepared
 from seqloom.metrics import likelihood
 from seqloom.model import Model
 from seqloom.network.network import Network
-from seqloom.planning import Plan, plan
+from seqloom.planning import TrainingPlan, plan
 from seqloom.sequence.query import Score
 from seqloom.training.feed import Reader
 from seqloom.training.trainer import Loop, Step, TrainingState
@@ -32,7 +32,7 @@ MOST_BAD, MOST_RESTORES = 3, 3
 
 
 @dataclass(frozen=True)
-class Event:
+class TrainingEvent:
     """Something that happened: `kind` is began, step, valid, preview, saved or done; `facts` are its numbers."""
 
     kind: str
@@ -47,7 +47,7 @@ class Fit:
 
     def __init__(
         self,
-        planned: Plan,
+        planned: TrainingPlan,
         *,
         save_every: float = 60.0,
         stop: Callable[[], bool] | None = None,
@@ -65,7 +65,7 @@ class Fit:
         self.resumed_from: int | None = None
         self.valid: dict[str, Any] | None = None
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[TrainingEvent]:
         """Train to the end, or until `stop` says so; every way out leaves a run that can be loaded or resumed."""
         path = self.plan.path
         with durable.Lock(path) as lock:
@@ -79,10 +79,12 @@ class Fit:
             self._begin(found)
             report = self._finished_report()
             if report is not None:
-                yield Event("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
+                yield TrainingEvent(
+                    "done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from}
+                )
                 return
             with closing(durable.Journal(path / runs.LOG, self.log_offset)) as self.journal:
-                yield Event(
+                yield TrainingEvent(
                     "began",
                     self.loop.state.step,
                     self.share,
@@ -94,7 +96,7 @@ class Fit:
         """Build everything, from the newest good checkpoint where there is one."""
         recipe, prepared = self.plan.recipe, self.plan.prepared
         self.net: Network = found.network()
-        fill = self.net.plan.block is None and prepared.ends
+        fill = self.net.spec.block is None and prepared.ends
         drops = {name: given.drop for name, given in self.plan.given.items()}
         reader = Reader(recipe.feed, prepared.splits["train"], found.space, recipe.seed, drops, fill=fill)
         self.loop = Loop(recipe.trainer, self.net, recipe.process, reader)
@@ -119,8 +121,8 @@ class Fit:
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         state = checkpoint.state()
         self.loop.state = TrainingState(**{k: state[k] for k in TrainingState().numbers()})
-        average = checkpoint.load("average") if "average" in checkpoint.parts else None
-        self.loop.restore(checkpoint.load("weights"), average, checkpoint.load("training"))
+        average = checkpoint.tensors("average") if "average" in checkpoint.parts else None
+        self.loop.restore(checkpoint.tensors("weights"), average, checkpoint.tensors("training"))
         self.before = self.loop.state.seconds
         self.began = self.clock()
         self.best, self.valid = state.get("best"), state.get("valid")
@@ -143,7 +145,7 @@ class Fit:
         """How much of the training is done. By the clock, what is kept for the last validation counts as training."""
         return self.loop.done_share(self.seconds / (1 - OVERHEAD / 2))
 
-    def _train(self) -> Iterator[Event]:
+    def _train(self) -> Iterator[TrainingEvent]:
         trainer = self.plan.recipe.trainer
         self.began = self.saved_at = self.clock()  # what came before was not training
         due = self._next_due()
@@ -151,12 +153,14 @@ class Fit:
         while (share := self.share) < 1 or self.loop.state.step == 0:  # however short, a training has a step
             step = self._step(share)
             if step is None:
-                yield Event("note", self.loop.state.step, share, self.notes[-1])
+                yield TrainingEvent("note", self.loop.state.step, share, self.notes[-1])
                 continue
-            yield Event("step", step.step, share, facts={"loss": step.loss, "rate": step.rate, "applied": step.applied})
+            yield TrainingEvent(
+                "step", step.step, share, facts={"loss": step.loss, "rate": step.rate, "applied": step.applied}
+            )
             if self.stop is not None and self.stop():
                 self._save()
-                yield Event("stopped", self.loop.state.step, share)
+                yield TrainingEvent("stopped", self.loop.state.step, share)
                 return
             at = self.loop.state.step / trainer.steps if trainer.steps else self.share
             if at >= due and at < 1 and self._may("valid"):
@@ -166,15 +170,15 @@ class Fit:
                 due = self._next_due()
             if self.preview and at >= preview_due and self._may("preview"):
                 preview_due = at + max(0.25, 60 / max(60.0, self.seconds / max(at, 1e-9)))
-                yield Event("preview", step.step, at, self._timed("preview", self._preview))
+                yield TrainingEvent("preview", step.step, at, self._timed("preview", self._preview))
             if self.clock() - self.saved_at >= self.save_every:
                 self._timed("save", self._save)
-                yield Event("saved", self.loop.state.step, at)
+                yield TrainingEvent("saved", self.loop.state.step, at)
         yield self._validate(None)
         self._save()
         report = self._report()
         durable.write_json(self.plan.path / runs.REPORT, report)
-        yield Event("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
+        yield TrainingEvent("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
 
     def _step(self, share: float) -> Step | None:
         """One update; after three in a row that were not finite, back to the last checkpoint and past those samples."""
@@ -224,7 +228,7 @@ class Fit:
             self.last_cost[kind] = self.clock() - start
             self.spent += self.last_cost[kind]
 
-    def _validate(self, step: Step | None) -> Event:
+    def _validate(self, step: Step | None) -> TrainingEvent:
         """The likelihood of (a part of) the validation split, by the weights and by their average."""
         scores: dict[str, Score] = self._timed("valid", self._scores)
         part = min(scores, key=lambda name: scores[name].per_unit)
@@ -238,7 +242,7 @@ class Fit:
             self.best = {"step": state.step, "value": metric["value"], "part": part}
             if step is not None:  # the end is saved anyway
                 self._timed("save", self._save)
-        return Event("valid", state.step, self.share, facts=metric)
+        return TrainingEvent("valid", state.step, self.share, facts=metric)
 
     def _scores(self) -> dict[str, Score]:
         """Scores of the weights, and of their average where one is kept."""
@@ -329,7 +333,7 @@ def reading_of(prepared: Prepared, split: Any, run: runs.Run, most: int | None =
     """A split as something that can be scored by a run's model."""
     codec: Codec = run.codec
     return likelihood.Reading(
-        split.data, run.space, codec.unit, split.units, split.surcharge, codec.volumes, split.given or None, most
+        split.data, run.space, codec.unit, split.units, split.extra_nats, codec.log_scales, split.given or None, most
     )
 
 

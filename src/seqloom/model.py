@@ -108,8 +108,8 @@ class Model:
         x = x.long() if tokens else x.to(like)
         shown = torch.as_tensor(canvas.shown).repeat(len(rows), *[1] * canvas.shown.ndim)
         absent = torch.as_tensor(canvas.absent).repeat(len(rows), *[1] * canvas.absent.ndim)
-        if self.network.plan.mask is not None:
-            x = x.masked_fill(~shown, self.network.plan.mask)
+        if self.network.spec.mask is not None:
+            x = x.masked_fill(~shown, self.network.spec.mask)
         alive = np.arange(len(rows))
         key = Rng.of(query.seed, rows + query.first_row)
         given = self._conditions(query.given)
@@ -153,7 +153,7 @@ class Model:
         Each window sees half of itself before what it makes; a gap that fits is put in the middle of its window.
         """
         window, total = self.network.window, len(canvas)
-        if self.process.stateful or total <= window:
+        if self.process.incremental or total <= window:
             yield _Stage(0, total)
             return
         empty = ~self._given_places(canvas)
@@ -173,7 +173,7 @@ class Model:
 
     def _cropped(self, canvas: Canvas) -> tuple[Canvas, int]:
         """What of a canvas the network can need, and how much was cut off its beginning; short ones are made whole."""
-        if self.process.stateful:
+        if self.process.incremental:
             return canvas, 0
         window = self.network.window
         open_places = np.nonzero(~self._given_places(canvas))[0]
@@ -313,7 +313,7 @@ class Model:
         tokens: bool = False,
         full: bool = False,
         seed: int = 0,
-        say: likelihood.Say | None = None,
+        progress: likelihood.Progress | None = None,
     ) -> Score:
         """What a value costs under the model, in nats, with unit, kind and standard error."""
         encoded = self.codec.encode(value)
@@ -326,17 +326,19 @@ class Model:
             self.network.space,
             self.codec.unit,
             self.codec.count(value),
-            self.codec.surcharge(value),
-            self.codec.volumes,
+            self.codec.extra_nats(value),
+            self.codec.log_scales,
             conditions or None,
         )
-        return likelihood.score(self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, say=say)
+        return likelihood.score(
+            self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, progress=progress
+        )
 
 
-def load(run: Path | str | runs.Run, weights: runs.Which = "best") -> Model:
+def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best") -> Model:
     """The model of a run folder; `weights` chooses the best checkpoint by validation or the last one."""
     found = run if isinstance(run, runs.Run) else runs.read(run)
-    network, notes = found.load(weights)
+    network, notes = found.load_network(weights)
     return Model(
         found.codec,
         found.recipe.process,

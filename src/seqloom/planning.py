@@ -20,7 +20,7 @@ from seqloom.sequence.space import Tokens
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A training that is about to begin: the recipe with advice filled in, the data, and where it goes."""
 
     recipe: Recipe
@@ -38,8 +38,8 @@ def plan(
     model: str | None = None,
     out: Path | str | None = None,
     resume: bool = False,
-    say: Callable[[str], None] | None = None,
-) -> Plan:
+    notify: Callable[[str], None] | None = None,
+) -> TrainingPlan:
     """Read the data and fill in the recipe; where a run is to be resumed, take its own recipe.
 
     DATA is a file, a folder, `builtin:NAME` or a recipe (`.yaml`). What is set wins over the model word, and that over
@@ -56,7 +56,7 @@ def plan(
     if runs.exists(path):
         if not resume:
             raise RunError(f"{path} already holds a run", hint="add --resume to go on with it, or choose another --out")
-        return _resumed(path, over, model, say)
+        return _resumed(path, over, model, notify)
     if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not resume)):
         raise RunError(f"{path} is not empty and is no run", hint="choose another --out")
     corpus, over = _corpus(data, over)
@@ -66,7 +66,7 @@ def plan(
         over = merge(model_settings(model), over)
     base = merge(model_settings("lstm"), over) if "backbone" not in over and "process" not in over else over
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
-    prepared = corpus.prepare(codec, declared, say)
+    prepared = corpus.prepare(codec, declared, notify)
     advice, reasons = advise(
         facts_of(prepared),
         draft.process.name,
@@ -81,7 +81,7 @@ def plan(
     recipe = Recipe.parse({**values, "trainer": trainer, "corpus": corpus, "given": declared})
     _check(recipe, prepared)
     told = {key: why for key, why in reasons.items() if not _is_set(base, key)}
-    return Plan(recipe, prepared, declared, told, path)
+    return TrainingPlan(recipe, prepared, declared, told, path)
 
 
 def stem_of(data: str) -> str:
@@ -137,8 +137,8 @@ def facts_of(prepared: Prepared) -> Facts:
 def _check(recipe: Recipe, prepared: Prepared) -> None:
     """What cannot be trained is said before anything is written."""
     space = prepared.codec.space
-    recipe.process.plan(space)
-    if recipe.feed.order == "streams" and (recipe.backbone.bounded or recipe.process.plan(space).block != 1):
+    recipe.process.spec(space)
+    if recipe.feed.order == "streams" and (recipe.backbone.bounded or recipe.process.spec(space).block != 1):
         raise ConfigError(
             "only causal recurrent networks can carry state from step to step",
             path="feed.order",
@@ -154,7 +154,9 @@ def _check(recipe: Recipe, prepared: Prepared) -> None:
         raise DataError("the training split is empty", hint="give more data, or other corpus.splits")
 
 
-def _resumed(path: Path, over: Mapping[str, Any], model: str | None, say: Callable[[str], None] | None) -> Plan:
+def _resumed(
+    path: Path, over: Mapping[str, Any], model: str | None, notify: Callable[[str], None] | None
+) -> TrainingPlan:
     """The plan of a run that goes on: its own recipe, but for more steps or minutes."""
     found = runs.read(path)
     asked = merge(model_settings(model), over) if model else dict(over)
@@ -173,13 +175,13 @@ def _resumed(path: Path, over: Mapping[str, Any], model: str | None, say: Callab
         recipe = found.recipe
     given = {name: item for name, (_, item) in found.given.items()}
     fitted = {name: item.replace(codec=found.given[name][0]) for name, item in given.items()}
-    prepared = recipe.corpus.prepare(found.codec, fitted, say)
+    prepared = recipe.corpus.prepare(found.codec, fitted, notify)
     now = {name: split.fingerprint for name, split in prepared.splits.items()}
     if now != dict(found.fingerprints):
         raise DataError(
             f"the data of {path} have changed since it was trained", hint="restore them, or start a new run"
         )
-    return Plan(recipe, prepared, given, {}, path, found)
+    return TrainingPlan(recipe, prepared, given, {}, path, found)
 
 
 def _differences(asked: Mapping[str, Any], have: Mapping[str, Any], path: str = "") -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import Settings, load
+from seqloom.core.config import Settings, members_of
 from seqloom.core.errors import ConfigError
 from seqloom.corpora.base import Corpus, Given
 from seqloom.mixers.base import Mixer
@@ -58,7 +58,7 @@ def model_settings(word: str) -> dict[str, Any]:
 
     A mixer alone is autoregressive; `transformer` is attention with a feed-forward part; a process alone has it too.
     """
-    mixers, processes = load(Mixer), load(Process)
+    mixers, processes = members_of(Mixer), members_of(Process)
     process, dash, rest = word.partition("-")
     if word in mixers or word == "transformer":
         return {"process": "autoregressive", "backbone": _trunk(word)}
@@ -78,7 +78,7 @@ def _trunk(mixer: str) -> dict[str, Any]:
 
 def default_sampler(process: Process, gives: Any) -> Sampler:
     """The sampler that draws from a process's own law: the first that takes its kind of guess."""
-    for member in load(Sampler).values():
+    for member in members_of(Sampler).values():
         if gives in member.takes:  # type: ignore[attr-defined]
             return member()  # type: ignore[return-value]
     raise ConfigError(f"no sampler takes {gives.value}", path="sampler")

@@ -16,7 +16,7 @@ from seqloom.core import checkpoints, durable
 from seqloom.core.config import make, read_yaml
 from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
-from seqloom.network.given import Port
+from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.recipe import Recipe
 from seqloom.sequence.space import Space, Tokens
@@ -29,7 +29,7 @@ RECIPE, ADVICE, CODEC, VERSIONS, LOG, REPORT = (
     "log.jsonl",
     "report.json",
 )
-Which = Literal["best", "last"]
+WeightsChoice = Literal["best", "last"]
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,16 @@ class Run:
 
     def network(self) -> Network:
         """The network as it was before training."""
-        ports = {
-            name: Port(codec.space, given.enters or ("add" if codec.name == "label" else "attend"))
+        specs = {
+            name: ConditionSpec(codec.space, given.enters or ("add" if codec.name == "label" else "attend"))
             for name, (codec, given) in self.given.items()
         }
         recipe = self.recipe
         return Network(
-            recipe.backbone, recipe.process.plan(self.space), self.space, recipe.feed.window, ports, recipe.seed
+            recipe.backbone, recipe.process.spec(self.space), self.space, recipe.feed.window, specs, recipe.seed
         )
 
-    def checkpoint(self, which: Which = "best") -> tuple[checkpoints.Checkpoint, str, list[str]]:
+    def checkpoint(self, which: WeightsChoice = "best") -> tuple[checkpoints.Checkpoint, str, list[str]]:
         """A good checkpoint, which part of it (weights or average) to use, and what there is to say about it."""
         newest, damaged = checkpoints.newest_good(self.path, run_id=self.id)
         notes = [f"{bad.reason}; an older checkpoint is used" for bad in damaged]
@@ -88,11 +88,11 @@ class Run:
         notes.append(f"step {chosen.step}, {part}")
         return chosen, part, notes
 
-    def load(self, which: Which = "best") -> tuple[Network, list[str]]:
+    def load_network(self, which: WeightsChoice = "best") -> tuple[Network, list[str]]:
         """The trained network, and what there is to say about the checkpoint it came from."""
         checkpoint, part, notes = self.checkpoint(which)
         net = self.network()
-        weights = checkpoint.load(part)
+        weights = checkpoint.tensors(part)
         expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
         if {name: tuple(value.shape) for name, value in weights.items()} != expected:
             raise RunError(

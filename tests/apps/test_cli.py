@@ -493,15 +493,15 @@ def test_lengths_past_the_window_are_said(seqloom: Callable[..., Done], place: P
 
 
 def test_frames_show_a_text_unmasked(seqloom: Callable[..., Done], place: Place) -> None:
-    done = seqloom("sample", place.run("masked"), "--frames", "film", "--seed", 2)
-    files = sorted(Path("film").glob("*.txt"))
+    done = seqloom("sample", place.run("masked"), "--frames", "trajectory", "--seed", 2)
+    files = sorted(Path("trajectory").glob("*.txt"))
     assert 10 <= len(files) <= 20
     texts = [path.read_text() for path in files]
     assert texts[0] == "_" * 16
     assert texts[-1] == done.text
     hidden = [text.count("_") for text in texts]
     assert hidden == sorted(hidden, reverse=True)
-    page = Path("film/index.html").read_text()
+    page = Path("trajectory/index.html").read_text()
     assert page.count("<pre>") == len(files)
     assert seqloom("sample", place.run("gaussian"), "--frames", "plots", "--length", 8, "sampler.steps=6").code == 0
     pictures = sorted(Path("plots").glob("*.png"))

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import load, make
+from seqloom.core.config import make, members_of
 from seqloom.core.errors import ConfigError
 from seqloom.sequence.batch import Canvas, Encoded
 from seqloom.sequence.space import Tokens
 
-MEMBERS = load(Codec)
+MEMBERS = members_of(Codec)
 
 
 def fitted(name: str) -> tuple[Codec, list[Any]]:
@@ -51,8 +51,8 @@ def test_what_is_encoded_comes_back_and_keeps_to_the_space(name: str) -> None:
             assert not encoded.x[~encoded.known].any()
         assert same(codec, value, codec.decode(encoded))
         assert codec.count(value) > 0
-        assert codec.surcharge(value) == pytest.approx(
-            0.0 if codec.volumes is None else encoded.known.sum(0) @ codec.volumes
+        assert codec.extra_nats(value) == pytest.approx(
+            0.0 if codec.log_scales is None else encoded.known.sum(0) @ codec.log_scales
         )
     assert all(0 <= symbol < (space.size if isinstance(space, Tokens) else 0) for symbol in codec.never)
 

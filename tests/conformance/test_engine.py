@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqloom.core.config import load
+from seqloom.core.config import members_of
 from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
 from seqloom.core.rng import Rng, pick, to_uniform
 from seqloom.engine import Engine, Request
@@ -16,7 +16,7 @@ from seqloom.mixers.attention import Attention
 from seqloom.mixers.base import Mixer
 from seqloom.mixers.recurrent import Gru
 from seqloom.network.backbone import Backbone
-from seqloom.network.given import Port
+from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Process, channels
@@ -34,17 +34,17 @@ from seqloom.sequence.space import Field, Tokens, Vectors
 WINDOW = 16
 TOKENS = Tokens(size=4)
 VECTORS = Vectors(fields=(Field(name="a"), Field(name="b")))
-PORTS = {"label": Port(Tokens(size=3), "add"), "source": Port(Tokens(size=5), "attend")}
-MIXERS = {name: cls() for name, cls in load(Mixer).items()}
+PORTS = {"label": ConditionSpec(Tokens(size=3), "add"), "source": ConditionSpec(Tokens(size=5), "attend")}
+MIXERS = {name: cls() for name, cls in members_of(Mixer).items()}
 MIXERS["attention"] = Attention(heads=2)
 MIXERS["hybrid"] = [Gru(), Attention(heads=2, positions="learned", places=WINDOW)]
-PROCESSES = {name: cls() for name, cls in load(Process).items()}
+PROCESSES = {name: cls() for name, cls in members_of(Process).items()}
 SPACES = {"tokens": TOKENS, "vectors": VECTORS}
 
 
 def fits(process, space):
     try:
-        process.plan(space)
+        process.spec(space)
     except UnsupportedSpace:
         return False
     return True
@@ -62,7 +62,7 @@ def build(mixer, process, space, ports=PORTS, dtype=torch.float64):
     key = repr((spec, process, space, sorted(ports)))
     if key not in BUILT:
         backbone = Backbone(mixer=spec, width=8, depth=2 if isinstance(spec, list) else 1, mlp=1.0)
-        net = Network(backbone, process.plan(space), space, WINDOW, ports, seed=1)
+        net = Network(backbone, process.spec(space), space, WINDOW, ports, seed=1)
         generator = torch.Generator().manual_seed(2)
         with torch.no_grad():
             for parameter in net.parameters():
@@ -88,7 +88,7 @@ def samplers(process, space):
             {"solver": "ddim", "steps": 3},
         ],
     }
-    for cls in load(Sampler).values():
+    for cls in members_of(Sampler).values():
         if kind not in cls.takes:
             continue
         if cls is not Diffuse:  # which makes many steps unless it is told
@@ -123,10 +123,10 @@ def ask(net, sampler, length, known=0, rows=1, seed=0, given=None, dtype=torch.f
     if not tokens and known > 1:  # a cell of the past that does not exist
         absent[:, known - 2, 0] = True
         shown &= ~absent
-    if hole is not None and net.plan.block is None:  # and something known after a gap
+    if hole is not None and net.spec.block is None:  # and something known after a gap
         shown[:, hole] = True
-    if net.plan.mask is not None:
-        x = torch.where(shown, x, net.plan.mask)
+    if net.spec.mask is not None:
+        x = torch.where(shown, x, net.spec.mask)
     return Request(x, shown, absent, sampler, Rng.of(seed, np.arange(rows)), given or {})
 
 
@@ -172,7 +172,7 @@ def equal(one, other, exact=1e-12):
 
 def mixture(net, process, dtype=torch.float64):
     """Requests of many lengths, conditions, settings and numbers of rows."""
-    most = 14 if net.plan.block is None else 24  # a causal model goes on past its window
+    most = 14 if net.spec.block is None else 24  # a causal model goes on past its window
     shapes = [(12, 0, 1), (9, 3, 2), (most, 6, 1), (7, 0, 3), (11, 9, 1)]
     return [
         ask(
@@ -588,7 +588,7 @@ def test_beyond_the_window_attention_slides_and_recurrence_carries_on(mixer):
             for t in range(known, length):
                 while net.reach is not None and t - begin >= WINDOW:
                     begin += WINDOW // 2
-                read = torch.cat([torch.tensor([net.plan.start]), event.x[begin:t]])
+                read = torch.cat([torch.tensor([net.spec.start]), event.x[begin:t]])
                 logits = net(read[None], given=memory)[0][0, -1:]
                 u = Rng.of(7, row).at("pick", t).uniform(1)[0]
                 assert int(pick(logits, u)[0]) == int(event.x[t]), t
@@ -623,7 +623,7 @@ def test_guidance_equals_two_explicit_calls(mixer, weight):
     request = ask(net, Ancestral(guidance=weight), 10, 3, seed=seed, given=given)
     x = request.x[0, :3].tolist()
     for t in range(3, 10):
-        logits = by_hand(torch.tensor([[net.plan.start, *x]]))[0, -1:]
+        logits = by_hand(torch.tensor([[net.spec.start, *x]]))[0, -1:]
         x.append(int(pick(logits, key.at("pick", t).uniform(1)[0])[0]))
     assert alone(net, process, request)[0].x.tolist() == x
 
@@ -734,7 +734,7 @@ def test_nothing_from_the_future_is_seen_when_causal(mixer, process, space):
             one, two = (likelihood.nats(net, replace(data, x=x), key, None)[0] for x in (data.x, changed))
         moved = ((one - two).abs() > 1e-12).any(0)
         assert moved[4:].any()
-        if net.plan.block == 1 or "left_to_right" in name:
+        if net.spec.block == 1 or "left_to_right" in name:
             assert not moved[:4].any()
         elif one.count_nonzero() == one.numel():
             assert moved[:4].any()

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from seqloom.core.config import load
+from seqloom.core.config import members_of
 from seqloom.core.errors import ConfigError
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.base import Mixer
 from seqloom.mixers.recurrent import RecurrentState, Rnn
 
 WIDTH, STEPS, ROWS = 8, 9, 3
-MIXERS = {name: cls() for name, cls in load(Mixer).items()}
+MIXERS = {name: cls() for name, cls in members_of(Mixer).items()}
 MIXERS["attention, learned places"] = Attention(positions="learned", places=STEPS)
 MIXERS["rnn, relu"] = Rnn(nonlinearity="relu")
 

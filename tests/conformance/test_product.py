@@ -16,7 +16,7 @@ import pytest
 from seqloom import fit, model, planning
 from seqloom import run as runs
 from seqloom.core import durable
-from seqloom.core.config import load, parse_pairs
+from seqloom.core.config import members_of, parse_pairs
 from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
 from seqloom.mixers.base import Mixer
 from seqloom.processes.base import Process
@@ -35,22 +35,22 @@ KINDS: dict[str, Space] = {"tokens": Tokens(size=4), "vectors": Vectors(fields=(
 def fits(process: str, space: str) -> bool:
     """Whether a process can learn a space."""
     try:
-        load(Process)[process]().plan(KINDS[space])  # type: ignore[attr-defined]
+        members_of(Process)[process]().spec(KINDS[space])  # type: ignore[attr-defined]
     except UnsupportedSpace:
         return False
     return True
 
 
-CASES = [(m, p, s) for m in load(Mixer) for p in load(Process) for s in SPACES if fits(p, s)]
+CASES = [(m, p, s) for m in members_of(Mixer) for p in members_of(Process) for s in SPACES if fits(p, s)]
 VARIANTS: dict[str, Any] = {
     "autoregressive with lags": {"name": "autoregressive", "lags": [3, 5], "difference": 5},
 }
 CASES += [(m, p, "vectors") for m in ("lstm", "attention") for p in VARIANTS]
-REFUSED = [(p, s) for p in load(Process) for s in SPACES if not fits(p, s)]
+REFUSED = [(p, s) for p in members_of(Process) for s in SPACES if not fits(p, s)]
 CONDITIONS = [
     (m, p, data, given)
     for m in ("gru", "attention")
-    for p in load(Process)
+    for p in members_of(Process)
     for data, given, space in (
         ("builtin:labels", "label", "tokens"),
         ("builtin:labels-vectors", "label", "vectors"),
@@ -131,7 +131,7 @@ def test_verbs_or_their_refusal(made: tuple[str, Path, Any]) -> None:
         values = history.values.copy()
         values[5:9] = np.nan
         template = replace(history, values=values, lines=())
-    if loaded.process.stateful:
+    if loaded.process.incremental:
         with pytest.raises(UnsupportedQuery, match="after a gap") as refusal:
             loaded.infill(template)
         assert "masked" in refusal.value.hint
@@ -192,7 +192,7 @@ def test_conditions(mixer: str, process: str, data: str, given: str, tmp_path: P
     nats = {loaded.score(target, given=g).nats for g in ({given: values[0]}, {given: values[1]}, {})}
     assert len(nats) == 3, "each condition, and none, is heard"
     assert loaded.sample(1, 6, seed=3, given={given: values[0]}).rows == [0]
-    if loaded.process.stateful and data.endswith("vectors"):
+    if loaded.process.incremental and data.endswith("vectors"):
         with pytest.raises(UnsupportedQuery, match="guidance"):
             loaded.sample(1, 6, sampler=loaded.sampler.replace(guidance=2.0), given={given: values[0]})
     else:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from oracles import GaussianOracle, sample
-from seqloom.core.config import load
+from seqloom.core.config import members_of
 from seqloom.core.rng import Rng
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.schedules import EdmNoise, Masking, Noise, PredictClean, PredictEdm, Prediction
@@ -21,14 +21,14 @@ _MIX = np.random.default_rng(4).normal(size=(6, 6)) * 0.45
 COV = _MIX @ _MIX.T + 0.25 * np.eye(6)
 
 EDM, PRECONDITIONED = EdmNoise(), PredictEdm()
-NOISES = {name: noise() for name, noise in load(Noise).items()}
-PREDICTIONS = {name: prediction() for name, prediction in load(Prediction).items()}
-SOLVERS = {name: solver() for name, solver in load(Solver).items()}
+NOISES = {name: noise() for name, noise in members_of(Noise).items()}
+PREDICTIONS = {name: prediction() for name, prediction in members_of(Prediction).items()}
+SOLVERS = {name: solver() for name, solver in members_of(Solver).items()}
 
 
 def oracle(schedule=EDM, prediction=PRECONDITIONED):
     process = Gaussian(schedule=schedule, prediction=prediction)
-    return process, GaussianOracle(process.plan(SPACE), MEAN, COV, prediction, STEPS)
+    return process, GaussianOracle(process.spec(SPACE), MEAN, COV, prediction, STEPS)
 
 
 def draw(schedule, prediction, sampler, rows, shown=None, x=None, seed=0):
@@ -54,9 +54,9 @@ def flow(y, before, after):
 # ---- schedules ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(load(Masking)))
+@pytest.mark.parametrize("name", sorted(members_of(Masking)))
 def test_masking_schedules(name):
-    schedule = load(Masking)[name]()
+    schedule = members_of(Masking)[name]()
     t = torch.linspace(0, 1, 501, dtype=torch.float64)
     alpha = schedule.alpha(t)
     assert float(alpha[0]) == pytest.approx(1, abs=1e-9)

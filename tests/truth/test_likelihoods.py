@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.stats import multivariate_normal, norm
 
 from oracles import GaussianOracle, TokenOracle, place_table, random_joint, random_places, softmax
-from seqloom.core.config import load
+from seqloom.core.config import members_of
 from seqloom.core.rng import Rng
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Gru
@@ -49,10 +49,10 @@ MASKS = ["counted", "independent"]
 
 
 @pytest.mark.parametrize("masks", MASKS)
-@pytest.mark.parametrize("schedule", sorted(load(Masking)))
+@pytest.mark.parametrize("schedule", sorted(members_of(Masking)))
 def test_masked_bound_of_an_oracle_is_the_entropy(schedule, masks):
     process = Masked(schedule=schedule, masks=masks)
-    net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, place_table(JOINT, SIZE))
+    net = TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, place_table(JOINT, SIZE))
     weights = np.array(list(JOINT.values()))
     means = []
     for draws in range(60):
@@ -67,9 +67,9 @@ def test_masked_bound_of_an_oracle_is_the_entropy(schedule, masks):
 def test_masked_bound_of_any_network_is_above_its_entropy_and_independent_of_the_schedule():
     table = random_places(SIZE, seed=8)
     values = {}
-    for name, masks in itertools.product(load(Masking), MASKS):
+    for name, masks in itertools.product(members_of(Masking), MASKS):
         process = Masked(schedule=name, masks=masks)
-        net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, table)
+        net = TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, table)
         x = STRINGS.repeat_interleave(20, 0)  # every string, as if all were equally likely
         runs = [float(process.bound(net, whole(x), keys(len(x), s)).sum(1).mean()) for s in range(60)]
         values[name, masks] = np.mean(runs), np.std(runs, ddof=1) / math.sqrt(60)
@@ -90,7 +90,7 @@ class Spy(TokenOracle):
 @pytest.mark.parametrize("masks", MASKS)
 def test_times_are_spread_evenly_over_the_rows(masks):
     process = Masked(masks=masks)
-    net = Spy(process.plan(Tokens(size=SIZE)), SIZE, None)
+    net = Spy(process.spec(Tokens(size=SIZE)), SIZE, None)
     x = torch.zeros(10, 4000, dtype=torch.int64)
     process.bound(net, whole(x), keys(10))
     shares = np.sort((net.seen == SIZE).double().mean(1).numpy())
@@ -107,7 +107,7 @@ def seed_shares(process, net, x, seed):
 def test_left_to_right_sums_to_one_and_is_the_chain_rule():
     process = Masked()
     table = random_places(SIZE, seed=6)
-    net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, table)
+    net = TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, table)
     nats = process.left_to_right(net, whole(STRINGS), at_once=7)
     assert float((-nats.sum(1)).exp().sum()) == pytest.approx(1, abs=1e-9)
     for string, row in zip(STRINGS.tolist(), nats.tolist(), strict=True):
@@ -127,7 +127,7 @@ def test_left_to_right_of_a_real_network_sums_to_one():
 
 def test_shown_symbols_are_seen_and_not_scored():
     process = Masked()
-    net = TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, place_table(JOINT, SIZE))
+    net = TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, place_table(JOINT, SIZE))
     shown = torch.tensor([[False, True, False]]).expand(len(STRINGS), -1)
     nats = process.left_to_right(net, whole(STRINGS, shown=shown))
     assert (nats[:, 1] == 0).all()
@@ -140,15 +140,15 @@ def test_shown_symbols_are_seen_and_not_scored():
 # ---- gaussian -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prediction", sorted(load(Prediction)))
-@pytest.mark.parametrize("schedule", sorted(load(Noise)))
+@pytest.mark.parametrize("prediction", sorted(members_of(Prediction)))
+@pytest.mark.parametrize("schedule", sorted(members_of(Noise)))
 def test_gaussian_bound_of_an_oracle_lies_just_above_the_entropy(schedule, prediction):
     rng = np.random.default_rng(5)
     mix = rng.normal(size=(6, 6)) * 0.4
     cov = mix @ mix.T + 0.3 * np.eye(6)
-    process = Gaussian(schedule=load(Noise)[schedule](), prediction=load(Prediction)[prediction]())
+    process = Gaussian(schedule=members_of(Noise)[schedule](), prediction=members_of(Prediction)[prediction]())
     space = Vectors(fields=(Field(name="a"), Field(name="b")))
-    net = GaussianOracle(process.plan(space), np.zeros(6), cov, process.prediction, steps=3)
+    net = GaussianOracle(process.spec(space), np.zeros(6), cov, process.prediction, steps=3)
     density = multivariate_normal(np.zeros(6), cov)
     gaps = []  # batch by batch: times are stratified within one
     for draw in range(25):
@@ -166,7 +166,7 @@ def test_gaussian_bound_of_a_wrong_network_is_larger():
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(5000, 2, 1)))
     values = []
     for cov in (np.eye(2), 0.5 * np.eye(2), 4 * np.eye(2)):
-        net = GaussianOracle(process.plan(space), np.zeros(2), cov, process.prediction, steps=2)
+        net = GaussianOracle(process.spec(space), np.zeros(2), cov, process.prediction, steps=2)
         values.append(float(process.bound(net, whole(x), keys(len(x)))[0].mean()))
     assert values[0] + 0.03 < min(values[1:])
 
@@ -177,7 +177,7 @@ def test_gaussian_bound_of_a_wrong_network_is_larger():
 def small(process, space, mixer=None):
     """A random network in float64 in which every part does something."""
     backbone = Backbone(mixer=mixer or Attention(heads=2), width=8, depth=1, mlp=2.0)
-    net = Network(backbone, process.plan(space), space, window=8, given={}, seed=1).double()
+    net = Network(backbone, process.spec(space), space, window=8, given={}, seed=1).double()
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -298,9 +298,9 @@ def test_a_boundary_inside_a_chunk_is_the_start_symbol_and_a_carried_row_goes_on
 # ---- heads --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(load(Head)))
+@pytest.mark.parametrize("name", sorted(members_of(Head)))
 def test_heads_integrate_to_one(name):
-    head = load(Head)[name]()
+    head = members_of(Head)[name]()
     if head.fits(Tokens(size=5)):
         params = torch.randn(4, head.size(Tokens(size=5)), generator=torch.Generator().manual_seed(0)).double()
         total = sum((-head.nats(params, torch.full((4,), v))).exp() for v in range(5))

@@ -19,7 +19,7 @@ from oracles import (
     softmax,
     unmask_law,
 )
-from seqloom.core.config import load
+from seqloom.core.config import members_of
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.masked import Masked
@@ -75,12 +75,12 @@ def bend(settings):
 def autoregressive(given=None):
     process = Autoregressive()
     other = None if given is None else next_table(given, SIZE)
-    return process, TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, next_table(JOINT, SIZE), other)
+    return process, TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, next_table(JOINT, SIZE), other)
 
 
 def masked(table, schedule="linear", given=None):
     process = Masked(schedule=schedule)
-    return process, TokenOracle(process.plan(Tokens(size=SIZE)), SIZE, table, given)
+    return process, TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, table, given)
 
 
 # ---- the laws themselves ------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_unmask_fills_a_gap_given_both_sides():
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
-@pytest.mark.parametrize("schedule", sorted(load(Masking)))
+@pytest.mark.parametrize("schedule", sorted(members_of(Masking)))
 def test_few_steps_follow_the_law_of_few_steps(schedule, steps):
     table = place_table(JOINT, SIZE)
     process, net = masked(table, schedule)

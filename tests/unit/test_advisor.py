@@ -7,7 +7,7 @@ import pytest
 
 from seqloom import planning
 from seqloom.advisor import Facts, advise
-from seqloom.core.config import load
+from seqloom.core.config import members_of
 from seqloom.mixers.base import Mixer
 from seqloom.processes.base import Process
 from seqloom.recipe import Recipe
@@ -19,8 +19,8 @@ TEXT = Facts(elements=1_000_000, length=1_000_000, tokens=True, ends=False, cond
 @pytest.mark.parametrize("minutes", [None, 0.1, 2, 100])
 @pytest.mark.parametrize("facts", [SERIES, TEXT, Facts(300, 12, True, True, True), Facts(300, 12, False, False, True)])
 def test_advice_is_settings_with_a_reason_each(facts, minutes):
-    for process in load(Process):
-        for mixer in load(Mixer):
+    for process in members_of(Process):
+        for mixer in members_of(Mixer):
             settings, reasons = advise(facts, process, [mixer], minutes)
             plain = Recipe.parse({"corpus": {"name": "table", "path": "x"}, "process": process, **settings}).plain()
             for key, reason in reasons.items():

@@ -152,7 +152,7 @@ def test_text_baselines_count_bytes():
     symbols = {c: i for i, c in enumerate(sorted(set(text)))}
     x = np.array([symbols[c] for c in text])
     raw = text[1000:].encode()
-    lines = text_baselines(x[:1000], x[1000:], len(symbols), text[:1000].encode(), raw, surcharge=3.0)
+    lines = text_baselines(x[:1000], x[1000:], len(symbols), text[:1000].encode(), raw, extra_nats=3.0)
     assert [line.name for line in lines] == ["5-gram", "xz"]
     assert {line.count for line in lines} == {float(len(raw))}
     assert lines[0].nats == pytest.approx(kneser_ney(x[:1000], x[1000:], len(symbols)) + 3.0)

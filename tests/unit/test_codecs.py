@@ -30,9 +30,9 @@ def test_unknown_characters_cost_their_bytes_and_read_as_replacement():
     encoded = ABC.encode("aé東🙂b")
     assert encoded.x.tolist() == [1, 0, 0, 0, 2]
     assert ABC.decode(encoded) == "a���b"
-    assert ABC.surcharge("aé東🙂b") == pytest.approx((2 + 3 + 4) * 8 * math.log(2))
+    assert ABC.extra_nats("aé東🙂b") == pytest.approx((2 + 3 + 4) * 8 * math.log(2))
     assert ABC.count("aé東🙂b") == len("aé東🙂b".encode())
-    assert ABC.surcharge("abc") == 0
+    assert ABC.extra_nats("abc") == 0
     assert ABC.never == (0,)
     assert Bytes().never == ()
 
@@ -168,9 +168,9 @@ def test_scaling_uses_known_cells_and_defines_what_has_no_spread():
 def test_densities_are_in_the_units_of_the_data():
     table = Table(("a",), np.array([[2.0], [6.0], [np.nan]]))
     codec = fitted(table)
-    assert codec.volumes == pytest.approx([math.log(2)])
+    assert codec.log_scales == pytest.approx([math.log(2)])
     assert codec.count(table) == 2
-    assert codec.surcharge(table) == pytest.approx(2 * math.log(2))
+    assert codec.extra_nats(table) == pytest.approx(2 * math.log(2))
 
 
 def test_a_filled_template_keeps_its_known_cells_to_the_byte(tmp_path: Path):

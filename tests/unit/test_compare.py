@@ -38,7 +38,7 @@ def test_a_training_in_a_worker_a_model_that_does_not_fit_and_the_same_again() -
     heard: list[str] = []
 
     def again() -> comparing.Comparison:
-        return compare("builtin:markov", ["rnn", "gaussian"], minutes=0.04, out="both", say=heard.append, **SMALL)
+        return compare("builtin:markov", ["rnn", "gaussian"], minutes=0.04, out="both", notify=heard.append, **SMALL)
 
     found = again()
     assert heard[0].startswith("1 training of 2.4s: about ")

@@ -13,9 +13,9 @@ from seqloom.core.config import (
     Component,
     Settings,
     describe,
-    load,
     make,
     member,
+    members_of,
     merge,
     nearest,
     parse_pairs,
@@ -75,7 +75,7 @@ def error(values, record=Drawing):
 
 
 def test_a_class_line_joins_a_family():
-    assert load(Shape) == {"circle": Circle, "ring": Ring, "square": Square}
+    assert members_of(Shape) == {"circle": Circle, "ring": Ring, "square": Square}
     assert Ring.name == "ring"
     assert Ring.family is Shape
     assert make(Shape, "ring") == Ring()
@@ -84,10 +84,10 @@ def test_a_class_line_joins_a_family():
 
 
 def test_two_families_may_use_one_name():
-    assert load(Masking)["linear"] is not load(Noise)["linear"]
-    assert set(load(Mixer)) >= {"rnn", "lstm", "gru", "attention"}
-    assert set(load(Process)) >= {"autoregressive", "masked", "gaussian"}
-    assert set(load(Sampler)) >= {"ancestral", "unmask", "diffuse"}
+    assert members_of(Masking)["linear"] is not members_of(Noise)["linear"]
+    assert set(members_of(Mixer)) >= {"rnn", "lstm", "gru", "attention"}
+    assert set(members_of(Process)) >= {"autoregressive", "masked", "gaussian"}
+    assert set(members_of(Sampler)) >= {"ancestral", "unmask", "diffuse"}
 
 
 def test_one_name_for_two_members_is_refused():
@@ -96,7 +96,7 @@ def test_one_name_for_two_members_is_refused():
         class Another(Shape, name="circle"):
             pass
 
-    assert load(Shape)["circle"] is Circle
+    assert members_of(Shape)["circle"] is Circle
 
 
 def test_a_member_of_the_users_own(monkeypatch):
@@ -115,7 +115,7 @@ def test_installed_packages_offer_members(monkeypatch):
     point = SimpleNamespace(load=lambda: loaded.append("loaded"))
     asked = []
     monkeypatch.setattr(config.metadata, "entry_points", lambda group: asked.append(group) or [point])
-    load(Shape)
+    members_of(Shape)
     assert (asked, loaded) == (["seqloom.components"], ["loaded"])
 
 
@@ -129,7 +129,7 @@ def test_installed_packages_offer_members(monkeypatch):
         Drawing(shape=Square(side=7), others=[Ring(hole=0.1), Circle()], either=Square(), named={"a": Ring()}),
         Drawing(inner=Inner(depth=4), maybe=Inner(), title="x", place=Path("a/b"), sizes=(1.5, 2.5)),
         Backbone(mixer=["gru", {"name": "attention", "heads": 2}], width=8, norm="rms", tie=True),
-        *[cls() for family in (Mixer, Process, Sampler, Noise, Masking) for cls in load(family).values()],
+        *[cls() for family in (Mixer, Process, Sampler, Noise, Masking) for cls in members_of(family).values()],
     ],
     ids=lambda r: type(r).__name__,
 )
@@ -142,7 +142,7 @@ def test_parse_of_plain_is_the_record(record):
         assert type(record).parse(plain) == record
     import yaml
 
-    assert yaml.safe_load(yaml.safe_dump(plain)) == plain
+    assert yaml.safe_members_of(yaml.safe_dump(plain)) == plain
 
 
 def test_members_by_name_by_mapping_and_as_they_are():
@@ -206,7 +206,7 @@ def test_an_error_deep_within_has_its_whole_path():
 
 
 class Recipe(Settings):
-    process: Process = load(Process)["autoregressive"]()
+    process: Process = members_of(Process)["autoregressive"]()
     backbone: Backbone = Backbone()
 
 
@@ -227,7 +227,7 @@ def test_describe_is_help():
     assert rows["hole"]["default"] == 0.5
     assert {row["key"]: row["default"] for row in describe(Drawing)}["shape"] == {"name": "circle", "radius": 1.0}
     for family in (Mixer, Process, Sampler):
-        for cls in load(family).values():
+        for cls in members_of(family).values():
             assert all(row["note"] for row in describe(cls)), f"a setting of {cls.name} has no note"
             assert cls.__doc__
 

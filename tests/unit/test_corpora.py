@@ -19,7 +19,7 @@ import pytest
 from seqloom.codecs.label import Label
 from seqloom.codecs.series import Series
 from seqloom.codecs.text import Bytes, Characters
-from seqloom.core.config import load, make
+from seqloom.core.config import make, members_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora import documents, shards
 from seqloom.corpora.base import SPLITS, Corpus, Given, Prepared, describe
@@ -72,7 +72,7 @@ def test_one_file_is_a_stream_split_by_position(tmp_path: Path) -> None:
         split = prepared.splits[name]
         assert split.data.x.dtype == np.uint8
         assert split.units == len(text)
-        assert split.surcharge == 0
+        assert split.extra_nats == 0
         assert split.fingerprint == hashlib.sha256(text.encode()).hexdigest()
         assert list(corpus.values(prepared.codec, name)) == [text]
     assert list(corpus.values(prepared.codec, "train", last=7)) == [POEM[1793:1800]]
@@ -86,7 +86,7 @@ def test_the_alphabet_is_of_the_training_split_only(tmp_path: Path) -> None:
     assert prepared.codec == Characters(alphabet="ab")
     test = prepared.splits["test"]
     assert test.units == len("abababaébaé".encode()) - 1
-    assert test.surcharge == pytest.approx(2 * 2 * 8 * math.log(2))
+    assert test.extra_nats == pytest.approx(2 * 2 * 8 * math.log(2))
     assert not len(prepared.splits["valid"].data)
     assert any("characters of the test split" in note and ": 2," in note for note in prepared.notes)
     assert describe(prepared)["unknown"] == {"train": 0, "valid": 0, "test": 2}
@@ -291,7 +291,7 @@ def test_a_table_is_one_series_split_by_position(tmp_path: Path) -> None:
     assert not train.data.known[3, 1]
     assert prepared.splits["test"].data.known is None
     assert train.units == 19
-    assert train.surcharge == pytest.approx(10 * math.log(codec.scales[0]) + 9 * math.log(codec.scales[1]))
+    assert train.extra_nats == pytest.approx(10 * math.log(codec.scales[0]) + 9 * math.log(codec.scales[1]))
     (value,) = corpus.values(codec, "test")
     np.testing.assert_array_equal(value.values[:, 0], np.arange(15, 20))
     assert value.dates[0] == "2024-01-16"
@@ -364,7 +364,7 @@ def test_what_data_means(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^corpus\.colums"):
         corpus_of(str(root / "sub"), {"colums": ["a"]})
     assert corpus_of(str(root / "a.txt")) == make(Corpus, corpus_of(str(root / "a.txt")).plain())  # type: ignore[type-abstract]
-    assert set(load(Corpus)) >= {"files", "table", "builtin"}
+    assert set(members_of(Corpus)) >= {"files", "table", "builtin"}
 
 
 @pytest.mark.parametrize(

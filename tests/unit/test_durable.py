@@ -126,11 +126,13 @@ def check(found):
     """The checkpoint holds what was saved for its step; returns (step, mark)."""
     state = found.state()
     wanted = tensors(found.step + state["mark"])
-    got = found.load("weights")
+    got = found.tensors("weights")
     assert got.keys() == wanted.keys()
     assert all(torch.equal(got[name], wanted[name]) for name in wanted)
-    assert torch.equal(found.load("average")["layer.weight"], tensors(found.step + state["mark"] + 0.5)["layer.weight"])
-    assert torch.equal(found.load("training")["moment"], torch.full((7,), float(found.step)))
+    assert torch.equal(
+        found.tensors("average")["layer.weight"], tensors(found.step + state["mark"] + 0.5)["layer.weight"]
+    )
+    assert torch.equal(found.tensors("training")["moment"], torch.full((7,), float(found.step)))
     assert (state["step"], found.log, found.identity) == (found.step, found.step * 10, IDENTITY)
     return found.step, state["mark"]
 
@@ -183,14 +185,14 @@ def test_every_kind_of_tensor(tmp_path):
         kept = checkpoints.save(lock, 1, IDENTITY, weights=weights, training={}, state={})
         backwards = dict(reversed(weights.items()))
         again = checkpoints.save(lock, 2, IDENTITY, weights=backwards, training={}, state={})
-    loaded = kept.load("weights")
+    loaded = kept.tensors("weights")
     assert loaded.keys() == weights.keys()
     for name, value in weights.items():
         assert loaded[name].dtype == value.dtype
         assert torch.equal(loaded[name].nan_to_num(), value.detach().nan_to_num())
     assert kept.files["weights.safetensors"] == again.files["weights.safetensors"]
     with pytest.raises(RunError, match="no average"):
-        kept.load("average")
+        kept.tensors("average")
 
 
 # Kills
@@ -538,7 +540,7 @@ def test_a_sound_forgery_is_read(run):
     forge(run / "checkpoints/00000020", f"{{{tensor(0, 2)},{tensor(2, 4, 'b')}}}".encode(), b"1234")
     found, damaged = checkpoints.newest_good(run)
     assert (found.step, damaged) == (20, [])
-    assert found.load("weights")["b"].tolist() == [51, 52]
+    assert found.tensors("weights")["b"].tolist() == [51, 52]
 
 
 def test_no_good_checkpoint_is_an_error(run):
@@ -563,7 +565,7 @@ def test_a_change_after_the_check_is_seen(run):
     found, _ = checkpoints.newest_good(run)
     flip(found.folder / "weights.safetensors", 2000)
     with pytest.raises(RunError, match="has changed"):
-        found.load("weights")
+        found.tensors("weights")
     shutil.rmtree(found.folder)
     with pytest.raises(RunError, match="cannot be read"):
         found.state()

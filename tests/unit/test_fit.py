@@ -22,12 +22,12 @@ TINY: dict[str, Any] = {
 }
 
 
-def plan(path: Path, *, resume: bool = False, word: str | None = "gru", **trainer: Any) -> planning.Plan:
+def plan(path: Path, *, resume: bool = False, word: str | None = "gru", **trainer: Any) -> planning.TrainingPlan:
     values = {**TINY, "trainer": trainer} if trainer else TINY
     return planning.plan("builtin:markov", values, model=word, out=path, resume=resume)
 
 
-def events(planned: planning.Plan, **options: Any) -> list[fit.Event]:
+def events(planned: planning.TrainingPlan, **options: Any) -> list[fit.TrainingEvent]:
     return list(fit.Fit(planned, **options).events())
 
 

@@ -10,7 +10,7 @@ from seqloom.core.rng import Rng
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Gru, Lstm, Rnn
 from seqloom.network.backbone import Backbone
-from seqloom.network.given import Memory, Port
+from seqloom.network.given import ConditionSpec, EncodedConditions
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.gaussian import Gaussian
@@ -21,13 +21,13 @@ from seqloom.sequence.space import Field, Tokens, Vectors
 AUTOREGRESSIVE, GAUSSIAN = Autoregressive(), Gaussian()
 TOKENS = Tokens(size=5)
 VECTORS = Vectors(fields=(Field(name="a"), Field(name="b", width=2)))
-ADD, ATTEND = Port(Tokens(size=3), "add"), Port(Tokens(size=4), "attend")
+ADD, ATTEND = ConditionSpec(Tokens(size=3), "add"), ConditionSpec(Tokens(size=4), "attend")
 
 
 def build(process=AUTOREGRESSIVE, space=TOKENS, given=None, seed=1, shake=0.2, **backbone):
     """A float64 network in which nothing is left at zero."""
     spec = Backbone(**{"width": 8, "depth": 2, "mixer": Gru(), **backbone})
-    net = Network(spec, process.plan(space), space, window=12, given=given or {}, seed=seed).double()
+    net = Network(spec, process.spec(space), space, window=12, given=given or {}, seed=seed).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -114,11 +114,11 @@ def test_every_parameter_of_every_trunk_learns(norm, residual, process):
     space = TOKENS if process.name == "autoregressive" else VECTORS
     given = {"label": ADD, "source": ATTEND}
     net = build(process, space, given, norm=norm, residual=residual, mlp=2.0, mixer=[Lstm(), Attention(heads=2)])
-    x = symbols(size=6) if net.plan.symbolic else torch.randn(3, 6, 9, generator=torch.Generator().manual_seed(0))
-    level = torch.tensor([[0.1], [0.5], [-0.4]]) if net.plan.timed else None
+    x = symbols(size=6) if net.spec.symbolic else torch.randn(3, 6, 9, generator=torch.Generator().manual_seed(0))
+    level = torch.tensor([[0.1], [0.5], [-0.4]]) if net.spec.timed else None
     memory = net.encode(conditions(), 3)
     out, _ = net(x, level=level, given=memory)
-    assert out.shape == (3, 6, net.plan.outputs)
+    assert out.shape == (3, 6, net.spec.outputs)
     out.square().sum().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
@@ -140,13 +140,13 @@ def conditions():
 def test_equal_elements_are_told_apart_where_the_first_is_marked(marked):
     process, space = Masked(), Tokens(size=5)
     net = Network(
-        Backbone(width=16, mixer=Attention(), marked=marked), process.plan(space), space, window=6, given={}
+        Backbone(width=16, mixer=Attention(), marked=marked), process.spec(space), space, window=6, given={}
     ).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.2)
-    out = net(torch.full((1, 6), net.plan.mask))[0][0]
+    out = net(torch.full((1, 6), net.spec.mask))[0][0]
     apart = torch.cdist(out, out) + torch.eye(6)
     assert (float(apart.min().detach()) > 1e-3) == marked
 
@@ -178,7 +178,7 @@ def test_the_noise_level_is_heard_and_may_differ_by_row_and_position():
 
 def fresh(given=None, seed=3, process=GAUSSIAN, space=VECTORS, **backbone):
     spec = Backbone(**{"width": 8, "depth": 2, "mixer": [Lstm(), Attention(positions="learned")], "mlp": 2, **backbone})
-    return Network(spec, process.plan(space), space, window=12, given=given or {}, seed=seed)
+    return Network(spec, process.spec(space), space, window=12, given=given or {}, seed=seed)
 
 
 def test_the_same_seed_gives_the_same_weights_and_nothing_is_left_to_chance():
@@ -314,7 +314,7 @@ def test_memories_are_joined_and_selected():
     for row, length in enumerate((3, 1, 1)):
         at = slice(row, row + 1), slice(0, length)
         parts.append(net.encode({name: Condition(c.x[at], c.present[at]) for name, c in conditions().items()}, 1))
-    joined = Memory.join(parts)
+    joined = EncodedConditions.join(parts)
     torch.testing.assert_close(net(x, given=joined)[0], net(x, given=whole)[0])
     order = np.array([2, 0, 0])
     torch.testing.assert_close(net(x[order], given=joined.select(order))[0], net(x, given=whole)[0][order])
@@ -323,7 +323,7 @@ def test_memories_are_joined_and_selected():
 @torch.no_grad()
 def test_a_condition_of_vectors():
     for enters in ("add", "attend"):
-        net = build(given={"c": Port(VECTORS, enters)})
+        net = build(given={"c": ConditionSpec(VECTORS, enters)})
         x = symbols(rows=1)
         value = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0))
         there = torch.ones(1, 2, dtype=torch.bool)
@@ -340,13 +340,13 @@ def test_an_unknown_condition_is_refused():
 
 
 def test_plans():
-    assert Autoregressive().plan(Tokens(size=5, ends=True)).inputs == 7  # end and start
-    assert Masked().plan(Tokens(size=5, ends=True)).outputs == 6
-    assert Masked().plan(TOKENS).mask == 5
-    assert Gaussian().plan(VECTORS).inputs == 9
-    assert Autoregressive().plan(VECTORS).inputs == 10
-    assert Autoregressive().plan(VECTORS).outputs == 6
+    assert Autoregressive().spec(Tokens(size=5, ends=True)).inputs == 7  # end and start
+    assert Masked().spec(Tokens(size=5, ends=True)).outputs == 6
+    assert Masked().spec(TOKENS).mask == 5
+    assert Gaussian().spec(VECTORS).inputs == 9
+    assert Autoregressive().spec(VECTORS).inputs == 10
+    assert Autoregressive().spec(VECTORS).outputs == 6
     for process, space in ((Masked(), VECTORS), (Gaussian(), TOKENS)):
         with pytest.raises(Exception, match="learns") as caught:
-            process.plan(space)
+            process.spec(space)
         assert "autoregressive" in caught.value.hint

@@ -16,7 +16,7 @@ from scipy import stats
 from seqloom.core.errors import NotComparable
 from seqloom.evaluation import plots
 from seqloom.evaluation.baselines import Baseline
-from seqloom.evaluation.comparison import Comparison, Part, Paths, Row, ci95, student_975
+from seqloom.evaluation.comparison import Comparison, Paths, Row, SplitSummary, ci95, student_975
 from seqloom.evaluation.conclusions import against_baselines, best, conclusions
 from seqloom.evaluation.report import page, plain, plain_table, table, visible, write_report
 
@@ -43,7 +43,7 @@ def baseline(name, bits):
 
 def compared(*rows, baselines=(), **fields):
     known = {"data": "a.txt", "unit": "bits/byte", "space": "tokens", "minutes": 2.0, "rows": rows}
-    splits = {name: Part(COUNT, COUNT, f"print-{name}") for name in ("train", "valid", "test")}
+    splits = {name: SplitSummary(COUNT, COUNT, f"print-{name}") for name in ("train", "valid", "test")}
     return Comparison(**{**known, "splits": splits, "baselines": tuple(baselines), **fields})
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from seqloom import __version__
-from seqloom.cli import looking, sampling, scoring, training
+from seqloom.cli import inspect, sampling, scoring, training
 from seqloom.cli.session import LITERAL, put, say
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 
@@ -44,11 +44,11 @@ VERBS = {
     "score": scoring.score,
     "evaluate": scoring.evaluate,
     "compare": scoring.compare,
-    "list": looking.list_members,
-    "show": looking.show,
-    "runs": looking.runs,
-    "data": looking.data,
-    "doctor": looking.doctor,
+    "list": inspect.list_members,
+    "show": inspect.show,
+    "runs": inspect.runs,
+    "data": inspect.data,
+    "doctor": inspect.doctor,
 }
 for _name, _function in VERBS.items():
     app.command(_name)(_function)

@@ -73,11 +73,11 @@ def sample(
     if frames is None:
         _give(model, asked.query, asked.frames(model, session), session, out, as_json)
         return
-    from seqloom.cli.frames import Film
+    from seqloom.cli.trajectory import Trajectory
 
-    film = Film.of(model, asked.query, frames)
-    _give(model, asked.query, film.watched(asked.frames(model, session)), session, out, as_json)
-    session.note(f"the states of the first sample: {film.write()}")
+    trajectory = Trajectory.of(model, asked.query, frames)
+    _give(model, asked.query, trajectory.watched(asked.frames(model, session)), session, out, as_json)
+    session.note(f"the states of the first sample: {trajectory.write()}")
 
 
 @verb
@@ -245,9 +245,9 @@ def past_the_window(model: Model, canvas: Canvas) -> str:
     if length <= window:
         return ""
     told = f"{length} elements are more than the training window of {window}"
-    if model.process.stateful and model.network.reach is None:
+    if model.process.incremental and model.network.reach is None:
         return f"{told}: the recurrent state carries on"
-    if model.process.stateful:
+    if model.process.incremental:
         return f"{told}: it slides, each new element sees {model.network.reach} at most"
     given = canvas.shown | canvas.absent
     empty = np.flatnonzero(~given if given.ndim == 1 else ~given.all(1))

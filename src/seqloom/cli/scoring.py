@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from seqloom.model import Model
     from seqloom.sequence.query import Score
 
-FULL = Annotated[bool, typer.Option("--full", help="Score all windows where a dear likelihood takes some.")]
+FULL = Annotated[bool, typer.Option("--full", help="Score all windows where an expensive likelihood takes some.")]
 
 
 @verb
@@ -51,7 +51,7 @@ def score(
     value = value_of(file if file == "-" or file.startswith("@") else f"@{path_of(file)}", codec)
     with Progress(1, "", quiet=session.quiet) as bar:
         given = conditions_of(settings, model.given)
-        found = model.score(value, given=given, tokens=tokens, full=full, say=lambda share: bar.update(share))
+        found = model.score(value, given=given, tokens=tokens, full=full, progress=lambda share: bar.update(share))
     surprisal = _surprisal(model, value, found) if tokens else None
     if as_json:
         fields = {"run": path_of(run), "nats": found.nats, "count": round(found.count), "unit": found.unit}
@@ -165,7 +165,7 @@ def compare(
         if models is not None or minutes is not None or pairs:
             raise ConfigError("runs are compared as they are", path="compare", hint="leave out --models and settings")
         folder = out or "runs/compare-runs"
-        _conclude(session, comparing.compare_runs(named, out=folder, say=session.note), folder, as_json)
+        _conclude(session, comparing.compare_runs(named, out=folder, notify=session.note), folder, as_json)
         return
     if len(named) > 1:
         missing = next(word for word in named if not runs.exists(Path(word)))
@@ -178,7 +178,7 @@ def compare(
     hear = None if session.quiet else session.note
     try:
         found = comparing.compare(
-            named[0], chosen, minutes=minutes, seeds=seeds, out=folder, threads=session.threads, say=hear, **settings
+            named[0], chosen, minutes=minutes, seeds=seeds, out=folder, threads=session.threads, notify=hear, **settings
         )
     except (KeyboardInterrupt, SystemExit):
         session.note("stopped; the same command goes on with it")
@@ -227,7 +227,7 @@ def demo(
         session.note(f"{error.message}; the demo takes letters from a Markov chain instead ({data})")
     _clear(Path(DEMO_FOLDER))
     hear = None if session.quiet else session.note
-    found = comparing.compare(data, DEMO, minutes=minutes, out=DEMO_FOLDER, threads=session.threads, say=hear)
+    found = comparing.compare(data, DEMO, minutes=minutes, out=DEMO_FOLDER, threads=session.threads, notify=hear)
     _conclude(session, found, DEMO_FOLDER, False)
 
 

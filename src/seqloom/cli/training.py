@@ -17,8 +17,8 @@ from seqloom.core.errors import ConfigError
 from seqloom.core.progress import Progress, count, duration, number
 
 if TYPE_CHECKING:
-    from seqloom.fit import Event, Fit
-    from seqloom.planning import Plan
+    from seqloom.fit import Fit, TrainingEvent
+    from seqloom.planning import TrainingPlan
 
 SMOOTH = 0.95
 """How much of the loss shown is what was shown before: single batches jump."""
@@ -103,7 +103,7 @@ def _done(fit: Fit) -> float:
     return fit.loop.state.step if fit.plan.recipe.trainer.steps else fit.seconds
 
 
-def _preview(event: Event) -> str:
+def _preview(event: TrainingEvent) -> str:
     """A sample on the way, the beginning of it."""
     lines = event.text.splitlines()
     kept = [line[:PREVIEW_COLUMNS] for line in lines[:PREVIEW_LINES]]
@@ -132,7 +132,7 @@ def settings_of(
     return merge(parse_pairs(words), over)
 
 
-def chosen(planned: Plan) -> str:
+def chosen(planned: TrainingPlan) -> str:
     """What is trained, in a line."""
     recipe, prepared = planned.recipe, planned.prepared
     mixers = "+".join(dict.fromkeys(mixer.name for mixer in recipe.backbone.mixers))
@@ -174,7 +174,7 @@ def train(
     from seqloom.planning import plan
 
     data = path_of(plain[0])
-    planned = plan(data, settings, model=model, out=out, resume=resume, say=session.note)
+    planned = plan(data, settings, model=model, out=out, resume=resume, notify=session.note)
     notes = [f"{planned.path}: {chosen(planned)}"]
     if planned.found is None:
         begins = [f"there is no run at {planned.path} yet: it begins at step 0"] if resume else []

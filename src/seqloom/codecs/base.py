@@ -39,7 +39,7 @@ class Codec(Component, home="seqloom.codecs"):
         return ()
 
     @property
-    def volumes(self) -> NDArray[np.float64] | None:
+    def log_scales(self) -> NDArray[np.float64] | None:
         """Nats that one known value of each channel (D,) costs beyond its scaled density; None for tokens."""
         return None
 
@@ -74,7 +74,7 @@ class Codec(Component, home="seqloom.codecs"):
         """Units in a value."""
 
     @abstractmethod
-    def surcharge(self, value: Any) -> float:
+    def extra_nats(self, value: Any) -> float:
         """Nats that `value` costs beyond its elements: unknown characters in bytes, or the log-volume of scaling."""
 
     @abstractmethod

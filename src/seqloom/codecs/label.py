@@ -68,7 +68,7 @@ class Label(Codec, name="label"):
     def count(self, value: str) -> float:
         return 1
 
-    def surcharge(self, value: str) -> float:
+    def extra_nats(self, value: str) -> float:
         return 0.0
 
     def read(self, path: Path) -> Iterator[str]:

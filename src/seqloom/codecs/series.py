@@ -69,7 +69,7 @@ class Series(Codec, name="series"):
         return Vectors(fields=tuple(Field(name=name) for name in self.columns))
 
     @property
-    def volumes(self) -> NDArray[np.float64] | None:
+    def log_scales(self) -> NDArray[np.float64] | None:
         return np.asarray(np.log(np.array(self.scales)), np.float64)
 
     def fit(self, values: Iterable[Table]) -> Self:
@@ -154,7 +154,7 @@ class Series(Codec, name="series"):
     def count(self, value: Table) -> float:
         return float(np.count_nonzero(~np.isnan(value.values)))
 
-    def surcharge(self, value: Table) -> float:
+    def extra_nats(self, value: Table) -> float:
         return float((~np.isnan(value.values)).sum(0) @ np.log(np.array(self.scales)))
 
     def read(self, path: Path) -> Iterator[Table]:

@@ -143,7 +143,7 @@ class Characters(Text, name="characters"):
     def count(self, value: str) -> float:
         return len(value.encode("utf-8", "surrogatepass"))
 
-    def surcharge(self, value: str) -> float:
+    def extra_nats(self, value: str) -> float:
         points = _points(value)
         unknown = points[self._symbols[points] == 0]
         size = sum(int((unknown >= least).sum()) for least in (0, 0x80, 0x800, 0x10000))
@@ -203,7 +203,7 @@ class Bytes(Text, name="bytes"):
     def count(self, value: bytes) -> float:
         return len(value)
 
-    def surcharge(self, value: bytes) -> float:
+    def extra_nats(self, value: bytes) -> float:
         return 0.0
 
     def read(self, path: Path) -> Iterator[bytes]:

@@ -86,7 +86,7 @@ class Checkpoint:
         """Which of weights, average and training it has."""
         return tuple(part for part in PARTS if f"{part}.safetensors" in self.files)
 
-    def load(self, part: str) -> dict[str, torch.Tensor]:
+    def tensors(self, part: str) -> dict[str, torch.Tensor]:
         """The tensors of a part, on the CPU, by name."""
         from safetensors import SafetensorError
         from safetensors.torch import load

@@ -98,7 +98,7 @@ class Component(Settings):
 C = TypeVar("C", bound=Component)
 
 
-def load(family: type[Component]) -> dict[str, type[Component]]:
+def members_of(family: type[Component]) -> dict[str, type[Component]]:
     """Every member of `family`: this package's, and those that installed packages offer."""
     if family.home:
         package = importlib.import_module(family.home)
@@ -120,7 +120,7 @@ def member(family: type[C], name: str, path: str = "") -> type[C]:
         if not (inspect.isclass(found) and issubclass(found, family)):
             raise ConfigError(f"{name!r} is not a {family.__name__}", path=path)
         return found
-    members = load(family)
+    members = members_of(family)
     if name not in members:
         raise ConfigError(
             f"there is no {family.__name__.lower()} called {name!r}", path=path, hint=nearest(name, members)
@@ -137,12 +137,13 @@ def make(family: type[C], value: Any) -> C:
     if not isinstance(value, Mapping):
         raise ConfigError(
             f"expected a {family.__name__.lower()} (a name, or a mapping with a name), got {value!r}",
-            hint=f"one of: {', '.join(load(family))}",
+            hint=f"one of: {', '.join(members_of(family))}",
         )
     rest = dict(value)
     if "name" not in rest:
         raise ConfigError(
-            f"which {family.__name__.lower()} is meant? `name` is missing", hint=f"one of: {', '.join(load(family))}"
+            f"which {family.__name__.lower()} is meant? `name` is missing",
+            hint=f"one of: {', '.join(members_of(family))}",
         )
     return member(family, str(rest.pop("name"))).parse(rest)
 

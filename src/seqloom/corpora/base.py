@@ -51,8 +51,8 @@ class Split:
     given: Mapping[str, Flat]
     units: float
     """Units (bytes, known values) in it."""
-    surcharge: float
-    """Nats beyond its elements (Codec.surcharge)."""
+    extra_nats: float
+    """Nats beyond its elements (Codec.extra_nats)."""
     fingerprint: str
     """Of the raw content of this split."""
 
@@ -103,7 +103,7 @@ class Corpus(Component, home="seqloom.corpora"):
 
     @abstractmethod
     def prepare(
-        self, codec: Codec | None, given: Mapping[str, Given], say: Callable[[str], None] | None = None
+        self, codec: Codec | None, given: Mapping[str, Given], notify: Callable[[str], None] | None = None
     ) -> Prepared:
         """Fit the codecs on the training split, encode everything once, and say what was guessed."""
 

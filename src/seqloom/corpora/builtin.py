@@ -56,7 +56,7 @@ class Builtin(Corpus, name="builtin"):
         return {}
 
     def prepare(
-        self, codec: Codec | None, given: Mapping[str, Given], say: Callable[[str], None] | None = None
+        self, codec: Codec | None, given: Mapping[str, Given], notify: Callable[[str], None] | None = None
     ) -> Prepared:
         known = self.declares()
         for name, item in given.items():
@@ -68,7 +68,7 @@ class Builtin(Corpus, name="builtin"):
             if codec is not None and not isinstance(codec, Series):
                 raise ConfigError(f"codec={codec.name} does not read numbers", path="codec", hint="codec=series does")
             return prepare_series(self._items, self.splits, codec, filled, self._place, whole=self._pairs)
-        return self._library(tuple(filled)).prepare(codec, filled, say)
+        return self._library(tuple(filled)).prepare(codec, filled, notify)
 
     def full(self, codec: Codec) -> list[Any]:
         if self._numbers:

@@ -26,7 +26,7 @@ FEW = 10
 """Documents below which each is split by position, since some of so few would be no fair split."""
 LARGE = 32 << 20
 """Bytes from which on it is said that encoding takes a while."""
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 Shares = tuple[float, float, float]
 
 
@@ -49,7 +49,7 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Part:
+class Segment:
     """What of a document belongs to a split: its elements from `begin` to `end` (None: all of them)."""
 
     document: Document
@@ -85,14 +85,14 @@ class Library:
         """Whether each document is split by position, rather than the documents shared out."""
         return self.stream or len(self.documents) < FEW
 
-    def parts(self, codec: Codec) -> dict[str, list[Part]]:
+    def parts(self, codec: Codec) -> dict[str, list[Segment]]:
         """The parts of each split, in the order in which they are read."""
         ordered = in_keyed_order(self.documents)
-        found: dict[str, list[Part]] = {name: [] for name in SPLITS}
+        found: dict[str, list[Segment]] = {name: [] for name in SPLITS}
         if not self.by_position:
             edges = cuts(len(ordered), self.shares, self.place, "documents")
             for name, (begin, end) in zip(SPLITS, pairwise(edges), strict=True):
-                found[name] = [Part(document) for document in ordered[begin:end]]
+                found[name] = [Segment(document) for document in ordered[begin:end]]
             return found
         if codec.name not in self._sizes:
             self._sizes[codec.name] = [sum(len(piece) for piece in item.pieces(codec)) for item in ordered]
@@ -103,13 +103,13 @@ class Library:
             edges = whole if len(ordered) == 1 else floors(size, self.shares)
             for name, (begin, end) in zip(SPLITS, pairwise(edges), strict=True):
                 if begin < end:
-                    found[name].append(Part(document, begin, end))
+                    found[name].append(Segment(document, begin, end))
         for name, share in zip(SPLITS, self.shares, strict=True):
             if share and not found[name]:
                 raise too_few(what, sum(sizes), self.place)
         return found
 
-    def prepare(self, codec: Codec | None, given: Mapping[str, Given], say: Say | None) -> Prepared:
+    def prepare(self, codec: Codec | None, given: Mapping[str, Given], notify: Notify | None) -> Prepared:
         """Fit what is not fitted, encode what is not in the cache, and say what was guessed."""
         content = [self.stream, self.shares, [_identity(d, plain=self.stream) for d in self.documents]]
         codec, conditions, said = self._fitted(content, codec, given)
@@ -117,8 +117,8 @@ class Library:
         key = shards.key_of(content, codec.plain(), plain)
         if shards.read(key) is None:
             size = sum(document.size for document in self.documents)
-            if say and size >= LARGE:
-                say(f"encoding {size / 1e6:.0f} MB of text, once, into {shards.cache()}")
+            if notify and size >= LARGE:
+                notify(f"encoding {size / 1e6:.0f} MB of text, once, into {shards.cache()}")
             with shards.writing(key) as writer:
                 writer.finish(self._encode(writer, codec, conditions))
         stored = shards.read(key)
@@ -134,7 +134,7 @@ class Library:
                     for label in conditions
                 },
                 facts[name]["units"],
-                facts[name]["surcharge"],
+                facts[name]["extra_nats"],
                 facts[name]["fingerprint"],
             )
         return Prepared(
@@ -213,7 +213,7 @@ class Library:
         facts: dict[str, Any] = {}
         for name, parts in self.parts(codec).items():
             writer.append(f"{name}.x", np.zeros(0, dtype))
-            starts, units, surcharge, strangers = [0], 0.0, 0.0, 0
+            starts, units, extra_nats, unknown_count = [0], 0.0, 0.0, 0
             digests = []
             for part in parts:
                 digest, size = hashlib.sha256(), 0
@@ -222,8 +222,8 @@ class Library:
                     writer.append(f"{name}.x", x.astype(dtype))
                     size += len(x)
                     strange = int(np.isin(x, unknown).sum()) if len(unknown) else 0
-                    strangers += strange
-                    surcharge += codec.surcharge(piece) if strange else 0.0
+                    unknown_count += strange
+                    extra_nats += codec.extra_nats(piece) if strange else 0.0
                     units += codec.count(piece)
                     digest.update(codec.show(piece))
                 starts.append(starts[-1] + size)
@@ -231,8 +231,8 @@ class Library:
             writer.append(f"{name}.starts", np.array(starts, np.int64))
             facts[name] = {
                 "units": units,
-                "surcharge": surcharge,
-                "unknown": strangers,
+                "extra_nats": extra_nats,
+                "unknown": unknown_count,
                 # One text has the hash of its bytes; several that of their hashes.
                 "fingerprint": (digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()).hex(),
             }

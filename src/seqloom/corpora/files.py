@@ -39,7 +39,7 @@ class Files(Corpus, name="files"):
     """The file or folder; `-` is standard input."""
 
     def prepare(
-        self, codec: Codec | None, given: Mapping[str, Given], say: Callable[[str], None] | None = None
+        self, codec: Codec | None, given: Mapping[str, Given], notify: Callable[[str], None] | None = None
     ) -> Prepared:
         for name, item in given.items():
             if item.source != "folder":
@@ -48,7 +48,7 @@ class Files(Corpus, name="files"):
                     path=f"given.{name}.source",
                     hint="source=folder takes the name of a file's folder",
                 )
-        found = self._library(codec, tuple(given)).prepare(codec, given, say)
+        found = self._library(codec, tuple(given)).prepare(codec, given, notify)
         return replace(found, notes=(*self._notes(found.codec), *found.notes))
 
     def full(self, codec: Codec) -> list[Any]:

@@ -48,7 +48,7 @@ class Tables(Corpus, name="table"):
     """The columns that are the series, in this order; empty: all columns of numbers."""
 
     def prepare(
-        self, codec: Codec | None, given: Mapping[str, Given], say: Callable[[str], None] | None = None
+        self, codec: Codec | None, given: Mapping[str, Given], notify: Callable[[str], None] | None = None
     ) -> Prepared:
         return prepare_series(self._items(codec, given), self.splits, codec, given, self.path)
 
@@ -139,7 +139,7 @@ def prepare_series(
             Flat.of([series.encode(item.table) for item in pieces], empty_like(series)),
             beside,
             sum(series.count(item.table) for item in pieces),
-            sum(series.surcharge(item.table) for item in pieces),
+            sum(series.extra_nats(item.table) for item in pieces),
             _fingerprint([item.table for item in pieces]),
         )
     assert isinstance(series, Series)

@@ -69,7 +69,7 @@ def text_baselines(
     test_bytes: bytes,
     *,
     order: int = 5,
-    surcharge: float = 0.0,
+    extra_nats: float = 0.0,
     continued: bool = False,
 ) -> list[Baseline]:
     """Kneser-Ney and xz on one text.
@@ -80,12 +80,12 @@ def text_baselines(
         size: How many symbols there are, the codec's unknown and the end included.
         train_bytes: The training split as the file has it; xz looks back over it.
         test_bytes: The test split as the file has it; its length is the count.
-        surcharge: Nats that `test` costs beyond its symbols (unknown characters).
+        extra_nats: Nats that `test` costs beyond its symbols (unknown characters).
         continued: Whether the test split follows the training split without a gap.
     """
     count = float(len(test_bytes))
     cut = f", on the last {LONGEST_TRAIN // 1_000_000} M symbols" if len(train) > LONGEST_TRAIN else ""
-    nats = kneser_ney(train, test, size, order, continued=continued) + surcharge
+    nats = kneser_ney(train, test, size, order, continued=continued) + extra_nats
     room = len(train_bytes) + len(test_bytes)
     told = f"a dictionary of {room} bytes, which holds both"
     if room > LARGEST_DICTIONARY:

@@ -34,11 +34,11 @@ from seqloom.core.errors import ConfigError, DataError, NotComparable, RunError,
 from seqloom.core.progress import duration
 from seqloom.corpora.base import Corpus, Prepared
 from seqloom.evaluation.baselines import LARGEST_DICTIONARY, LONGEST_TRAIN, Baseline, series_baselines, text_baselines
-from seqloom.evaluation.comparison import Comparison, Part, Paths, Row, ci95
+from seqloom.evaluation.comparison import Comparison, Paths, Row, SplitSummary, ci95
 from seqloom.evaluation.evaluate import data_of, evaluate_model, prepare
 from seqloom.evaluation.report import plain, write_report
 from seqloom.model import Model, load
-from seqloom.planning import Plan, plan
+from seqloom.planning import TrainingPlan, plan
 from seqloom.recipe import model_settings
 from seqloom.sequence.batch import Encoded
 from seqloom.sequence.query import Query
@@ -56,13 +56,13 @@ LONGEST_FORECAST = 48
 BEFORE = 512
 """Rows that a forecast goes on from."""
 FEWEST, MOST = 8, 64
-"""Windows of a dear likelihood."""
+"""Windows of an expensive likelihood."""
 SETTLING = 90.0
 """Seconds that a worker gets to save when it is stopped."""
 SCORING = 15.0
 """Seconds that starting, scoring and sampling take beside a training, about."""
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ class Task:
         """What its worker leaves behind."""
         return Path(self.folder, RESULTS, f"{self.name}.json")
 
-    def plan(self, say: Say | None = None) -> Plan:
+    def plan(self, notify: Notify | None = None) -> TrainingPlan:
         """The training; goes on where there is a run."""
         settings = merge(self.settings, {"seed": self.seed, "trainer": {"minutes": self.minutes}})
-        return plan(self.data, settings, model=self.model, out=self.run, resume=True, say=say)
+        return plan(self.data, settings, model=self.model, out=self.run, resume=True, notify=notify)
 
 
 def compare(
@@ -107,7 +107,7 @@ def compare(
     seeds: int = 1,
     out: Path | str,
     threads: int | None = None,
-    say: Say | None = None,
+    notify: Notify | None = None,
     **settings: Any,
 ) -> Comparison:
     """Train every model with every seed for so many minutes, one after another, and judge them on the test split.
@@ -119,14 +119,14 @@ def compare(
         seeds: Trainings of each model.
         out: The folder of the comparison; the same call on the same folder goes on with it.
         threads: To compute with; all usable cores unless given.
-        say: Hears what is being done; without it the workers are quiet.
+        notify: Hears what is being done; without it the workers are quiet.
         settings: Of all trainings, nested as in a recipe.
 
     Errors:
         ConfigError for a model that does not exist, before anything starts. A model that fails later, or that does not
         fit the data, is a row with an error.
     """
-    tell = say or _silent
+    tell = notify or _silent
     if not models or seeds < 1 or not minutes > 0:
         raise ConfigError("at least one model, one seed and some time are needed", path="compare")
     twice = next((model for i, model in enumerate(models) if model in models[:i]), None)
@@ -136,7 +136,7 @@ def compare(
         model_settings(model)
     place = _absolute(data)
     tasks = [
-        Task(place, model, seed, minutes, settings, str(out), say is None, threads)
+        Task(place, model, seed, minutes, settings, str(out), notify is None, threads)
         for model in models
         for seed in range(seeds)
     ]
@@ -160,9 +160,9 @@ def compare(
     return comparison
 
 
-def compare_runs(paths: Sequence[str], *, out: Path | str, say: Say | None = None) -> Comparison:
+def compare_runs(paths: Sequence[str], *, out: Path | str, notify: Notify | None = None) -> Comparison:
     """Judge finished runs; NotComparable unless they have one test split and one unit."""
-    tell = say or _silent
+    tell = notify or _silent
     found = [runs.read(path) for path in paths]
     first = found[0]
     for run in found:
@@ -196,7 +196,7 @@ def compare_runs(paths: Sequence[str], *, out: Path | str, say: Say | None = Non
 # ---- the workers ----------------------------------------------------------------------------------------------------
 
 
-def _first_plan(tasks: Sequence[Task]) -> tuple[Plan, dict[str, str]]:
+def _first_plan(tasks: Sequence[Task]) -> tuple[TrainingPlan, dict[str, str]]:
     """The first training that fits the data, and why others do not; what is wrong with all of them is raised."""
     plans, unfit = [], {}
     for task in tasks:
@@ -235,7 +235,9 @@ def _take_up(folder: Path, asked: Mapping[str, Any]) -> None:
         (folder / name).mkdir(exist_ok=True)
 
 
-def _work(tasks: Sequence[Task], unfit: Mapping[str, str], prepared: Prepared, say: Say) -> dict[str, dict[str, Any]]:
+def _work(
+    tasks: Sequence[Task], unfit: Mapping[str, str], prepared: Prepared, notify: Notify
+) -> dict[str, dict[str, Any]]:
     """The result of every task, in the order of the tasks; those that are there are kept."""
     found: dict[str, dict[str, Any]] = {}
     for task in tasks:
@@ -251,14 +253,14 @@ def _work(tasks: Sequence[Task], unfit: Mapping[str, str], prepared: Prepared, s
     if left:
         each, seconds = 60 * left[0].minutes, len(left) * (60 * left[0].minutes + SCORING)
         several = f"{len(left)} trainings of {duration(each)}, one after another"
-        say(f"{several if len(left) > 1 else f'1 training of {duration(each)}'}: about {duration(seconds)} in all")
+        notify(f"{several if len(left) > 1 else f'1 training of {duration(each)}'}: about {duration(seconds)} in all")
     for model, why in unfit.items():
-        say(f"{model} does not fit the data: {why}")
+        notify(f"{model} does not fit the data: {why}")
     for number, task in enumerate(left, 1):
-        say(f"[{number}/{len(left)}] {task.model}, seed {task.seed}")
+        notify(f"[{number}/{len(left)}] {task.model}, seed {task.seed}")
         found[task.name] = _worked(task)
         if "error" in found[task.name]:
-            say(f"{task.name} failed: {found[task.name]['error']}")
+            notify(f"{task.name} failed: {found[task.name]['error']}")
     return found
 
 
@@ -449,7 +451,8 @@ def _comparison(
     unit = prepared.codec.unit
     tokens = isinstance(prepared.codec.space, Tokens)
     splits = {
-        name: Part(part.units, int(part.data.starts[-1]), part.fingerprint) for name, part in prepared.splits.items()
+        name: SplitSummary(part.units, int(part.data.starts[-1]), part.fingerprint)
+        for name, part in prepared.splits.items()
     }
     size = int(np.diff(prepared.splits["test"].data.starts).max()) + prepared.ends
     told = (
@@ -484,7 +487,7 @@ def baselines_of(corpus: Corpus, prepared: Prepared) -> list[Baseline]:
             space.size + prepared.ends,
             b"".join(codec.show(value) for value in corpus.values(codec, "train", LARGEST_DICTIONARY)),
             b"".join(codec.show(value) for value in corpus.values(codec, "test")),
-            surcharge=test.surcharge,
+            extra_nats=test.extra_nats,
             continued=follows,
         )
     date = prepared.facts.get("date")

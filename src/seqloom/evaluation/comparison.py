@@ -92,7 +92,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitSummary:
     """One split of the data: how much there is of it, and its fingerprint."""
 
     units: float
@@ -109,7 +109,7 @@ class Comparison:
     """"bits/byte" or "nats/value"."""
     space: Literal["tokens", "vectors"]
     rows: tuple[Row, ...]
-    splits: Mapping[str, Part]
+    splits: Mapping[str, SplitSummary]
     """By name; the test split is there."""
     baselines: tuple[Baseline, ...] = ()
     minutes: float | None = None
@@ -130,7 +130,7 @@ class Comparison:
                 raise NotComparable(f"{baseline.name} is scored by {baseline.unit}, the comparison in {self.unit}")
 
     @property
-    def test(self) -> Part:
+    def test(self) -> SplitSummary:
         """The split that is scored."""
         return self.splits["test"]
 

@@ -18,17 +18,17 @@ from seqloom.recipe import Recipe
 WHOLE = (0.0, 0.0, 1.0)
 """Shares that make all of a corpus its test split."""
 
-Which = Literal["valid", "test"]
-Say = Callable[[float], None]
+SplitName = Literal["valid", "test"]
+Progress = Callable[[float], None]
 
 
 def evaluate(
     run: Path | str | runs.Run,
     data: str | None = None,
-    split: Which = "test",
-    weights: runs.Which = "best",
+    split: SplitName = "test",
+    weights: runs.WeightsChoice = "best",
     full: bool = False,
-    say: Say | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The metrics of a run, as `evaluate --json` prints them.
 
@@ -37,24 +37,24 @@ def evaluate(
         data: Score all of this instead of a split of the run's own data.
         split: Which split of the run's own data.
         weights: The best checkpoint by validation, or the last.
-        full: Score all windows where a dear likelihood would take some.
-        say: Hears which share is done.
+        full: Score all windows where an expensive likelihood would take some.
+        progress: Hears which share is done.
 
     Errors:
         DataError where the data are not those that the run was trained on, or the split is empty.
     """
-    return evaluate_model(load(run, weights), data, split, full, say)
+    return evaluate_model(load(run, weights), data, split, full, progress)
 
 
 def evaluate_model(
     model: Model,
     data: str | None = None,
-    split: Which = "test",
+    split: SplitName = "test",
     full: bool = False,
-    say: Say | None = None,
+    progress: Progress | None = None,
     windows: int | None = None,
 ) -> dict[str, Any]:
-    """The metrics of a model that was loaded from a run; a dear likelihood takes at most `windows` windows."""
+    """The metrics of a model that was loaded from a run; an expensive likelihood takes at most `windows` windows."""
     assert model.run is not None
     if split not in {"valid", "test"}:
         raise ConfigError(f"there is no split {split!r} to evaluate on", path="--split", hint="valid or test")
@@ -71,10 +71,10 @@ def evaluate_model(
     for i, name in enumerate(names):
 
         def here(share: float, done: int = i) -> None:
-            if say:
-                say((done + share) / len(names))
+            if progress:
+                progress((done + share) / len(names))
 
-        score = likelihood.score(model.network, model.process, reading, name, full=full, say=here, windows=windows)
+        score = likelihood.score(model.network, model.process, reading, name, full=full, progress=here, windows=windows)
         metrics.append(metric_of(name, score))
     return {
         "run": str(model.run.path),

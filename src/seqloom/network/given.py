@@ -17,7 +17,7 @@ from seqloom.sequence.space import Space, Tokens
 
 
 @dataclass(frozen=True)
-class Port:
+class ConditionSpec:
     """A condition as the network knows it: what its elements are and where it enters."""
 
     space: Space
@@ -25,35 +25,35 @@ class Port:
 
 
 @dataclass(frozen=True)
-class Memory:
+class EncodedConditions:
     """Conditions, encoded: `added` (B,1,width) for every position; `elements` (B,S,width) to attend to."""
 
     added: Tensor | None = None
     elements: Tensor | None = None
     present: Tensor | None = None
 
-    def select(self, rows: NDArray[np.int64]) -> Memory:
+    def select(self, rows: NDArray[np.int64]) -> EncodedConditions:
         """The memory of some of the rows."""
         pick = [None if part is None else part[rows] for part in (self.added, self.elements, self.present)]
-        return Memory(*pick)
+        return EncodedConditions(*pick)
 
     @staticmethod
-    def join(parts: list[Memory]) -> Memory:
+    def join(parts: list[EncodedConditions]) -> EncodedConditions:
         """The memories of several groups of rows, one after another; shorter conditions are padded."""
         if len(parts) == 1:
             return parts[0]
         added = None if parts[0].added is None else torch.cat([p.added for p in parts if p.added is not None])
         if parts[0].elements is None:
-            return Memory(added)
+            return EncodedConditions(added)
         longest = max(p.elements.shape[1] for p in parts if p.elements is not None)
         wide = [p.padded(longest) for p in parts]
-        return Memory(
+        return EncodedConditions(
             added,
             torch.cat([p.elements for p in wide if p.elements is not None]),
             torch.cat([p.present for p in wide if p.present is not None]),
         )
 
-    def padded(self, length: int) -> Memory:
+    def padded(self, length: int) -> EncodedConditions:
         """The same with room for `length` elements to attend to."""
         if self.elements is None or self.present is None:
             return self
@@ -68,34 +68,34 @@ class Memory:
 class Conditions(nn.Module):
     """The ends and trunks of all conditions of a network."""
 
-    def __init__(self, ports: Mapping[str, Port], width: int, second: Mapping[str, nn.Module]) -> None:
+    def __init__(self, specs: Mapping[str, ConditionSpec], width: int, second: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.ports = dict(ports)
-        self.ends = nn.ModuleDict({name: ConditionEnd(port, width) for name, port in ports.items()})
+        self.specs = dict(specs)
+        self.ends = nn.ModuleDict({name: ConditionEnd(spec, width) for name, spec in specs.items()})
         self.trunks = nn.ModuleDict(second)
-        attends = any(port.enters == "attend" for port in ports.values())
+        attends = any(spec.enters == "attend" for spec in specs.values())
         self.null = nn.Parameter(torch.empty(width)) if attends else None
 
     def initialise(self, generator: Generator) -> None:
         if self.null is not None:
             nn.init.normal_(self.null, std=0.02, generator=generator)
 
-    def forward(self, given: Mapping[str, Condition], rows: int) -> Memory | None:
+    def forward(self, given: Mapping[str, Condition], rows: int) -> EncodedConditions | None:
         """Encode conditions; one that is missing is null for all rows."""
-        if not self.ports:
+        if not self.specs:
             return None
-        unknown = set(given) - set(self.ports)
+        unknown = set(given) - set(self.specs)
         if unknown:
-            raise ConfigError(f"the model has no condition {sorted(unknown)[0]!r}", hint=f"known: {list(self.ports)}")
+            raise ConfigError(f"the model has no condition {sorted(unknown)[0]!r}", hint=f"known: {list(self.specs)}")
         added: Tensor | None = None
         elements: list[Tensor] = []
         present: list[Tensor] = []
-        for name, port in self.ports.items():
+        for name, spec in self.specs.items():
             end = self.ends[name]
             assert isinstance(end, ConditionEnd)
             condition = given.get(name) or end.nothing(rows)
             h = end(condition)
-            if port.enters == "add":
+            if spec.enters == "add":
                 part = end.pooled(h, condition.present)
                 added = part if added is None else added + part
             else:
@@ -105,24 +105,24 @@ class Conditions(nn.Module):
                 elements.append(h)
                 present.append(condition.present)
         if self.null is None:
-            return Memory(added)
+            return EncodedConditions(added)
         null = self.null.expand(rows, 1, -1)
         here = torch.ones(rows, 1, dtype=torch.bool, device=null.device)
-        return Memory(added, torch.cat([null, *elements], 1), torch.cat([here, *present], 1))
+        return EncodedConditions(added, torch.cat([null, *elements], 1), torch.cat([here, *present], 1))
 
 
 class ConditionEnd(nn.Module):
     """Elements of one condition as features, with a learned null."""
 
-    def __init__(self, port: Port, width: int) -> None:
+    def __init__(self, spec: ConditionSpec, width: int) -> None:
         super().__init__()
-        self.port = port
+        self.spec = spec
         self.embed: nn.Module = (
-            nn.Embedding(port.space.total, width)
-            if isinstance(port.space, Tokens)
-            else nn.Linear(port.space.dim, width)
+            nn.Embedding(spec.space.total, width)
+            if isinstance(spec.space, Tokens)
+            else nn.Linear(spec.space.dim, width)
         )
-        self.null = nn.Parameter(torch.empty(width)) if port.enters == "add" else None
+        self.null = nn.Parameter(torch.empty(width)) if spec.enters == "add" else None
 
     def initialise(self, generator: Generator) -> None:
         if self.null is not None:
@@ -131,10 +131,10 @@ class ConditionEnd(nn.Module):
     def nothing(self, rows: int) -> Condition:
         """The null condition."""
         device = next(self.parameters()).device
-        if isinstance(self.port.space, Tokens):
+        if isinstance(self.spec.space, Tokens):
             x = torch.zeros(rows, 1, dtype=torch.int64, device=device)
         else:
-            x = torch.zeros(rows, 1, self.port.space.dim, device=device)
+            x = torch.zeros(rows, 1, self.spec.space.dim, device=device)
         return Condition(x, torch.zeros(rows, 1, dtype=torch.bool, device=device))
 
     def forward(self, condition: Condition) -> Tensor:

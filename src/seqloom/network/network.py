@@ -13,11 +13,11 @@ from seqloom.core.errors import ConfigError
 from seqloom.core.rng import Rng
 from seqloom.mixers.base import MixerModule
 from seqloom.network.backbone import Backbone
-from seqloom.network.given import Conditions, Memory, Port
+from seqloom.network.given import Conditions, ConditionSpec, EncodedConditions
 from seqloom.network.trunk import Trunk
 from seqloom.sequence.batch import Condition
-from seqloom.sequence.plan import Plan
 from seqloom.sequence.space import Space
+from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState
 
 
@@ -29,27 +29,33 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, plan: Plan, space: Space, window: int, given: Mapping[str, Port], seed: int = 0
+        self,
+        backbone: Backbone,
+        spec: NetworkSpec,
+        space: Space,
+        window: int,
+        given: Mapping[str, ConditionSpec],
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.backbone, self.plan, self.space, self.window = backbone, plan, space, window
+        self.backbone, self.spec, self.space, self.window = backbone, spec, space, window
         attends = any(port.enters == "attend" for port in given.values())
         with torch.device("meta"):
             self.embed: nn.Module = (
-                nn.Embedding(plan.inputs, backbone.width) if plan.symbolic else nn.Linear(plan.inputs, backbone.width)
+                nn.Embedding(spec.inputs, backbone.width) if spec.symbolic else nn.Linear(spec.inputs, backbone.width)
             )
             self.conditions = Conditions(given, backbone.width, self._second(backbone, given))
-            self.trunk = Trunk(backbone, plan.block, plan.timed, attends)
-            self.head = nn.Linear(backbone.width, plan.outputs)
+            self.trunk = Trunk(backbone, spec.block, spec.timed, attends)
+            self.head = nn.Linear(backbone.width, spec.outputs)
         self.to_empty(device="cpu")
         self._initialise(seed)
         if backbone.tie:
-            if not (plan.symbolic and isinstance(self.embed, nn.Embedding)):
+            if not (spec.symbolic and isinstance(self.embed, nn.Embedding)):
                 raise ConfigError("only a model of tokens can tie its ends", path="backbone.tie")
             self.head.register_parameter("weight", None)
 
     @staticmethod
-    def _second(backbone: Backbone, given: Mapping[str, Port]) -> dict[str, nn.Module]:
+    def _second(backbone: Backbone, given: Mapping[str, ConditionSpec]) -> dict[str, nn.Module]:
         """A trunk of its own for each condition that is attended to: the same mixers, hearing everything."""
         return {
             name: Trunk(backbone.replace(dropout=0.0), None, timed=False, attends=False)
@@ -84,11 +90,11 @@ class Network(nn.Module):
     @property
     def reach(self) -> int | None:
         """The longest stretch it can be trusted on at once; None where it may read on for ever."""
-        return self.window if self.backbone.bounded or self.plan.block != 1 else None
+        return self.window if self.backbone.bounded or self.spec.block != 1 else None
 
-    def encode(self, given: Mapping[str, Condition], rows: int) -> Memory | None:
+    def encode(self, given: Mapping[str, Condition], rows: int) -> EncodedConditions | None:
         """Conditions as the trunk takes them; once a query."""
-        memory: Memory | None = self.conditions(given, rows)
+        memory: EncodedConditions | None = self.conditions(given, rows)
         return memory
 
     def forward(
@@ -96,7 +102,7 @@ class Network(nn.Module):
         x: Tensor,
         *,
         level: Tensor | None = None,
-        given: Memory | None = None,
+        given: EncodedConditions | None = None,
         present: Tensor | None = None,
         where: Tensor | None = None,
         state: NetState | None = None,
@@ -108,7 +114,7 @@ class Network(nn.Module):
         `level` (B,1) or (B,T) is the noise level; `count` (B,) says how many of the chunk's inputs each row reads
         after `state`; `rng`, one key a row, turns dropout on.
         """
-        h = self.embed(x if self.plan.symbolic else x.to(self.head.bias.dtype))
+        h = self.embed(x if self.spec.symbolic else x.to(self.head.bias.dtype))
         if given is not None and given.added is not None:
             h = h + given.added
         h, states = self.trunk(
@@ -124,7 +130,7 @@ class Network(nn.Module):
             h = h.take_along_dim(where.unsqueeze(-1), 1)
         if self.backbone.tie:
             assert isinstance(self.embed, nn.Embedding)
-            out = F.linear(h, self.embed.weight[: self.plan.outputs], self.head.bias)
+            out = F.linear(h, self.embed.weight[: self.spec.outputs], self.head.bias)
         else:
             out = self.head(h)
         return out, NetState(states, state.origin) if state is not None else None

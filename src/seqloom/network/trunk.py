@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from seqloom.core.rng import Rng, keep_mask
 from seqloom.network.backbone import Backbone
-from seqloom.network.given import Memory
+from seqloom.network.given import EncodedConditions
 from seqloom.sequence.state import LayerState, Lengths
 
 LEVEL_FEATURES = 64
@@ -52,7 +52,7 @@ class Trunk(nn.Module):
         h: Tensor,
         *,
         level: Tensor | None,
-        memory: Memory | None,
+        memory: EncodedConditions | None,
         present: Tensor | None,
         states: list[LayerState] | None,
         count: Lengths | None,
@@ -94,7 +94,7 @@ class Layer(nn.Module):
         self,
         h: Tensor,
         heat: Tensor | None,
-        memory: Memory | None,
+        memory: EncodedConditions | None,
         present: Tensor | None,
         state: LayerState | None,
         count: Lengths | None,
@@ -135,7 +135,7 @@ class SquaredRelu(torch.autograd.Function):
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a squared ReLU between them: as good as a GELU and half as dear on a CPU."""
+    """Two linear maps with a squared ReLU between them: as good as a GELU and half as expensive on a CPU."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class Cross(nn.Module):
         self.pair = nn.Linear(spec.width, 2 * spec.width, bias=False)
         self.out = nn.Linear(spec.width, spec.width, bias=False)
 
-    def forward(self, h: Tensor, memory: Memory) -> Tensor:
+    def forward(self, h: Tensor, memory: EncodedConditions) -> Tensor:
         if memory.elements is None or memory.present is None:
             return torch.zeros_like(h)
         q = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(1, 2)

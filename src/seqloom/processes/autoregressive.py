@@ -17,8 +17,8 @@ from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.heads import Head
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.plan import Plan
 from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState
 
 
@@ -59,7 +59,7 @@ class Autoregressive(Process, name="autoregressive"):
         return Gives.NEXT_LOGITS if isinstance(space, Tokens) else Gives.NEXT_PARAMS
 
     @property
-    def stateful(self) -> bool:
+    def incremental(self) -> bool:
         return True
 
     def head_for(self, space: Space) -> Head:
@@ -74,15 +74,15 @@ class Autoregressive(Process, name="autoregressive"):
             )
         return head
 
-    def plan(self, space: Space) -> Plan:
+    def spec(self, space: Space) -> NetworkSpec:
         size = self.head_for(space).size(space)
         if isinstance(space, Tokens):
             if self.lags or self.difference:
                 raise UnsupportedSpace(
                     "symbols have no lags and no differences", hint="leave process.lags and process.difference unset"
                 )
-            return Plan(True, space.total + 1, size, block=1, timed=False, start=space.total)
-        return Plan(False, 3 * space.dim * len(self.looks) + 1, size, block=1, timed=False)
+            return NetworkSpec(True, space.total + 1, size, block=1, timed=False, start=space.total)
+        return NetworkSpec(False, 3 * space.dim * len(self.looks) + 1, size, block=1, timed=False)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         nats, state = self.nats(net, batch, rng, state, drop)
@@ -147,15 +147,15 @@ class Autoregressive(Process, name="autoregressive"):
             there = slice(most - look, most - look + length)
             seen[look] = x[:, there], known[:, there] & (sequence[:, there] == sequence[:, most:])
         last = x[:, -most:], known[:, -most:] & (sequence[:, -most:] == sequence[:, -1:])
-        return *self._enter(net.plan, seen, begins), last
+        return *self._enter(net.spec, seen, begins), last
 
     def _enter(
-        self, plan: Plan, seen: dict[int, tuple[Tensor, Tensor]], begins: Tensor
+        self, spec: NetworkSpec, seen: dict[int, tuple[Tensor, Tensor]], begins: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """The network's inputs from the (elements, known) at each look, and what the output is a change from."""
-        if plan.symbolic:
-            assert plan.start is not None
-            return seen[1][0].masked_fill(begins, plan.start), None
+        if spec.symbolic:
+            assert spec.start is not None
+            return seen[1][0].masked_fill(begins, spec.start), None
         parts = [channels(x, known, ~known) for x, known in seen.values()]
         # The start is a channel of its own, so the learned start vector is that channel's weight.
         inputs = torch.cat([*parts, begins.unsqueeze(-1).to(parts[0].dtype)], -1)
@@ -183,7 +183,7 @@ class Autoregressive(Process, name="autoregressive"):
         state.rollback(begin)
         need = np.where(active, last + 1 - origin - begin, 0)
         count = need if limit is None else np.minimum(need, limit)
-        inputs, since = self._read(net.plan, ask, origin + begin, origin, int(count.max(initial=1)))
+        inputs, since = self._read(net.spec, ask, origin + begin, origin, int(count.max(initial=1)))
         place = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
         where = torch.as_tensor(place, device=inputs.device)
         out, state = net(inputs, given=ask.given, where=where, state=state, count=count)
@@ -192,19 +192,21 @@ class Autoregressive(Process, name="autoregressive"):
             out = head.shift(out, since.take_along_dim(where.unsqueeze(-1), 1).to(out.dtype))
         return Guess(out, active & (count == need), head), state
 
-    def _read(self, plan: Plan, ask: Ask, begin: Lengths, origin: Lengths, steps: int) -> tuple[Tensor, Tensor | None]:
+    def _read(
+        self, spec: NetworkSpec, ask: Ask, begin: Lengths, origin: Lengths, steps: int
+    ) -> tuple[Tensor, Tensor | None]:
         """The inputs at positions begin..begin+steps-1 of the canvas, of which nothing before `origin` is seen."""
         place = begin[:, None] + np.arange(steps)
         seen = {}
         for look in self.looks:
             index = torch.as_tensor(np.clip(place - look, 0, ask.x.shape[1] - 1), device=ask.x.device)
             there = torch.as_tensor(place - look >= origin[:, None], device=ask.x.device)
-            if not plan.symbolic:
+            if not spec.symbolic:
                 index, there = index.unsqueeze(-1), there.unsqueeze(-1)
             x = ask.x.take_along_dim(index, 1)
             known = there.expand_as(x) if ask.absent is None else there & ~ask.absent.take_along_dim(index, 1)
             seen[look] = x, known
-        return self._enter(plan, seen, torch.as_tensor(place <= origin[:, None], device=ask.x.device))
+        return self._enter(spec, seen, torch.as_tensor(place <= origin[:, None], device=ask.x.device))
 
 
 def slide(position: Lengths, reach: int | None) -> Lengths:

@@ -14,16 +14,16 @@ from seqloom.core.config import Component
 from seqloom.core.rng import Rng
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.plan import Plan
 from seqloom.sequence.query import Kind
 from seqloom.sequence.space import Space
+from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState
 
 
 class Net(Protocol):
     """A network as a process sees it; an oracle in a test is one too."""
 
-    plan: Plan
+    spec: NetworkSpec
     space: Space
 
     @property
@@ -62,7 +62,7 @@ class Likelihood:
 
     `reads` says how a long sequence is read: in chunks that carry state, or in windows. Where the value is drawn,
     `draws` repetitions are averaged and their spread gives the standard error. `share` limits it to so many windows
-    unless all are asked for (it is dear), None = all.
+    unless all are asked for (it is expensive), None = all.
     """
 
     kind: Kind
@@ -84,7 +84,7 @@ class Process(Component, home="seqloom.processes"):
         return self.gives
 
     @abstractmethod
-    def plan(self, space: Space) -> Plan:
+    def spec(self, space: Space) -> NetworkSpec:
         """The ends of the network for this space; UnsupportedSpace where there is no such model."""
 
     @abstractmethod
@@ -102,7 +102,7 @@ class Process(Component, home="seqloom.processes"):
         """The network's answer to what a sampler asks; each row reads at most `limit` elements in this call."""
 
     @property
-    def stateful(self) -> bool:
+    def incremental(self) -> bool:
         """Whether guesses are made from a network state (what has been read), or from the whole canvas."""
         return False
 

@@ -15,8 +15,8 @@ from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.schedules import EdmNoise, Noise, PredictEdm, Prediction
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.plan import Plan
 from seqloom.sequence.space import Space, Vectors
+from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
 
 LEVEL_SCALE = 0.25
@@ -36,12 +36,12 @@ class Gaussian(Process, name="gaussian"):
     prediction: Prediction = PredictEdm()
     """What the network puts out."""
 
-    def plan(self, space: Space) -> Plan:
+    def spec(self, space: Space) -> NetworkSpec:
         if not isinstance(space, Vectors):
             raise UnsupportedSpace(
                 "Gaussian diffusion learns vectors, not symbols", hint="use process=masked, or an autoregressive model"
             )
-        return Plan(False, 3 * space.dim, space.dim, block=None, timed=True)
+        return NetworkSpec(False, 3 * space.dim, space.dim, block=None, timed=True)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         alpha, sigma = (

@@ -15,8 +15,8 @@ from seqloom.processes.base import Likelihood, Loss, Net, Process
 from seqloom.processes.schedules import LinearMasking, Masking
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.plan import Plan
 from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
 
 LEAST = 1e-3
@@ -33,12 +33,12 @@ class Masked(Process, name="masked"):
     masks: Literal["counted", "independent"] = "counted"
     """`independent`: each symbol by itself, as the papers have it; `counted`: as many as are due: less variance."""
 
-    def plan(self, space: Space) -> Plan:
+    def spec(self, space: Space) -> NetworkSpec:
         if not isinstance(space, Tokens):
             raise UnsupportedSpace(
                 "masked diffusion learns symbols, not vectors", hint="use process=gaussian, or an autoregressive model"
             )
-        return Plan(True, space.total + 1, space.total, block=None, timed=False, mask=space.total)
+        return NetworkSpec(True, space.total + 1, space.total, block=None, timed=False, mask=space.total)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         return Loss(self.bound(net, batch, rng, drop).sum(), batch.wanted.sum())
@@ -66,9 +66,9 @@ class Masked(Process, name="masked"):
         u = torch.as_tensor(rng.at("mask").uniform(batch.x.shape[1]))
         choose = self._independent if self.masks == "independent" else self._counted
         masked, weight = (part.to(batch.x.device) for part in choose(t, u, batch.wanted.cpu()))
-        assert net.plan.mask is not None
+        assert net.spec.mask is not None
         given = net.encode(batch.given, rows)
-        out, _ = net(batch.x.masked_fill(masked, net.plan.mask), given=given, present=batch.present, rng=drop)
+        out, _ = net(batch.x.masked_fill(masked, net.spec.mask), given=given, present=batch.present, rng=drop)
         nats = F.cross_entropy(out.transpose(1, 2), batch.x, reduction="none").masked_fill(~masked, 0.0)
         return nats * weight.to(nats.dtype)[:, None]
 
@@ -106,7 +106,7 @@ class Masked(Process, name="masked"):
             hidden = (place >= at[:, None]) & batch.wanted[row]
             given = {n: Condition(c.x[row], c.present[row]) for n, c in batch.given.items()}
             out, _ = net(
-                batch.x[row].masked_fill(hidden, net.plan.mask or 0),
+                batch.x[row].masked_fill(hidden, net.spec.mask or 0),
                 given=net.encode(given, len(row)),
                 present=batch.present[row],
                 where=at[:, None],

@@ -12,7 +12,7 @@ from pydantic import Field
 from seqloom.core.config import Settings
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Split
-from seqloom.corpora.reading import Tape
+from seqloom.corpora.packed import Packed
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.space import Space
 from seqloom.training.patterns import Nothing, Pattern
@@ -38,13 +38,13 @@ class Reader:
         self, spec: Feed, split: Split, space: Space, seed: int, drops: dict[str, float], *, fill: bool = False
     ) -> None:
         self.spec, self.seed, self.drops, self.fill = spec, seed, drops, fill
-        self.tape = Tape(split.data, space, split.given)
-        self.rows = min(spec.batch, max(1, len(self.tape)))
+        self.packed = Packed(split.data, space, split.given)
+        self.rows = min(spec.batch, max(1, len(self.packed)))
         if spec.order == "streams":
-            self.stretch = len(self.tape) // self.rows
+            self.stretch = len(self.packed) // self.rows
             self.chunks = max(1, self.stretch // spec.window)
-        choices = np.maximum(1, self.tape.sizes - spec.window + 1)
-        self.choices = np.concatenate([[0], np.cumsum(np.where(self.tape.sizes > 0, choices, 0))])
+        choices = np.maximum(1, self.packed.sizes - spec.window + 1)
+        self.choices = np.concatenate([[0], np.cumsum(np.where(self.packed.sizes > 0, choices, 0))])
 
     @property
     def elements(self) -> int:
@@ -66,8 +66,8 @@ class Reader:
             return self._stream(cursor)
         pick = np.floor(key.at("window").uniform(1)[:, 0] * self.choices[-1]).astype(np.int64)
         owner = np.searchsorted(self.choices, pick, side="right") - 1
-        start = self.tape.starts[owner] + pick - self.choices[owner]
-        batch = self.tape.window(start, self.spec.window, fill=self.fill)
+        start = self.packed.starts[owner] + pick - self.choices[owner]
+        batch = self.packed.window(start, self.spec.window, fill=self.fill)
         shown = torch.from_numpy(self.spec.pattern.shown(key, batch.known.numpy()))
         return replace(batch, shown=shown, given=self._dropped(batch, key))
 
@@ -78,7 +78,7 @@ class Reader:
         phase = int(Rng.of(self.seed, lap).at("phase").uniform(1)[0, 0] * (slack + 1))
         first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window
         place = first[:, None] + np.arange(min(self.spec.window, self.stretch))
-        return self.tape.batch(place, np.ones(place.shape, bool))
+        return self.packed.batch(place, np.ones(place.shape, bool))
 
     def _dropped(self, batch: Batch, key: Rng) -> dict[str, Condition]:
         """Conditions, with some rows' replaced by the null one."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Plan:
+class NetworkSpec:
     """The two ends of a network and how its positions may hear each other.
 
     `inputs` is the number of input symbols (embedded) or, where `symbolic` is False, of input channels (projected);

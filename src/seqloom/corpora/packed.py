@@ -1,4 +1,4 @@
-"""Reading encoded sequences: one gather from a tape of all of them, in windows or in streams."""
+"""Reading encoded sequences: one gather from all of them laid end to end, in windows or in streams."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from seqloom.sequence.space import Space, Tokens
 Places = NDArray[np.int64]
 
 
-class Tape:
-    """Sequences end to end, each followed by its end symbol where the space has one; read by position on the tape."""
+class Packed:
+    """Sequences end to end, each followed by its end symbol where the space has one; read by position."""
 
     def __init__(self, data: Flat, space: Space, given: Mapping[str, Flat] | None = None) -> None:
         self.data, self.space = data, space
@@ -29,11 +29,11 @@ class Tape:
         return int(self.starts[-1])
 
     def sequence(self, place: Places) -> Places:
-        """The number of the sequence that each place of the tape belongs to."""
+        """The number of the sequence that each position belongs to."""
         return np.searchsorted(self.starts, place, side="right") - 1
 
     def batch(self, place: Places, inside: NDArray[np.bool_], *, fill: bool = False) -> Batch:
-        """Rows of the tape at `place` (B,T); where not `inside` there is padding, or with `fill` the end symbol.
+        """Rows at `place` (B,T); where not `inside` there is padding, or with `fill` the end symbol.
 
         The conditions are those of the sequence that each row begins in.
         """

@@ -35,7 +35,7 @@ SECTIONS = ("recipe", "feed", "backbone", "trainer", "given")
 def _families() -> dict[str, type[Component]]:
     """Every family of named settings, by its name as a person writes it."""
     import seqloom.recipe  # noqa: F401 - brings in all the families that a recipe can name
-    from seqloom.core.config import Component, load
+    from seqloom.core.config import Component, members_of
 
     found: dict[str, type[Component]] = {}
     while True:
@@ -45,7 +45,7 @@ def _families() -> dict[str, type[Component]]:
             return dict(sorted(found.items()))
         for name in fresh:  # loading its members may bring in more families
             found[name] = named[name]
-            load(named[name])
+            members_of(named[name])
 
 
 def _sections() -> dict[str, type[Settings]]:
@@ -72,7 +72,7 @@ def list_members(
     as_json: JSON = False,
 ) -> None:
     """List what there is to choose from: mixers, processes, samplers, schedules, codecs, corpora ..."""
-    from seqloom.core.config import load, nearest
+    from seqloom.core.config import members_of, nearest
 
     families = _families()
     if family is not None:
@@ -82,11 +82,11 @@ def list_members(
             raise ConfigError(f"there is no family {family!r}", hint=nearest(wanted, families))
         families = {wanted: families[wanted]}
     if as_json:
-        put_json({name: {m: _summary(kind) for m, kind in load(one).items()} for name, one in families.items()})
+        put_json({name: {m: _summary(kind) for m, kind in members_of(one).items()} for name, one in families.items()})
         return
     for i, (name, one) in enumerate(families.items()):
         put(("\n" if i else "") + f"{name}: {_summary(one)}\n")
-        members = load(one)
+        members = members_of(one)
         width = max((len(member) for member in members), default=0)
         for member, kind in members.items():
             put(f"  {member.ljust(width)}  {_summary(kind)}\n")

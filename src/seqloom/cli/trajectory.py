@@ -44,7 +44,7 @@ img {{ display: block; max-width: 100%; background: white; border-radius: .5rem;
 
 
 @dataclass
-class Film:
+class Trajectory:
     """What was seen of the first sample of a query."""
 
     model: Model
@@ -53,9 +53,9 @@ class Film:
     seen: list[Frame] = field(default_factory=list)
 
     @classmethod
-    def of(cls, model: Model, query: Query, folder: str) -> Film:
-        """A film into a folder; UnsupportedQuery where a model makes its samples from left to right."""
-        if model.process.stateful:
+    def of(cls, model: Model, query: Query, folder: str) -> Trajectory:
+        """A trajectory into a folder; UnsupportedQuery where a model makes its samples from left to right."""
+        if model.process.incremental:
             raise UnsupportedQuery(
                 f"--frames shows a diffusion on its way; process={model.process.name} writes from left to right",
                 hint="use a run of process=masked (text) or process=gaussian (series), or leave --frames out",
