@@ -62,7 +62,7 @@ def plan(
     corpus, over = _corpus(data, over)
     codec = Recipe.parse({"corpus": corpus, "codec": over["codec"]}).codec if over.get("codec") else None
     declared = declared_by(corpus, over.get("given", {}))
-    if model:
+    if model is not None:
         over = merge(model_settings(model), over)
     base = merge(model_settings("lstm"), over) if "backbone" not in over and "process" not in over else over
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
@@ -159,7 +159,7 @@ def _resumed(
 ) -> TrainingPlan:
     """The plan of a run that goes on: its own recipe, but for more steps or minutes."""
     found = runs.read(path)
-    asked = merge(model_settings(model), over) if model else dict(over)
+    asked = merge(model_settings(model), over) if model is not None else dict(over)
     trainer = dict(asked.get("trainer", {}))
     longer = {key: trainer.pop(key) for key in ("steps", "minutes") if key in trainer}
     changed = _differences({**asked, "trainer": trainer}, found.recipe.plain())

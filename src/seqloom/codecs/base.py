@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -103,3 +103,18 @@ class Codec(Component, home="seqloom.codecs"):
     @abstractmethod
     def examples(self) -> list[Any]:
         """A few values for tests and help: every codec must give them back from their numbers."""
+
+    # --- several values, and what is known of them ------------------------------------------------------------
+
+    def show_several(self, values: Sequence[Any], name: str) -> bytes:
+        """Several values as bytes for standard output; `name` is what each is called, such as "sample"."""
+        return b"\n".join(shown if shown.endswith(b"\n") else shown + b"\n" for shown in map(self.show, values))
+
+    def summary(self, like: Any, statistics: Mapping[str, NDArray[np.float64]]) -> bytes:
+        """Statistics (T,D) of the `numbers` of many values like this one, as a table: NAME_STATISTIC by element."""
+        fields = [field.name for field in self.space.all_fields]
+        lines = [",".join(["element", *(f"{field}_{name}" for field in fields for name in statistics)])]
+        for i, element in enumerate(self.element_names(like)):
+            cells = [array[i, d] for d in range(len(fields)) for array in statistics.values()]
+            lines.append(",".join([element, *(f"{cell:.6g}" for cell in cells)]))
+        return "".join(f"{line}\n" for line in lines).encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,9 +13,10 @@ from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.codecs.dates import Calendar
-from seqloom.codecs.table import Table, filled_text, read_table, table_of
+from seqloom.codecs.table import Table, delimiter_of, filled_text, read_table, table_of
 from seqloom.codecs.text import write_bytes
 from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.figures import numbers_plot
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Field, Vectors
 
@@ -176,6 +177,28 @@ class Series(Codec, name="series"):
         dates = hours.after("2024-02-28 20:00:00", 24)
         whole = Table(("load", "constant", "drift"), rows, dates, "date", hours)
         return [whole, whole.rows(0, 1), whole.rows(4, 20)]
+
+    def show_several(self, values: Sequence[Table], name: str) -> bytes:
+        """One table, with a first column that counts them."""
+        lines: list[str] = []
+        for i, value in enumerate(values):
+            header, *rows = self.show(value).decode("utf-8", "replace").splitlines()
+            mark = delimiter_of(header)
+            lines += [f"{name}{mark}{header}"] if i == 0 else []
+            lines += [f"{i}{mark}{row}" for row in rows]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def summary(self, like: Table, statistics: Mapping[str, NDArray[np.float64]]) -> bytes:
+        """The time, and a column NAME_STATISTIC for each column and statistic."""
+        columns = tuple(f"{column}_{name}" for column in self.columns for name in statistics)
+        values = np.stack(list(statistics.values()), -1).reshape(len(like), -1)
+        # The same codec with these columns, so that each is written with the digits that are worth writing.
+        means, scales = (np.repeat(known, len(statistics)).tolist() for known in (self.means, self.scales))
+        wide = self.replace(columns=columns, means=means, scales=scales)
+        return wide.show(Table(columns, values, like.dates, like.date_column))
+
+    def picture(self, values: Sequence[Table], title: str = "") -> bytes:
+        return numbers_plot([value.values for value in values], self.columns, title)
 
     def _check(self, value: Table) -> None:
         if not isinstance(value, Table):

@@ -150,7 +150,7 @@ def recall(key: str) -> dict[str, Any] | None:
 
 
 def spool(stream: BinaryIO) -> Path:
-    """A file in the cache with all that comes from `stream`, named by its content."""
+    """A file in the cache with all that comes from `stream`, named by its content; DataError where nothing comes."""
     folder = cache() / "spool"
     aside = folder / f".tmp-{uuid.uuid4().hex[:12]}"
     digest = hashlib.sha256()
@@ -161,6 +161,11 @@ def spool(stream: BinaryIO) -> Path:
                 while piece := stream.read(_PIECE):
                     digest.update(piece)
                     file.write(piece)
+                size = file.tell()
+            if not size:
+                name = getattr(stream, "name", "<stdin>")
+                named = name if isinstance(name, str) and name != "<stdin>" else "standard input"
+                raise DataError("nothing came from it", path=named, hint="see what was to write into it")
             place = folder / f"{digest.hexdigest()[:40]}.txt"
             aside.replace(place)
         finally:

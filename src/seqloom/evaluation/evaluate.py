@@ -10,6 +10,7 @@ from seqloom import run as runs
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Prepared
 from seqloom.corpora.files import corpus_of
+from seqloom.evaluation.naming import data_word
 from seqloom.fit import metric_of, reading_of
 from seqloom.metrics import likelihood
 from seqloom.model import Model, load
@@ -104,5 +105,4 @@ def prepare(run: runs.Run, data: str | None = None) -> Prepared:
 
 def data_of(recipe: Recipe) -> str:
     """The data of a recipe, as a DATA word names them."""
-    corpus = recipe.corpus.plain()
-    return f"builtin:{corpus['data']}" if corpus["name"] == "builtin" else str(corpus.get("path", corpus["name"]))
+    return data_word(recipe.corpus.plain())
