@@ -19,7 +19,7 @@ from seqloom.corpora.base import Given, Prepared
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.recipe import Recipe
-from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.space import Space
 
 RECIPE, ADVICE, CODEC, VERSIONS, LOG, REPORT = (
     "recipe.yaml",
@@ -46,9 +46,8 @@ class Run:
 
     @property
     def space(self) -> Space:
-        """What one element is, with an end symbol where the data end."""
-        space = self.codec.space
-        return space.replace(ends=self.ends) if isinstance(space, Tokens) else space
+        """What one element is, with an end where the data end."""
+        return self.codec.space.replace(ends=self.ends)
 
     @property
     def identity(self) -> checkpoints.Identity:
@@ -58,7 +57,7 @@ class Run:
     def network(self) -> Network:
         """The network as it was before training."""
         specs = {
-            name: ConditionSpec(codec.space, given.enters or ("add" if codec.name == "label" else "attend"))
+            name: ConditionSpec(codec.space, given.enters or codec.enters)
             for name, (codec, given) in self.given.items()
         }
         recipe = self.recipe

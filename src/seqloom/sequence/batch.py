@@ -17,12 +17,14 @@ class Encoded:
     """One thing as a codec gives it to the rest.
 
     A cell is a position of tokens (T,) or one number of a vector (T, D). `known` is False where the world has no
-    value; `origin` is whatever the codec's `decode` needs to give the thing back in its own units.
+    value; `origin` is whatever the codec's `decode` needs to give the thing back in its own units. `shown` cells are
+    context: read, and never scored (None: there are none).
     """
 
     x: NDArray[Any]
     known: NDArray[np.bool_]
     origin: Mapping[str, Any] = field(default_factory=dict)
+    shown: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,20 @@ class Canvas:
 class Condition:
     """What is given beside each row: elements x (B,S) or (B,S,D) and which of them exist (B,S).
 
-    A row in which none exists has the null condition, which guidance and dropped conditions use.
+    A row in which none exists has the null condition, which guidance and dropped conditions use. An aligned condition
+    has one element for each position of its row (S == T), element t beside position t.
     """
 
     x: Int[Tensor, "b s"] | Float[Tensor, "b s d"]
     present: Bool[Tensor, "b s"]
+
+
+@dataclass(frozen=True)
+class Past:
+    """The L elements of the same sequence before the first position of each row; not known where there is none."""
+
+    x: Int[Tensor, "b l"] | Float[Tensor, "b l d"]
+    known: Bool[Tensor, "b l"] | Bool[Tensor, "b l d"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class Batch:
     shown: Bool[Tensor, "b t"] | Bool[Tensor, "b t d"]
     begins: Bool[Tensor, "b t"]
     given: Mapping[str, Condition] = field(default_factory=dict)
+    past: Past | None = None
 
     @property
     def wanted(self) -> Tensor:
