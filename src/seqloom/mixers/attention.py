@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -62,6 +64,8 @@ class KeysValues(LayerState):
 
 class Attend(MixerModule):
     """One attention layer."""
+
+    stacked: Mapping[str, int] = MappingProxyType({"project.weight": 3})
 
     def __init__(self, spec: Attention, heads: int, width: int, block: int | None) -> None:
         super().__init__()

@@ -185,6 +185,7 @@ class Gated(Recurrent):
         super().__init__(width)
         self.cell = cell
         self.parts = 2 if cell == "lstm" else 1
+        self.stacked = dict.fromkeys(("weight_ih", "weight_hh"), self.gates[cell])
         rows = self.gates[cell] * width
         self.weight_ih = nn.Parameter(torch.empty(rows, inputs))
         self.weight_hh = nn.Parameter(torch.empty(rows, width))
