@@ -100,7 +100,7 @@ class RecurrentState(LayerState):
         state.floor = self.floor[rows]
         return state
 
-    def put(self, slots: Lengths, other: RecurrentState, rows: Lengths) -> None:
+    def put(self, slots: Lengths, other: RecurrentState, rows: Lengths, since: int = 0) -> None:
         self.length[slots] = other.length[rows]
         if self.ring == other.ring:
             self.values[slots] = other.values[rows]
