@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -75,6 +76,8 @@ class KeysValues(LayerState):
 
 class Attend(MixerModule):
     """One attention layer."""
+
+    stacked: Mapping[str, int] = MappingProxyType({"project.weight": 3})
 
     def __init__(self, spec: Attention, heads: int, width: int, block: int | None) -> None:
         super().__init__()

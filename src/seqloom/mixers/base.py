@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
@@ -12,7 +14,12 @@ from seqloom.sequence.state import LayerState, Lengths
 
 
 class MixerModule(nn.Module, ABC):
-    """The network of a mixer. Position t may attend to what `block` allows, and never to one that is not present."""
+    """The network of a mixer. Position t may attend to what `block` allows, and never to one that is not present.
+
+    Where a parameter is several matrices one below the other (gates), `stacked` says how many, by its name.
+    """
+
+    stacked: Mapping[str, int] = MappingProxyType({})
 
     @abstractmethod
     def forward(

@@ -91,7 +91,7 @@ class RecurrentState(LayerState):
             self.values[rows, self.length[rows] % self.ring] = states
 
     def jump(self, states: Tensor, count: int) -> None:
-        """`count` more elements read by the first rows at once; only what follows (rows, *shape) can be gone back to."""
+        """`count` more elements read by the first rows at once; only what follows can be gone back to."""
         rows = np.arange(len(states))
         self.length[rows] += count
         self.floor[rows] = self.length[rows]
@@ -221,6 +221,7 @@ class Gated(Recurrent):
     def __init__(self, cell: Cell, inputs: int, width: int) -> None:
         super().__init__(width, (2, width) if cell == "lstm" else (1, width))
         self.cell = cell
+        self.stacked = dict.fromkeys(("weight_ih", "weight_hh"), self.gates[cell])
         rows = self.gates[cell] * width
         self.weight_ih = nn.Parameter(torch.empty(rows, inputs))
         self.weight_hh = nn.Parameter(torch.empty(rows, width))

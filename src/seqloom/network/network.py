@@ -170,6 +170,14 @@ class Network(nn.Module):
                 kinds["matrices"].append(parameter)
         return kinds
 
+    def stacks(self) -> dict[nn.Parameter, int]:
+        """How many matrices lie one below the other in a parameter, for those of which there are several."""
+        return {
+            module.get_parameter(name): count
+            for module in self.modules()
+            for name, count in getattr(module, "stacked", {}).items()
+        }
+
     @property
     def parameter_count(self) -> int:
         """How many numbers are trained."""

@@ -173,6 +173,7 @@ class Cross(nn.Module):
         self.norm = make_norm(spec)
         self.query = nn.Linear(spec.width, spec.width, bias=False)
         self.pair = nn.Linear(spec.width, 2 * spec.width, bias=False)
+        self.stacked = {"pair.weight": 2}
         self.out = nn.Linear(spec.width, spec.width, bias=False)
 
     def forward(self, h: Tensor, memory: EncodedConditions) -> Tensor:
@@ -192,6 +193,7 @@ class Modulation(nn.Module):
         super().__init__()
         self.count = count
         self.map = nn.Linear(width, count * width)
+        self.stacked = {"map.weight": count}
 
     def forward(self, level_embedding: Tensor) -> list[Tensor]:
         return list(self.map(level_embedding).chunk(self.count, -1))
