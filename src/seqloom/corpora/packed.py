@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seqloom.corpora.base import Flat
-from seqloom.sequence.batch import Batch, Condition, Past
 from seqloom.sequence.space import Space
+
+if TYPE_CHECKING:  # torch is needed once a batch is made: to describe data takes none
+    from seqloom.sequence.batch import Batch, Condition, Past
 
 Positions = NDArray[np.int64]
 
@@ -46,6 +47,10 @@ class Packed:
         `past` elements of the same sequence before each row come beside it. The conditions are those of the sequence
         that each row begins in, but for aligned ones, which are those of each position.
         """
+        import torch
+
+        from seqloom.sequence.batch import Batch
+
         safe = np.minimum(position, len(self) - 1)
         owner = self.sequence(safe)
         offset = safe - self.starts[owner]
@@ -119,6 +124,10 @@ class Packed:
         return x, known, np.ones_like(inside)
 
     def _past(self, owner: Positions, offset: Positions, length: int) -> Past:
+        import torch
+
+        from seqloom.sequence.batch import Past
+
         before = offset[:, None] - length + np.arange(length)  # (B,L)
         there = before >= 0
         x, known, _ = self._cells(np.broadcast_to(owner[:, None], before.shape), np.maximum(before, 0), there)
@@ -139,6 +148,10 @@ def aligned(flat: Flat, owner: Positions, offset: Positions, inside: NDArray[np.
 
 
 def _conditions(flat: Flat, index: Positions, present: NDArray[np.bool_]) -> Condition:
+    import torch
+
+    from seqloom.sequence.batch import Condition
+
     if not len(flat.x):  # all of them are null
         x = np.zeros((*index.shape, *flat.x.shape[1:]), flat.x.dtype)
     else:
