@@ -73,12 +73,18 @@ def plan(
         [mixer.name for mixer in draft.backbone.mixers],
         draft.trainer.minutes,
     )
+    over_adamw = draft.trainer.optimizer.rate_over_adamw
+    if over_adamw != 1:
+        rate = advice["trainer"]["rate"] * over_adamw
+        advice = merge(advice, {"trainer": {"rate": rate}})
+        reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
     values = merge(advice, base)
     trainer = dict(values.get("trainer", {}))
     if trainer.get("steps") is None and trainer.get("minutes") is None:
         trainer["minutes"] = 5.0
         reasons["trainer.minutes"] = "5.0: neither steps nor minutes were given"
-    recipe = Recipe.parse({**values, "trainer": trainer, "corpus": corpus, "given": declared})
+    sampler = merge({"sampler": draft.process.sampler}, {"sampler": values.get("sampler") or {}})["sampler"]
+    recipe = Recipe.parse({**values, "trainer": trainer, "corpus": corpus, "given": declared, "sampler": sampler})
     _check(recipe, prepared)
     told = {key: why for key, why in reasons.items() if not _is_set(base, key)}
     return TrainingPlan(recipe, prepared, declared, told, path)

@@ -187,11 +187,10 @@ def forecast(
         numbers = {"mean": answer.mean, **{f"{q:g}": answer.quantile(q) for q in QUANTILES}}
         numbers = {name: array[-horizon:] for name, array in numbers.items()}
         data = codec.summary(made[0], numbers)
-        columns = [field.name for field in model.network.space.fields]
         found = {
             "summary": {
                 column: {name: array[:, d].tolist() for name, array in numbers.items()}
-                for d, column in enumerate(columns)
+                for d, column in enumerate(codec.number_names())
             }
         }
     if file is not None:

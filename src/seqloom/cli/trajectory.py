@@ -129,6 +129,7 @@ class Trajectory:
         import numpy as np
 
         from seqloom.sequence.canvas import Encoded
+        from seqloom.sequence.space import Tokens
 
         codec, space = self.model.codec, self.model.network.space
         if frame.done or not self._hides:
@@ -137,6 +138,7 @@ class Trajectory:
         settled[: len(frame.settled)] = frame.settled
         x = np.zeros(len(settled), np.int64)
         x[: len(frame.x)] = frame.x
+        assert isinstance(space, Tokens)
         settled &= x < space.size
         edges = np.flatnonzero(np.diff(settled)) + 1
         shown = b""

@@ -82,7 +82,7 @@ def _samples(model: Model) -> tuple[dict[str, Any], float]:
     shown: dict[str, Any] = {"count": count, "length": length}
     if forecasts:
         ends = [codec.cut(value, codec.size(value) - length, codec.size(value)) for value in answer.values]
-        shown["columns"] = [field.name for field in model.network.space.fields]
+        shown["columns"] = codec.number_names()
         shown["paths"] = [_listed(codec.numbers(end)) for end in ends]
         shown["history"] = None if history is None else _listed(codec.numbers(history))
         shown["truth"] = None if truth is None else _listed(codec.numbers(truth))

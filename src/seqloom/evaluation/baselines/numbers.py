@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.corpora.season import season_of
+from seqloom.codecs.season import season_of
 from seqloom.evaluation.baselines.base import Baseline, Material
 
 Numbers = NDArray[np.float64]
