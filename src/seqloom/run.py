@@ -58,6 +58,8 @@ class Run:
 
     def network(self) -> Network:
         """The network as it was before training."""
+        import torch
+
         from seqloom.network.given import ConditionSpec
         from seqloom.network.network import Network
 
@@ -66,8 +68,16 @@ class Run:
             for name, (codec, given) in self.given.items()
         }
         recipe = self.recipe
+        with torch.device("meta"):  # initialised with the network, by its own rule
+            own = recipe.process.module(self.space)
         return Network(
-            recipe.backbone, recipe.process.spec(self.space), self.space, recipe.feed.window, specs, recipe.seed
+            recipe.backbone,
+            recipe.process.spec(self.space),
+            self.space,
+            recipe.feed.window,
+            specs,
+            recipe.seed,
+            own,
         )
 
     def checkpoint(self, which: WeightsChoice = "best") -> tuple[checkpoints.Checkpoint, str, list[str]]:

@@ -22,7 +22,7 @@ from seqloom.sequence.state import Lengths, NetState
 
 
 class Network(nn.Module):
-    """What is trained. `window` is the length of the sequences it was trained on.
+    """What is trained. `window` is the length of the sequences it was trained on, `own` the process's tensors.
 
     Built without memory and then initialised from `seed` alone: each parameter has a generator keyed by its name, so
     a parameter's start does not depend on what else there is.
@@ -36,6 +36,7 @@ class Network(nn.Module):
         window: int,
         given: Mapping[str, ConditionSpec],
         seed: int = 0,
+        own: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.spec, self.space, self.window = backbone, spec, space, window
@@ -47,6 +48,7 @@ class Network(nn.Module):
             self.conditions = Conditions(given, backbone.width, self._second(backbone, given))
             self.trunk = Trunk(backbone, spec.block, spec.timed, attends)
             self.head = nn.Linear(backbone.width, spec.outputs)
+        self.own = own
         self.to_empty(device="cpu")
         self._initialise(seed)
         if backbone.tie:
