@@ -58,8 +58,6 @@ class Run:
 
     def network(self) -> Network:
         """The network as it was before training."""
-        import torch
-
         from seqloom.network.given import ConditionSpec
         from seqloom.network.network import Network
 
@@ -68,8 +66,6 @@ class Run:
             for name, (codec, given) in self.given.items()
         }
         recipe = self.recipe
-        with torch.device("meta"):  # initialised with the network, by its own rule
-            own = recipe.process.module(self.space)
         return Network(
             recipe.backbone,
             recipe.process.spec(self.space),
@@ -77,7 +73,7 @@ class Run:
             recipe.feed.window,
             specs,
             recipe.seed,
-            own,
+            recipe.process.module(self.space),
         )
 
     def checkpoint(self, which: WeightsChoice = "best") -> tuple[checkpoints.Checkpoint, str, list[str]]:
