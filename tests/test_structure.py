@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run",),
     ("engine",),
     ("model",),
-    ("planning",),
+    ("planning", "validation"),
     ("fit", "evaluation", "serving"),
     ("cli",),
     ("__init__", "__main__"),
