@@ -23,7 +23,8 @@ from seqloom.network.network import Network
 from seqloom.processes.base import Process
 from seqloom.recipe import default_sampler
 from seqloom.samplers.base import Sampler
-from seqloom.sequence.batch import Canvas, Condition, Encoded
+from seqloom.sequence.batch import Condition
+from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.query import Frame, Query, Score
 from seqloom.sequence.space import Tokens
 

@@ -73,6 +73,11 @@ def plan(
         [mixer.name for mixer in draft.backbone.mixers],
         draft.trainer.minutes,
     )
+    over_adamw = draft.trainer.optimizer.rate_over_adamw
+    if over_adamw != 1:
+        rate = advice["trainer"]["rate"] * over_adamw
+        advice = merge(advice, {"trainer": {"rate": rate}})
+        reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
     values = merge(advice, base)
     trainer = dict(values.get("trainer", {}))
     if trainer.get("steps") is None and trainer.get("minutes") is None:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -16,10 +16,11 @@ from seqloom.core import checkpoints, durable
 from seqloom.core.config import make, read_yaml
 from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
-from seqloom.network.given import ConditionSpec
-from seqloom.network.network import Network
-from seqloom.recipe import Recipe
 from seqloom.sequence.space import Space, Tokens
+
+if TYPE_CHECKING:  # to see whether there is a run, and what it says of itself, takes no torch
+    from seqloom.network.network import Network
+    from seqloom.recipe import Recipe
 
 RECIPE, ADVICE, CODEC, VERSIONS, LOG, REPORT = (
     "recipe.yaml",
@@ -57,6 +58,9 @@ class Run:
 
     def network(self) -> Network:
         """The network as it was before training."""
+        from seqloom.network.given import ConditionSpec
+        from seqloom.network.network import Network
+
         specs = {
             name: ConditionSpec(codec.space, given.enters or ("add" if codec.name == "label" else "attend"))
             for name, (codec, given) in self.given.items()
@@ -137,6 +141,8 @@ def exists(path: Path) -> bool:
 
 def read(path: Path | str) -> Run:
     """The run in a folder; RunError where there is none or its files are torn."""
+    from seqloom.recipe import Recipe
+
     path = Path(path)
     if not exists(path):
         raise RunError(

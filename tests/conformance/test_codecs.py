@@ -12,7 +12,7 @@ import pytest
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, members_of
 from seqloom.core.errors import ConfigError
-from seqloom.sequence.batch import Canvas, Encoded
+from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Tokens
 
 MEMBERS = members_of(Codec)

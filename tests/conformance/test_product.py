@@ -20,7 +20,7 @@ from seqloom.core.config import members_of, parse_pairs
 from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
 from seqloom.mixers.base import Mixer
 from seqloom.processes.base import Process
-from seqloom.sequence.batch import Encoded
+from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.space import Field, Space, Tokens, Vectors
 
 TINY: dict[str, Any] = {

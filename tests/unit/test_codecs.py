@@ -18,7 +18,7 @@ from seqloom.codecs.table import Table, read_table, table_of
 from seqloom.codecs.text import PIECE, Bytes, Characters, decoded
 from seqloom.core.config import make
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.sequence.batch import Encoded
+from seqloom.sequence.canvas import Encoded
 
 ABC = Characters(alphabet="abc _")
 

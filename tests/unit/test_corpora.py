@@ -27,7 +27,7 @@ from seqloom.corpora.builtin import BUILTINS
 from seqloom.corpora.files import Files, corpus_of
 from seqloom.corpora.table import Tables
 from seqloom.corpora.toys import Labels, Markov
-from seqloom.sequence.batch import Encoded
+from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.space import Tokens
 
 POEM = "shall I compare thee to a summer's day?\n" * 50

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from seqloom.codecs.table import Table
     from seqloom.model import Answer, Model
     from seqloom.samplers.base import Sampler
-    from seqloom.sequence.batch import Canvas
+    from seqloom.sequence.canvas import Canvas
     from seqloom.sequence.query import Frame, Query
 
 KEYS = ("sampler", "given")

@@ -126,7 +126,7 @@ class Trajectory:
         """A state of a text; what is not settled as underscores."""
         import numpy as np
 
-        from seqloom.sequence.batch import Encoded
+        from seqloom.sequence.canvas import Encoded
         from seqloom.sequence.space import Tokens
 
         codec, space = self.model.codec, self.model.network.space

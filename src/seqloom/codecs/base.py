@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seqloom.core.config import Component
 from seqloom.core.errors import DataError
-from seqloom.sequence.batch import Canvas, Encoded
+from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Space
 
 

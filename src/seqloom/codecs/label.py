@@ -13,7 +13,7 @@ from seqloom.codecs.base import Codec
 from seqloom.codecs.text import decoded, raw, write_bytes
 from seqloom.core.config import nearest
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.sequence.batch import Canvas, Encoded
+from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Tokens
 
 

@@ -16,7 +16,7 @@ from seqloom.codecs.dates import Calendar
 from seqloom.codecs.table import Table, filled_text, read_table, table_of
 from seqloom.codecs.text import write_bytes
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.sequence.batch import Canvas, Encoded
+from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Field, Vectors
 
 FURTHEST = 1e15

@@ -22,7 +22,7 @@ from pydantic import field_validator
 from seqloom.codecs.base import Codec
 from seqloom.core import durable
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.sequence.batch import Canvas, Encoded
+from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Tokens
 
 MOST = 1000

@@ -14,7 +14,7 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import Component, Settings
-from seqloom.sequence.batch import Encoded
+from seqloom.sequence.canvas import Encoded
 
 SPLITS = ("train", "valid", "test")
 

@@ -19,7 +19,7 @@ from seqloom.core.config import make
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Flat, Given, Prepared, Split
-from seqloom.sequence.batch import Encoded
+from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.space import Tokens
 
 FEW = 10

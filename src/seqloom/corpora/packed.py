@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seqloom.corpora.base import Flat
-from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.space import Space, Tokens
+
+if TYPE_CHECKING:  # torch is needed once a batch is made: to describe data takes none
+    from seqloom.sequence.batch import Batch, Condition
 
 Places = NDArray[np.int64]
 
@@ -37,6 +39,10 @@ class Packed:
 
         The conditions are those of the sequence that each row begins in.
         """
+        import torch
+
+        from seqloom.sequence.batch import Batch
+
         last = len(self) - 1
         safe = np.minimum(place, last)
         owner = self.sequence(safe)
@@ -83,6 +89,10 @@ class Packed:
 
 def condition(flat: Flat, rows: Places) -> Condition:
     """The condition of each of these sequences, padded to the longest."""
+    import torch
+
+    from seqloom.sequence.batch import Condition
+
     sizes = np.diff(flat.starts)[rows]
     longest = max(1, int(sizes.max(initial=1)))
     index = flat.starts[rows][:, None] + np.arange(longest)

@@ -40,7 +40,7 @@ from seqloom.evaluation.report import plain, write_report
 from seqloom.model import Model, load
 from seqloom.planning import TrainingPlan, plan
 from seqloom.recipe import model_settings
-from seqloom.sequence.batch import Encoded
+from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.query import Query
 from seqloom.sequence.space import Tokens
 

@@ -29,6 +29,9 @@ class Net(Protocol):
     @property
     def reach(self) -> int | None: ...
 
+    @property
+    def grows(self) -> bool: ...
+
     def __call__(
         self,
         x: Tensor,
@@ -40,11 +43,14 @@ class Net(Protocol):
         state: NetState | None = None,
         count: Lengths | None = None,
         rng: Rng | None = None,
+        begins: Tensor | None = None,
+        position: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, NetState | None]: ...
 
     def encode(self, given: Mapping[str, Condition], rows: int) -> Any: ...
 
-    def begin(self, rows: int, room: int, undo: int = 0) -> NetState: ...
+    def begin(self, rows: int, room: int | None = None, undo: int = 0) -> NetState: ...
 
 
 @dataclass(frozen=True)

@@ -1,44 +1,12 @@
-"""Sequences as numbers: one thing (`Encoded`), what stands beside it (`Condition`), and rows for training (`Batch`)."""
+"""Rows of sequences as tensors: what is trained on and scored (`Batch`), and what stands beside it (`Condition`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
 from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One thing as a codec gives it to the rest.
-
-    A cell is a position of tokens (T,) or one number of a vector (T, D). `known` is False where the world has no
-    value; `origin` is whatever the codec's `decode` needs to give the thing back in its own units.
-    """
-
-    x: NDArray[Any]
-    known: NDArray[np.bool_]
-    origin: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """A sequence with parts to be made: cells that are `shown` are given; `absent` ones do not exist.
-
-    A cell that is neither is to be made. Shapes as in `Encoded`; values outside `shown` are of no account.
-    """
-
-    x: NDArray[Any]
-    shown: NDArray[np.bool_]
-    absent: NDArray[np.bool_]
-    origin: Mapping[str, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.x)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.core.errors import NotComparable
-from seqloom.sequence.batch import Canvas, Encoded
+from seqloom.sequence.canvas import Canvas, Encoded
 
 Kind = Literal["exact", "bound", "estimate"]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 Lengths = NDArray[np.int64]
 
@@ -31,6 +33,14 @@ class LayerState(ABC):
     @abstractmethod
     def detach(self) -> Self:
         """The same state, through which no gradient flows."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is remembered, by name: what a checkpoint keeps."""
+
+    @abstractmethod
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `tensors` gave, in a state of as many rows."""
 
 
 class NetState:

@@ -16,15 +16,18 @@ from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Carried
 from seqloom.processes.base import Process
 from seqloom.training.feed import Reader
+from seqloom.training.optimizers import AdamW, Optimizer, Trained
 
 
 class Trainer(Settings):
-    """How long and how fast: AdamW (Loshchilov & Hutter 2019) with warm-up, decay, clipping and an average."""
+    """How long and how fast: an optimizer with warm-up, decay, clipping and an average of the weights."""
 
     steps: int | None = Field(default=None, ge=1)
     """Updates; None where `minutes` bounds the training."""
     minutes: float | None = Field(default=None, gt=0)
     """Wall-clock minutes of training, validation, previews and saves included."""
+    optimizer: Optimizer = AdamW()
+    """How gradients become updates."""
     rate: float = Field(default=3e-3, gt=0)
     """The highest learning rate."""
     decay: Literal["linear", "cosine", "none"] = "linear"
@@ -37,8 +40,6 @@ class Trainer(Settings):
     """What is clipped: the norm of the whole gradient, or each of its numbers."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Pull of the matrices towards 0."""
-    betas: tuple[float, float] = (0.9, 0.99)
-    """How long AdamW's two averages of the gradient remember."""
     average: float = Field(default=0.999, ge=0, lt=1)
     """How long the moving average of the weights remembers (shorter at the beginning); 0 keeps none."""
 
@@ -86,13 +87,8 @@ class Loop:
         self.spec, self.net, self.process, self.reader = spec, net, process, reader
         self.state = TrainingState()
         groups = net.groups()
-        decayed = [
-            {"params": groups["matrices"], "weight_decay": spec.weight_decay},
-            {"params": groups["ends"] + groups["vectors"], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(
-            [group for group in decayed if group["params"]], lr=spec.rate, betas=spec.betas, fused=True
-        )
+        trained = Trained(groups["matrices"], groups["ends"] + groups["vectors"], net.stacks())
+        self.optimizers = spec.optimizer.build(trained, spec.rate, spec.weight_decay)
         self.average = {n: p.detach().clone() for n, p in net.named_parameters()} if spec.average else None
         self.bad = 0
 
@@ -141,9 +137,10 @@ class Loop:
         value, size = float(mean.detach()), float(norm)
         finite = math.isfinite(value) and math.isfinite(size)
         if finite:
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group.get("share", 1.0)
+                optimizer.step()
             self._follow()
             self.state.carried = loss.state.detach() if loss.state is not None else None
             self.state.step += 1
@@ -154,7 +151,7 @@ class Loop:
             self.state.carried = None
             self.bad += 1
         self.state.cursor += 1
-        self.optimizer.zero_grad(set_to_none=True)
+        self.net.zero_grad(set_to_none=True)
         return Step(self.state.step, value, rate, size, int(count), finite)
 
     def _fresh(self, rows: int) -> Any:
@@ -181,12 +178,13 @@ class Loop:
         torch._foreach_lerp_([self.average[name] for name in names], [w.detach() for w in weights], 1 - keep)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Optimizer moments and carried state, by name."""
-        names = {id(p): n for n, p in self.net.named_parameters()}
+        """What the optimizers remember and the carried state, by name."""
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.net.named_parameters()}
         kept: dict[str, Tensor] = {}
-        for parameter, values in self.optimizer.state.items():
-            for kind, value in values.items():
-                kept[f"optimizer.{names[id(parameter)]}.{kind}"] = value
+        for optimizer in self.optimizers:
+            for parameter, values in optimizer.state.items():
+                for kind, value in values.items():
+                    kept[f"optimizer.{names[parameter]}.{kind}"] = value
         carried = self.state.carried
         if carried is not None:
             kept |= {"carried.x": carried.x.contiguous(), "carried.known": carried.known.contiguous()}
@@ -199,15 +197,17 @@ class Loop:
         self.net.load_state_dict(weights)
         if average is not None:
             self.average = {name: average[name] for name in dict(self.net.named_parameters())}
-        self.optimizer.state.clear()
-        for name, parameter in self.net.named_parameters():
-            own = {
-                k: kept[f"optimizer.{name}.{k}"]
-                for k in ("step", "exp_avg", "exp_avg_sq")
-                if f"optimizer.{name}.{k}" in kept
-            }
-            if own:
-                self.optimizer.state[parameter] = own
+        remembered: dict[str, dict[str, Tensor]] = {}
+        for key, value in kept.items():
+            if key.startswith("optimizer."):
+                name, _, kind = key.removeprefix("optimizer.").rpartition(".")
+                remembered.setdefault(name, {})[kind] = value
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.net.named_parameters()}
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
+            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+                if names[parameter] in remembered:
+                    optimizer.state[parameter] = remembered[names[parameter]]
         self.state.carried = None
         if "carried.x" in kept:
             carried = self._fresh(len(kept["carried.x"]))
