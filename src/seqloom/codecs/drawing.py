@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs.npz import LARGEST, read_npz
-from seqloom.codecs.text import decoded, raw
+from seqloom.codecs.text import decoded, raw, write_bytes
 from seqloom.core.errors import DataError
 
 Points = NDArray[np.float64]
@@ -243,6 +244,22 @@ def _shortest(x: float) -> float:
     return int(x) if x == int(x) and abs(x) < 1e15 else x
 
 
+def write(drawing: Drawing, path: Path) -> None:
+    """A drawing into a file of the kind that its name says: SVG, JSON, or an archive with pen movements (n,3)."""
+    name, line = path.name.lower(), json.dumps({"strokes": rounded(drawing)}) + "\n"
+    if name.endswith(".npz"):
+        file = io.BytesIO()
+        np.savez_compressed(file, drawing=drawing.moves)
+        write_bytes(file.getvalue(), path)
+    elif name.endswith(".zip"):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("drawing.json", line)
+        write_bytes(file.getvalue(), path)
+    else:
+        write_bytes((svg(drawing) if name.endswith(".svg") else line).encode(), path)
+
+
 def svg(drawing: Drawing) -> str:
     """The drawing as an SVG, which `of_svg` reads."""
     points = drawing.points if len(drawing) else np.zeros((1, 2))
@@ -263,8 +280,6 @@ def svg(drawing: Drawing) -> str:
 
 def picture(drawings: Sequence[Drawing], title: str = "") -> bytes:
     """A PNG of several drawings in a grid, each filling its cell."""
-    import io
-
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
