@@ -89,7 +89,7 @@ class Read(LayerState):
     def select(self, rows):
         return Read(self.symbols[rows], self.length[rows])
 
-    def put(self, slots, other, rows):
+    def put(self, slots, other, rows, since=0):
         self.symbols[slots], self.length[slots] = other.symbols[rows], other.length[rows]
 
     def rollback(self, length):

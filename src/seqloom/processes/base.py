@@ -84,6 +84,10 @@ class Process(Component, home="seqloom.processes"):
     """What is learned. Never sees a modality or a mixer."""
 
     gives: ClassVar[Gives]
+    sampler: ClassVar[str]
+    """The sampler that draws from the process's own law: what the verbs use unless told otherwise."""
+    needs_gradient: ClassVar[bool] = False
+    """Whether a guess or a likelihood differentiates the network."""
 
     def kind_of_guess(self, space: Space) -> Gives:
         """What `guess` returns for this space."""
