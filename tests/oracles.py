@@ -45,17 +45,21 @@ class Oracle:
     """What processes and the engine want of a network, with a condition that is a flag: 1 given, 0 null."""
 
     def __init__(self, spec: NetworkSpec, space: Tokens | Vectors) -> None:
-        self.spec, self.space = plan, space
+        self.spec, self.space = spec, space
         self.calls = 0
 
     @property
     def reach(self) -> int | None:
         return None
 
+    @property
+    def grows(self) -> bool:
+        return True
+
     def encode(self, given, rows):
         return EncodedConditions(added=torch.full((rows, 1, 1), float(bool(given)), dtype=torch.float64))
 
-    def begin(self, rows, room, undo=0):
+    def begin(self, rows, room=None, undo=0):
         return NetState([Read(torch.zeros(rows, room, dtype=torch.int64), np.zeros(rows, np.int64))])
 
     def __call__(self, x, *, level=None, given=None, present=None, where=None, state=None, count=None, rng=None):
@@ -85,7 +89,7 @@ class Read(LayerState):
     def select(self, rows):
         return Read(self.symbols[rows], self.length[rows])
 
-    def put(self, slots, other, rows):
+    def put(self, slots, other, rows, since=0):
         self.symbols[slots], self.length[slots] = other.symbols[rows], other.length[rows]
 
     def rollback(self, length):
@@ -93,6 +97,12 @@ class Read(LayerState):
 
     def detach(self):
         return self
+
+    def tensors(self):
+        return {"symbols": self.symbols, "length": torch.from_numpy(self.length)}
+
+    def load(self, tensors):
+        self.symbols, self.length = tensors["symbols"].clone(), tensors["length"].numpy().copy()
 
 
 class TokenOracle(Oracle):

@@ -1,5 +1,7 @@
 """What every mixer promises, found by the registry: a new one is held to it by its class line."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -249,6 +251,72 @@ def test_detach_cuts_the_gradient(mixer):
     (grad,) = torch.autograd.grad(out.sum(), h)
     assert (grad[:, :4] == 0).all()
     assert (grad[:, 4:] != 0).any()
+
+
+@every
+@pytest.mark.parametrize("undo", [0, 2])
+def test_a_state_is_tensors_and_is_read_back(mixer, undo):
+    module, h = build(mixer, 1), sequence()
+    _, state = read(module, h[:, :5], [3, 2], undo=undo)
+    kept = {name: value.clone() for name, value in state.tensors().items()}
+    out, _ = module(h[:, 5:], state=state, count=np.full(ROWS, STEPS - 5))  # which must not reach what was kept
+    again = module.begin(ROWS, STEPS, undo)
+    again.load(kept)
+    assert again.length.tolist() == [5] * ROWS
+    assert torch.equal(module(h[:, 5:], state=again, count=np.full(ROWS, STEPS - 5))[0], out)
+    assert all(torch.equal(value, state.tensors()[name]) for name, value in again.tensors().items())
+
+
+# ---- beginning anew inside a chunk --------------------------------------------------------------------------------
+
+BEGINS = torch.zeros(ROWS, STEPS, dtype=torch.bool)
+BEGINS[0, [3, 4]] = BEGINS[1, 0] = BEGINS[2, 7] = True
+
+
+def pieces(module, h, first=None):
+    """The outputs when each sequence is read by itself, the first of a row after `first`."""
+    rows = []
+    for row, begins in zip(h, BEGINS, strict=True):
+        cuts = sorted({0, *begins.nonzero().flatten().tolist(), STEPS})
+        rows.append(torch.cat([module(row[None, a:b])[0] for a, b in itertools.pairwise(cuts)], 1))
+    return torch.cat(rows)
+
+
+@every
+@pytest.mark.parametrize("block", [1, None])
+@pytest.mark.parametrize("padded", [False, True])
+def test_sequences_that_begin_inside_know_nothing_of_those_before(mixer, block, padded):
+    module, h = build(mixer, block), sequence()
+    present = torch.ones(ROWS, STEPS, dtype=torch.bool) if padded else None
+    alone = mixer_starts_positions_anew(mixer)
+    if alone:
+        same(module(h, present, begins=BEGINS)[0], pieces(module, h))
+    h.requires_grad_()
+    (grad,) = torch.autograd.grad(module(h, present, begins=BEGINS)[0][0, 6].sum(), h)
+    assert (grad[0].abs().sum(-1) > 1e-14).tolist() == [4 <= i <= (6 if block else STEPS) for i in range(STEPS)]
+
+
+def mixer_starts_positions_anew(mixer):
+    return getattr(mixer, "positions", "rope") != "learned"
+
+
+@every
+@pytest.mark.parametrize("undo", [0, 2])
+@pytest.mark.parametrize("counted", [False, True])
+def test_a_stream_begins_anew_where_it_is_told(mixer, undo, counted):
+    module, h, past = build(mixer, 1), sequence(), sequence(seed=4)
+    state = module.begin(ROWS, 2 * STEPS, undo)
+    _, state = module(past, state=state, count=np.full(ROWS, STEPS))
+    count = np.full(ROWS, STEPS) if counted else None
+    if mixer.grows:
+        with pytest.raises(ConfigError):
+            module(h, state=state, count=count, begins=BEGINS)
+        return
+    out, state = module(h, state=state, count=count, begins=BEGINS)
+    same(out[1], module(h[1:2])[0][0])
+    same(out[0, 4:], module(h[:1, 4:])[0][0])
+    same(out[2, :7], module(torch.cat([past[2:], h[2:]], 1))[0][0, STEPS : STEPS + 7])
+    assert state.length.tolist() == [2 * STEPS] * ROWS
 
 
 # ---- single members -----------------------------------------------------------------------------------------------

@@ -31,6 +31,10 @@ class Attention(Mixer, name="attention"):
     def bounded(self) -> bool:
         return True
 
+    @property
+    def grows(self) -> bool:
+        return True
+
     def build(self, width: int, block: int | None) -> MixerModule:
         heads = self.heads or max(1, width // 64)
         if width % heads or (width // heads) % 2:
@@ -49,10 +53,10 @@ class KeysValues(LayerState):
     def select(self, rows: Lengths) -> KeysValues:
         return KeysValues(self.keys[rows], self.values[rows], self.length[rows])
 
-    def put(self, slots: Lengths, other: KeysValues, rows: Lengths) -> None:
-        top = int(other.length[rows].max(initial=0))  # copy what was read, and no more
-        self.keys[slots, :, :top] = other.keys[rows, :, :top]
-        self.values[slots, :, :top] = other.values[rows, :, :top]
+    def put(self, slots: Lengths, other: KeysValues, rows: Lengths, since: int = 0) -> None:
+        read = slice(since, int(other.length[rows].max(initial=0)))  # copy what was read, and no more
+        self.keys[slots, :, read] = other.keys[rows, :, read]
+        self.values[slots, :, read] = other.values[rows, :, read]
         self.length[slots] = other.length[rows]
 
     def rollback(self, length: Lengths) -> None:
@@ -60,6 +64,14 @@ class KeysValues(LayerState):
 
     def detach(self) -> KeysValues:
         return KeysValues(self.keys.detach(), self.values.detach(), self.length)
+
+    def tensors(self) -> dict[str, Tensor]:
+        kept = {"keys": self.keys.detach(), "values": self.values.detach()}
+        return {**kept, "length": torch.from_numpy(self.length)}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        self.keys, self.values = (tensors[name].to(self.keys, copy=True) for name in ("keys", "values"))
+        self.length = tensors["length"].cpu().numpy().copy()
 
 
 class Attend(MixerModule):
@@ -82,18 +94,30 @@ class Attend(MixerModule):
             self.query_gain.fill_(1.2)  # a little sharper than unit queries and keys would be
             self.key_gain.fill_(1.2)
 
-    def begin(self, rows: int, room: int, undo: int = 0) -> KeysValues:
+    def begin(self, rows: int, room: int | None = None, undo: int = 0) -> KeysValues:
+        if room is None:
+            raise ValueError("attention keeps every element it reads: say how many there is to be room for")
         shape = (rows, self.heads, room, len(self.key_gain))
         empty = self.out.weight.new_zeros  # zeros, for what no one has written is weighed by 0, and 0 * nan is nan
         return KeysValues(empty(shape), empty(shape), np.zeros(rows, np.int64))
 
     def forward(
-        self, h: Tensor, present: Tensor | None = None, state: LayerState | None = None, count: Lengths | None = None
+        self,
+        h: Tensor,
+        present: Tensor | None = None,
+        state: LayerState | None = None,
+        count: Lengths | None = None,
+        begins: Tensor | None = None,
+        position: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, LayerState | None]:
         rows, steps = h.shape[:2]
-        place = torch.arange(steps, device=h.device)[None]
+        if state is not None and (begins is not None or mask is not None):
+            raise ConfigError("attention with a state goes on reading, without a mask", path="backbone.mixer")
+        slot = torch.arange(steps, device=h.device)[None]
         if state is not None:
-            place = place + torch.as_tensor(state.length[:rows, None], device=h.device)  # (B,T)
+            slot = slot + torch.as_tensor(state.length[:rows, None], device=h.device)  # (B,T)
+        place = slot if position is None else position
         if self.places is not None:
             reads = np.full(rows, steps) if count is None else count
             if (reads if state is None else state.length[:rows] + reads).max() > self.places.num_embeddings:
@@ -104,24 +128,37 @@ class Attend(MixerModule):
         if self.places is None:
             q, k = rotate(q, k, place)
         if state is None:
-            mixed = self.whole(q, k, v, present)
+            mixed = self.whole(q, k, v, self.visible(steps, present, begins, mask, h.device))
         else:
             assert isinstance(state, KeysValues)
-            mixed = self.chunk(q, k, v, state, count, place)
+            mixed = self.chunk(q, k, v, state, count, slot)
         return self.out(mixed.transpose(1, 2).flatten(2)), state
 
-    def whole(self, q: Tensor, k: Tensor, v: Tensor, present: Tensor | None) -> Tensor:
-        """All positions at once; padding lies at the right, where a causal position never looks."""
-        if self.block == 1:
-            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        heard = None if present is None else present[:, None, None]
-        if self.block is not None:
-            part = torch.arange(q.shape[2], device=q.device) // self.block
-            earlier = part[:, None] >= part
-            heard = earlier if heard is None else heard & earlier
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=heard)
+    def visible(
+        self, steps: int, present: Tensor | None, begins: Tensor | None, mask: Tensor | None, device: torch.device
+    ) -> Tensor | None:
+        """Which position (B|1,1,T,T|1) attends to which; None: each to what came before it, or to all."""
+        if self.block == 1 and begins is None and mask is None:
+            return None  # padding lies at the right, where a causal position never looks
+        seen = None if present is None else present[:, None]  # (B,1,T)
+        if mask is not None:
+            seen = mask if seen is None else mask & seen
+        elif self.block is not None:
+            part = torch.arange(steps, device=device) // self.block
+            earlier = (part[:, None] >= part)[None]
+            seen = earlier if seen is None else earlier & seen
+        if begins is not None:
+            sequence = begins.cumsum(1)
+            same = sequence[:, :, None] == sequence[:, None]
+            seen = same if seen is None else same & seen
+        return None if seen is None else seen[:, None]
 
-    def chunk(self, q: Tensor, k: Tensor, v: Tensor, state: KeysValues, count: Lengths | None, place: Tensor) -> Tensor:
+    def whole(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
+        """All positions at once."""
+        causal = self.block == 1 and visible is None
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal)
+
+    def chunk(self, q: Tensor, k: Tensor, v: Tensor, state: KeysValues, count: Lengths | None, slots: Tensor) -> Tensor:
         """A chunk after what was read: keys and values are written to their slots, then all of them are heard."""
         if self.block != 1:
             raise ValueError("only causal attention can be read in chunks")
@@ -135,7 +172,7 @@ class Attend(MixerModule):
         state.keys[row, :, slot] = k[row, :, step]
         state.values[row, :, slot] = v[row, :, step]
         state.length[:rows] += reads
-        heard = torch.arange(max(top, 1), device=q.device) <= place[:, None, :, None]  # (B,1,T,top)
+        heard = torch.arange(max(top, 1), device=q.device) <= slots[:, None, :, None]  # (B,1,T,top)
         keys, values = state.keys[:rows, :, : max(top, 1)], state.values[:rows, :, : max(top, 1)]
         return F.scaled_dot_product_attention(q, keys, values, attn_mask=heard)
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
 from seqloom.core.config import Component
@@ -14,7 +14,7 @@ from seqloom.sequence.state import LayerState, Lengths
 
 
 class MixerModule(nn.Module, ABC):
-    """The network of a mixer. Position t may hear what `block` allows, and never a position that is not present.
+    """The network of a mixer. Position t may attend to what `block` allows, and never to one that is not present.
 
     Where a parameter is several matrices one below the other (gates), `stacked` says how many, by its name.
     """
@@ -28,17 +28,28 @@ class MixerModule(nn.Module, ABC):
         present: Bool[Tensor, "b t"] | None = None,
         state: LayerState | None = None,
         count: Lengths | None = None,
+        begins: Bool[Tensor, "b t"] | None = None,
+        position: Int[Tensor, "b t *c"] | None = None,
+        mask: Bool[Tensor, "#b t t"] | None = None,
     ) -> tuple[Float[Tensor, "b t d"], LayerState | None]:
         """Mix a chunk that follows what `state` has read; the chunk may be the whole sequence.
 
         `present` must be a run of True from the left in each row (padding is at the right). `count` (B,) says how
         many of the chunk's elements each row really reads; the outputs of the others are of no account, and the state
         is then written in place. Reading in chunks equals reading at once, to rounding.
+
+        From a position that `begins`, a row goes on as if it had read nothing before. `position`, of one or more
+        coordinates, is where each element stands (None: one after another), and `mask` (row, reader, read) which
+        element attends to which, in place of `block`. What a mixer cannot follow it refuses: a recurrent one a
+        `mask`, attention from a state what `begins` inside a chunk.
         """
 
     @abstractmethod
-    def begin(self, rows: int, room: int, undo: int = 0) -> LayerState:
-        """An empty state for `rows` rows of at most `room` elements that can be rolled back by `undo`."""
+    def begin(self, rows: int, room: int | None = None, undo: int = 0) -> LayerState:
+        """An empty state for `rows` rows of at most `room` elements that can be rolled back by `undo`.
+
+        `room` is needed where the mixer `grows`.
+        """
 
     def initialise(self, generator: Generator) -> None:
         """Set the parameters that want more than the common rule."""
@@ -52,6 +63,11 @@ class Mixer(Component, home="seqloom.mixers"):
         """Whether the mixer can only be trusted within the window it was trained on (attention: yes)."""
         return False
 
+    @property
+    def grows(self) -> bool:
+        """Whether a state takes more room with every element that is read (attention: yes)."""
+        return False
+
     @abstractmethod
     def build(self, width: int, block: int | None) -> MixerModule:
-        """The module for `width` features; block 1 is causal, None lets every position hear everything."""
+        """The module for `width` features; block 1 is causal, None lets every position attend to everything."""

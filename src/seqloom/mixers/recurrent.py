@@ -1,19 +1,21 @@
 """Recurrent mixers: the plain network, the LSTM (Hochreiter & Schmidhuber 1997) and the GRU (Cho et al. 2014).
 
-A recurrent mixer is one method, `Recurrent.step`: the next state from an element and the state before it. Reading in
-chunks, going back, rows that read different numbers of elements and reading both ways follow from it. Those of torch
-read whole sequences by their fused kernels.
+A recurrent mixer is one method, `Recurrent.step`: what comes out and what is remembered after one more element. Reading
+in chunks, beginning anew inside one, going back, rows that read different numbers of elements and reading both ways
+follow from it. Those of torch read whole sequences by their fused kernels.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
@@ -59,28 +61,28 @@ def layer(module: Callable[[int, int], Recurrent], width: int, block: int | None
 
 
 class RecurrentState(LayerState):
-    """The last states of each row in a ring: `values` (B, undo+1, S, D) has that after p elements at p mod (undo+1).
+    """The last states of each row in a ring: `values` (B, undo+1, *shape) has that after p elements at p mod (undo+1).
 
-    S is 2 for the LSTM (h and c), else 1. `floor` (B,) is the earliest length that can still be gone back to.
+    `floor` (B,) is the earliest length that can still be gone back to.
     """
 
-    def __init__(self, values: Tensor, length: Lengths) -> None:
+    def __init__(self, values: Tensor, length: Lengths, floor: Lengths | None = None) -> None:
         self.values = values
         self.length = length
-        self.floor = length.copy()
+        self.floor = length.copy() if floor is None else floor
 
     @property
     def ring(self) -> int:
         return self.values.shape[1]
 
     def now(self, rows: int) -> Tensor:
-        """The present states (rows, S, D)."""
+        """The present states (rows, *shape)."""
         if self.ring == 1:
             return self.values[:rows, 0]
         return self.values[np.arange(rows), self.length[:rows] % self.ring]
 
     def write(self, states: Tensor, rows: Lengths) -> None:
-        """One more element read by `rows`: their states (len(rows), S, D)."""
+        """One more element read by `rows`: their states (len(rows), *shape)."""
         self.length[rows] += 1
         self.floor[rows] = np.maximum(self.floor[rows], self.length[rows] - self.ring + 1)
         if self.ring == 1 and len(rows) == len(self.length):
@@ -89,18 +91,16 @@ class RecurrentState(LayerState):
             self.values[rows, self.length[rows] % self.ring] = states
 
     def jump(self, states: Tensor, count: int) -> None:
-        """`count` more elements read by the first rows at once; only what follows (rows,S,D) can be gone back to."""
+        """`count` more elements read by the first rows at once; only what follows can be gone back to."""
         rows = np.arange(len(states))
         self.length[rows] += count
         self.floor[rows] = self.length[rows]
         self.values[rows, self.length[rows] % self.ring] = states
 
     def select(self, rows: Lengths) -> RecurrentState:
-        state = RecurrentState(self.values[rows], self.length[rows])
-        state.floor = self.floor[rows]
-        return state
+        return RecurrentState(self.values[rows], self.length[rows], self.floor[rows])
 
-    def put(self, slots: Lengths, other: RecurrentState, rows: Lengths) -> None:
+    def put(self, slots: Lengths, other: RecurrentState, rows: Lengths, since: int = 0) -> None:
         self.length[slots] = other.length[rows]
         if self.ring == other.ring:
             self.values[slots] = other.values[rows]
@@ -119,61 +119,98 @@ class RecurrentState(LayerState):
         self.floor[fresh] = 0
 
     def detach(self) -> RecurrentState:
-        state = RecurrentState(self.values.detach(), self.length)
-        state.floor = self.floor
-        return state
+        return RecurrentState(self.values.detach(), self.length, self.floor)
+
+    def tensors(self) -> dict[str, Tensor]:
+        counts = {"length": torch.from_numpy(self.length), "floor": torch.from_numpy(self.floor)}
+        return {"values": self.values.detach(), **counts}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        self.values = tensors["values"].to(self.values, copy=True)
+        self.length, self.floor = (tensors[name].cpu().numpy().copy() for name in ("length", "floor"))
 
 
 class Recurrent(MixerModule):
-    """One causal layer whose memory is `parts` numbers a feature, of which the first is what it puts out."""
+    """One causal layer that remembers numbers of a `shape` for each row, zeros before the first element."""
 
-    parts: int = 1
-
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, shape: tuple[int, ...] | None = None) -> None:
         super().__init__()
         self.width = width
+        self.shape = (width,) if shape is None else shape
 
     @abstractmethod
-    def step(self, x: Tensor, past: Tensor) -> Tensor:
-        """The next state (B,S,D) from one element (B,inputs) and the state before it (B,S,D), which begins as zeros."""
+    def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """What comes out (B,D) and the next state (B,*shape), from one element (B,inputs) and the state before it."""
 
     def whole(self, h: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        """All outputs (B,T,D) and the last state (B,S,D); where there is a faster way than step by step, that."""
+        """All outputs (B,T,D) and the last state (B,*shape); where there is a faster way than step by step, that."""
         outputs = []
         for x in h.unbind(1):
-            start = self.step(x, start)
-            outputs.append(start[:, 0])
+            out, start = self.step(x, start)
+            outputs.append(out)
         return torch.stack(outputs, 1), start
 
-    def begin(self, rows: int, room: int, undo: int = 0) -> RecurrentState:
-        values = next(self.parameters()).new_zeros(rows, undo + 1, self.parts, self.width)
+    def read(self, h: Tensor, start: Tensor, begins: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `whole`, where rows begin anew inside: it is read in stretches, cut wherever any row begins."""
+        if begins is None:
+            return self.whole(h, start)
+        inner = np.nonzero(begins.any(0).cpu().numpy())[0]
+        outputs = []
+        for here, there in pairwise(sorted({0, *inner.tolist(), h.shape[1]})):
+            out, start = self.whole(h[:, here:there], anew(start, begins[:, here]))
+            outputs.append(out)
+        return torch.cat(outputs, 1), start
+
+    def begin(self, rows: int, room: int | None = None, undo: int = 0) -> RecurrentState:
+        values = next(self.parameters()).new_zeros(rows, undo + 1, *self.shape)
         return RecurrentState(values, np.zeros(rows, np.int64))
 
     def forward(
-        self, h: Tensor, present: Tensor | None = None, state: LayerState | None = None, count: Lengths | None = None
+        self,
+        h: Tensor,
+        present: Tensor | None = None,
+        state: LayerState | None = None,
+        count: Lengths | None = None,
+        begins: Tensor | None = None,
+        position: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, LayerState | None]:
+        unmasked(mask)
         if state is None:
-            return self.whole(h, h.new_zeros(len(h), self.parts, self.width))[0], None
+            return self.read(h, h.new_zeros(len(h), *self.shape), begins)[0], None
         assert isinstance(state, RecurrentState)
         if count is None and state.ring == 1:
-            out, last = self.whole(h, state.now(len(h)))
+            out, last = self.read(h, state.now(len(h)), begins)
             return out, RecurrentState(last.unsqueeze(1), state.length + h.shape[1])
-        return self.steps(h, state, np.full(len(h), h.shape[1], np.int64) if count is None else count), state
+        count = np.full(len(h), h.shape[1], np.int64) if count is None else count
+        return self.steps(h, state, count, begins), state
 
-    def steps(self, h: Tensor, state: RecurrentState, count: Lengths) -> Tensor:
+    def steps(self, h: Tensor, state: RecurrentState, count: Lengths, begins: Tensor | None) -> Tensor:
         """Outputs (B,T,D) where each row reads a number of its own; those that have read theirs hold their state."""
         first = max(0, int(count.min()) - state.ring)  # these all rows read, and none can be gone back to
         outputs = []
         if first:
-            out, last = self.whole(h[:, :first], state.now(len(h)))
+            out, last = self.read(h[:, :first], state.now(len(h)), None if begins is None else begins[:, :first])
             state.jump(last, first)
             outputs = list(out.unbind(1))
         for t in range(first, h.shape[1]):
-            new = self.step(h[:, t], state.now(len(h)))
-            outputs.append(new[:, 0])
+            past = state.now(len(h))
+            out, new = self.step(h[:, t], past if begins is None else anew(past, begins[:, t]))
+            outputs.append(out)
             rows = np.nonzero(t < count)[0]
             state.write(new if len(rows) == len(new) else new[rows], rows)
         return torch.stack(outputs, 1)
+
+
+def anew(state: Tensor, begins: Tensor) -> Tensor:
+    """States (B,*shape), zero in rows that begin (B,)."""
+    return state.masked_fill(begins.view(-1, *[1] * (state.ndim - 1)), 0.0)
+
+
+def unmasked(mask: Tensor | None) -> None:
+    """ConfigError where a mask says who attends to whom."""
+    if mask is not None:
+        raise ConfigError("a recurrent mixer reads in order and follows no mask", path="backbone.mixer")
 
 
 class Gated(Recurrent):
@@ -182,9 +219,8 @@ class Gated(Recurrent):
     gates: ClassVar[dict[str, int]] = {"tanh": 1, "relu": 1, "lstm": 4, "gru": 3}
 
     def __init__(self, cell: Cell, inputs: int, width: int) -> None:
-        super().__init__(width)
+        super().__init__(width, (2, width) if cell == "lstm" else (1, width))
         self.cell = cell
-        self.parts = 2 if cell == "lstm" else 1
         self.stacked = dict.fromkeys(("weight_ih", "weight_hh"), self.gates[cell])
         rows = self.gates[cell] * width
         self.weight_ih = nn.Parameter(torch.empty(rows, inputs))
@@ -214,12 +250,14 @@ class Gated(Recurrent):
         out, hidden = kernel(h, first, weights, True, 1, 0.0, self.training, False, True)
         return out, hidden.transpose(0, 1)
 
-    def step(self, x: Tensor, past: Tensor) -> Tensor:
+    def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         if self.cell == "lstm":
-            return torch.stack(torch.lstm_cell(x, [past[:, 0], past[:, 1]], *weights), 1)
+            hidden, memory = torch.lstm_cell(x, [past[:, 0], past[:, 1]], *weights)
+            return hidden, torch.stack([hidden, memory], 1)
         kernel = {"gru": torch.gru_cell, "tanh": torch.rnn_tanh_cell, "relu": torch.rnn_relu_cell}[self.cell]
-        return kernel(x, past[:, 0], *weights).unsqueeze(1)
+        hidden = kernel(x, past[:, 0], *weights)
+        return hidden, hidden.unsqueeze(1)
 
 
 class BothWays(MixerModule):
@@ -229,17 +267,28 @@ class BothWays(MixerModule):
         super().__init__()
         self.ahead, self.back = ahead, back
 
-    def begin(self, rows: int, room: int, undo: int = 0) -> LayerState:
+    def begin(self, rows: int, room: int | None = None, undo: int = 0) -> LayerState:
         raise ValueError("a network that reads both ways keeps no state")
 
     def forward(
-        self, h: Tensor, present: Tensor | None = None, state: LayerState | None = None, count: Lengths | None = None
+        self,
+        h: Tensor,
+        present: Tensor | None = None,
+        state: LayerState | None = None,
+        count: Lengths | None = None,
+        begins: Tensor | None = None,
+        position: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, LayerState | None]:
+        unmasked(mask)
+        ends = None if begins is None else F.pad(begins[:, 1:], (0, 1))  # backwards, a sequence begins at its end
         if present is None:
-            back = self.back(h.flip(1))[0].flip(1)
+            back = self.back(h.flip(1), begins=None if ends is None else ends.flip(1))[0].flip(1)
         else:
             place = torch.arange(h.shape[1], device=h.device)
             last = present.sum(1, keepdim=True) - 1
-            turned = torch.where(place <= last, last - place, place).unsqueeze(-1)  # its own inverse
-            back = self.back(h.take_along_dim(turned, 1))[0].take_along_dim(turned, 1)
-        return torch.cat([self.ahead(h)[0], back], -1), None
+            turned = torch.where(place <= last, last - place, place)  # its own inverse
+            ends = None if ends is None else ends.take_along_dim(turned, 1)
+            turned = turned.unsqueeze(-1)
+            back = self.back(h.take_along_dim(turned, 1), begins=ends)[0].take_along_dim(turned, 1)
+        return torch.cat([self.ahead(h, begins=begins)[0], back], -1), None

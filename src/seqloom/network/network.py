@@ -25,7 +25,8 @@ class Network(nn.Module):
     """What is trained. `window` is the length of the sequences it was trained on.
 
     Built without memory and then initialised from `seed` alone: each parameter has a generator keyed by its name, so
-    a parameter's start does not depend on what else there is.
+    a parameter's start does not depend on what else there is. `own` holds what a process, head or codec trains beside
+    it: its linear layers and embeddings start by the same rule, its other parameters as they come.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Network(nn.Module):
         window: int,
         given: Mapping[str, ConditionSpec],
         seed: int = 0,
+        own: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.spec, self.space, self.window = backbone, spec, space, window
@@ -48,6 +50,7 @@ class Network(nn.Module):
             self.trunk = Trunk(backbone, spec.block, spec.timed, attends)
             self.head = nn.Linear(backbone.width, spec.outputs)
         self.to_empty(device="cpu")
+        self.own = own
         self._initialise(seed)
         if backbone.tie:
             if not (spec.symbolic and isinstance(self.embed, nn.Embedding)):
@@ -92,6 +95,11 @@ class Network(nn.Module):
         """The longest stretch it can be trusted on at once; None where it may read on for ever."""
         return self.window if self.backbone.bounded or self.spec.block != 1 else None
 
+    @property
+    def grows(self) -> bool:
+        """Whether a state takes more room with every element that is read."""
+        return any(mixer.grows for mixer in self.backbone.mixers)
+
     def encode(self, given: Mapping[str, Condition], rows: int) -> EncodedConditions | None:
         """Conditions as the trunk takes them; once a query."""
         memory: EncodedConditions | None = self.conditions(given, rows)
@@ -108,12 +116,19 @@ class Network(nn.Module):
         state: NetState | None = None,
         count: Lengths | None = None,
         rng: Rng | None = None,
+        begins: Tensor | None = None,
+        position: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, NetState | None]:
         """Inputs (B,T) or (B,T,C) to outputs (B,T,P), or (B,K,P) at positions `where` (B,K).
 
         `level` (B,1) or (B,T) is the noise level; `count` (B,) says how many of the chunk's inputs each row reads
-        after `state`; `rng`, one key a row, turns dropout on.
+        after `state`; `rng`, one key a row, turns dropout on. Rows go on as if nothing had been read before where
+        `begins` (B,T) is True. `position` (B,T) is where each input stands on the canvas; None: one after another.
+        `mask` (B|1,T,T) says which input attends to which, in place of the process's block.
         """
+        if begins is not None and not (begins if state else begins[:, 1:]).any():
+            begins = None  # whatever reads without a state begins anyway
         h = self.embed(x if self.spec.symbolic else x.to(self.head.bias.dtype))
         if given is not None and given.added is not None:
             h = h + given.added
@@ -125,6 +140,9 @@ class Network(nn.Module):
             states=state.layers if state else None,
             count=count,
             rng=rng,
+            begins=begins,
+            position=position,
+            mask=mask,
         )
         if where is not None:
             h = h.take_along_dim(where.unsqueeze(-1), 1)
@@ -135,8 +153,8 @@ class Network(nn.Module):
             out = self.head(h)
         return out, NetState(states, state.origin) if state is not None else None
 
-    def begin(self, rows: int, room: int, undo: int = 0) -> NetState:
-        """An empty memory for `rows` rows of at most `room` elements."""
+    def begin(self, rows: int, room: int | None = None, undo: int = 0) -> NetState:
+        """An empty state for `rows` rows of at most `room` elements (needed where it `grows`)."""
         layers = [layer.mixer for layer in self.trunk.layers]
         return NetState([mixer.begin(rows, room, undo) for mixer in layers if isinstance(mixer, MixerModule)])
 
@@ -146,7 +164,7 @@ class Network(nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.ndim < 2:
                 kinds["vectors"].append(parameter)
-            elif name.startswith(("embed.", "head.", "conditions.ends.")):
+            elif name.startswith(("embed.", "head.", "conditions.ends.", "own.")):
                 kinds["ends"].append(parameter)
             else:
                 kinds["matrices"].append(parameter)

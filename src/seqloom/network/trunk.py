@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from seqloom.network.given import EncodedConditions
 from seqloom.sequence.state import LayerState, Lengths
 
 LEVEL_FEATURES = 64
+
+Mix = Callable[[nn.Module, Tensor, LayerState | None], tuple[Tensor, LayerState | None]]
+"""A mixer's module with all it is told but features and state."""
 
 
 class Drop:
@@ -57,16 +61,23 @@ class Trunk(nn.Module):
         states: list[LayerState] | None,
         count: Lengths | None,
         rng: Rng | None,
+        begins: Tensor | None = None,
+        position: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, list[LayerState]]:
         """Features after all layers, and the states after what was read."""
-        heat = None if self.level is None or level is None else self.level(level)
+        level_embedding = None if self.level is None or level is None else self.level(level)
+
+        def mix(mixer: nn.Module, h: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState | None]:
+            return mixer(h, present, state, count, begins, position, mask)  # type: ignore[no-any-return]
+
         drop = Drop(self.spec.dropout, rng)
         if self.first is not None:
             h = torch.cat([h[:, :1] + self.first, h[:, 1:]], 1)
         h = drop(h)
         after: list[LayerState] = []
         for i, layer in enumerate(self.layers):
-            h, state = layer(h, heat, memory, present, states[i] if states else None, count, drop)
+            h, state = layer(h, mix, states[i] if states else None, level_embedding, memory, drop)
             if state is not None:
                 after.append(state)
         return drop(self.norm(h)), after
@@ -93,15 +104,14 @@ class Layer(nn.Module):
     def forward(
         self,
         h: Tensor,
-        heat: Tensor | None,
-        memory: EncodedConditions | None,
-        present: Tensor | None,
+        mix: Mix,
         state: LayerState | None,
-        count: Lengths | None,
+        level_embedding: Tensor | None,
+        memory: EncodedConditions | None,
         drop: Drop,
     ) -> tuple[Tensor, LayerState | None]:
-        changes = None if self.modulate is None or heat is None else self.modulate(heat)
-        mixed, state = self.mixer(_shifted(self.mixer_norm(h), changes, 0), present, state, count)
+        changes = None if self.modulate is None or level_embedding is None else self.modulate(level_embedding)
+        mixed, state = mix(self.mixer, _shifted(self.mixer_norm(h), changes, 0), state)
         h = self._add(h, drop(mixed), changes, 2)
         if self.cross is not None and memory is not None:
             h = h + self.cross(h, memory)
@@ -185,8 +195,8 @@ class Modulation(nn.Module):
         self.map = nn.Linear(width, count * width)
         self.stacked = {"map.weight": count}
 
-    def forward(self, heat: Tensor) -> list[Tensor]:
-        return list(self.map(heat).chunk(self.count, -1))
+    def forward(self, level_embedding: Tensor) -> list[Tensor]:
+        return list(self.map(level_embedding).chunk(self.count, -1))
 
     def initialise(self, generator: Generator) -> None:
         with torch.no_grad():

@@ -42,6 +42,7 @@ class Autoregressive(Process, name="autoregressive"):
     """p(x) = product of p(x_t | x_<t), exact; tokens by default with one probability a symbol, vectors by normals."""
 
     gives: ClassVar[Gives] = Gives.NEXT_LOGITS
+    sampler: ClassVar[str] = "ancestral"
 
     head: Head | None = None
     """The distribution of one element; None: categorical for tokens, normal for vectors."""

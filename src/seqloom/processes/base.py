@@ -29,6 +29,9 @@ class Net(Protocol):
     @property
     def reach(self) -> int | None: ...
 
+    @property
+    def grows(self) -> bool: ...
+
     def __call__(
         self,
         x: Tensor,
@@ -40,11 +43,14 @@ class Net(Protocol):
         state: NetState | None = None,
         count: Lengths | None = None,
         rng: Rng | None = None,
+        begins: Tensor | None = None,
+        position: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, NetState | None]: ...
 
     def encode(self, given: Mapping[str, Condition], rows: int) -> Any: ...
 
-    def begin(self, rows: int, room: int, undo: int = 0) -> NetState: ...
+    def begin(self, rows: int, room: int | None = None, undo: int = 0) -> NetState: ...
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,10 @@ class Process(Component, home="seqloom.processes"):
     """What is learned. Never sees a modality or a mixer."""
 
     gives: ClassVar[Gives]
+    sampler: ClassVar[str]
+    """The sampler that draws from the process's own law: what the verbs use unless told otherwise."""
+    needs_gradient: ClassVar[bool] = False
+    """Whether a guess or a likelihood differentiates the network."""
 
     def kind_of_guess(self, space: Space) -> Gives:
         """What `guess` returns for this space."""

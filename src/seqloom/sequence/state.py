@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 Lengths = NDArray[np.int64]
 
@@ -21,8 +23,8 @@ class LayerState(ABC):
         """A state of its own for these rows: reordered, dropped or repeated."""
 
     @abstractmethod
-    def put(self, slots: Lengths, other: Self, rows: Lengths) -> None:
-        """Write `rows` of another state into these slots."""
+    def put(self, slots: Lengths, other: Self, rows: Lengths, since: int = 0) -> None:
+        """Write `rows` of another state, or of this one, into these slots; both agree on the first `since` elements."""
 
     @abstractmethod
     def rollback(self, length: Lengths) -> None:
@@ -31,6 +33,14 @@ class LayerState(ABC):
     @abstractmethod
     def detach(self) -> Self:
         """The same state, through which no gradient flows."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is remembered, by name: what a checkpoint keeps."""
+
+    @abstractmethod
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `tensors` gave, in a state of as many rows."""
 
 
 class NetState:
@@ -52,10 +62,10 @@ class NetState:
         """A state of its own for these rows."""
         return NetState([layer.select(rows) for layer in self.layers], self.origin[rows])
 
-    def put(self, slots: Lengths, other: NetState, rows: Lengths) -> None:
-        """Write `rows` of another state into these slots."""
+    def put(self, slots: Lengths, other: NetState, rows: Lengths, since: int = 0) -> None:
+        """Write `rows` of another state, or of this one, into these slots; both agree on the first `since` elements."""
         for mine, theirs in zip(self.layers, other.layers, strict=True):
-            mine.put(slots, theirs, rows)
+            mine.put(slots, theirs, rows, since)
         self.origin[slots] = other.origin[rows]
 
     def clear(self, slots: Lengths) -> None:
