@@ -483,7 +483,7 @@ def test_forecasts_go_on_in_time(seqloom: Callable[..., Done], place: Place, nam
 
 
 def test_forecasts_are_refused_where_they_make_no_sense(seqloom: Callable[..., Done], place: Place) -> None:
-    check_error(seqloom("forecast", place.run("lstm"), "--horizon", 3), "a model of text", "seqloom extend")
+    check_error(seqloom("forecast", place.run("lstm"), "--horizon", 3), "means and quantiles", "seqloom extend")
     check_error(seqloom("forecast", place.run("series"), "--horizon", 0), "--horizon")
     check_error(seqloom("forecast", place.run("series"), "gone.csv", "--horizon", 3), "gone.csv: there is no such file")
     Path("other.csv").write_text("a,b\n1,2\n3,4\n")
@@ -505,7 +505,7 @@ def test_score_tells_bits_and_what_each_element_cost(seqloom: Callable[..., Done
     assert found["count"] == 16
     assert found["context"] == "carried"
     assert found["bits_per_unit"] == pytest.approx(found["nats"] / 16 / math.log(2))
-    assert [entry["text"] for entry in found["surprisal"]] == list("the quick fox Ä")
+    assert [entry["element"] for entry in found["surprisal"]] == list("the quick fox Ä")
     unknown = 8 * 2 * math.log(2)
     assert sum(entry["nats"] for entry in found["surprisal"]) + unknown == pytest.approx(found["nats"], rel=1e-5)
     assert "bits/byte" in seqloom("score", place.run("lstm"), "some.txt").text

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from seqloom.core import figures as drawing
 from seqloom.core.errors import NotComparable
+from seqloom.core.figures import PALETTE
 from seqloom.evaluation import plots
-from seqloom.evaluation.baselines import Baseline
+from seqloom.evaluation.baselines.base import BaselineScore
 from seqloom.evaluation.comparison import Comparison, Paths, Row, SplitSummary, ci95, student_975
 from seqloom.evaluation.conclusions import against_baselines, best, conclusions
 from seqloom.evaluation.report import page, plain, plain_table, table, visible, write_report
@@ -38,11 +40,11 @@ def row(model, value, half=None, kind="exact", seeds=3, **fields):
 
 
 def baseline(name, bits):
-    return Baseline(name, bits * math.log(2) * COUNT, COUNT, "byte", "a note")
+    return BaselineScore(name, bits * math.log(2) * COUNT, COUNT, "byte", "a note")
 
 
 def compared(*rows, baselines=(), **fields):
-    known = {"data": "a.txt", "unit": "bits/byte", "space": "tokens", "minutes": 2.0, "rows": rows}
+    known = {"data": "a.txt", "unit": "bits/byte", "minutes": 2.0, "rows": rows}
     splits = {name: SplitSummary(COUNT, COUNT, f"print-{name}") for name in ("train", "valid", "test")}
     return Comparison(**{**known, "splits": splits, "baselines": tuple(baselines), **fields})
 
@@ -211,7 +213,7 @@ def test_units_that_differ_are_refused():
     with pytest.raises(NotComparable, match="nats/value"):
         compared(Row("lstm", likelihood=metric(1.0, unit="nats/value")))
     with pytest.raises(NotComparable, match="naive"):
-        compared(baselines=[Baseline("naive", 1.0, 1.0, "value", "")])
+        compared(baselines=[BaselineScore("naive", 1.0, 1.0, "value", "")])
 
 
 # ---- as data and as a table -----------------------------------------------------------------------------------------
@@ -349,9 +351,7 @@ def series_comparison(names=("one", "($x_1$) <b>", "温度", "d", "e")):
         paths[0, :, 0] = np.nan
         found = Paths(names, paths, history, truth, "hours")
         rows.append(Row(model, likelihood=metric(1.0, kind, "nats/value"), curves=CURVES, samples=found))
-    return compared(
-        *rows, unit="nats/value", space="vectors", baselines=[Baseline("naive", 1500.0, COUNT, "value", "")]
-    )
+    return compared(*rows, unit="nats/value", baselines=[BaselineScore("naive", 1500.0, COUNT, "value", "")])
 
 
 def test_the_page_stands_alone_and_everything_in_it_is_escaped(tmp_path):
@@ -393,8 +393,8 @@ def test_a_model_has_one_colour_in_all_figures():
     comparison = series_comparison()
     bare = replace(comparison, rows=(replace(comparison.rows[0], curves=()), comparison.rows[1]))
     figures = re.findall(r"<svg.*?</svg>", page(bare), re.DOTALL)
-    assert [plots.PALETTE[0].lower() in figure.lower() for figure in figures] == [False, False, True, False]
-    assert [plots.PALETTE[1].lower() in figure.lower() for figure in figures] == [True, True, False, True]
+    assert [PALETTE[0].lower() in figure.lower() for figure in figures] == [False, False, True, False]
+    assert [PALETTE[1].lower() in figure.lower() for figure in figures] == [True, True, False, True]
 
 
 def test_the_same_comparison_gives_the_same_page():
@@ -479,7 +479,7 @@ def test_a_frame_is_a_picture_and_forms_can_be_chosen():
     values = draw(2).normal(size=(30, 6))
     values[3] = np.nan
     png = b"\x89PNG\r\n\x1a\n"
-    assert plots.frame_plot(values, list("abcdef"), "Step 3 of 10", [(-3.0, 3.0)] * 6).startswith(png)
+    assert drawing.numbers_plot([values], list("abcdef"), "Step 3 of 10", [(-3.0, 3.0)] * 6).startswith(png)
     assert plots.learning_curves([plots.Line("a", CURVES)], [], "seconds", "nats/value", "png").startswith(png)
     assert plots.forecast_plot(values[None], list("abcdef"), title="paths", form="png").startswith(png)
 
@@ -488,7 +488,7 @@ def test_figures_leave_the_global_settings_of_matplotlib_alone():
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    plots.frame_plot(np.zeros((3, 1)), ["a"], "t")
+    drawing.numbers_plot([np.zeros((3, 1))], ["a"], "t")
     assert dict(matplotlib.rcParams) == before
 
 

@@ -293,9 +293,8 @@ def data(
     plain, pairs = sort_words(words or [], "data DATA")
     from seqloom.codecs.base import Codec
     from seqloom.core.config import make
-    from seqloom.corpora.base import describe
+    from seqloom.corpora.base import declared_by, describe
     from seqloom.corpora.files import corpus_of
-    from seqloom.planning import declared_by
 
     settings = settings_of(pairs)
     for key in settings:

@@ -13,7 +13,8 @@ from pydantic import Field as Limits
 from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import Component, Settings
+from seqloom.core.config import Component, Settings, merge
+from seqloom.core.errors import ConfigError
 from seqloom.sequence.canvas import Encoded
 
 SPLITS = ("train", "valid", "test")
@@ -123,6 +124,18 @@ class Corpus(Component, home="seqloom.corpora"):
 
         With `last` no more from the end of the split than holds so many elements.
         """
+
+
+def declared_by(corpus: Corpus, settings: Mapping[str, Any]) -> dict[str, Given]:
+    """The conditions that the data bring with them and those of the settings, by name."""
+    own = {name: given.plain() for name, given in corpus.declares().items()}
+    found = {}
+    for name, values in merge(own, settings).items():
+        try:
+            found[name] = Given.parse(values)
+        except ConfigError as error:
+            raise error.under(f"given.{name}") from None
+    return found
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:
