@@ -60,7 +60,7 @@ class Trajectory:
         if model.process.incremental:
             raise UnsupportedQuery(
                 f"--frames shows a diffusion on its way; process={model.process.name} writes from left to right",
-                hint="use a run of a diffusion (`seqloom list process`), or leave --frames out",
+                hint="use a run of a diffusion, such as process=masked or process=gaussian, or leave --frames out",
             )
         names = [INDEX, *(f"{i:03d}{suffix}" for i in range(SHOWN) for suffix in (".txt", ".png"))]
         return cls(model, query, OutputFolder.at(folder, names, force=force, option="--frames"))
