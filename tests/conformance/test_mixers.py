@@ -367,8 +367,12 @@ def test_rotary_attention_knows_only_distances():
     assert not torch.allclose(module(longer, present)[0][:, 3:], module(h)[0])
     turn, place = Rope().build(WIDTH).turn, torch.arange(STEPS)[None]
     q, k = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, 2, STEPS, 4)))
-    near, far = (turn(q, at) @ turn(k, at).mT for at in (place, place + 1000))
+    near, far = (scores(*turn(q, k, at)) for at in (place, place + 1000))
     torch.testing.assert_close(near, far, atol=1e-9, rtol=1e-9)
+
+
+def scores(q, k):
+    return q @ k.mT
 
 
 def test_rotation_shares_the_features_among_the_coordinates():
@@ -377,11 +381,11 @@ def test_rotation_shares_the_features_among_the_coordinates():
     at = torch.arange(STEPS)
     grid = torch.stack([at // 3, at % 3], -1)[None]  # rows and columns
     moved = grid + torch.tensor([5, 70])
-    same(turn(q, grid) @ turn(k, grid).mT, turn(q, moved) @ turn(k, moved).mT)
-    row = turn(q, torch.stack([at, 0 * at], -1)[None]) - q
+    same(scores(*turn(q, k, grid)), scores(*turn(q, k, moved)))
+    row = turn(q, k, torch.stack([at, 0 * at], -1)[None])[0] - q
     assert (row[..., 1:, [0, 1, 4, 5]].abs() > 0).all()
     assert (row[..., [2, 3, 6, 7]] == 0).all()  # the other coordinate's share
-    same(turn(q, at[None]), turn(q, at[None, :, None]))
+    same(turn(q, k, at[None])[0], turn(q, k, at[None, :, None])[0])
 
 
 @pytest.mark.parametrize("positions", [Learned(size=STEPS, coordinates=2), Sinusoidal()], ids=lambda p: p.name)

@@ -232,12 +232,12 @@ def test_groups_hold_every_parameter_once():
 def test_tied_ends_are_one_matrix(process):
     net = build(process, tie=True, mixer=Gru())
     assert "head.weight" not in net.state_dict()
-    assert build(process, mixer=Gru()).parameter_count - net.parameter_count == 5 * 8
+    assert build(process, mixer=Gru()).parameter_count - net.parameter_count == 5 * 8 - 1
     seen = []
     handle = net.trunk.norm.register_forward_hook(lambda module, args, out: seen.append(out))
     out, _ = net(symbols())
     handle.remove()
-    torch.testing.assert_close(out, seen[0] @ net.embed.weight[:5].T + net.head.bias)
+    torch.testing.assert_close(out, net.gain * seen[0] @ net.embed.weight[:5].T + net.head.bias)
     out.sum().backward()
     assert (net.embed.weight.grad[:5].abs().sum(1) > 0).all()
     with pytest.raises(ConfigError) as caught:

@@ -131,7 +131,7 @@ class Attend(MixerModule):
         h = self.positions.enter(h, position)
         q, k, v = self.project(h).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)  # (B,H,T,E) each
         q, k = unit(q) * self.query_gain, unit(k) * self.key_gain
-        q, k = self.positions.turn(q, position), self.positions.turn(k, position)
+        q, k = self.positions.turn(q, k, position)
         if state is None:
             visible = self.visible(steps, present, begins, mask, h.device)
         else:

@@ -20,9 +20,11 @@ class PositionModule(nn.Module):
         """Features that know where they stand, before they become queries, keys and values."""
         return h
 
-    def turn(self, x: Float[Tensor, "b h t e"], position: Int[Tensor, "#b t *c"]) -> Float[Tensor, "b h t e"]:
-        """Queries or keys whose products know how far apart they stand."""
-        return x
+    def turn(
+        self, q: Float[Tensor, "b h t e"], k: Float[Tensor, "b h t e"], position: Int[Tensor, "#b t *c"]
+    ) -> tuple[Float[Tensor, "b h t e"], Float[Tensor, "b h t e"]]:
+        """Queries and keys whose products know how far apart they stand."""
+        return q, k
 
     def check(self, last: int) -> None:
         """ConfigError where there is no position as far as this."""
@@ -85,11 +87,16 @@ class Rotation(PositionModule):
         super().__init__()
         self.base = base
 
-    def turn(self, x: Tensor, position: Tensor) -> Tensor:
-        left, right = x.chunk(2, -1)  # (B,H,T,E/2)
-        angle = angles(position, left.shape[-1], self.base).unsqueeze(1)  # (B,1,T,E/2)
-        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-        return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
+    def turn(self, q: Tensor, k: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        half = q.shape[-1] // 2
+        angle = angles(position, half, self.base).unsqueeze(1)  # (B,1,T,E/2)
+        cos, sin = angle.cos().to(q.dtype), angle.sin().to(q.dtype)
+
+        def turned(x: Tensor) -> Tensor:
+            left, right = x[..., :half], x[..., half:]
+            return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
+
+        return turned(q), turned(k)
 
 
 class Table(PositionModule):
@@ -138,11 +145,12 @@ def angles(position: Tensor, count: int, base: float) -> Tensor:
 
     Of several coordinates each has a share of the angles, with rates of its own from 1 down.
     """
-    coordinates = position.shape[-1] if position.ndim == 3 else 1
     index = torch.arange(count, device=position.device)
+    if position.ndim == 2:
+        return position.to(torch.float64).unsqueeze(-1) * base ** (-index.to(torch.float64) / count)
+    coordinates = position.shape[-1]
     owner = index * coordinates // count
     share = torch.bincount(owner, minlength=coordinates)
     rank = index - (share.cumsum(0) - share)[owner]
     rate = base ** (-rank.to(torch.float64) / share[owner])
-    where = position[..., owner] if position.ndim == 3 else position.unsqueeze(-1)
-    return where.to(torch.float64) * rate
+    return position[..., owner].to(torch.float64) * rate

@@ -50,6 +50,8 @@ class Network(nn.Module):
             self.conditions = Conditions(given, backbone)
             self.trunk = Trunk(backbone, spec.block, spec.timed, bool(self.conditions.attended))
             self.head = nn.Linear(backbone.width, spec.outputs)
+            # Embeddings are of the size of inputs; what they say as a head's weights begins small and grows.
+            self.gain = nn.Parameter(torch.empty(())) if backbone.tie else None
         self.to_empty(device="cpu")
         self.own = own
         self._initialise(seed)
@@ -81,6 +83,8 @@ class Network(nn.Module):
                 if own is not None:
                     own(keyed(f"{name}.own"))
             self.head.weight.mul_(0.1)  # begin near the least presumptuous guess
+            if self.gain is not None:
+                self.gain.fill_(1 / self.backbone.width)
 
     @property
     def reach(self) -> int | None:
@@ -145,9 +149,11 @@ class Network(nn.Module):
             h = h.take_along_dim(where.unsqueeze(-1), 1)
         if self.backbone.tie:
             assert isinstance(self.embed, nn.Embedding)
-            out = F.linear(h, self.embed.weight[: self.spec.outputs], self.head.bias)
+            assert self.gain is not None
+            out = F.linear(h * self.gain, self.embed.weight[: self.spec.outputs], self.head.bias)
         else:
             out = self.head(h)
+        out = out if out.dtype == torch.float64 else out.float()
         return out, NetState(states, state.origin) if state is not None else None
 
     def _entering(
