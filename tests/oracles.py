@@ -45,7 +45,7 @@ class Oracle:
     """What processes and the engine want of a network, with a condition that is a flag: 1 given, 0 null."""
 
     def __init__(self, spec: NetworkSpec, space: Tokens | Vectors) -> None:
-        self.spec, self.space = spec, space
+        self.spec, self.space, self.own = spec, space, None
         self.calls = 0
 
     @property
@@ -89,7 +89,7 @@ class Read(LayerState):
     def select(self, rows):
         return Read(self.symbols[rows], self.length[rows])
 
-    def put(self, slots, other, rows):
+    def put(self, slots, other, rows, since=0):
         self.symbols[slots], self.length[slots] = other.symbols[rows], other.length[rows]
 
     def rollback(self, length):

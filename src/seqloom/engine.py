@@ -179,6 +179,8 @@ class Engine:
             key=request.key,
             group=np.arange(self._groups, self._groups + count),
             member=np.zeros(count, np.int64),
+            origin=np.arange(count),
+            null=np.zeros(count, bool),
             own={"guidance": np.ones(count)},
             along=along,
         )
@@ -199,9 +201,9 @@ class Engine:
                     "the model knows no condition, so there is nothing to guide by", hint="use sampler.guidance=1"
                 )
             return None
-        if rows.member.any():
+        if rows.null.any():
             memory = EncodedConditions.join([memory, self.network.encode({}, 1) or memory])
-        return memory.select(rows.member)
+        return memory.select(rows.null.astype(np.int64))
 
     def _prompt(self, lane: _Lane) -> _Reader | None:
         """What must be read before the first draw; None where the next call reads it all anyway."""
@@ -336,7 +338,7 @@ class Engine:
             if rows.source is not None:
                 source[lane.slot] = lane.slot[rows.source]
                 rows = replace(rows, source=None)
-            lane.rows = self._ended(rows)
+            lane.rows = self._ended(lane.sampler, rows)
             changed = (lane.rows.settled.sum(1) != settled) | lane.rows.done | (whole.level is not None)
             events += [self._event(lane, int(i)) for i in np.nonzero(changed & (lane.rows.member == 0))[0]]
         if self.state is not None and (source != np.arange(self.live)).any():
@@ -351,8 +353,8 @@ class Engine:
         width = ask.x.shape[1] if ask.level is not None else ask.want.shape[1]
         return Guess(guess.value[part][:, :width], guess.ready[part], guess.head)
 
-    def _ended(self, rows: Rows) -> Rows:
-        """Cut rows whose end symbol is settled with all before it."""
+    def _ended(self, sampler: Sampler, rows: Rows) -> Rows:
+        """Offer rows whose end symbol is settled, with all before it, to their sampler."""
         space = self.network.space
         if not isinstance(space, Tokens) or space.end is None:
             return rows
@@ -362,9 +364,7 @@ class Engine:
         ends = (rows.x == space.end).cpu().numpy() & (np.arange(width) < reached[:, None])
         row = np.nonzero(ends.any(1))[0]
         if len(row):
-            rows.length[row] = np.minimum(rows.length[row], ends.argmax(1)[row] + 1)
-            rows.settled[row] |= np.arange(width) >= rows.length[row][:, None]
-            rows.done[row] = True
+            return sampler.ended(rows, row, np.minimum(rows.length[row], ends.argmax(1)[row] + 1))
         return rows
 
     def _event(self, lane: _Lane, i: int) -> RowUpdate:

@@ -83,7 +83,7 @@ class Model:
     ) -> None:
         self.codec, self.process, self.network = codec, process, network
         self.given = dict(given or {})
-        self.sampler = sampler or default_sampler(process, process.kind_of_guess(network.space))
+        self.sampler = sampler or default_sampler(process)
         self.notes = list(notes)
         self.run = run
 

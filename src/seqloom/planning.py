@@ -83,7 +83,8 @@ def plan(
     if trainer.get("steps") is None and trainer.get("minutes") is None:
         trainer["minutes"] = 5.0
         reasons["trainer.minutes"] = "5.0: neither steps nor minutes were given"
-    recipe = Recipe.parse({**values, "trainer": trainer, "corpus": corpus, "given": declared})
+    sampler = merge({"sampler": draft.process.sampler}, {"sampler": values.get("sampler") or {}})["sampler"]
+    recipe = Recipe.parse({**values, "trainer": trainer, "corpus": corpus, "given": declared, "sampler": sampler})
     _check(recipe, prepared)
     told = {key: why for key, why in reasons.items() if not _is_set(base, key)}
     return TrainingPlan(recipe, prepared, declared, told, path)

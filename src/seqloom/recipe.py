@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import Settings, members_of
+from seqloom.core.config import Settings, make, members_of
 from seqloom.core.errors import ConfigError
 from seqloom.corpora.base import Corpus, Given
 from seqloom.mixers.base import Mixer
@@ -76,9 +76,6 @@ def _trunk(word: str) -> dict[str, Any]:
     return {"mixer": mixer, "mlp": members_of(Mixer)[mixer].feedforward}  # type: ignore[attr-defined]
 
 
-def default_sampler(process: Process, gives: Any) -> Sampler:
-    """The sampler that draws from a process's own law: the first that takes its kind of guess."""
-    for member in members_of(Sampler).values():
-        if gives in member.takes:  # type: ignore[attr-defined]
-            return member()  # type: ignore[return-value]
-    raise ConfigError(f"no sampler takes {gives.value}", path="sampler")
+def default_sampler(process: Process) -> Sampler:
+    """The sampler that a process names."""
+    return make(Sampler, process.sampler)  # type: ignore[type-abstract]

@@ -58,10 +58,10 @@ class KeysValues(LayerState):
     def select(self, rows: Lengths) -> KeysValues:
         return KeysValues(self.keys[rows], self.values[rows], self.length[rows])
 
-    def put(self, slots: Lengths, other: KeysValues, rows: Lengths) -> None:
-        top = int(other.length[rows].max(initial=0))  # copy what was read, and no more
-        self.keys[slots, :, :top] = other.keys[rows, :, :top]
-        self.values[slots, :, :top] = other.values[rows, :, :top]
+    def put(self, slots: Lengths, other: KeysValues, rows: Lengths, since: int = 0) -> None:
+        read = slice(since, int(other.length[rows].max(initial=0)))  # copy what was read, and no more
+        self.keys[slots, :, read] = other.keys[rows, :, read]
+        self.values[slots, :, read] = other.values[rows, :, read]
         self.length[slots] = other.length[rows]
 
     def rollback(self, length: Lengths) -> None:

@@ -103,7 +103,7 @@ class RecurrentState(LayerState):
     def select(self, rows: Lengths) -> RecurrentState:
         return RecurrentState(self.values[rows], self.length[rows], self.floor[rows])
 
-    def put(self, slots: Lengths, other: RecurrentState, rows: Lengths) -> None:
+    def put(self, slots: Lengths, other: RecurrentState, rows: Lengths, since: int = 0) -> None:
         self.length[slots] = other.length[rows]
         if self.ring == other.ring:
             self.values[slots] = other.values[rows]

@@ -30,6 +30,7 @@ class Gaussian(Process, name="gaussian"):
     """
 
     gives: ClassVar[Gives] = Gives.CLEAN
+    sampler: ClassVar[str] = "diffuse"
 
     schedule: Noise = EdmNoise()
     """How the noise grows."""

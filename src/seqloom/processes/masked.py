@@ -27,6 +27,7 @@ class Masked(Process, name="masked"):
     """Absorbing diffusion in continuous time (Sahoo et al. 2024; Shi et al. 2024): a bound; any gap can be filled."""
 
     gives: ClassVar[Gives] = Gives.PLACE_LOGITS
+    sampler: ClassVar[str] = "unmask"
 
     schedule: Masking = LinearMasking()
     """How fast symbols vanish."""

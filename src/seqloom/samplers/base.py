@@ -26,8 +26,10 @@ class Rows:
 
     `x` (B,T[,D]); `settled` (B,T): the value is final (given, sampled, or beyond the row's `length`); `done` (B,);
     `key`, the row's random numbers. Rows of one `group` share every call, join and leave together; `member` is the
-    place in it. `own` holds settings and memory of each row (B,...), `along` memory that follows the canvas
-    (B,T,...), arrays or tensors. `source`, set by tell: row b's network state goes on from that of row source[b].
+    place in it and orders it, no more. `origin` (B,) is the row of the request that a row stems from, and `null` (B,)
+    says that it is asked without the request's conditions. `own` holds settings and memory of each row (B,...), `along`
+    memory that follows the canvas (B,T,...), arrays or tensors. `source`, set by tell: row b's network state goes on
+    from that of row source[b]; `shared` (B,) says how many elements the two had in common (None: none is known of).
     """
 
     x: Tensor
@@ -37,9 +39,12 @@ class Rows:
     key: Rng
     group: NDArray[np.int64]
     member: NDArray[np.int64]
+    origin: NDArray[np.int64]
+    null: NDArray[np.bool_]
     own: Mapping[str, Numbers] = field(default_factory=dict)
     along: Mapping[str, Any] = field(default_factory=dict)
     source: NDArray[np.int64] | None = None
+    shared: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.length)
@@ -54,6 +59,8 @@ class Rows:
             self.key.select(rows),
             self.group[rows],
             self.member[rows],
+            self.origin[rows],
+            self.null[rows],
             {name: value[rows] for name, value in self.own.items()},
             {name: value[rows] for name, value in self.along.items()},
         )
@@ -85,6 +92,8 @@ class Rows:
             Rng.join([part.key for part in wide]),
             np.concatenate([part.group for part in wide]),
             np.concatenate([part.member for part in wide]),
+            np.concatenate([part.origin for part in wide]),
+            np.concatenate([part.null for part in wide]),
             {name: _stacked([part.own[name] for part in wide]) for name in wide[0].own},
             {name: joined([part.along[name] for part in wide]) for name in wide[0].along},
         )
@@ -101,9 +110,22 @@ class Sampler(Component, home="seqloom.samplers"):
     """How guesses become a sample. Settings of a query become values of its rows, so rows of many queries mix."""
 
     takes: ClassVar[tuple[Gives, ...]]
+    needs_gradient: ClassVar[bool] = False
+    """Whether `tell` differentiates the guess with respect to what it asked with."""
+    by_row: ClassVar[tuple[str, ...]] = ()
+    """Settings that `start` makes values of rows: queries that differ in others never share a lane."""
 
     guidance: float = Field(default=1.0, ge=0)
     """Weight of the condition (classifier-free guidance, Ho & Salimans 2022): 1: the model's own law, 0: ignored."""
+
+    @property
+    def undo(self) -> int:
+        """Elements read that it may take back, `fixed` falling behind what was read."""
+        return 0
+
+    def rows_for(self, samples: int) -> int:
+        """How many rows so many samples of one request take."""
+        return samples
 
     @abstractmethod
     def start(self, process: Any, rows: Rows) -> Rows:
@@ -116,6 +138,17 @@ class Sampler(Component, home="seqloom.samplers"):
     @abstractmethod
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         """The rows after the guess. Consumes `rows`; never clears `done`, which others may set."""
+
+    def ended(self, rows: Rows, numbers: NDArray[np.int64], lengths: NDArray[np.int64]) -> Rows:
+        """The rows after some of them (`numbers`, at these lengths) came to an end; here each is cut and done."""
+        rows.length[numbers] = lengths
+        rows.settled[numbers] |= np.arange(rows.settled.shape[1]) >= lengths[:, None]
+        rows.done[numbers] = True
+        return rows
+
+    def answer(self, rows: Rows) -> NDArray[np.int64]:
+        """Which sample of its request each row (B,) is the answer to, -1 = none; here the first of each group."""
+        return np.where(rows.member == 0, rows.origin, -1)
 
 
 def stretch(value: Any, extra: int) -> Any:

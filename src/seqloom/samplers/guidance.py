@@ -14,7 +14,8 @@ from seqloom.sequence.guess import Guess
 def pair(rows: Rows, weight: float) -> Rows:
     """Each row twice: member 0 keeps the condition, member 1 gets the null one; both have the same key and canvas."""
     twice = rows.select(np.repeat(np.arange(len(rows)), 2))
-    return replace(twice, member=np.tile([0, 1], len(rows)), own={**twice.own, "guidance": np.full(len(twice), weight)})
+    member = np.tile([0, 1], len(rows))
+    return replace(twice, member=member, null=member == 1, own={**twice.own, "guidance": np.full(len(twice), weight)})
 
 
 def mix(rows: Rows, guess: Guess) -> Guess:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from seqloom.core.rng import Rng
 
 
 class Gives(Enum):
@@ -23,8 +26,16 @@ class Gives(Enum):
 class Draws(Protocol):
     """A distribution over elements given by the numbers of a head."""
 
-    def draw(self, params: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
-        """Elements (B,D) from parameters (B,P), standard normal noise (B,D) and temperatures (B,1)."""
+    def draw(self, params: Tensor, rng: Rng, temperature: Tensor) -> Tensor:
+        """Elements (B,D) from parameters (B,P), by keys of their own, at temperatures (B,)."""
+        ...
+
+    def mean(self, params: Tensor) -> Tensor:
+        """The means (...,D), where the head has one."""
+        ...
+
+    def quantile(self, params: Tensor, q: float) -> Tensor:
+        """The q-quantiles (...,D), where the head has them."""
         ...
 
 
@@ -34,8 +45,9 @@ class Ask:
 
     `x` (B,T[,D]) is the canvas as the sampler wants it seen; `level` (B,1) the noise level, where there is one;
     `want` (B,K) the positions whose guess is used, ascending, -1 = none; `fixed` (B,) says that elements before it
-    are as they were when last read. The driver adds the rest: which positions exist (`present`), which cells are
-    `shown` or `absent` (None for tokens), and the encoded conditions.
+    are as they were when last read. `network` (B,) says which of the engine's networks each row asks (None: the first).
+    The engine adds the rest: which positions exist (`present`), which cells are `shown` or `absent` (None for tokens),
+    the encoded conditions, and where the canvas begins in the whole sequence (`begin` (B,), None: at its beginning).
     """
 
     x: Tensor
@@ -46,15 +58,19 @@ class Ask:
     shown: Tensor | None = None
     absent: Tensor | None = None
     given: Any = None
+    network: NDArray[np.int64] | None = None
+    begin: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
 class Guess:
     """The network's answer: logits or head parameters (B,K,*) at the wanted positions, or clean data (B,T,D).
 
-    A row that is not `ready` was still reading (a long prompt) and is to be left alone.
+    A row that is not `ready` was still reading (a long prompt) and is to be left alone. `parts` holds whatever else a
+    process has to say of each row (B,...): an energy, a gradient, the outputs of further heads.
     """
 
     value: Tensor
     ready: NDArray[np.bool_]
     head: Draws | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
