@@ -509,7 +509,10 @@ def test_a_scan_equals_the_recurrence_and_so_do_its_gradients(dtype, tolerance, 
     generator = torch.Generator().manual_seed(0)
     a = torch.rand(2, 300, 3, generator=generator, dtype=dtype)
     a[0, 100] = 0.0  # a row that begins anew
-    b, start = torch.randn(2, 300, 3, generator=generator, dtype=dtype), torch.randn(2, 3, generator=generator, dtype=dtype)
+    b, start = (
+        torch.randn(2, 300, 3, generator=generator, dtype=dtype),
+        torch.randn(2, 3, generator=generator, dtype=dtype),
+    )
     weight = torch.randn(2, 300, 3, generator=generator, dtype=dtype)
     results = []
     for function in (recurrence, lambda *inputs: scan(*inputs, chunk)):

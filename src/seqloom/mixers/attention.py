@@ -70,14 +70,6 @@ class KeysValues(LayerState):
     def detach(self) -> KeysValues:
         return KeysValues(self.keys.detach(), self.values.detach(), self.length)
 
-    def tensors(self) -> dict[str, Tensor]:
-        kept = {"keys": self.keys.detach(), "values": self.values.detach()}
-        return {**kept, "length": torch.from_numpy(self.length)}
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        self.keys, self.values = (tensors[name].to(self.keys, copy=True) for name in ("keys", "values"))
-        self.length = tensors["length"].cpu().numpy().copy()
-
 
 class Attend(MixerModule):
     """One attention layer."""

@@ -8,7 +8,7 @@ follow from it. Those of torch read whole sequences by their fused kernels.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import ClassVar, Literal
@@ -123,14 +123,6 @@ class RecurrentState(LayerState):
 
     def detach(self) -> RecurrentState:
         return RecurrentState(self.values.detach(), self.length, self.floor)
-
-    def tensors(self) -> dict[str, Tensor]:
-        counts = {"length": torch.from_numpy(self.length), "floor": torch.from_numpy(self.floor)}
-        return {"values": self.values.detach(), **counts}
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        self.values = tensors["values"].to(self.values, copy=True)
-        self.length, self.floor = (tensors[name].cpu().numpy().copy() for name in ("length", "floor"))
 
 
 class Recurrent(MixerModule):
