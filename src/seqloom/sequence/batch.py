@@ -13,11 +13,20 @@ from torch import Tensor
 class Condition:
     """What is given beside each row: elements x (B,S) or (B,S,D) and which of them exist (B,S).
 
-    A row in which none exists has the null condition, which guidance and dropped conditions use.
+    A row in which none exists has the null condition, which guidance and dropped conditions use. An aligned condition
+    has one element for each position of its row (S == T), element t beside position t.
     """
 
     x: Int[Tensor, "b s"] | Float[Tensor, "b s d"]
     present: Bool[Tensor, "b s"]
+
+
+@dataclass(frozen=True)
+class Past:
+    """The L elements of the same sequence before the first position of each row; not known where there is none."""
+
+    x: Int[Tensor, "b l"] | Float[Tensor, "b l d"]
+    known: Bool[Tensor, "b l"] | Bool[Tensor, "b l d"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,7 @@ class Batch:
     shown: Bool[Tensor, "b t"] | Bool[Tensor, "b t d"]
     begins: Bool[Tensor, "b t"]
     given: Mapping[str, Condition] = field(default_factory=dict)
+    past: Past | None = None
 
     @property
     def wanted(self) -> Tensor:
