@@ -141,7 +141,7 @@ def test_nothing_on_standard_input_is_called_that(seqloom: Command, monkeypatch:
     for words in (("train", "-", "--steps", 2), ("data", "-")):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
         done = seqloom(*words)
-        check_error(done, "nothing came from it")
+        check_error(done, "standard input: it is empty")
         assert "cache" not in done.err
 
 

@@ -165,7 +165,7 @@ def spool(stream: BinaryIO) -> Path:
             if not size:
                 name = getattr(stream, "name", "<stdin>")
                 named = name if isinstance(name, str) and name != "<stdin>" else "standard input"
-                raise DataError("nothing came from it", path=named, hint="see what was to write into it")
+                raise DataError("it is empty", path=named, hint="see what was to write into it")
             place = folder / f"{digest.hexdigest()[:40]}.txt"
             aside.replace(place)
         finally:
