@@ -59,7 +59,7 @@ def score(
     if as_json:
         fields = {"run": path_of(run), "nats": measured.nats, "count": round(measured.count), "unit": measured.unit}
         fields |= {"bits_per_unit": measured.bits_per_unit, "kind": measured.kind, "stderr": measured.stderr}
-        fields |= {"context": measured.context, "left_out": measured.left_out}
+        fields |= {"context": measured.context}
         if surprisal is not None:
             fields["surprisal"] = [{"element": name, "nats": nats} for name, nats in surprisal]
         put_json(fields)
@@ -77,8 +77,6 @@ def _in_words(score: Score) -> str:
         f"{mark}{score.bits_per_unit:.4f} bits/{score.unit}   {mark}{score.per_unit:.4f} nats/{score.unit}",
         f"{score.nats:.1f}{error} nats for {score.count:,.0f} {score.unit}s; {score.kind}, context: {score.context}",
     ]
-    if score.left_out:
-        lines.append(f"{score.left_out} windows with missing cells are left out")
     return "\n".join(lines)
 
 
@@ -110,15 +108,19 @@ def evaluate(
     if as_json:
         put_json(found)
         return
+    for failure in found["failed"]:
+        session.note(f"a metric could not be taken: {failure}")
     of = found["data"] if found["split"] == "all" else f"the {found['split']} split of {found['data']}"
     put(f"{found['run']} ({found['weights']}) on {of}:\n")
     rows = [["metric", "value", "unit", "kind", "stderr", "units", "context"]]
     for metric in found["metrics"]:
         rows.append([
             metric["name"], f"{metric['value']:.4f}", metric["unit"], metric["kind"],
-            f"{metric['stderr']:.4f}" if metric["stderr"] else "", f"{metric['count']:,.0f}", metric["context"],
+            f"{metric['stderr']:.4f}" if metric["stderr"] else "", f"{metric['count']:,.0f}", metric.get("context", ""),
         ])  # fmt: skip
     put_table(rows, left=(0, 2, 3, 6))
+    for failure in found["failed"]:
+        session.note(failure)
 
 
 @verb

@@ -18,8 +18,6 @@ from seqloom.core.errors import NotComparable
 from seqloom.evaluation.baselines.base import BaselineScore
 
 KINDS = ("exact", "bound", "estimate")
-NORMAL_95 = 1.959964
-"""Standard errors on each side of a mean that hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -181,12 +179,12 @@ class Comparison:
         return scored + [row for row in self.rows if row.value is None]
 
 
-def ci95(values: Sequence[float], stderr: float = 0.0) -> tuple[float, float] | None:
+def ci95(values: Sequence[float], margin: float = 0.0) -> tuple[float, float] | None:
     """The 95 % interval of a mean over seeds (Student 1908), never narrower than the drawing of the values leaves it.
 
     Args:
         values: One value a seed.
-        stderr: Standard error of one value where it was drawn (a bound over times), else 0.
+        margin: Half the 95 % interval of one value where it was drawn (a bound over times), else 0.
 
     Returns:
         None for one exact value: one seed says nothing of others. One drawn value has the interval of its draws.
@@ -195,11 +193,11 @@ def ci95(values: Sequence[float], stderr: float = 0.0) -> tuple[float, float] | 
     if not count or not all(map(math.isfinite, values)):
         return None
     mean = math.fsum(values) / count
-    half = NORMAL_95 * stderr / math.sqrt(count)
+    half = margin / math.sqrt(count)
     if count > 1:
         spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
         half = max(half, student_975(count - 1) * spread / math.sqrt(count))
-    elif not stderr:
+    elif not margin:
         return None
     return mean - half, mean + half
 

@@ -48,6 +48,7 @@ def judged(run: runs.Run, *, briefly: bool = False) -> dict[str, Any]:
         "peak_memory_mb": report["peak_memory_mb"],
         "fingerprint": scores["fingerprint"],
         "metrics": scores["metrics"],
+        "failed": scores["failed"],
         "samples_per_second": rate,
         "samples": samples,
         "curve": [

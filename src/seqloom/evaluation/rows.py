@@ -29,15 +29,16 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
     metrics = {}
     for name in dict.fromkeys(name for named in by_name for name in named):
         same = [named[name] for named in by_name if name in named]
-        stderr = math.sqrt(math.fsum((metric.get("stderr") or 0.0) ** 2 for metric in same) / len(same))
+        spread = {key: _root_mean_square([metric.get(key) or 0.0 for metric in same]) for key in ("stderr", "margin")}
         values = [math.nan if metric["value"] is None else metric["value"] for metric in same]
-        interval = ci95(values, stderr)
+        interval = ci95(values, spread["margin"])
         metrics[name] = {
             **same[0],
             "value": math.fsum(values) / len(values),
-            "stderr": stderr / math.sqrt(len(same)),
+            **{key: value / math.sqrt(len(same)) for key, value in spread.items()},
             "ci95": None if interval is None else list(interval),
         }
+    errors += [f"a metric could not be taken: {failure}" for result in good for failure in result["failed"]]
     likelihood = metrics.pop("likelihood", None)
     interval = None if likelihood is None else likelihood.pop("ci95")
 
@@ -63,6 +64,10 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
         extra=metrics,
         recipe=(first / runs.RECIPE).read_text(encoding="utf-8"),
     )
+
+
+def _root_mean_square(values: Sequence[float]) -> float:
+    return math.sqrt(math.fsum(value * value for value in values) / len(values))
 
 
 def _shown(samples: Mapping[str, Any]) -> tuple[str, ...] | Paths | Picture:
