@@ -38,7 +38,7 @@ class Network(nn.Module):
         space: Space,
         window: int,
         given: Mapping[str, ConditionSpec],
-        seed: int = 0,
+        seed: int | None = 0,
         own: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -52,9 +52,11 @@ class Network(nn.Module):
             self.head = nn.Linear(backbone.width, spec.outputs)
             # Embeddings are of the size of inputs; what they say as a head's weights begins small and grows.
             self.gain = nn.Parameter(torch.empty(())) if backbone.tie else None
-        self.to_empty(device="cpu")
+        if seed is not None:
+            self.to_empty(device="cpu")
         self.own = own
-        self._initialise(seed)
+        if seed is not None:
+            self._initialise(seed)
         if backbone.tie:
             if not (spec.symbolic and isinstance(self.embed, nn.Embedding)):
                 raise ConfigError("only a model of tokens can tie its ends", path="backbone.tie")
