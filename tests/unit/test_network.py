@@ -17,6 +17,7 @@ from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.space import Field, Tokens, Vectors
+from seqloom.sequence.windows import slide, stride
 
 AUTOREGRESSIVE, GAUSSIAN = Autoregressive(), Gaussian()
 TOKENS = Tokens(size=5)
@@ -565,3 +566,15 @@ def test_plans():
         with pytest.raises(Exception, match="learns") as caught:
             process.spec(space)
         assert "autoregressive" in caught.value.hint
+
+
+@pytest.mark.parametrize("reach", [1, 2, 5, 8])
+def test_sliding_windows_score_each_position_once_with_half_a_window_before_it(reach):
+    position = np.arange(40)
+    begin = slide(position, reach)
+    assert (begin <= position).all()
+    assert (position < begin + reach).all()
+    assert (begin % stride(reach) == 0).all()
+    later = begin > 0
+    assert (position - begin >= reach - stride(reach))[later].all()
+    assert (slide(position, None) == 0).all()

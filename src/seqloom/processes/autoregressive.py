@@ -22,6 +22,7 @@ from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState, State, under
+from seqloom.sequence.windows import slide
 
 
 @dataclass
@@ -224,11 +225,3 @@ class Autoregressive(Process, name="autoregressive"):
             known = there.expand_as(x) if ask.absent is None else there & ~ask.absent.take_along_dim(index, 1)
             seen[look] = x, known
         return self._enter(spec, seen, torch.as_tensor(place <= origin[:, None], device=ask.x.device))
-
-
-def slide(position: Lengths, reach: int | None) -> Lengths:
-    """Where the reading of a row that wants `position` begins: windows of `reach` that move by half of it."""
-    if reach is None:
-        return np.zeros_like(position)
-    half = max(1, reach // 2)
-    return np.maximum(0, (position - reach) // half + 1) * half
