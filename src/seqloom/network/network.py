@@ -104,7 +104,7 @@ class Network(nn.Module):
             return None
         encoded: EncodedConditions
         encoded, elements = self.conditions(given, rows)
-        pairs = () if elements is None else self.trunk.pairs(elements)
+        pairs = () if elements is None else tuple(x.expand(rows, -1, -1) for x in self.trunk.pairs(elements))
         return replace(encoded, pairs=pairs, nothing=lambda: self.encode({}, 1) or encoded)
 
     def forward(
