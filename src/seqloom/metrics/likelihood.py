@@ -113,7 +113,7 @@ def score(
     likelihood = process.likelihoods()[name]
     if windows is not None and likelihood.share is not None:
         likelihood = replace(likelihood, share=min(likelihood.share, windows))
-    packed = Packed(reading.data, reading.space, reading.given)
+    packed = Packed(reading.data, reading.space, reading.given, net.aligned)
     if not len(packed):
         raise DataError("there is nothing to score", hint="the text, or the split, is empty")
     was = net.training

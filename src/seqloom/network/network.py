@@ -98,6 +98,11 @@ class Network(nn.Module):
         """Whether a state takes more room with every element that is read."""
         return any(mixer.grows for mixer in self.backbone.mixers)
 
+    @property
+    def aligned(self) -> tuple[str, ...]:
+        """The conditions that have one element for each position."""
+        return tuple(name for name, spec in self.conditions.specs.items() if spec.enters == "align")
+
     def encode(self, given: Mapping[str, Condition], rows: int) -> EncodedConditions | None:
         """Conditions as the trunk takes them; once a query, for keys and values of every layer are made here."""
         if not self.conditions.specs:

@@ -40,7 +40,7 @@ class Trunk(nn.Module):
     """A stack of layers over features (B,T,width).
 
     Where the settings say `marked`, a learned vector is added at the first position. Rotary attention tells how far
-    apart two positions are and no more: where all elements are equal and everything is heard, as at the beginning of
+    apart two positions are and no more: where all elements are equal and seen by all, as at the beginning of
     unmasking, none of them could otherwise tell where it stands.
     """
 
