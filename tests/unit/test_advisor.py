@@ -85,7 +85,7 @@ def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
     own = {"trainer": {"steps": 1}, "process": {"difference": 0}}
     planned = planning.plan(str(hourly), own, model="lstm", out=tmp_path / "b")
     assert planned.recipe.process.plain() | {"head": None} == {
-        "name": "autoregressive", "head": None, "lags": [24, 48, 72], "difference": 0,
+        "name": "autoregressive", "head": None, "lags": [24, 48, 72], "difference": 0, "features": [],
     }  # fmt: skip
     assert "process.difference" not in planned.advice
 
