@@ -67,7 +67,13 @@ class Run:
         }
         recipe = self.recipe
         return Network(
-            recipe.backbone, recipe.process.spec(self.space), self.space, recipe.feed.window, specs, recipe.seed
+            recipe.backbone,
+            recipe.process.spec(self.space),
+            self.space,
+            recipe.feed.window,
+            specs,
+            recipe.seed,
+            recipe.process.module(self.space),
         )
 
     def checkpoint(self, which: WeightsChoice = "best") -> tuple[checkpoints.Checkpoint, str, list[str]]:

@@ -267,8 +267,7 @@ class Likeliest(Sampler, name="likeliest"):
         if guess.head is None:
             best = guess.value[:, 0].argmax(-1)
         else:
-            nothing = torch.zeros(len(rows), rows.x.shape[-1]).to(rows.x)
-            best = guess.head.draw(guess.value[:, 0], nothing, nothing[:, :1])
+            best = guess.head.draw(guess.value[:, 0], rows.key, torch.zeros(len(rows)))
         rows.x[live, place[live]] = best[live].to(rows.x)
         rows.settled[live, place[live]] = True
         place[live] += 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqloom import fit, model, planning
+from seqloom import fit, model, planning, validation
 from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import ConfigError, DataError, RunError, Stopped
@@ -158,6 +158,98 @@ def test_resume_where_nothing_is_yet_starts_at_step_zero(tmp_path: Path) -> None
     running.close()  # type: ignore[attr-defined]
     seen = events(plan(tmp_path / "b", resume=True))
     assert seen[-1].facts["steps"] == 3
+
+
+def best_of(path: Path) -> tuple[Any, list[Any], bytes]:
+    """What is best, what each validation found, and the last weights."""
+    checkpoint = runs.read(path).checkpoint("last")[0]
+    records = [record for record in durable.Journal.read(path / runs.LOG) if "valid" in record]
+    told = [(record["step"], record["valid"], record["part"]) for record in records]
+    return checkpoint.state()["best"], told, (checkpoint.folder / "weights.safetensors").read_bytes()
+
+
+def test_a_stop_at_any_step_changes_neither_the_best_nor_a_validation(tmp_path: Path) -> None:
+    steps = 11  # validations at steps that are no tenth, too
+    events(plan(tmp_path / "whole", steps=steps))
+    for stop in range(1, steps):
+        looks = iter(range(steps))
+        events(plan(tmp_path / f"{stop}", steps=steps), stop=lambda looks=looks, stop=stop: next(looks) == stop - 1)
+        events(plan(tmp_path / f"{stop}", resume=True))
+        assert best_of(tmp_path / f"{stop}") == best_of(tmp_path / "whole")
+
+
+def test_what_is_validated_depends_on_data_and_recipe_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "OPERATIONS", 1e7)
+
+    class Slow(Clock):
+        def __call__(self) -> float:
+            self.now += 0.3
+            return self.now
+
+    settings = {**TINY, "corpus": {"size": 60_000}, "trainer": {"minutes": 0.3}}
+    parts = []
+    for name, clock in (("a", Clock()), ("b", Slow())):
+        planned = planning.plan("builtin:markov", settings, model="gru", out=tmp_path / name)
+        seen = [event.facts for event in events(planned, clock=clock) if event.kind == "valid"]
+        parts.append({(facts["count"], facts["covers"]) for facts in seen if facts["covers"] < 1})
+        assert all(facts["stderr"] > 0 for facts in seen if facts["covers"] < 1)
+    assert parts[0] == parts[1]
+    assert len(parts[0]) == 1
+
+
+def test_a_part_says_how_far_it_may_be_from_the_whole(tmp_path: Path) -> None:
+    """At the end the whole split is scored where that is quick; the parts before lie within their error of it."""
+    settings = {**TINY, "corpus": {"size": 500_000}, "trainer": {"steps": 20, "average": 0}}
+    seen = [e.facts for e in events(planning.plan("builtin:markov", settings, model="gru", out=tmp_path / "a"))
+            if e.kind == "valid"]  # fmt: skip
+    part, whole = seen[-2:]
+    assert whole["covers"] == 1
+    assert part["covers"] == pytest.approx(16_384 / 25_000, abs=0.05)
+    assert part["name"] == whole["name"]
+    assert 0 < part["stderr"] < 0.05
+    assert abs(part["value"] - whole["value"]) < 4 * part["stderr"]
+
+
+def test_without_a_validation_split_nothing_is_validated(tmp_path: Path) -> None:
+    settings = {**TINY, "corpus": {"size": 3000, "splits": [1, 0, 0]}, "trainer": {"steps": 6}}
+    seen = events(planning.plan("builtin:markov", settings, model="gru", out=tmp_path / "a"))
+    assert not [event for event in seen if event.kind == "valid"]
+    assert seen[-1].facts["valid"] is None
+    assert seen[-1].facts["best"] is None
+    assert model.load(tmp_path / "a").notes[-1].startswith("step 6")
+
+
+def test_a_likelihood_that_cannot_be_taken_gives_way_to_the_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan(tmp_path / "a", steps=10)
+
+    def none(self: Any) -> Any:
+        raise DataError("there is none")
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        raise ZeroDivisionError("no sample")
+
+    monkeypatch.setattr(type(planned.recipe.process), "likelihoods", lambda self: {"likelihood": none})
+    monkeypatch.setattr(model.Model, "sample", broken)
+    seen = events(planned)
+    values = [event.facts for event in seen if event.kind == "valid"]
+    assert seen[-1].kind == "done"
+    assert {facts["name"] for facts in values} == {"loss"}
+    notes = [event.text for event in seen if event.kind == "note"]
+    assert sum("likelihood" in note for note in notes) == 1
+    assert any("no sample" in note for note in notes)
+    assert seen[-1].facts["best"]["value"] == min(facts["value"] for facts in values)
+
+
+def test_diffusion_of_a_table_with_empty_cells_is_trained_and_validated(tmp_path: Path) -> None:
+    rows = [f"{i % 7},{(i * i) % 11}" if i % 9 else f",{i % 5}" for i in range(400)]
+    (tmp_path / "holes.csv").write_text("\n".join(["a,b", *rows]) + "\n")
+    settings = {"backbone": {"width": 16, "depth": 1}, "trainer": {"steps": 4}}
+    planned = planning.plan(str(tmp_path / "holes.csv"), settings, model="gaussian-gru", out=tmp_path / "a")
+    seen = events(planned)
+    assert seen[-1].kind == "done"
+    assert seen[-1].facts["best"] is not None
 
 
 def test_a_flipped_bit_falls_back_and_in_the_only_checkpoint_is_an_error(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from seqloom.sequence.state import Lengths, NetState
 
 
 class Network(nn.Module):
-    """What is trained. `window` is the length of the sequences it was trained on.
+    """What is trained. `window` is the length of the sequences it was trained on, `own` the process's tensors.
 
     Built without memory and then initialised from `seed` alone: each parameter has a generator keyed by its name, so
     a parameter's start does not depend on what else there is. `own` holds what a process, head or codec trains beside

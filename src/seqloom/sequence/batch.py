@@ -21,6 +21,14 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Past:
+    """The L elements of the same sequence before the first position of each row; not known where there is none."""
+
+    x: Int[Tensor, "b l"] | Float[Tensor, "b l d"]
+    known: Bool[Tensor, "b l"] | Bool[Tensor, "b l d"]
+
+
+@dataclass(frozen=True)
 class Batch:
     """Rows of sequences for a loss or a likelihood.
 
@@ -35,6 +43,7 @@ class Batch:
     shown: Bool[Tensor, "b t"] | Bool[Tensor, "b t d"]
     begins: Bool[Tensor, "b t"]
     given: Mapping[str, Condition] = field(default_factory=dict)
+    past: Past | None = None
 
     @property
     def wanted(self) -> Tensor:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field as Limits
 
 from seqloom.core.config import Settings
 
+Measure = Literal["mass", "density"]
+
 
 class Tokens(Settings):
     """Elements are symbols: x is (B,T) int64, the codec's own symbols 0..size-1, its unknown included."""
+
+    symbolic: ClassVar[bool] = True
 
     size: int = Limits(ge=1)
     """How many symbols the codec has."""
@@ -27,6 +31,11 @@ class Tokens(Settings):
         """Symbols that can be sampled: the codec's and, where there is one, the end."""
         return self.size + self.ends
 
+    @property
+    def measure(self) -> Measure:
+        """A likelihood of symbols is a probability."""
+        return "mass"
+
 
 class Field(Settings):
     """A named part of a vector: one column of a table, one coordinate of a pen."""
@@ -35,20 +44,52 @@ class Field(Settings):
     """What a person calls it."""
     width: int = Limits(default=1, ge=1)
     """How many numbers it has."""
-    support: Literal["real", "positive", "count", "binary"] = "real"
-    """Which numbers it can hold."""
+    support: Literal["real", "positive", "count", "binary", "category"] = "real"
+    """Which numbers it can hold; `category` is one-hot over its width."""
 
 
 class Vectors(Settings):
-    """Elements are vectors: x is (B,T,D) float32, about unit scale."""
+    """Elements are vectors: x is (B,T,D) float32, about unit scale.
+
+    Where sequences end, one more channel, the last, is the end flag: 1 on the last element of a sequence, 0 before it.
+    """
+
+    symbolic: ClassVar[bool] = False
 
     fields: tuple[Field, ...] = Limits(min_length=1)
-    """The parts of one vector, in order."""
+    """The parts of one vector, in order, the end flag left out."""
+    ends: bool = False
+    """Sequences end: the last element of each has the end flag, so a sample may end by itself."""
+
+    @property
+    def all_fields(self) -> tuple[Field, ...]:
+        """The parts of one vector, and the end flag where there is one."""
+        return (*self.fields, Field(name="end", support="binary")) if self.ends else self.fields
 
     @property
     def dim(self) -> int:
-        """D, the numbers in one element."""
-        return sum(field.width for field in self.fields)
+        """D, the numbers in one element, the end flag included."""
+        return sum(field.width for field in self.all_fields)
+
+    @property
+    def end(self) -> int | None:
+        """The channel of the end flag."""
+        return self.dim - 1 if self.ends else None
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Which channels each field has, by its name."""
+        found, begin = {}, 0
+        for field in self.all_fields:
+            found[field.name] = slice(begin, begin + field.width)
+            begin += field.width
+        return found
+
+    @property
+    def measure(self) -> Measure:
+        """A likelihood is a density where any number is continuous, else a probability."""
+        continuous = any(field.support in {"real", "positive"} for field in self.fields)
+        return "density" if continuous else "mass"
 
 
 Space = Tokens | Vectors
