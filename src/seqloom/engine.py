@@ -91,9 +91,15 @@ class _Lane:
         if kept.all():
             return self
         rows = np.nonzero(kept)[0]
-        conditions = [None if one is None else one.select(rows) for one in self.conditions]
-        parts = (part[rows] for part in (self.request, self.network, self.slot, self.reported))
-        return _Lane(self.sampler, self.rows.select(rows), *parts, conditions)
+        return _Lane(
+            self.sampler,
+            self.rows.select(rows),
+            self.request[rows],
+            self.network[rows],
+            self.slot[rows],
+            self.reported[rows],
+            [None if one is None else one.select(rows) for one in self.conditions],
+        )
 
     def join(self, other: _Lane) -> _Lane:
         """This lane's rows and then the other's."""
@@ -224,6 +230,8 @@ class Engine:
         with _mode(gradient):
             encoded = [self._encoded(memory.network, request.given) for memory in self.memories]
             sampler.check(self.gives, conditioned=encoded[0] is not None, networks=len(self.memories))
+            if request.stops and not isinstance(self.network.space, Tokens):
+                raise UnsupportedQuery("a model of numbers has no text to stop at", hint="leave the stop out")
             if request.constraint is not None and request.constraint.ordered and self.gives is not Gives.NEXT_LOGITS:
                 raise UnsupportedQuery(
                     "only a model that writes from left to right can be held to a list of texts",
@@ -427,13 +435,13 @@ class Engine:
             begin = here.stop
             width = ask.x.shape[1] if ask.level is not None else ask.want.shape[1]
             mine = self._constrained(guess.select(here if order is None else order[here], width), ask, lane)
-            before = lane.rows.settled.sum(1)
+            before, over = lane.rows.settled.sum(1), lane.rows.done.copy()
             try:
                 rows = lane.sampler.tell(lane.rows, ask, mine)
                 if rows.source is not None:
                     moves.append((lane, rows.source, rows.shared))
                     rows = replace(rows, source=None, shared=None)
-                lane.rows = self._ended(lane, rows)
+                lane.rows = self._ended(lane, rows, over)
             except Exception as error:
                 self._drop(lane, error)
                 continue
@@ -525,10 +533,10 @@ class Engine:
             guess = replace(guess, value=value)
         return guess
 
-    def _ended(self, lane: _Lane, rows: Rows) -> Rows:
-        """Offer rows that came to an end to their sampler: an end symbol or flag, or a stop, with all before it settled.
+    def _ended(self, lane: _Lane, rows: Rows, over: NDArray[np.bool_]) -> Rows:
+        """Offer rows that came to an end to their sampler: an end symbol or flag, or a stop, and all before it settled.
 
-        The end stays a part of the row, and a stop does not.
+        The end stays a part of the row, and a stop does not. Rows that were `over` before are left alone.
         """
         end = self.network.space.end
         stopping = [number for number in np.unique(lane.request).tolist() if self._asked[number].stops]
@@ -544,17 +552,13 @@ class Engine:
             lengths = np.where(ends.any(1), np.minimum(rows.length, ends.argmax(1) + 1), lengths)
         for number in stopping:
             request = self._asked[number]
-            first = (
-                int((~request.shown).flatten(2).any(-1).any(0).int().argmax())
-                if request.shown.ndim > 2
-                else int((~request.shown).any(0).int().argmax())
-            )
-            for row in np.nonzero((lane.request == number) & ~rows.done)[0].tolist():
+            first = int((~request.shown).any(0).int().argmax())
+            for row in np.nonzero((lane.request == number) & ~over)[0].tolist():
                 made = rows.x[row, first : reached[row]].cpu().numpy()
                 found = [at for at in (_find(made, stop) for stop in request.stops) if at >= 0]
                 if found:
                     lengths[row] = min(lengths[row], first + min(found))
-        numbers = np.nonzero((lengths <= rows.length) & ~rows.done)[0]
+        numbers = np.nonzero((lengths <= rows.length) & ~over)[0]
         return lane.sampler.ended(rows, numbers, lengths[numbers]) if len(numbers) else rows
 
     def _move(self, moves: Sequence[tuple[_Lane, NDArray[np.int64], NDArray[np.int64] | None]]) -> None:
@@ -725,7 +729,7 @@ class Shared:
 
 def _mode(gradient: bool) -> AbstractContextManager[None]:
     """How tensors are made: for inference alone, unless somebody differentiates."""
-    return torch.no_grad() if gradient else torch.inference_mode()  # type: ignore[return-value]
+    return torch.no_grad() if gradient else torch.inference_mode()
 
 
 def _can(sampler: Sampler, rows: Rows) -> bool:
