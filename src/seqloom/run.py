@@ -16,7 +16,7 @@ from seqloom.core import checkpoints, durable
 from seqloom.core.config import make, read_yaml
 from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
-from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.space import Space
 
 if TYPE_CHECKING:  # to see whether there is a run, and what it says of itself, takes no torch
     from seqloom.network.network import Network
@@ -47,9 +47,8 @@ class Run:
 
     @property
     def space(self) -> Space:
-        """What one element is, with an end symbol where the data end."""
-        space = self.codec.space
-        return space.replace(ends=self.ends) if isinstance(space, Tokens) else space
+        """What one element is, with an end where the data end."""
+        return self.codec.space.replace(ends=self.ends)
 
     @property
     def identity(self) -> checkpoints.Identity:
@@ -62,7 +61,7 @@ class Run:
         from seqloom.network.network import Network
 
         specs = {
-            name: ConditionSpec(codec.space, given.enters or ("add" if codec.name == "label" else "attend"))
+            name: ConditionSpec(codec.space, given.enters or codec.enters)
             for name, (codec, given) in self.given.items()
         }
         recipe = self.recipe

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqloom.corpora.season import persistence_of, season_of
+from seqloom.codecs.season import persistence_of, season_of
 from seqloom.evaluation.baselines import (
     Baseline,
     KneserNey,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.core.config import Component
-from seqloom.core.errors import DataError
+from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
-from seqloom.sequence.space import Space
+from seqloom.sequence.space import Measure, Space
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Codec(Component, home="seqloom.codecs"):
@@ -27,6 +30,22 @@ class Codec(Component, home="seqloom.codecs"):
     suffixes: ClassVar[tuple[str, ...]] = ()
     unit: ClassVar[str] = "element"
     """Likelihood is reported per unit: "byte", "value"."""
+    bits: ClassVar[bool] = False
+    """Likelihoods are shown in bits a unit, rather than in nats."""
+    divisible: ClassVar[bool] = False
+    """One thing can be cut between splits, at the positions that `extent` counts; else things are shared out."""
+    progressive: ClassVar[bool] = False
+    """A half-made value can be printed as it grows."""
+    enters: ClassVar[Literal["add", "align", "attend"]] = "attend"
+    """Where a condition of this kind enters a network unless told otherwise."""
+    fallback: ClassVar[str] = ""
+    """The codec that is tried where `fit` refuses the data, and nobody asked for this one by name."""
+    rank: ClassVar[int] = 0
+    """Of several codecs that read files of one suffix the highest is taken unless told otherwise; below 0 never."""
+    reads_anything: ClassVar[bool] = False
+    """A file whose suffix no codec has is tried with this one."""
+    baselines: ClassVar[tuple[str, ...]] = ()
+    """Names of the baselines that a model of such data should beat."""
 
     @property
     def fitted(self) -> bool:
@@ -86,7 +105,7 @@ class Codec(Component, home="seqloom.codecs"):
         pieces = list(self.read(path))
         if not pieces:
             raise DataError("the file is empty", path=path)
-        return pieces[0] if len(pieces) == 1 else type(pieces[0])().join(pieces)
+        return self.join(pieces)
 
     @abstractmethod
     def write(self, value: Any, path: Path) -> None:
@@ -101,5 +120,108 @@ class Codec(Component, home="seqloom.codecs"):
         """A value as bytes for standard output, of type `media`."""
 
     @abstractmethod
+    def as_json(self, value: Any) -> dict[str, Any]:
+        """A value as JSON has it: `{"text": ...}`, `{"values": {...}}`."""
+
+    @abstractmethod
     def examples(self) -> list[Any]:
         """A few values for tests and help: every codec must give them back from their numbers."""
+
+    # --- values, as others handle them ------------------------------------------------------------------------
+
+    def size(self, value: Any) -> int:
+        """Elements of a value."""
+        return len(value)
+
+    def cut(self, value: Any, begin: int, end: int) -> Any:
+        """The elements `begin` to `end` of a value, as a value."""
+        return value[begin:end]
+
+    def join(self, pieces: Sequence[Any]) -> Any:
+        """One value of pieces that follow each other; DataError where that cannot be."""
+        if len(pieces) != 1:
+            raise DataError(f"{len(pieces)} things where one is wanted", hint=f"{self.name} cannot join several")
+        return pieces[0]
+
+    def rows(self, value: Any) -> list[Any]:
+        """The values of the sequences that a value is made of: channels or voices that share the weights."""
+        return [value]
+
+    def merge(self, values: Sequence[Any]) -> Any:
+        """The one value of the sequences that `rows` gives."""
+        (value,) = values
+        return value
+
+    def element_names(self, value: Any) -> list[str]:
+        """What each element is called, for a person."""
+        return [str(i) for i in range(1, self.size(value) + 1)]
+
+    def picture(self, values: Sequence[Any], title: str = "") -> bytes | None:
+        """Values as one PNG, where people would rather look at them; None where they would read."""
+        return None
+
+    def numbers(self, value: Any) -> NDArray[np.float64] | None:
+        """The numbers (T,D) of a value where their means and quantiles say something, nan where missing; else None."""
+        return None
+
+    # --- the things that values come from ---------------------------------------------------------------------
+
+    def extent(self, content: Any) -> int:
+        """At how many positions raw content can be divided: bytes of a text, rows of a table.
+
+        Content is a file, what somebody typed (a string), or a value.
+        """
+        return self.size(self._value(content))
+
+    def pieces(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[Any]:
+        """The values of raw content from position `begin` to `end` (None: the rest), in pieces where it is large."""
+        value = self._value(content)
+        yield value if begin == 0 and end is None else self.cut(value, begin, self.size(value) if end is None else end)
+
+    def raw(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes that the content between these positions is told by: what fingerprints are made of."""
+        for value in self.pieces(content, begin, end):
+            yield self.show(value)
+
+    def parts(self, path: Path) -> Mapping[str, Sequence[Any]]:
+        """The things in a file that holds many, by the name of the split they belong to ("" where none is given).
+
+        Nothing where a file is one thing. The sequences may read as they are asked.
+        """
+        return {}
+
+    def probe(self, path: Path) -> bool:
+        """Whether a file with one of the suffixes looks like one of this codec's."""
+        return True
+
+    def choosing(self, columns: Sequence[str], without: Sequence[str]) -> Self:
+        """A copy that reads these columns of a table (none: all), and not those that conditions have."""
+        if columns:
+            raise ConfigError(f"codec={self.name} reads no columns", path="corpus.columns", hint="codec=series does")
+        return self
+
+    def of_cells(self, name: str, cells: Sequence[str]) -> Any:
+        """The value of a column of cells, one element a cell: an aligned condition."""
+        return self.join([self.typed(cell) for cell in cells])
+
+    def facts(self, splits: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
+        """What `seqloom data` says of values like these; each iteration reads the values of a split anew."""
+        return {}
+
+    def notes(self, splits: Mapping[str, Iterable[Any]]) -> list[str]:
+        """What was guessed, and what is odd about these values, in words."""
+        return []
+
+    def module(self) -> nn.Module | None:
+        """Trained tensors of its own, saved with the run; None where there are none."""
+        return None
+
+    @property
+    def measure(self) -> Measure:
+        """Whether a likelihood is a probability or a density."""
+        return self.space.measure
+
+    def _value(self, content: Any) -> Any:
+        if isinstance(content, Path):
+            return self.whole(content)
+        return self.typed(content) if isinstance(content, str) else content

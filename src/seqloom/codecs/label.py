@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import field_validator
@@ -18,10 +19,15 @@ from seqloom.sequence.space import Tokens
 
 
 class Label(Codec, name="label"):
-    """One of the names that were in the training data, as a sequence of one symbol."""
+    """One of the names that were in the training data, as a sequence of one symbol.
+
+    A value is a `str`; beside a sequence, a tuple of them, one for each of its elements.
+    """
 
     suffixes: ClassVar[tuple[str, ...]] = (".txt",)
     unit: ClassVar[str] = "label"
+    enters: ClassVar[Literal["add", "align", "attend"]] = "add"
+    rank: ClassVar[int] = -1
 
     names: tuple[str, ...] = ()
     """The labels it knows, in the order of their symbols; empty: to be fitted."""
@@ -43,19 +49,22 @@ class Label(Codec, name="label"):
             raise ConfigError("the list of labels is empty until the codec is fitted", path="codec.names")
         return Tokens(size=len(self.names))
 
-    def fit(self, values: Iterable[str]) -> Self:
-        names = tuple(sorted(set(values)))
+    def fit(self, values: Iterable[str | tuple[str, ...]]) -> Self:
+        names = tuple(sorted({word for value in values for word in self._words(value)}))
         if not names:
             raise DataError("there are no labels to learn")
         return self.replace(names=names)
 
-    def encode(self, value: str) -> Encoded:
-        if value not in self.names:
-            raise DataError(f"the model knows no label {value!r}", hint=nearest(value, self.names))
-        return Encoded(np.array([self.names.index(value)], np.int64), np.ones(1, bool))
+    def encode(self, value: str | tuple[str, ...]) -> Encoded:
+        words = self._words(value)
+        for word in words:
+            if word not in self._symbols:
+                raise DataError(f"the model knows no label {word!r}", hint=nearest(word, self.names))
+        return Encoded(np.array([self._symbols[word] for word in words], np.int64), np.ones(len(words), bool))
 
-    def decode(self, encoded: Encoded) -> str:
-        return self.names[int(encoded.x[0])]
+    def decode(self, encoded: Encoded) -> str | tuple[str, ...]:
+        words = tuple(self.names[int(symbol)] for symbol in encoded.x)
+        return words[0] if len(words) == 1 else words
 
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
@@ -65,11 +74,34 @@ class Label(Codec, name="label"):
             raise ConfigError("a label is one symbol: there is nothing to extend or to fill in")
         return Canvas(np.zeros(1, np.int64), np.zeros(1, bool), np.zeros(1, bool))
 
-    def count(self, value: str) -> float:
-        return 1
+    def count(self, value: str | tuple[str, ...]) -> float:
+        return self.size(value)
 
-    def extra_nats(self, value: str) -> float:
+    def extra_nats(self, value: Any) -> float:
         return 0.0
+
+    def size(self, value: str | tuple[str, ...]) -> int:
+        return len(self._words(value))
+
+    def cut(self, value: str | tuple[str, ...], begin: int, end: int) -> tuple[str, ...]:
+        return self._words(value)[begin:end]
+
+    def join(self, pieces: Sequence[Any]) -> tuple[str, ...]:
+        return tuple(word for piece in pieces for word in self._words(piece))
+
+    def element_names(self, value: str | tuple[str, ...]) -> list[str]:
+        return list(self._words(value))
+
+    def as_json(self, value: str | tuple[str, ...]) -> dict[str, Any]:
+        return {"text": "\n".join(self._words(value))}
+
+    @cached_property
+    def _symbols(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names)}
+
+    @staticmethod
+    def _words(value: str | tuple[str, ...]) -> tuple[str, ...]:
+        return (value,) if isinstance(value, str) else value
 
     def read(self, path: Path) -> Iterator[str]:
         """One label a line; empty lines are passed over."""
@@ -87,8 +119,8 @@ class Label(Codec, name="label"):
     def typed(self, text: str) -> str:
         return text.strip()
 
-    def show(self, value: str) -> bytes:
-        return f"{value}\n".encode("utf-8", "replace")
+    def show(self, value: str | tuple[str, ...]) -> bytes:
+        return "".join(f"{word}\n" for word in self._words(value)).encode("utf-8", "replace")
 
     def examples(self) -> list[str]:
         return ["sonnet", "haiku", "free verse"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,7 +14,8 @@ from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.codecs.dates import Calendar
-from seqloom.codecs.table import Table, filled_text, read_table, table_of
+from seqloom.codecs.season import persistence_of, season_of
+from seqloom.codecs.table import Table, filled_text, joined, quoted, read_table, table_of
 from seqloom.codecs.text import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
@@ -21,6 +23,8 @@ from seqloom.sequence.space import Field, Vectors
 
 FURTHEST = 1e15
 """Deviations from the mean beyond which a value cannot be computed with."""
+SEASON_ROWS = 50_000
+"""Last rows of each series in which a season is looked for."""
 DIGITS = 6
 """Significant digits of a deviation that are worth writing: what float32 carries."""
 
@@ -36,9 +40,13 @@ class Series(Codec, name="series"):
     media: ClassVar[str] = "text/csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz")
     unit: ClassVar[str] = "value"
+    divisible: ClassVar[bool] = True
+    baselines: ClassVar[tuple[str, ...]] = ("naive", "autoregression")
 
     columns: tuple[str, ...] = ()
-    """The columns of numbers, in order; empty: to be fitted."""
+    """The columns of numbers, in order; empty: all but the dates and `without`."""
+    without: tuple[str, ...] = ()
+    """Columns that are not of the series: conditions have them."""
     means: tuple[float, ...] = ()
     """The mean of each, in its own units."""
     scales: tuple[float, ...] = ()
@@ -52,7 +60,7 @@ class Series(Codec, name="series"):
 
     @model_validator(mode="after")
     def _lengths(self) -> Self:
-        if not len(self.columns) == len(self.means) == len(self.scales):
+        if len(self.means) != len(self.scales) or (self.means and len(self.means) != len(self.columns)):
             raise ValueError("columns, means and scales must be of one length")
         if any(scale <= 0 for scale in self.scales):
             raise ValueError("scales must be positive")
@@ -60,11 +68,11 @@ class Series(Codec, name="series"):
 
     @property
     def fitted(self) -> bool:
-        return bool(self.columns)
+        return bool(self.means)
 
     @property
     def space(self) -> Vectors:
-        if not self.columns:
+        if not self.means:
             raise ConfigError("the columns are not known until the codec is fitted", path="codec.columns")
         return Vectors(fields=tuple(Field(name=name) for name in self.columns))
 
@@ -73,10 +81,24 @@ class Series(Codec, name="series"):
         return np.asarray(np.log(np.array(self.scales)), np.float64)
 
     def fit(self, values: Iterable[Table]) -> Self:
-        tables = list(values)
+        tables: list[Table] = []
+        for table in values:
+            if tables and set(table.columns) != set(tables[0].columns):
+                odd = sorted(set(table.columns) ^ set(tables[0].columns))
+                raise DataError(
+                    f"column {odd[0]!r} is in one of this table and the first one, but not in the other",
+                    hint="series of one corpus have the same columns; corpus.columns=[...] chooses some",
+                )
+            tables.append(table.reordered(tables[0].columns) if tables else table)
         if not tables:
             raise DataError("there are no series to learn the scale of")
-        means, scales = _moments(np.concatenate([table.values for table in tables]))
+        known = np.concatenate([table.values for table in tables])
+        if np.isnan(known).all():
+            raise DataError(
+                "no cell of the training split has a value",
+                hint="give a table with numbers in it: nothing can be learned",
+            )
+        means, scales = _moments(known)
         first = tables[0]
         return self.replace(
             columns=first.columns,
@@ -158,13 +180,103 @@ class Series(Codec, name="series"):
         return float((~np.isnan(value.values)).sum(0) @ np.log(np.array(self.scales)))
 
     def read(self, path: Path) -> Iterator[Table]:
-        yield read_table(path, self.columns, date=self.date if self.calendar else None)
+        yield read_table(path, self.columns, self._words, date=self.date if self.calendar else None)
+
+    def join(self, pieces: Sequence[Table]) -> Table:
+        return joined(pieces)
+
+    def cut(self, value: Table, begin: int, end: int) -> Table:
+        return value.rows(begin, end)
+
+    def element_names(self, value: Table) -> list[str]:
+        return list(value.dates) if value.dates else super().element_names(value)
+
+    def as_json(self, value: Table) -> dict[str, Any]:
+        return {"values": {name: value.values[:, i].tolist() for i, name in enumerate(value.columns)}}
+
+    def numbers(self, value: Table) -> NDArray[np.float64]:
+        return np.asarray(value.values, np.float64)
+
+    def raw(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The names of the columns and their numbers, however they are written."""
+        for table in self.pieces(content, begin, end):
+            plain = np.where(np.isnan(table.values), np.nan, table.values) + 0.0  # one nan and one zero
+            yield json.dumps([table.columns, plain.shape]).encode()
+            yield np.ascontiguousarray(plain).tobytes()
+
+    def choosing(self, columns: Sequence[str], without: Sequence[str]) -> Self:
+        if not self.fitted:
+            return self.replace(columns=tuple(columns) or self.columns, without=tuple(without))
+        if columns and tuple(columns) != self.columns:
+            raise ConfigError(
+                f"the model has the columns {', '.join(self.columns)}", path="corpus.columns", hint="leave it out"
+            )
+        return self
+
+    def of_cells(self, name: str, cells: Sequence[str]) -> Table:
+        return self.typed("".join(f"{cell}\n" for cell in (quoted(name), *map(quoted, cells))))
+
+    def facts(self, splits: Mapping[str, Iterable[Table]]) -> dict[str, Any]:
+        missing, rows, dated = np.zeros(len(self.columns), np.int64), 0, []
+        for table in (table for values in splits.values() for table in values):
+            missing += np.isnan(table.values).sum(0)
+            rows += len(table)
+            dated += [table.dates] if table.dates else []
+        trained = [table.values[-SEASON_ROWS:] for table in splits.get("train", ())]
+        calendar = self.calendar
+        season = season_of(trained, calendar.seconds if calendar and dated else None)
+        return {
+            "kind": "series",
+            "rows": rows,
+            "season": season if season > 1 else None,
+            "persistence": round(persistence_of(trained), 3),
+            "columns": [
+                {"name": name, "mean": mean, "scale": scale, "missing": int(count)}
+                for name, mean, scale, count in zip(self.columns, self.means, self.scales, missing, strict=True)
+            ],
+            "date": None
+            if calendar is None or not dated
+            else {
+                "column": self.date,
+                "format": calendar.format,
+                "step": calendar.told,
+                "seconds": calendar.seconds,
+                "first": dated[0][0],
+                "last": dated[-1][-1],
+            },
+        }
+
+    def notes(self, splits: Mapping[str, Iterable[Table]]) -> list[str]:
+        found: list[str] = []
+        tables = [table for values in splits.values() for table in values]
+        first = next((table for table in tables if table.calendar), None)
+        if first is not None and first.calendar is not None:
+            named = f"column {first.date_column!r}" if first.date_column else "the first column"
+            found.append(f"{named} holds the dates, one every {first.calendar.told}")
+            jumps = sum(table.calendar.jumps(table.dates) for table in tables if table.calendar)
+            if jumps:
+                found.append(
+                    f"steps between dates that are not that long: {jumps}; "
+                    "rows are taken one after another all the same"
+                )
+        missing = sum(int(np.isnan(table.values).sum()) for table in tables)
+        if missing:
+            total = sum(table.values.size for table in tables)
+            found.append(f"{missing} of {total} cells are empty: they are missing values")
+        trained = [table.values for table in splits.get("train", ())]
+        for name, column in zip(self.columns, np.concatenate(trained).T if trained else (), strict=False):
+            known = column[~np.isnan(column)]
+            if not len(known):
+                found.append(f"column {name!r} has no value in the training split")
+            elif known.min() == known.max():
+                found.append(f"column {name!r} never changes in the training split")
+        return found
 
     def write(self, value: Table, path: Path) -> None:
         write_bytes(self.show(value), path)
 
     def typed(self, text: str) -> Table:
-        return table_of(text, "", self.columns, date=self.date if self.calendar else None)
+        return table_of(text, "", self.columns, self._words, date=self.date if self.calendar else None)
 
     def show(self, value: Table) -> bytes:
         return filled_text(value, self._digits(value.columns)).encode("utf-8", "replace")
@@ -176,6 +288,11 @@ class Series(Codec, name="series"):
         dates = hours.after("2024-02-28 20:00:00", 24)
         whole = Table(("load", "constant", "drift"), rows, dates, "date", hours)
         return [whole, whole.rows(0, 1), whole.rows(4, 20)]
+
+    @property
+    def _words(self) -> tuple[str, ...]:
+        """Columns that are read as words, so that they are not taken for numbers."""
+        return () if self.fitted else self.without
 
     def _check(self, value: Table) -> None:
         if not isinstance(value, Table):

@@ -65,6 +65,25 @@ class Table:
             lines=(self.lines[0], *self.lines[1 + begin : 1 + end]) if self.lines else (),
         )
 
+    def reordered(self, columns: Sequence[str]) -> Table:
+        """The same series with its columns in this order."""
+        return replace(self, columns=tuple(columns), values=self.values[:, [self.columns.index(c) for c in columns]])
+
+
+def joined(pieces: Sequence[Table]) -> Table:
+    """One series of pieces that follow each other."""
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    dated = all(piece.dates is not None for piece in pieces)
+    return replace(
+        first,
+        values=np.concatenate([piece.values for piece in pieces]),
+        dates=tuple(date for piece in pieces for date in piece.dates or ()) if dated else None,
+        words={name: tuple(cell for piece in pieces for cell in piece.words[name]) for name in first.words},
+        lines=(first.lines[0], *(line for piece in pieces for line in piece.lines[1:])) if first.lines else (),
+    )
+
 
 def read_table(path: Path, columns: Sequence[str] = (), words: Sequence[str] = (), date: str | None = None) -> Table:
     """The series in a CSV file: a header, numeric columns, perhaps one of dates; empty cells are missing.

@@ -9,7 +9,7 @@ import math
 import re
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, AnyStr, ClassVar, Self
@@ -42,10 +42,46 @@ class Text(Codec):
     media: ClassVar[str] = "text/plain"
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".txt.gz")
     unit: ClassVar[str] = "byte"
+    bits: ClassVar[bool] = True
+    divisible: ClassVar[bool] = True
+    progressive: ClassVar[bool] = True
+    reads_anything: ClassVar[bool] = True
+    baselines: ClassVar[tuple[str, ...]] = ("ngram", "xz")
 
     @abstractmethod
     def check(self, value: Any) -> None:
         """DataError where `value` holds what the model has no symbol for."""
+
+    def join(self, pieces: Sequence[Any]) -> Any:
+        return type(self.typed(""))().join(pieces)
+
+    def as_json(self, value: Any) -> dict[str, Any]:
+        return {"text": self.show(value).decode("utf-8", "replace")}
+
+    def extent(self, content: Any) -> int:
+        """Bytes of a text, unpacked."""
+        if isinstance(content, Path):
+            return content.stat().st_size if content.suffix != ".gz" else sum(map(len, raw(content)))
+        return len(self._bytes(content))
+
+    def raw(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+        if isinstance(content, Path):
+            yield from between(content, begin, end)
+        else:
+            data = self._bytes(content)
+            yield data[edge_in(data, begin) : len(data) if end is None else edge_in(data, end)]
+
+    def facts(self, splits: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
+        return {"kind": "text"}
+
+    def _bytes(self, content: Any) -> bytes:
+        """What is typed, or a value, as bytes."""
+        value = self.typed(content) if isinstance(content, str) else content
+        return self._coded(value)
+
+    @abstractmethod
+    def _coded(self, value: Any) -> bytes:
+        """A value in UTF-8, and back the same."""
 
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
@@ -82,6 +118,9 @@ class Characters(Text, name="characters"):
 
     An unknown character costs its symbol's nats and 8 bits for each of its UTF-8 bytes, and is never sampled.
     """
+
+    rank: ClassVar[int] = 1
+    fallback: ClassVar[str] = "bytes"
 
     alphabet: str = ""
     """The characters it knows, in the order of their symbols from 1 on; empty: to be fitted."""
@@ -152,11 +191,28 @@ class Characters(Text, name="characters"):
     def read(self, path: Path) -> Iterator[str]:
         return decoded(raw(path), path)
 
+    def pieces(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[str]:
+        if not isinstance(content, Path):
+            return decoded(self.raw(content, begin, end), start=begin)
+        return decoded(self.raw(content, begin, end), content, start=edge(content, begin))
+
+    def element_names(self, value: str) -> list[str]:
+        return list(value)
+
+    def facts(self, splits: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
+        return {**super().facts(splits), "alphabet": self.alphabet}
+
+    def _coded(self, value: str) -> bytes:
+        return value.encode("utf-8", "surrogatepass")
+
     def write(self, value: str, path: Path) -> None:
         write_bytes(self.show(value), path)
 
     def typed(self, text: str) -> str:
-        return text
+        """What was typed, with line ends as a file's are read; DataError where it is not text."""
+        if any("\udc80" <= character <= "\udcff" for character in text):
+            raise DataError("the text is not UTF-8", hint="read it as it is with codec=bytes, or convert it to UTF-8")
+        return text.replace("\r\n", "\n")
 
     def show(self, value: str) -> bytes:
         return value.encode("utf-8", "replace")
@@ -209,6 +265,15 @@ class Bytes(Text, name="bytes"):
     def read(self, path: Path) -> Iterator[bytes]:
         return raw(path)
 
+    def pieces(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+        return self.raw(content, begin, end)
+
+    def element_names(self, value: bytes) -> list[str]:
+        return [bytes([byte]).decode("utf-8", "backslashreplace") for byte in value]
+
+    def _coded(self, value: bytes) -> bytes:
+        return value
+
     def write(self, value: bytes, path: Path) -> None:
         write_bytes(value, path)
 
@@ -230,10 +295,12 @@ def distinct(pieces: Iterable[str]) -> str:
     return "".join(map(chr, np.flatnonzero(seen)))
 
 
-def raw(path: Path) -> Iterator[bytes]:
+def raw(path: Path, begin: int = 0) -> Iterator[bytes]:
     """The bytes of a file in pieces, unpacked where its name ends in `.gz`; DataError where it cannot be read."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            if begin:
+                file.seek(begin)
             while piece := file.read(PIECE):
                 yield piece
     except FileNotFoundError:
@@ -248,13 +315,48 @@ def raw(path: Path) -> Iterator[bytes]:
         raise DataError(f"the file cannot be read: {error.strerror or error}", path=path) from None
 
 
-def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True) -> Iterator[str]:
+def between(path: Path, begin: int, end: int | None) -> Iterator[bytes]:
+    """The bytes of a file from one position to another, each moved on to where a character begins."""
+    if begin == 0 and end is None:
+        yield from raw(path)
+        return
+    begin, end = edge(path, begin), None if end is None else edge(path, end)
+    left = None if end is None else end - begin
+    for piece in raw(path, begin):
+        yield piece if left is None else piece[:left]
+        if left is not None:
+            left -= len(piece)
+            if left <= 0:
+                return
+
+
+def edge(path: Path, position: int) -> int:
+    """The first position from here on in a file at which a character begins."""
+    if not position:
+        return 0
+    around = b""
+    for piece in raw(path, position - 1):
+        around += piece
+        if len(around) >= 6:
+            break
+    return position - 1 + edge_in(around[:6], 1)
+
+
+def edge_in(data: bytes, position: int) -> int:
+    """The first position from here on at which a character begins: no tail byte of UTF-8, no LF after a CR."""
+    found = position
+    while found < min(position + 3, len(data)) and data[found] & 0xC0 == 0x80:
+        found += 1
+    return found + 1 if found and data[found - 1 : found + 1] == b"\r\n" else found
+
+
+def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True, start: int = 0) -> Iterator[str]:
     """UTF-8 text from its bytes, in pieces; with `mend` without a byte-order mark, and with CR LF as LF.
 
-    DataError where it is not UTF-8, naming the offset of the first bad byte.
+    DataError where it is not UTF-8, naming the offset of the first bad byte; `start` is that of the first piece.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    held, fed, first = "", 0, True
+    held, fed, first = "", start, start == 0
     for piece in _and_an_end(pieces):
         pending = len(decoder.getstate()[0])
         try:

@@ -24,12 +24,13 @@ class Flat:
     """Sequences laid end to end: `x` (N,) or (N,D), `starts` (S+1,) where each begins, and which cells are known.
 
     Tokens are memory-mapped in the smallest unsigned type that holds them; vectors are float32 arrays.
-    `known` is None where every cell is.
+    `known` is None where every cell is, `shown` (context that is read and never scored) where none is.
     """
 
     x: NDArray[Any]
     starts: NDArray[np.int64]
     known: NDArray[np.bool_] | None = None
+    shown: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -40,7 +41,11 @@ class Flat:
         starts = np.concatenate([[0], np.cumsum([len(item.x) for item in items])]).astype(np.int64)
         x = np.concatenate([like.x[:0], *(item.x for item in items)])
         known = np.concatenate([like.known[:0], *(item.known for item in items)])
-        return cls(x, starts, None if known.all() else known)
+        shown = None
+        if any(item.shown is not None for item in items):
+            cells = (np.zeros_like(item.known) if item.shown is None else item.shown for item in items)
+            shown = np.concatenate([like.known[:0], *cells])
+        return cls(x, starts, None if known.all() else known, shown)
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,9 @@ class Given(Settings):
 
     codec: Codec | None = None
     """How the condition becomes numbers; None: told from the data (a label for a folder or a column of words)."""
-    enters: Literal["add", "attend"] | None = None
-    """`add`: to every position (a label); `attend`: a sequence that positions attend to. None: told from the codec."""
+    enters: Literal["add", "align", "attend"] | None = None
+    """`add`: to every position (a label); `align`: element by element beside the sequence; `attend`: a sequence that
+    positions attend to. None: as its codec says."""
     source: str = ""
     """Where it comes from: `folder` (the name of the file's folder), `column:NAME`, or `pair` (a builtin's own)."""
     drop: float = Limits(default=0.1, ge=0, lt=1)

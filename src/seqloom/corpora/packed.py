@@ -2,83 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.corpora.base import Flat
-from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.space import Space
 
 if TYPE_CHECKING:  # torch is needed once a batch is made: to describe data takes none
-    from seqloom.sequence.batch import Batch, Condition
+    from seqloom.sequence.batch import Batch, Condition, Past
 
-Places = NDArray[np.int64]
+Positions = NDArray[np.int64]
 
 
 class Packed:
-    """Sequences end to end, each followed by its end symbol where the space has one; read by position."""
+    """Sequences end to end, read by position; where the space ends, each has its end: a symbol after it, or a flag.
 
-    def __init__(self, data: Flat, space: Space, given: Mapping[str, Flat] | None = None) -> None:
+    `given` holds one condition a sequence; those named in `aligned` have one element for each element of the sequence
+    and are cut with it.
+    """
+
+    def __init__(
+        self, data: Flat, space: Space, given: Mapping[str, Flat] | None = None, aligned: Collection[str] = ()
+    ) -> None:
         self.data, self.space = data, space
         self.given = dict(given or {})
-        self.end = space.end if isinstance(space, Tokens) else None
-        self.sizes = np.diff(data.starts) + (self.end is not None)
+        self.aligned = frozenset(aligned)
+        self.lengths = np.diff(data.starts)
+        self.sizes = self.lengths + (space.symbolic and space.ends)
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def sequence(self, place: Places) -> Places:
+    def sequence(self, position: Positions) -> Positions:
         """The number of the sequence that each position belongs to."""
-        return np.searchsorted(self.starts, place, side="right") - 1
+        return np.searchsorted(self.starts, position, side="right") - 1
 
-    def batch(self, place: Places, inside: NDArray[np.bool_], *, fill: bool = False) -> Batch:
-        """Rows at `place` (B,T); where not `inside` there is padding, or with `fill` the end symbol.
+    def batch(self, position: Positions, inside: NDArray[np.bool_], *, past: int = 0, fill: bool = False) -> Batch:
+        """Rows at `position` (B,T); where not `inside` there is padding, or with `fill` what stands beyond the end.
 
-        The conditions are those of the sequence that each row begins in.
+        `past` elements of the same sequence before each row come beside it. The conditions are those of the sequence
+        that each row begins in, but for aligned ones, which are those of each position.
         """
         import torch
 
         from seqloom.sequence.batch import Batch
 
-        last = len(self) - 1
-        safe = np.minimum(place, last)
+        safe = np.minimum(position, len(self) - 1)
         owner = self.sequence(safe)
         offset = safe - self.starts[owner]
-        size = np.diff(self.data.starts)[owner]
-        index = self.data.starts[owner] + np.minimum(offset, np.maximum(size - 1, 0))
-        ends = inside & (offset == size) if self.end is not None else np.zeros_like(inside)
-        raw = self.data.x[index]
-        cells = inside if raw.ndim == 2 else np.broadcast_to(inside[..., None], raw.shape)
-        known = cells if self.data.known is None else cells & self.data.known[index]
-        if isinstance(self.space, Tokens):
-            x = np.where(inside, raw.astype(np.int64), 0)
-            if self.end is not None:
-                x[ends] = self.end
-                if fill:
-                    x[~inside] = self.end
-                    known, inside = np.ones_like(inside), np.ones_like(inside)
-        else:
-            x = np.where(known, raw, 0).astype(np.float32)
-        given = {name: condition(flat, owner[:, 0]) for name, flat in self.given.items()}
+        x, known, shown = self._cells(owner, offset, inside)
+        if fill and self.space.ends:
+            x, known, inside = self._filled(x, known, inside)
+        given = {
+            name: aligned(flat, owner, offset, inside) if name in self.aligned else condition(flat, owner[:, 0])
+            for name, flat in self.given.items()
+        }
         return Batch(
             x=torch.from_numpy(x),
             present=torch.from_numpy(np.array(inside)),
             known=torch.from_numpy(np.array(known)),
-            shown=torch.zeros(known.shape, dtype=torch.bool),
+            shown=torch.from_numpy(np.array(shown)),
             begins=torch.from_numpy((offset == 0) & inside),
             given=given,
+            past=self._past(owner[:, 0], offset[:, 0], past) if past else None,
         )
 
-    def window(self, start: Places, length: int, *, fill: bool = False) -> Batch:
-        """Windows of `length` from places `start` (B,), each within its own sequence."""
-        place = start[:, None] + np.arange(length)
-        inside = place < self.starts[self.sequence(start) + 1][:, None]
-        return self.batch(place, inside, fill=fill)
+    def window(self, start: Positions, length: int, *, past: int = 0, fill: bool = False) -> Batch:
+        """Windows of `length` from positions `start` (B,), each within its own sequence."""
+        position = start[:, None] + np.arange(length)
+        inside = position < self.starts[self.sequence(start) + 1][:, None]
+        return self.batch(position, inside, past=past, fill=fill)
 
-    def windows(self, length: int, stride: int) -> Places:
+    def windows(self, length: int, stride: int) -> Positions:
         """Where windows begin that together cover every sequence: one each `stride`, as many as are needed."""
         starts = []
         for begin, size in zip(self.starts[:-1], self.sizes, strict=True):
@@ -86,24 +85,82 @@ class Packed:
             starts.append(begin + np.arange(count if size else 0) * stride)
         return np.concatenate(starts) if starts else np.zeros(0, np.int64)
 
+    def _cells(
+        self, owner: Positions, offset: Positions, inside: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Values, known and shown cells of elements `offset` of the sequences `owner`, their ends included."""
+        data, size = self.data, self.lengths[owner]
+        index = data.starts[owner] + np.minimum(offset, np.maximum(size - 1, 0))
+        raw = data.x[index]
+        cells = inside if raw.ndim == 2 else np.broadcast_to(inside[..., None], raw.shape)
+        own = cells & (offset < size) if self.space.symbolic else cells
+        known = own if data.known is None else own & data.known[index]
+        shown = np.zeros_like(known) if data.shown is None else known & data.shown[index]
+        if self.space.symbolic:
+            x = np.where(inside, raw.astype(np.int64), 0)
+            if self.space.ends:
+                ends = inside & (offset == size)
+                x[ends] = self.space.end
+                known = known | ends
+            return x, known, shown
+        x = np.where(known, raw, 0).astype(np.float32)
+        if self.space.ends:
+            last = inside & (offset == size - 1)
+            x = np.concatenate([x, last[..., None].astype(np.float32)], 2)
+            known = np.concatenate([known, inside[..., None]], 2)
+            # The end flag of an element that is context throughout is context too.
+            shown = np.concatenate([shown, (shown.all(2) & inside)[..., None]], 2)
+        return x, known, shown
 
-def condition(flat: Flat, rows: Places) -> Condition:
+    def _filled(
+        self, x: NDArray[Any], known: NDArray[np.bool_], inside: NDArray[np.bool_]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
+        """With end symbols, or zeros with the end flag, in place of padding."""
+        if self.space.symbolic:
+            x[~inside] = self.space.end
+        else:
+            x[~inside, :-1], x[~inside, -1] = 0, 1
+        known = known | (~inside if known.ndim == 2 else ~inside[..., None])
+        return x, known, np.ones_like(inside)
+
+    def _past(self, owner: Positions, offset: Positions, length: int) -> Past:
+        import torch
+
+        from seqloom.sequence.batch import Past
+
+        before = offset[:, None] - length + np.arange(length)  # (B,L)
+        there = before >= 0
+        x, known, _ = self._cells(np.broadcast_to(owner[:, None], before.shape), np.maximum(before, 0), there)
+        return Past(torch.from_numpy(x), torch.from_numpy(np.array(known)))
+
+
+def condition(flat: Flat, rows: Positions) -> Condition:
     """The condition of each of these sequences, padded to the longest."""
+    sizes = np.diff(flat.starts)[rows]
+    longest = max(1, int(sizes.max(initial=1)))
+    index = flat.starts[rows][:, None] + np.arange(longest)
+    return _conditions(flat, index, np.arange(longest) < sizes[:, None])
+
+
+def aligned(flat: Flat, owner: Positions, offset: Positions, inside: NDArray[np.bool_]) -> Condition:
+    """The element of a condition beside each position (B,T); none beside an end symbol."""
+    return _conditions(flat, flat.starts[owner] + offset, inside & (offset < np.diff(flat.starts)[owner]))
+
+
+def _conditions(flat: Flat, index: Positions, present: NDArray[np.bool_]) -> Condition:
     import torch
 
     from seqloom.sequence.batch import Condition
 
-    sizes = np.diff(flat.starts)[rows]
-    longest = max(1, int(sizes.max(initial=1)))
-    index = flat.starts[rows][:, None] + np.arange(longest)
-    present = np.arange(longest) < sizes[:, None]
-    values = flat.x[np.minimum(index, max(0, len(flat.x) - 1))]
-    if values.ndim == 2:
-        return Condition(torch.from_numpy(values.astype(np.int64)), torch.from_numpy(present))
-    return Condition(torch.from_numpy(values.astype(np.float32)), torch.from_numpy(present))
+    if not len(flat.x):  # all of them are null
+        x = np.zeros((*index.shape, *flat.x.shape[1:]), flat.x.dtype)
+    else:
+        x = flat.x[np.minimum(index, len(flat.x) - 1)]
+    kind = np.int64 if x.ndim == 2 else np.float32
+    return Condition(torch.from_numpy(x.astype(kind)), torch.from_numpy(present))
 
 
-def in_batches(places: Places, size: int) -> Iterator[Places]:
+def in_batches(positions: Positions, size: int) -> Iterator[Positions]:
     """Consecutive runs of at most `size`."""
-    for i in range(0, len(places), size):
-        yield places[i : i + size]
+    for i in range(0, len(positions), size):
+        yield positions[i : i + size]

@@ -14,12 +14,12 @@ import numpy as np
 
 from seqloom.codecs.base import Codec
 from seqloom.codecs.label import Label
+from seqloom.codecs.season import persistence_of, season_of
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table, read_table
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import SPLITS, Corpus, Flat, Given, Prepared, Split
 from seqloom.corpora.documents import Shares, cuts, empty_like, encoded_conditions, floors, too_few
-from seqloom.corpora.season import persistence_of, season_of
 
 SUFFIXES = (".csv", ".csv.gz")
 SEASON_ROWS = 50_000

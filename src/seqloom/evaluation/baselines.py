@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.corpora.season import season_of
+from seqloom.codecs.season import season_of
 
 Symbols = NDArray[np.integer[Any]]
 Numbers = NDArray[np.float64]

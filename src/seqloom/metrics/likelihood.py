@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seqloom.core.errors import DataError
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Flat
-from seqloom.corpora.packed import Packed, Places, in_batches
+from seqloom.corpora.packed import Packed, Positions, in_batches
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Likelihood, Process
@@ -59,7 +59,7 @@ class _Tally:
         self.places = 0
         self.values = np.zeros(0 if reading.log_scales is None else len(reading.log_scales))
 
-    def add(self, place: Places, counted: NDArray[np.bool_], nats: torch.Tensor, batch: Batch) -> None:
+    def add(self, place: Positions, counted: NDArray[np.bool_], nats: torch.Tensor, batch: Batch) -> None:
         """Add the nats (B,T) of the counted places."""
         here = nats.double().cpu().numpy()[counted]
         self.nats += float(here.sum())
@@ -258,7 +258,7 @@ def _repetitions(likelihood: Likelihood, windows: int, most: int | None, there: 
     return 2 if most < there else max(2, -(-ENOUGH // 4 // windows))
 
 
-def _complete(packed: Packed, starts: Places, window: int) -> tuple[Places, int]:
+def _complete(packed: Packed, starts: Positions, window: int) -> tuple[Positions, int]:
     """The windows in which every cell is known, and how many are not."""
     kept: list[NDArray[np.bool_]] = []
     for rows in in_batches(starts, 256):

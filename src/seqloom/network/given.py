@@ -21,7 +21,7 @@ class ConditionSpec:
     """A condition as the network knows it: what its elements are and where it enters."""
 
     space: Space
-    enters: Literal["add", "attend"]
+    enters: Literal["add", "align", "attend"]
 
 
 @dataclass(frozen=True)

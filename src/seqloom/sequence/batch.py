@@ -13,7 +13,8 @@ from torch import Tensor
 class Condition:
     """What is given beside each row: elements x (B,S) or (B,S,D) and which of them exist (B,S).
 
-    A row in which none exists has the null condition, which guidance and dropped conditions use.
+    A row in which none exists has the null condition, which guidance and dropped conditions use. An aligned condition
+    has one element for each position of its row (S == T), element t beside position t.
     """
 
     x: Int[Tensor, "b s"] | Float[Tensor, "b s d"]

@@ -15,12 +15,14 @@ class Encoded:
     """One thing as a codec gives it to the rest.
 
     A cell is a position of tokens (T,) or one number of a vector (T, D). `known` is False where the world has no
-    value; `origin` is whatever the codec's `decode` needs to give the thing back in its own units.
+    value; `origin` is whatever the codec's `decode` needs to give the thing back in its own units. `shown` cells are
+    context: read, and never scored (None: there are none).
     """
 
     x: NDArray[Any]
     known: NDArray[np.bool_]
     origin: Mapping[str, Any] = field(default_factory=dict)
+    shown: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

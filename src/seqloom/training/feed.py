@@ -69,7 +69,7 @@ class Reader:
         start = self.packed.starts[owner] + pick - self.choices[owner]
         batch = self.packed.window(start, self.spec.window, fill=self.fill)
         shown = torch.from_numpy(self.spec.pattern.shown(key, batch.known.numpy()))
-        return replace(batch, shown=shown, given=self._dropped(batch, key))
+        return replace(batch, shown=batch.shown | shown, given=self._dropped(batch, key))
 
     def _stream(self, cursor: int) -> Batch:
         """Chunk `cursor` of each stream; each pass over the data begins a little further on, so chunks differ."""

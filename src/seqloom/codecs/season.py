@@ -26,7 +26,7 @@ def season_of(pieces: Sequence[Numbers], step: float | None = None) -> int:
     the shortest that is within 0.02 of the best.
     """
     pieces = [_detrended(piece) for piece in pieces]
-    longest = max(len(piece) for piece in pieces)
+    longest = max((len(piece) for piece in pieces), default=0)
     if step is None:
         lags = list(SEASONS)
     else:
@@ -51,6 +51,8 @@ def persistence_of(pieces: Sequence[Numbers]) -> float:
 
     Near 1 where values wander or trend, so that the last one says more of the next than their mean does.
     """
+    if not pieces:
+        return 0.0
     whole = np.concatenate(list(pieces))
     known = np.flatnonzero(~np.isnan(whole).all(0))
     mean, spread = np.nanmean(whole[:, known], 0), np.nanstd(whole[:, known], 0)

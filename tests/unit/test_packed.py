@@ -1,0 +1,80 @@
+"""Packed sequences: ends, what is known and shown, the past, and conditions cut with the window."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from seqloom.corpora.base import Flat
+from seqloom.corpora.packed import Packed
+from seqloom.sequence.space import Field, Tokens, Vectors
+
+STARTS = np.array([0, 3, 5])
+
+
+def vectors(ends: bool) -> Vectors:
+    return Vectors(fields=(Field(name="x"), Field(name="pen", support="binary")), ends=ends)
+
+
+def test_vectors_that_end_have_a_flag_of_their_own():
+    space = vectors(ends=True)
+    assert (space.dim, space.end, space.symbolic) == (3, 2, False)
+    assert [field.name for field in space.all_fields] == ["x", "pen", "end"]
+    assert space.slices == {"x": slice(0, 1), "pen": slice(1, 2), "end": slice(2, 3)}
+    assert vectors(ends=False).end is None
+    assert Vectors(fields=(Field(name="key", width=3, support="category"),)).measure == "mass"
+    assert (space.measure, Tokens(size=2).measure) == ("density", "mass")
+
+
+def test_the_end_flag_is_on_the_last_element_and_beyond():
+    x = np.arange(10, dtype=np.float32).reshape(5, 2)
+    known = np.ones((5, 2), bool)
+    known[4, 0] = False
+    packed = Packed(Flat(x, STARTS, known), vectors(ends=True))
+    assert packed.sizes.tolist() == [3, 2]
+    batch = packed.window(np.array([0, 3]), 4)
+    assert batch.x[0].tolist() == [[0, 1, 0], [2, 3, 0], [4, 5, 1], [0, 0, 0]]
+    assert batch.x[1].tolist() == [[6, 7, 0], [0, 9, 1], [0, 0, 0], [0, 0, 0]]
+    assert batch.known[1].tolist() == [[True] * 3, [False, True, True], [False] * 3, [False] * 3]
+    assert batch.present.tolist() == [[True, True, True, False], [True, True, False, False]]
+    filled = packed.window(np.array([3]), 4, fill=True)
+    assert filled.x[0, 2:].tolist() == [[0, 0, 1], [0, 0, 1]]
+    assert filled.known[0, 2:].all()
+    assert filled.present.all()
+
+
+def test_the_past_is_of_the_same_sequence():
+    data = Flat(np.arange(5, dtype=np.uint8), STARTS)
+    packed = Packed(data, Tokens(size=5, ends=True))  # 0 1 2 end 3 4 end
+    batch = packed.window(np.array([2, 4, 6]), 2, past=2)
+    assert batch.x.tolist() == [[2, 5], [3, 4], [5, 0]]
+    assert batch.past is not None
+    assert batch.past.x.tolist() == [[0, 1], [0, 0], [3, 4]]
+    assert batch.past.known.tolist() == [[True, True], [False, False], [True, True]]
+    assert packed.window(np.array([0]), 2).past is None
+    series = Packed(Flat(np.arange(10, dtype=np.float32).reshape(5, 2), STARTS), vectors(ends=False))
+    past = series.window(np.array([4]), 1, past=2).past
+    assert past is not None
+    assert past.x.tolist() == [[[0, 0], [6, 7]]]
+    assert past.known.tolist() == [[[False, False], [True, True]]]
+
+
+def test_context_is_shown_and_known():
+    shown = np.array([True, False, False, True, False])
+    packed = Packed(Flat(np.arange(5, dtype=np.uint8), STARTS, shown=shown), Tokens(size=5, ends=True))
+    batch = packed.window(np.array([0, 4]), 4)
+    assert batch.shown.tolist() == [[True, False, False, False], [True, False, False, False]]
+    assert batch.wanted.tolist() == [[False, True, True, True], [False, True, True, False]]
+
+
+def test_aligned_conditions_are_cut_with_the_window():
+    space = Tokens(size=5, ends=True)
+    beside = Flat(np.arange(10, 15, dtype=np.int64), STARTS)
+    label = Flat(np.array([7, 8]), np.array([0, 1, 2]))
+    packed = Packed(Flat(np.arange(5, dtype=np.uint8), STARTS), space, {"a": beside, "b": label}, aligned=["a"])
+    batch = packed.window(np.array([1, 4]), 3)
+    assert batch.given["a"].x[:, :2].tolist() == [[11, 12], [13, 14]]
+    assert batch.given["a"].present.tolist() == [[True, True, False], [True, True, False]]
+    assert batch.given["b"].x.tolist() == [[7], [8]]
+    missing = Packed(Flat(np.arange(5, dtype=np.uint8), STARTS), space, {"a": Flat(np.zeros(0), np.zeros(3, int))})
+    assert not torch.any(missing.window(np.array([0]), 2).given["a"].present)
