@@ -7,10 +7,12 @@ network call, and are told. A request is checked when it is submitted, and what 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from threading import Lock
 
 import numpy as np
@@ -143,13 +145,24 @@ class _Memory:
         self.least_room = room or 1
         self.state: NetState | None = None
         self.live = self.rows = self.room = self.undo = 0
+        self.block = 1 if network.space.symbolic else alike(network)
 
     def room_for(self, length: int) -> int:
         """Elements that a state must have room for: a bounded reach, or the longest canvas."""
         return self.network.reach or max(length, self.least_room)
 
+    def fillers(self, rows: int, steps: int) -> int:
+        """Rows to add to a call, so that no row's numbers depend on how many there are: see `alike`."""
+        if self.block == 1:
+            return 0
+        every = self.block
+        if not self.process.incremental and all(mixer.bounded for mixer in self.network.backbone.mixers):
+            every //= math.gcd(every, steps)  # all products are over rows x steps
+        return -rows % every
+
     def prepare(self, rows: int, length: int, undo: int, most: int) -> None:
         """A state with slots for so many rows of this length; grown only where it is too small."""
+        rows += -rows % self.block
         room = self.room_for(length)
         if self.state is not None and rows <= self.rows and room <= self.room and undo <= self.undo:
             return
@@ -511,13 +524,19 @@ class Engine:
         memory = self.memories[number]
         given = [lane.conditions[number] for lane in lanes]
         encoded = EncodedConditions.join([one for one in given if one is not None]) if given[0] is not None else None
+        count = len(ask.want) if rows is None else len(rows)
+        extra = memory.fillers(count, ask.x.shape[1])
+        if extra:
+            rows = np.arange(count) if rows is None else rows
+            rows = np.concatenate([rows, np.full(extra, rows[0])])
         ask = replace(ask if rows is None else ask.select(rows), network=None)
+        ask.want[count:] = -1
         if encoded is not None:
             ask = replace(ask, given=encoded if rows is None else encoded.select(rows))
         with torch.enable_grad() if wants_gradient else torch.no_grad():
             guess, _ = memory.process.guess(memory.network, ask, memory.state)
         self.calls += 1
-        return guess
+        return guess.select(slice(0, count)) if extra else guess
 
     def _constrained(self, guess: Guess, ask: Ask, lane: _Lane) -> Guess:
         """The guess without the symbols that a request does not allow."""
@@ -631,6 +650,8 @@ class Engine:
         movers = sorted(slot for lane, rows in mine for slot in lane.slot[rows].tolist() if slot >= remaining)
         if holes and memory.state is not None:
             memory.state.put(np.array(holes), memory.state, np.array(movers))
+        if memory.state is not None and memory.block > 1:  # fillers stand there, and nobody reads what they know
+            memory.state.clear(np.arange(remaining, memory.live))
         moved = dict(zip(movers, holes, strict=True))
         for lane, rows in mine:
             lane.slot[rows] = [moved.get(slot, slot) for slot in lane.slot[rows].tolist()]
@@ -739,6 +760,32 @@ def _can(sampler: Sampler, rows: Rows) -> bool:
     except Exception:
         return False
     return True
+
+
+def alike(network: Network) -> int:
+    """The least m such that products of m, 2m, 3m ... rows give each row the same bits, on this machine.
+
+    Libraries of linear algebra add up in another order for few rows than for many, and a number that a person sees
+    would change its last digit with the number of samples.
+    """
+    shapes = sorted({(p.shape[0], p.shape[1]) for p in network.parameters() if p.ndim == 2})
+    return _alike(tuple(shapes), next(network.parameters()).dtype, torch.get_num_threads())
+
+
+@cache
+def _alike(shapes: tuple[tuple[int, int], ...], dtype: torch.dtype, threads: int) -> int:
+    generator = torch.Generator().manual_seed(0)
+    least = 1
+    for outputs, inputs in shapes:
+        weight = torch.randn(outputs, inputs, generator=generator, dtype=dtype)
+        x = torch.randn(CAPACITY, inputs, generator=generator, dtype=dtype)
+        whole = torch.nn.functional.linear(x, weight)
+        while least < CAPACITY and not all(
+            torch.equal(torch.nn.functional.linear(x[:rows], weight), whole[:rows])
+            for rows in range(least, CAPACITY, least)
+        ):
+            least *= 2
+    return least
 
 
 def _find(x: NDArray[np.int64], pattern: NDArray[np.int64]) -> int:

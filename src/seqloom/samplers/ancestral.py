@@ -36,7 +36,8 @@ class Ancestral(TokenSampler, name="ancestral"):
         if guess.head is None:
             chosen = draw(guess.value[:, 0], key.uniform(1)[:, 0], rows.own)
         else:
-            chosen = guess.head.draw(guess.value[:, 0], key, torch.as_tensor(rows.own["temperature"])).to(rows.x)
+            params = guess.value[:, 0].double()  # rounded after the draw: then its last digit knows no other rows
+            chosen = guess.head.draw(params, key, torch.as_tensor(rows.own["temperature"])).to(rows.x)
         rows.x[live, at[live]] = chosen[live]
         rows.settled[live, at[live]] = True
         at[live] += 1
