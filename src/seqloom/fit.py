@@ -73,27 +73,33 @@ class Fit:
         path = self.plan.path
         with durable.Lock(path) as lock:
             self.lock = lock
-            found = self.plan.found or runs.create(
-                path, self.plan.recipe, self.plan.prepared, self.plan.given, self.plan.advice
+            try:
+                yield from self._events()
+            except Exception:
+                # What could not even begin leaves nothing behind that would look like a run.
+                if self.plan.found is None and not checkpoints.steps(path):
+                    runs.remove(path)
+                raise
+
+    def _events(self) -> Iterator[TrainingEvent]:
+        path, planned = self.plan.path, self.plan
+        found = planned.found or runs.create(path, planned.recipe, planned.prepared, planned.given, planned.advice)
+        if found.recipe != planned.recipe:  # more steps or minutes, or moved data: the next resume asks for as many
+            found = runs.amend(found, planned.recipe)
+        self.run = found
+        self._begin(found)
+        report = self._finished_report()
+        if report is not None:
+            yield TrainingEvent("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
+            return
+        with closing(durable.Journal(path / runs.LOG, self.log_offset)) as self.journal:
+            yield TrainingEvent(
+                "began",
+                self.loop.state.step,
+                self.share,
+                facts={"resumed_from": self.resumed_from, "parameters": self.net.parameter_count},
             )
-            if found.recipe != self.plan.recipe:  # more steps or minutes: the next resume asks for as many
-                runs.write_recipe(path, self.plan.recipe)
-            self.run = found
-            self._begin(found)
-            report = self._finished_report()
-            if report is not None:
-                yield TrainingEvent(
-                    "done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from}
-                )
-                return
-            with closing(durable.Journal(path / runs.LOG, self.log_offset)) as self.journal:
-                yield TrainingEvent(
-                    "began",
-                    self.loop.state.step,
-                    self.share,
-                    facts={"resumed_from": self.resumed_from, "parameters": self.net.parameter_count},
-                )
-                yield from self._train()
+            yield from self._train()
 
     def _begin(self, found: runs.Run) -> None:
         """Build everything, from the newest good checkpoint where there is one."""
@@ -111,7 +117,7 @@ class Fit:
 
     def _resume(self, found: runs.Run) -> None:
         """Go on from the newest good checkpoint, if there is one."""
-        checkpoint, damaged = checkpoints.newest_good(found.path, self.lock, run_id=found.id)
+        checkpoint, damaged = checkpoints.newest_good(found.path, self.lock, identity=found.identity)
         self.notes += [f"{bad.reason}; it was moved to {bad.folder}" for bad in damaged]
         if checkpoint is None:
             self.notes.append("the run was stopped before its first checkpoint; it starts at step 0")
@@ -140,7 +146,7 @@ class Fit:
         if self.plan.found is None or not place.is_file() or self.loop.done_share(self.before) < 1:
             return None
         report: dict[str, Any] = durable.read_json(place)
-        return report
+        return report if report["steps"] == self.loop.state.step else None  # else it is that of a shorter training
 
     @property
     def seconds(self) -> float:
@@ -203,7 +209,7 @@ class Fit:
                 f"the loss was not finite again and again; stopped at step {state.step}",
                 hint="lower trainer.rate or trainer.clip in a new run; --resume goes on from the last checkpoint",
             )
-        checkpoint, _ = checkpoints.newest_good(self.plan.path, self.lock, run_id=self.run.id)
+        checkpoint, _ = checkpoints.newest_good(self.plan.path, self.lock, identity=self.run.identity)
         if checkpoint is None:
             raise Stopped("the loss was not finite before the first checkpoint", hint="lower trainer.rate")
         used = self.seconds

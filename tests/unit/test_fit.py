@@ -271,6 +271,125 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+def test_every_byte_that_a_run_depends_on_is_watched(tmp_path: Path) -> None:
+    events(plan(tmp_path / "a", steps=1))
+    for name in (runs.RECIPE, runs.CODEC, runs.VERSIONS, runs.ADVICE, durable.MANIFEST):
+        path = tmp_path / "a" / name
+        whole = path.read_bytes()
+        for at in range(0, len(whole), 1 if name == durable.MANIFEST else 7):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+            with pytest.raises(RunError):
+                runs.read(tmp_path / "a")
+        path.unlink()
+        with pytest.raises(RunError, match=f"{name} is missing"):
+            plan(tmp_path / "a", resume=True)
+        path.write_bytes(whole)
+    assert runs.read(tmp_path / "a").recipe.trainer.steps == 1
+
+
+def test_a_checkpoint_of_another_recipe_is_not_used(tmp_path: Path) -> None:
+    for name, rate in (("a", 0.01), ("b", 0.02)):
+        events(plan(tmp_path / name, steps=2, rate=rate))
+    assert runs.read(tmp_path / "a").recipe_hash != runs.read(tmp_path / "b").recipe_hash
+    for name in ("recipe.yaml", "manifest.json"):  # as one who wants other settings might do
+        (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
+    with pytest.raises(RunError):
+        model.load(tmp_path / "a")
+
+
+class Killed(BaseException):
+    """What stands for a SIGKILL."""
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_kill_while_a_run_is_made_or_its_recipe_exchanged_leaves_one_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    class Dying(durable.Disk):
+        left = 1 << 30
+
+        def rename(self, old: Path, new: Path) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+            super().rename(old, new)
+
+    disk = Dying()
+    monkeypatch.setattr(durable, "disk", disk)
+    for left in range(8):
+        disk.left = 1 << 30
+        path = tmp_path / f"{left}"
+        if begun:
+            events(plan(path, steps=2))
+        planned = plan(path, steps=4, resume=True)
+        disk.left = left
+        running = fit.Fit(planned).events()
+        with pytest.raises(Killed):
+            list(running)
+        disk.left = 1 << 30
+        assert events(plan(path, steps=4, resume=True))[-1].facts["steps"] == 4
+
+
+def test_what_is_no_run_is_not_written_into(tmp_path: Path) -> None:
+    for name in ("report.json", "recipe.yaml", "notes.txt", "codec.json"):
+        mine = tmp_path / name.partition(".")[0]
+        mine.mkdir()
+        (mine / name).write_text("mine")
+        with pytest.raises(RunError):
+            events(plan(mine, resume=True))
+        assert [path.name for path in mine.iterdir()] == [name]
+        assert (mine / name).read_text() == "mine"
+
+
+def test_a_run_goes_on_with_its_own_data_alone(tmp_path: Path) -> None:
+    texts = {name: tmp_path / f"{name}.txt" for name in ("first", "moved", "other", "longer")}
+    texts["first"].write_text("to be or not to be, " * 200)
+    texts["other"].write_text("or to be not to be, " * 200)
+    texts["longer"].write_text("to be or not to be, " * 201)
+    values = {key: value for key, value in TINY.items() if key != "corpus"} | {"trainer": {"steps": 2}}
+    events(planning.plan(str(texts["first"]), values, model="gru", out=tmp_path / "a"))
+
+    def resume(data: str, notes: list[str] | None = None) -> planning.TrainingPlan:
+        more = {"trainer": {"steps": 3}}
+        return planning.plan(data, more, out=tmp_path / "a", resume=True, notify=(notes or []).append)
+
+    for data in (str(texts["other"]), str(texts["longer"]), "builtin:markov"):
+        with pytest.raises(RunError, match="trained on"):
+            resume(data)
+    with pytest.raises(DataError, match="no such file"):
+        resume(str(tmp_path / "nothing.txt"))
+    texts["first"].rename(texts["moved"])
+    notes = [""]
+    events(resume(str(texts["moved"]), notes))
+    assert "same content" in notes[-1]
+    again = runs.read(tmp_path / "a")
+    assert again.recipe.corpus.plain()["path"] == str(texts["moved"])
+    assert again.checkpoint("last")[0].step == 3
+
+
+def test_fewer_steps_than_are_done_are_refused(tmp_path: Path) -> None:
+    events(plan(tmp_path / "a", steps=4))
+    with pytest.raises(RunError, match="at step 4 already"):
+        plan(tmp_path / "a", resume=True, steps=3)
+    assert runs.read(tmp_path / "a").recipe.trainer.steps == 4
+    with pytest.raises(RunError, match="minutes already"):
+        plan(tmp_path / "a", resume=True, minutes=1e-6)
+
+
+def test_what_fails_before_its_first_checkpoint_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan(tmp_path / "a", steps=4)
+    true_loss = type(planned.recipe.process).loss
+
+    def loss(*arguments: Any, **options: Any) -> Any:
+        found = true_loss(*arguments, **options)
+        return type(found)(found.total * math.nan, found.count, found.state)
+
+    monkeypatch.setattr(type(planned.recipe.process), "loss", loss)
+    with pytest.raises(Stopped, match="not finite"):
+        events(planned)
+    assert not (tmp_path / "a").exists()
+
+
 def test_one_writer(tmp_path: Path) -> None:
     running = fit.Fit(plan(tmp_path / "a", steps=4)).events()
     next(running)
