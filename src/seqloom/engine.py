@@ -140,12 +140,12 @@ class _Reader:
 class _Memory:
     """What one network remembers of the live rows that ask it: slots 0..live-1 of its state, where it keeps one."""
 
-    def __init__(self, network: Network, process: Process, room: int | None) -> None:
+    def __init__(self, network: Network, process: Process, room: int | None, steady: bool) -> None:
         self.network, self.process = network, process
         self.least_room = room or 1
         self.state: NetState | None = None
         self.live = self.rows = self.room = self.undo = 0
-        self.block = 1 if network.space.symbolic else alike(network)
+        self.block = alike(network) if steady and not network.space.symbolic else 1
 
     def room_for(self, length: int) -> int:
         """Elements that a state must have room for: a bounded reach, or the longest canvas."""
@@ -183,7 +183,8 @@ class _Memory:
 class Engine:
     """Continuous batching for every process: see the module's text. Not thread-safe: one owner calls `tick`.
 
-    `beside` are further networks that samplers may ask, with their processes: other runs over the same symbols.
+    `beside` are further networks that samplers may ask, with their processes: other runs over the same symbols. With
+    `steady` the numbers of a row of vectors have the same bits whatever the number of rows (see `alike`).
     """
 
     def __init__(
@@ -196,9 +197,10 @@ class Engine:
         capacity: int = CAPACITY,
         room: int | None = None,
         chunk: int = CHUNK,
+        steady: bool = False,
     ) -> None:
         self.network, self.process = network, process
-        self.memories = [_Memory(*one, room) for one in [(network, process), *beside]]
+        self.memories = [_Memory(*one, room, steady) for one in [(network, process), *beside]]
         self.gives = process.kind_of_guess(network.space)
         for other, its in beside:
             if (other.space, its.kind_of_guess(other.space)) != (network.space, self.gives):
@@ -431,9 +433,10 @@ class Engine:
         asks = self._ask()
         if not asks:
             return self._leave()
-        whole = Ask.join([ask for _, ask in asks])
+        wants_gradient = any(lane.sampler.needs_gradient for lane, _ in asks)
         try:
-            guess, order = self._guess(whole, [lane for lane, _ in asks])
+            with torch.set_grad_enabled(wants_gradient):
+                guess, order = self._guess(Ask.join([ask for _, ask in asks]), [lane for lane, _ in asks])
         except Exception as error:  # whose it is cannot be told: all rows were in one call
             for lane, _ in asks:
                 self._drop(lane, error)
@@ -447,10 +450,12 @@ class Engine:
             here = slice(begin, begin + len(lane.rows))
             begin = here.stop
             width = ask.x.shape[1] if ask.level is not None else ask.want.shape[1]
-            mine = self._constrained(guess.select(here if order is None else order[here], width), ask, lane)
             before, over = lane.rows.settled.sum(1), lane.rows.done.copy()
+            differentiates = lane.sampler.needs_gradient
             try:
-                rows = lane.sampler.tell(lane.rows, ask, mine)
+                with torch.set_grad_enabled(differentiates):
+                    mine = self._constrained(guess.select(here if order is None else order[here], width), ask, lane)
+                    rows = lane.sampler.tell(lane.rows, ask, mine if differentiates else mine.detached())
                 if rows.source is not None:
                     moves.append((lane, rows.source, rows.shared))
                     rows = replace(rows, source=None, shared=None)
@@ -498,18 +503,17 @@ class Engine:
     def _guess(self, ask: Ask, lanes: Sequence[_Lane]) -> tuple[Guess, NDArray[np.int64] | None]:
         """What the networks say, and in which row of it each row of the lanes stands (None: in this order)."""
         slots = np.concatenate([lane.slot for lane in lanes])
-        wants_gradient = any(lane.sampler.needs_gradient for lane in lanes)
         if len(self.memories) == 1:
             order = np.argsort(slots)
             straight = bool((order == np.arange(len(order))).all())
-            guess = self._call(0, ask, lanes, None if straight else order, wants_gradient)
+            guess = self._call(0, ask, lanes, None if straight else order)
             return guess, None if straight else np.argsort(order)
         network = np.concatenate([lane.network for lane in lanes])
         parts = []
         for number in np.unique(network).tolist():
             rows = np.nonzero(network == number)[0]
             rows = rows[np.argsort(slots[rows])]
-            parts.append((rows, self._call(number, ask, lanes, rows, wants_gradient)))
+            parts.append((rows, self._call(number, ask, lanes, rows)))
         joined = Guess(
             torch.cat([guess.value for _, guess in parts]),
             np.concatenate([guess.ready for _, guess in parts]),
@@ -517,9 +521,7 @@ class Engine:
         )
         return joined, np.argsort(np.concatenate([rows for rows, _ in parts]))
 
-    def _call(
-        self, number: int, ask: Ask, lanes: Sequence[_Lane], rows: NDArray[np.int64] | None, wants_gradient: bool
-    ) -> Guess:
+    def _call(self, number: int, ask: Ask, lanes: Sequence[_Lane], rows: NDArray[np.int64] | None) -> Guess:
         """One call of one network for these rows, in the order of their slots."""
         memory = self.memories[number]
         given = [lane.conditions[number] for lane in lanes]
@@ -533,8 +535,7 @@ class Engine:
         ask.want[count:] = -1
         if encoded is not None:
             ask = replace(ask, given=encoded if rows is None else encoded.select(rows))
-        with torch.enable_grad() if wants_gradient else torch.no_grad():
-            guess, _ = memory.process.guess(memory.network, ask, memory.state)
+        guess, _ = memory.process.guess(memory.network, ask, memory.state)
         self.calls += 1
         return guess.select(slice(0, count)) if extra else guess
 

@@ -176,7 +176,9 @@ class Model:
         """The engine in which all queries of this model run, whichever thread they come from."""
         if self._engine is None or self._engine_process != os.getpid():
             networks = [(other.network, other.process) for other in self.others]
-            self._engine = Shared(Engine(self.network, self.process, beside=networks, never=self.codec.never))
+            self._engine = Shared(
+                Engine(self.network, self.process, beside=networks, never=self.codec.never, steady=True)
+            )
             self._engine_process = os.getpid()
         return self._engine
 

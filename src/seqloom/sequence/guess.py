@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Protocol
 
@@ -124,6 +124,10 @@ class Guess:
     ready: NDArray[np.bool_]
     head: Draws | None = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def detached(self) -> Guess:
+        """The same, through which no gradient flows."""
+        return replace(self, value=self.value.detach()) if self.value.requires_grad else self
 
     def select(self, rows: NDArray[np.int64] | slice, width: int | None = None) -> Guess:
         """The guesses of some of the rows, of their first `width` positions."""
