@@ -401,7 +401,6 @@ def test_a_sampler_may_differentiate_the_network_and_others_go_on():
 class ByPosition(Gaussian, name="by-position-toy"):
     """Diffusion with a level for each position, which says what it was asked with."""
 
-    levels: ClassVar[Literal["row", "position"]] = "position"
     asked: ClassVar[list] = []
 
     def guess(self, net, ask, state, limit=None):
@@ -413,7 +412,7 @@ del type(Gaussian()).members["by-position-toy"]
 
 
 def test_positions_that_are_shown_have_a_level_of_their_own():
-    process = ByPosition()
+    process = ByPosition(levels="position")
     net = network(process, NUMBERS)
     drive(
         Engine(net, process),

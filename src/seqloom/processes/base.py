@@ -85,8 +85,6 @@ class Process(Component, home="seqloom.processes"):
     gives: ClassVar[Gives]
     sampler: ClassVar[str]
     """The sampler that draws from the process's own law: what the verbs use unless told otherwise."""
-    levels: ClassVar[Literal["row", "position"]] = "row"
-    """Whether a row has one noise level, or each position its own: what is shown in full then has the least."""
     needs_gradient: ClassVar[bool] = False
     """Whether guesses and likelihoods differentiate the network (an energy)."""
     persistent: ClassVar[bool] = False

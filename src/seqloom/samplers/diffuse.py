@@ -135,7 +135,7 @@ class Diffuse(Sampler, name="diffuse"):
             "step": np.zeros(count, np.int64),
             "stage": np.zeros(count, np.int64),
         }
-        if process.levels == "position":
+        if getattr(process, "levels", "row") == "position":  # each has its own, and what is shown the least
             own["clean_level"] = np.full(count, process.schedule.span()[0])
         kept = {_kept(name): torch.zeros_like(z) for name in self.solver.keeps}
         shown = rows.along["shown"]
