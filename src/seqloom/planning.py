@@ -155,12 +155,6 @@ def _check(recipe: Recipe, prepared: Prepared) -> None:
             path="feed.order",
             hint="use feed.order=windows",
         )
-    if recipe.feed.order == "streams" and prepared.given:
-        raise ConfigError(
-            "a condition holds for one sequence, and a stream runs through many",
-            path="feed.order",
-            hint="use feed.order=windows",
-        )
     if not len(prepared.splits["train"].data.x):
         raise DataError("the training split is empty", hint="give more data, or other corpus.splits")
 
