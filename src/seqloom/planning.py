@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.advisor import Facts, advise
@@ -16,8 +17,10 @@ from seqloom.core.config import Settings, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.corpora.base import Corpus, Given, Prepared
 from seqloom.corpora.files import corpus_of
+from seqloom.corpora.packed import Packed
 from seqloom.recipe import Recipe, model_settings
 from seqloom.sequence.space import Tokens
+from seqloom.training.feed import Feed, rows_of
 from seqloom.training.trainer import Trainer
 
 
@@ -90,6 +93,9 @@ def plan(
     sampler = merge({"sampler": draft.process.sampler}, {"sampler": values.get("sampler") or {}})["sampler"]
     recipe = Recipe.parse({**values, "trainer": trainer, "corpus": corpus, "given": declared, "sampler": sampler})
     _check(recipe, prepared)
+    if notify:
+        for note in feed_notes(recipe.feed, prepared):
+            notify(note)
     told = {key: why for key, why in reasons.items() if not _is_set(base, key)}
     return TrainingPlan(recipe, prepared, declared, told, path)
 
@@ -141,6 +147,7 @@ def facts_of(prepared: Prepared) -> Facts:
         conditioned=bool(prepared.given),
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
+        longest=int(sizes.max(initial=0)),
     )
 
 
@@ -160,8 +167,51 @@ def _check(recipe: Recipe, prepared: Prepared) -> None:
             path="feed.order",
             hint="use feed.order=windows",
         )
-    if not len(prepared.splits["train"].data.x):
+    if recipe.feed.order == "whole" and recipe.process.persistent:
+        raise ConfigError(
+            "a process that keeps state from step to step wants as many rows in each",
+            path="feed.order",
+            hint="use feed.order=windows",
+        )
+    data = prepared.splits["train"].data
+    if not len(data.x):
         raise DataError("the training split is empty", hint="give more data, or other corpus.splits")
+    if data.known is not None and not data.known.any():
+        raise DataError("all cells of the training split are empty", hint="there is nothing to learn from")
+    sizes = packed_of(prepared).sizes
+    if recipe.feed.order == "whole" and recipe.feed.long != "cut" and recipe.feed.window < sizes.max():
+        _check_long(recipe.feed, sizes)
+
+
+def _check_long(feed: Feed, sizes: NDArray[np.int64]) -> None:
+    """DataError where a sequence is longer than the window and that is to be refused, or where none is short enough."""
+    longer = int((sizes > feed.window).sum())
+    if feed.long == "refuse" or longer == len(sizes):
+        raise DataError(
+            f"{longer} of {len(sizes)} sequences are longer than feed.window={feed.window}",
+            hint=f"the longest has {sizes.max()} elements; feed.long=cut trains on their beginning",
+        )
+
+
+def packed_of(prepared: Prepared) -> Packed:
+    """The training split as it is read, ends included."""
+    return Packed(prepared.splits["train"].data, prepared.codec.space.replace(ends=prepared.ends))
+
+
+def feed_notes(feed: Feed, prepared: Prepared) -> list[str]:
+    """What is not read as one might think."""
+    packed = packed_of(prepared)
+    if feed.order == "streams" and (rows := rows_of(feed, packed)) < feed.batch:
+        return [
+            f"the data hold {rows} streams of feed.window={feed.window}, not feed.batch={feed.batch}: so many are read"
+        ]
+    longer = int((packed.sizes > feed.window).sum())
+    if feed.order == "whole" and longer:
+        what = "only their beginning is read" if feed.long == "cut" else "they are left out"
+        return [
+            f"{longer} of {len(packed.sizes)} sequences are longer than feed.window={feed.window}: {what} (feed.long)"
+        ]
+    return []
 
 
 def _resumed(
