@@ -43,15 +43,17 @@ def plan(
     model: str | None = None,
     out: Path | str | None = None,
     resume: bool = False,
+    start: Path | str | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> TrainingPlan:
     """Read the data and fill in the recipe; where a run is to be resumed, take its own recipe.
 
     DATA is a file, a folder, `builtin:NAME` or a recipe (`.yaml`). What is set wins over the model word, and that over
-    advice. RunError where `out` holds a run and `resume` is not set.
+    advice. `start` is a run whose weights are begun with; where no model is named, the model is that run's too.
+    RunError where `out` holds a run and `resume` is not set.
     """
-    over = dict(settings or {})
-    stem = f"{stem_of(data)}-{model or 'lstm'}"
+    over = dict(settings or {}) | ({"start": str(Path(start).absolute())} if start is not None else {})
+    stem = f"{stem_of(data)}-{model or ('lstm' if start is None else Path(start).name)}"
     if Path(data).suffix in {".yaml", ".yml"}:
         over, stem = merge(read_yaml(Path(data)), over), f"{Path(data).stem}"
         if "corpus" not in over:
@@ -66,7 +68,10 @@ def plan(
         raise RunError(
             f"{path} is not empty and is no run: nothing in it is replaced", hint="choose another --out, or clear it"
         )
+    origin = runs.read(over["start"]) if over.get("start") else None
     corpus, over = _corpus(data, over)
+    if origin is not None and model is None and "backbone" not in over and "process" not in over:
+        over = {**over, "backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
     codec = Recipe.parse({"corpus": corpus, "codec": over["codec"]}).codec if over.get("codec") else None
     declared = declared_by(corpus, over.get("given", {}))
     if model:
@@ -93,10 +98,13 @@ def plan(
     sampler = merge({"sampler": draft.process.sampler}, {"sampler": values.get("sampler") or {}})["sampler"]
     recipe = Recipe.parse({**values, "trainer": trainer, "corpus": corpus, "given": declared, "sampler": sampler})
     _check(recipe, prepared)
+    if origin is not None:
+        checkpoint, part, _ = origin.checkpoint()
+        reasons["start"] = f"the weights of run {origin.id}: {part} of step {checkpoint.step}"
     if notify:
         for note in feed_notes(recipe.feed, prepared):
             notify(note)
-    told = {key: why for key, why in reasons.items() if not _is_set(base, key)}
+    told = {key: why for key, why in reasons.items() if key == "start" or not _is_set(base, key)}
     return TrainingPlan(recipe, prepared, declared, told, path)
 
 

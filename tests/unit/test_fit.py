@@ -416,3 +416,69 @@ def test_changed_data_are_noticed(tmp_path: Path) -> None:
     text.write_text("to be or not to bee " * 200)
     with pytest.raises(DataError, match="changed"):
         planning.plan(str(text), {}, out=tmp_path / "a", resume=True)
+
+
+def texts(path: Path) -> tuple[str, str]:
+    """Two texts of which the second lacks one character of the first and has another in its place."""
+    for name, text in (("first", "to be or not to be, "), ("second", "to be or not to be; x")):
+        (path / f"{name}.txt").write_text(text * 200)
+    return str(path / "first.txt"), str(path / "second.txt")
+
+
+@pytest.mark.parametrize("word", ["gru", "masked"])
+def test_a_run_begins_with_the_weights_of_another(tmp_path: Path, word: str) -> None:
+    """Rows of symbols go where their symbol is; the trunk is taken whole; what is new stays as it was."""
+    first, second = texts(tmp_path)
+    values = {"backbone": {"width": 64, "depth": 1}, "trainer": {"steps": 3}}
+    events(planning.plan(first, values, model=word, out=tmp_path / "a"))
+    planned = planning.plan(second, {"trainer": {"steps": 1}}, out=tmp_path / "b", start=tmp_path / "a")
+    assert planned.recipe.backbone == runs.read(tmp_path / "a").recipe.backbone
+    assert "step 3" in planned.advice["start"]
+    fitting = fit.Fit(planned)
+    running = fitting.events()
+    next(running)
+    origin, _ = runs.read(tmp_path / "a").load_network()
+    old, new = dict(origin.named_parameters()), dict(fitting.net.named_parameters())
+    fresh = dict(runs.read(tmp_path / "b").network().named_parameters())
+    a, b = runs.read(tmp_path / "a").symbols(), runs.read(tmp_path / "b").symbols()
+    assert a["embed.weight"] != b["embed.weight"]
+    for name, tensor in new.items():
+        for row in range(len(tensor)) if name in b else ():
+            symbol = b[name][row]
+            expected = old[name][a[name].index(symbol)] if symbol in a[name] else fresh[name][row]
+            assert torch.equal(tensor[row], expected), symbol
+        assert name in b or torch.equal(tensor, old[name])
+    assert "rows of embed.weight" in fitting.notes[-1]
+    list(running)
+    assert runs.read(tmp_path / "b").recipe.start == str(tmp_path / "a")
+
+
+def test_a_run_that_began_with_another_goes_on_without_it(tmp_path: Path) -> None:
+    first, second = texts(tmp_path)
+    values = {"backbone": {"width": 32, "depth": 1}, "trainer": {"steps": 3}}
+    for name in "ab":
+        events(planning.plan(first, values, model="gru", out=tmp_path / f"origin-{name}"))
+    events(planning.plan(second, values, model="gru", out=tmp_path / "whole", start=tmp_path / "origin-a"))
+    looks = iter(range(3))
+    planned = planning.plan(second, values, model="gru", out=tmp_path / "parts", start=tmp_path / "origin-a")
+    events(planned, stop=lambda: next(looks) == 0)
+    (tmp_path / "origin-a").rename(tmp_path / "gone")
+    events(planning.plan(second, {}, out=tmp_path / "parts", resume=True, start=tmp_path / "origin-a"))
+    assert best_of(tmp_path / "parts") == best_of(tmp_path / "whole")
+    with pytest.raises(RunError, match="another start"):
+        planning.plan(second, {}, out=tmp_path / "parts", resume=True, start=tmp_path / "origin-b")
+
+
+def test_weights_that_do_not_fit_are_said_or_refused(tmp_path: Path) -> None:
+    first, _ = texts(tmp_path)
+    small = {"backbone": {"width": 32, "depth": 1}, "trainer": {"steps": 1}}
+    events(planning.plan(first, small, model="gru", out=tmp_path / "a"))
+    deeper = {"backbone": {"width": 32, "depth": 2}, "trainer": {"steps": 1}}
+    fitting = fit.Fit(planning.plan(first, deeper, model="gru", out=tmp_path / "b", start=tmp_path / "a"))
+    list(fitting.events())
+    assert any("trunk.layers.1.mixer.weight_ih (the other has none)" in note for note in fitting.notes)
+    wide = {"backbone": {"width": 48, "depth": 1, "norm": "none"}, "trainer": {"steps": 1}}
+    planned = planning.plan("builtin:var1", wide, model="gru", out=tmp_path / "c", start=tmp_path / "a")
+    with pytest.raises(RunError, match="none of the weights"):
+        events(planned)
+    assert not (tmp_path / "c").exists()

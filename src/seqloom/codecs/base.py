@@ -212,6 +212,10 @@ class Codec(Component, home="seqloom.codecs"):
         """What was guessed, and what is odd about these values, in words."""
         return []
 
+    def symbols(self) -> list[str]:
+        """What each symbol stands for, so that weights find it in another alphabet; none for vectors."""
+        return [str(symbol) for symbol in range(self.space.size)] if isinstance(self.space, Tokens) else []
+
     def module(self) -> nn.Module | None:
         """Trained tensors of its own, saved with the run; None where there are none."""
         return None
