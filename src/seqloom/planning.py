@@ -82,7 +82,7 @@ def plan(
     advice, reasons = advise(
         facts_of(prepared),
         draft.process.name,
-        [mixer.name for mixer in draft.backbone.mixers],
+        not draft.backbone.bounded,
         draft.trainer.minutes,
     )
     over_adamw = draft.trainer.optimizer.rate_over_adamw

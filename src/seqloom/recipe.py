@@ -67,7 +67,8 @@ def hash_of(settings: Mapping[str, Any]) -> str:
 def model_settings(word: str) -> dict[str, Any]:
     """The settings that a `--model` word stands for: MIXER, transformer, or PROCESS[-MIXER].
 
-    A mixer alone is autoregressive; `transformer` is attention with a feed-forward part; a process alone has it too.
+    A mixer alone is autoregressive and brings the feed-forward part that goes with it; `transformer` is attention; a
+    process alone has attention too.
     """
     mixers, processes = members_of(Mixer), members_of(Process)
     process, dash, rest = word.partition("-")
@@ -81,10 +82,9 @@ def model_settings(word: str) -> dict[str, Any]:
     raise ConfigError(f"there is no model called {word!r}", path="--model", hint=nearest(word, known))
 
 
-def _trunk(mixer: str) -> dict[str, Any]:
-    if mixer in {"transformer", "attention"}:
-        return {"mixer": "attention", "mlp": 4.0}
-    return {"mixer": mixer, "mlp": 0.0}
+def _trunk(word: str) -> dict[str, Any]:
+    mixer = "attention" if word == "transformer" else word
+    return {"mixer": mixer, "mlp": members_of(Mixer)[mixer].feedforward}  # type: ignore[attr-defined]
 
 
 def default_sampler(process: Process) -> Sampler:
