@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from seqloom import run as runs
 from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
@@ -55,9 +57,11 @@ class Fit:
         save_every: float = 60.0,
         stop: Callable[[], bool] | None = None,
         preview: bool = True,
+        device: torch.device | str = "cpu",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan, self.save_every, self.stop, self.preview = planned, save_every, stop, preview
+        self.device = torch.device(device)
         self.clock = clock
         self.began = clock()
         self.before = 0.0
@@ -108,12 +112,12 @@ class Fit:
     def _begin(self, found: runs.Run) -> None:
         """Build everything, from the newest good checkpoint where there is one."""
         recipe, prepared = self.plan.recipe, self.plan.prepared
-        self.net: Network = found.network()
+        self.net: Network = found.network().to(self.device)
         self.notes: list[str] = []
         self.inherited = self._inherit(found) if recipe.start and not checkpoints.steps(found.path) else None
         drops = {name: given.drop for name, given in self.plan.given.items()}
-        fill = fills(self.net, prepared)
-        reader = Reader(recipe.feed, prepared.splits["train"], found.space, recipe.seed, drops, fill=fill)
+        train, fill, device = prepared.splits["train"], fills(self.net, prepared), self.device
+        reader = Reader(recipe.feed, train, found.space, recipe.seed, drops, fill=fill, device=device)
         self.loop = Loop(recipe.trainer, self.net, recipe.process, reader)
         self.log_offset = 0
         if self.plan.found is not None:

@@ -69,7 +69,8 @@ class Validation:
         feed = self.run.recipe.feed
         if feed.order == "streams":
             feed = feed.replace(order="windows")
-        reader = Reader(feed, split, self.run.space, self.run.recipe.seed, {}, fill=fills(net, self.prepared))
+        seed, fill, device = self.run.recipe.seed, fills(net, self.prepared), next(net.parameters()).device
+        reader = Reader(feed, split, self.run.space, seed, {}, fill=fill, device=device)
         batches = min(LOSS_BATCHES, -(-len(split.data.x) // reader.elements))
         totals, counts = np.zeros(batches), np.zeros(batches)
         was = net.training

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seqloom.core.config import Component
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
-from seqloom.sequence.space import Measure, Space
+from seqloom.sequence.space import Measure, Space, Tokens
 
 if TYPE_CHECKING:
     from torch import nn
