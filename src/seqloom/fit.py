@@ -116,8 +116,16 @@ class Fit:
         self.notes: list[str] = []
         self.inherited = self._inherit(found) if recipe.start and not checkpoints.steps(found.path) else None
         drops = {name: given.drop for name, given in self.plan.given.items()}
-        train, fill, device = prepared.splits["train"], fills(self.net, prepared), self.device
-        reader = Reader(recipe.feed, train, found.space, recipe.seed, drops, fill=fill, device=device)
+        reader = Reader(
+            recipe.feed,
+            prepared.splits["train"],
+            found.space,
+            recipe.seed,
+            drops,
+            fill=fills(self.net, prepared),
+            past=recipe.process.past,
+            device=self.device,
+        )
         self.loop = Loop(recipe.trainer, self.net, recipe.process, reader)
         self.log_offset = 0
         if self.plan.found is not None:

@@ -19,7 +19,7 @@ from seqloom.corpora.base import Corpus, Given, Prepared
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.packed import Packed
 from seqloom.recipe import Recipe, model_settings
-from seqloom.sequence.space import Tokens
+from seqloom.sequence.space import Tokens, Vectors
 from seqloom.training.feed import Feed, rows_of
 from seqloom.training.trainer import Trainer
 
@@ -146,7 +146,7 @@ def _is_set(tree: Mapping[str, Any], key: str) -> bool:
 def facts_of(prepared: Prepared) -> Facts:
     """What advice is given by."""
     data = prepared.splits["train"].data
-    sizes = np.diff(data.starts)
+    sizes, space = np.diff(data.starts), prepared.codec.space
     return Facts(
         elements=int(data.starts[-1]),
         length=int(np.quantile(sizes, 0.95)) if len(sizes) else 0,
@@ -156,6 +156,7 @@ def facts_of(prepared: Prepared) -> Facts:
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
         longest=int(sizes.max(initial=0)),
+        paired=isinstance(space, Vectors) and any(f.support == "real" and f.width == 2 for f in space.fields),
     )
 
 

@@ -13,6 +13,8 @@ from seqloom.codecs.base import Codec
 from seqloom.core.config import Settings, make, members_of
 from seqloom.core.errors import ConfigError
 from seqloom.corpora.base import Corpus, Given
+from seqloom.metrics.base import Metric
+from seqloom.metrics.likelihood import LikelihoodMetric
 from seqloom.mixers.base import Mixer
 from seqloom.network.backbone import Backbone
 from seqloom.processes.autoregressive import Autoregressive
@@ -45,7 +47,7 @@ class Recipe(Settings):
     """The run whose weights this one begins with, as far as names and shapes agree; None: from scratch."""
     sampler: Sampler | None = None
     """What the verbs use unless told otherwise; None: the process's own."""
-    metrics: list[str] = ["likelihood"]
+    metrics: tuple[Metric, ...] = (LikelihoodMetric(),)
     """What `evaluate` reports."""
 
 
