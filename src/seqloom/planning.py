@@ -113,7 +113,7 @@ def _corpus(data: str, over: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
     named = over.get("corpus", {})
     if isinstance(named, dict) and "name" in named:
         return Recipe.parse({"corpus": named}).corpus, rest
-    return corpus_of(data, named if isinstance(named, dict) else {}, over.get("codec")), rest
+    return corpus_of(data, named if isinstance(named, dict) else {}), rest
 
 
 def _is_set(tree: Mapping[str, Any], key: str) -> bool:

@@ -44,6 +44,7 @@ class Text(Codec):
     unit: ClassVar[str] = "byte"
     bits: ClassVar[bool] = True
     divisible: ClassVar[bool] = True
+    positions: ClassVar[str] = "bytes"
     progressive: ClassVar[bool] = True
     reads_anything: ClassVar[bool] = True
     baselines: ClassVar[tuple[str, ...]] = ("ngram", "xz")
@@ -121,6 +122,7 @@ class Characters(Text, name="characters"):
 
     rank: ClassVar[int] = 1
     fallback: ClassVar[str] = "bytes"
+    mends: ClassVar[bool] = True
 
     alphabet: str = ""
     """The characters it knows, in the order of their symbols from 1 on; empty: to be fitted."""
@@ -210,8 +212,11 @@ class Characters(Text, name="characters"):
 
     def typed(self, text: str) -> str:
         """What was typed, with line ends as a file's are read; DataError where it is not text."""
-        if any("\udc80" <= character <= "\udcff" for character in text):
-            raise DataError("the text is not UTF-8", hint="read it as it is with codec=bytes, or convert it to UTF-8")
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # bytes that stand for no character come as lone surrogates
+            hint = "read it as it is with codec=bytes, or convert it to UTF-8"
+            raise DataError("the text is not UTF-8", hint=hint) from None
         return text.replace("\r\n", "\n")
 
     def show(self, value: str) -> bytes:
