@@ -45,7 +45,7 @@ class Oracle:
     """What processes and the engine want of a network, with a condition that is a flag: 1 given, 0 null."""
 
     def __init__(self, spec: NetworkSpec, space: Tokens | Vectors) -> None:
-        self.spec, self.space = spec, space
+        self.spec, self.space, self.own = spec, space, None
         self.calls = 0
 
     @property

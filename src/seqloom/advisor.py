@@ -36,11 +36,11 @@ WANDERS = 0.9
 Advice = dict[str, tuple[Any, str]]
 
 
-def advise(
-    facts: Facts, process: str, mixers: list[str], minutes: float | None
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Settings for the recipe as a nested mapping, and the reason for each by its key."""
-    recurrent = all(mixer in {"rnn", "lstm", "gru"} for mixer in mixers)
+def advise(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings for the recipe as a nested mapping, and the reason for each by its key.
+
+    A network is `recurrent` where none of its mixers is bounded: it can be trained on streams, with carried state.
+    """
     if process == "autoregressive" and recurrent:
         advice = _recurrent(facts, minutes)
     elif facts.tokens:

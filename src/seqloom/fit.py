@@ -6,34 +6,36 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from seqloom import run as runs
-from seqloom.codecs.base import Codec
 from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
-from seqloom.core.errors import Stopped
-from seqloom.corpora.base import Prepared
-from seqloom.metrics import likelihood
+from seqloom.core.errors import SeqloomError, Stopped
 from seqloom.model import Model
 from seqloom.network.network import Network
 from seqloom.planning import TrainingPlan, plan
-from seqloom.sequence.query import Score
 from seqloom.training.feed import Reader
 from seqloom.training.trainer import Loop, Step, TrainingState
+from seqloom.validation import LOSS, Validation, fills
 
 OVERHEAD = 0.05
 """Share of a training by the clock that validation, previews and saves may take."""
 VALIDATIONS = 10
 PREVIEW = 80
-VALID_POSITIONS = 16_384
+ENOUGH = 10.0
+"""Seconds that a last validation over the whole split may take in any case, where a training is bounded by steps."""
 MOST_BAD, MOST_RESTORES = 3, 3
 
 
 @dataclass(frozen=True)
 class TrainingEvent:
-    """Something that happened: `kind` is began, step, valid, preview, saved or done; `facts` are its numbers."""
+    """Something that happened: `kind` is began, step, valid, note, preview, saved, stopped or done.
+
+    `facts` are its numbers.
+    """
 
     kind: str
     step: int
@@ -64,47 +66,58 @@ class Fit:
         self.best: dict[str, Any] | None = None
         self.resumed_from: int | None = None
         self.valid: dict[str, Any] | None = None
+        self.positions: int | None = None
 
     def events(self) -> Iterator[TrainingEvent]:
         """Train to the end, or until `stop` says so; every way out leaves a run that can be loaded or resumed."""
         path = self.plan.path
         with durable.Lock(path) as lock:
             self.lock = lock
-            found = self.plan.found or runs.create(
-                path, self.plan.recipe, self.plan.prepared, self.plan.given, self.plan.advice
+            try:
+                yield from self._events()
+            except Exception:
+                # What could not even begin leaves nothing behind that would look like a run.
+                if self.plan.found is None and not checkpoints.steps(path):
+                    runs.remove(path)
+                raise
+
+    def _events(self) -> Iterator[TrainingEvent]:
+        path, planned = self.plan.path, self.plan
+        found = planned.found or runs.create(path, planned.recipe, planned.prepared, planned.given, planned.advice)
+        if found.recipe != planned.recipe:  # more steps or minutes, or moved data: the next resume asks for as many
+            found = runs.amend(found, planned.recipe)
+        self.run = found
+        self._begin(found)
+        report = self._finished_report()
+        if report is not None:
+            yield TrainingEvent("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
+            return
+        with closing(durable.Journal(path / runs.LOG, self.log_offset)) as self.journal:
+            yield TrainingEvent(
+                "began",
+                self.loop.state.step,
+                self.share,
+                facts={"resumed_from": self.resumed_from, "parameters": self.net.parameter_count},
             )
-            if found.recipe != self.plan.recipe:  # more steps or minutes: the next resume asks for as many
-                runs.write_recipe(path, self.plan.recipe)
-            self.run = found
-            self._begin(found)
-            report = self._finished_report()
-            if report is not None:
-                yield TrainingEvent(
-                    "done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from}
-                )
-                return
-            with closing(durable.Journal(path / runs.LOG, self.log_offset)) as self.journal:
-                yield TrainingEvent(
-                    "began",
-                    self.loop.state.step,
-                    self.share,
-                    facts={"resumed_from": self.resumed_from, "parameters": self.net.parameter_count},
-                )
-                yield from self._train()
+            yield from self._train()
 
     def _begin(self, found: runs.Run) -> None:
         """Build everything, from the newest good checkpoint where there is one."""
         recipe, prepared = self.plan.recipe, self.plan.prepared
         self.net: Network = found.network()
-        fill = self.net.spec.block is None and prepared.ends
         drops = {name: given.drop for name, given in self.plan.given.items()}
+        fill = fills(self.net, prepared)
         reader = Reader(recipe.feed, prepared.splits["train"], found.space, recipe.seed, drops, fill=fill)
         self.loop = Loop(recipe.trainer, self.net, recipe.process, reader)
         self.log_offset = 0
         self.notes: list[str] = []
-        if self.plan.found is None:
-            return
-        checkpoint, damaged = checkpoints.newest_good(found.path, self.lock, run_id=found.id)
+        if self.plan.found is not None:
+            self._resume(found)
+        self.validation = Validation(found, prepared, self.net, self.positions)
+
+    def _resume(self, found: runs.Run) -> None:
+        """Go on from the newest good checkpoint, if there is one."""
+        checkpoint, damaged = checkpoints.newest_good(found.path, self.lock, identity=found.identity)
         self.notes += [f"{bad.reason}; it was moved to {bad.folder}" for bad in damaged]
         if checkpoint is None:
             self.notes.append("the run was stopped before its first checkpoint; it starts at step 0")
@@ -125,7 +138,7 @@ class Fit:
         self.loop.restore(checkpoint.tensors("weights"), average, checkpoint.tensors("training"))
         self.before = self.loop.state.seconds
         self.began = self.clock()
-        self.best, self.valid = state.get("best"), state.get("valid")
+        self.best, self.valid, self.positions = state.get("best"), state.get("valid"), state.get("positions")
 
     def _finished_report(self) -> dict[str, Any] | None:
         """What a finished run says of itself, if nothing more is asked of it."""
@@ -133,7 +146,7 @@ class Fit:
         if self.plan.found is None or not place.is_file() or self.loop.done_share(self.before) < 1:
             return None
         report: dict[str, Any] = durable.read_json(place)
-        return report
+        return report if report["steps"] == self.loop.state.step else None  # else it is that of a shorter training
 
     @property
     def seconds(self) -> float:
@@ -158,24 +171,25 @@ class Fit:
             yield TrainingEvent(
                 "step", step.step, share, facts={"loss": step.loss, "rate": step.rate, "applied": step.applied}
             )
+            # Before a stop is heard: what a validation finds must not depend on when somebody stops.
+            at = self.loop.state.step / trainer.steps if trainer.steps else self.share
+            if at >= due and at < 1 and self._may("valid"):
+                yield from self._validate(last=False)
+            if at >= due:
+                due = self._next_due()
             if self.stop is not None and self.stop():
                 self._save()
                 yield TrainingEvent("stopped", self.loop.state.step, share)
                 return
-            at = self.loop.state.step / trainer.steps if trainer.steps else self.share
-            if at >= due and at < 1 and self._may("valid"):
-                yield self._validate(step)
-                due = self._next_due()
-            elif at >= due:
-                due = self._next_due()
             if self.preview and at >= preview_due and self._may("preview"):
                 preview_due = at + max(0.25, 60 / max(60.0, self.seconds / max(at, 1e-9)))
-                yield TrainingEvent("preview", step.step, at, self._timed("preview", self._preview))
+                yield self._timed("preview", self._preview)
             if self.clock() - self.saved_at >= self.save_every:
                 self._timed("save", self._save)
                 yield TrainingEvent("saved", self.loop.state.step, at)
-        yield self._validate(None)
+        yield from self._validate(last=True)
         self._save()
+        yield from self._validate_whole()
         report = self._report()
         durable.write_json(self.plan.path / runs.REPORT, report)
         yield TrainingEvent("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
@@ -195,7 +209,7 @@ class Fit:
                 f"the loss was not finite again and again; stopped at step {state.step}",
                 hint="lower trainer.rate or trainer.clip in a new run; --resume goes on from the last checkpoint",
             )
-        checkpoint, _ = checkpoints.newest_good(self.plan.path, self.lock, run_id=self.run.id)
+        checkpoint, _ = checkpoints.newest_good(self.plan.path, self.lock, identity=self.run.identity)
         if checkpoint is None:
             raise Stopped("the loss was not finite before the first checkpoint", hint="lower trainer.rate")
         used = self.seconds
@@ -228,56 +242,83 @@ class Fit:
             self.last_cost[kind] = self.clock() - start
             self.spent += self.last_cost[kind]
 
-    def _validate(self, step: Step | None) -> TrainingEvent:
-        """The likelihood of (a part of) the validation split, by the weights and by their average."""
-        scores: dict[str, Score] = self._timed("valid", self._scores)
-        part = min(scores, key=lambda name: scores[name].per_unit)
-        score = scores[part]
-        state = self.loop.state
-        metric = metric_of("likelihood", score)
+    def _validate(self, last: bool) -> Iterator[TrainingEvent]:
+        """The likelihood, or the loss, of the weights and of their average over the part that this run validates on."""
+        if not self.validation.there:
+            return
+        names = [self.best["name"]] if self.best else [*list(self.run.recipe.process.likelihoods())[:1], LOSS]
+        for name in names:
+            try:
+                metrics: dict[str, dict[str, Any]] = self._timed("valid", partial(self._metrics, name))
+            except Exception as error:  # whatever is wrong with a metric, the training is not lost for it
+                yield self._note(f"the {name} of the validation split cannot be taken: {_told(error)}")
+                continue
+            yield self._judged(metrics, last)
+            return
+
+    def _metrics(self, name: str) -> dict[str, dict[str, Any]]:
+        """The metric of the weights, and of their average where one is kept."""
+        found = {"weights": self.validation.measure(self.net, name)}
+        if self.loop.average is not None:
+            with self._averaged():
+                found["average"] = self.validation.measure(self.net, name)
+        return found
+
+    def _judged(self, metrics: Mapping[str, dict[str, Any]], last: bool) -> TrainingEvent:
+        """Note the better of weights and average, and keep them where they are the best so far."""
+        part = min(metrics, key=lambda name: metrics[name]["value"])
+        metric, state = metrics[part], self.loop.state
         self.valid = {**metric, "part": part}
         record = {"step": state.step, "seconds": self.seconds, "elements": state.elements, "valid": metric["value"]}
-        self.journal.append(record | {"unit": metric["unit"], "kind": score.kind, "part": part})
+        told = {key: metric[key] for key in ("unit", "kind", "stderr", "covers")}
+        self.journal.append({**record, **told, "part": part})
         if self.best is None or metric["value"] <= self.best["value"]:
-            self.best = {"step": state.step, "value": metric["value"], "part": part}
-            if step is not None:  # the end is saved anyway
+            self.best = {"step": state.step, "name": metric["name"], "value": metric["value"], "part": part}
+            if not last:  # the end is saved anyway
                 self._timed("save", self._save)
         return TrainingEvent("valid", state.step, self.share, facts=metric)
 
-    def _scores(self) -> dict[str, Score]:
-        """Scores of the weights, and of their average where one is kept."""
-        split = self.plan.prepared.splits["valid"]
-        source = split if len(split.data.x) else self.plan.prepared.splits["train"]
-        reading = reading_of(self.plan.prepared, source, self.run, most=self._positions(len(source.data.x)))
-        found = {"weights": likelihood.score(self.net, self.plan.recipe.process, reading)}
-        if self.loop.average is not None:
-            with self._averaged():
-                found["average"] = likelihood.score(self.net, self.plan.recipe.process, reading)
-        return found
+    def _validate_whole(self) -> Iterator[TrainingEvent]:
+        """Where there is time for it, the best weights over the whole validation split: what the report says then."""
+        if self.best is None or self.valid is None or self.validation.covers == 1:
+            return
+        minutes = self.plan.recipe.trainer.minutes
+        left = max(ENOUGH, OVERHEAD * self.seconds) if minutes is None else 60 * minutes - self.seconds
+        weights = 1 if self.loop.average is None else 2
+        if self.last_cost["valid"] / weights / self.validation.covers > left:
+            return
+        try:
+            net, _ = runs.read(self.run.path).load_network("best")
+            metric = self.validation.measure(net, self.best["name"], whole=True)
+        except Exception as error:
+            yield self._note(f"the whole validation split could not be scored: {_told(error)}")
+            return
+        self.valid = {**metric, "part": self.best["part"]}
+        yield TrainingEvent("valid", self.loop.state.step, 1.0, facts=metric)
 
-    def _positions(self, there: int) -> int:
-        """Positions of a validation: by steps a fixed number; by the clock what takes about half a percent of it."""
-        trainer = self.plan.recipe.trainer
-        if trainer.steps is not None:
-            return min(there, VALID_POSITIONS)
-        assert trainer.minutes is not None
-        speed = self.loop.state.elements / max(1e-3, self.seconds - self.before)
-        return int(min(there, max(2 * self.net.window, 0.004 * 60 * trainer.minutes * speed)))
+    def _note(self, text: str) -> TrainingEvent:
+        self.notes.append(text)
+        return TrainingEvent("note", self.loop.state.step, self.share, text)
 
     def _averaged(self) -> Any:
         return _Swapped(self.net, self.loop.average or {})
 
-    def _preview(self) -> str:
+    def _preview(self) -> TrainingEvent:
         """A short sample, as a person would see it."""
-        model = Model(
-            self.run.codec, self.run.recipe.process, self.net, given={n: c for n, (c, _) in self.run.given.items()}
-        )
         was = self.net.training
         self.net.eval()
-        with self._averaged():
-            answer = model.sample(1, min(PREVIEW, self.net.window), seed=self.loop.state.step)
-        self.net.train(was)
-        return self.run.codec.show(answer.values[0]).decode("utf-8", errors="replace")
+        try:
+            given = {name: codec for name, (codec, _) in self.run.given.items()}
+            model = Model(self.run.codec, self.run.recipe.process, self.net, given=given)
+            with self._averaged():
+                answer = model.sample(1, min(PREVIEW, self.net.window), seed=self.loop.state.step)
+            text = self.run.codec.show(answer.values[0]).decode("utf-8", errors="replace")
+        except Exception as error:  # a training is not lost for a sample
+            self.preview = False
+            return self._note(f"no sample can be shown on the way: {_told(error)}")
+        finally:
+            self.net.train(was)
+        return TrainingEvent("preview", self.loop.state.step, self.share, text)
 
     def _save(self) -> None:
         """A checkpoint; the older one goes only after this one was read back."""
@@ -290,7 +331,12 @@ class Fit:
             weights=self.net.state_dict(),
             average=self.loop.average,
             training=self.loop.tensors(),
-            state={**state.numbers(), "best": self.best, "valid": self.valid},
+            state={
+                **state.numbers(),
+                "best": self.best,
+                "valid": self.valid,
+                "positions": self.validation.positions,
+            },
             log=self.journal.sync(),
         )
         checkpoints.prune(self.lock, checkpoint, self.best["step"] if self.best else None)
@@ -312,6 +358,11 @@ class Fit:
         }
 
 
+def _told(error: Exception) -> str:
+    """What went wrong, in a line."""
+    return str(error) if isinstance(error, SeqloomError) else f"{type(error).__name__}: {error}"
+
+
 class _Swapped:
     """Other weights in a network, for the length of a `with`."""
 
@@ -327,33 +378,6 @@ class _Swapped:
     def __exit__(self, *failure: object) -> None:
         for name, p in self.net.named_parameters():
             p.data = self.own[name]
-
-
-def reading_of(prepared: Prepared, split: Any, run: runs.Run, most: int | None = None) -> likelihood.Reading:
-    """A split as something that can be scored by a run's model."""
-    codec: Codec = run.codec
-    return likelihood.Reading(
-        split.data, run.space, codec.unit, split.units, split.extra_nats, codec.log_scales, split.given or None, most
-    )
-
-
-def metric_of(name: str, score: Score) -> dict[str, Any]:
-    """A score as scripts read it: bits for bytes, nats for values."""
-    bits = score.unit == "byte"
-    value = score.bits_per_unit if bits else score.per_unit
-    scale = value / score.per_unit if score.per_unit else 1.0
-    return {
-        "name": name,
-        "value": value,
-        "unit": f"{'bits' if bits else 'nats'}/{score.unit}",
-        "kind": score.kind,
-        "stderr": score.stderr / score.count * scale if score.count else 0.0,
-        "better": "lower",
-        "count": round(score.count),
-        "context": score.context,
-        "draws": score.draws,
-        "left_out": score.left_out,
-    }
 
 
 def train(

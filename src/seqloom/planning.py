@@ -11,12 +11,14 @@ import numpy as np
 
 from seqloom import run as runs
 from seqloom.advisor import Facts, advise
+from seqloom.core import checkpoints
 from seqloom.core.config import Settings, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.corpora.base import Corpus, Given, Prepared
 from seqloom.corpora.files import corpus_of
 from seqloom.recipe import Recipe, model_settings
 from seqloom.sequence.space import Tokens
+from seqloom.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,11 @@ def plan(
     if runs.exists(path):
         if not resume:
             raise RunError(f"{path} already holds a run", hint="add --resume to go on with it, or choose another --out")
-        return _resumed(path, over, model, notify)
-    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not resume)):
-        raise RunError(f"{path} is not empty and is no run", hint="choose another --out")
+        return _resumed(path, data, over, model, notify)
+    if path.exists() and not (resume and runs.begun(path)) and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(
+            f"{path} is not empty and is no run: nothing in it is replaced", hint="choose another --out, or clear it"
+        )
     corpus, over = _corpus(data, over)
     codec = Recipe.parse({"corpus": corpus, "codec": over["codec"]}).codec if over.get("codec") else None
     declared = declared_by(corpus, over.get("given", {}))
@@ -70,7 +74,7 @@ def plan(
     advice, reasons = advise(
         facts_of(prepared),
         draft.process.name,
-        [mixer.name for mixer in draft.backbone.mixers],
+        not draft.backbone.bounded,
         draft.trainer.minutes,
     )
     over_adamw = draft.trainer.optimizer.rate_over_adamw
@@ -161,11 +165,11 @@ def _check(recipe: Recipe, prepared: Prepared) -> None:
 
 
 def _resumed(
-    path: Path, over: Mapping[str, Any], model: str | None, notify: Callable[[str], None] | None
+    path: Path, data: str, over: Mapping[str, Any], model: str | None, notify: Callable[[str], None] | None
 ) -> TrainingPlan:
-    """The plan of a run that goes on: its own recipe, but for more steps or minutes."""
+    """The plan of a run that goes on: its own recipe, but for more steps or minutes, and data that have moved."""
     found = runs.read(path)
-    asked = merge(model_settings(model), over) if model else dict(over)
+    asked = merge(model_settings(model), over) if model is not None else dict(over)
     trainer = dict(asked.get("trainer", {}))
     longer = {key: trainer.pop(key) for key in ("steps", "minutes") if key in trainer}
     changed = _differences({**asked, "trainer": trainer}, found.recipe.plain())
@@ -174,20 +178,59 @@ def _resumed(
             f"{path} was trained with another {changed[0]}; a resumed run keeps its recipe",
             hint="leave the setting out, or start a new run with another --out",
         )
+    recipe = found.recipe
     if longer:
-        both = {"steps": None, "minutes": None} | longer
-        recipe = found.recipe.replace(trainer=found.recipe.trainer.replace(**both))
-    else:
-        recipe = found.recipe
+        recipe = recipe.replace(trainer=recipe.trainer.replace(**{"steps": None, "minutes": None} | longer))
+        _check_longer(found, recipe.trainer)
+    corpus = recipe.corpus if "corpus" in over and "name" in over["corpus"] else _moved(found, data)
     given = {name: item for name, (_, item) in found.given.items()}
     fitted = {name: item.replace(codec=found.given[name][0]) for name, item in given.items()}
-    prepared = recipe.corpus.prepare(found.codec, fitted, notify)
+    prepared = corpus.prepare(found.codec, fitted, notify)
     now = {name: split.fingerprint for name, split in prepared.splits.items()}
     if now != dict(found.fingerprints):
+        if corpus != recipe.corpus:
+            raise RunError(
+                f"{path} was trained on other data than {data}; a resumed run keeps its data",
+                hint="name the data it was trained on, or start a new run with another --out",
+            )
         raise DataError(
             f"the data of {path} have changed since it was trained", hint="restore them, or start a new run"
         )
+    if corpus != recipe.corpus:
+        recipe = recipe.replace(corpus=corpus)
+        if notify:
+            notify(f"the data of {path} are now read from {data}: the same content at another place")
     return TrainingPlan(recipe, prepared, given, {}, path, found)
+
+
+def _moved(found: runs.Run, data: str) -> Corpus:
+    """The corpus of a run with the place that a DATA word names; RunError where that is another kind of data."""
+    corpus = found.recipe.corpus
+    named = corpus_of(data, {}, found.codec)
+    if type(named) is not type(corpus):
+        raise RunError(
+            f"{found.path} was not trained on {data}; a resumed run keeps its data",
+            hint="name the data it was trained on, or start a new run with another --out",
+        )
+    return corpus.replace(**{key: getattr(named, key) for key in named.model_fields_set})
+
+
+def _check_longer(found: runs.Run, trainer: Trainer) -> None:
+    """RunError where a run is asked to end before where it already is."""
+    newest, _ = checkpoints.newest_good(found.path, identity=found.identity)
+    if newest is None:
+        return
+    seconds = newest.state()["seconds"]
+    if trainer.steps is not None and trainer.steps < newest.step:
+        raise RunError(
+            f"{found.path} is at step {newest.step} already, past the {trainer.steps} that are asked for",
+            hint="give more steps, or start a new run with another --out",
+        )
+    if trainer.minutes is not None and 60 * trainer.minutes < seconds and found.recipe.trainer != trainer:
+        raise RunError(
+            f"{found.path} was trained for {seconds / 60:.3g} minutes already, past the {trainer.minutes:g} asked for",
+            hint="give more minutes, or start a new run with another --out",
+        )
 
 
 def _differences(asked: Mapping[str, Any], have: Mapping[str, Any], path: str = "") -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
@@ -45,18 +46,27 @@ class Recipe(Settings):
     metrics: list[str] = ["likelihood"]
     """What `evaluate` reports."""
 
-    def hash(self) -> str:
-        """A fingerprint of all settings but how long the training is (that may be extended)."""
-        values = self.plain()
-        for key in ("steps", "minutes"):
-            values["trainer"].pop(key)
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+MAY_CHANGE = (("trainer", "steps"), ("trainer", "minutes"), ("corpus", "path"))
+"""How long a training is, which may be extended, and where its data lie, whose content has a fingerprint of its own."""
+
+
+def hash_of(settings: Mapping[str, Any]) -> str:
+    """A fingerprint of all settings of a recipe, as its file has them, but those that may change in a run."""
+    kept = {
+        section: {key: value for key, value in values.items() if (section, key) not in MAY_CHANGE}
+        if isinstance(values, Mapping)
+        else values
+        for section, values in settings.items()
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def model_settings(word: str) -> dict[str, Any]:
     """The settings that a `--model` word stands for: MIXER, transformer, or PROCESS[-MIXER].
 
-    A mixer alone is autoregressive; `transformer` is attention with a feed-forward part; a process alone has it too.
+    A mixer alone is autoregressive and brings the feed-forward part that goes with it; `transformer` is attention; a
+    process alone has attention too.
     """
     mixers, processes = members_of(Mixer), members_of(Process)
     process, dash, rest = word.partition("-")
@@ -70,10 +80,9 @@ def model_settings(word: str) -> dict[str, Any]:
     raise ConfigError(f"there is no model called {word!r}", path="--model", hint=nearest(word, known))
 
 
-def _trunk(mixer: str) -> dict[str, Any]:
-    if mixer in {"transformer", "attention"}:
-        return {"mixer": "attention", "mlp": 4.0}
-    return {"mixer": mixer, "mlp": 0.0}
+def _trunk(word: str) -> dict[str, Any]:
+    mixer = "attention" if word == "transformer" else word
+    return {"mixer": mixer, "mlp": members_of(Mixer)[mixer].feedforward}  # type: ignore[attr-defined]
 
 
 def default_sampler(process: Process) -> Sampler:

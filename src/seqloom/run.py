@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +14,8 @@ import yaml
 
 from seqloom import __version__
 from seqloom.codecs.base import Codec
-from seqloom.core import checkpoints, durable
-from seqloom.core.config import make, read_yaml
+from seqloom.core import checkpoints, durable, manifest
+from seqloom.core.config import make, parse_yaml
 from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
 from seqloom.sequence.space import Space
@@ -44,6 +46,8 @@ class Run:
     ends: bool
     fingerprints: Mapping[str, str]
     id: str
+    recipe_hash: str
+    """Of what recipe.yaml says but for what may change: how long the training is, and where the data lie."""
 
     @property
     def space(self) -> Space:
@@ -53,7 +57,7 @@ class Run:
     @property
     def identity(self) -> checkpoints.Identity:
         """What every checkpoint of this run carries."""
-        return checkpoints.Identity(run=self.id, recipe=self.recipe.hash(), data=self.fingerprints["train"])
+        return checkpoints.Identity(run=self.id, recipe=self.recipe_hash, data=self.fingerprints["train"])
 
     def network(self) -> Network:
         """The network as it was before training."""
@@ -66,12 +70,18 @@ class Run:
         }
         recipe = self.recipe
         return Network(
-            recipe.backbone, recipe.process.spec(self.space), self.space, recipe.feed.window, specs, recipe.seed
+            recipe.backbone,
+            recipe.process.spec(self.space),
+            self.space,
+            recipe.feed.window,
+            specs,
+            recipe.seed,
+            recipe.process.module(self.space),
         )
 
     def checkpoint(self, which: WeightsChoice = "best") -> tuple[checkpoints.Checkpoint, str, list[str]]:
         """A good checkpoint, which part of it (weights or average) to use, and what there is to say about it."""
-        newest, damaged = checkpoints.newest_good(self.path, run_id=self.id)
+        newest, damaged = checkpoints.newest_good(self.path, identity=self.identity)
         notes = [f"{bad.reason}; an older checkpoint is used" for bad in damaged]
         if newest is None:
             raise RunError(
@@ -110,12 +120,8 @@ def create(
     path: Path, recipe: Recipe, prepared: Prepared, given: Mapping[str, Given], advice: Mapping[str, Any]
 ) -> Run:
     """Write what a run is made of, before anything is trained. The lock is held by the caller."""
-    identity = uuid.uuid4().hex
-    write_recipe(path, recipe)
-    durable.write_json(path / ADVICE, dict(advice))
-    durable.write_json(path / VERSIONS, versions())
     written = {
-        "run": identity,
+        "run": uuid.uuid4().hex,
         "codec": prepared.codec.plain(),
         "given": {
             name: {"codec": codec.plain(), "given": given[name].replace(codec=None).plain()}
@@ -124,23 +130,70 @@ def create(
         "ends": prepared.ends,
         "fingerprints": {name: split.fingerprint for name, split in prepared.splits.items()},
     }
-    durable.write_json(path / CODEC, written)  # the last: a folder without it is no run yet
+    files = {
+        RECIPE: _yaml(recipe.plain()),
+        ADVICE: durable.json_bytes(dict(advice), indent=2),
+        VERSIONS: durable.json_bytes(versions(), indent=2),
+        CODEC: durable.json_bytes(written, indent=2),
+    }
+    for name, data in files.items():
+        durable.write_bytes(path / name, data)
+    manifest.write(path, {name: [data] for name, data in files.items()})  # the last: what has none is no run yet
     return read(path)
 
 
-def write_recipe(path: Path, recipe: Recipe) -> None:
-    """recipe.yaml: every setting, defaults included."""
-    durable.write_text(path / RECIPE, yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True))
+def amend(run: Run, recipe: Recipe) -> Run:
+    """Write what may change in a run's recipe: how long the training is, and where its data lie.
+
+    While recipe.yaml is exchanged the manifest admits the old and the new, so a kill at any moment leaves a run.
+    """
+    files = manifest.read(run.path)
+    values = yaml.safe_load(files[RECIPE])
+    now = recipe.plain()
+    values["corpus"] = now["corpus"]
+    values["trainer"] = {**values["trainer"], "steps": now["trainer"]["steps"], "minutes": now["trainer"]["minutes"]}
+    data = _yaml(values)
+    if data != files[RECIPE]:
+        rest = {name: [content] for name, content in files.items()}
+        manifest.write(run.path, {**rest, RECIPE: [files[RECIPE], data]})
+        durable.write_bytes(run.path / RECIPE, data)
+        manifest.write(run.path, {**rest, RECIPE: [data]})
+    return read(run.path)
+
+
+def _yaml(values: Mapping[str, Any]) -> bytes:
+    """Every setting, defaults included."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True).encode()
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a run at `path`."""
-    return (path / CODEC).is_file()
+    """Whether there is a run at `path`, be it whole or not."""
+    return (path / durable.MANIFEST).is_file() or ((path / CODEC).is_file() and not begun(path))
+
+
+def begun(path: Path) -> bool:
+    """Whether there is only what a run begins with, not yet whole: it was killed before it was one."""
+    try:
+        names = {entry.name for entry in path.iterdir()}
+    except OSError:
+        return False
+    ours = {durable.LOCK, RECIPE, ADVICE, VERSIONS, CODEC}
+    return durable.LOCK in names and all(name in ours or name.startswith(".tmp-") for name in names)
+
+
+def remove(path: Path) -> None:
+    """Take away what `create` and a training without a checkpoint wrote, and the folder where nothing else is in it."""
+    for name in (durable.MANIFEST, CODEC, RECIPE, ADVICE, VERSIONS, LOG, durable.LOCK):  # what makes it a run first
+        with contextlib.suppress(OSError):
+            durable.delete(path / name)
+    for folder in (path / durable.CHECKPOINTS, path):
+        with contextlib.suppress(OSError):
+            durable.disk.rmdir(folder)
 
 
 def read(path: Path | str) -> Run:
-    """The run in a folder; RunError where there is none or its files are torn."""
-    from seqloom.recipe import Recipe
+    """The run in a folder; RunError where there is none or its files have changed."""
+    from seqloom.recipe import Recipe, hash_of
 
     path = Path(path)
     if not exists(path):
@@ -148,19 +201,22 @@ def read(path: Path | str) -> Run:
             f"{path} is not a run" if path.exists() else f"there is no run at {path}",
             hint="`seqloom runs` lists the runs here; `seqloom train DATA --out DIR` makes one",
         )
-    written = durable.read_json(path / CODEC)
+    files = manifest.read(path)
     try:
-        recipe = Recipe.parse(read_yaml(path / RECIPE))
+        written, settings = json.loads(files[CODEC]), parse_yaml(files[RECIPE], path / RECIPE)
+        recipe = Recipe.parse(settings)
         codec = make(Codec, written["codec"])  # type: ignore[type-abstract]
         given = {
             name: (make(Codec, item["codec"]), Given.parse(item["given"]))  # type: ignore[type-abstract]
             for name, item in written["given"].items()
         }
-        return Run(path, recipe, codec, given, written["ends"], written["fingerprints"], written["run"])
-    except (ConfigError, KeyError, TypeError) as error:
+        return Run(
+            path, recipe, codec, given, written["ends"], written["fingerprints"], written["run"], hash_of(settings)
+        )
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"{path}: {RECIPE} or {CODEC} cannot be read: {error}",
-            hint="restore them from a copy; if it uses a member of your own, import that module first",
+            hint="if it uses a member of your own, import that module first",
         ) from None
 
 

@@ -82,10 +82,10 @@ def samplers(process, space):
         Unmask: [{"steps": 3, "temperature": 1.5}],
         Diffuse: [
             {"steps": 4},
-            {"solver": "ddim", "steps": 6, "guidance": 0.5},
+            {"solver": "euler", "steps": 6, "guidance": 0.5},
             {"solver": "ancestral", "steps": 5, "temperature": 0.8},
             {"solver": "heun", "steps": 3, "guidance": 2.0},
-            {"solver": "ddim", "steps": 3},
+            {"solver": "euler", "steps": 3},
         ],
     }
     for cls in members_of(Sampler).values():
@@ -267,8 +267,7 @@ class Likeliest(Sampler, name="likeliest"):
         if guess.head is None:
             best = guess.value[:, 0].argmax(-1)
         else:
-            nothing = torch.zeros(len(rows), rows.x.shape[-1]).to(rows.x)
-            best = guess.head.draw(guess.value[:, 0], nothing, nothing[:, :1])
+            best = guess.head.draw(guess.value[:, 0], rows.key, torch.zeros(len(rows)))
         rows.x[live, place[live]] = best[live].to(rows.x)
         rows.settled[live, place[live]] = True
         place[live] += 1
@@ -641,7 +640,7 @@ def test_guidance_equals_two_explicit_calls(mixer, weight):
     process = Gaussian(prediction="clean")
     net = build(mixer, process, VECTORS)
     by_hand = ByHand(net, given, weight)
-    request = ask(net, Diffuse(solver="ddim", steps=5, guidance=weight), 6, 3, seed=seed, given=given)
+    request = ask(net, Diffuse(solver="euler", steps=5, guidance=weight), 6, 3, seed=seed, given=given)
     alpha, sigma = process.schedule.grid(5)
     scale = (alpha**2 + sigma**2).sqrt()
     z = key.at("start").normal((6, 2)).double() * scale[0]

@@ -10,11 +10,13 @@ from seqloom.core.config import members_of
 from seqloom.core.errors import ConfigError
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.base import Mixer
+from seqloom.mixers.positions import Learned, NoPositions, Rope, Sinusoidal
 from seqloom.mixers.recurrent import RecurrentState, Rnn
+from seqloom.mixers.scan import scan
 
 WIDTH, STEPS, ROWS = 8, 9, 3
 MIXERS = {name: cls() for name, cls in members_of(Mixer).items()}
-MIXERS["attention, learned places"] = Attention(positions="learned", places=STEPS)
+MIXERS["attention, learned places"] = Attention(positions=Learned(size=STEPS))
 MIXERS["rnn, relu"] = Rnn(nonlinearity="relu")
 
 every = pytest.mark.parametrize("mixer", MIXERS.values(), ids=MIXERS)
@@ -297,7 +299,7 @@ def test_sequences_that_begin_inside_know_nothing_of_those_before(mixer, block, 
 
 
 def mixer_starts_positions_anew(mixer):
-    return getattr(mixer, "positions", "rope") != "learned"
+    return not isinstance(getattr(mixer, "positions", None), Learned)
 
 
 @every
@@ -323,8 +325,8 @@ def test_a_stream_begins_anew_where_it_is_told(mixer, undo, counted):
 
 
 def test_learned_places_have_an_end_that_counts_only_what_is_read():
-    module, h = build(Attention(positions="learned", places=STEPS), 1), sequence()
-    with pytest.raises(ConfigError, match="longer than the learned places"):
+    module, h = build(Attention(positions=Learned(size=STEPS)), 1), sequence()
+    with pytest.raises(ConfigError, match="longer than the learned positions"):
         module(sequence(steps=STEPS + 1))
     _, state = read(module, h, [STEPS - 1])
     # The chunk is wider than what is left.
@@ -363,9 +365,183 @@ def test_rotary_attention_knows_only_distances():
     state = causal.begin(1, STEPS + 3)
     same(causal(h, state=state, count=np.array([STEPS]))[0], causal(h)[0])
     assert not torch.allclose(module(longer, present)[0][:, 3:], module(h)[0])
-    place = torch.arange(STEPS)[None]
-    from seqloom.mixers.attention import rotate
-
+    turn, place = Rope().build(WIDTH).turn, torch.arange(STEPS)[None]
     q, k = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, 2, STEPS, 4)))
-    near = [a @ b.transpose(-1, -2) for a, b in (rotate(q, k, place), rotate(q, k, place + 1000))]
-    torch.testing.assert_close(near[0], near[1], atol=1e-9, rtol=1e-9)
+    near, far = (scores(*turn(q, k, at)) for at in (place, place + 1000))
+    torch.testing.assert_close(near, far, atol=1e-9, rtol=1e-9)
+
+
+def scores(q, k):
+    return q @ k.mT
+
+
+def test_rotation_shares_the_features_among_the_coordinates():
+    turn = Rope().build(WIDTH).turn
+    q, k = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, 1, STEPS, 8)))
+    at = torch.arange(STEPS)
+    grid = torch.stack([at // 3, at % 3], -1)[None]  # rows and columns
+    moved = grid + torch.tensor([5, 70])
+    same(scores(*turn(q, k, grid)), scores(*turn(q, k, moved)))
+    row = turn(q, k, torch.stack([at, 0 * at], -1)[None])[0] - q
+    assert (row[..., 1:, [0, 1, 4, 5]].abs() > 0).all()
+    assert (row[..., [2, 3, 6, 7]] == 0).all()  # the other coordinate's share
+    same(turn(q, k, at[None])[0], turn(q, k, at[None, :, None])[0])
+
+
+@pytest.mark.parametrize("positions", [Learned(size=STEPS, coordinates=2), Sinusoidal()], ids=lambda p: p.name)
+def test_positions_may_have_several_coordinates_and_any_order(positions):
+    module, h = build(Attention(positions=positions), None), sequence()
+    at = torch.arange(STEPS)
+    grid = torch.stack([at // 3, at % 3], -1).expand(ROWS, -1, -1)
+    out = module(h, position=grid)[0]
+    order = torch.randperm(STEPS, generator=torch.Generator().manual_seed(0))
+    same(module(h[:, order], position=grid[:, order])[0], out[:, order])  # where they stand is all that counts
+    for other in (grid + torch.tensor([1, 0]), grid + torch.tensor([0, 1])):
+        assert float((module(h, position=other)[0] - out).abs().max().detach()) > 1e-3
+
+
+def test_attention_without_positions_is_a_set_where_everything_is_seen():
+    module, h = build(Attention(positions=NoPositions()), None), sequence()
+    order = torch.randperm(STEPS, generator=torch.Generator().manual_seed(0))
+    same(module(h[:, order])[0], module(h)[0][:, order])
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, None])
+def test_attention_reads_blocks_in_chunks(block):
+    module, h = build(Attention(), block), sequence(steps=12)
+    at_once = module(h)[0]
+    for sizes in ([12], [6, 6], [6, 0, 6]) if block else ([12],):
+        out, state = read(module, h, sizes, room=12)
+        same(out, at_once)
+    # A block that has been read in part is seen in part, and once rolled back it is read again as a whole.
+    if block in (2, 3):
+        state = module.begin(ROWS, 12)
+        module(h[:, :block], state=state, count=np.array([block, block, block]))
+        wrong = sequence(steps=block, seed=8)
+        for again in (wrong, h[:, block : 2 * block]):
+            out, _ = module(again, state=state, count=np.array([block, 0, block]))
+            state.rollback(np.full(ROWS, block)) if again is wrong else None
+        same(out[[0, 2]], at_once[[0, 2], block : 2 * block])
+
+
+def test_a_mask_says_who_attends_to_whom():
+    module, h = build(Attention(), 1), sequence().requires_grad_()
+    mask = torch.rand(ROWS, STEPS, STEPS, generator=torch.Generator().manual_seed(0)) < 0.4
+    mask |= torch.eye(STEPS, dtype=torch.bool)
+    for t in range(STEPS):
+        (grad,) = torch.autograd.grad(module(h, mask=mask)[0][1, t].sum(), h)
+        assert ((grad[1].abs().sum(-1) > 1e-14) == mask[1, t]).all()
+    with pytest.raises(ConfigError):
+        build(MIXERS["gru"], 1)(h, mask=mask)
+
+
+# ---- gradients of gradients ---------------------------------------------------------------------------------------
+
+
+@every
+@pytest.mark.parametrize("block", [1, None])
+def test_gradients_of_gradients_are_right(mixer, block):
+    """As an energy wants them, whose score is a gradient that is trained."""
+    module = build(mixer, block)
+    h = sequence(rows=2, steps=4).requires_grad_()
+    name, parameter = next((n, p) for n, p in module.named_parameters() if p.ndim == 2)
+    slice_ = parameter.detach()[:2, :3].clone().requires_grad_()
+
+    def energy(h, part):
+        whole = torch.cat([torch.cat([part, parameter[:2, 3:]], 1), parameter[2:]])
+        return torch.func.functional_call(module, {name: whole}, (h,))[0].tanh()
+
+    assert torch.autograd.gradcheck(energy, (h, slice_))
+    assert torch.autograd.gradgradcheck(energy, (h, slice_))
+
+
+# ---- what can be watched ------------------------------------------------------------------------------------------
+
+GATES = {
+    "lstm": {"input", "forget", "output"},
+    "gru": {"reset", "update"},
+    "mingru": {"update"},
+    "minlstm": {"update"},
+    "linear": {"keep"},
+    "attention": {"weights"},
+}
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_gates_and_weights_can_be_watched(name):
+    module, h = build(MIXERS[name], 1), sequence()
+    unwatched, seen = module(h)[0], {}
+    module.watched = lambda kind, value: seen.setdefault(kind, []).append(value)
+    same(module(h)[0], unwatched)
+    assert seen.keys() == GATES[name]
+    whole = {kind: values.pop() for kind, values in seen.items()}
+    for kind, value in whole.items():
+        assert value.shape[0] == ROWS, kind
+        if kind == "weights":
+            same(value.sum(-1), torch.ones(ROWS, 1, STEPS, dtype=torch.float64))
+            assert (value.triu(1) == 0).all()
+        else:
+            assert value.shape[1] == STEPS, kind
+            assert (value > 0).all(), kind
+            assert (value < 1).all(), kind
+    state = module.begin(ROWS, STEPS)
+    for t in range(STEPS):
+        module(h[:, t : t + 1], state=state, count=np.ones(ROWS, np.int64))
+    for kind, values in seen.items():
+        last = values[-1].reshape(ROWS, -1)
+        same(last, (whole[kind][:, :, -1] if kind == "weights" else whole[kind][:, -1]).reshape(ROWS, -1))
+
+
+# ---- scans --------------------------------------------------------------------------------------------------------
+
+
+def recurrence(a, b, start):
+    rows = []
+    for t in range(a.shape[1]):
+        start = a[:, t] * start + b[:, t]
+        rows.append(start)
+    return torch.stack(rows, 1)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-12)])
+@pytest.mark.parametrize("chunk", [None, 1, 7, 16, 1000])
+def test_a_scan_equals_the_recurrence_and_so_do_its_gradients(dtype, tolerance, chunk):
+    generator = torch.Generator().manual_seed(0)
+    a = torch.rand(2, 300, 3, generator=generator, dtype=dtype)
+    a[0, 100] = 0.0  # a row that begins anew
+    b, start = (
+        torch.randn(2, 300, 3, generator=generator, dtype=dtype),
+        torch.randn(2, 3, generator=generator, dtype=dtype),
+    )
+    weight = torch.randn(2, 300, 3, generator=generator, dtype=dtype)
+    results = []
+    for function in (recurrence, lambda *inputs: scan(*inputs, chunk)):
+        inputs = [x.clone().requires_grad_() for x in (a, b, start)]
+        out = function(*inputs)
+        results.append([out.detach(), *torch.autograd.grad((out * weight).sum(), inputs)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_a_scan_has_gradients_of_gradients(chunk):
+    generator = torch.Generator().manual_seed(0)
+    shapes = (2, 5, 2), (2, 5, 2), (2, 2)
+    inputs = [torch.rand(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+    assert torch.autograd.gradcheck(lambda *x: scan(*x, chunk), inputs)
+    assert torch.autograd.gradgradcheck(lambda *x: scan(*x, chunk), inputs)
+
+
+def test_linear_attention_equals_its_matrices_over_many_chunks():
+    module, h = build(MIXERS["linear"], 1), sequence(rows=2, steps=150)
+    begins = torch.zeros(2, 150, dtype=torch.bool)
+    begins[0, [70, 71, 130]] = True
+    for cut in (None, begins):
+        whole, last = module.read(h, h.new_zeros(2, *module.shape), cut)
+        state, parts = h.new_zeros(2, *module.shape), []
+        for t in range(150):
+            state = state if cut is None else state.masked_fill(cut[:, t, None, None, None], 0.0)
+            out, state = module.step(h[:, t], state)
+            parts.append(out)
+        same(torch.stack(parts, 1), whole)
+        same(last, state)

@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.integrate import quad
 from scipy.stats import multivariate_normal, norm
 
 from oracles import GaussianOracle, TokenOracle, place_table, random_joint, random_places, softmax
@@ -18,7 +17,6 @@ from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.gaussian import Gaussian
-from seqloom.processes.heads import Head, Normal
 from seqloom.processes.masked import Masked
 from seqloom.processes.schedules import Masking, Noise, PredictClean, Prediction
 from seqloom.sequence.batch import Batch
@@ -213,9 +211,8 @@ def test_autoregressive_nats_of_vectors_by_hand():
             seen.append([*(x[b, i] * there).tolist(), *there.tolist(), *(1 - there).tolist(), 0.0])
         params = net(torch.tensor([seen], dtype=torch.float64))[0][0, -1].numpy()
         scale = np.log1p(np.exp(params[2:] + math.log(math.e - 1))) + 1e-3
-        for d in range(2):
-            expected = -norm.logpdf(x[b, t, d], params[d], scale[d]) if known[b, t, d] else 0.0
-            assert float(nats[b, t, d]) == pytest.approx(expected, abs=1e-9)
+        each = -norm.logpdf(x[b, t], params[:2], scale)
+        assert float(nats[b, t]) == pytest.approx(float(each[known[b, t].numpy()].sum()), abs=1e-9)
 
 
 @torch.no_grad()
@@ -236,10 +233,9 @@ def test_lags_and_differences_by_hand():
             seen.append([*parts, float(i == 0)])
         params = net(torch.tensor([seen], dtype=torch.float64))[0][0, -1].numpy()
         scale = np.log1p(np.exp(params[2:] + math.log(math.e - 1))) + 1e-3
-        for d in range(2):
-            since = float(x[b, t - 2, d]) if t >= 2 and known[b, t - 2, d] else 0.0
-            expected = -norm.logpdf(x[b, t, d], since + params[d], scale[d]) if known[b, t, d] else 0.0
-            assert float(nats[b, t, d]) == pytest.approx(expected, abs=1e-9)
+        since = (x[b, t - 2] * known[b, t - 2]).numpy() if t >= 2 else np.zeros(2)
+        each = -norm.logpdf(x[b, t], since + params[:2], scale)
+        assert float(nats[b, t]) == pytest.approx(float(each[known[b, t].numpy()].sum()), abs=1e-9)
 
 
 @torch.no_grad()
@@ -293,37 +289,3 @@ def test_a_boundary_inside_a_chunk_is_the_start_symbol_and_a_carried_row_goes_on
     # A row that begins anew at its first position forgets what was carried.
     anew, _ = process.nats(net, Batch(x, ones, ones, zeros, begins), keys(1), carried)
     torch.testing.assert_close(anew, at_once)
-
-
-# ---- heads --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", sorted(members_of(Head)))
-def test_heads_integrate_to_one(name):
-    head = members_of(Head)[name]()
-    if head.fits(Tokens(size=5)):
-        params = torch.randn(4, head.size(Tokens(size=5)), generator=torch.Generator().manual_seed(0)).double()
-        total = sum((-head.nats(params, torch.full((4,), v))).exp() for v in range(5))
-        torch.testing.assert_close(total, torch.ones(4, dtype=torch.float64))
-    space = Vectors(fields=(Field(name="a"),))
-    if head.fits(space):
-        for values in ([0.3, -1.0], [-2.0, 1.5]):
-            params = torch.tensor(values + [0.0] * (head.size(space) - 2), dtype=torch.float64)[: head.size(space)]
-
-            def density(x, params=params):
-                return math.exp(-float(head.nats(params, torch.tensor([x], dtype=torch.float64))))
-
-            assert quad(density, -30, 30, limit=300, points=[0.0])[0] == pytest.approx(1, abs=1e-6)
-    assert head.fits(space) or head.fits(Tokens(size=5))
-
-
-def test_the_normal_head_draws_what_it_scores():
-    head = Normal()
-    params = torch.tensor([[1.5, -0.5]], dtype=torch.float64).expand(20_000, -1)
-    noise = keys(20_000).at("pick").normal((1,)).double()
-    drawn = head.draw(params, noise, torch.ones(20_000, 1)).numpy()
-    mean, scale = (float(v[0, 0]) for v in head.split(params))
-    assert drawn.mean() == pytest.approx(mean, abs=4.5 * scale / math.sqrt(20_000))
-    assert drawn.std() == pytest.approx(scale, rel=0.03)
-    entropy = float(head.nats(params, torch.as_tensor(drawn)).mean())
-    assert entropy == pytest.approx(0.5 * math.log(2 * math.pi * math.e * scale**2), abs=0.03)

@@ -32,23 +32,23 @@ def test_advice_is_settings_with_a_reason_each(facts, minutes):
 
 def test_values_that_wander_are_learned_as_changes():
     wandering = replace(SERIES, season=1, persistence=0.99)
-    for mixer in ("lstm", "attention"):
-        assert advise(wandering, "autoregressive", [mixer], 1)[0]["process"] == {
+    for recurrent in (True, False):
+        assert advise(wandering, "autoregressive", recurrent, 1)[0]["process"] == {
             "name": "autoregressive", "difference": 1,
         }  # fmt: skip
-        assert "process" not in advise(replace(wandering, persistence=0.6), "autoregressive", [mixer], 1)[0]
+        assert "process" not in advise(replace(wandering, persistence=0.6), "autoregressive", recurrent, 1)[0]
 
 
 def test_short_windows_come_in_larger_batches():
     short = replace(TEXT, elements=3000, length=15, ends=True)
-    assert advise(short, "masked", ["attention"], 1)[0]["feed"]["batch"] == 32
-    assert advise(TEXT, "masked", ["attention"], 1)[0]["feed"]["batch"] == 8
+    assert advise(short, "masked", False, 1)[0]["feed"]["batch"] == 32
+    assert advise(TEXT, "masked", False, 1)[0]["feed"]["batch"] == 8
 
 
 def test_a_season_becomes_lags_and_a_difference():
-    settings, _ = advise(SERIES, "autoregressive", ["lstm"], 1)
+    settings, _ = advise(SERIES, "autoregressive", True, 1)
     assert settings["process"] == {"name": "autoregressive", "lags": [24, 48, 72], "difference": 24}
-    assert "process" not in advise(TEXT, "autoregressive", ["lstm"], 1)[0]
+    assert "process" not in advise(TEXT, "autoregressive", True, 1)[0]
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_a_season_becomes_lags_and_a_difference():
 )
 def test_a_window_of_a_series_holds_two_seasons(elements, season, window):
     facts = Facts(elements, elements, tokens=False, ends=False, conditioned=False, season=season)
-    assert advise(facts, "gaussian", ["attention"], 1)[0]["feed"]["window"] == window
+    assert advise(facts, "gaussian", False, 1)[0]["feed"]["window"] == window
 
 
 def test_places_count_where_sequences_are_read_whole():
     short = Facts(elements=3000, length=12, tokens=True, ends=True, conditioned=True)
-    assert advise(short, "masked", ["attention"], 1)[0]["backbone"]["marked"]
-    assert "marked" not in advise(TEXT, "masked", ["attention"], 1)[0]["backbone"]
-    assert "marked" not in advise(short, "autoregressive", ["attention"], 1)[0]["backbone"]
+    assert advise(short, "masked", False, 1)[0]["backbone"]["marked"]
+    assert "marked" not in advise(TEXT, "masked", False, 1)[0]["backbone"]
+    assert "marked" not in advise(short, "autoregressive", False, 1)[0]["backbone"]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -556,9 +557,9 @@ def test_no_good_checkpoint_is_an_error(run):
 
 
 def test_a_checkpoint_of_another_run_is_passed_over(run):
-    assert checkpoints.newest_good(run, run_id="r1")[0].step == 20
+    assert checkpoints.newest_good(run, identity=IDENTITY)[0].step == 20
     with pytest.raises(RunError, match="another run"):
-        checkpoints.newest_good(run, run_id="r2")
+        checkpoints.newest_good(run, identity=replace(IDENTITY, run="r2"))
 
 
 def test_a_change_after_the_check_is_seen(run):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqloom import fit, model, planning
+from seqloom import fit, model, planning, validation
 from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import ConfigError, DataError, RunError, Stopped
@@ -160,6 +160,98 @@ def test_resume_where_nothing_is_yet_starts_at_step_zero(tmp_path: Path) -> None
     assert seen[-1].facts["steps"] == 3
 
 
+def best_of(path: Path) -> tuple[Any, list[Any], bytes]:
+    """What is best, what each validation found, and the last weights."""
+    checkpoint = runs.read(path).checkpoint("last")[0]
+    records = [record for record in durable.Journal.read(path / runs.LOG) if "valid" in record]
+    told = [(record["step"], record["valid"], record["part"]) for record in records]
+    return checkpoint.state()["best"], told, (checkpoint.folder / "weights.safetensors").read_bytes()
+
+
+def test_a_stop_at_any_step_changes_neither_the_best_nor_a_validation(tmp_path: Path) -> None:
+    steps = 11  # validations at steps that are no tenth, too
+    events(plan(tmp_path / "whole", steps=steps))
+    for stop in range(1, steps):
+        looks = iter(range(steps))
+        events(plan(tmp_path / f"{stop}", steps=steps), stop=lambda looks=looks, stop=stop: next(looks) == stop - 1)
+        events(plan(tmp_path / f"{stop}", resume=True))
+        assert best_of(tmp_path / f"{stop}") == best_of(tmp_path / "whole")
+
+
+def test_what_is_validated_depends_on_data_and_recipe_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "OPERATIONS", 1e7)
+
+    class Slow(Clock):
+        def __call__(self) -> float:
+            self.now += 0.3
+            return self.now
+
+    settings = {**TINY, "corpus": {"size": 60_000}, "trainer": {"minutes": 0.3}}
+    parts = []
+    for name, clock in (("a", Clock()), ("b", Slow())):
+        planned = planning.plan("builtin:markov", settings, model="gru", out=tmp_path / name)
+        seen = [event.facts for event in events(planned, clock=clock) if event.kind == "valid"]
+        parts.append({(facts["count"], facts["covers"]) for facts in seen if facts["covers"] < 1})
+        assert all(facts["stderr"] > 0 for facts in seen if facts["covers"] < 1)
+    assert parts[0] == parts[1]
+    assert len(parts[0]) == 1
+
+
+def test_a_part_says_how_far_it_may_be_from_the_whole(tmp_path: Path) -> None:
+    """At the end the whole split is scored where that is quick; the parts before lie within their error of it."""
+    settings = {**TINY, "corpus": {"size": 500_000}, "trainer": {"steps": 20, "average": 0}}
+    seen = [e.facts for e in events(planning.plan("builtin:markov", settings, model="gru", out=tmp_path / "a"))
+            if e.kind == "valid"]  # fmt: skip
+    part, whole = seen[-2:]
+    assert whole["covers"] == 1
+    assert part["covers"] == pytest.approx(16_384 / 25_000, abs=0.05)
+    assert part["name"] == whole["name"]
+    assert 0 < part["stderr"] < 0.05
+    assert abs(part["value"] - whole["value"]) < 4 * part["stderr"]
+
+
+def test_without_a_validation_split_nothing_is_validated(tmp_path: Path) -> None:
+    settings = {**TINY, "corpus": {"size": 3000, "splits": [1, 0, 0]}, "trainer": {"steps": 6}}
+    seen = events(planning.plan("builtin:markov", settings, model="gru", out=tmp_path / "a"))
+    assert not [event for event in seen if event.kind == "valid"]
+    assert seen[-1].facts["valid"] is None
+    assert seen[-1].facts["best"] is None
+    assert model.load(tmp_path / "a").notes[-1].startswith("step 6")
+
+
+def test_a_likelihood_that_cannot_be_taken_gives_way_to_the_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan(tmp_path / "a", steps=10)
+
+    def none(self: Any) -> Any:
+        raise DataError("there is none")
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        raise ZeroDivisionError("no sample")
+
+    monkeypatch.setattr(type(planned.recipe.process), "likelihoods", lambda self: {"likelihood": none})
+    monkeypatch.setattr(model.Model, "sample", broken)
+    seen = events(planned)
+    values = [event.facts for event in seen if event.kind == "valid"]
+    assert seen[-1].kind == "done"
+    assert {facts["name"] for facts in values} == {"loss"}
+    notes = [event.text for event in seen if event.kind == "note"]
+    assert sum("likelihood" in note for note in notes) == 1
+    assert any("no sample" in note for note in notes)
+    assert seen[-1].facts["best"]["value"] == min(facts["value"] for facts in values)
+
+
+def test_diffusion_of_a_table_with_empty_cells_is_trained_and_validated(tmp_path: Path) -> None:
+    rows = [f"{i % 7},{(i * i) % 11}" if i % 9 else f",{i % 5}" for i in range(400)]
+    (tmp_path / "holes.csv").write_text("\n".join(["a,b", *rows]) + "\n")
+    settings = {"backbone": {"width": 16, "depth": 1}, "trainer": {"steps": 4}}
+    planned = planning.plan(str(tmp_path / "holes.csv"), settings, model="gaussian-gru", out=tmp_path / "a")
+    seen = events(planned)
+    assert seen[-1].kind == "done"
+    assert seen[-1].facts["best"] is not None
+
+
 def test_a_flipped_bit_falls_back_and_in_the_only_checkpoint_is_an_error(tmp_path: Path) -> None:
     events(plan(tmp_path / "a", steps=4), save_every=0.0)
     newest = tmp_path / "a" / "checkpoints" / "00000004" / "weights.safetensors"
@@ -177,6 +269,125 @@ def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
     path.write_bytes(bytes(data))
+
+
+def test_every_byte_that_a_run_depends_on_is_watched(tmp_path: Path) -> None:
+    events(plan(tmp_path / "a", steps=1))
+    for name in (runs.RECIPE, runs.CODEC, runs.VERSIONS, runs.ADVICE, durable.MANIFEST):
+        path = tmp_path / "a" / name
+        whole = path.read_bytes()
+        for at in range(0, len(whole), 1 if name == durable.MANIFEST else 7):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+            with pytest.raises(RunError):
+                runs.read(tmp_path / "a")
+        path.unlink()
+        with pytest.raises(RunError, match=f"{name} is missing"):
+            plan(tmp_path / "a", resume=True)
+        path.write_bytes(whole)
+    assert runs.read(tmp_path / "a").recipe.trainer.steps == 1
+
+
+def test_a_checkpoint_of_another_recipe_is_not_used(tmp_path: Path) -> None:
+    for name, rate in (("a", 0.01), ("b", 0.02)):
+        events(plan(tmp_path / name, steps=2, rate=rate))
+    assert runs.read(tmp_path / "a").recipe_hash != runs.read(tmp_path / "b").recipe_hash
+    for name in ("recipe.yaml", "manifest.json"):  # as one who wants other settings might do
+        (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
+    with pytest.raises(RunError):
+        model.load(tmp_path / "a")
+
+
+class Killed(BaseException):
+    """What stands for a SIGKILL."""
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_kill_while_a_run_is_made_or_its_recipe_exchanged_leaves_one_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    class Dying(durable.Disk):
+        left = 1 << 30
+
+        def rename(self, old: Path, new: Path) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+            super().rename(old, new)
+
+    disk = Dying()
+    monkeypatch.setattr(durable, "disk", disk)
+    for left in range(8):
+        disk.left = 1 << 30
+        path = tmp_path / f"{left}"
+        if begun:
+            events(plan(path, steps=2))
+        planned = plan(path, steps=4, resume=True)
+        disk.left = left
+        running = fit.Fit(planned).events()
+        with pytest.raises(Killed):
+            list(running)
+        disk.left = 1 << 30
+        assert events(plan(path, steps=4, resume=True))[-1].facts["steps"] == 4
+
+
+def test_what_is_no_run_is_not_written_into(tmp_path: Path) -> None:
+    for name in ("report.json", "recipe.yaml", "notes.txt", "codec.json"):
+        mine = tmp_path / name.partition(".")[0]
+        mine.mkdir()
+        (mine / name).write_text("mine")
+        with pytest.raises(RunError):
+            events(plan(mine, resume=True))
+        assert [path.name for path in mine.iterdir()] == [name]
+        assert (mine / name).read_text() == "mine"
+
+
+def test_a_run_goes_on_with_its_own_data_alone(tmp_path: Path) -> None:
+    texts = {name: tmp_path / f"{name}.txt" for name in ("first", "moved", "other", "longer")}
+    texts["first"].write_text("to be or not to be, " * 200)
+    texts["other"].write_text("or to be not to be, " * 200)
+    texts["longer"].write_text("to be or not to be, " * 201)
+    values = {key: value for key, value in TINY.items() if key != "corpus"} | {"trainer": {"steps": 2}}
+    events(planning.plan(str(texts["first"]), values, model="gru", out=tmp_path / "a"))
+
+    def resume(data: str, notes: list[str] | None = None) -> planning.TrainingPlan:
+        more = {"trainer": {"steps": 3}}
+        return planning.plan(data, more, out=tmp_path / "a", resume=True, notify=(notes or []).append)
+
+    for data in (str(texts["other"]), str(texts["longer"]), "builtin:markov"):
+        with pytest.raises(RunError, match="trained on"):
+            resume(data)
+    with pytest.raises(DataError, match="no such file"):
+        resume(str(tmp_path / "nothing.txt"))
+    texts["first"].rename(texts["moved"])
+    notes = [""]
+    events(resume(str(texts["moved"]), notes))
+    assert "same content" in notes[-1]
+    again = runs.read(tmp_path / "a")
+    assert again.recipe.corpus.plain()["path"] == str(texts["moved"])
+    assert again.checkpoint("last")[0].step == 3
+
+
+def test_fewer_steps_than_are_done_are_refused(tmp_path: Path) -> None:
+    events(plan(tmp_path / "a", steps=4))
+    with pytest.raises(RunError, match="at step 4 already"):
+        plan(tmp_path / "a", resume=True, steps=3)
+    assert runs.read(tmp_path / "a").recipe.trainer.steps == 4
+    with pytest.raises(RunError, match="minutes already"):
+        plan(tmp_path / "a", resume=True, minutes=1e-6)
+
+
+def test_what_fails_before_its_first_checkpoint_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan(tmp_path / "a", steps=4)
+    true_loss = type(planned.recipe.process).loss
+
+    def loss(*arguments: Any, **options: Any) -> Any:
+        found = true_loss(*arguments, **options)
+        return type(found)(found.total * math.nan, found.count, found.state)
+
+    monkeypatch.setattr(type(planned.recipe.process), "loss", loss)
+    with pytest.raises(Stopped, match="not finite"):
+        events(planned)
+    assert not (tmp_path / "a").exists()
 
 
 def test_one_writer(tmp_path: Path) -> None:

@@ -232,17 +232,102 @@ def test_groups_hold_every_parameter_once():
 def test_tied_ends_are_one_matrix(process):
     net = build(process, tie=True, mixer=Gru())
     assert "head.weight" not in net.state_dict()
-    assert build(process, mixer=Gru()).parameter_count - net.parameter_count == 5 * 8
+    assert build(process, mixer=Gru()).parameter_count - net.parameter_count == 5 * 8 - 1
     seen = []
     handle = net.trunk.norm.register_forward_hook(lambda module, args, out: seen.append(out))
     out, _ = net(symbols())
     handle.remove()
-    torch.testing.assert_close(out, seen[0] @ net.embed.weight[:5].T + net.head.bias)
+    torch.testing.assert_close(out, net.gain * seen[0] @ net.embed.weight[:5].T + net.head.bias)
     out.sum().backward()
     assert (net.embed.weight.grad[:5].abs().sum(1) > 0).all()
     with pytest.raises(ConfigError) as caught:
         build(Gaussian(), VECTORS, tie=True)
     assert caught.value.path == "backbone.tie"
+
+
+@pytest.mark.parametrize("size", [2, 65, 2000])
+@pytest.mark.parametrize("mixer", [Lstm(), Attention()], ids=lambda m: m.name)
+@torch.no_grad()
+def test_tied_ends_begin_near_the_least_presumptuous_guess(mixer, size):
+    space = Tokens(size=size)
+    for width in (32, 256):
+        spec = Backbone(width=width, mixer=mixer, mlp=2.0, tie=True)
+        net = Network(spec, AUTOREGRESSIVE.spec(space), space, window=12, given={})
+        x = symbols(rows=8, steps=32, size=size)
+        nats = nn.functional.cross_entropy(net(x)[0][:, :-1].flatten(0, 1), x[:, 1:].flatten())
+        assert float(nats) == pytest.approx(np.log(size), abs=0.1)
+
+
+@torch.no_grad()
+def test_logits_are_float32_at_least():
+    net = build(mixer=Gru())
+    assert net(symbols())[0].dtype == torch.float64
+    assert net.bfloat16()(symbols())[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("mixer", [Lstm(), Attention(heads=2)], ids=lambda m: m.name)
+def test_a_whole_network_has_gradients_of_gradients(mixer):
+    """The squared ReLU of the feed-forward part, the norms and cross-attention too."""
+    net = build(Gaussian(), VECTORS, {"source": ATTEND}, mixer=mixer, mlp=2.0, depth=1, norm="rms")
+    x = torch.randn(2, 3, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    level = torch.tensor([[0.1], [0.5]], dtype=torch.float64)
+    source = {"source": along([[1, 2], [3, 0]])}
+
+    def energy(x):
+        return net(x, level=level, given=net.encode(source, 2))[0].tanh()
+
+    assert torch.autograd.gradcheck(energy, x)
+    assert torch.autograd.gradgradcheck(energy, x)
+
+
+def test_what_a_process_trains_beside_the_network_is_part_of_it():
+    own = nn.Linear(2, 3)
+    own.register_parameter("offset", nn.Parameter(torch.full((3,), 7.0)))
+    nets = [
+        Network(Backbone(width=8), AUTOREGRESSIVE.spec(TOKENS), TOKENS, 12, {}, seed=3, own=part)
+        for part in (own, nn.Linear(2, 3))
+    ]
+    assert {"own.weight", "own.bias", "own.offset"} <= set(nets[0].state_dict())
+    assert (nets[0].own.offset == 7).all()
+    assert torch.equal(nets[0].own.weight, nets[1].own.weight)  # begun from the seed
+    assert any(p is own.weight for p in nets[0].groups()["ends"])
+    assert any(p is own.offset for p in nets[0].groups()["vectors"])
+
+
+def test_a_network_is_watched_by_whoever_asks():
+    net = build(mixer=[Lstm(), Attention(heads=2)], given={"source": ATTEND}, mlp=2.0)
+    given = net.encode({"source": conditions()["source"]}, 3)
+    with net.watch() as seen:
+        out, _ = net(symbols(), given=given)
+    assert seen["trunk.layers.0.mixer.forget"][0].shape == (3, 6, 8)
+    weights = seen["trunk.layers.1.mixer.weights"][0]
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 2, 6, dtype=torch.float64))
+    crossed = seen["trunk.layers.0.cross.weights"][0]
+    assert (crossed[1, ..., 2:] == 0).all()  # the second row's source has one element, after the null one
+    assert torch.equal(net(symbols(), given=given)[0], out)
+    assert len(seen["trunk.layers.1.mixer.weights"]) == 1  # nothing is collected any more
+
+
+# ---- blocks and levels --------------------------------------------------------------------------------------------
+
+
+def test_block_diffusion_is_trained_in_one_pass_and_with_blocks_of_one_is_autoregressive():
+    """[noised; clean] with shared positions: a noised block sees itself and the clean blocks before it."""
+    net = build(Masked(), mixer=Attention(heads=2), depth=2, mlp=2.0)
+    steps, mask = 6, net.spec.mask
+    x = symbols(steps=steps)
+    for block in (1, 2, 3):
+        part = torch.arange(steps) // block
+        noised = torch.cat([part[:, None] == part, part[:, None] > part], 1)
+        clean = torch.cat([torch.zeros(steps, steps, dtype=torch.bool), part[:, None] >= part], 1)
+        both = torch.cat([torch.full_like(x, mask), x], 1)
+        position = torch.arange(steps).repeat(2).expand(len(x), -1)
+        out, _ = net(both, position=position, mask=torch.cat([noised, clean])[None])
+        for t in range(0, steps, block):
+            seen = torch.cat([x[:, :t], torch.full((len(x), block), mask)], 1)
+            at = torch.arange(t + block) // block
+            alone, _ = net(seen, mask=(at[:, None] >= at)[None])
+            torch.testing.assert_close(out[:, t : t + block], alone[:, t:])
 
 
 def test_dropout_belongs_to_the_row_and_is_off_without_a_key():
@@ -329,6 +414,136 @@ def test_a_condition_of_vectors():
         there = torch.ones(1, 2, dtype=torch.bool)
         out = net(x, given=net.encode({"c": Condition(value, there)}, 1))[0]
         assert float((out - net(x, given=net.encode({}, 1))[0]).abs().max()) > 1e-3
+
+
+ALIGN = ConditionSpec(Tokens(size=3), "align")
+
+
+def along(symbols, there=None):
+    x = torch.tensor(symbols)
+    return Condition(x, torch.ones(x.shape, dtype=torch.bool) if there is None else torch.tensor(there))
+
+
+@pytest.mark.parametrize("mixer", [Gru(), Attention(heads=2)], ids=lambda m: m.name)
+@torch.no_grad()
+def test_an_aligned_condition_belongs_to_positions(mixer):
+    net = build(given={"voice": ALIGN}, mixer=mixer)
+    x, voice = symbols(rows=1), [0, 1, 2, 2, 1, 0]
+    out, _ = net(x, given=net.encode({"voice": along([voice])}, 1))
+    for t in range(6):  # causal: what changes at t is seen from t on, and not before
+        other = [*voice[:t], (voice[t] + 1) % 3, *voice[t + 1 :]]
+        changed, _ = net(x, given=net.encode({"voice": along([other])}, 1))
+        torch.testing.assert_close(changed[0, :t], out[0, :t])
+        assert float((changed[0, t] - out[0, t]).abs().max()) > 1e-3
+    # A missing element is null at its position, a missing condition everywhere, and beyond its end it is missing.
+    nothing, _ = net(x, given=net.encode({}, 1))
+    none, _ = net(x, given=net.encode({"voice": along([voice], [[False] * 6])}, 1))
+    torch.testing.assert_close(none, nothing)
+    short, _ = net(x, given=net.encode({"voice": along([voice[:4]])}, 1))
+    padded, _ = net(x, given=net.encode({"voice": along([voice], [[True] * 4 + [False] * 2])}, 1))
+    torch.testing.assert_close(short, padded)
+    assert float((short - nothing).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("mixer", [Lstm(), Attention(heads=2)], ids=lambda m: m.name)
+@torch.no_grad()
+def test_an_aligned_condition_is_cut_with_what_is_read(mixer):
+    net = build(given={"voice": ALIGN}, mixer=mixer)
+    x, voice = symbols(rows=2, steps=8), torch.from_numpy(np.random.default_rng(3).integers(0, 3, (2, 8)))
+    given = net.encode({"voice": Condition(voice, torch.ones_like(voice, dtype=torch.bool))}, 2)
+    whole, _ = net(x, given=given)
+    # A canvas is read in chunks, each row at its own pace, with the condition of the whole canvas.
+    state, at, seen = net.begin(2, 8), np.zeros(2, np.int64), torch.zeros_like(whole)
+    for count in ([3, 1], [0, 4], [5, 3]):
+        chunk = torch.stack([x[row, np.minimum(at[row] + np.arange(5), 7)] for row in range(2)])
+        out, state = net(chunk, given=given, state=state, count=np.array(count))
+        for row in range(2):
+            seen[row, at[row] : at[row] + count[row]] = out[row, : count[row]]
+        at += count
+    torch.testing.assert_close(seen, whole)
+    # A window that has moved along the canvas: the same as the window's own part.
+    moved = net.begin(2, 8)
+    moved.origin[:] = 3
+    part = net.encode({"voice": Condition(voice[:, 3:], torch.ones_like(voice[:, 3:], dtype=torch.bool))}, 2)
+    out, _ = net(x[:, 3:], given=given, state=moved, count=np.full(2, 5))
+    torch.testing.assert_close(out, net(x[:, 3:], given=part)[0])
+    by_position, _ = net(x[:, 3:], given=given, position=torch.arange(3, 8).expand(2, -1))
+    torch.testing.assert_close(by_position, out)
+    if net.reach is None:  # a stream has its conditions cut with its chunks
+        stream, parts = net.begin(2), []
+        for here in (slice(0, 5), slice(5, 8)):
+            piece = Condition(voice[:, here], torch.ones_like(voice[:, here], dtype=torch.bool))
+            out, stream = net(x[:, here], given=net.encode({"voice": piece}, 2), state=stream)
+            parts.append(out)
+        torch.testing.assert_close(torch.cat(parts, 1), whole)
+
+
+@torch.no_grad()
+def test_several_attended_conditions_are_told_apart():
+    net = build(given={"one": ATTEND, "two": ATTEND})
+    x, first, second = symbols(rows=1), along([[1, 2, 3]]), along([[3, 0]])
+    net.conditions.trunks["two"].load_state_dict(net.conditions.trunks["one"].state_dict())
+    net.conditions.ends["two"].load_state_dict(net.conditions.ends["one"].state_dict())  # so only the mark tells
+    out, _ = net(x, given=net.encode({"one": first, "two": second}, 1))
+    swapped, _ = net(x, given=net.encode({"one": second, "two": first}, 1))
+    assert float((out - swapped).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("enters", ["add", "align", "attend"])
+@torch.no_grad()
+def test_each_condition_has_an_encoder_of_choice(enters):
+    encoder = Backbone(width=12, depth=1, mixer=Attention(heads=1))
+    net = build(given={"c": ConditionSpec(Tokens(size=4), enters, encoder)})
+    assert [type(layer.mixer).__name__ for layer in net.conditions.trunks["c"].layers] == ["Attend"]
+    assert net.conditions.exits["c"].weight.shape == (8, 12)
+    x = symbols(rows=1)
+    outs = [net(x, given=net.encode({"c": along([order])}, 1))[0] for order in ([1, 2, 3], [3, 2, 1])]
+    assert float((outs[0] - outs[1]).abs().max()) > 1e-4
+    padded = along([[1, 2, 3, 0]], [[True, True, True, False]])
+    torch.testing.assert_close(net(x, given=net.encode({"c": padded}, 1))[0], outs[0])
+
+
+def test_what_is_attended_to_is_projected_once_a_query_and_is_trained():
+    net = build(given={"label": ADD, "source": ATTEND, "voice": ALIGN})
+    calls = []
+    for layer in net.trunk.layers:
+        layer.cross.pair.register_forward_hook(lambda *_: calls.append(1))
+    given = net.encode({**conditions(), "voice": along([[1, 2], [0, 0], [1, 1]])}, 3)
+    assert len(calls) == 2  # one a layer
+    state, x, outs = net.begin(3, 6), symbols(), []
+    for t in range(6):
+        out, state = net(x[:, t : t + 1], given=given, state=state, count=np.ones(3, np.int64))
+        outs.append(out)
+    assert len(calls) == 2
+    whole, _ = net(x, given=given)
+    torch.testing.assert_close(torch.cat(outs, 1), whole)
+    whole.square().sum().backward()
+    for name, parameter in net.conditions.named_parameters():
+        assert (parameter.grad != 0).any(), name
+    assert all((layer.cross.pair.weight.grad != 0).any() for layer in net.trunk.layers)
+
+
+@torch.no_grad()
+def test_null_conditions_are_made_alike():
+    net = build(given={"label": ADD, "source": ATTEND, "voice": ALIGN})
+    x = symbols()
+    given = net.encode({**conditions(), "voice": along([[1, 2]] * 3)}, 3)
+    nothing, _ = net(x, given=net.encode({}, 3))
+    torch.testing.assert_close(net(x, given=given.null_like())[0], nothing)
+    both = EncodedConditions.join([given, given.null_like()])
+    out, _ = net(x.repeat(2, 1), given=both)
+    torch.testing.assert_close(out, torch.cat([net(x, given=given)[0], nothing]))
+
+
+@torch.no_grad()
+def test_rows_of_one_condition_share_its_memory():
+    net = build(given={"label": ADD, "source": ATTEND})
+    one = net.encode({name: Condition(c.x[:1], c.present[:1]) for name, c in conditions().items()}, 1)
+    many = one.select(np.zeros(5, np.int64)).select(np.array([3, 1, 1, 0]))
+    assert all(pair.stride(0) == 0 and len(pair) == 4 for pair in many.pairs)
+    x = symbols(rows=4)
+    same = torch.cat([net(x[i : i + 1], given=one)[0] for i in range(4)])
+    torch.testing.assert_close(net(x, given=many)[0], same)
 
 
 def test_an_unknown_condition_is_refused():

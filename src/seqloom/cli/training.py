@@ -112,9 +112,16 @@ def _preview(event: TrainingEvent) -> str:
 
 
 def shown_metric(metric: Mapping[str, Any]) -> str:
-    """A value with its unit: "≤ 2.310 bits/byte"."""
+    """A value with its unit, and of how much of the split it is: "≤ 2.310 bits/byte (± 0.012, on 18 %)"."""
     mark = {"bound": "≤ ", "estimate": "≈ "}.get(metric["kind"], "")
-    return f"{mark}{metric['value']:.3f} {metric['unit']}"
+    covers = metric.get("covers", 1.0)
+    part = f" (± {metric['stderr']:.3f}, on {share(covers)})" if covers < 1 else ""
+    return f"{mark}{metric['value']:.3f} {metric['unit']}{part}"
+
+
+def share(part: float) -> str:
+    """A share in percent, with a digit more where it is small."""
+    return f"{100 * part:.0f} %" if part >= 0.095 else f"{100 * part:.1g} %"
 
 
 def settings_of(
@@ -194,7 +201,8 @@ def train(
         return
     session.note(
         f"done: {count(report['steps'], 'step')} in {duration(report['seconds'])}, "
-        f"{report['parameters']:,} parameters, validation {shown_metric(report['valid'])}"
+        f"{report['parameters']:,} parameters, "
+        + (f"validation {shown_metric(report['valid'])}" if report["valid"] else "not validated")
     )
     put(f"{planned.path}\n")
     session.note(f"next: seqloom sample {planned.path}   seqloom evaluate {planned.path}")

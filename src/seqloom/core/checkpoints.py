@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqloom.core import durable
+from seqloom.core import durable, manifest
 from seqloom.core.durable import (
     CHECKPOINTS,
     LARGEST_MANIFEST,
@@ -40,7 +40,6 @@ from seqloom.core.errors import RunError, Stopped
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 1
 PARTS = ("weights", "average", "training")
 QUARANTINE, STATE = "quarantine", "state.json"
 LARGEST_HEADER = 16 << 20
@@ -54,6 +53,10 @@ class Identity:
     run: str
     recipe: str
     data: str
+
+    def differs_in(self, other: Identity | None) -> list[str]:
+        """Of what this is not the same as another; nothing where there is none to compare with."""
+        return [] if other is None else [key for key, value in vars(self).items() if value != getattr(other, key)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +210,9 @@ def verify(folder: Path) -> Checkpoint:
         raise RunError(f"{name} cannot be read: {error.strerror}", hint="is this a run folder?") from None
 
 
-def newest_good(run: Path, lock: Lock | None = None, *, run_id: str = "") -> tuple[Checkpoint | None, list[Damaged]]:
+def newest_good(
+    run: Path, lock: Lock | None = None, *, identity: Identity | None = None
+) -> tuple[Checkpoint | None, list[Damaged]]:
     """The newest checkpoint that is whole, and the damaged ones that were passed over for it, newest first.
 
     None where there is no checkpoint at all: the run was killed before its first. With the lock, damaged ones are
@@ -216,14 +221,14 @@ def newest_good(run: Path, lock: Lock | None = None, *, run_id: str = "") -> tup
     Args:
         run: The run folder.
         lock: Held, for this folder, by who is going to write.
-        run_id: If given, a checkpoint of another run counts as damaged.
+        identity: If given, a checkpoint of another run, recipe or data counts as damaged.
 
     Raises:
         RunError: There are checkpoints, and none is good.
     """
     for _ in range(3):
         saved = _saved(run)
-        good, damaged = _first_good(saved, run_id)
+        good, damaged = _first_good(saved, identity)
         if good is not None or saved == _saved(run):
             break  # else a writer pruned what was being read: look again
     if good is None and damaged:
@@ -264,14 +269,15 @@ def prune(lock: Lock, newest: Checkpoint, best: int | None = None) -> list[int]:
     return sorted(_step_of(folder) for folder in going)
 
 
-def _first_good(saved: Sequence[Path], run_id: str) -> tuple[Checkpoint | None, list[Damaged]]:
+def _first_good(saved: Sequence[Path], identity: Identity | None) -> tuple[Checkpoint | None, list[Damaged]]:
     damaged: list[Damaged] = []
     for folder in saved:
         try:
             found = verify(folder)
-            if not run_id or found.identity.run == run_id:
+            other = found.identity.differs_in(identity)
+            if not other:
                 return found, damaged
-            reason = f"checkpoint {folder.name}: it belongs to another run"
+            reason = f"checkpoint {folder.name}: it belongs to {' and '.join(f'another {word}' for word in other)}"
         except RunError as error:
             reason = error.message
         if folder.exists():
@@ -306,18 +312,18 @@ def _set_aside(target: Path) -> None:
 
 
 def _manifest(step: int, identity: Identity, log: int, epoch: int, files: Mapping[str, tuple[int, str]]) -> bytes:
-    """The manifest, which carries a hash of itself, so that no bit of it can change unseen either."""
-    body = {
-        "format": FORMAT,
-        "step": step,
-        "run": identity.run,
-        "recipe": identity.recipe,
-        "data": identity.data,
-        "log": log,
-        "epoch": epoch,
-        "files": {name: {"size": size, "sha256": digest} for name, (size, digest) in files.items()},
-    }
-    return json_bytes({**body, "sha256": hashlib.sha256(json_bytes(body)).hexdigest()}, indent=2)
+    return manifest.seal(
+        {
+            "format": manifest.FORMAT,
+            "step": step,
+            "run": identity.run,
+            "recipe": identity.recipe,
+            "data": identity.data,
+            "log": log,
+            "epoch": epoch,
+            "files": {name: {"size": size, "sha256": digest} for name, (size, digest) in files.items()},
+        }
+    )
 
 
 def _verified(folder: Path) -> Checkpoint:
@@ -350,16 +356,8 @@ def _verified(folder: Path) -> Checkpoint:
 
 
 def _parsed(folder: Path, data: bytes) -> Checkpoint:
+    body = manifest.unseal(data)
     try:
-        body = json.loads(data)
-        digest = body.pop("sha256")
-        if isinstance(body["format"], int) and body["format"] > FORMAT:
-            raise RunError("it was written by a newer version of seqloom", hint="update seqloom")
-        if (
-            hashlib.sha256(json_bytes(body)).hexdigest() != digest
-            or json_bytes({**body, "sha256": digest}, indent=2) != data
-        ):
-            raise RunError(f"{MANIFEST} differs from its checksum")
         if body["step"] != _step_of(folder):
             raise RunError(f"{MANIFEST} is that of step {body['step']}")
         return Checkpoint(
@@ -370,7 +368,7 @@ def _parsed(folder: Path, data: bytes) -> Checkpoint:
             epoch=body["epoch"],
             files={name: (row["size"], row["sha256"]) for name, row in body["files"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{MANIFEST} is torn") from None
 
 

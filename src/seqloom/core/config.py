@@ -160,12 +160,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise ConfigError(f"{path} is larger than a recipe can be")
-        text = path.read_text(encoding="utf-8")
+        return parse_yaml(path.read_bytes(), path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
+
+
+def parse_yaml(data: bytes, path: Path) -> dict[str, Any]:
+    """The mapping that the content of `path` is; aliases are refused."""
+    try:
+        text = data.decode("utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ConfigError(f"{path} uses a YAML alias; recipes are written out in full")
         value = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):

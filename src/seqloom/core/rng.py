@@ -67,6 +67,11 @@ class Rng:
         """Keys of their own for the members or stages of a row."""
         return Rng.of(self.second.view(np.int64), member)
 
+    def skip(self, count: int) -> Rng:
+        """The same keys, of which the first `count` elements are left to others."""
+        with np.errstate(over="ignore"):
+            return Rng(self.first + _G * _word(count), self.second)
+
     def words(self, elements: NDArray[np.int64]) -> Words:
         """One 64-bit word for each of `elements` (B, n) or (n,): shape (B, n)."""
         with np.errstate(over="ignore"):

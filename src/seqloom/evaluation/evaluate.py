@@ -10,10 +10,10 @@ from seqloom import run as runs
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Prepared
 from seqloom.corpora.files import corpus_of
-from seqloom.fit import metric_of, reading_of
 from seqloom.metrics import likelihood
 from seqloom.model import Model, load
 from seqloom.recipe import Recipe
+from seqloom.validation import metric_of, reading_of
 
 WHOLE = (0.0, 0.0, 1.0)
 """Shares that make all of a corpus its test split."""

@@ -1,10 +1,10 @@
-"""Attention (Vaswani et al. 2017) with rotary positions (Su et al. 2021) and normalised queries and keys."""
+"""Attention (Vaswani et al. 2017) with normalised queries and keys."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,18 +14,23 @@ from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
 from seqloom.mixers.base import Mixer, MixerModule
+from seqloom.mixers.positions import Positions, Rope
+from seqloom.mixers.twice import differentiable
 from seqloom.sequence.state import LayerState, Lengths
+
+Visible = Tensor | Literal["causal"] | None
+"""Which position (B|1,1,T|1,S) attends to which: said one by one, to what came before it, or (None) to all."""
 
 
 class Attention(Mixer, name="attention"):
-    """Every position weighs all that it may hear by how well its query fits their keys."""
+    """Every position weighs all that it may attend to by how well its query fits their keys."""
+
+    feedforward: ClassVar[float] = 4.0
 
     heads: int | None = Field(default=None, ge=1)
     """Parallel attentions, each over width / heads features; None: one for each 64 features."""
-    positions: Literal["rope", "learned"] = "rope"
-    """Where a position stands: by rotation of queries and keys, or by a learned vector for each place."""
-    places: int = Field(default=1024, ge=1)
-    """How many places have a learned vector (only with positions=learned)."""
+    positions: Positions = Rope()
+    """How it is told where a position stands."""
 
     @property
     def bounded(self) -> bool:
@@ -65,14 +70,6 @@ class KeysValues(LayerState):
     def detach(self) -> KeysValues:
         return KeysValues(self.keys.detach(), self.values.detach(), self.length)
 
-    def tensors(self) -> dict[str, Tensor]:
-        kept = {"keys": self.keys.detach(), "values": self.values.detach()}
-        return {**kept, "length": torch.from_numpy(self.length)}
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        self.keys, self.values = (tensors[name].to(self.keys, copy=True) for name in ("keys", "values"))
-        self.length = tensors["length"].cpu().numpy().copy()
-
 
 class Attend(MixerModule):
     """One attention layer."""
@@ -86,7 +83,7 @@ class Attend(MixerModule):
         self.out = nn.Linear(width, width, bias=False)
         self.query_gain = nn.Parameter(torch.empty(width // heads))
         self.key_gain = nn.Parameter(torch.empty(width // heads))
-        self.places = nn.Embedding(spec.places, width) if spec.positions == "learned" else None
+        self.positions = spec.positions.build(width)
 
     def initialise(self, generator: Generator) -> None:
         with torch.no_grad():
@@ -112,34 +109,37 @@ class Attend(MixerModule):
         mask: Tensor | None = None,
     ) -> tuple[Tensor, LayerState | None]:
         rows, steps = h.shape[:2]
-        if state is not None and (begins is not None or mask is not None):
-            raise ConfigError("attention with a state goes on reading, without a mask", path="backbone.mixer")
-        slot = torch.arange(steps, device=h.device)[None]
+        slot = torch.arange(steps, device=h.device)[None]  # the element's own number, from the first that was read
+        reads = np.full(rows, steps, np.int64) if count is None else count
         if state is not None:
+            if begins is not None or mask is not None:
+                raise ConfigError("attention with a state goes on reading, without a mask", path="backbone.mixer")
             slot = slot + torch.as_tensor(state.length[:rows, None], device=h.device)  # (B,T)
-        place = slot if position is None else position
-        if self.places is not None:
-            reads = np.full(rows, steps) if count is None else count
-            if (reads if state is None else state.length[:rows] + reads).max() > self.places.num_embeddings:
-                raise ConfigError("the sequence is longer than the learned places", path="backbone.mixer.places")
-            h = h + self.places(place.clamp_max(self.places.num_embeddings - 1))  # beyond `count` nothing is read
+        if position is None:
+            position = slot
+            self.positions.check(int((reads if state is None else state.length[:rows] + reads).max()) - 1)
+        else:
+            self.positions.check(int(position.max()))
+        h = self.positions.enter(h, position)
         q, k, v = self.project(h).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)  # (B,H,T,E) each
         q, k = unit(q) * self.query_gain, unit(k) * self.key_gain
-        if self.places is None:
-            q, k = rotate(q, k, place)
+        q, k = self.positions.turn(q, k, position)
         if state is None:
-            mixed = self.whole(q, k, v, self.visible(steps, present, begins, mask, h.device))
+            visible = self.visible(steps, present, begins, mask, h.device)
         else:
             assert isinstance(state, KeysValues)
-            mixed = self.chunk(q, k, v, state, count, slot)
+            k, v, visible = self.after(state, k, v, slot, reads)
+        if self.watched is not None:
+            self.watched("weights", weights(q, k, visible))
+        mixed = attend(q, k, v, visible)
         return self.out(mixed.transpose(1, 2).flatten(2)), state
 
     def visible(
         self, steps: int, present: Tensor | None, begins: Tensor | None, mask: Tensor | None, device: torch.device
-    ) -> Tensor | None:
-        """Which position (B|1,1,T,T|1) attends to which; None: each to what came before it, or to all."""
+    ) -> Visible:
+        """Which position (B|1,1,T|1,T) attends to which: all to what came before, where nothing else is said."""
         if self.block == 1 and begins is None and mask is None:
-            return None  # padding lies at the right, where a causal position never looks
+            return "causal"  # padding lies at the right, where a causal position never looks
         seen = None if present is None else present[:, None]  # (B,1,T)
         if mask is not None:
             seen = mask if seen is None else mask & seen
@@ -153,44 +153,57 @@ class Attend(MixerModule):
             seen = same if seen is None else same & seen
         return None if seen is None else seen[:, None]
 
-    def whole(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
-        """All positions at once."""
-        causal = self.block == 1 and visible is None
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal)
+    def after(
+        self, state: KeysValues, k: Tensor, v: Tensor, slot: Tensor, reads: Lengths
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """All keys and values when those of a chunk are written to their slots, and which each position attends to.
 
-    def chunk(self, q: Tensor, k: Tensor, v: Tensor, state: KeysValues, count: Lengths | None, slots: Tensor) -> Tensor:
-        """A chunk after what was read: keys and values are written to their slots, then all of them are heard."""
-        if self.block != 1:
-            raise ValueError("only causal attention can be read in chunks")
-        rows, steps = q.shape[0], q.shape[2]
-        reads = np.full(rows, steps, np.int64) if count is None else count
-        top = int((state.length[:rows] + reads).max())
-        row, step = np.nonzero(np.arange(steps) < reads[:, None])
-        slot = state.length[row] + step
+        A position sees its own block as far as it has been read, so reading in chunks equals reading at once where
+        chunks end with blocks.
+        """
+        rows = len(k)
+        row, step = np.nonzero(np.arange(k.shape[2]) < reads[:, None])
         if state.keys.requires_grad or k.requires_grad:
             state.keys, state.values = state.keys.clone(), state.values.clone()
-        state.keys[row, :, slot] = k[row, :, step]
-        state.values[row, :, slot] = v[row, :, step]
+        state.keys[row, :, state.length[row] + step] = k[row, :, step]
+        state.values[row, :, state.length[row] + step] = v[row, :, step]
         state.length[:rows] += reads
-        heard = torch.arange(max(top, 1), device=q.device) <= slots[:, None, :, None]  # (B,1,T,top)
-        keys, values = state.keys[:rows, :, : max(top, 1)], state.values[:rows, :, : max(top, 1)]
-        return F.scaled_dot_product_attention(q, keys, values, attn_mask=heard)
+        top = max(1, int(state.length[:rows].max()))
+        index, reader = torch.arange(top, device=k.device), slot[:, None, :, None]  # (top,), (B,1,T,1)
+        if self.block == 1:
+            visible = index <= reader
+        else:
+            visible = index < torch.as_tensor(state.length[:rows], device=k.device)[:, None, None, None]
+            if self.block is not None:
+                visible = visible & (index // self.block <= reader // self.block)
+        return state.keys[:rows, :, :top], state.values[:rows, :, :top], visible  # (B,1,T,top)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, visible: Visible) -> Tensor:
+    """Values (B,H,T,E) weighed for each query, over those that are `visible`; None: all."""
+    causal = isinstance(visible, str)
+    mask = None if isinstance(visible, str) else visible
+
+    def fast(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        return (F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal),)
+
+    def plain(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        return (weights(q, k, visible) @ v,)
+
+    return differentiable(fast, plain, q, k, v)[0]
+
+
+def weights(q: Tensor, k: Tensor, visible: Visible) -> Tensor:
+    """How much of each value each query takes (B,H,T,S); zeros where nothing is visible."""
+    scores: Tensor = q @ k.mT / q.shape[-1] ** 0.5
+    if isinstance(visible, str):
+        visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+    if visible is None:
+        return scores.softmax(-1)
+    least = torch.finfo(scores.dtype).min  # not -inf: where nothing is visible, that has no gradient
+    return scores.masked_fill(~visible, least).softmax(-1).masked_fill(~visible, 0.0)
 
 
 def unit(x: Tensor) -> Tensor:
     """Vectors of root-mean-square one along the last axis (Zhang & Sennrich 2019)."""
     return F.rms_norm(x, (x.shape[-1],))
-
-
-def rotate(q: Tensor, k: Tensor, place: Tensor, base: float = 1e4) -> tuple[Tensor, Tensor]:
-    """Queries and keys (B,H,T,E) turned by angles that grow with their place (B,T), half-split convention."""
-    half = q.shape[-1] // 2
-    rate = base ** (-torch.arange(half, device=q.device, dtype=torch.float64) / half)
-    angle = place.to(torch.float64)[:, None, :, None] * rate
-    cos, sin = angle.cos().to(q.dtype), angle.sin().to(q.dtype)
-
-    def turn(x: Tensor) -> Tensor:
-        left, right = x[..., :half], x[..., half:]
-        return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
-
-    return turn(q), turn(k)

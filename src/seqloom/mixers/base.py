@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import ClassVar
 
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
 from seqloom.core.config import Component
 from seqloom.sequence.state import LayerState, Lengths
+
+Watcher = Callable[[str, Tensor], None]
+"""Takes what a module does inside, by name."""
 
 
 class MixerModule(nn.Module, ABC):
@@ -20,6 +24,8 @@ class MixerModule(nn.Module, ABC):
     """
 
     stacked: Mapping[str, int] = MappingProxyType({})
+    watched: Watcher | None = None
+    """Where weights and gates go while somebody watches (`Network.watch`)."""
 
     @abstractmethod
     def forward(
@@ -57,6 +63,9 @@ class MixerModule(nn.Module, ABC):
 
 class Mixer(Component, home="seqloom.mixers"):
     """How positions hear each other. Never sees a modality, a noise level or a process."""
+
+    feedforward: ClassVar[float] = 0.0
+    """Width of the feed-forward part that a model word of this mixer has, over the width of the trunk."""
 
     @property
     def bounded(self) -> bool:

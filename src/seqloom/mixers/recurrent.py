@@ -8,7 +8,7 @@ follow from it. Those of torch read whole sequences by their fused kernels.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import ClassVar, Literal
@@ -20,9 +20,12 @@ from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
 from seqloom.mixers.base import Mixer, MixerModule
+from seqloom.mixers.twice import differentiable
 from seqloom.sequence.state import LayerState, Lengths
 
 Cell = Literal["tanh", "relu", "lstm", "gru"]
+GATES = {"lstm": ("input", "forget", "", "output"), "gru": ("reset", "update", "")}
+"""The gates of a cell in the order of its weights; without a name, the candidate."""
 
 
 class Rnn(Mixer, name="rnn"):
@@ -120,14 +123,6 @@ class RecurrentState(LayerState):
 
     def detach(self) -> RecurrentState:
         return RecurrentState(self.values.detach(), self.length, self.floor)
-
-    def tensors(self) -> dict[str, Tensor]:
-        counts = {"length": torch.from_numpy(self.length), "floor": torch.from_numpy(self.floor)}
-        return {"values": self.values.detach(), **counts}
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        self.values = tensors["values"].to(self.values, copy=True)
-        self.length, self.floor = (tensors[name].cpu().numpy().copy() for name in ("length", "floor"))
 
 
 class Recurrent(MixerModule):
@@ -240,7 +235,13 @@ class Gated(Recurrent):
                 self.bias_ih[self.width : 2 * self.width] = 1.0
 
     def whole(self, h: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-        weights: list[Tensor] = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        inputs = (h, start, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        out, last = differentiable(self._fused, self._plain, *inputs) if self.cell == "lstm" else self._fused(*inputs)
+        self._watch(h, start, out)
+        return out, last
+
+    def _fused(self, h: Tensor, start: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        """Outputs and the last state by one kernel."""
         first = start.transpose(0, 1).contiguous()  # (S,B,D): each part has a leading layer axis of one
         if self.cell == "lstm":
             parts = [first[:1], first[1:]]
@@ -250,14 +251,36 @@ class Gated(Recurrent):
         out, hidden = kernel(h, first, weights, True, 1, 0.0, self.training, False, True)
         return out, hidden.transpose(0, 1)
 
+    def _plain(self, h: Tensor, past: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        """The same, cell by cell."""
+        outputs = []
+        for x in h.unbind(1):
+            out, past = self._cell(x, past, *weights)
+            outputs.append(out)
+        return torch.stack(outputs, 1), past
+
     def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        weights = (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        out, new = self._cell(x, past, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        self._watch(x.unsqueeze(1), past, out.unsqueeze(1))
+        return out, new
+
+    def _cell(self, x: Tensor, past: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
         if self.cell == "lstm":
             hidden, memory = torch.lstm_cell(x, [past[:, 0], past[:, 1]], *weights)
             return hidden, torch.stack([hidden, memory], 1)
         kernel = {"gru": torch.gru_cell, "tanh": torch.rnn_tanh_cell, "relu": torch.rnn_relu_cell}[self.cell]
         hidden = kernel(x, past[:, 0], *weights)
         return hidden, hidden.unsqueeze(1)
+
+    def _watch(self, h: Tensor, start: Tensor, out: Tensor) -> None:
+        """The gates, worked out anew: the fused kernels do not tell them."""
+        if self.watched is None or self.cell not in GATES:
+            return
+        before = torch.cat([start[:, :1], out[:, :-1]], 1)
+        sums = F.linear(h, self.weight_ih, self.bias_ih) + F.linear(before, self.weight_hh, self.bias_hh)
+        for name, part in zip(GATES[self.cell], sums.chunk(self.gates[self.cell], -1), strict=True):
+            if name:
+                self.watched(name, part.sigmoid())
 
 
 class BothWays(MixerModule):

@@ -1,128 +1,192 @@
-"""Where conditions enter: added to every position, or encoded by a second trunk and attended to."""
+"""Where conditions enter: added to every position, aligned with the positions, or attended to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
+from seqloom.network.backbone import Backbone
+from seqloom.network.trunk import Trunk
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.space import Space, Tokens
 
 
 @dataclass(frozen=True)
 class ConditionSpec:
-    """A condition as the network knows it: what its elements are and where it enters."""
+    """A condition as the network knows it: what its elements are, where it enters, and by which trunk.
+
+    `align`: element t belongs to position t of the canvas. `encoder` None: what is attended to is read both ways by
+    the network's own mixers, and what is added or aligned enters as it is.
+    """
 
     space: Space
     enters: Literal["add", "align", "attend"]
+    encoder: Backbone | None = None
 
 
 @dataclass(frozen=True)
 class EncodedConditions:
-    """Conditions, encoded: `added` (B,1,width) for every position; `elements` (B,S,width) to attend to."""
+    """Conditions, encoded, of each row.
 
-    added: Tensor | None = None
-    elements: Tensor | None = None
-    present: Tensor | None = None
+    `added` (B,1,width) is for every position, element s of `aligned` (B,S,width) for position s of the canvas, and
+    `pairs` are, for each layer, keys and values (B,S,2*width) of all elements that can be attended to, of which
+    `present` (B,S) exist. A dimension of rows that are all the same takes the memory of one.
+    """
+
+    added: Float[Tensor, "b 1 d"] | None = None
+    aligned: Float[Tensor, "b s d"] | None = None
+    pairs: tuple[Float[Tensor, "b s e"], ...] = ()
+    present: Bool[Tensor, "b s"] | None = None
+    nothing: Callable[[], EncodedConditions] | None = field(default=None, repr=False, compare=False)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> EncodedConditions:
+        added, aligned, present = (None if x is None else change(x) for x in (self.added, self.aligned, self.present))
+        return EncodedConditions(added, aligned, tuple(change(x) for x in self.pairs), present, self.nothing)
 
     def select(self, rows: NDArray[np.int64]) -> EncodedConditions:
-        """The memory of some of the rows."""
-        pick = [None if part is None else part[rows] for part in (self.added, self.elements, self.present)]
-        return EncodedConditions(*pick)
+        """The conditions of some of the rows; one row that is asked for many times is not copied."""
+
+        def pick(x: Tensor) -> Tensor:
+            same = len(x) == 1 or x.stride(0) == 0
+            return x[:1].expand(len(rows), *x.shape[1:]) if same else x[rows]
+
+        return self._each(pick)
 
     @staticmethod
     def join(parts: list[EncodedConditions]) -> EncodedConditions:
-        """The memories of several groups of rows, one after another; shorter conditions are padded."""
+        """The conditions of several groups of rows, one after another; shorter ones are padded."""
         if len(parts) == 1:
             return parts[0]
-        added = None if parts[0].added is None else torch.cat([p.added for p in parts if p.added is not None])
-        if parts[0].elements is None:
-            return EncodedConditions(added)
-        longest = max(p.elements.shape[1] for p in parts if p.elements is not None)
-        wide = [p.padded(longest) for p in parts]
+
+        def together(pieces: list[Tensor]) -> Tensor | None:
+            longest = max((x.shape[1] for x in pieces), default=0)
+            padded = [F.pad(x, (0, 0) * (x.ndim - 2) + (0, longest - x.shape[1])) for x in pieces]
+            return torch.cat(padded) if padded else None
+
         return EncodedConditions(
-            added,
-            torch.cat([p.elements for p in wide if p.elements is not None]),
-            torch.cat([p.present for p in wide if p.present is not None]),
+            together([p.added for p in parts if p.added is not None]),
+            together([p.aligned for p in parts if p.aligned is not None]),
+            tuple(
+                x for layer in zip(*(p.pairs for p in parts), strict=True) if (x := together(list(layer))) is not None
+            ),
+            together([p.present for p in parts if p.present is not None]),
+            parts[0].nothing,
         )
 
-    def padded(self, length: int) -> EncodedConditions:
-        """The same with room for `length` elements to attend to."""
-        if self.elements is None or self.present is None:
-            return self
-        extra = length - self.elements.shape[1]
-        return replace(
-            self,
-            elements=nn.functional.pad(self.elements, (0, 0, 0, extra)),
-            present=nn.functional.pad(self.present, (0, extra)),
-        )
+    def null_like(self) -> EncodedConditions:
+        """The null conditions, for as many rows."""
+        first = next(x for x in (self.added, self.aligned, self.present) if x is not None)
+        assert self.nothing is not None
+        return self.nothing().select(np.zeros(len(first), np.int64))
+
+    def at(self, position: Int[Tensor, "#b t"]) -> Float[Tensor, "b t d"] | None:
+        """What is added at these positions of the canvas."""
+        if self.aligned is None:
+            return self.added
+        there = position < self.aligned.shape[1]
+        index = position.masked_fill(~there, 0).expand(len(self.aligned), -1)
+        part = self.aligned.take_along_dim(index.unsqueeze(-1), 1).masked_fill(~there.unsqueeze(-1), 0.0)
+        return part if self.added is None else part + self.added
 
 
 class Conditions(nn.Module):
     """The ends and trunks of all conditions of a network."""
 
-    def __init__(self, specs: Mapping[str, ConditionSpec], width: int, second: Mapping[str, nn.Module]) -> None:
+    def __init__(self, specs: Mapping[str, ConditionSpec], backbone: Backbone) -> None:
         super().__init__()
         self.specs = dict(specs)
-        self.ends = nn.ModuleDict({name: ConditionEnd(spec, width) for name, spec in specs.items()})
-        self.trunks = nn.ModuleDict(second)
-        attends = any(spec.enters == "attend" for spec in specs.values())
-        self.null = nn.Parameter(torch.empty(width)) if attends else None
+        plain = backbone.replace(dropout=0.0)
+        encoders = {name: spec.encoder or (plain if spec.enters == "attend" else None) for name, spec in specs.items()}
+        self.ends, self.trunks, self.exits = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        for name, spec in specs.items():
+            encoder = encoders[name]
+            self.ends[name] = ConditionEnd(spec, encoder.width if encoder else backbone.width, backbone.width)
+            if encoder is not None:
+                self.trunks[name] = Trunk(encoder, None, timed=False, attends=False)
+                if encoder.width != backbone.width:
+                    self.exits[name] = nn.Linear(encoder.width, backbone.width, bias=False)
+        self.attended = [name for name, spec in specs.items() if spec.enters == "attend"]
+        self.null = nn.Parameter(torch.empty(backbone.width)) if self.attended else None
+        # Of one condition alone it is clear which it is.
+        self.marks = nn.Parameter(torch.empty(len(self.attended), backbone.width)) if len(self.attended) > 1 else None
 
     def initialise(self, generator: Generator) -> None:
         if self.null is not None:
             nn.init.normal_(self.null, std=0.02, generator=generator)
+        if self.marks is not None:
+            nn.init.normal_(self.marks, std=0.3, generator=generator)
 
-    def forward(self, given: Mapping[str, Condition], rows: int) -> EncodedConditions | None:
-        """Encode conditions; one that is missing is null for all rows."""
-        if not self.specs:
-            return None
+    def forward(self, given: Mapping[str, Condition], rows: int) -> tuple[EncodedConditions, Tensor | None]:
+        """Encoded conditions but for their keys and values, and the elements (B,S,width) of which these are made.
+
+        A condition that is missing is null for all rows.
+        """
         unknown = set(given) - set(self.specs)
         if unknown:
             raise ConfigError(f"the model has no condition {sorted(unknown)[0]!r}", hint=f"known: {list(self.specs)}")
-        added: Tensor | None = None
+        added: list[Tensor] = []
+        aligned: list[Tensor] = []
         elements: list[Tensor] = []
         present: list[Tensor] = []
         for name, spec in self.specs.items():
+            condition, h = self._encoded(name, given.get(name), rows)
             end = self.ends[name]
             assert isinstance(end, ConditionEnd)
-            condition = given.get(name) or end.nothing(rows)
-            h = end(condition)
             if spec.enters == "add":
-                part = end.pooled(h, condition.present)
-                added = part if added is None else added + part
+                added.append(end.pooled(h, condition.present))
+            elif spec.enters == "align":  # what stands where there is no element is added everywhere, and taken away
+                assert end.null is not None
+                added.append(end.null.expand(rows, 1, -1))
+                aligned.append((h - end.null) * condition.present.unsqueeze(-1))
             else:
-                h, _ = self.trunks[name](
-                    h, level=None, memory=None, present=condition.present, states=None, count=None, rng=None
-                )
-                elements.append(h)
+                elements.append(h if self.marks is None else h + self.marks[len(elements)])
                 present.append(condition.present)
+        sums = (_sum_padded(added), _sum_padded(aligned))
         if self.null is None:
-            return EncodedConditions(added)
-        null = self.null.expand(rows, 1, -1)
-        here = torch.ones(rows, 1, dtype=torch.bool, device=null.device)
-        return EncodedConditions(added, torch.cat([null, *elements], 1), torch.cat([here, *present], 1))
+            return EncodedConditions(*sums), None
+        here = torch.ones(rows, 1, dtype=torch.bool, device=self.null.device)
+        found = EncodedConditions(*sums, present=torch.cat([here, *present], 1))
+        return found, torch.cat([self.null.expand(rows, 1, -1), *elements], 1)
+
+    def _encoded(self, name: str, condition: Condition | None, rows: int) -> tuple[Condition, Tensor]:
+        """One condition and the features (B,S,width) of its elements."""
+        end = self.ends[name]
+        assert isinstance(end, ConditionEnd)
+        condition = condition or end.nothing(rows)
+        h: Tensor = end(condition)
+        if name in self.trunks:
+            h, _ = self.trunks[name](h, present=condition.present)
+        return condition, self.exits[name](h) if name in self.exits else h
+
+
+def _sum_padded(parts: list[Tensor]) -> Tensor | None:
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    longest = max(part.shape[1] for part in parts)
+    return torch.stack([F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]).sum(0)
 
 
 class ConditionEnd(nn.Module):
-    """Elements of one condition as features, with a learned null."""
+    """Elements of one condition as `inner` features, with a learned null of the network's width."""
 
-    def __init__(self, spec: ConditionSpec, width: int) -> None:
+    def __init__(self, spec: ConditionSpec, inner: int, width: int) -> None:
         super().__init__()
         self.spec = spec
         self.embed: nn.Module = (
-            nn.Embedding(spec.space.total, width)
+            nn.Embedding(spec.space.total, inner)
             if isinstance(spec.space, Tokens)
-            else nn.Linear(spec.space.dim, width)
+            else nn.Linear(spec.space.dim, inner)
         )
-        self.null = nn.Parameter(torch.empty(width)) if spec.enters == "add" else None
+        self.null = nn.Parameter(torch.empty(width)) if spec.enters != "attend" else None
 
     def initialise(self, generator: Generator) -> None:
         if self.null is not None:

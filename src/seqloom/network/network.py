@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
 from seqloom.core.rng import Rng
-from seqloom.mixers.base import MixerModule
+from seqloom.mixers.base import MixerModule, Watcher
 from seqloom.network.backbone import Backbone
 from seqloom.network.given import Conditions, ConditionSpec, EncodedConditions
 from seqloom.network.trunk import Trunk
@@ -22,7 +24,7 @@ from seqloom.sequence.state import Lengths, NetState
 
 
 class Network(nn.Module):
-    """What is trained. `window` is the length of the sequences it was trained on.
+    """What is trained. `window` is the length of the sequences it was trained on, `own` the process's tensors.
 
     Built without memory and then initialised from `seed` alone: each parameter has a generator keyed by its name, so
     a parameter's start does not depend on what else there is. `own` holds what a process, head or codec trains beside
@@ -41,14 +43,15 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.spec, self.space, self.window = backbone, spec, space, window
-        attends = any(port.enters == "attend" for port in given.values())
         with torch.device("meta"):
             self.embed: nn.Module = (
                 nn.Embedding(spec.inputs, backbone.width) if spec.symbolic else nn.Linear(spec.inputs, backbone.width)
             )
-            self.conditions = Conditions(given, backbone.width, self._second(backbone, given))
-            self.trunk = Trunk(backbone, spec.block, spec.timed, attends)
+            self.conditions = Conditions(given, backbone)
+            self.trunk = Trunk(backbone, spec.block, spec.timed, bool(self.conditions.attended))
             self.head = nn.Linear(backbone.width, spec.outputs)
+            # Embeddings are of the size of inputs; what they say as a head's weights begins small and grows.
+            self.gain = nn.Parameter(torch.empty(())) if backbone.tie else None
         self.to_empty(device="cpu")
         self.own = own
         self._initialise(seed)
@@ -56,15 +59,6 @@ class Network(nn.Module):
             if not (spec.symbolic and isinstance(self.embed, nn.Embedding)):
                 raise ConfigError("only a model of tokens can tie its ends", path="backbone.tie")
             self.head.register_parameter("weight", None)
-
-    @staticmethod
-    def _second(backbone: Backbone, given: Mapping[str, ConditionSpec]) -> dict[str, nn.Module]:
-        """A trunk of its own for each condition that is attended to: the same mixers, hearing everything."""
-        return {
-            name: Trunk(backbone.replace(dropout=0.0), None, timed=False, attends=False)
-            for name, port in given.items()
-            if port.enters == "attend"
-        }
 
     def _initialise(self, seed: int) -> None:
         def keyed(name: str) -> Generator:
@@ -89,6 +83,8 @@ class Network(nn.Module):
                 if own is not None:
                     own(keyed(f"{name}.own"))
             self.head.weight.mul_(0.1)  # begin near the least presumptuous guess
+            if self.gain is not None:
+                self.gain.fill_(1 / self.backbone.width)
 
     @property
     def reach(self) -> int | None:
@@ -101,9 +97,13 @@ class Network(nn.Module):
         return any(mixer.grows for mixer in self.backbone.mixers)
 
     def encode(self, given: Mapping[str, Condition], rows: int) -> EncodedConditions | None:
-        """Conditions as the trunk takes them; once a query."""
-        memory: EncodedConditions | None = self.conditions(given, rows)
-        return memory
+        """Conditions as the trunk takes them; once a query, for keys and values of every layer are made here."""
+        if not self.conditions.specs:
+            return None
+        encoded: EncodedConditions
+        encoded, elements = self.conditions(given, rows)
+        pairs = () if elements is None else self.trunk.pairs(elements)
+        return replace(encoded, pairs=pairs, nothing=lambda: self.encode({}, 1) or encoded)
 
     def forward(
         self,
@@ -130,12 +130,13 @@ class Network(nn.Module):
         if begins is not None and not (begins if state else begins[:, 1:]).any():
             begins = None  # whatever reads without a state begins anyway
         h = self.embed(x if self.spec.symbolic else x.to(self.head.bias.dtype))
-        if given is not None and given.added is not None:
-            h = h + given.added
+        if given is not None and (entering := self._entering(given, x, state, count, position)) is not None:
+            h = h + entering
         h, states = self.trunk(
             h,
             level=None if level is None else level.to(h.dtype),
-            memory=given,
+            attended=given.pairs if given else (),
+            visible=given.present if given else None,
             present=present,
             states=state.layers if state else None,
             count=count,
@@ -148,15 +149,60 @@ class Network(nn.Module):
             h = h.take_along_dim(where.unsqueeze(-1), 1)
         if self.backbone.tie:
             assert isinstance(self.embed, nn.Embedding)
-            out = F.linear(h, self.embed.weight[: self.spec.outputs], self.head.bias)
+            assert self.gain is not None
+            out = F.linear(h * self.gain, self.embed.weight[: self.spec.outputs], self.head.bias)
         else:
             out = self.head(h)
+        out = out if out.dtype == torch.float64 else out.float()
         return out, NetState(states, state.origin) if state is not None else None
+
+    def _entering(
+        self,
+        given: EncodedConditions,
+        x: Tensor,
+        state: NetState | None,
+        count: Lengths | None,
+        position: Tensor | None,
+    ) -> Tensor | None:
+        """What the conditions add at each input.
+
+        Aligned ones are those of the canvas, and the inputs go on where the state ends; in a stream, which reads
+        without a `count`, they are cut with its chunks.
+        """
+        if given.aligned is None:
+            return given.added
+        if position is None:
+            position = torch.arange(x.shape[1], device=x.device)[None]
+            if state is not None and count is not None:
+                read = state.origin[: len(x)] + state.length[: len(x)]
+                position = position + torch.as_tensor(read[:, None], device=x.device)
+        return given.at(position if position.ndim == 2 else position[..., 0])
 
     def begin(self, rows: int, room: int | None = None, undo: int = 0) -> NetState:
         """An empty state for `rows` rows of at most `room` elements (needed where it `grows`)."""
         layers = [layer.mixer for layer in self.trunk.layers]
         return NetState([mixer.begin(rows, room, undo) for mixer in layers if isinstance(mixer, MixerModule)])
+
+    @contextmanager
+    def watch(self) -> Iterator[dict[str, list[Tensor]]]:
+        """While it lasts, weights of attention (B,H,T,S) and gates (B,T,D) are collected, one tensor a call.
+
+        Their names are those of the modules with `.weights`, `.update`, `.forget` and the like. What nobody watches
+        costs nothing.
+        """
+        seen: dict[str, list[Tensor]] = {}
+        watchable = {name: module for name, module in self.named_modules() if hasattr(module, "watched")}
+
+        def watcher(module: str) -> Watcher:
+            return lambda kind, value: seen.setdefault(f"{module}.{kind}", []).append(value.detach())
+
+        try:
+            for name, module in watchable.items():
+                module.watched = watcher(name)
+            yield seen
+        finally:
+            for module in watchable.values():
+                module.watched = None
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by kind: matrices inside the trunk, ends (embeddings and head), and vectors (biases, gains)."""

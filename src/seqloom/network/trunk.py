@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seqloom.core.rng import Rng, keep_mask
+from seqloom.mixers.attention import attend, weights
+from seqloom.mixers.base import Watcher
 from seqloom.network.backbone import Backbone
-from seqloom.network.given import EncodedConditions
 from seqloom.sequence.state import LayerState, Lengths
 
 LEVEL_FEATURES = 64
@@ -55,17 +56,21 @@ class Trunk(nn.Module):
         self,
         h: Tensor,
         *,
-        level: Tensor | None,
-        memory: EncodedConditions | None,
-        present: Tensor | None,
-        states: list[LayerState] | None,
-        count: Lengths | None,
-        rng: Rng | None,
+        level: Tensor | None = None,
+        attended: Sequence[Tensor] = (),
+        visible: Tensor | None = None,
+        present: Tensor | None = None,
+        states: list[LayerState] | None = None,
+        count: Lengths | None = None,
+        rng: Rng | None = None,
         begins: Tensor | None = None,
         position: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, list[LayerState]]:
-        """Features after all layers, and the states after what was read."""
+        """Features after all layers, and the states after what was read.
+
+        `attended` holds keys and values (B,S,2*width) of the conditions for each layer, of which (B,S) are `visible`.
+        """
         level_embedding = None if self.level is None or level is None else self.level(level)
 
         def mix(mixer: nn.Module, h: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState | None]:
@@ -73,14 +78,24 @@ class Trunk(nn.Module):
 
         drop = Drop(self.spec.dropout, rng)
         if self.first is not None:
-            h = torch.cat([h[:, :1] + self.first, h[:, 1:]], 1)
+            if position is None:
+                h = torch.cat([h[:, :1] + self.first, h[:, 1:]], 1)
+            else:
+                first = (position if position.ndim == 2 else position.sum(-1)) == 0
+                h = h + self.first * first.unsqueeze(-1)
         h = drop(h)
         after: list[LayerState] = []
         for i, layer in enumerate(self.layers):
-            h, state = layer(h, mix, states[i] if states else None, level_embedding, memory, drop)
+            pair = (attended[i], visible) if attended else None
+            h, state = layer(h, mix, states[i] if states else None, level_embedding, pair, drop)
             if state is not None:
                 after.append(state)
         return drop(self.norm(h)), after
+
+    def pairs(self, elements: Tensor) -> tuple[Tensor, ...]:
+        """Keys and values (B,S,2*width) of what can be attended to (B,S,width), for each layer."""
+        crosses = [layer.cross for layer in self.layers if isinstance(layer, Layer)]
+        return tuple(cross.pair(elements) for cross in crosses if cross is not None)
 
     def initialise(self, generator: Generator) -> None:
         if self.first is not None:
@@ -107,14 +122,14 @@ class Layer(nn.Module):
         mix: Mix,
         state: LayerState | None,
         level_embedding: Tensor | None,
-        memory: EncodedConditions | None,
+        attended: tuple[Tensor, Tensor | None] | None,
         drop: Drop,
     ) -> tuple[Tensor, LayerState | None]:
         changes = None if self.modulate is None or level_embedding is None else self.modulate(level_embedding)
         mixed, state = mix(self.mixer, _shifted(self.mixer_norm(h), changes, 0), state)
         h = self._add(h, drop(mixed), changes, 2)
-        if self.cross is not None and memory is not None:
-            h = h + self.cross(h, memory)
+        if self.cross is not None and attended is not None:
+            h = h + self.cross(h, *attended)
         if self.mlp is not None and self.mlp_norm is not None:
             h = self._add(h, drop(self.mlp(_shifted(self.mlp_norm(h), changes, 3))), changes, 5)
         return h, state
@@ -129,23 +144,22 @@ def _shifted(h: Tensor, changes: list[Tensor] | None, first: int) -> Tensor:
     return h if changes is None else h * (1 + changes[first]) + changes[first + 1]
 
 
-class SquaredRelu(torch.autograd.Function):
-    """max(x, 0)^2 (So et al. 2021), which keeps only max(x, 0) for the way back: half the passes of autograd's own."""
+class Square(torch.autograd.Function):
+    """x^2 with half the passes of autograd's own on the way back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        positive = x.relu()
-        ctx.save_for_backward(positive)
-        return positive * positive
+        ctx.save_for_backward(x)
+        return x * x
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        positive: Tensor = ctx.saved_tensors[0]
-        return (positive * gradient).mul_(2)
+        x: Tensor = ctx.saved_tensors[0]
+        return (x * gradient).mul_(2)
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a squared ReLU between them: as good as a GELU and half as expensive on a CPU."""
+    """Two linear maps with a squared ReLU (So et al. 2021) between them: as good as a GELU and half as expensive."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -153,7 +167,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(inner, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        inner: Tensor = SquaredRelu.apply(self.up(h))  # type: ignore[no-untyped-call]
+        inner: Tensor = Square.apply(self.up(h).relu_())  # type: ignore[no-untyped-call]
         out: Tensor = self.down(inner)
         return out
 
@@ -163,7 +177,9 @@ class FeedForward(nn.Module):
 
 
 class Cross(nn.Module):
-    """Attention to a condition (B,S,width); a learned null element stands where there is none."""
+    """Attention to the elements of conditions; a learned null element stands where there is none."""
+
+    watched: Watcher | None = None
 
     def __init__(self, spec: Backbone) -> None:
         super().__init__()
@@ -176,12 +192,14 @@ class Cross(nn.Module):
         self.stacked = {"pair.weight": 2}
         self.out = nn.Linear(spec.width, spec.width, bias=False)
 
-    def forward(self, h: Tensor, memory: EncodedConditions) -> Tensor:
-        if memory.elements is None or memory.present is None:
-            return torch.zeros_like(h)
+    def forward(self, h: Tensor, pair: Tensor, visible: Tensor | None) -> Tensor:
+        """What each position takes of elements whose keys and values (B,S,2*width) are `pair`."""
         q = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.pair(memory.elements).unflatten(-1, (2, self.heads, -1)).transpose(1, 3).unbind(2)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=memory.present[:, None, None])
+        k, v = pair.view(*pair.shape[:2], 2, self.heads, -1).transpose(1, 3).unbind(2)
+        seen = None if visible is None else visible[:, None, None]
+        if self.watched is not None:
+            self.watched("weights", weights(q, k, seen))
+        mixed = attend(q, k, v, seen)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,21 +10,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
-from seqloom.processes.heads import Head
+from seqloom.processes.composed import Composed
+from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
-from seqloom.sequence.state import Lengths, NetState
+from seqloom.sequence.state import Lengths, NetState, State, under
 
 
-@dataclass(frozen=True)
-class Carried:
+@dataclass
+class Carried(State):
     """What the next chunk goes on from: the network's state and each row's last elements, as many as are looked at.
 
     An element of an earlier sequence stands as one that is not known.
@@ -33,8 +35,18 @@ class Carried:
     x: Tensor
     known: Tensor
 
+    def tensors(self) -> dict[str, Tensor]:
+        net = {f"net.{name}": value for name, value in self.state.tensors().items()}
+        return {"x": self.x.contiguous(), "known": self.known.contiguous(), **net}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        self.x, self.known = tensors["x"], tensors["known"]
+        self.state.load(under("net", tensors))
+
+    def select(self, rows: Lengths) -> Carried:
+        return Carried(self.state.select(rows), self.x[rows], self.known[rows])
+
     def detach(self) -> Carried:
-        """The same, through which no gradient flows."""
         return Carried(self.state.detach(), self.x, self.known)
 
 
@@ -64,16 +76,22 @@ class Autoregressive(Process, name="autoregressive"):
         return True
 
     def head_for(self, space: Space) -> Head:
-        """The head that is used for this space."""
-        from seqloom.processes.heads import Categorical, Normal
+        """The head that is used for this space: fields that the one of the settings leaves have their support's."""
+        if isinstance(space, Tokens):
+            head: Head = self.head or Categorical()
+            if not head.fits(space):
+                raise UnsupportedSpace(
+                    f"the head {head.name!r} is no distribution over tokens", hint="leave process.head unset"
+                )
+            return head
+        return self.head if isinstance(self.head, Composed) else Composed(heads=(self.head,) if self.head else ())
 
-        head = self.head or (Categorical() if isinstance(space, Tokens) else Normal())
-        if not head.fits(space):
-            raise UnsupportedSpace(
-                f"the head {head.name!r} is no distribution over {type(space).__name__.lower()}",
-                hint="leave process.head unset",
-            )
-        return head
+    def module(self, space: Space) -> nn.Module | None:
+        return self.head_for(space).module(space)
+
+    def _bound(self, net: Net) -> BoundHead:
+        """The head with what it is used with."""
+        return BoundHead(self.head_for(net.space), net.space, net.own, located=self.difference > 0)
 
     def spec(self, space: Space) -> NetworkSpec:
         size = self.head_for(space).size(space)
@@ -91,15 +109,14 @@ class Autoregressive(Process, name="autoregressive"):
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def nats(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
-            cells, after = self.nats(net, batch, rng, state)
-            return (cells if cells.ndim == 2 else cells.sum(-1)), after
+            return self.nats(net, batch, rng, state)
 
         return {"likelihood": Likelihood("exact", "stream", nats)}
 
     def nats(
         self, net: Net, batch: Batch, rng: Rng, carried: Carried | None, drop: Rng | None = None
     ) -> tuple[Tensor, Carried | None]:
-        """Minus log probability of every wanted cell, 0 elsewhere, and what the next chunk goes on from.
+        """Minus log probability (B,T) of the wanted cells of each element, and what the next chunk goes on from.
 
         Without `carried` every row starts anew. With it, a row goes on unless its first position begins a sequence.
         """
@@ -113,11 +130,10 @@ class Autoregressive(Process, name="autoregressive"):
         inputs, since, last = self.inputs(net, batch, carried)
         given = net.encode(batch.given, len(batch.x))
         out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop)
-        wanted = batch.wanted
-        filled = batch.x if isinstance(net.space, Tokens) else batch.x.masked_fill(~wanted, 0.0).to(out.dtype)
-        head = self.head_for(net.space)
-        cells = head.nats(out if since is None else head.shift(out, since), filled).masked_fill(~wanted, 0.0)
-        return cells, Carried(after, *last) if after is not None else None
+        params = out if since is None else torch.cat([out, since.to(out.dtype)], -1)
+        x = batch.x if isinstance(net.space, Tokens) else batch.x.to(out.dtype)
+        nats = self._bound(net).nats(params, x, batch.wanted)
+        return nats, Carried(after, *last) if after is not None else None
 
     def start(self, net: Net, rows: int) -> Carried:
         """What a stream that is read in chunks goes on from at its very beginning (the first position must begin)."""
@@ -188,9 +204,9 @@ class Autoregressive(Process, name="autoregressive"):
         place = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
         where = torch.as_tensor(place, device=inputs.device)
         out, state = net(inputs, given=ask.given, where=where, state=state, count=count)
-        head = None if isinstance(net.space, Tokens) else self.head_for(net.space)
-        if head is not None and since is not None:
-            out = head.shift(out, since.take_along_dim(where.unsqueeze(-1), 1).to(out.dtype))
+        head = None if isinstance(net.space, Tokens) else self._bound(net)
+        if since is not None:
+            out = torch.cat([out, since.take_along_dim(where.unsqueeze(-1), 1).to(out.dtype)], -1)
         return Guess(out, active & (count == need), head), state
 
     def _read(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqloom.core.config import Component
 from seqloom.core.rng import Rng
@@ -17,7 +17,7 @@ from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.query import Kind
 from seqloom.sequence.space import Space
 from seqloom.sequence.spec import NetworkSpec
-from seqloom.sequence.state import Lengths, NetState
+from seqloom.sequence.state import Lengths, NetState, State
 
 
 class Net(Protocol):
@@ -25,6 +25,7 @@ class Net(Protocol):
 
     spec: NetworkSpec
     space: Space
+    own: nn.Module | None
 
     @property
     def reach(self) -> int | None: ...
@@ -87,7 +88,22 @@ class Process(Component, home="seqloom.processes"):
     sampler: ClassVar[str]
     """The sampler that draws from the process's own law: what the verbs use unless told otherwise."""
     needs_gradient: ClassVar[bool] = False
-    """Whether a guess or a likelihood differentiates the network."""
+    """Whether guesses and likelihoods differentiate the network (an energy)."""
+    persistent: ClassVar[bool] = False
+    """Whether state is kept from batch to batch whatever is read (chains that run on, running statistics)."""
+
+    @property
+    def past(self) -> int:
+        """How many elements before a window are looked at; they come with each batch, unscored."""
+        return 0
+
+    def module(self, space: Space) -> nn.Module | None:
+        """Trained tensors of its own, which the network holds as `own`."""
+        return None
+
+    def start(self, net: Net, rows: int) -> State | None:
+        """What a stream of `rows` rows goes on from at its very beginning; None where nothing is carried."""
+        return None
 
     def kind_of_guess(self, space: Space) -> Gives:
         """What `guess` returns for this space."""
@@ -101,9 +117,9 @@ class Process(Component, home="seqloom.processes"):
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         """The training loss, as sums. `rng` (one key a row) draws noise, `drop` dropout."""
 
-    @abstractmethod
     def likelihoods(self) -> dict[str, Likelihood]:
-        """The ways to score, the headline first."""
+        """The ways to score, the headline first; empty where there is none, and then the loss is what is watched."""
+        return {}
 
     @abstractmethod
     def guess(

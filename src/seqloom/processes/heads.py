@@ -1,89 +1,338 @@
-"""Heads: the distribution of one element, from the numbers a network gives it."""
+"""Heads: the distribution of one element, from the numbers a network gives it.
+
+A head of vectors is a distribution over some of their fields, told by their `support`; `composed` puts several
+together, so that an element of numbers, counts and categories has one.
+"""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqloom.core.config import Component
-from seqloom.sequence.space import Space, Tokens, Vectors
+from seqloom.core.errors import UnsupportedQuery
+from seqloom.core.rng import Rng, pick
+from seqloom.sequence.space import Measure, Space, Tokens, Vectors
+
+AT_ONCE = 1024
+MOST_COUNT = 1 << 22
+"""Counts are looked at in so many at once, up to the most that is drawn."""
 
 
 class Head(Component, home="seqloom.processes"):
-    """A distribution over elements of a space."""
+    """A distribution over an element of a space.
+
+    `params` (...,P) are a network's numbers, `x` (...,D) an element (...,) of symbols; `own` the module that `module`
+    made. A head of vectors is given a space that has the fields it covers and no others, the end flag among them.
+    """
+
+    supports: ClassVar[tuple[str, ...]] = ()
+    """The supports of the fields it is for, each number by itself."""
+
+    def covers(self, space: Vectors) -> tuple[str, ...]:
+        """The names of the fields (`space.all_fields`) that it is a distribution over; others are left to others."""
+        return tuple(field.name for field in space.all_fields if field.support in self.supports)
+
+    def fits(self, space: Space) -> bool:
+        """Whether it is a distribution over the whole of an element."""
+        return isinstance(space, Vectors) and len(self.covers(space)) == len(space.all_fields)
+
+    def measure(self, space: Space) -> Measure:
+        """Whether `nats` are of a probability, or of a density where any number is a real one."""
+        return space.measure
+
+    def module(self, space: Space) -> nn.Module | None:
+        """Trained tensors of its own."""
+        return None
 
     @abstractmethod
     def size(self, space: Space) -> int:
-        """Numbers a position; UnsupportedSpace is the caller's to raise where `fits` is False."""
+        """P, the numbers a position."""
 
     @abstractmethod
-    def fits(self, space: Space) -> bool:
-        """Whether the head is a distribution over this space."""
+    def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
+        """Minus log probability or density of the wanted cells of each element (...,), float32 or wider.
+
+        What stands in a cell that is not wanted is of no account.
+        """
 
     @abstractmethod
-    def nats(self, params: Tensor, x: Tensor) -> Tensor:
-        """Minus log probability or density of each cell: (...,) for tokens, (..., D) for vectors, float32 or wider."""
+    def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
+        """Elements (B,D), or symbols (B,), from params (B,P), keys of their own and temperatures (B,).
 
-    @abstractmethod
-    def shift(self, params: Tensor, by: Tensor) -> Tensor:
-        """The parameters of the same distribution moved by (..., D)."""
+        At temperature 1 it is the distribution itself, at 0 its middle, or what is likeliest.
+        """
 
-    @abstractmethod
-    def draw(self, params: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
-        """Elements of a vector space from standard normal noise (..., D); temperature scales the spread."""
+    def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
+        """The mean of each number (...,D)."""
+        raise UnsupportedQuery(f"the head {self.name!r} gives no mean", hint="draw samples and take theirs")
 
+    def quantile(self, space: Space, params: Tensor, q: float, own: nn.Module | None = None) -> Tensor:
+        """The q-quantile of each number by itself (...,D)."""
+        raise UnsupportedQuery(f"the head {self.name!r} gives no quantiles", hint="draw samples and take theirs")
 
-class Categorical(Head, name="categorical"):
-    """One probability a symbol."""
-
-    def size(self, space: Space) -> int:
-        assert isinstance(space, Tokens)
-        return space.total
-
-    def fits(self, space: Space) -> bool:
-        return isinstance(space, Tokens)
-
-    def nats(self, params: Tensor, x: Tensor) -> Tensor:
-        flat = torch.nn.functional.cross_entropy(params.flatten(0, -2), x.flatten(), reduction="none")
-        return flat.view(x.shape)
-
-    def shift(self, params: Tensor, by: Tensor) -> Tensor:
-        raise TypeError("symbols cannot be moved")
-
-    def draw(self, params: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
-        raise TypeError("symbols are drawn from logits by the sampler")
+    def scaled(self, space: Space, params: Tensor, log_scale: Tensor) -> Tensor:
+        """The parameters where counts are expected to be exp(log_scale) (...,D) times as many."""
+        return params
 
 
 class Normal(Head, name="normal"):
     """Independent normal numbers, the mean and scale of each learned."""
 
+    supports: ClassVar[tuple[str, ...]] = ("real",)
+
     floor: float = Field(default=1e-3, gt=0)
     """The least scale, in units of the data's spread: keeps a constant channel from an unbounded density."""
 
     def size(self, space: Space) -> int:
-        assert isinstance(space, Vectors)
-        return 2 * space.dim
-
-    def fits(self, space: Space) -> bool:
-        return isinstance(space, Vectors)
+        return 2 * _dim(space)
 
     def split(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale (..., D) each."""
         mean, raw = params.chunk(2, -1)
-        return mean, torch.nn.functional.softplus(raw + math.log(math.e - 1)) + self.floor
+        return mean, F.softplus(raw + math.log(math.e - 1)) + self.floor
 
-    def nats(self, params: Tensor, x: Tensor) -> Tensor:
+    def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
         mean, scale = self.split(params)
-        return 0.5 * ((x - mean) / scale) ** 2 + scale.log() + 0.5 * math.log(2 * math.pi)
+        cells = 0.5 * ((x - mean) / scale) ** 2 + scale.log() + 0.5 * math.log(2 * math.pi)
+        return cells.masked_fill(~wanted, 0.0).sum(-1)
 
-    def shift(self, params: Tensor, by: Tensor) -> Tensor:
-        mean, raw = params.chunk(2, -1)
-        return torch.cat([mean + by, raw], -1)
-
-    def draw(self, params: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
+    def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         mean, scale = self.split(params)
-        return mean + temperature * scale * noise
+        return mean + temperature.to(params).unsqueeze(-1) * scale * rng.normal((mean.shape[-1],)).to(params)
+
+    def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
+        return self.split(params)[0]
+
+    def quantile(self, space: Space, params: Tensor, q: float, own: nn.Module | None = None) -> Tensor:
+        mean, scale = self.split(params)
+        return mean + scale * float(torch.special.ndtri(torch.tensor(q, dtype=torch.float64)))
+
+
+class LogNormal(Normal, name="lognormal"):
+    """Positive numbers whose logarithms are normal."""
+
+    supports: ClassVar[tuple[str, ...]] = ("positive",)
+
+    def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
+        logs = x.masked_fill(~wanted, 1.0).log()
+        return super().nats(space, params, logs, wanted) + logs.sum(-1)
+
+    def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
+        return super().draw(space, params, rng, temperature).exp()
+
+    def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
+        mean, scale = self.split(params)
+        return (mean + 0.5 * scale**2).exp()
+
+    def quantile(self, space: Space, params: Tensor, q: float, own: nn.Module | None = None) -> Tensor:
+        return super().quantile(space, params, q).exp()
+
+
+class Counts(Head, name="counts"):
+    """Independent counts, negative binomial: the logarithms of the mean and of the size r are learned.
+
+    The variance is mean + mean^2 / r, so counts that are more alike than Poisson's cannot be told, and others can.
+    """
+
+    supports: ClassVar[tuple[str, ...]] = ("count",)
+
+    def size(self, space: Space) -> int:
+        return 2 * _dim(space)
+
+    def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
+        mean, size = params.chunk(2, -1)  # logarithms
+        x, r, odds = x.masked_fill(~wanted, 0.0), size.exp(), mean - size
+        ways = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
+        cells = -ways - r * F.logsigmoid(-odds) - x * F.logsigmoid(odds)
+        return cells.masked_fill(~wanted, 0.0).sum(-1)
+
+    def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
+        normal = torch.special.ndtri(torch.from_numpy(rng.uniform(_dim(space))))
+        return self._inverse(params, torch.special.ndtr(temperature.double().cpu()[:, None] * normal))
+
+    def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
+        return params.chunk(2, -1)[0].exp()
+
+    def quantile(self, space: Space, params: Tensor, q: float, own: nn.Module | None = None) -> Tensor:
+        return self._inverse(params, torch.tensor(q, dtype=torch.float64))
+
+    def scaled(self, space: Space, params: Tensor, log_scale: Tensor) -> Tensor:
+        mean, size = params.chunk(2, -1)
+        return torch.cat([mean + log_scale, size], -1)
+
+    @staticmethod
+    def _inverse(params: Tensor, u: Tensor) -> Tensor:
+        """The least count whose cumulative probability is at least u: probabilities are added up, many at a time."""
+        mean, size = (part.detach().double() for part in params.chunk(2, -1))
+        r, odds, u = size.exp(), mean - size, u.to(params.device).expand_as(mean)
+        found = torch.zeros_like(mean)
+        below = torch.zeros_like(mean)
+        for first in range(0, MOST_COUNT, AT_ONCE):
+            k = torch.arange(first, first + AT_ONCE, device=params.device, dtype=torch.float64)
+            r_, odds_ = r.unsqueeze(-1), odds.unsqueeze(-1)
+            ways = torch.lgamma(k + r_) - torch.lgamma(r_) - torch.lgamma(k + 1)
+            chance = (ways + r_ * F.logsigmoid(-odds_) + k * F.logsigmoid(odds_)).exp()
+            total = below.unsqueeze(-1) + chance.cumsum(-1)
+            found += (total < u.unsqueeze(-1)).sum(-1)
+            below = total[..., -1]
+            if bool(((below >= u) | ((mean < math.log(first + 1)) & (chance.sum(-1) < 1e-13))).all()):
+                break
+        return found.to(params)
+
+
+class Bernoulli(Head, name="bernoulli"):
+    """Independent yes or no, one probability each."""
+
+    supports: ClassVar[tuple[str, ...]] = ("binary",)
+
+    def size(self, space: Space) -> int:
+        return _dim(space)
+
+    def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
+        x = x.masked_fill(~wanted, 0.0).to(params)
+        return F.binary_cross_entropy_with_logits(params, x, reduction="none").masked_fill(~wanted, 0.0).sum(-1)
+
+    def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
+        odds, cold = params.double(), temperature.to(params.device).unsqueeze(-1)
+        u = torch.as_tensor(rng.uniform(params.shape[-1]), device=params.device)
+        yes = u < torch.sigmoid(odds / cold.clamp_min(1e-12).double())
+        return torch.where(cold > 0, yes, odds > 0).to(params)
+
+    def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
+        return params.sigmoid()
+
+    def quantile(self, space: Space, params: Tensor, q: float, own: nn.Module | None = None) -> Tensor:
+        return (params.sigmoid() > 1 - q).to(params)
+
+
+class Categorical(Head, name="categorical"):
+    """One probability a symbol; for fields of vectors, one for each kind of each field."""
+
+    supports: ClassVar[tuple[str, ...]] = ("category",)
+
+    def fits(self, space: Space) -> bool:
+        return isinstance(space, Tokens) or super().fits(space)
+
+    def size(self, space: Space) -> int:
+        return space.total if isinstance(space, Tokens) else space.dim
+
+    def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
+        if isinstance(space, Tokens):
+            x = x.masked_fill(~wanted, 0)
+            flat = F.cross_entropy(params.flatten(0, -2), x.flatten(), reduction="none")
+            return flat.view(x.shape).masked_fill(~wanted, 0.0)
+        total = torch.zeros_like(params[..., 0])
+        for there in space.slices.values():
+            nats = F.log_softmax(params[..., there], -1)
+            mine = wanted[..., there].all(-1)
+            total = total - (nats * x[..., there]).sum(-1).masked_fill(~mine, 0.0)
+        return total
+
+    def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
+        if isinstance(space, Tokens):
+            return _pick(params, rng.uniform(1)[:, 0], temperature)
+        u = rng.uniform(len(space.fields))
+        parts = []
+        for i, there in enumerate(space.slices.values()):
+            logits = params[..., there]
+            parts.append(F.one_hot(_pick(logits, u[:, i], temperature), logits.shape[-1]))
+        return torch.cat(parts, -1).to(params)
+
+    def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
+        if isinstance(space, Tokens):
+            raise UnsupportedQuery("symbols have no mean")
+        return torch.cat([params[..., there].softmax(-1) for there in space.slices.values()], -1)
+
+
+@dataclass(frozen=True)
+class BoundHead:
+    """A head with the space and the tensors it is used with: what a sampler draws from, a distribution over elements.
+
+    Where `located` or `spread`, the last numbers of `params` are a location (...,D) and the logarithm of a scale
+    (...,D) that were read off the canvas: the head then is the distribution of (x - location) / scale for real
+    numbers, of x / scale for positive ones, of counts that are expected to be scale times as many.
+    """
+
+    head: Head
+    space: Space
+    own: nn.Module | None = None
+    located: bool = False
+    spread: bool = False
+
+    @property
+    def measure(self) -> Measure:
+        """Whether `nats` are of a probability or of a density."""
+        return self.head.measure(self.space)
+
+    def nats(self, params: Tensor, x: Tensor, wanted: Tensor) -> Tensor:
+        """Minus log probability or density (...,) of the wanted cells of elements x."""
+        params, location, log_scale = self._split(params)
+        filled = x.masked_fill(~wanted, 0)
+        if location is None and log_scale is None:
+            return self.head.nats(self.space, params, filled, wanted, self.own)
+        real, positive = (self._cells(support, x) for support in ("real", "positive"))
+        standard = filled
+        if location is not None:
+            standard = standard - location.masked_fill(~real, 0.0)
+        if log_scale is None:
+            return self.head.nats(self.space, params, standard, wanted, self.own)
+        logs = log_scale.masked_fill(~(real | positive), 0.0)
+        nats = self.head.nats(self.space, params, standard * (-logs).exp(), wanted, self.own)
+        return nats + logs.masked_fill(~wanted, 0.0).sum(-1)
+
+    def draw(self, params: Tensor, rng: Rng, temperature: Tensor) -> Tensor:
+        """Elements (B,D), or symbols (B,)."""
+        inner, location, log_scale = self._split(params)
+        return self._moved(self.head.draw(self.space, inner, rng, temperature, self.own), location, log_scale)
+
+    def mean(self, params: Tensor) -> Tensor:
+        """The mean of each number (...,D)."""
+        inner, location, log_scale = self._split(params)
+        return self._moved(self.head.mean(self.space, inner, self.own), location, log_scale)
+
+    def quantile(self, params: Tensor, q: float) -> Tensor:
+        """The q-quantile of each number by itself (...,D)."""
+        inner, location, log_scale = self._split(params)
+        return self._moved(self.head.quantile(self.space, inner, q, self.own), location, log_scale)
+
+    def _split(self, params: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        if not (self.located or self.spread):
+            return params, None, None
+        sizes = [_dim(self.space)] * (self.located + self.spread)
+        inner, *rest = torch.split(params, [params.shape[-1] - sum(sizes), *sizes], -1)
+        location = rest[0] if self.located else None
+        log_scale = rest[-1] if self.spread else None
+        return inner if log_scale is None else self.head.scaled(self.space, inner, log_scale), location, log_scale
+
+    def _moved(self, x: Tensor, location: Tensor | None, log_scale: Tensor | None) -> Tensor:
+        if log_scale is not None:
+            moves = self._cells("real", x) | self._cells("positive", x)
+            x = x * log_scale.masked_fill(~moves, 0.0).exp()
+        return x if location is None else x + location.masked_fill(~self._cells("real", x), 0.0)
+
+    def _cells(self, support: str, like: Tensor) -> Tensor:
+        """Which numbers (D,) of an element are of fields of this support."""
+        assert isinstance(self.space, Vectors)
+        marks = [field.support == support for field in self.space.all_fields for _ in range(field.width)]
+        return torch.tensor(marks, device=like.device)
+
+
+def _dim(space: Space) -> int:
+    assert isinstance(space, Vectors)
+    return space.dim
+
+
+def _pick(logits: Tensor, u: np.ndarray, temperature: Tensor) -> Tensor:
+    """One kind (B,) from logits (B,V); the likeliest where the temperature is 0."""
+    cold = temperature.to(logits.device)
+    drawn = pick(logits.double() / cold.clamp_min(1e-12).double().unsqueeze(-1), u)
+    return torch.where(cold > 0, drawn, logits.argmax(-1))

@@ -43,9 +43,7 @@ class Ancestral(TokenSampler, name="ancestral"):
         if guess.head is None:
             chosen = draw(guess.value[:, 0], key.uniform(1)[:, 0], rows.own)
         else:
-            noise = key.normal((rows.x.shape[-1],)).to(rows.x)
-            heat = torch.as_tensor(rows.own["temperature"], device=rows.x.device).to(rows.x)[:, None]
-            chosen = guess.head.draw(guess.value[:, 0], noise, heat).to(rows.x)
+            chosen = guess.head.draw(guess.value[:, 0], key, torch.as_tensor(rows.own["temperature"])).to(rows.x)
         rows.x[live, at[live]] = chosen[live]
         rows.settled[live, at[live]] = True
         at[live] += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,25 +20,46 @@ Level = tuple[Tensor, Tensor]
 """Signal alpha and noise sigma of each row, (B,1,1) both."""
 
 
-class Solver(Component, home="seqloom.samplers"):
-    """One step from level `now` to level `then`, in one network call or in several stages of one call each.
+@dataclass(frozen=True)
+class Step:
+    """A step of some rows: from level `now` to level `then`, and its number (B,) from 0 on."""
 
-    The first stage sees z at `now`; those after it see, at `then`, what the stage before gave. A step to no noise at
-    all has the first stage only: there is nothing to look at.
-    """
+    now: Level
+    then: Level
+    number: NDArray[np.int64]
+
+    def along(self, z: Tensor, clean: Tensor, level: Level) -> Tensor:
+        """By how much z (B,T,D) moves in this step if all the way is as at `level`, where `clean` is guessed from z.
+
+        The probability-flow equation is dz = clean d alpha + noise d sigma, along any way from one level to the other.
+        """
+        alpha, sigma = level
+        noise = (z - alpha * clean) / sigma
+        return (self.then[0] - self.now[0]) * clean + (self.then[1] - self.now[1]) * noise
+
+
+class Solver(Component, home="seqloom.samplers"):
+    """One step from one level to the next, in one network call or in several stages of one call each."""
 
     stages: ClassVar[int] = 1
     """Network calls a step."""
+    stages_to_end: ClassVar[int] = 1
+    """Network calls of the step to no noise at all, where there is nothing to look at."""
     keeps: ClassVar[tuple[str, ...]] = ()
     """What a row remembers from call to call: tensors like z, 0 at first."""
 
-    @abstractmethod
-    def step(
-        self, stage: int, z: Tensor, clean: Tensor, now: Level, then: Level, kept: dict[str, Tensor], noise: Tensor
-    ) -> Tensor:
-        """Z (B,T,D) at `then` from z, the clean guess there and, where the solver is random, standard normal noise.
+    def level(self, stage: int, step: Step) -> Level:
+        """At which level a stage's z is: the first sees it at `now`; here those after it at `then`."""
+        return step.now if stage == 0 else step.then
 
-        What is put into `kept` is there again at the row's next call.
+    @abstractmethod
+    def advance(
+        self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
+    ) -> Tensor:
+        """Z (B,T,D) for the next stage, or after the last at `then`, from z and the clean guess there.
+
+        `noise` is standard normal, fresh in each stage, where the solver is random. What is put into `kept` is there
+        again at the row's next call.
         """
 
     @property
@@ -54,50 +75,38 @@ class AncestralSteps(Solver, name="ancestral"):
     def random(self) -> bool:
         return True
 
-    def step(
-        self, stage: int, z: Tensor, clean: Tensor, now: Level, then: Level, kept: dict[str, Tensor], noise: Tensor
+    def advance(
+        self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
     ) -> Tensor:
-        (alpha, sigma), (alpha_s, sigma_s) = now, then
+        (alpha, sigma), (alpha_s, sigma_s) = step.now, step.then
         ratio = alpha / alpha_s
         gained = (sigma**2 - (ratio * sigma_s) ** 2).clamp_min(0)  # variance added between s and t
         mean = (ratio * sigma_s**2 * z + alpha_s * gained * clean) / sigma**2
         return mean + gained.sqrt() * sigma_s / sigma * noise
 
 
-class Ddim(Solver, name="ddim"):
-    """The deterministic step of Song et al. 2021: the noise that was guessed is kept. First order."""
+class Euler(Solver, name="euler"):
+    """Straight on from where it stands; for a diffusion that is DDIM (Song et al. 2021). First order."""
 
-    def step(
-        self, stage: int, z: Tensor, clean: Tensor, now: Level, then: Level, kept: dict[str, Tensor], noise: Tensor
+    def advance(
+        self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
     ) -> Tensor:
-        return follow(z, slope(z, clean, now), now, then)
+        return z + step.along(z, clean, step.now)
 
 
 class Heun(Solver, name="heun"):
-    """The second-order step of Karras et al. 2022: Euler, then the mean of the slopes at both ends, by two calls."""
+    """Euler, then the mean of the directions at both ends, by two calls (Karras et al. 2022). Second order."""
 
     stages: ClassVar[int] = 2
-    keeps: ClassVar[tuple[str, ...]] = ("z", "slope")
+    keeps: ClassVar[tuple[str, ...]] = ("z", "move")
 
-    def step(
-        self, stage: int, z: Tensor, clean: Tensor, now: Level, then: Level, kept: dict[str, Tensor], noise: Tensor
+    def advance(
+        self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
     ) -> Tensor:
         if stage == 0:
-            kept["z"], kept["slope"] = z, slope(z, clean, now)
-            return follow(z, kept["slope"], now, then)
-        return follow(kept["z"], (kept["slope"] + slope(z, clean, then)) / 2, now, then)
-
-
-def slope(z: Tensor, clean: Tensor, level: Level) -> Tensor:
-    """D y / d s of the probability-flow equation for y = z / alpha, s = sigma / alpha: the guessed noise."""
-    alpha, sigma = level
-    return (z - alpha * clean) / sigma
-
-
-def follow(z: Tensor, rate: Tensor, now: Level, then: Level) -> Tensor:
-    """Z at `then`, on the line from z at `now` with this slope: Euler's step."""
-    (alpha, sigma), (alpha_s, sigma_s) = now, then
-    return alpha_s / alpha * z + (sigma_s - alpha_s / alpha * sigma) * rate
+            kept["z"], kept["move"] = z, step.along(z, clean, step.now)
+            return z + kept["move"]
+        return kept["z"] + (kept["move"] + step.along(z, clean, step.then)) / 2
 
 
 class Diffuse(Sampler, name="diffuse"):
@@ -137,7 +146,11 @@ class Diffuse(Sampler, name="diffuse"):
         )
 
     def ask(self, rows: Rows) -> Ask:
-        alpha, sigma = self._level(rows, rows.own["step"] + (rows.own["stage"] > 0))
+        step, alpha, sigma = self._step(rows), *self._level(rows, rows.own["step"])
+        for stage in range(1, self.solver.stages):
+            here = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
+            there = self.solver.level(stage, step)
+            alpha, sigma = torch.where(here, there[0], alpha), torch.where(here, there[1], sigma)
         scale = (alpha**2 + sigma**2).sqrt()
         x = torch.where(rows.along["shown"], rows.along["given"], rows.along["z"] / scale)
         level = (sigma / alpha).log()[..., 0]
@@ -146,18 +159,18 @@ class Diffuse(Sampler, name="diffuse"):
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         live = guess.ready & ~rows.done
         step, stage = rows.own["step"], rows.own["stage"]
-        now, then = self._level(rows, step), self._level(rows, step + 1)
-        z = rows.along["z"]
-        clean, noise = guess.value.to(z), self._noise(rows, step)
+        z, clean = rows.along["z"], guess.value.to(rows.along["z"])
         for turn in range(self.solver.stages):
             at = np.nonzero(live & (stage == turn))[0]
+            if not len(at):
+                continue
             kept = {name: rows.along[_kept(name)][at] for name in self.solver.keeps}
-            levels = (now[0][at], now[1][at]), (then[0][at], then[1][at])
-            z[at] = self.solver.step(turn, z[at], clean[at], *levels, kept, noise[at])
+            z[at] = self.solver.advance(turn, z[at], clean[at], self._step(rows, at), kept, self._noise(rows, turn, at))
             for name in self.solver.keeps:
                 rows.along[_kept(name)][at] = kept[name]
         stage[live] += 1
-        made = live & ((stage == self.solver.stages) | (step + 1 >= rows.own["steps"]))
+        last = step + 1 >= rows.own["steps"]
+        made = live & (stage >= np.where(last, self.solver.stages_to_end, self.solver.stages))
         stage[made] = 0
         step[made] += 1
         finished = live & (step >= rows.own["steps"])
@@ -166,13 +179,21 @@ class Diffuse(Sampler, name="diffuse"):
         rows.done[finished] = True
         return rows
 
-    def _noise(self, rows: Rows, step: NDArray[np.int64]) -> Tensor:
+    def _step(self, rows: Rows, at: NDArray[np.int64] | None = None) -> Step:
+        """The step at which these rows are (None: all)."""
+        number = rows.own["step"]
+        (alpha, sigma), (alpha_s, sigma_s) = self._level(rows, number), self._level(rows, number + 1)
+        chosen = np.arange(len(rows)) if at is None else at
+        return Step((alpha[chosen], sigma[chosen]), (alpha_s[chosen], sigma_s[chosen]), number[chosen])
+
+    def _noise(self, rows: Rows, stage: int, at: NDArray[np.int64]) -> Tensor:
         """What a random solver adds (B,T,D), scaled by each row's temperature."""
-        z: Tensor = rows.along["z"]
+        z: Tensor = rows.along["z"][at]
         if not self.solver.random:
             return torch.zeros_like(z)
-        heat = torch.as_tensor(rows.own["temperature"]).to(z)[:, None, None]
-        return rows.key.at("step", step).normal(tuple(z.shape[1:])).to(z) * heat
+        temperature = torch.as_tensor(rows.own["temperature"][at]).to(z)[:, None, None]
+        key = rows.key.select(at).at("step" if stage == 0 else f"step, stage {stage}", rows.own["step"][at])
+        return key.normal(tuple(z.shape[1:])).to(z) * temperature
 
     def _level(self, rows: Rows, place: NDArray[np.int64]) -> Level:
         row = np.arange(len(rows))

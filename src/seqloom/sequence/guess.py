@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqloom.core.rng import Rng
+
 
 class Gives(Enum):
     """The kinds of guess; a sampler can be used with every process that gives what it takes."""
@@ -24,8 +26,16 @@ class Gives(Enum):
 class Draws(Protocol):
     """A distribution over elements given by the numbers of a head."""
 
-    def draw(self, params: Tensor, noise: Tensor, temperature: Tensor) -> Tensor:
-        """Elements (B,D) from parameters (B,P), standard normal noise (B,D) and temperatures (B,1)."""
+    def draw(self, params: Tensor, rng: Rng, temperature: Tensor) -> Tensor:
+        """Elements (B,D) from parameters (B,P), by keys of their own, at temperatures (B,)."""
+        ...
+
+    def mean(self, params: Tensor) -> Tensor:
+        """The means (...,D), where the head has one."""
+        ...
+
+    def quantile(self, params: Tensor, q: float) -> Tensor:
+        """The q-quantiles (...,D), where the head has them."""
         ...
 
 

@@ -1,26 +1,46 @@
-"""What a network remembers of each row between two calls."""
+"""What is carried from one call to the next: a layer's, a network's or a process's own."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 Lengths = NDArray[np.int64]
 
 
-class LayerState(ABC):
-    """What one mixer remembers of each row, in preallocated slots; `length` (B,) counts the elements read."""
+class State(ABC):
+    """What a stream of rows goes on from. It can be saved by name, taken back, and cut loose from its gradient."""
 
-    length: Lengths
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """All that it holds, by name."""
+
+    @abstractmethod
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `tensors` gave, of a state that was begun in the same way."""
 
     @abstractmethod
     def select(self, rows: Lengths) -> Self:
         """A state of its own for these rows: reordered, dropped or repeated."""
+
+    @abstractmethod
+    def detach(self) -> Self:
+        """The same state, through which no gradient flows."""
+
+
+class LayerState(State):
+    """What one mixer keeps of each row, in preallocated slots; `length` (B,) counts the elements read.
+
+    Every tensor and array among its attributes is saved, so a mixer need not say how.
+    """
+
+    length: Lengths
 
     @abstractmethod
     def put(self, slots: Lengths, other: Self, rows: Lengths, since: int = 0) -> None:
@@ -30,27 +50,29 @@ class LayerState(ABC):
     def rollback(self, length: Lengths) -> None:
         """Forget what the first len(length) rows read after `length`; nothing happens where that is not less."""
 
-    @abstractmethod
-    def detach(self) -> Self:
-        """The same state, through which no gradient flows."""
-
-    @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """All that is remembered, by name: what a checkpoint keeps."""
+        kept = {}
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                kept[name] = torch.from_numpy(value.copy())
+            elif isinstance(value, Tensor):
+                kept[name] = value.contiguous()
+        return kept
 
-    @abstractmethod
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `tensors` gave, in a state of as many rows."""
+        for name, value in tensors.items():
+            old = getattr(self, name)
+            setattr(self, name, value.numpy().copy() if isinstance(old, np.ndarray) else value.to(old))
 
 
-class NetState:
-    """The memory of a whole network: one state a layer, and where each row's reading began.
+class NetState(State):
+    """The state of a whole network: one of each layer, and where each row's reading began.
 
     `origin` (B,) is the position of the canvas at which a row's reading starts (a sliding window moves it).
     """
 
-    def __init__(self, layers: list[LayerState], origin: Lengths | None = None) -> None:
-        self.layers = layers
+    def __init__(self, layers: Sequence[LayerState], origin: Lengths | None = None) -> None:
+        self.layers = list(layers)
         self.origin = np.zeros(len(self.length), np.int64) if origin is None else origin
 
     @property
@@ -58,8 +80,18 @@ class NetState:
         """Elements read since `origin`, for each row."""
         return self.layers[0].length
 
+    def tensors(self) -> dict[str, Tensor]:
+        kept = {"origin": torch.from_numpy(self.origin.copy())}
+        for i, layer in enumerate(self.layers):
+            kept |= {f"layers.{i}.{name}": value for name, value in layer.tensors().items()}
+        return kept
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        self.origin = tensors["origin"].numpy().copy()
+        for i, layer in enumerate(self.layers):
+            layer.load(under(f"layers.{i}", tensors))
+
     def select(self, rows: Lengths) -> NetState:
-        """A state of its own for these rows."""
         return NetState([layer.select(rows) for layer in self.layers], self.origin[rows])
 
     def put(self, slots: Lengths, other: NetState, rows: Lengths, since: int = 0) -> None:
@@ -82,5 +114,9 @@ class NetState:
                 layer.rollback(length)
 
     def detach(self) -> NetState:
-        """The same state, through which no gradient flows (truncated backpropagation through time)."""
         return NetState([layer.detach() for layer in self.layers], self.origin)
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix.`, by the rest of their names."""
+    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}

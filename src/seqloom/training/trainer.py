@@ -13,8 +13,8 @@ from torch import Tensor
 
 from seqloom.core.config import Settings
 from seqloom.network.network import Network
-from seqloom.processes.autoregressive import Carried
 from seqloom.processes.base import Process
+from seqloom.sequence.state import State, under
 from seqloom.training.feed import Reader
 from seqloom.training.optimizers import AdamW, Optimizer, Trained
 
@@ -54,7 +54,7 @@ class TrainingState:
     elements: int = 0
     skipped: list[int] = field(default_factory=list)
     restores: int = 0
-    carried: Carried | None = None
+    carried: State | None = None
 
     def numbers(self) -> dict[str, Any]:
         """What state.json holds."""
@@ -122,13 +122,12 @@ class Loop:
         """One update from the batch at the cursor."""
         while self.state.cursor in self.state.skipped:  # restored to before samples that were not finite
             self.state.cursor += 1
-            self.state.carried = None
+            self.state.carried = self.state.carried if self.process.persistent else None
         cursor = self.state.cursor
         batch, key = self.reader.batch(cursor), self.reader.keys(cursor)
-        if self.reader.begins(cursor) or self.state.carried is None:
-            carried = self._fresh(len(batch.x))
-        else:
-            carried = self.state.carried
+        carried = self.state.carried
+        if carried is None or (self.reader.begins(cursor) and not self.process.persistent):
+            carried = self._fresh()
         loss = self.process.loss(self.net, batch, key, carried, key.at("dropout"))
         count = loss.count.clamp_min(1)
         mean = loss.total / count
@@ -148,16 +147,16 @@ class Loop:
             self.bad = 0
         else:
             self.state.skipped.append(cursor)
-            self.state.carried = None
+            self.state.carried = carried if self.process.persistent else None
             self.bad += 1
         self.state.cursor += 1
         self.net.zero_grad(set_to_none=True)
         return Step(self.state.step, value, rate, size, int(count), finite)
 
-    def _fresh(self, rows: int) -> Any:
-        """What the first chunk of a stream goes on from: nothing, but in a form that comes out again."""
-        start = getattr(self.process, "start", None)
-        return start(self.net, rows) if self.reader.spec.order == "streams" and start is not None else None
+    def _fresh(self) -> State | None:
+        """What a stream goes on from at its beginning; None where every batch stands by itself."""
+        keeps = self.process.persistent or self.reader.spec.order == "streams"
+        return self.process.start(self.net, self.reader.rows) if keeps else None
 
     def _clip(self) -> Tensor:
         parameters = [p for p in self.net.parameters() if p.grad is not None]
@@ -185,11 +184,8 @@ class Loop:
             for parameter, values in optimizer.state.items():
                 for kind, value in values.items():
                     kept[f"optimizer.{names[parameter]}.{kind}"] = value
-        carried = self.state.carried
-        if carried is not None:
-            kept |= {"carried.x": carried.x.contiguous(), "carried.known": carried.known.contiguous()}
-            for i, layer in enumerate(carried.state.layers):
-                kept[f"carried.layers.{i}"] = layer.values.contiguous()  # type: ignore[attr-defined]
+        if self.state.carried is not None:
+            kept |= {f"state.{name}": value for name, value in self.state.carried.tensors().items()}
         return kept
 
     def restore(self, weights: dict[str, Tensor], average: dict[str, Tensor] | None, kept: dict[str, Tensor]) -> None:
@@ -209,8 +205,8 @@ class Loop:
                 if names[parameter] in remembered:
                     optimizer.state[parameter] = remembered[names[parameter]]
         self.state.carried = None
-        if "carried.x" in kept:
-            carried = self._fresh(len(kept["carried.x"]))
-            for i, layer in enumerate(carried.state.layers):
-                layer.values = kept[f"carried.layers.{i}"]
-            self.state.carried = Carried(carried.state, kept["carried.x"], kept["carried.known"])
+        saved = under("state", kept)
+        if saved:
+            self.state.carried = self._fresh()
+            assert self.state.carried is not None
+            self.state.carried.load(saved)

@@ -1,0 +1,156 @@
+"""How attention is told where a position stands."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from seqloom.core.config import Component
+from seqloom.core.errors import ConfigError
+
+
+class PositionModule(nn.Module):
+    """What a member makes for one layer; `position` is (B,T), or (B,T,C) where there are several coordinates."""
+
+    def enter(self, h: Float[Tensor, "b t d"], position: Int[Tensor, "#b t *c"]) -> Float[Tensor, "b t d"]:
+        """Features that know where they stand, before they become queries, keys and values."""
+        return h
+
+    def turn(
+        self, q: Float[Tensor, "b h t e"], k: Float[Tensor, "b h t e"], position: Int[Tensor, "#b t *c"]
+    ) -> tuple[Float[Tensor, "b h t e"], Float[Tensor, "b h t e"]]:
+        """Queries and keys whose products know how far apart they stand."""
+        return q, k
+
+    def check(self, last: int) -> None:
+        """ConfigError where there is no position as far as this."""
+
+
+class Positions(Component, home="seqloom.mixers"):
+    """How attention is told where a position stands; several coordinates (time, voice, row, column) are possible."""
+
+    @abstractmethod
+    def build(self, width: int) -> PositionModule:
+        """The module for `width` features."""
+
+
+class NoPositions(Positions, name="none"):
+    """Not at all: a causal network can still count what it sees (Haviv et al. 2022), and one without order is a set."""
+
+    def build(self, width: int) -> PositionModule:
+        return PositionModule()
+
+
+class Rope(Positions, name="rope"):
+    """Queries and keys are rotated, so that their products depend on distances alone (Su et al. 2021).
+
+    Each coordinate turns a share of the features.
+    """
+
+    base: float = Field(default=1e4, gt=1)
+    """The slowest pair of features turns once in about 6 times so many positions."""
+
+    def build(self, width: int) -> PositionModule:
+        return Rotation(self.base)
+
+
+class Learned(Positions, name="learned"):
+    """A learned vector for each position is added, one table for each coordinate."""
+
+    size: int = Field(default=1024, ge=1)
+    """Positions that have a vector."""
+    coordinates: int = Field(default=1, ge=1)
+    """Coordinates of a position."""
+
+    def build(self, width: int) -> PositionModule:
+        return Table(self.size, self.coordinates, width)
+
+
+class Sinusoidal(Positions, name="sinusoidal"):
+    """Sines and cosines of the position are added (Vaswani et al. 2017), each coordinate in a share of the features."""
+
+    base: float = Field(default=1e4, gt=1)
+    """The longest wave, over 2 pi."""
+
+    def build(self, width: int) -> PositionModule:
+        return Waves(self.base)
+
+
+class Rotation(PositionModule):
+    """Half-split rotation of queries and keys."""
+
+    def __init__(self, base: float) -> None:
+        super().__init__()
+        self.base = base
+
+    def turn(self, q: Tensor, k: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        half = q.shape[-1] // 2
+        angle = angles(position, half, self.base).unsqueeze(1)  # (B,1,T,E/2)
+        cos, sin = angle.cos().to(q.dtype), angle.sin().to(q.dtype)
+
+        def turned(x: Tensor) -> Tensor:
+            left, right = x[..., :half], x[..., half:]
+            return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
+
+        return turned(q), turned(k)
+
+
+class Table(PositionModule):
+    """A learned vector for each position of each coordinate."""
+
+    def __init__(self, size: int, coordinates: int, width: int) -> None:
+        super().__init__()
+        self.size, self.coordinates = size, coordinates
+        self.vectors = nn.Embedding(size * coordinates, width)
+
+    def enter(self, h: Tensor, position: Tensor) -> Tensor:
+        position = position if position.ndim == 3 else position.unsqueeze(-1)  # (B,T,C)
+        if position.shape[-1] != self.coordinates:
+            raise ConfigError(
+                f"positions have {position.shape[-1]} coordinates, and there are tables for {self.coordinates}",
+                path="backbone.mixer.positions.coordinates",
+            )
+        first = torch.arange(self.coordinates, device=position.device) * self.size
+        vectors: Tensor = self.vectors(position.clamp_max(self.size - 1) + first)  # beyond `check` nothing is read
+        return h + vectors.sum(-2)
+
+    def check(self, last: int) -> None:
+        if last >= self.size:
+            raise ConfigError(
+                "the sequence is longer than the learned positions",
+                path="backbone.mixer.positions.size",
+                hint=f"use {last + 1} or more, or backbone.mixer.positions=rope",
+            )
+
+
+class Waves(PositionModule):
+    """Sines in the first half of the features, cosines in the second."""
+
+    def __init__(self, base: float) -> None:
+        super().__init__()
+        self.base = base
+
+    def enter(self, h: Tensor, position: Tensor) -> Tensor:
+        angle = angles(position, h.shape[-1] // 2, self.base)
+        waves = torch.cat([angle.sin(), angle.cos()], -1).to(h.dtype)
+        return h + torch.nn.functional.pad(waves, (0, h.shape[-1] % 2))
+
+
+def angles(position: Tensor, count: int, base: float) -> Tensor:
+    """Angles (B,T,count), float64, that grow with the position at rates from 1 down to 1 / base.
+
+    Of several coordinates each has a share of the angles, with rates of its own from 1 down.
+    """
+    index = torch.arange(count, device=position.device)
+    if position.ndim == 2:
+        return position.to(torch.float64).unsqueeze(-1) * base ** (-index.to(torch.float64) / count)
+    coordinates = position.shape[-1]
+    owner = index * coordinates // count
+    share = torch.bincount(owner, minlength=coordinates)
+    rank = index - (share.cumsum(0) - share)[owner]
+    rate = base ** (-rank.to(torch.float64) / share[owner])
+    return position[..., owner].to(torch.float64) * rate

@@ -1,0 +1,50 @@
+"""Fast operations whose own way back cannot be differentiated again, beside the plain formula, which can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Operation = Callable[..., tuple[Tensor, ...]]
+
+
+def differentiable(fast: Operation, plain: Operation, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """What `fast` gives for the inputs; where gradients of gradients are asked for, they are those of `plain`.
+
+    Both take the inputs and give the same tensors, to rounding.
+    """
+    if not torch.is_grad_enabled() or not any(x.requires_grad for x in inputs):
+        return fast(*inputs)
+    return Fast.apply(fast, plain, *inputs)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class Fast(torch.autograd.Function):
+    """The fast operation forth and back; back by the plain one where that is to be differentiated itself."""
+
+    @staticmethod
+    def forward(ctx: Any, fast: Operation, plain: Operation, *inputs: Tensor) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            leaves = [x.detach().requires_grad_(x.requires_grad) for x in inputs]
+            outputs = fast(*leaves)
+        ctx.save_for_backward(*inputs)
+        ctx.fast, ctx.plain, ctx.graph = fast, plain, (leaves, outputs)
+        return tuple(x.detach() for x in outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        again = torch.is_grad_enabled()
+        inputs = ctx.saved_tensors
+        if again:
+            leaves, outputs = inputs, ctx.plain(*inputs)
+        elif ctx.graph is not None:
+            (leaves, outputs), ctx.graph = ctx.graph, None  # what it keeps is free as soon as it is used
+        else:
+            with torch.enable_grad():
+                leaves = [x.detach().requires_grad_(x.requires_grad) for x in inputs]
+                outputs = ctx.fast(*leaves)
+        wanted = [x for x, needed in zip(leaves, ctx.needs_input_grad[2:], strict=True) if needed]
+        found = iter(torch.autograd.grad(outputs, wanted, gradients, create_graph=again, allow_unused=True))
+        return None, None, *(next(found) if needed else None for needed in ctx.needs_input_grad[2:])

@@ -1,0 +1,122 @@
+"""A head for elements of several kinds: each field has the distribution that its support asks for."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from seqloom.core.errors import UnsupportedSpace
+from seqloom.core.rng import Rng
+from seqloom.processes.heads import Bernoulli, Categorical, Counts, Head, LogNormal, Normal
+from seqloom.sequence.space import Space, Vectors
+
+BLOCK = 1 << 20
+"""Random numbers that each part may use."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One head, the fields it is for as a space of their own, and their numbers in the whole element."""
+
+    head: Head
+    space: Vectors
+    channels: tuple[int, ...]
+    size: int
+
+
+class Composed(Head, name="composed"):
+    """Independent parts: each field goes to the first of `heads` that covers it, the rest by their support.
+
+    Real numbers are normal, positive ones lognormal, counts negative binomial, yes or no and the end flag Bernoulli,
+    categories categorical.
+    """
+
+    heads: tuple[Head, ...] = ()
+    """Heads to be preferred, the first first."""
+
+    def covers(self, space: Vectors) -> tuple[str, ...]:
+        return tuple(field.name for field in space.all_fields)
+
+    def size(self, space: Space) -> int:
+        return sum(part.size for part in parts(self, space))
+
+    def module(self, space: Space) -> nn.Module | None:
+        own = {str(i): part.head.module(part.space) for i, part in enumerate(parts(self, space))}
+        there = {name: module for name, module in own.items() if module is not None}
+        return nn.ModuleDict(there) if there else None
+
+    def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
+        total = torch.zeros_like(params[..., 0])
+        for i, (part, inner) in enumerate(self._split(space, params)):
+            mine = list(part.channels)
+            total = total + part.head.nats(part.space, inner, x[..., mine], wanted[..., mine], _own(own, i))
+        return total
+
+    def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
+        return self._gathered(
+            space,
+            [
+                part.head.draw(part.space, inner, rng.skip(i * BLOCK), temperature, _own(own, i))
+                for i, (part, inner) in enumerate(self._split(space, params))
+            ],
+        )
+
+    def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
+        split = self._split(space, params)
+        return self._gathered(space, [p.head.mean(p.space, inner, _own(own, i)) for i, (p, inner) in enumerate(split)])
+
+    def quantile(self, space: Space, params: Tensor, q: float, own: nn.Module | None = None) -> Tensor:
+        split = self._split(space, params)
+        return self._gathered(
+            space, [p.head.quantile(p.space, inner, q, _own(own, i)) for i, (p, inner) in enumerate(split)]
+        )
+
+    def scaled(self, space: Space, params: Tensor, log_scale: Tensor) -> Tensor:
+        moved = [
+            part.head.scaled(part.space, inner, log_scale[..., list(part.channels)])
+            for part, inner in self._split(space, params)
+        ]
+        return torch.cat(moved, -1)
+
+    def _split(self, space: Space, params: Tensor) -> list[tuple[Part, Tensor]]:
+        found = parts(self, space)
+        return list(zip(found, torch.split(params, [part.size for part in found], -1), strict=True))
+
+    def _gathered(self, space: Space, values: list[Tensor]) -> Tensor:
+        """Numbers of the parts, in the order of the element."""
+        order = [channel for part in parts(self, space) for channel in part.channels]
+        back = sorted(range(len(order)), key=order.__getitem__)
+        return torch.cat(values, -1)[..., back]
+
+
+@functools.lru_cache(maxsize=64)
+def parts(head: Composed, space: Space) -> tuple[Part, ...]:
+    """Which head has which fields of this space."""
+    assert isinstance(space, Vectors)
+    open_fields = {field.name: field for field in space.all_fields}
+    found = []
+    for member in (*head.heads, Normal(), LogNormal(), Counts(), Bernoulli(), Categorical()):
+        names = [name for name in member.covers(space) if name in open_fields]
+        if not names:
+            continue
+        inner = Vectors(fields=tuple(open_fields.pop(name) for name in names))
+        slices = space.slices
+        channels = tuple(i for name in names for i in range(slices[name].start, slices[name].stop))
+        found.append(Part(member, inner, channels, member.size(inner)))
+    unused = [member.name for member in head.heads if member not in [part.head for part in found]]
+    if unused:
+        supports = sorted({field.support for field in space.all_fields})
+        raise UnsupportedSpace(
+            f"the head {unused[0]!r} is no distribution over fields that are {' or '.join(supports)}",
+            hint="leave process.head unset",
+        )
+    return tuple(found)
+
+
+def _own(own: nn.Module | None, part: int) -> nn.Module | None:
+    """The trained tensors of one part."""
+    assert own is None or isinstance(own, nn.ModuleDict)
+    return own[str(part)] if own is not None and str(part) in own else None

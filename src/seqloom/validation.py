@@ -1,0 +1,172 @@
+"""Validation while training: a likelihood, or the loss, of one fixed part of the validation split."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqloom import run as runs
+from seqloom.corpora.base import Flat, Prepared, Split
+from seqloom.metrics import likelihood
+from seqloom.network.network import Network
+from seqloom.processes.base import Process
+from seqloom.sequence.query import Score
+from seqloom.training.feed import Reader
+from seqloom.training.trainer import Trainer
+
+LOSS = "loss"
+POSITIONS = 16_384
+"""Positions of a validation where a training is bounded by steps."""
+SHARE, OPERATIONS = 0.004, 3e10
+"""Where it is bounded by minutes: so much of them on a machine that trains at so many operations a second."""
+BLOCKS = 32
+"""Stretches whose spread says how far a part may be from the whole."""
+LOSS_BATCHES = 64
+
+
+class Validation:
+    """What a run is validated by: a part of its validation split that depends on data and recipe alone.
+
+    `positions` is what an earlier sitting of the run chose; None: to be chosen now.
+    """
+
+    def __init__(self, run: runs.Run, prepared: Prepared, net: Network, positions: int | None = None) -> None:
+        self.run, self.prepared = run, prepared
+        split = prepared.splits["valid"]
+        self.there = len(split.data.x)
+        self.positions = positions or min(self.there, wanted(run.recipe.trainer, net))
+        self.part = part_of(split, self.positions)
+        self.covers = len(self.part.data.x) / self.there if self.there else 0.0
+
+    def measure(self, net: Network, name: str, *, whole: bool = False) -> dict[str, Any]:
+        """The likelihood `name`, or the loss, over the part or the whole, as scripts read it."""
+        split, covers = (self.prepared.splits["valid"], 1.0) if whole else (self.part, self.covers)
+        process = self.run.recipe.process
+        if name == LOSS:
+            metric = self._loss(net, process, split)
+        else:
+            metric = self._likelihood(net, process, split, name, covers)
+        if not math.isfinite(metric["value"]):
+            raise ValueError("it is not a finite number")
+        return {**metric, "covers": covers}
+
+    def _likelihood(self, net: Network, process: Process, split: Split, name: str, covers: float) -> dict[str, Any]:
+        """With the standard error of the part as an estimate of the whole."""
+        reading = reading_of(self.prepared, split, self.run)
+        score = likelihood.score(net, process, reading, name, tokens=covers < 1)
+        if covers < 1 and score.surprisal is not None:
+            error = _error_of_part(np.asarray(score.surprisal), covers)
+            score = dataclasses.replace(score, stderr=math.hypot(score.stderr, error))
+        return metric_of(name, score)
+
+    def _loss(self, net: Network, process: Process, split: Split) -> dict[str, Any]:
+        """The mean loss over batches that are the same each time."""
+        feed = self.run.recipe.feed
+        if feed.order == "streams":
+            feed = feed.replace(order="windows")
+        reader = Reader(feed, split, self.run.space, self.run.recipe.seed, {}, fill=fills(net, self.prepared))
+        batches = min(LOSS_BATCHES, -(-len(split.data.x) // reader.elements))
+        totals, counts = np.zeros(batches), np.zeros(batches)
+        was = net.training
+        net.eval()
+        try:
+            with torch.set_grad_enabled(getattr(process, "needs_gradient", False)):
+                for cursor in range(batches):
+                    loss = process.loss(net, reader.batch(cursor), reader.keys(cursor))
+                    totals[cursor], counts[cursor] = float(loss.total.detach()), float(loss.count)
+        finally:
+            net.train(was)
+        means = totals / np.maximum(counts, 1)
+        return {
+            "name": LOSS,
+            "value": float(totals.sum() / max(1.0, counts.sum())),
+            "unit": "loss/cell",
+            "kind": "estimate",
+            "stderr": float(means.std(ddof=1) / math.sqrt(batches)) if batches > 1 else 0.0,
+            "better": "lower",
+            "count": round(counts.sum()),
+        }
+
+
+def fills(net: Network, prepared: Prepared) -> bool:
+    """Whether windows beyond the end of a sequence are filled: where all positions are made at once, so is its end."""
+    return net.spec.block is None and prepared.ends
+
+
+def wanted(trainer: Trainer, net: Network) -> int:
+    """Positions to validate on: a function of the recipe alone, so that every validation of a run is of one part."""
+    if trainer.steps is not None:
+        return POSITIONS
+    assert trainer.minutes is not None
+    speed = OPERATIONS / (6 * net.parameter_count)
+    return max(2 * net.window, int(SHARE * 60 * trainer.minutes * speed))
+
+
+def part_of(split: Split, positions: int) -> Split:
+    """About so many positions of a split: whole sequences from all over it; a first one that is longer is cut."""
+    sizes = np.diff(split.data.starts)
+    total = int(sizes.sum())
+    if total <= positions:
+        return split
+    count = int(np.clip(positions * len(sizes) // total, 1, len(sizes)))
+    rows = np.unique(np.linspace(0, len(sizes) - 1, count).round().astype(np.int64)) if count > 1 else np.zeros(1, int)
+    kept = np.cumsum(sizes[rows]) <= positions
+    kept[0] = True
+    rows = rows[kept]
+    lengths = np.minimum(sizes[rows], positions)
+    data = _rows_of(split.data, rows, lengths)
+    given = {name: _rows_of(flat, rows, np.diff(flat.starts)[rows]) for name, flat in split.given.items()}
+    share = int(lengths.sum()) / total
+    return dataclasses.replace(
+        split, data=data, given=given, units=split.units * share, extra_nats=split.extra_nats * share
+    )
+
+
+def _rows_of(flat: Flat, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> Flat:
+    """The first `lengths` elements of some of the sequences."""
+    index = np.concatenate([np.arange(flat.starts[r], flat.starts[r] + n) for r, n in zip(rows, lengths, strict=True)])
+    cells = {
+        field.name: value[index]
+        for field in dataclasses.fields(flat)
+        if field.name != "starts" and (value := getattr(flat, field.name)) is not None
+    }
+    return dataclasses.replace(flat, starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), **cells)
+
+
+def _error_of_part(nats: NDArray[np.float64], covers: float) -> float:
+    """The standard error of a part's nats as an estimate of the whole, from the spread between its stretches."""
+    blocks = int(np.clip(len(nats) // 64, 2, BLOCKS))
+    sums = np.array([block.sum() for block in np.array_split(nats, blocks)])
+    return float(sums.std(ddof=1) * math.sqrt(blocks * (1 - covers)))
+
+
+def reading_of(prepared: Prepared, split: Split, run: runs.Run, most: int | None = None) -> likelihood.Reading:
+    """A split as something that can be scored by a run's model."""
+    codec = run.codec
+    return likelihood.Reading(
+        split.data, run.space, codec.unit, split.units, split.extra_nats, codec.log_scales, split.given or None, most
+    )
+
+
+def metric_of(name: str, score: Score) -> dict[str, Any]:
+    """A score as scripts read it: bits for bytes, nats for values."""
+    bits = score.unit == "byte"
+    value = score.bits_per_unit if bits else score.per_unit
+    scale = value / score.per_unit if score.per_unit else 1.0
+    return {
+        "name": name,
+        "value": value,
+        "unit": f"{'bits' if bits else 'nats'}/{score.unit}",
+        "kind": score.kind,
+        "stderr": score.stderr / score.count * scale if score.count else 0.0,
+        "better": "lower",
+        "count": round(score.count),
+        "context": score.context,
+        "draws": score.draws,
+        "left_out": score.left_out,
+    }
