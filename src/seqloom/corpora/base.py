@@ -139,6 +139,8 @@ class Corpus(Component, home="seqloom.corpora"):
 
     rank: ClassVar[int] = 0
     """Of several corpora that take a DATA word, the highest is meant."""
+    where: ClassVar[tuple[str, ...]] = ("path",)
+    """The settings that say where the things are, rather than how they are read."""
 
     splits: tuple[float, float, float] = (0.9, 0.05, 0.05)
     """Shares of train, valid and test, by position in one stream or by thing where there are many."""

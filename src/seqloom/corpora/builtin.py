@@ -39,6 +39,7 @@ class Builtin(Corpus, name="builtin"):
     """
 
     rank: ClassVar[int] = 2
+    where: ClassVar[tuple[str, ...]] = ("data", "size", "seed")
 
     data: Name
     """Which of them."""

@@ -34,6 +34,7 @@ class Files(Corpus, name="files"):
     """
 
     rank: ClassVar[int] = -1
+    where: ClassVar[tuple[str, ...]] = ("path", "valid", "test")
 
     path: str
     """The file or folder; `-` is standard input."""
@@ -199,6 +200,15 @@ def corpus_of(data: str, settings: Mapping[str, Any] | None = None) -> Corpus:
             except ConfigError as error:
                 raise error.under("corpus") from None
     raise DataError("there is no such file or folder", path=data, hint=_neighbour(Path(os.path.abspath(data))))
+
+
+def corpus_like(corpus: Corpus, data: str, **settings: Any) -> Corpus:
+    """The corpus of a DATA word, read as another one is where it is of the same kind."""
+    own = {key: getattr(corpus, key) for key in corpus.model_fields_set if key not in corpus.where}
+    try:
+        return corpus_of(data, own | settings)
+    except ConfigError:
+        return corpus_of(data, settings)
 
 
 def codec_for(paths: Iterable[Path], place: Path) -> Codec:

@@ -31,6 +31,7 @@ class Pairs(Corpus, name="pairs"):
     """
 
     rank: ClassVar[int] = 1
+    where: ClassVar[tuple[str, ...]] = ("path", "source", "valid", "test", "valid_source", "test_source")
 
     path: str
     """The table, or the file whose lines are modelled."""
