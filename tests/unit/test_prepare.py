@@ -301,8 +301,8 @@ def test_pairs_that_cannot_be_read(tmp_path: Path, name: str, text: str, column:
 def test_a_missing_source_column_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column 'fr'"):
         corpus_of(str(pairs(tmp_path / "p.tsv")), {"text": "de"}).prepare(None, {"s": Given(source="column:fr")})
-    with pytest.raises(ConfigError, match=r"^given\.s\.source: there is no source 'colum:fr'") as caught:
-        corpus_of(str(pairs(tmp_path / "p.tsv")), {"text": "de"}).prepare(None, {"s": Given(source="colum:fr")})
+    with pytest.raises(ConfigError, match=r"^source: there is no source 'colum:fr'") as caught:
+        Given(source="colum:fr")
     assert "column" in caught.value.hint
 
 
@@ -316,9 +316,11 @@ class Doubled(Source, name="test-doubled"):
 Doubled.members.pop("test-doubled")
 
 
-def test_a_source_of_ones_own(tmp_path: Path) -> None:
+def test_a_source_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Source.members, "test-doubled", Doubled)
     corpus = corpus_of(str(pairs(tmp_path / "p.tsv")), {"text": "de"})
     prepared = corpus.prepare(None, {"twice": Given(source=f"{__name__}:Doubled", codec=Characters())})
+    assert Given(source=f"{__name__}:Doubled").source == "test-doubled"
     assert conditions(prepared, "test", "twice") == [f"{text} {text}" for text in sequences(prepared, "test")]
 
 

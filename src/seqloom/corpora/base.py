@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,11 @@ from pydantic import field_validator
 from seqloom.codecs.base import Codec
 from seqloom.codecs.label import Label
 from seqloom.core.config import Component, Settings
+from seqloom.core.errors import ConfigError
 from seqloom.sequence.canvas import Encoded
+
+if TYPE_CHECKING:
+    from seqloom.corpora.sources import Source
 
 SPLITS = ("train", "valid", "test")
 Shares = tuple[float, float, float]
@@ -133,6 +137,16 @@ class Given(Settings):
     drop: float = Limits(default=0.1, ge=0, lt=1)
     """Share of training rows whose condition is replaced by the null one, so that guidance is possible."""
 
+    @field_validator("source")
+    @classmethod
+    def _by_name(cls, source: str) -> str:
+        """A source of one's own is kept by its name: a recipe names no module."""
+        if ":" not in source or source.startswith("column:"):
+            return source
+        from seqloom.corpora.sources import source_of
+
+        return source_of(source).written
+
 
 class Corpus(Component, home="seqloom.corpora"):
     """Where the things are and how they are split."""
@@ -227,6 +241,19 @@ class Corpus(Component, home="seqloom.corpora"):
             codec = item.codec or self.condition_codec(item)
             found[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
         return found
+
+
+def sources_of(given: Mapping[str, Given]) -> dict[str, Source]:
+    """Where the conditions come from, by their names."""
+    from seqloom.corpora.sources import source_of
+
+    found = {}
+    for name, item in given.items():
+        try:
+            found[name] = source_of(item.source)
+        except ConfigError as error:
+            raise error.under(f"given.{name}") from None
+    return found
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:

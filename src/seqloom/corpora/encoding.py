@@ -149,7 +149,6 @@ class Encoding:
     ) -> None:
         self.writer, self.division, self.codec = writer, division, codec
         self.conditions, self.given, self.sources = conditions, given, sources
-        self.unknown = np.array(codec.never, np.int64)
         self.main = {name: _Sequences(writer, name, codec) for name in SPLITS}
         self.beside = {
             (name, label): _Sequences(writer, f"{name}.given.{label}", condition)
@@ -229,9 +228,9 @@ class Encoding:
             shown[:context] = True
             encoded = Encoded(encoded.x, encoded.known, encoded.origin, shown)
             value = codec.cut(value, min(context, size), size)
-        strange = int(np.isin(encoded.x, self.unknown).sum()) if len(self.unknown) else 0
+        strange = sum(int(np.count_nonzero(encoded.x == symbol)) for symbol in codec.never)
         total.unknown += strange
-        total.extra_nats += codec.extra_nats(value) if strange or not len(self.unknown) else 0.0
+        total.extra_nats += codec.extra_nats(value) if strange or not codec.never else 0.0
         total.units += codec.count(value)
         main.add(encoded)
         return size

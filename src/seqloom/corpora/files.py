@@ -17,8 +17,7 @@ from seqloom.codecs.text import BOM, raw
 from seqloom.core.config import make, members_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora import shards
-from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared
-from seqloom.corpora.sources import source_of
+from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, sources_of
 
 STDIN = "-"
 SPOKEN = "standard input"
@@ -71,7 +70,7 @@ class Files(Corpus, name="files"):
         return codec_for(_under(root) if root.is_dir() else [root], root)
 
     def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
-        taken = {column: name for name, item in given.items() for column in source_of(item.source, name).columns}
+        taken = {column: name for name, source in sources_of(given).items() for column in source.columns}
         try:
             return codec.choosing(self.columns, tuple(taken))
         except ConfigError as error:
@@ -91,7 +90,7 @@ class Files(Corpus, name="files"):
             )
         parted = self.items == "auto" and any(codec.parts(seen.path) for seen, _ in found)
         lines = self.items in {"line", "paragraph"}
-        named = any(source_of(item.source, name).name == "folder" for name, item in given.items())
+        named = bool(given)
         identity = [
             ["" if stream and not named else self._name(seen.path), seen.digest, split] for seen, split in found
         ]
@@ -327,7 +326,7 @@ def _under(root: Path) -> Iterator[Path]:
 
 
 def _parents(found: list[tuple[_Seen, str]], named: bool) -> list[str]:
-    """The names of the folders that the files lie in, where a condition asks for them."""
+    """The names of the folders that the files lie in, which a condition may ask for."""
     return [seen.path.absolute().parent.name for seen, _ in found] if named else []
 
 

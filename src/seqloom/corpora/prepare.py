@@ -12,10 +12,9 @@ from seqloom.codecs.base import Codec
 from seqloom.core.config import make
 from seqloom.core.errors import DataError
 from seqloom.corpora import shards
-from seqloom.corpora.base import SPLITS, Flat, Given, Item, Items, Prepared, Shares, Split
+from seqloom.corpora.base import SPLITS, Flat, Given, Item, Items, Prepared, Shares, Split, sources_of
 from seqloom.corpora.division import Division, empty, located
 from seqloom.corpora.encoding import Encoding, beside
-from seqloom.corpora.sources import source_of
 
 LARGE = 32 << 20
 """Bytes from which on it is said that encoding takes a while."""
@@ -34,7 +33,7 @@ class Preparation:
         self.items, self.shares, self.codec, self.given, self.place = items, shares, codec, given, place
         self.guessed = guessed
         self.wished: dict[str, Codec] = {name: item.codec for name, item in given.items() if item.codec is not None}
-        self.sources = {name: source_of(item.source, name) for name, item in given.items()}
+        self.sources = sources_of(given)
         told = {name: [item.source, item.enters] for name, item in given.items()}
         self.content = [items.identity, items.whole, items.ends, list(shares), told]
 

@@ -23,6 +23,11 @@ class Source(Component, home="seqloom.corpora"):
         """The columns of a table that it takes, so that they are not modelled."""
         return ()
 
+    @property
+    def written(self) -> str:
+        """As a setting has it."""
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
     @abstractmethod
     def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
         """The condition beside a thing as a value of its codec, one element a position where `aligned`; None: null."""
@@ -85,19 +90,18 @@ class Pair(Source, name="pair"):
         return codec.value_of(item.pair)
 
 
-def source_of(text: str, condition: str) -> Source:
+def source_of(text: str) -> Source:
     """The source that a setting names; a ConfigError says which there are."""
-    path = f"given.{condition}.source"
     name, _, argument = text.partition(":")
     known = members_of(Source)
     if not name:
-        raise ConfigError("where does it come from?", path=path, hint=f"one of: {', '.join(known)}")
+        raise ConfigError("where does it come from?", path="source", hint=f"one of: {', '.join(known)}")
     if name in known:
         found: Source = known[name].parse({"argument": argument} if argument else {})  # type: ignore[assignment]
         if name == "column" and not argument:
-            raise ConfigError("which column?", path=path, hint="source=column:NAME")
+            raise ConfigError("which column?", path="source", hint="source=column:NAME")
         return found
     try:
-        return member(Source, text, path)()  # type: ignore[type-abstract]
+        return member(Source, text, "source")()  # type: ignore[type-abstract]
     except ConfigError as error:
-        raise ConfigError(f"there is no source {text!r}", path=path, hint=nearest(name, known)) from error
+        raise ConfigError(f"there is no source {text!r}", path="source", hint=nearest(name, known)) from error
