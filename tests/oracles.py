@@ -56,6 +56,10 @@ class Oracle:
     def grows(self) -> bool:
         return True
 
+    @property
+    def aligned(self) -> tuple[str, ...]:
+        return ()
+
     def encode(self, given, rows):
         return EncodedConditions(added=torch.full((rows, 1, 1), float(bool(given)), dtype=torch.float64))
 

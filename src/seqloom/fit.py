@@ -107,7 +107,8 @@ class Fit:
         self.net: Network = found.network()
         drops = {name: given.drop for name, given in self.plan.given.items()}
         fill = fills(self.net, prepared)
-        reader = Reader(recipe.feed, prepared.splits["train"], found.space, recipe.seed, drops, fill=fill)
+        past = recipe.process.past
+        reader = Reader(recipe.feed, prepared.splits["train"], found.space, recipe.seed, drops, fill=fill, past=past)
         self.loop = Loop(recipe.trainer, self.net, recipe.process, reader)
         self.log_offset = 0
         self.notes: list[str] = []

@@ -330,6 +330,7 @@ class Model:
             self.codec.extra_nats(value),
             self.codec.log_scales,
             conditions or None,
+            bits=self.codec.bits,
         )
         return likelihood.score(
             self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, progress=progress

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from seqloom import run as runs
 from seqloom.corpora.base import Flat, Prepared, Split
 from seqloom.metrics import likelihood
+from seqloom.metrics.base import metric_of
 from seqloom.network.network import Network
 from seqloom.processes.base import Process
-from seqloom.sequence.query import Score
 from seqloom.training.feed import Reader
 from seqloom.training.trainer import Trainer
 
@@ -69,13 +69,14 @@ class Validation:
         feed = self.run.recipe.feed
         if feed.order == "streams":
             feed = feed.replace(order="windows")
-        reader = Reader(feed, split, self.run.space, self.run.recipe.seed, {}, fill=fills(net, self.prepared))
+        fill, seed = fills(net, self.prepared), self.run.recipe.seed
+        reader = Reader(feed, split, self.run.space, seed, {}, fill=fill, past=process.past)
         batches = min(LOSS_BATCHES, -(-len(split.data.x) // reader.elements))
         totals, counts = np.zeros(batches), np.zeros(batches)
         was = net.training
         net.eval()
         try:
-            with torch.set_grad_enabled(getattr(process, "needs_gradient", False)):
+            with torch.set_grad_enabled(process.needs_gradient):
                 for cursor in range(batches):
                     loss = process.loss(net, reader.batch(cursor), reader.keys(cursor))
                     totals[cursor], counts[cursor] = float(loss.total.detach()), float(loss.count)
@@ -121,10 +122,15 @@ def part_of(split: Split, positions: int) -> Split:
     lengths = np.minimum(sizes[rows], positions)
     data = _rows_of(split.data, rows, lengths)
     given = {name: _rows_of(flat, rows, np.diff(flat.starts)[rows]) for name, flat in split.given.items()}
-    share = int(lengths.sum()) / total
+    share = _known(data) / max(1, _known(split.data))
     return dataclasses.replace(
         split, data=data, given=given, units=split.units * share, extra_nats=split.extra_nats * share
     )
+
+
+def _known(flat: Flat) -> int:
+    """Cells that have a value."""
+    return int(flat.x.size if flat.known is None else flat.known.sum())
 
 
 def _rows_of(flat: Flat, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> Flat:
@@ -149,24 +155,13 @@ def reading_of(prepared: Prepared, split: Split, run: runs.Run, most: int | None
     """A split as something that can be scored by a run's model."""
     codec = run.codec
     return likelihood.Reading(
-        split.data, run.space, codec.unit, split.units, split.extra_nats, codec.log_scales, split.given or None, most
+        split.data,
+        run.space,
+        codec.unit,
+        split.units,
+        split.extra_nats,
+        codec.log_scales,
+        split.given or None,
+        most,
+        codec.bits,
     )
-
-
-def metric_of(name: str, score: Score) -> dict[str, Any]:
-    """A score as scripts read it: bits for bytes, nats for values."""
-    bits = score.unit == "byte"
-    value = score.bits_per_unit if bits else score.per_unit
-    scale = value / score.per_unit if score.per_unit else 1.0
-    return {
-        "name": name,
-        "value": value,
-        "unit": f"{'bits' if bits else 'nats'}/{score.unit}",
-        "kind": score.kind,
-        "stderr": score.stderr / score.count * scale if score.count else 0.0,
-        "better": "lower",
-        "count": round(score.count),
-        "context": score.context,
-        "draws": score.draws,
-        "left_out": score.left_out,
-    }

@@ -19,7 +19,7 @@ from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.processes.schedules import Masking, Noise, PredictClean, Prediction
-from seqloom.sequence.batch import Batch
+from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.space import Field, Tokens, Vectors
 
 SIZE, STEPS = 3, 3
@@ -248,25 +248,27 @@ def test_lags_reach_back_over_chunks_and_not_over_the_beginning_of_a_sequence():
     begins[0, [0, 5]] = True
 
     def read(x, cuts):
-        carried, parts = process.start(net, 1), []
+        state, parts = process.start(net, 1), []
         for a, b in itertools.pairwise(cuts):
             cut = slice(a, b)
-            chunk = Batch(x[:, cut], ones[:, cut, 0], ones[:, cut], ~ones[:, cut], begins[:, cut])
-            nats, carried = process.nats(net, chunk, keys(1), carried)
+            before = torch.arange(a - 4, a)
+            inside = (before >= (5 if a >= 5 else 0)) & (before >= 0)
+            past = Past(x[:, before.clamp_min(0)], inside[None, :, None])
+            chunk = Batch(x[:, cut], ones[:, cut, 0], ones[:, cut], ~ones[:, cut], begins[:, cut], past=past)
+            nats, state = process.nats(net, chunk, keys(1), state)
             parts.append(nats)
         return torch.cat(parts, 1)
 
     at_once = read(x, (0, 12))
-    torch.testing.assert_close(read(x, (0, 1, 2, 6, 7, 12)), at_once)
-    # The state goes on over a boundary inside a chunk, so it is a chunk of its own that shows what lags see.
-    torch.testing.assert_close(read(x, (0, 5, 12)), read(x, (0, 5, 8, 12)))
+    for cuts in ((0, 1, 2, 6, 7, 12), (0, 5, 12), (0, 5, 8, 12)):
+        torch.testing.assert_close(read(x, cuts), at_once)
     changed = x.clone()
     changed[0, :5] += 100
-    torch.testing.assert_close(read(changed, (0, 5, 12))[:, 5:], read(x, (0, 5, 12))[:, 5:])
+    torch.testing.assert_close(read(changed, (0, 12))[:, 5:], at_once[:, 5:])
 
 
 @torch.no_grad()
-def test_a_boundary_inside_a_chunk_is_the_start_symbol_and_a_carried_row_goes_on():
+def test_a_boundary_inside_a_chunk_begins_anew_and_a_carried_row_goes_on():
     process = Autoregressive()
     net = small(process, Tokens(size=SIZE), Gru())
     x = torch.tensor([[0, 1, 2, 2, 1, 0]])
@@ -276,7 +278,8 @@ def test_a_boundary_inside_a_chunk_is_the_start_symbol_and_a_carried_row_goes_on
     at_once, _ = process.nats(net, Batch(x, ones, ones, zeros, begins), keys(1), None)
     carried, parts = process.start(net, 1), []
     for cut in (slice(0, 2), slice(2, 3), slice(3, 6)):
-        chunk = Batch(x[:, cut], ones[:, cut], ones[:, cut], zeros[:, cut], begins[:, cut])
+        past = Past(x[:, max(0, cut.start - 1) : max(1, cut.start)], ones[:, :1])
+        chunk = Batch(x[:, cut], ones[:, cut], ones[:, cut], zeros[:, cut], begins[:, cut], past=past)
         nats, carried = process.nats(net, chunk, keys(1), carried)
         carried = carried.detach()
         parts.append(nats)
@@ -284,8 +287,8 @@ def test_a_boundary_inside_a_chunk_is_the_start_symbol_and_a_carried_row_goes_on
     inside = begins.clone()
     inside[0, 3] = True
     nats, _ = process.nats(net, Batch(x, ones, ones, zeros, inside), keys(1), None)
-    by_hand = net(torch.tensor([[SIZE, 0, 1, SIZE, 2, 1]]))[0].log_softmax(-1)
-    torch.testing.assert_close(nats[0], -by_hand[0, range(6), x[0]])
+    first, second = (net(torch.tensor([[SIZE, *part]]))[0].log_softmax(-1) for part in ([0, 1], [2, 1]))
+    torch.testing.assert_close(nats[0], -torch.cat([first, second], 1)[0, range(6), x[0]])
     # A row that begins anew at its first position forgets what was carried.
     anew, _ = process.nats(net, Batch(x, ones, ones, zeros, begins), keys(1), carried)
     torch.testing.assert_close(anew, at_once)

@@ -56,7 +56,7 @@ def score(
     if as_json:
         fields = {"run": path_of(run), "nats": found.nats, "count": round(found.count), "unit": found.unit}
         fields |= {"bits_per_unit": found.bits_per_unit, "kind": found.kind, "stderr": found.stderr}
-        fields |= {"context": found.context, "left_out": found.left_out}
+        fields |= {"context": found.context}
         put_json(fields if surprisal is None else {**fields, "surprisal": surprisal})
         return
     put(_told(found) + "\n")
@@ -74,8 +74,6 @@ def _told(score: Score) -> str:
         f"{mark}{score.bits_per_unit:.4f} bits/{score.unit}   {mark}{score.per_unit:.4f} nats/{score.unit}",
         f"{score.nats:.1f}{error} nats for {score.count:,.0f} {score.unit}s; {score.kind}, context: {score.context}",
     ]
-    if score.left_out:
-        lines.append(f"{score.left_out} windows with missing cells are left out")
     return "\n".join(lines)
 
 
@@ -122,9 +120,11 @@ def evaluate(
     for metric in found["metrics"]:
         rows.append([
             metric["name"], f"{metric['value']:.4f}", metric["unit"], metric["kind"],
-            f"{metric['stderr']:.4f}" if metric["stderr"] else "", f"{metric['count']:,.0f}", metric["context"],
+            f"{metric['stderr']:.4f}" if metric["stderr"] else "", f"{metric['count']:,.0f}", metric.get("context", ""),
         ])  # fmt: skip
     put_table(rows, left=(0, 2, 3, 6))
+    for failure in found["failed"]:
+        session.note(failure)
 
 
 def model_word(recipe: Any) -> str:

@@ -316,7 +316,7 @@ class Series(Codec, name="series"):
     def _check(self, value: Table) -> None:
         if not isinstance(value, Table):
             raise DataError("a table of numbers is wanted", hint="give a .csv file")
-        if value.columns != tuple(field.name for field in self.space.fields):
+        if value.columns != self.columns:
             missing = [name for name in self.columns if name not in value.columns]
             told = f"lacks column {missing[0]!r}" if missing else "has other columns than the model"
             raise DataError(f"the table {told}", hint=f"the model's columns: {', '.join(self.columns)}")

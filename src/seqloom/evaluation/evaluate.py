@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from seqloom import run as runs
-from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.errors import ConfigError, DataError, SeqloomError
 from seqloom.corpora.base import Prepared
 from seqloom.corpora.files import corpus_like
-from seqloom.metrics import likelihood
+from seqloom.metrics.base import MetricRecord, View
 from seqloom.model import Model, load
 from seqloom.recipe import Recipe
-from seqloom.validation import metric_of, reading_of
+from seqloom.validation import reading_of
 
 WHOLE = (0.0, 0.0, 1.0)
 """Shares that make all of a corpus its test split."""
@@ -66,24 +67,51 @@ def evaluate_model(
             hint=f"corpus.splits={list(model.run.recipe.corpus.splits)} of this run; name another --split",
         )
     reading = reading_of(prepared, part, model.run)
-    names = list(model.process.likelihoods())
-    metrics = []
-    for i, name in enumerate(names):
+    members = model.run.recipe.metrics
+    records: list[MetricRecord] = []
+    failed: list[str] = []
+    for i, metric in enumerate(members):
 
         def here(share: float, done: int = i) -> None:
             if progress:
-                progress((done + share) / len(names))
+                progress((done + share) / len(members))
 
-        score = likelihood.score(model.network, model.process, reading, name, full=full, progress=here, windows=windows)
-        metrics.append(metric_of(name, score))
+        view = View(
+            model.network,
+            model.process,
+            reading,
+            sample=lambda count, seed: model.sample(count, seed=seed).values,
+            values=partial(_values, model.run, data, split),
+            full=full,
+            windows=windows,
+            progress=here,
+        )
+        try:
+            records += metric.measure(view)
+        except SeqloomError as error:
+            if len(members) == 1:
+                raise
+            failed.append(f"{metric.name}: {error}")
+        except Exception as error:  # a metric of the user's own: the others are reported all the same
+            failed.append(f"{metric.name}: {type(error).__name__}: {error}")
+    if not records:
+        raise DataError("none of the metrics can be taken", hint="; ".join(failed))
     return {
         "run": str(model.run.path),
         "split": split if data is None else "all",
         "data": data if data is not None else data_of(model.run.recipe),
         "fingerprint": part.fingerprint,
         "weights": model.notes[-1],
-        "metrics": metrics,
+        "metrics": records,
+        "failed": failed,
     }
+
+
+def _values(run: runs.Run, data: str | None, split: SplitName) -> list[Any]:
+    """The values of a split as the files have them."""
+    if data is not None:
+        return list(corpus_like(run.recipe.corpus, data, splits=WHOLE).values(run.codec, "test"))
+    return list(run.recipe.corpus.values(run.codec, split))
 
 
 def prepare(run: runs.Run, data: str | None = None) -> Prepared:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,18 +15,19 @@ from seqloom.core.errors import DataError
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Flat
 from seqloom.corpora.packed import Packed, Positions, in_batches
+from seqloom.metrics.base import Metric, MetricRecord, View, metric_of
 from seqloom.network.network import Network
-from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Likelihood, Process
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.query import Score
-from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.space import Space, Tokens, Vectors
+from seqloom.sequence.windows import slide, stride
 
 Progress = Callable[[float], None]
 CHUNK = 256
 """Positions a call when a stream is read."""
-HEARD = 256
-"""Positions that a stream hears, unscored, before its own begin: the state has settled by then."""
+WARMUP = 256
+"""Positions that a stream reads, unscored, before its own begin: the state has settled by then."""
 ROWS = 32
 ENOUGH = 256
 """Windows, counted as often as they are drawn, that a drawn value is averaged over at least."""
@@ -47,37 +49,44 @@ class Reading:
     log_scales: NDArray[np.float64] | None = None
     given: Mapping[str, Flat] | None = None
     most: int | None = None
+    bits: bool = False
+    """Whether the likelihood is shown in bits."""
 
 
 class _Tally:
-    """All nats, those at each place of the packed where they are asked for, and what was counted."""
+    """All nats, those at each position of the packed where they are asked for, and what was counted."""
 
     def __init__(self, packed: Packed, reading: Reading, tokens: bool) -> None:
         self.packed, self.reading = packed, reading
         self.nats = 0.0
         self.cells = np.zeros(len(packed)) if tokens else None
-        self.places = 0
-        self.values = np.zeros(0 if reading.log_scales is None else len(reading.log_scales))
+        self.positions = 0
+        self.values = np.zeros(0 if isinstance(reading.space, Tokens) else reading.space.dim)
 
-    def add(self, place: Positions, counted: NDArray[np.bool_], nats: torch.Tensor, batch: Batch) -> None:
-        """Add the nats (B,T) of the counted places."""
+    def add(self, position: Positions, counted: NDArray[np.bool_], nats: torch.Tensor, batch: Batch) -> None:
+        """Add the nats (B,T) of the counted positions."""
         here = nats.double().cpu().numpy()[counted]
         self.nats += float(here.sum())
         if self.cells is not None:
-            self.cells[place[counted]] += here
-        self.places += int(counted.sum())
-        if self.reading.log_scales is not None:
+            self.cells[position[counted]] += here
+        self.positions += int(counted.sum())
+        if len(self.values):
             self.values += batch.wanted.cpu().numpy()[counted].sum(0)
 
     def score(self, likelihood: Likelihood, context: str, stderr: float, **more: int) -> Score:
         """The score of what was counted, with the extra_nats that belongs to it."""
         reading = self.reading
-        if isinstance(reading.space, Tokens):
-            share = self.places / max(1, len(self.packed))
+        if reading.space.symbolic:
+            share = self.positions / max(1, len(self.packed))
             count, extra_nats = reading.units * share, reading.extra_nats * share
         else:
-            count = float(self.values.sum())
-            extra_nats = 0.0 if reading.log_scales is None else float(self.values @ reading.log_scales)
+            channels = counted_channels(reading.space)
+            # The units of what was counted: all of them, or as large a share as that of the values.
+            count = reading.units * float(self.values @ channels) / max(1.0, float(wanted_cells(reading) @ channels))
+            scales = np.zeros(len(self.values)) if reading.log_scales is None else reading.log_scales
+            extra_nats = float(self.values[: len(scales)] @ scales)
+        if not count:
+            raise DataError("there is nothing to score", hint="no cell of it is known, or all is context")
         return Score(
             nats=self.nats + extra_nats,
             count=count,
@@ -86,11 +95,30 @@ class _Tally:
             stderr=stderr,
             context=context,
             surprisal=None if self.cells is None else self.cells.tolist(),
+            measure=reading.space.measure,
+            bits=reading.bits,
             **more,
         )
 
 
-@torch.inference_mode()
+def wanted_cells(reading: Reading) -> NDArray[np.float64]:
+    """How often each number of a vector (D,) is known and no context, the end flag included, in all that is read."""
+    data, space = reading.data, reading.space
+    cells = np.ones(data.x.shape, bool) if data.known is None else data.known
+    if data.shown is not None:
+        cells = cells & ~data.shown
+    return np.append(cells.sum(0), [len(data.x)] * space.ends).astype(np.float64)
+
+
+def counted_channels(space: Space) -> NDArray[np.float64]:
+    """How many values each number of a vector (D,) is: a category counts once, the end flag not at all."""
+    assert isinstance(space, Vectors)
+    counts = [
+        1.0 if field.support != "category" or i == 0 else 0.0 for field in space.fields for i in range(field.width)
+    ]
+    return np.array(counts + [0.0] * space.ends)
+
+
 def score(
     net: Network,
     process: Process,
@@ -112,84 +140,87 @@ def score(
     likelihood = process.likelihoods()[name]
     if windows is not None and likelihood.share is not None:
         likelihood = replace(likelihood, share=min(likelihood.share, windows))
-    packed = Packed(reading.data, reading.space, reading.given)
+    packed = Packed(reading.data, reading.space, reading.given, net.aligned)
     if not len(packed):
         raise DataError("there is nothing to score", hint="the text, or the split, is empty")
     was = net.training
     net.eval()
     try:
-        if likelihood.reads == "windows":
-            return _windows(net, process, likelihood, packed, reading, full, tokens, seed, progress)
-        if net.reach is not None:
-            return _sliding(net, likelihood, packed, reading, tokens, progress)
-        assert isinstance(process, Autoregressive)
-        return _streams(net, process, likelihood, packed, reading, tokens, progress)
+        with nullcontext() if process.needs_gradient else torch.inference_mode():
+            if likelihood.reads == "windows":
+                return _windows(net, process, likelihood, packed, reading, full, tokens, seed, progress)
+            if net.reach is not None:
+                return _sliding(net, process, likelihood, packed, reading, tokens, progress)
+            return _streams(net, process, likelihood, packed, reading, tokens, progress)
     finally:
         net.train(was)
 
 
 def _streams(
     net: Network,
-    process: Autoregressive,
+    process: Process,
     likelihood: Likelihood,
     packed: Packed,
     reading: Reading,
     tokens: bool,
     progress: Progress | None,
 ) -> Score:
-    """Carried state: stretches side by side, each of which first hears what went before it.
+    """Carried state: stretches side by side, each of which first reads some of what went before it, unscored.
 
-    Where there are conditions each sequence is a stretch of its own, since its condition holds for it alone.
+    A sequence that begins within a stretch begins anew, so the whole is the sum of its sequences. Where there are
+    conditions each sequence is a stretch of its own, since its condition holds for it alone.
     """
     total = len(packed) if reading.most is None else min(len(packed), reading.most)
     if reading.given:
         begin, end = packed.starts[:-1], packed.starts[1:]
-        heard = begin
+        first = begin
     else:
-        count = int(np.clip(total // (8 * HEARD), 1, 2 * ROWS))
+        count = int(np.clip(total // (8 * WARMUP), 1, 2 * ROWS))
         begin = np.arange(count) * -(-total // count)
         end = np.append(begin[1:], total)
-        heard = np.maximum(begin - HEARD, 0)
+        first = np.maximum(begin - WARMUP, 0)
     tally = _Tally(packed, reading, tokens)
     kept = begin < np.minimum(end, total)
-    begin, end, heard = begin[kept], end[kept], heard[kept]
+    begin, end, first = begin[kept], end[kept], first[kept]
     for group in in_batches(np.arange(len(begin)), 2 * ROWS):
         state = process.start(net, len(group))
-        for at in range(0, int((end - heard)[group].max()), CHUNK):
-            place = heard[group, None] + np.arange(at, at + CHUNK)
-            inside = place < end[group, None]
-            place, inside = place[:, : int(inside.sum(1).max())], inside[:, : int(inside.sum(1).max())]
-            batch = packed.batch(np.minimum(place, end[group, None] - 1), inside)
-            if at == 0:
-                begins = batch.begins.clone()
-                begins[:, 0] = True
-                batch = replace(batch, begins=begins)
+        for at in range(0, int((end - first)[group].max()), CHUNK):
+            position = first[group, None] + np.arange(at, at + CHUNK)
+            inside = position < end[group, None]
+            position, inside = position[:, : int(inside.sum(1).max())], inside[:, : int(inside.sum(1).max())]
+            batch = packed.batch(np.minimum(position, end[group, None] - 1), inside, past=process.past)
             nats, state = likelihood.nats(net, batch, Rng.of(0, group), state)
-            tally.add(place, inside & (place >= begin[group, None]), nats, batch)
+            tally.add(position, inside & (position >= begin[group, None]), nats, batch)
             if progress:
-                progress(min(1.0, (group[0] + len(group) * min(1.0, (at + CHUNK) / (end - heard).max())) / len(begin)))
+                progress(min(1.0, (group[0] + len(group) * min(1.0, (at + CHUNK) / (end - first).max())) / len(begin)))
     return tally.score(likelihood, "carried", 0.0)
 
 
 def _sliding(
-    net: Network, likelihood: Likelihood, packed: Packed, reading: Reading, tokens: bool, progress: Progress | None
+    net: Network,
+    process: Process,
+    likelihood: Likelihood,
+    packed: Packed,
+    reading: Reading,
+    tokens: bool,
+    progress: Progress | None,
 ) -> Score:
     """Windows that overlap by half: each position is scored once, with at least half a window before it."""
     assert net.reach is not None
-    window, half = net.reach, max(1, net.reach // 2)
+    window, half = net.reach, stride(net.reach)
     starts = packed.windows(window, half)
     if reading.most is not None:
         starts = starts[: max(1, reading.most // half)]
-    first = starts == packed.starts[packed.sequence(starts)]
+    first = packed.starts[packed.sequence(starts)]
     tally = _Tally(packed, reading, tokens)
     for rows in in_batches(np.arange(len(starts)), max(1, ROWS * 128 // window)):
         batch = packed.window(starts[rows], window)
         begins = batch.begins.clone()
         begins[:, 0] = True
         nats, _ = likelihood.nats(net, replace(batch, begins=begins), Rng.of(0, rows), None)
-        offset = np.arange(window)
-        counted = batch.present.numpy() & (first[rows, None] | (offset >= window - half))
-        tally.add(starts[rows, None] + offset, counted, nats, batch)
+        place = starts[rows, None] + np.arange(window)
+        mine = slide(place - first[rows, None], window) == (starts - first)[rows, None]
+        tally.add(place, batch.present.numpy() & mine, nats, batch)
         if progress:
             progress((rows[-1] + 1) / len(starts))
     return tally.score(likelihood, f"sliding {window}/{half}", 0.0)
@@ -211,23 +242,15 @@ def _windows(
     starts = packed.windows(window, window)
     if reading.most is not None:
         starts = starts[: max(1, reading.most // window)]
-    left_out = 0
-    if likelihood.whole:
-        starts, left_out = _complete(packed, starts, window)
     sampled = likelihood.share is not None and not full and len(starts) > likelihood.share
     if sampled and likelihood.share is not None:
         starts = starts[np.linspace(0, len(starts) - 1, likelihood.share).round().astype(np.int64)]
-    if not len(starts):
-        raise DataError(
-            "every window has absent cells, so the bound cannot be taken",
-            hint="train with a shorter feed.window, or fill the gaps first",
-        )
     tally = _Tally(packed, reading, tokens)
     draws = _repetitions(likelihood, len(starts), reading.most, len(packed))
     totals, by_window = np.zeros(draws), np.zeros(len(starts))
-    fill = isinstance(reading.space, Tokens) and reading.space.ends
+    fill, past = reading.space.ends, process.past
     for rows in in_batches(np.arange(len(starts)), max(1, 2 * ROWS * 128 // window)):
-        batch = packed.window(starts[rows], window, fill=fill)
+        batch = packed.window(starts[rows], window, past=past, fill=fill)
         real = packed.window(starts[rows], window).present.numpy()
         mean = torch.zeros(batch.present.shape, dtype=torch.float64)
         for draw in range(draws):
@@ -246,7 +269,7 @@ def _windows(
         stderr = float(by_window.std(ddof=1) * math.sqrt(len(starts)))
     else:
         stderr = float(totals.std(ddof=1) / math.sqrt(draws)) if draws > 1 else 0.0
-    return tally.score(likelihood, f"windows {window}", stderr, draws=draws, left_out=left_out)
+    return tally.score(likelihood, f"windows {window}", stderr, draws=draws)
 
 
 def _repetitions(likelihood: Likelihood, windows: int, most: int | None, there: int) -> int:
@@ -258,11 +281,58 @@ def _repetitions(likelihood: Likelihood, windows: int, most: int | None, there: 
     return 2 if most < there else max(2, -(-ENOUGH // 4 // windows))
 
 
-def _complete(packed: Packed, starts: Positions, window: int) -> tuple[Positions, int]:
-    """The windows in which every cell is known, and how many are not."""
-    kept: list[NDArray[np.bool_]] = []
-    for rows in in_batches(starts, 256):
-        batch = packed.window(rows, window)
-        kept.append((batch.known == batch.present[..., None]).flatten(1).all(1).numpy())
-    chosen = np.concatenate(kept) if kept else np.zeros(0, bool)
-    return starts[chosen], int((~chosen).sum())
+class LikelihoodMetric(Metric, name="likelihood"):
+    """All likelihoods that the process has, or the mean loss of a process that has none."""
+
+    def measure(self, view: View) -> list[MetricRecord]:
+        names = list(view.process.likelihoods())
+        if not names:
+            return [mean_loss(view.network, view.process, view.reading, seed=view.seed)]
+        records = []
+        for i, name in enumerate(names):
+
+            def here(share: float, done: int = i) -> None:
+                view.progress((done + share) / len(names))
+
+            found = score(
+                view.network,
+                view.process,
+                view.reading,
+                name,
+                full=view.full,
+                seed=view.seed,
+                progress=here,
+                windows=view.windows,
+            )
+            records.append(metric_of(name, found))
+        return records
+
+
+def mean_loss(net: Network, process: Process, reading: Reading, *, seed: int = 0) -> MetricRecord:
+    """The mean training loss a cell over windows that cover everything, each by itself."""
+    packed = Packed(reading.data, reading.space, reading.given)
+    fill = net.spec.block is None and reading.space.ends
+    starts = packed.windows(net.window, net.window)
+    total, count, means = 0.0, 0.0, []
+    was = net.training
+    net.eval()
+    try:
+        with torch.set_grad_enabled(process.needs_gradient):
+            for rows in in_batches(starts, ROWS):
+                batch = packed.window(rows, net.window, past=process.past, fill=fill)
+                loss = process.loss(net, batch, Rng.of(seed, rows), process.start(net, len(rows)))
+                total, count = total + float(loss.total.detach()), count + float(loss.count)
+                means.append(float(loss.total.detach()) / max(1.0, float(loss.count)))
+    finally:
+        net.train(was)
+    error = float(np.std(means, ddof=1) / math.sqrt(len(means))) if len(means) > 1 else 0.0
+    return {
+        "name": "loss",
+        "value": total / max(1.0, count),
+        "unit": "loss/cell",
+        "kind": "estimate",
+        "stderr": error,
+        "better": "lower",
+        "count": round(count),
+        "context": f"windows {net.window}",
+    }

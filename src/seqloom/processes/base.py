@@ -77,8 +77,6 @@ class Likelihood:
     nats: Callable[[Net, Batch, Rng, Any], tuple[Tensor, Any]]
     draws: int = 1
     share: int | None = None
-    whole: bool = False
-    """Only windows in which every cell is known can be scored."""
 
 
 class Process(Component, home="seqloom.processes"):

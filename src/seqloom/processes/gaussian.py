@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -36,73 +37,173 @@ class Gaussian(Process, name="gaussian"):
     """How the noise grows."""
     prediction: Prediction = PredictEdm()
     """What the network puts out."""
+    levels: Literal["row", "position"] = "row"
+    """Training noises a whole row alike, or each position by a level of its own (diffusion forcing)."""
 
     def spec(self, space: Space) -> NetworkSpec:
         if not isinstance(space, Vectors):
             raise UnsupportedSpace(
                 "Gaussian diffusion learns vectors, not symbols", hint="use process=masked, or an autoregressive model"
             )
+        counts = [field.name for field in space.fields if field.support == "count"]
+        if counts:
+            raise UnsupportedSpace(
+                f"Gaussian diffusion has no counts, and {counts[0]!r} is one", hint="use an autoregressive model"
+            )
         return NetworkSpec(False, 3 * space.dim, space.dim, block=None, timed=True)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
-        alpha, sigma = (
-            level.to(batch.x)[:, None, None] for level in self.schedule.training(_strata(rng, len(batch.x)))
-        )
+        assert isinstance(net.space, Vectors)
+        t = _strata(rng, len(batch.x))[:, None]
+        if self.levels == "position":  # the strata of each position are turned by a number of its own
+            t = (t + torch.from_numpy(rng.at("levels").uniform(batch.x.shape[1]))) % 1.0
+        alpha, sigma = (level.to(batch.x).unsqueeze(-1) for level in self.schedule.training(t))  # (B,1|T,1)
         scale = (alpha**2 + sigma**2).sqrt()
         alpha, sigma = alpha / scale, sigma / scale
-        noise = rng.at("noise").normal(tuple(batch.x.shape[1:])).to(batch.x)
+        x, _ = diffused(net.space, batch, rng)
+        noise = rng.at("noise").normal(tuple(x.shape[1:])).to(x)
         wanted = batch.wanted
-        x = batch.x.masked_fill(~batch.known, 0.0)  # whatever stands in absent cells, nan too, meets no gradient
-        out = self._out(net, batch, alpha * x + sigma * noise, alpha, sigma, drop)
+        out = self._out(net, batch, x, alpha * x + sigma * noise, alpha, sigma, drop)
         error = (out - self.prediction.target(x, noise, alpha, sigma)) ** 2
         return Loss(error.masked_fill(~wanted, 0.0).sum(), wanted.sum())
 
-    def _out(self, net: Net, batch: Batch, z: Tensor, alpha: Tensor, sigma: Tensor, drop: Rng | None = None) -> Tensor:
-        """What the network puts out for noised data z (B,T,D), alpha^2 + sigma^2 = 1, both (B,1,1)."""
-        seen = channels(torch.where(batch.shown, batch.x, z), batch.shown, ~batch.known)
+    def _out(
+        self, net: Net, batch: Batch, x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, drop: Rng | None = None
+    ) -> Tensor:
+        """What the network puts out for x noised to z (B,T,D), alpha^2 + sigma^2 = 1, both (B,1|T,1)."""
+        seen = channels(torch.where(batch.shown, x, z), batch.shown, ~batch.known)
         given = net.encode(batch.given, len(batch.x))
         return net(seen, level=_level(alpha, sigma), given=given, present=batch.present, rng=drop)[0]
 
     def likelihoods(self) -> dict[str, Likelihood]:
-        return {"likelihood": Likelihood("bound", "windows", self.bound, draws=16, whole=True)}
+        return {"likelihood": Likelihood("bound", "windows", self.bound, draws=16)}
 
     def bound(self, net: Net, batch: Batch, rng: Rng, state: Any = None) -> tuple[Tensor, Any]:
         """One draw of the variational bound in continuous time, nats (B,T) (Kingma et al. 2021, eq. 17-19).
 
         Minus log p(x) <= recovery from the least noise + half the integral of SNR-weighted squared error + the
-        distance of the noisiest state from the prior N(0, alpha^2 + sigma^2).
+        distance of the noisiest state from the prior N(0, alpha^2 + sigma^2). Cells that are absent or shown are not
+        noised: the network sees which they are, so this is a bound on the others of a model that is told as much.
         """
+        space = net.space
+        assert isinstance(space, Vectors)
         low, high = self.schedule.span()
-        gap = low + (high - low) * _strata(rng, len(batch.x)).to(batch.x.device)
+        log_nsr = low + (high - low) * _strata(rng, len(batch.x)).to(batch.x.device)
         alpha, sigma = (
-            v.to(batch.x)[:, None, None] for v in (torch.sigmoid(-2 * gap).sqrt(), torch.sigmoid(2 * gap).sqrt())
+            v.to(batch.x)[:, None, None]
+            for v in (torch.sigmoid(-2 * log_nsr).sqrt(), torch.sigmoid(2 * log_nsr).sqrt())
         )
-        noise = rng.at("noise").normal(tuple(batch.x.shape[1:])).to(batch.x)
-        z = alpha * batch.x + sigma * noise
-        clean = self.prediction.clean(z, self._out(net, batch, z, alpha, sigma), alpha, sigma)
-        error = (alpha / sigma * (batch.x - clean)) ** 2  # half of it, times |d log SNR| = 2 d gap, is integrated
-        # What the best denoiser of N(0, 1) errs with this noise, less its mean: 0 on average, and it takes chance away.
-        chance = alpha**2 * ((sigma * batch.x - alpha * noise) ** 2 - (sigma * batch.x) ** 2 - alpha**2)
-        path = (high - low) * (error - chance)
-        recovery = 0.5 * math.log(2 * math.pi) + low + 0.5
+        x, beyond = diffused(space, batch, rng)
+        noise = rng.at("noise").normal(tuple(x.shape[1:])).to(x)
+        z = alpha * x + sigma * noise
+        clean = self.prediction.clean(z, self._out(net, batch, x, z, alpha, sigma), alpha, sigma)
+        error = (alpha / sigma * (x - clean)) ** 2  # half of it, times |d log SNR| = 2 d log_nsr, is integrated
+        # What the best denoiser of N(0, 1) errs with this noise, less its mean: 0 on average, and it takes spread away.
+        control_variate = alpha**2 * ((sigma * x - alpha * noise) ** 2 - (sigma * x) ** 2 - alpha**2)
+        control_variate = control_variate.masked_fill(_marks(space, "binary", "category").to(x.device), 0.0)
+        path = (high - low) * (error - control_variate)
+        recovery = recovered(space, x, math.exp(low), rng) + _jacobian(space, x)
         most = math.exp(2 * high)
-        prior = 0.5 * ((most + batch.x**2) / (1 + most) - 1 + math.log1p(math.exp(-2 * high)))
-        return (path + recovery + prior).masked_fill(~batch.wanted, 0.0).sum(-1), None
+        prior = 0.5 * ((most + x**2) / (1 + most) - 1 + math.log1p(math.exp(-2 * high)))
+        return (path + recovery + prior - beyond).masked_fill(~batch.wanted, 0.0).sum(-1), None
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
     ) -> tuple[Guess, NetState | None]:
-        """`ask.x` is z scaled to alpha^2 + sigma^2 = 1 (shown cells clean), `ask.level` log(sigma / alpha) (B,1)."""
+        """`ask.x` is z scaled to alpha^2 + sigma^2 = 1 (shown cells clean), `ask.level` log(sigma / alpha) (B,1|T)."""
         assert ask.level is not None
         assert ask.shown is not None
         assert ask.absent is not None
-        gap = ask.level.double()[..., None]
-        alpha, sigma = torch.sigmoid(-2 * gap).sqrt().to(ask.x), torch.sigmoid(2 * gap).sqrt().to(ask.x)
+        assert isinstance(net.space, Vectors)
+        log_nsr = ask.level.double()[..., None]
+        alpha, sigma = torch.sigmoid(-2 * log_nsr).sqrt().to(ask.x), torch.sigmoid(2 * log_nsr).sqrt().to(ask.x)
+        x = torch.where(ask.shown, lifted(net.space, ask.x), ask.x)
         out, _ = net(
-            channels(ask.x, ask.shown, ask.absent), level=_level(alpha, sigma), given=ask.given, present=ask.present
+            channels(x, ask.shown, ask.absent), level=_level(alpha, sigma), given=ask.given, present=ask.present
         )
-        clean = self.prediction.clean(ask.x, out, alpha, sigma)
-        return Guess(clean, np.ones(len(ask.x), bool)), state
+        return Guess(self.prediction.clean(x, out, alpha, sigma), np.ones(len(x), bool), Diffused(net.space)), state
+
+
+@dataclass(frozen=True)
+class Diffused:
+    """Elements of a space as they are diffused, and back."""
+
+    space: Vectors
+
+    def values(self, x: Tensor) -> Tensor:
+        """Yes or no by the sign, the kind of a category that is largest, positive numbers from their logarithms."""
+        return lowered(self.space, x)
+
+
+def diffused(space: Vectors, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor | float]:
+    """What is diffused of a batch (B,T,D), 0 in absent cells; and the nats (B,T,D) of what was put beyond the ends.
+
+    Numbers beyond the end of a sequence are drawn from N(0, 1). What they cost under it is taken off a bound, which
+    then is one on the sequence alone: its mean over the draws is no less (as for dequantisation, Theis et al. 2016).
+    """
+    x = lifted(space, batch.x.masked_fill(~batch.known, 0.0)).masked_fill(~batch.known, 0.0)
+    if space.end is None:
+        return x, 0.0
+    ended = batch.x[:, :, space.end] > 0
+    beyond = torch.nn.functional.pad(ended[:, :-1], (1, 0)).unsqueeze(-1) & _marks(space, "real", "positive").to(
+        x.device
+    )
+    filled = rng.at("beyond").normal(tuple(x.shape[1:])).to(x)
+    nats = 0.5 * filled**2 + 0.5 * math.log(2 * math.pi) + _jacobian(space, filled)
+    nats = nats.masked_fill(~beyond, 0.0)
+    return torch.where(beyond, filled, x), nats
+
+
+def lifted(space: Vectors, x: Tensor) -> Tensor:
+    """Elements as they are diffused: yes and no, and the kinds of a category, as 1 and -1, positive numbers as logs."""
+    discrete, positive = (_marks(space, *which).to(x.device) for which in (("binary", "category"), ("positive",)))
+    x = torch.where(discrete, 2 * x - 1, x)
+    return torch.where(positive, x.masked_fill(~positive, 1.0).clamp_min(1e-30).log(), x) if positive.any() else x
+
+
+def lowered(space: Vectors, x: Tensor) -> Tensor:
+    """What `lifted` was made from, of numbers that may lie between."""
+    parts = []
+    for field, there in zip(space.all_fields, space.slices.values(), strict=True):
+        part = x[..., there]
+        if field.support == "binary":
+            part = (part > 0).to(x)
+        elif field.support == "category":
+            part = torch.nn.functional.one_hot(part.argmax(-1), field.width).to(x)
+        elif field.support == "positive":
+            part = part.exp()
+        parts.append(part)
+    return torch.cat(parts, -1)
+
+
+def recovered(space: Vectors, x: Tensor, ratio: float, rng: Rng) -> Tensor:
+    """Nats (B,T,D) of x given y = x + ratio * noise, the least noise: of a density its mean, of a choice one draw.
+
+    A choice has the probability that its values have by their distance from y.
+    """
+    nats = torch.full_like(x, 0.5 * math.log(2 * math.pi) + math.log(ratio) + 0.5)
+    if not any(field.support in {"binary", "category"} for field in space.all_fields):
+        return nats
+    y = x + ratio * rng.at("recovery").normal(tuple(x.shape[1:])).to(x)
+    for field, there in zip(space.all_fields, space.slices.values(), strict=True):
+        if field.support == "binary":
+            nats[..., there] = torch.nn.functional.softplus(-2 * y[..., there] * x[..., there] / ratio**2)
+        elif field.support == "category":
+            logits = 2 * y[..., there] / ratio**2  # the squares of the distances, less what all kinds share
+            chosen = x[..., there] > 0
+            cost = logits.logsumexp(-1) - (logits * chosen).sum(-1)
+            nats[..., there] = torch.nn.functional.pad(cost.unsqueeze(-1), (0, field.width - 1))
+    return nats
+
+
+def _jacobian(space: Vectors, x: Tensor) -> Tensor:
+    """Log |d value / d x| (B,T,D): positive numbers are diffused as their logarithms."""
+    return x.masked_fill(~_marks(space, "positive").to(x.device), 0.0)
+
+
+def _marks(space: Vectors, *supports: str) -> Tensor:
+    """Which numbers (D,) of an element are of fields of these supports."""
+    return torch.tensor([field.support in supports for field in space.all_fields for _ in range(field.width)])
 
 
 def _level(alpha: Tensor, sigma: Tensor) -> Tensor:

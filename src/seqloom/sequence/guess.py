@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,15 @@ class Draws(Protocol):
         ...
 
 
+@runtime_checkable
+class Elements(Protocol):
+    """What clean numbers stand for: yes or no by their sign, positive numbers by their logarithms."""
+
+    def values(self, x: Tensor) -> Tensor:
+        """Elements (...,D) of the space from numbers that may lie between."""
+        ...
+
+
 @dataclass(frozen=True)
 class Ask:
     """What the network is to see of each row, and where its guess is wanted. Nobody writes to it.
@@ -66,11 +75,12 @@ class Ask:
 class Guess:
     """The network's answer: logits or head parameters (B,K,*) at the wanted positions, or clean data (B,T,D).
 
-    A row that is not `ready` was still reading (a long prompt) and is to be left alone. `parts` holds whatever else a
-    process has to say of each row (B,...): an energy, a gradient, the outputs of further heads.
+    `head` is what draws from the parameters (`Draws`), or what clean data stand for (`Elements`). A row that is not
+    `ready` was still reading (a long prompt) and is to be left alone. `parts` holds whatever else a process has to say
+    of each row (B,...): an energy, a gradient, the outputs of further heads.
     """
 
     value: Tensor
     ready: NDArray[np.bool_]
-    head: Draws | None = None
+    head: Any = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)

@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from seqloom.core.errors import NotComparable
 from seqloom.sequence.canvas import Canvas, Encoded
+from seqloom.sequence.space import Measure
 
 Kind = Literal["exact", "bound", "estimate"]
+
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+"""The 97.5 % quantiles of Student's t by degrees of freedom, from one on."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,16 @@ class Score:
     stderr: float = 0.0
     context: str = ""
     draws: int = 1
-    left_out: int = 0
     surprisal: Sequence[float] | None = None
+    measure: Measure = "mass"
+    """Whether it is of a probability or of a density: nats of the one say nothing of nats of the other."""
+    bits: bool = False
+    """Whether it is shown in bits a unit."""
+
+    @property
+    def margin(self) -> float:
+        """Half of the 95 % interval of `nats`: by Student's t where the error is that of a few draws."""
+        return self.stderr * (student(self.draws - 1) if self.draws > 1 else 1.96)
 
     @property
     def per_unit(self) -> float:
@@ -72,6 +84,18 @@ class Score:
         return self.per_unit / math.log(2)
 
     def check(self, other: Score) -> None:
-        """NotComparable unless both count the same units."""
+        """NotComparable unless both count the same units, and both are of a probability or of a density."""
+        if self.measure != other.measure:
+            raise NotComparable(
+                f"a probability {self.measure} cannot be compared with a probability {other.measure}",
+                hint="compare models of the same data, read by the same codec",
+            )
         if (self.unit, self.count) != (other.unit, other.count):
             raise NotComparable(f"{self.count:g} {self.unit}s cannot be compared with {other.count:g} {other.unit}s")
+
+
+def student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t, to a thousandth."""
+    if freedom <= len(STUDENT):
+        return STUDENT[freedom - 1]
+    return 1.95996 + 2.3722 / freedom + 2.8225 / freedom**2  # the first terms of its expansion in 1 / freedom

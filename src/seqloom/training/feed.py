@@ -38,9 +38,17 @@ class Reader:
     """Batches of a split, by cursor."""
 
     def __init__(
-        self, spec: Feed, split: Split, space: Space, seed: int, drops: dict[str, float], *, fill: bool = False
+        self,
+        spec: Feed,
+        split: Split,
+        space: Space,
+        seed: int,
+        drops: dict[str, float],
+        *,
+        fill: bool = False,
+        past: int = 0,
     ) -> None:
-        self.spec, self.seed, self.drops, self.fill = spec, seed, drops, fill
+        self.spec, self.seed, self.drops, self.fill, self.past = spec, seed, drops, fill, past
         self.packed = Packed(split.data, space, split.given, split.aligned)
         self.rows = min(spec.batch, max(1, len(self.packed)))
         if spec.order == "streams":
@@ -70,7 +78,8 @@ class Reader:
         pick = np.floor(key.at("window").uniform(1)[:, 0] * self.choices[-1]).astype(np.int64)
         owner = np.searchsorted(self.choices, pick, side="right") - 1
         start = self.packed.starts[owner] + pick - self.choices[owner]
-        batch = self._augmented(self.packed.window(start, self.spec.window, fill=self.fill), key)
+        batch = self.packed.window(start, self.spec.window, past=self.past, fill=self.fill)
+        batch = self._augmented(batch, key)
         shown = torch.from_numpy(self.spec.pattern.shown(key, batch.known.numpy()))
         return replace(batch, shown=batch.shown | shown, given=self._dropped(batch, key))
 
@@ -81,7 +90,7 @@ class Reader:
         phase = int(Rng.of(self.seed, lap).at("phase").uniform(1)[0, 0] * (slack + 1))
         first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window
         place = first[:, None] + np.arange(min(self.spec.window, self.stretch))
-        return self.packed.batch(place, np.ones(place.shape, bool))
+        return self.packed.batch(place, np.ones(place.shape, bool), past=self.past)
 
     def _augmented(self, batch: Batch, key: Rng) -> Batch:
         """The rows, changed at random as the feed says."""
