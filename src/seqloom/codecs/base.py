@@ -144,7 +144,7 @@ class Codec(Component, home="seqloom.codecs"):
         DataError where it is something else.
         """
         if thing is None or isinstance(thing, Path | str):
-            return None if thing is None else self._value(thing)
+            return None if thing is None else self.value_of(thing)
         kind = type(self.examples()[0])
         if not isinstance(thing, kind):
             raise DataError(
