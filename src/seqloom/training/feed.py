@@ -16,6 +16,7 @@ from seqloom.corpora.base import Split
 from seqloom.corpora.packed import Packed
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.space import Space
+from seqloom.training.augmentations import Augmentation
 from seqloom.training.patterns import Nothing, Pattern
 
 BUCKET = 1.1
@@ -38,6 +39,8 @@ class Feed(Settings):
     """Of whole sequences longer than the window: train on their beginning, leave them out, or refuse."""
     pattern: Pattern = Nothing()
     """What is shown (given clean) in training."""
+    augment: list[Augmentation] = []
+    """How rows are changed at random, one after another."""
 
 
 class Reader:
@@ -57,7 +60,7 @@ class Reader:
     ) -> None:
         self.spec, self.seed, self.drops, self.fill, self.past = spec, seed, drops, fill, past
         self.device = torch.device(device)
-        self.packed = Packed(split.data, space, split.given)
+        self.packed = Packed(split.data, space, split.given, split.aligned)
         self.rows = rows_of(spec, self.packed)
         if spec.order == "streams":
             self.stretch = len(self.packed) // self.rows
@@ -87,8 +90,9 @@ class Reader:
         """The rows of step `cursor`, with what is shown and which conditions are dropped."""
         key = self.keys(cursor)
         if self.spec.order == "streams":
-            return self._stream(cursor).to(self.device)
+            return self._augmented(self._stream(cursor), key).to(self.device)
         batch = self._whole(cursor) if self.spec.order == "whole" else self._windows(key)
+        batch = self._augmented(batch, key)
         shown = torch.from_numpy(self.spec.pattern.shown(key, batch.known.numpy()))
         return replace(batch, shown=batch.shown | shown, given=self._dropped(batch, key)).to(self.device)
 
@@ -114,6 +118,12 @@ class Reader:
         first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window
         place = first[:, None] + np.arange(min(self.spec.window, self.stretch))
         return self.packed.batch(place, np.ones(place.shape, bool), past=self.past)
+
+    def _augmented(self, batch: Batch, key: Rng) -> Batch:
+        """The rows, changed at random as the feed says."""
+        for number, augmentation in enumerate(self.spec.augment):
+            batch = augmentation.apply(key.fork(number), batch, self.packed.space)
+        return batch
 
     def _dropped(self, batch: Batch, key: Rng) -> dict[str, Condition]:
         """Conditions, with some rows' replaced by the null one."""
