@@ -417,7 +417,8 @@ def _history(model: Model, words: Sequence[str], session: Session) -> Any:
     if words:
         found = content_of(words[0], codec)
     else:
-        values = model.run.recipe.corpus.full(codec)
+        corpus = model.run.recipe.corpus
+        values = corpus.full(codec)
         if len(values) != 1:
             raise DataError(
                 f"the training data hold {len(values)} series, so it is not clear which one goes on",
@@ -425,6 +426,8 @@ def _history(model: Model, words: Sequence[str], session: Session) -> Any:
             )
         found = values[0]
         session.note("going on from the end of the training data")
+        if corpus.fingerprints(codec) != dict(model.run.fingerprints):
+            session.note("the data have changed since the model was trained: it goes on from what they are now")
     size = codec.size(found)
     if size > HISTORY:
         session.detail(f"the last {HISTORY} of {size} rows are read")
