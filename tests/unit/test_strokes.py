@@ -125,3 +125,36 @@ def test_fingerprints_tell_drawings_apart() -> None:
 def test_published_sheep_have_splits() -> None:
     parts = Strokes().parts(Path(DATA) / "sketch_sheep" / "aaron_sheep.npz")
     assert {name: len(drawings) for name, drawings in parts.items()} == {"train": 7400, "valid": 300, "test": 300}
+
+
+def test_a_score_counts_points_and_is_a_density_in_the_units_of_the_drawings() -> None:
+    from seqloom.corpora.base import Flat
+    from seqloom.metrics import likelihood
+    from seqloom.network.backbone import Backbone
+    from seqloom.network.network import Network
+    from seqloom.processes.autoregressive import Autoregressive
+    from seqloom.processes.mixture import Mixture
+
+    process = Autoregressive(head=Mixture(components=3))
+    drawings = random_drawings(12)
+    scores = {}
+    for times in (1.0, 10.0):
+        values = [Drawing(tuple(stroke * times for stroke in drawing.strokes)) for drawing in drawings]
+        codec = Strokes().fit(values)
+        space = codec.space.replace(ends=True)
+        net = Network(Backbone(width=8, depth=1), process.spec(space), space, 20, {}, 0, process.module(space))
+        items = [codec.encode(value) for value in values]
+        reading = likelihood.Reading(
+            Flat.of(items, items[0]),
+            space,
+            codec.unit,
+            sum(map(codec.count, values)),
+            sum(map(codec.extra_nats, values)),
+            codec.log_scales,
+        )
+        scores[times] = likelihood.score(net, process, reading)
+    points = sum(map(len, drawings))
+    assert scores[1.0].count == scores[10.0].count == pytest.approx(points)
+    assert scores[1.0].measure == "density"
+    movements = points - len(drawings)
+    assert scores[10.0].nats - scores[1.0].nats == pytest.approx(2 * movements * math.log(10), rel=1e-4)

@@ -28,7 +28,7 @@ class Strokes(Codec, name="strokes"):
     """
 
     media: ClassVar[str] = "image/svg+xml"
-    suffixes: ClassVar[tuple[str, ...]] = (".npz", ".svg", ".jsonl", ".ndjson", ".json", ".json.zip")
+    suffixes: ClassVar[tuple[str, ...]] = (".svg", ".npz", ".jsonl", ".ndjson", ".json", ".json.zip")
     unit: ClassVar[str] = "point"
 
     steps: Literal["moves", "points"] = "moves"

@@ -80,7 +80,9 @@ class _Tally:
             share = self.positions / max(1, len(self.packed))
             count, extra_nats = reading.units * share, reading.extra_nats * share
         else:
-            count = float(self.values @ counted_channels(reading.space))
+            channels = counted_channels(reading.space)
+            # The units of what was counted: all of them, or as large a share as that of the values.
+            count = reading.units * float(self.values @ channels) / max(1.0, float(wanted_cells(reading) @ channels))
             scales = np.zeros(len(self.values)) if reading.log_scales is None else reading.log_scales
             extra_nats = float(self.values[: len(scales)] @ scales)
         if not count:
@@ -97,6 +99,15 @@ class _Tally:
             bits=reading.bits,
             **more,
         )
+
+
+def wanted_cells(reading: Reading) -> NDArray[np.float64]:
+    """How often each number of a vector (D,) is known and no context, the end flag included, in all that is read."""
+    data, space = reading.data, reading.space
+    cells = np.ones(data.x.shape, bool) if data.known is None else data.known
+    if data.shown is not None:
+        cells = cells & ~data.shown
+    return np.append(cells.sum(0), [len(data.x)] * space.ends).astype(np.float64)
 
 
 def counted_channels(space: Space) -> NDArray[np.float64]:
