@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seqloom.core.config import Component
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
-from seqloom.sequence.space import Measure, Space
+from seqloom.sequence.space import Measure, Space, Tokens
 
 if TYPE_CHECKING:
     from torch import nn
@@ -237,6 +237,10 @@ class Codec(Component, home="seqloom.codecs"):
     def notes(self, splits: Mapping[str, Iterable[Any]]) -> list[str]:
         """What was guessed, and what is odd about these values, in words."""
         return []
+
+    def symbols(self) -> list[str]:
+        """What each symbol stands for, so that weights find it in another alphabet; none for vectors."""
+        return [str(symbol) for symbol in range(self.space.size)] if isinstance(self.space, Tokens) else []
 
     def module(self) -> nn.Module | None:
         """Trained tensors of its own, saved with the run; None where there are none."""

@@ -167,6 +167,9 @@ class Characters(Utf8, name="characters"):
             )
         return self.replace(alphabet=found)
 
+    def symbols(self) -> list[str]:
+        return ["", *self.alphabet]
+
     def encode(self, value: str) -> Encoded:
         x = self._symbols[_points(value)].astype(np.int64)
         return Encoded(x, np.ones(len(x), bool))
