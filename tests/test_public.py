@@ -204,6 +204,9 @@ def test_what_is_added_by_module_and_class_trains_and_samples(modules: dict[str,
         assert len(text) == 12, name
         assert model.score(text).nats > 0
     assert set(text) <= set("ACGT")
+
+
+def test_a_head_and_a_metric_that_are_added_train_and_are_reported(modules: dict[str, str]) -> None:
     Path("numbers.csv").write_text("a,b\n" + "\n".join(f"{i % 7},{i % 5}" for i in range(200)) + "\n")
     added = {"process": {"head": "laplace:Laplace"}, "metrics": ["likelihood", "spread:Distinct"]}
     run = seqloom.train("numbers.csv", out=Path("runs", "laplace"), **{**TINY, **added})
