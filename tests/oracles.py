@@ -56,6 +56,10 @@ class Oracle:
     def grows(self) -> bool:
         return True
 
+    @property
+    def aligned(self) -> tuple[str, ...]:
+        return ()
+
     def encode(self, given, rows):
         return EncodedConditions(added=torch.full((rows, 1, 1), float(bool(given)), dtype=torch.float64))
 
@@ -90,7 +94,9 @@ class Read(LayerState):
         return Read(self.symbols[rows], self.length[rows])
 
     def put(self, slots, other, rows, since=0):
-        self.symbols[slots], self.length[slots] = other.symbols[rows], other.length[rows]
+        read = int(other.length[rows].max(initial=0))
+        self.symbols[slots, :read] = other.symbols[rows, :read]
+        self.length[slots] = other.length[rows]
 
     def rollback(self, length):
         self.length[: len(length)] = np.minimum(self.length[: len(length)], length)
@@ -274,5 +280,5 @@ def sample(net, process, sampler, x, shown=None, seed=0, given=None, rows=None):
     shown = torch.zeros_like(x, dtype=torch.bool) if shown is None else shown.expand_as(x)
     key = Rng.of(seed, np.arange(count))
     request = Request(x.clone(), shown.clone(), torch.zeros_like(shown), sampler, key, given or {})
-    done = {e.row: e.x for e in Engine(net, process, capacity=2 * count).run(request) if e.done}
+    done = {e.row: e.x for e in Engine(net, process, capacity=2 * count + 8).run(request) if e.done}
     return torch.stack([done[i] for i in range(count)])

@@ -28,6 +28,8 @@ class Facts:
     conditioned: bool
     season: int = 1
     persistence: float = 0.0
+    paired: bool = False
+    """Two of the numbers belong together, as those of a pen's movement."""
 
 
 WANDERS = 0.9
@@ -41,7 +43,9 @@ def advise(facts: Facts, process: str, recurrent: bool, minutes: float | None) -
 
     A network is `recurrent` where none of its mixers is bounded: it can be trained on streams, with carried state.
     """
-    if process == "autoregressive" and recurrent:
+    if facts.ends and not facts.tokens:
+        advice = _ending_vectors(facts, process, recurrent, minutes)
+    elif process == "autoregressive" and recurrent:
         advice = _recurrent(facts, minutes)
     elif facts.tokens:
         advice = _tokens(facts, process, recurrent, minutes)
@@ -180,6 +184,29 @@ def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None)
         "trainer.rate": (2e-3, "networks of this width"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
+
+
+def _ending_vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
+    """Vectors of things that end, such as drawings: there are many, and each is read by itself."""
+    window = _whole(facts, 256)
+    if process != "autoregressive":
+        return _vectors(facts, process, recurrent, minutes) | {
+            "feed.window": (window, "whole sequences"),
+            "feed.batch": (32, "sequences a step"),
+        }
+    width = _size(facts, minutes, {0: 128, 4: 256, 15: 384} if recurrent else {0: 96, 4: 128, 15: 192})
+    advice: Advice = {
+        "backbone.width": (width, "grows with the minutes: small budgets want many updates"),
+        "backbone.depth": (1 if recurrent else 3, "sequences are many, but short"),
+        "backbone.dropout": (0.1, "sequences are many, but short"),
+        "feed.window": (window, "whole sequences"),
+        "feed.batch": (32, "sequences a step"),
+        "trainer.rate": (3e-3 if recurrent else 2e-3, "networks of this width"),
+        "trainer.average": (0.998, "smooths the last updates"),
+    }
+    if facts.paired:
+        advice["process.head"] = ({"name": "mixture"}, "two numbers of an element belong together")
+    return advice
 
 
 def _stretch(facts: Facts, most: int) -> int:

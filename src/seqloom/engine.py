@@ -1,29 +1,33 @@
 """The engine: rows of many requests go through one network together, and join and leave between calls.
 
 One tick: waiting requests join; prompts that are being read go on by one chunk; then all live rows ask, share one
-network call, and are told. `stream` is the same loop with one request.
+network call, and are told. A request is checked when it is submitted, and what goes wrong with it later is its own.
+`Shared` lets several threads put their requests through one engine.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cache
+from threading import Lock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqloom.core.config import Component
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import Rng
 from seqloom.network.given import EncodedConditions
 from seqloom.network.network import Network
 from seqloom.processes.base import Process
-from seqloom.samplers import guidance
 from seqloom.samplers.base import Rows, Sampler
 from seqloom.sequence.batch import Condition
+from seqloom.sequence.constraint import Constraint
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Tokens
 from seqloom.sequence.state import NetState
@@ -37,7 +41,8 @@ CAPACITY = 64
 class Request:
     """Rows that ask the same of one model: canvases (n,T[,D]) of one length, each with a key of its own.
 
-    `shown` and `absent` are masks over cells; `given` holds one condition for all rows.
+    `shown` and `absent` are masks over cells; `given` holds one condition for all rows. A row ends before the first of
+    the symbols `stops` that comes up in what is made of it. `begin` is where the canvas begins in the whole sequence.
     """
 
     x: Tensor
@@ -46,11 +51,17 @@ class Request:
     sampler: Sampler
     key: Rng
     given: Mapping[str, Condition] = field(default_factory=dict)
+    stops: Sequence[NDArray[np.int64]] = ()
+    constraint: Constraint | None = None
+    begin: int = 0
 
 
 @dataclass
 class RowUpdate:
-    """What changed in one row of a request: its canvas as it stands, what of it is settled, and whether it is done."""
+    """What changed in one row of a request: its canvas as it stands, what of it is settled, and whether it is done.
+
+    `score` is the row's worth to a sampler that chooses between rows. With an `error` the whole request is over.
+    """
 
     request: int
     row: int
@@ -58,164 +69,306 @@ class RowUpdate:
     settled: NDArray[np.bool_]
     length: int
     done: bool
+    score: float | None = None
+    error: Exception | None = None
 
 
 @dataclass
 class _Lane:
-    """Live rows of one sampler class: their place in the network state, and the encoded conditions beside them."""
+    """Rows that one sampler is told of together: whose they are, which network they ask and in which slot of it.
+
+    `conditions` has the encoded conditions of every row for each network; `reported` says who was said to be done.
+    """
 
     sampler: Sampler
     rows: Rows
-    slot: NDArray[np.int64]
     request: NDArray[np.int64]
-    index: NDArray[np.int64]
-    memory: EncodedConditions | None
+    network: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    reported: NDArray[np.bool_]
+    conditions: list[EncodedConditions | None]
+
+    def select(self, kept: NDArray[np.bool_]) -> _Lane:
+        """The lane with some of its rows."""
+        if kept.all():
+            return self
+        rows = np.nonzero(kept)[0]
+        return _Lane(
+            self.sampler,
+            self.rows.select(rows),
+            self.request[rows],
+            self.network[rows],
+            self.slot[rows],
+            self.reported[rows],
+            [None if one is None else one.select(rows) for one in self.conditions],
+        )
+
+    def join(self, other: _Lane) -> _Lane:
+        """This lane's rows and then the other's."""
+        pairs = zip(self.conditions, other.conditions, strict=True)
+        return _Lane(
+            self.sampler,
+            Rows.join([self.rows, other.rows]),
+            np.concatenate([self.request, other.request]),
+            np.concatenate([self.network, other.network]),
+            np.concatenate([self.slot, other.slot]),
+            np.concatenate([self.reported, other.reported]),
+            [None if a is None or b is None else EncodedConditions.join([a, b]) for a, b in pairs],
+        )
+
+
+@dataclass
+class _Prompt:
+    """A beginning on its way into a state of its own; row i of `rows` will go on from row `copies[i]` of the state."""
+
+    network: int
+    ask: Ask
+    state: NetState
+    rows: NDArray[np.int64]
+    copies: NDArray[np.int64]
+    ready: bool = False
 
 
 @dataclass
 class _Reader:
-    """A prompt on its way into a network state of its own; all rows of its request share it."""
+    """A lane whose prompts are being read."""
 
     lane: _Lane
-    ask: Ask
-    state: NetState
-    member: NDArray[np.int64]
+    prompts: list[_Prompt]
+
+
+class _Memory:
+    """What one network remembers of the live rows that ask it: slots 0..live-1 of its state, where it keeps one."""
+
+    def __init__(self, network: Network, process: Process, room: int | None, steady: bool) -> None:
+        self.network, self.process = network, process
+        self.least_room = room or 1
+        self.state: NetState | None = None
+        self.live = self.rows = self.room = self.undo = 0
+        self.block = alike(network) if steady and not network.space.symbolic else 1
+
+    def room_for(self, length: int) -> int:
+        """Elements that a state must have room for: a bounded reach, or the longest canvas."""
+        return self.network.reach or max(length, self.least_room)
+
+    def fillers(self, rows: int, steps: int) -> int:
+        """Rows to add to a call, so that no row's numbers depend on how many there are: see `alike`."""
+        if self.block == 1:
+            return 0
+        every = self.block
+        if not self.process.incremental and all(mixer.bounded for mixer in self.network.backbone.mixers):
+            every //= math.gcd(every, steps)  # all products are over rows x steps
+        return -rows % every
+
+    def prepare(self, rows: int, length: int, undo: int, most: int) -> None:
+        """A state with slots for so many rows of this length; grown only where it is too small."""
+        rows += -rows % self.block
+        room = self.room_for(length)
+        if self.state is not None and rows <= self.rows and room <= self.room and undo <= self.undo:
+            return
+        if self.state is not None and rows > self.rows:
+            rows = max(rows, min(most, 2 * self.rows))
+        rows, room, undo = max(rows, self.rows), max(room, self.room), max(undo, self.undo)
+        grown = self.network.begin(rows, room, undo)
+        if self.state is not None:
+            live = np.arange(self.live)
+            grown.put(live, self.state, live)
+        self.state, self.rows, self.room, self.undo = grown, rows, room, undo
+
+    def forget(self) -> None:
+        """Give the state back: nobody needs it."""
+        self.state, self.rows, self.room, self.undo = None, 0, 0, 0
 
 
 class Engine:
-    """Continuous batching for every process: see the module's text. Not thread-safe: one owner calls `tick`."""
+    """Continuous batching for every process: see the module's text. Not thread-safe: one owner calls `tick`.
+
+    `beside` are further networks that samplers may ask, with their processes: other runs over the same symbols. With
+    `steady` the numbers of a row of vectors have the same bits whatever the number of rows (see `alike`).
+    """
 
     def __init__(
         self,
         network: Network,
         process: Process,
         *,
+        beside: Sequence[tuple[Network, Process]] = (),
         never: Sequence[int] = (),
         capacity: int = CAPACITY,
         room: int | None = None,
         chunk: int = CHUNK,
+        steady: bool = False,
     ) -> None:
         self.network, self.process = network, process
+        self.memories = [_Memory(*one, room, steady) for one in [(network, process), *beside]]
+        self.gives = process.kind_of_guess(network.space)
+        for other, its in beside:
+            if (other.space, its.kind_of_guess(other.space)) != (network.space, self.gives):
+                raise UnsupportedQuery(
+                    "models that are asked together make guesses of one kind over the same elements",
+                    hint="put models beside each other that were trained on the same data with one process",
+                )
         self.capacity, self.chunk = capacity, chunk
         self.never = torch.tensor(list(never), dtype=torch.int64)
-        self.room = room if network.reach is None else network.reach
-        self.waiting: deque[tuple[int, Request]] = deque()
+        self.gradient = False
+        self.waiting: deque[tuple[int, bool, _Lane]] = deque()
         self.lanes: dict[tuple[object, ...], _Lane] = {}
         self.readers: list[_Reader] = []
-        self.state: NetState | None = None
-        self.live = 0
         self.calls = 0
         self.elements_read = 0
         self._requests = 0
-        self._stopped: dict[int, set[int]] = {}
         self._groups = 0
+        self._asked: dict[int, Request] = {}
+        self._left: dict[int, int] = {}
+        self._errors: list[RowUpdate] = []
+
+    @property
+    def live(self) -> int:
+        """Rows that share the calls."""
+        return sum(memory.live for memory in self.memories)
 
     @property
     def idle(self) -> bool:
         """Whether nothing is left to do."""
-        return not (self.waiting or self.readers or self.live)
+        return not (self.waiting or self.readers or self.lanes or self._errors)
+
+    def open(self, request: int) -> bool:
+        """Whether a request still has rows, waiting or on their way."""
+        return request in self._left
+
+    # ---- joining ------------------------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> int:
-        """Queue a request; its number marks its events."""
-        gives = self.process.kind_of_guess(self.network.space)
-        if gives not in request.sampler.takes:
-            raise UnsupportedQuery(
-                f"the sampler {request.sampler.name!r} cannot use {gives.value}", hint="leave sampler unset"
-            )
-        if request.sampler.guidance != 1 and gives is Gives.NEXT_PARAMS:
-            raise UnsupportedQuery(
-                "guidance mixes logits or clean data; an autoregressive model of vectors gives neither",
-                hint="use sampler.guidance=1, or a model trained with process=gaussian",
-            )
-        if len(request.x) * (1 + (request.sampler.guidance != 1)) > self.capacity:
-            raise ValueError("a request must fit the engine's capacity; split it")
+        """Queue a request; its number marks its events. UnsupportedQuery where it cannot be answered."""
+        sampler = request.sampler.prepared(self.process)
+        gradient = self.process.needs_gradient or sampler.needs_gradient
+        with _mode(gradient):
+            encoded = [self._encoded(memory.network, request.given) for memory in self.memories]
+            sampler.check(self.gives, conditioned=encoded[0] is not None, networks=len(self.memories))
+            if request.stops and not isinstance(self.network.space, Tokens):
+                raise UnsupportedQuery("a model of numbers has no text to stop at", hint="leave the stop out")
+            if request.constraint is not None and request.constraint.ordered and self.gives is not Gives.NEXT_LOGITS:
+                raise UnsupportedQuery(
+                    "only a model that writes from left to right can be held to a list of texts",
+                    hint="use an autoregressive model, or allow a set of symbols",
+                )
+            count = sampler.rows_for(len(request.x))
+            if count > self.capacity:
+                raise UnsupportedQuery(
+                    f"{count} rows are more than the engine's capacity of {self.capacity}", hint="ask for fewer at once"
+                )
+            lane = self._lane(sampler, request, encoded)
         self._requests += 1
-        self.waiting.append((self._requests, request))
+        lane.request[:] = self._requests
+        self._left[self._requests], self._asked[self._requests] = len(lane.rows), request
+        self.waiting.append((self._requests, gradient, lane))
         return self._requests
 
-    @torch.inference_mode()
-    def tick(self) -> list[RowUpdate]:
-        """One step for every row; what changed."""
-        events = self._join()
-        self._read()
-        if self.live:
-            events += self._step()
-        return events
+    @staticmethod
+    def _encoded(network: Network, given: Mapping[str, Condition]) -> EncodedConditions | None:
+        """The conditions, and after them the null one; None where the network knows none."""
+        encoded = network.encode(given, 1)
+        if encoded is None:
+            return None
+        return EncodedConditions.join([encoded, network.encode({}, 1) or encoded])
 
-    def _join(self) -> list[RowUpdate]:
-        """Let waiting requests in, as far as there is room; rows with nothing to make are done at once."""
-        events: list[RowUpdate] = []
-        reading = sum(len(reader.lane.rows) for reader in self.readers)
-        while self.waiting:
-            number, request = self.waiting[0]
-            width = len(request.x) * (1 + (request.sampler.guidance != 1))
-            if self.live + reading + width > self.capacity:
-                break
-            self.waiting.popleft()
-            lane = self._open(number, request)
-            events += [self._event(lane, int(i)) for i in np.nonzero(lane.rows.done & (lane.rows.member == 0))[0]]
-            lane = self._keep(lane, ~lane.rows.done)
-            if len(lane.rows) == 0:
-                continue
-            prompt = self._prompt(lane) if self.process.incremental else None
-            if prompt is None:
-                self._admit(lane, None, None)
-            else:
-                self.readers.append(prompt)
-                reading += len(lane.rows)
-        return events
-
-    def _open(self, number: int, request: Request) -> _Lane:
+    def _lane(self, sampler: Sampler, request: Request, encoded: Sequence[EncodedConditions | None]) -> _Lane:
         """Lay out a request's rows and start its sampler."""
         count, width = request.x.shape[:2]
-        tokens = isinstance(self.network.space, Tokens)
-        settled = request.shown if tokens else (request.shown | request.absent).all(-1)
-        along = {} if tokens else {"shown": request.shown, "absent": request.absent}
+        symbolic = isinstance(self.network.space, Tokens)
+        settled = request.shown if symbolic else (request.shown | request.absent).all(-1)
         rows = Rows(
             x=request.x.clone(),
             settled=settled.cpu().numpy().copy(),
             length=np.full(count, width, np.int64),
-            done=np.isin(np.arange(count), list(self._stopped.pop(number, ()))),
+            done=np.zeros(count, bool),
             key=request.key,
             group=np.arange(self._groups, self._groups + count),
             member=np.zeros(count, np.int64),
             origin=np.arange(count),
             null=np.zeros(count, bool),
-            own={"guidance": np.ones(count)},
-            along=along,
+            along={} if symbolic else {"shown": request.shown, "absent": request.absent},
         )
         self._groups += count
-        index = np.arange(count)
-        if request.sampler.guidance != 1:
-            rows, index = guidance.pair(rows, request.sampler.guidance), np.repeat(index, 2)
-        rows = request.sampler.start(self.process, rows)
-        memory = self._conditions(request, rows)
-        return _Lane(request.sampler, rows, np.zeros(len(rows), np.int64), np.full(len(rows), number), index, memory)
+        rows = sampler.start(self.process, rows)
+        network = sampler.ask(rows).network
+        count = len(rows)
+        return _Lane(
+            sampler,
+            rows,
+            np.zeros(count, np.int64),
+            np.zeros(count, np.int64) if network is None else network.copy(),
+            np.zeros(count, np.int64),
+            np.zeros(count, bool),
+            [None if one is None else one.select(rows.null.astype(np.int64)) for one in encoded],
+        )
 
-    def _conditions(self, request: Request, rows: Rows) -> EncodedConditions | None:
-        """The request's conditions, encoded once, for each of its rows; second members of pairs get the null one."""
-        memory = self.network.encode(request.given, 1)
-        if memory is None:
-            if request.sampler.guidance != 1:
-                raise UnsupportedQuery(
-                    "the model knows no condition, so there is nothing to guide by", hint="use sampler.guidance=1"
-                )
-            return None
-        if rows.null.any():
-            memory = EncodedConditions.join([memory, self.network.encode({}, 1) or memory])
-        return memory.select(rows.null.astype(np.int64))
+    def tick(self) -> list[RowUpdate]:
+        """One step for every row; what changed."""
+        events = self._join()
+        with _mode(self.gradient):
+            self._read()
+            if self.lanes:
+                events += self._step()
+        events += self._errors
+        self._errors = []
+        if self.idle:
+            for memory in self.memories:
+                memory.forget()
+        return events
 
-    def _prompt(self, lane: _Lane) -> _Reader | None:
-        """What must be read before the first draw; None where the next call reads it all anyway."""
+    def _join(self) -> list[RowUpdate]:
+        """Let waiting requests in, as far as there is room; rows with nothing to make are done at once."""
+        events: list[RowUpdate] = []
+        taken = self.live + sum(len(reader.lane.rows) for reader in self.readers)
+        while self.waiting:
+            _, gradient, lane = self.waiting[0]
+            alone = not (self.lanes or self.readers)
+            if taken + len(lane.rows) > self.capacity or (gradient != self.gradient and not alone):
+                break
+            if gradient != self.gradient:  # tensors of inference cannot be differentiated, so the two never mix
+                self.gradient = gradient
+                for memory in self.memories:
+                    memory.forget()
+            self.waiting.popleft()
+            events += self._news(lane, np.zeros(len(lane.rows), bool))
+            kept = np.isin(lane.rows.group, lane.rows.group[~lane.rows.done])
+            self._release(lane.request[~kept])
+            if not kept.any():
+                continue
+            with _mode(self.gradient):
+                lane = lane.select(kept)
+                prompts = self._prompts(lane) if self.process.incremental else []
+                if prompts:
+                    self.readers.append(_Reader(lane, prompts))
+                else:
+                    self._admit(lane, [])
+            taken += len(lane.rows)
+        return events
+
+    def _prompts(self, lane: _Lane) -> list[_Prompt]:
+        """What must be read before the first draw, by network; none where the next call reads it all anyway."""
         ask = lane.sampler.ask(lane.rows)
         first = int(ask.want[:, 0].min())  # what every row has; a row that has more reads the rest among the live ones
         if first < 1:
-            return None
-        member = lane.rows.member if self._same_prompt(lane.rows, first) else np.arange(len(lane.rows))
-        chosen = np.array([int(np.nonzero(member == m)[0][0]) for m in np.unique(member)])
-        ask = Ask(x=lane.rows.x[chosen], want=np.full((len(chosen), 1), first - 1), fixed=np.full(len(chosen), first))
-        ask = self._complete(ask, lane.rows.select(chosen), None if lane.memory is None else lane.memory.select(chosen))
-        return _Reader(lane, ask, self.network.begin(len(chosen), self._room(first)), member)
+            return []
+        kind = lane.rows.null.astype(np.int64) if self._same_prompt(lane.rows, first) else np.arange(len(lane.rows))
+        prompts = []
+        for number in np.unique(lane.network).tolist():
+            memory, rows = self.memories[number], np.nonzero(lane.network == number)[0]
+            _, chosen, copies = np.unique(kind[rows], return_index=True, return_inverse=True)
+            chosen = rows[chosen]
+            mine = lane.conditions[number]
+            read = replace(
+                self._complete(ask, lane).select(chosen),
+                want=np.full((len(chosen), 1), first - 1),
+                fixed=np.full(len(chosen), first),
+                given=None if mine is None else mine.select(chosen),
+            )
+            prompts.append(
+                _Prompt(number, read, memory.network.begin(len(chosen), memory.room_for(first)), rows, copies)
+            )
+        return prompts
 
     @staticmethod
     def _same_prompt(rows: Rows, first: int) -> bool:
@@ -223,188 +376,304 @@ class Engine:
         seen = rows.x if absent is None else torch.cat([rows.x.masked_fill(absent, 0.0), absent.to(rows.x)], -1)
         return bool((seen[:, :first] == seen[:1, :first]).all())
 
-    def _room(self, length: int) -> int:
-        """Elements that a network state must have room for: a bounded reach, or the longest canvas."""
-        return self.network.reach or max(length, self.room or 0, 1)
-
     def _read(self) -> None:
-        """Every prompt goes on by one chunk; those that are read join the live rows."""
+        """Every prompt goes on by one chunk; lanes whose prompts are read join the live rows."""
         still: list[_Reader] = []
         for reader in self.readers:
             if reader.lane.rows.done.all():  # stopped: they leave as live rows do
-                self._admit(reader.lane, None, None)
+                self._admit(reader.lane, [])
                 continue
-            before = int(reader.state.length.sum())
-            guess, state = self.process.guess(self.network, reader.ask, reader.state, self.chunk)
-            assert state is not None
-            reader.state = state
-            self.calls += 1
-            self.elements_read += max(0, int(state.length.sum()) - before)
-            if guess.ready.all():
-                self._admit(reader.lane, reader.state, reader.member)
+            try:
+                for prompt in reader.prompts:
+                    self._read_on(prompt)
+            except Exception as error:  # its own, and the others go on
+                self._fail(int(reader.lane.request[0]), error)
+                self._release(reader.lane.request)
+                continue
+            if all(prompt.ready for prompt in reader.prompts):
+                self._admit(reader.lane, reader.prompts)
             else:
                 still.append(reader)
         self.readers = still
 
-    def _admit(self, lane: _Lane, state: NetState | None, member: NDArray[np.int64] | None) -> None:
-        """Give a lane's rows slots in the network state and add them to the live ones of their sampler class."""
-        count = len(lane.rows)
-        lane.slot = np.arange(self.live, self.live + count)
-        if self.process.incremental:
-            self._make_room(int(lane.rows.length.max()))
-            assert self.state is not None
-            if state is None or member is None:
-                self.state.clear(lane.slot)
-            else:
-                self.state.put(lane.slot, state, member)
-        self.live += count
-        key = self._kind(lane.sampler)
-        other = self.lanes.get(key)
-        self.lanes[key] = lane if other is None else self._merge(other, lane)
+    def _read_on(self, prompt: _Prompt) -> None:
+        if prompt.ready:
+            return
+        memory, before = self.memories[prompt.network], int(prompt.state.length.sum())
+        guess, state = memory.process.guess(memory.network, prompt.ask, prompt.state, self.chunk)
+        assert state is not None
+        prompt.state, prompt.ready = state, bool(guess.ready.all())
+        self.calls += 1
+        self.elements_read += max(0, int(state.length.sum()) - before)
 
-    @staticmethod
-    def _kind(sampler: Sampler) -> tuple[object, ...]:
-        """Rows share a lane where everything that is not a value of a row is equal."""
-        parts = [getattr(sampler, name) for name in type(sampler).model_fields]
-        return (type(sampler), *(repr(part) for part in parts if isinstance(part, Component)))
+    def _admit(self, lane: _Lane, prompts: Sequence[_Prompt]) -> None:
+        """Give a lane's rows slots in the network states and add them to the live ones of their kind."""
+        for number, memory in enumerate(self.memories):
+            rows = np.nonzero(lane.network == number)[0]
+            if not len(rows):
+                continue
+            lane.slot[rows] = slots = np.arange(memory.live, memory.live + len(rows))
+            if self.process.incremental:
+                longest = int(lane.rows.length.max())
+                memory.prepare(memory.live + len(rows), longest, lane.sampler.undo, self.capacity)
+                assert memory.state is not None
+                read = [prompt for prompt in prompts if prompt.network == number]
+                if read:
+                    memory.state.put(slots, read[0].state, read[0].copies)
+                else:
+                    memory.state.clear(slots)
+            memory.live += len(rows)
+        key = lane.sampler.lane
+        self.lanes[key] = lane if key not in self.lanes else self.lanes[key].join(lane)
 
-    def _make_room(self, length: int) -> None:
-        """A state with slots for all; grown only where a longer canvas than any before comes in."""
-        room = self._room(length)
-        if self.state is None:
-            self.room = room
-            self.state = self.network.begin(self.capacity, room)
-        elif room > (self.room or 0):
-            grown = self.network.begin(self.capacity, room)
-            live = np.arange(self.live)
-            grown.put(live, self.state, live)
-            self.state, self.room = grown, room
-
-    @staticmethod
-    def _merge(one: _Lane, other: _Lane) -> _Lane:
-        memory = (
-            None if one.memory is None or other.memory is None else EncodedConditions.join([one.memory, other.memory])
-        )
-        return _Lane(
-            one.sampler,
-            Rows.join([one.rows, other.rows]),
-            np.concatenate([one.slot, other.slot]),
-            np.concatenate([one.request, other.request]),
-            np.concatenate([one.index, other.index]),
-            memory,
-        )
-
-    @staticmethod
-    def _keep(lane: _Lane, kept: NDArray[np.bool_]) -> _Lane:
-        if kept.all():
-            return lane
-        rows = np.nonzero(kept)[0]
-        memory = None if lane.memory is None else lane.memory.select(rows)
-        return _Lane(
-            lane.sampler, lane.rows.select(rows), lane.slot[rows], lane.request[rows], lane.index[rows], memory
-        )
-
-    def _complete(self, ask: Ask, rows: Rows, memory: EncodedConditions | None) -> Ask:
-        """Add what a sampler does not know: which positions exist, which cells are given, and the conditions."""
-        width = ask.x.shape[1]
-        exists = np.arange(width) < rows.length[:, None]
-        present = None if exists.all() else torch.as_tensor(exists, device=ask.x.device)
-        return replace(
-            ask, present=present, shown=rows.along.get("shown"), absent=rows.along.get("absent"), given=memory
-        )
+    # ---- a step -------------------------------------------------------------------------------------------------
 
     def _step(self) -> list[RowUpdate]:
-        """All lanes ask, share one call in slot order, and are told."""
-        lanes = list(self.lanes.values())
-        asks = [self._complete(lane.sampler.ask(lane.rows), lane.rows, lane.memory) for lane in lanes]
-        slots = np.concatenate([lane.slot for lane in lanes])
-        order = np.argsort(slots)
-        straight = bool((order == np.arange(len(order))).all())
-        whole = join_asks(asks)
-        guess, _ = self.process.guess(self.network, whole if straight else select_ask(whole, order), self.state)
-        self.calls += 1
+        """All lanes ask, share one call of each network in slot order, and are told."""
+        asks = self._ask()
+        if not asks:
+            return self._leave()
+        wants_gradient = any(lane.sampler.needs_gradient for lane, _ in asks)
+        try:
+            with torch.set_grad_enabled(wants_gradient):
+                guess, order = self._guess(Ask.join([ask for _, ask in asks]), [lane for lane, _ in asks])
+        except Exception as error:  # whose it is cannot be told: all rows were in one call
+            for lane, _ in asks:
+                self._drop(lane, error)
+            return self._leave()
         if len(self.never):
             guess.value.index_fill_(-1, self.never, -torch.inf)
-        back = np.argsort(order)
         events: list[RowUpdate] = []
+        moves: list[tuple[_Lane, NDArray[np.int64], NDArray[np.int64] | None]] = []
         begin = 0
-        source = np.arange(self.live)
-        for lane, ask in zip(lanes, asks, strict=True):
-            part = np.arange(begin, begin + len(lane.rows)) if straight else back[begin : begin + len(lane.rows)]
-            begin += len(lane.rows)
-            told = self._told(guess, part, ask, lane)
-            settled = lane.rows.settled.sum(1)
-            rows = lane.sampler.tell(lane.rows, ask, guidance.mix(lane.rows, told))
-            if rows.source is not None:
-                source[lane.slot] = lane.slot[rows.source]
-                rows = replace(rows, source=None)
-            lane.rows = self._ended(lane.sampler, rows)
-            changed = (lane.rows.settled.sum(1) != settled) | lane.rows.done | (whole.level is not None)
-            events += [self._event(lane, int(i)) for i in np.nonzero(changed & (lane.rows.member == 0))[0]]
-        if self.state is not None and (source != np.arange(self.live)).any():
-            moved = np.nonzero(source != np.arange(self.live))[0]
-            self.state.put(moved, self.state.select(source[moved]), np.arange(len(moved)))
-        self._leave()
-        return events
+        for lane, ask in asks:
+            here = slice(begin, begin + len(lane.rows))
+            begin = here.stop
+            width = ask.x.shape[1] if ask.level is not None else ask.want.shape[1]
+            before, over = lane.rows.settled.sum(1), lane.rows.done.copy()
+            differentiates = lane.sampler.needs_gradient
+            try:
+                with torch.set_grad_enabled(differentiates):
+                    mine = self._constrained(guess.select(here if order is None else order[here], width), ask, lane)
+                    rows = lane.sampler.tell(lane.rows, ask, mine if differentiates else mine.detached())
+                if rows.source is not None:
+                    moves.append((lane, rows.source, rows.shared))
+                    rows = replace(rows, source=None, shared=None)
+                lane.rows = self._ended(lane, rows, over)
+            except Exception as error:
+                self._drop(lane, error)
+                continue
+            events += self._news(lane, (lane.rows.settled.sum(1) != before) | (ask.level is not None))
+        self._move(moves)
+        return events + self._leave()
 
-    @staticmethod
-    def _told(guess: Guess, part: NDArray[np.int64], ask: Ask, lane: _Lane) -> Guess:
-        """A lane's share of the guess, cut to its own width."""
-        width = ask.x.shape[1] if ask.level is not None else ask.want.shape[1]
-        return Guess(guess.value[part][:, :width], guess.ready[part], guess.head)
+    def _ask(self) -> list[tuple[_Lane, Ask]]:
+        """What each lane asks; a request that cannot ask is over, and the others of its lane go on."""
+        asks = []
+        for lane in list(self.lanes.values()):
+            try:
+                asks.append((lane, self._complete(lane.sampler.ask(lane.rows), lane)))
+            except Exception as error:
+                for number in np.unique(lane.request).tolist():
+                    rows = lane.rows.select(np.nonzero(lane.request == number)[0])
+                    if not _can(lane.sampler, rows):
+                        self._fail(number, error)
+                        lane.rows.done[lane.request == number] = lane.reported[lane.request == number] = True
+                kept = ~lane.reported | ~lane.rows.done
+                if kept.all():
+                    self._drop(lane, error)
+        if self._errors:
+            self._leave()
+            return [(lane, self._complete(lane.sampler.ask(lane.rows), lane)) for lane in self.lanes.values()]
+        return asks
 
-    def _ended(self, sampler: Sampler, rows: Rows) -> Rows:
-        """Offer rows whose end symbol is settled, with all before it, to their sampler."""
-        space = self.network.space
-        if not isinstance(space, Tokens) or space.end is None:
+    def _complete(self, ask: Ask, lane: _Lane) -> Ask:
+        """Add what a sampler does not know: which positions exist, which cells are given, where the canvas begins."""
+        rows = lane.rows
+        exists = np.arange(ask.x.shape[1]) < rows.length[:, None]
+        begins = [self._asked[number].begin for number in lane.request.tolist()]
+        return replace(
+            ask,
+            present=None if exists.all() else torch.as_tensor(exists, device=ask.x.device),
+            shown=rows.along.get("shown"),
+            absent=rows.along.get("absent"),
+            begin=np.array(begins) if any(begins) else None,
+        )
+
+    def _guess(self, ask: Ask, lanes: Sequence[_Lane]) -> tuple[Guess, NDArray[np.int64] | None]:
+        """What the networks say, and in which row of it each row of the lanes stands (None: in this order)."""
+        slots = np.concatenate([lane.slot for lane in lanes])
+        if len(self.memories) == 1:
+            order = np.argsort(slots)
+            straight = bool((order == np.arange(len(order))).all())
+            guess = self._call(0, ask, lanes, None if straight else order)
+            return guess, None if straight else np.argsort(order)
+        network = np.concatenate([lane.network for lane in lanes])
+        parts = []
+        for number in np.unique(network).tolist():
+            rows = np.nonzero(network == number)[0]
+            rows = rows[np.argsort(slots[rows])]
+            parts.append((rows, self._call(number, ask, lanes, rows)))
+        joined = Guess(
+            torch.cat([guess.value for _, guess in parts]),
+            np.concatenate([guess.ready for _, guess in parts]),
+            parts[0][1].head,
+        )
+        return joined, np.argsort(np.concatenate([rows for rows, _ in parts]))
+
+    def _call(self, number: int, ask: Ask, lanes: Sequence[_Lane], rows: NDArray[np.int64] | None) -> Guess:
+        """One call of one network for these rows, in the order of their slots."""
+        memory = self.memories[number]
+        given = [lane.conditions[number] for lane in lanes]
+        encoded = EncodedConditions.join([one for one in given if one is not None]) if given[0] is not None else None
+        count = len(ask.want) if rows is None else len(rows)
+        extra = memory.fillers(count, ask.x.shape[1])
+        if extra:
+            rows = np.arange(count) if rows is None else rows
+            rows = np.concatenate([rows, np.full(extra, rows[0])])
+        ask = replace(ask if rows is None else ask.select(rows), network=None)
+        ask.want[count:] = -1
+        if encoded is not None:
+            ask = replace(ask, given=encoded if rows is None else encoded.select(rows))
+        guess, _ = memory.process.guess(memory.network, ask, memory.state)
+        self.calls += 1
+        return guess.select(slice(0, count)) if extra else guess
+
+    def _constrained(self, guess: Guess, ask: Ask, lane: _Lane) -> Guess:
+        """The guess without the symbols that a request does not allow."""
+        for number in np.unique(lane.request).tolist():
+            constraint = self._asked[number].constraint
+            if constraint is None:
+                continue
+            rows = np.nonzero(lane.request == number)[0]
+            x = ask.x[rows].cpu().numpy()
+            allowed = constraint.allowed(x, ask.want[rows], guess.value.shape[-1]) | (ask.want[rows] < 0)[..., None]
+            value = guess.value.clone()
+            value[rows] = value[rows].masked_fill(~torch.as_tensor(allowed, device=value.device), -torch.inf)
+            guess = replace(guess, value=value)
+        return guess
+
+    def _ended(self, lane: _Lane, rows: Rows, over: NDArray[np.bool_]) -> Rows:
+        """Offer rows that came to an end to their sampler: an end symbol or flag, or a stop, and all before it settled.
+
+        The end stays a part of the row, and a stop does not. Rows that were `over` before are left alone.
+        """
+        end = self.network.space.end
+        stopping = [number for number in np.unique(lane.request).tolist() if self._asked[number].stops]
+        if end is None and not stopping:
             return rows
         width = rows.x.shape[1]
         known = rows.settled & (np.arange(width) < rows.length[:, None])
         reached = np.where(known.all(1), width, known.argmin(1))  # all before it is settled
-        ends = (rows.x == space.end).cpu().numpy() & (np.arange(width) < reached[:, None])
-        row = np.nonzero(ends.any(1))[0]
-        if len(row):
-            return sampler.ended(rows, row, np.minimum(rows.length[row], ends.argmax(1)[row] + 1))
-        return rows
+        lengths = rows.length + 1
+        if end is not None:
+            flags = rows.x == end if isinstance(self.network.space, Tokens) else rows.x[..., end] > 0.5
+            ends = flags.cpu().numpy() & (np.arange(width) < reached[:, None])
+            lengths = np.where(ends.any(1), np.minimum(rows.length, ends.argmax(1) + 1), lengths)
+        for number in stopping:
+            request = self._asked[number]
+            first = int((~request.shown).any(0).int().argmax())
+            for row in np.nonzero((lane.request == number) & ~over)[0].tolist():
+                made = rows.x[row, first : reached[row]].cpu().numpy()
+                found = [at for at in (_find(made, stop) for stop in request.stops) if at >= 0]
+                if found:
+                    lengths[row] = min(lengths[row], first + min(found))
+        numbers = np.nonzero((lengths <= rows.length) & ~over)[0]
+        return lane.sampler.ended(rows, numbers, lengths[numbers]) if len(numbers) else rows
 
-    def _event(self, lane: _Lane, i: int) -> RowUpdate:
-        length = int(lane.rows.length[i])
-        return RowUpdate(
-            request=int(lane.request[i]),
-            row=int(lane.index[i]),
-            x=lane.rows.x[i, :length].clone(),
-            settled=lane.rows.settled[i, :length].copy(),
-            length=length,
-            done=bool(lane.rows.done[i]),
-        )
+    def _move(self, moves: Sequence[tuple[_Lane, NDArray[np.int64], NDArray[np.int64] | None]]) -> None:
+        """Rows that go on from another row get its state; what both have read alike is not copied."""
+        for lane, source, shared in moves:
+            for number, memory in enumerate(self.memories):
+                rows = np.nonzero((lane.network == number) & (source != np.arange(len(source))))[0]
+                if memory.state is None or not len(rows):
+                    continue
+                slots, origins = lane.slot[rows], lane.slot[source[rows]]
+                begin = memory.state.origin
+                alike = shared is not None and (begin[slots] == begin[origins]).all()
+                since = int((shared[rows] - begin[slots]).min()) if shared is not None and alike else 0
+                memory.state.put(slots, memory.state, origins, max(0, since))
 
-    def _leave(self) -> None:
+    # ---- leaving ------------------------------------------------------------------------------------------------
+
+    def _news(self, lane: _Lane, changed: NDArray[np.bool_]) -> list[RowUpdate]:
+        """The events of rows that changed, and of those that are done and were not said to be."""
+        rows = lane.rows
+        newly = rows.done & ~lane.reported
+        chosen = np.nonzero(newly | (changed & ~rows.done))[0]
+        if not len(chosen):
+            return []
+        lane.reported |= newly
+        answers, scores = lane.sampler.answer(rows), lane.sampler.scores(rows)
+        return [
+            RowUpdate(
+                request=int(lane.request[i]),
+                row=int(answers[i]),
+                x=rows.x[i, : int(rows.length[i])].clone(),
+                settled=rows.settled[i, : int(rows.length[i])].copy(),
+                length=int(rows.length[i]),
+                done=bool(rows.done[i]),
+                score=None if scores is None else float(scores[i]),
+            )
+            for i in chosen.tolist()
+            if answers[i] >= 0
+        ]
+
+    def _leave(self) -> list[RowUpdate]:
         """Rows of finished groups leave; the last live rows move into their slots."""
-        freed: list[int] = []
+        events: list[RowUpdate] = []
+        freed: list[list[int]] = [[] for _ in self.memories]
         for key, lane in list(self.lanes.items()):
             rows = lane.rows
             if not rows.done.any():
                 continue
-            open_groups = np.unique(rows.group[~rows.done])
-            kept = np.isin(rows.group, open_groups)
+            events += self._news(lane, np.zeros(len(rows), bool))
+            kept = np.isin(rows.group, rows.group[~rows.done])
             if kept.all():
                 continue
-            freed += lane.slot[~kept].tolist()
+            for number in range(len(self.memories)):
+                freed[number] += lane.slot[~kept & (lane.network == number)].tolist()
+            self._release(lane.request[~kept])
             if kept.any():
-                self.lanes[key] = self._keep(lane, kept)
+                self.lanes[key] = lane.select(kept)
             else:
                 del self.lanes[key]
-        if not freed:
-            return
-        remaining = self.live - len(freed)
+        for number, slots in enumerate(freed):
+            if slots:
+                self._compact(number, slots)
+        return events
+
+    def _compact(self, number: int, freed: Sequence[int]) -> None:
+        memory = self.memories[number]
+        remaining = memory.live - len(freed)
         holes = sorted(slot for slot in freed if slot < remaining)
-        movers = sorted(slot for lane in self.lanes.values() for slot in lane.slot.tolist() if slot >= remaining)
-        if holes and self.state is not None:
-            self.state.put(np.array(holes), self.state, np.array(movers))
-        place = dict(zip(movers, holes, strict=True))
-        for lane in self.lanes.values():
-            lane.slot = np.array([place.get(slot, slot) for slot in lane.slot.tolist()])
-        self.live = remaining
+        mine = [(lane, np.nonzero(lane.network == number)[0]) for lane in self.lanes.values()]
+        movers = sorted(slot for lane, rows in mine for slot in lane.slot[rows].tolist() if slot >= remaining)
+        if holes and memory.state is not None:
+            memory.state.put(np.array(holes), memory.state, np.array(movers))
+        if memory.state is not None and memory.block > 1:  # fillers stand there, and nobody reads what they know
+            memory.state.clear(np.arange(remaining, memory.live))
+        moved = dict(zip(movers, holes, strict=True))
+        for lane, rows in mine:
+            lane.slot[rows] = [moved.get(slot, slot) for slot in lane.slot[rows].tolist()]
+        memory.live = remaining
+
+    def _release(self, requests: NDArray[np.int64]) -> None:
+        """Rows of these requests are gone."""
+        for number, count in zip(*np.unique(requests, return_counts=True), strict=True):
+            self._left[int(number)] -= int(count)
+            if not self._left[int(number)]:
+                del self._left[int(number)], self._asked[int(number)]
+
+    def _fail(self, number: int, error: Exception) -> None:
+        nothing = torch.zeros(0)
+        self._errors.append(RowUpdate(number, -1, nothing, np.zeros(0, bool), 0, True, error=error))
+
+    def _drop(self, lane: _Lane, error: Exception) -> None:
+        """All requests of a lane are over."""
+        for number in np.unique(lane.request[~lane.reported]).tolist():
+            self._fail(number, error)
+        lane.rows.done[:] = lane.reported[:] = True
 
     def cancel(self, request: int, row: int | None = None) -> None:
         """Stop a request, or one of its rows; other rows are as if it had gone on.
@@ -413,60 +682,116 @@ class Engine:
         joins), as it stands; a whole request that still waits goes without.
         """
         if row is None:
+            for number, _, lane in self.waiting:
+                if number == request:
+                    self._release(lane.request)
             self.waiting = deque(item for item in self.waiting if item[0] != request)
-        elif any(number == request for number, _ in self.waiting):
-            self._stopped.setdefault(request, set()).add(row)
-        for lane in [*self.lanes.values(), *(reader.lane for reader in self.readers)]:
+        lanes = [
+            *self.lanes.values(),
+            *(reader.lane for reader in self.readers),
+            *(lane for _, _, lane in self.waiting),
+        ]
+        for lane in lanes:
             mine = lane.request == request
             if row is not None:
-                mine &= lane.index == row
+                mine &= lane.rows.origin == row
             lane.rows.done[mine] = True
 
     def run(self, request: Request) -> Iterator[RowUpdate]:
-        """One request to its end."""
+        """One request to its end; what goes wrong with it is raised here."""
         number = self.submit(request)
-        while not self.idle:
-            yield from (event for event in self.tick() if event.request == number)
+        while self.open(number) or self._errors:
+            for event in self.tick():
+                if event.request == number:
+                    if event.error is not None:
+                        raise event.error
+                    yield event
 
 
-def join_asks(asks: Sequence[Ask]) -> Ask:
-    """Several lanes' asks as one: canvases padded to the longest, wanted positions to the most."""
-    if len(asks) == 1:
-        return asks[0]
-    width = max(ask.x.shape[1] for ask in asks)
-    most = max(ask.want.shape[1] for ask in asks)
+class Shared:
+    """One engine for the requests of several threads: whoever waits for news makes the next step for all."""
 
-    def wide(value: Tensor, fill: float = 0) -> Tensor:
-        pad = (0, 0) * (value.ndim - 2) + (0, width - value.shape[1])
-        return torch.nn.functional.pad(value, pad, value=fill)
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._lock = Lock()
+        self._news: dict[int, deque[RowUpdate]] = {}
 
-    presents = [torch.ones(ask.x.shape[:2], dtype=torch.bool) if ask.present is None else ask.present for ask in asks]
-    memories = [ask.given for ask in asks if ask.given is not None]
-    return Ask(
-        x=torch.cat([wide(ask.x) for ask in asks]),
-        want=np.concatenate([np.pad(a.want, ((0, 0), (0, most - a.want.shape[1])), constant_values=-1) for a in asks]),
-        fixed=np.concatenate([ask.fixed for ask in asks]),
-        level=None if asks[0].level is None else torch.cat([ask.level for ask in asks if ask.level is not None]),
-        present=torch.cat([wide(present) for present in presents]),
-        shown=None if asks[0].shown is None else torch.cat([wide(a.shown) for a in asks if a.shown is not None]),
-        absent=None if asks[0].absent is None else torch.cat([wide(a.absent) for a in asks if a.absent is not None]),
-        given=EncodedConditions.join(memories) if memories else None,
-    )
+    def run(self, request: Request) -> Iterator[RowUpdate]:
+        """The events of one request; it is stopped where nobody reads on."""
+        with self._lock:
+            number = self.engine.submit(request)
+            news = self._news[number] = deque()
+        try:
+            while True:
+                with self._lock:
+                    if not news and self.engine.open(number):
+                        for event in self.engine.tick():
+                            if event.request in self._news:
+                                self._news[event.request].append(event)
+                    events = list(news)
+                    news.clear()
+                    over = not self.engine.open(number)
+                for event in events:
+                    if event.error is not None:
+                        raise event.error
+                    yield event
+                if over and not news:
+                    return
+        finally:
+            with self._lock:
+                if self.engine.open(number):
+                    self.engine.cancel(number)
+                del self._news[number]
+
+    def cancel(self, request: int, row: int) -> None:
+        """Stop one row of a request."""
+        with self._lock:
+            self.engine.cancel(request, row)
 
 
-def select_ask(ask: Ask, rows: NDArray[np.int64]) -> Ask:
-    """Some of an ask's rows, in this order."""
+def _mode(gradient: bool) -> AbstractContextManager[None]:
+    """How tensors are made: for inference alone, unless somebody differentiates."""
+    return torch.no_grad() if gradient else torch.inference_mode()
 
-    def pick(value: Tensor | None) -> Tensor | None:
-        return None if value is None else value[rows]
 
-    return Ask(
-        x=ask.x[rows],
-        want=ask.want[rows],
-        fixed=ask.fixed[rows],
-        level=pick(ask.level),
-        present=pick(ask.present),
-        shown=pick(ask.shown),
-        absent=pick(ask.absent),
-        given=None if ask.given is None else ask.given.select(rows),
-    )
+def _can(sampler: Sampler, rows: Rows) -> bool:
+    """Whether a sampler can ask about these rows alone."""
+    try:
+        sampler.ask(rows)
+    except Exception:
+        return False
+    return True
+
+
+def alike(network: Network) -> int:
+    """The least m such that products of m, 2m, 3m ... rows give each row the same bits, on this machine.
+
+    Libraries of linear algebra add up in another order for few rows than for many, and a number that a person sees
+    would change its last digit with the number of samples.
+    """
+    shapes = sorted({(p.shape[0], p.shape[1]) for p in network.parameters() if p.ndim == 2})
+    return _alike(tuple(shapes), next(network.parameters()).dtype, torch.get_num_threads())
+
+
+@cache
+def _alike(shapes: tuple[tuple[int, int], ...], dtype: torch.dtype, threads: int) -> int:
+    generator = torch.Generator().manual_seed(0)
+    least = 1
+    for outputs, inputs in shapes:
+        weight = torch.randn(outputs, inputs, generator=generator, dtype=dtype)
+        x = torch.randn(CAPACITY, inputs, generator=generator, dtype=dtype)
+        whole = torch.nn.functional.linear(x, weight)
+        while least < CAPACITY and not all(
+            torch.equal(torch.nn.functional.linear(x[:rows], weight), whole[:rows])
+            for rows in range(least, CAPACITY, least)
+        ):
+            least *= 2
+    return least
+
+
+def _find(x: NDArray[np.int64], pattern: NDArray[np.int64]) -> int:
+    """Where a pattern begins in a row of symbols, -1 = nowhere."""
+    if len(x) < len(pattern):
+        return -1
+    found = (np.lib.stride_tricks.sliding_window_view(x, len(pattern)) == pattern).all(1)
+    return int(found.argmax()) if found.any() else -1

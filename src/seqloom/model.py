@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,10 @@ from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.codecs.base import Codec
-from seqloom.core.errors import UnsupportedQuery
+from seqloom.core.errors import ConfigError, UnsupportedQuery
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Flat
-from seqloom.engine import CAPACITY, Engine, Request
+from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.metrics import likelihood
 from seqloom.network.network import Network
 from seqloom.processes.base import Process
@@ -25,6 +28,7 @@ from seqloom.recipe import default_sampler
 from seqloom.samplers.base import Sampler
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.canvas import Canvas, Encoded
+from seqloom.sequence.constraint import OnlySymbols
 from seqloom.sequence.query import Frame, Query, Score
 from seqloom.sequence.space import Tokens
 
@@ -40,6 +44,8 @@ class Answer:
     """For series: the numbers (n, T, D) of all samples."""
     made: int = 0
     """How many elements at the end of each value are new."""
+    scores: Sequence[float] = ()
+    """What the samples are worth to a sampler that chooses between them, such as log-probabilities of a beam."""
 
     def quantile(self, q: float) -> NDArray[np.float64]:
         """The q-quantile over the samples, at each position and channel (T, D)."""
@@ -67,6 +73,14 @@ class _Stage:
     length: int
 
 
+def _after_fork() -> None:
+    """A child of a fork has none of its parent's threads, and would wait for them: it computes with one of its own."""
+    torch.set_num_threads(1)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class Model:
     """What a run is loaded as. `sampler` is what the verbs use unless told otherwise."""
 
@@ -86,67 +100,107 @@ class Model:
         self.sampler = sampler or default_sampler(process)
         self.notes = list(notes)
         self.run = run
+        self.others: list[Model] = []
+        self._engine: Shared | None = None
+        self._engine_process = 0
 
     # --- the one question -------------------------------------------------------------------------------------
 
     def stream(self, query: Query) -> Iterator[Frame]:
         """The frames of a query as its samples are made, row by row of the call that changed them."""
-        whole = len(query.canvas)
-        canvas, cut = self._cropped(query.canvas)
+        canvas, cut = self._cropped(self._with_end(query.canvas))
         stages = list(self._stages(canvas))
-        width = 1 + (query.sampler.guidance != 1)
-        most = max(1, CAPACITY // width)
+        sampler = query.sampler.prepared(self.process)
+        most = query.count if sampler.together else max(1, CAPACITY // sampler.rows_for(1))
+        began = self.engine.engine.calls
         for first in range(0, query.count, most):
             rows = np.arange(first, min(query.count, first + most))
-            for frame in self._fill(canvas, stages, query, rows):
-                yield self._uncropped(frame, query.canvas, cut, whole)
+            for frame in self._fill(canvas, stages, query, rows, cut):
+                x, settled = frame.x, frame.settled
+                if cut:
+                    x = np.concatenate([query.canvas.x[:cut].astype(x.dtype), x])
+                    settled = np.concatenate([np.ones(cut, bool), settled])
+                yield replace(frame, x=x, settled=settled, call=frame.call - began)
 
-    def _fill(self, canvas: Canvas, stages: Sequence[_Stage], query: Query, rows: NDArray[np.int64]) -> Iterator[Frame]:
+    def _fill(
+        self, canvas: Canvas, stages: Sequence[_Stage], query: Query, rows: NDArray[np.int64], cut: int
+    ) -> Iterator[Frame]:
         """One set of rows through all stages; each stage's canvas holds what the stage before has made."""
-        tokens = isinstance(self.network.space, Tokens)
         like = next(self.network.parameters())
-        x = torch.as_tensor(canvas.x).repeat(len(rows), *[1] * canvas.x.ndim)
-        x = x.long() if tokens else x.to(like)
-        shown = torch.as_tensor(canvas.shown).repeat(len(rows), *[1] * canvas.shown.ndim)
-        absent = torch.as_tensor(canvas.absent).repeat(len(rows), *[1] * canvas.absent.ndim)
+        x, shown, absent = (
+            torch.as_tensor(part).repeat(len(rows), *[1] * part.ndim)
+            for part in (canvas.x, canvas.shown, canvas.absent)
+        )
+        x = x.long() if self.network.space.symbolic else x.to(like)
         if self.network.spec.mask is not None:
             x = x.masked_fill(~shown, self.network.spec.mask)
         alive = np.arange(len(rows))
         key = Rng.of(query.seed, rows + query.first_row)
-        given = self._conditions(query.given)
-        engine = self.engine(len(rows) * 2)
+        settled = _given(canvas)
         for number, stage in enumerate(stages):
             part = slice(stage.begin, stage.begin + stage.length)
-            keys = key if number == 0 else key.fork(number)
             request = Request(
-                x[alive, part], shown[alive, part], absent[alive, part], query.sampler, keys.select(alive), given
+                x[alive, part],
+                shown[alive, part],
+                absent[alive, part],
+                query.sampler,
+                (key if number == 0 else key.fork(number)).select(alive),
+                self._conditions(query.given),
+                query.stops,
+                query.constraint,
+                cut + stage.begin,
             )
             last = number == len(stages) - 1
-            settled = self._given_places(canvas)
-            for earlier in stages[:number]:
-                settled[earlier.begin : earlier.begin + earlier.length] = True
             ended: list[int] = []
-            for event in engine.run(request):
+            for event in self.engine.run(request):
                 row = int(alive[event.row])
                 stop = stage.begin + event.length
                 x[row, stage.begin : stop] = event.x
                 whole = len(canvas)
-                if event.length < stage.length:  # the end symbol came
+                if event.length < stage.length:  # it came to an end
                     whole = stop
                     ended.append(row)
                 now = settled[:whole].copy()
                 now[stage.begin : stop] = event.settled
                 made = x[row, :whole].cpu().numpy().copy()
                 done = event.done and (last or row in ended)
-                yield Frame(int(rows[row]) + query.first_row, made, now, done, engine.calls)
+                yield Frame(int(rows[row]) + query.first_row, made, now, done, self.engine.engine.calls, event.score)
+            settled[part] = True
             shown[:, part] |= ~absent[:, part]
             alive = np.array([row for row in alive if row not in ended], np.int64)
             if not len(alive):
                 return
 
-    def engine(self, capacity: int = CAPACITY) -> Engine:
-        """An engine of this model: what the verbs and a server run their rows in."""
-        return Engine(self.network, self.process, never=self.codec.never, capacity=capacity)
+    @property
+    def engine(self) -> Shared:
+        """The engine in which all queries of this model run, whichever thread they come from."""
+        if self._engine is None or self._engine_process != os.getpid():
+            networks = [(other.network, other.process) for other in self.others]
+            self._engine = Shared(
+                Engine(self.network, self.process, beside=networks, never=self.codec.never, steady=True)
+            )
+            self._engine_process = os.getpid()
+        return self._engine
+
+    def beside(self, *others: Model) -> Model:
+        """This model with others beside it, which samplers may ask too: an ensemble, or guidance by another run."""
+        both = copy.copy(self)
+        both.others, both._engine = [*self.others, *others], None
+        _ = both.engine  # which says what does not fit
+        return both
+
+    def _with_end(self, canvas: Canvas) -> Canvas:
+        """The canvas with the channel of the end flag, where there is one: what is given is not the end."""
+        if self.network.space.symbolic or self.network.space.end is None:
+            return canvas
+        given = _given(canvas)[:, None]
+        x = np.pad(canvas.x, ((0, 0), (0, 1)))
+        return replace(
+            canvas,
+            x=x,
+            shown=np.concatenate([canvas.shown, given], 1),
+            absent=np.concatenate([canvas.absent, np.zeros_like(given)], 1),
+        )
 
     def _stages(self, canvas: Canvas) -> Iterator[_Stage]:
         """Windows in which to fill a canvas: one, unless the process sees all at once and the canvas is longer.
@@ -157,7 +211,7 @@ class Model:
         if self.process.incremental or total <= window:
             yield _Stage(0, total)
             return
-        empty = ~self._given_places(canvas)
+        empty = ~_given(canvas)
         while empty.any():
             begin = int(empty.argmax())
             closed = np.nonzero(~empty[begin:])[0]
@@ -173,25 +227,14 @@ class Model:
             empty[start : start + window] = False
 
     def _cropped(self, canvas: Canvas) -> tuple[Canvas, int]:
-        """What of a canvas the network can need, and how much was cut off its beginning; short ones are made whole."""
+        """What of a canvas the network can need, and how much was cut off its beginning."""
         if self.process.incremental:
             return canvas, 0
         window = self.network.window
-        open_places = np.nonzero(~self._given_places(canvas))[0]
-        cut = max(0, int(open_places[0]) - window) if len(open_places) else 0
+        empty = np.nonzero(~_given(canvas))[0]
+        cut = max(0, int(empty[0]) - window) if len(empty) else 0
         cut = min(cut, max(0, len(canvas) - window))
-        extra = max(0, window - (len(canvas) - cut)) if len(open_places) else 0
-        pad = ((0, extra),) + ((0, 0),) * (canvas.x.ndim - 1)
-        return Canvas(
-            np.pad(canvas.x[cut:], pad), np.pad(canvas.shown[cut:], pad), np.pad(canvas.absent[cut:], pad)
-        ), cut
-
-    @staticmethod
-    def _uncropped(frame: Frame, canvas: Canvas, cut: int, whole: int) -> Frame:
-        """The frame with what was cut off put back, and what was only made to fill the window left out."""
-        x = np.concatenate([canvas.x[:cut].astype(frame.x.dtype), frame.x])[:whole]
-        settled = np.concatenate([np.ones(cut, bool), frame.settled])[:whole]
-        return Frame(frame.row, x, settled, frame.done, frame.call)
+        return Canvas(canvas.x[cut:], canvas.shown[cut:], canvas.absent[cut:]), cut
 
     def _conditions(self, given: Mapping[str, Encoded]) -> dict[str, Condition]:
         conditions = {}
@@ -210,9 +253,39 @@ class Model:
         seed: int = 0,
         sampler: Sampler | None = None,
         given: Mapping[str, Any] | None = None,
+        stop: str | Sequence[str] = (),
+        allow: str | None = None,
     ) -> Query:
         """A query of this model; conditions are values of their codecs."""
-        return Query(canvas, sampler or self.sampler, count, seed, 0, self.encode_given(given or {}))
+        stops = tuple(self._symbols(text) for text in ([stop] if isinstance(stop, str) else stop))
+        constraint = None if allow is None else self._allowed(allow)
+        return Query(canvas, sampler or self.sampler, count, seed, 0, self.encode_given(given or {}), stops, constraint)
+
+    def _symbols(self, text: str) -> NDArray[np.int64]:
+        """A text to stop at as symbols; DataError where the model has none for it."""
+        if not self.network.space.symbolic:
+            raise UnsupportedQuery("a model of numbers has no text to stop at", hint="leave the stop out")
+        if not text:
+            raise ConfigError("a text to stop at cannot be empty", path="stop")
+        canvas = self.codec.canvas(self.codec.typed(text), 1)
+        return np.asarray(canvas.x[:-1], np.int64)
+
+    def _allowed(self, pattern: str) -> OnlySymbols:
+        """The symbols that stand for text which matches a regular expression, and the end."""
+        space = self.network.space
+        if not isinstance(space, Tokens):
+            raise UnsupportedQuery("a model of numbers draws no symbols", hint="leave the allowed ones out")
+        try:
+            wanted = re.compile(pattern)
+        except re.error as error:
+            raise ConfigError(f"{pattern!r} is no regular expression: {error}", path="allow") from None
+        everything = np.arange(space.size)
+        whole = self.codec.decode(Encoded(everything, np.ones(len(everything), bool)))
+        names = self.codec.element_names(whole)
+        found = [i for i, name in enumerate(names) if i not in self.codec.never and wanted.fullmatch(name)]
+        if not found:
+            raise ConfigError(f"no symbol of the model matches {pattern!r}", path="allow", hint="such as [a-z ]")
+        return OnlySymbols(tuple(found if space.end is None else [*found, space.end]))
 
     def encode_given(self, given: Mapping[str, Any]) -> dict[str, Encoded]:
         """Conditions as numbers; UnsupportedQuery for one that the model does not know."""
@@ -220,7 +293,7 @@ class Model:
             if name not in self.given:
                 known = ", ".join(self.given) or "none"
                 raise UnsupportedQuery(f"the model has no condition {name!r}", hint=f"its conditions: {known}")
-        return {name: self.given[name].encode(value) for name, value in given.items()}
+        return {name: self.given[name].encode(self.given[name].accept(value)) for name, value in given.items()}
 
     def answer(self, query: Query) -> Answer:
         """All samples of a query, when they are done."""
@@ -233,31 +306,38 @@ class Model:
     def collect(self, query: Query, frames: Sequence[Frame]) -> Answer:
         """The samples of a query from the last frame of each row."""
         values = [self.decode(frame, query.canvas) for frame in frames]
+        numbers = [self.codec.numbers(value) for value in values]
         paths = None
-        if not isinstance(self.network.space, Tokens):
-            paths = np.stack([np.asarray(value.values, np.float64) for value in values])
-        made = len(query.canvas) - int(np.count_nonzero(self._given_places(query.canvas)))
-        return Answer(values, query.seed, [frame.row for frame in frames], paths, made)
-
-    @staticmethod
-    def _given_places(canvas: Canvas) -> NDArray[np.bool_]:
-        settled = canvas.shown | canvas.absent
-        return np.asarray(settled if settled.ndim == 1 else settled.all(1))
+        if numbers and all(one is not None and one.shape == numbers[0].shape for one in numbers):  # type: ignore[union-attr]
+            paths = np.stack([one for one in numbers if one is not None])
+        made = len(query.canvas) - int(np.count_nonzero(_given(query.canvas)))
+        scores = [frame.score for frame in frames if frame.score is not None]
+        return Answer(values, query.seed, [frame.row for frame in frames], paths, made, scores)
 
     def decode(self, frame: Frame, canvas: Canvas) -> Any:
-        """What a frame shows, in its own units; the end symbol is left out."""
-        x = frame.x
-        space = self.network.space
+        """What a frame shows, in its own units; the end is left out, and so is context that was not asked for."""
+        x, space = frame.x, self.network.space
+        known = ~canvas.absent[: len(x)]
         if isinstance(space, Tokens):
-            kept = frame.settled & (x < space.size)
-            stop = int(kept.argmin()) if not kept.all() else len(x)
-            if frame.done:
-                stop = int((x >= space.size).argmax()) if (x >= space.size).any() else len(x)
-            x = x[:stop]
+            kept = (frame.settled | frame.done) & (x < space.size)
+            x = x[: int(kept.argmin()) if not kept.all() else len(x)]
             known = np.ones(len(x), bool)
-        else:
-            known = ~canvas.absent[: len(x)]
-        return self.codec.decode(Encoded(x, known, canvas.origin))
+        elif space.end is not None:
+            x = x[:, : space.end]
+        return self.codec.decode(Encoded(x[canvas.context :], known[canvas.context :], canvas.origin))
+
+    def empty(self, length: int | None = None) -> Canvas:
+        """A canvas of which all is to be made: `length` elements, the training window by default.
+
+        A model of one long text is shown what stands before a beginning, or its samples would begin anywhere.
+        """
+        opening = None if self.network.space.end is not None else self.codec.opening
+        if opening is None:
+            return self.codec.canvas(None, length or self.network.window)
+        context = self.codec.size(opening)
+        most = self.network.window if self.process.incremental else max(1, self.network.window - context)
+        canvas = self.codec.canvas(opening, length or most)
+        return replace(canvas, context=context)
 
     def sample(
         self,
@@ -267,10 +347,15 @@ class Model:
         seed: int = 0,
         sampler: Sampler | None = None,
         given: Mapping[str, Any] | None = None,
+        stop: str | Sequence[str] = (),
+        allow: str | None = None,
     ) -> Answer:
-        """`n` samples of `length` new elements from nothing (the training window by default)."""
-        canvas = self.codec.canvas(None, length or self.network.window)
-        return self.answer(self.query(canvas, n, seed, sampler, given))
+        """`n` samples of `length` new elements from nothing (the training window by default).
+
+        Each ends before the first of the texts `stop`; only characters that match `allow`, a regular expression, are
+        drawn.
+        """
+        return self.answer(self.query(self.empty(length), n, seed, sampler, given, stop, allow))
 
     def extend(
         self,
@@ -281,9 +366,12 @@ class Model:
         seed: int = 0,
         sampler: Sampler | None = None,
         given: Mapping[str, Any] | None = None,
+        stop: str | Sequence[str] = (),
+        allow: str | None = None,
     ) -> Answer:
-        """`n` continuations of a prefix by `length` elements; the values hold the prefix too."""
-        return self.answer(self.query(self.codec.canvas(prefix, length), n, seed, sampler, given))
+        """`n` continuations of a prefix by `length` elements; the values hold the prefix too. See `sample`."""
+        canvas = self.codec.canvas(self.codec.accept(prefix), length)
+        return self.answer(self.query(canvas, n, seed, sampler, given, stop, allow))
 
     def infill(
         self,
@@ -297,13 +385,25 @@ class Model:
         blank: str | None = None,
     ) -> Answer:
         """`n` ways to fill the gaps of a template, as its codec writes them."""
-        return self.answer(self.query(self.codec.canvas(template, None, gap, blank), n, seed, sampler, given))
+        return self.answer(
+            self.query(self.codec.canvas(self.codec.accept(template), None, gap, blank), n, seed, sampler, given)
+        )
 
     def forecast(
-        self, history: Any, horizon: int, *, n: int = 100, seed: int = 0, sampler: Sampler | None = None
+        self,
+        history: Any,
+        horizon: int,
+        *,
+        n: int = 100,
+        seed: int = 0,
+        sampler: Sampler | None = None,
+        given: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """`n` paths of the next `horizon` elements; `quantile` and `mean` of the answer summarise them."""
-        return self.extend(history, horizon, n=n, seed=seed, sampler=sampler)
+        """`n` paths of the next `horizon` elements; `quantile` and `mean` of the answer summarise them.
+
+        The history is a path, a frame of polars or pandas, a dict of columns, an array (T,D), or a value of the codec.
+        """
+        return self.extend(history, horizon, n=n, seed=seed, sampler=sampler, given=given)
 
     def score(
         self,
@@ -317,6 +417,7 @@ class Model:
         progress: likelihood.Progress | None = None,
     ) -> Score:
         """What a value costs under the model, in nats, with unit, kind and standard error."""
+        value = self.codec.accept(value)
         encoded = self.codec.encode(value)
         conditions = {
             key: Flat(item.x, np.array([0, len(item.x)])) for key, item in self.encode_given(given or {}).items()
@@ -335,6 +436,12 @@ class Model:
         return likelihood.score(
             self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, progress=progress
         )
+
+
+def _given(canvas: Canvas) -> NDArray[np.bool_]:
+    """Which positions (T,) of a canvas have nothing to be made."""
+    settled = canvas.shown | canvas.absent
+    return np.asarray(settled if settled.ndim == 1 else settled.all(1))
 
 
 def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best") -> Model:

@@ -17,7 +17,7 @@ from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.corpora.base import Corpus, Given, Prepared
 from seqloom.corpora.files import corpus_of
 from seqloom.recipe import Recipe, model_settings
-from seqloom.sequence.space import Tokens
+from seqloom.sequence.space import Tokens, Vectors
 from seqloom.training.trainer import Trainer
 
 
@@ -132,7 +132,7 @@ def _is_set(tree: Mapping[str, Any], key: str) -> bool:
 def facts_of(prepared: Prepared) -> Facts:
     """What advice is given by."""
     data = prepared.splits["train"].data
-    sizes = np.diff(data.starts)
+    sizes, space = np.diff(data.starts), prepared.codec.space
     return Facts(
         elements=int(data.starts[-1]),
         length=int(np.quantile(sizes, 0.95)) if len(sizes) else 0,
@@ -141,6 +141,7 @@ def facts_of(prepared: Prepared) -> Facts:
         conditioned=bool(prepared.given),
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
+        paired=isinstance(space, Vectors) and any(f.support == "real" and f.width == 2 for f in space.fields),
     )
 
 
@@ -151,12 +152,6 @@ def _check(recipe: Recipe, prepared: Prepared) -> None:
     if recipe.feed.order == "streams" and (recipe.backbone.bounded or recipe.process.spec(space).block != 1):
         raise ConfigError(
             "only causal recurrent networks can carry state from step to step",
-            path="feed.order",
-            hint="use feed.order=windows",
-        )
-    if recipe.feed.order == "streams" and prepared.given:
-        raise ConfigError(
-            "a condition holds for one sequence, and a stream runs through many",
             path="feed.order",
             hint="use feed.order=windows",
         )

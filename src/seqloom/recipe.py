@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import Settings, make, members_of
+from seqloom.core.config import Settings, make, members_of, merge
 from seqloom.core.errors import ConfigError
 from seqloom.corpora.base import Corpus, Given
 from seqloom.metrics.base import Metric
@@ -47,6 +47,21 @@ class Recipe(Settings):
     """What the verbs use unless told otherwise; None: the process's own."""
     metrics: tuple[Metric, ...] = (LikelihoodMetric(),)
     """What `evaluate` reports."""
+
+    @model_validator(mode="after")
+    def _encoders(self) -> Self:
+        for name, given in self.given.items():
+            self.encoder(name, given)
+        return self
+
+    def encoder(self, name: str, given: Given) -> Backbone | None:
+        """The backbone of a condition that has settings of its own."""
+        if given.encoder is None:
+            return None
+        try:
+            return Backbone.parse(merge(self.backbone.replace(dropout=0.0).plain(), given.encoder))
+        except ConfigError as error:
+            raise error.under(f"given.{name}.encoder") from None
 
 
 MAY_CHANGE = (("trainer", "steps"), ("trainer", "minutes"), ("corpus", "path"))

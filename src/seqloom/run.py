@@ -65,7 +65,7 @@ class Run:
         from seqloom.network.network import Network
 
         specs = {
-            name: ConditionSpec(codec.space, given.enters or codec.enters)
+            name: ConditionSpec(codec.space, given.enters or codec.enters, self.recipe.encoder(name, given))
             for name, (codec, given) in self.given.items()
         }
         recipe = self.recipe

@@ -122,10 +122,15 @@ def part_of(split: Split, positions: int) -> Split:
     lengths = np.minimum(sizes[rows], positions)
     data = _rows_of(split.data, rows, lengths)
     given = {name: _rows_of(flat, rows, np.diff(flat.starts)[rows]) for name, flat in split.given.items()}
-    share = int(lengths.sum()) / total
+    share = _known(data) / max(1, _known(split.data))
     return dataclasses.replace(
         split, data=data, given=given, units=split.units * share, extra_nats=split.extra_nats * share
     )
+
+
+def _known(flat: Flat) -> int:
+    """Cells that have a value."""
+    return int(flat.x.size if flat.known is None else flat.known.sum())
 
 
 def _rows_of(flat: Flat, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> Flat:

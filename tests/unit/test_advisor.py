@@ -94,3 +94,14 @@ def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
         "name": "autoregressive", "head": None, "lags": [24, 48, 72], "difference": 0, "features": [],
     }  # fmt: skip
     assert "process.difference" not in planned.advice
+
+
+def test_pairs_of_numbers_have_a_head_of_their_own_where_things_end():
+    drawings = Facts(elements=400_000, length=100, tokens=False, ends=True, conditioned=False, paired=True)
+    for mixers in (["lstm"], ["attention"]):
+        settings, reasons = advise(drawings, "autoregressive", mixers, 1)
+        assert settings["process"] == {"name": "autoregressive", "head": {"name": "mixture"}}
+        assert settings["feed"]["window"] >= 100
+        assert "belong together" in reasons["process.head"]
+        assert "process" not in advise(replace(drawings, paired=False), "autoregressive", mixers, 1)[0]
+        assert "process" not in advise(drawings, "flow", mixers, 1)[0]

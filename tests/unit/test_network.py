@@ -17,6 +17,7 @@ from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.space import Field, Tokens, Vectors
+from seqloom.sequence.windows import slide, stride
 
 AUTOREGRESSIVE, GAUSSIAN = Autoregressive(), Gaussian()
 TOKENS = Tokens(size=5)
@@ -565,3 +566,31 @@ def test_plans():
         with pytest.raises(Exception, match="learns") as caught:
             process.spec(space)
         assert "autoregressive" in caught.value.hint
+
+
+@pytest.mark.parametrize("reach", [1, 2, 5, 8])
+def test_sliding_windows_score_each_position_once_with_half_a_window_before_it(reach):
+    position = np.arange(40)
+    begin = slide(position, reach)
+    assert (begin <= position).all()
+    assert (position < begin + reach).all()
+    assert (begin % stride(reach) == 0).all()
+    later = begin > 0
+    assert (position - begin >= reach - stride(reach))[later].all()
+    assert (slide(position, None) == 0).all()
+
+
+@pytest.mark.parametrize("enters", ["add", "attend"])
+@torch.no_grad()
+def test_in_a_stream_each_position_has_the_condition_of_its_sequence(enters):
+    net = build(given={"one": ConditionSpec(Tokens(size=4), enters), "two": ATTEND, "voice": ALIGN}, mixer=Gru())
+    x = symbols(rows=2)
+    condition = along([[1, 2, 3], [3, 0, 0], [2, 2, 0]], [[True] * 3, [True, False, False], [True, True, False]])
+    begins = torch.tensor([[False, False, True, False, False, False], [True, False, False, False, True, False]])
+    owner = torch.tensor([[0, 0, 1, 1, 1, 1], [2, 2, 2, 2, 0, 0]])
+    given = net.encode({"one": Condition(condition.x, condition.present, owner)}, 2)
+    out, _ = net(x, given=given, begins=begins, state=net.begin(2))
+    for row, part, sequence in [(0, slice(0, 2), 0), (0, slice(2, 6), 1), (1, slice(0, 4), 2), (1, slice(4, 6), 0)]:
+        own = Condition(condition.x[sequence : sequence + 1], condition.present[sequence : sequence + 1])
+        alone, _ = net(x[row : row + 1, part], given=net.encode({"one": own}, 1))
+        torch.testing.assert_close(out[row, part], alone[0])

@@ -46,6 +46,8 @@ HISTORY = 4096
 
 COUNT = Annotated[int, typer.Option("-n", "--count", help="How many samples.")]
 FOLDER = Annotated[str | None, typer.Option("--out", help="A folder for one file a sample.")]
+STOP = Annotated[list[str] | None, typer.Option(help="End before this text comes up; may be given several times.")]
+ALLOW = Annotated[str | None, typer.Option(help="A regular expression: only characters that match it are drawn.")]
 LENGTH = Annotated[int | None, typer.Option(help="How many new elements; the training window unless given.")]
 
 
@@ -55,6 +57,8 @@ def sample(
     words: Annotated[list[str] | None, typer.Argument(metavar="RUN [key=value]...")] = None,
     n: COUNT = 1,
     length: LENGTH = None,
+    stop: STOP = None,
+    allow: ALLOW = None,
     seed: SEED = None,
     weights: WEIGHTS = "best",
     out: FOLDER = None,
@@ -68,8 +72,7 @@ def sample(
     (run,), settings = sort_words(words or [], "sample RUN", KEYS)
     model = opened(run, weights, session)
     positive(length, "--length")
-    canvas = model.codec.canvas(None, length or model.network.window)
-    asked = _asked(model, canvas, n, seed, settings)
+    asked = _asked(model, model.empty(length), n, seed, settings, stop, allow)
     if frames is None:
         _give(model, asked.query, asked.frames(model, session), session, out, as_json)
         return
@@ -88,6 +91,8 @@ def extend(
     ] = None,
     n: COUNT = 1,
     length: LENGTH = None,
+    stop: STOP = None,
+    allow: ALLOW = None,
     seed: SEED = None,
     weights: WEIGHTS = "best",
     out: FOLDER = None,
@@ -101,7 +106,7 @@ def extend(
     model = opened(run, weights, session)
     positive(length, "--length")
     canvas = model.codec.canvas(value_of(prefix, model.codec), length or model.network.window)
-    asked = _asked(model, canvas, n, seed, settings)
+    asked = _asked(model, canvas, n, seed, settings, stop, allow)
     _give(model, asked.query, asked.frames(model, session), session, out, as_json)
 
 
@@ -220,7 +225,15 @@ class Asked:
             yield frame
 
 
-def _asked(model: Model, canvas: Canvas, n: int, seed: int | None, settings: Sequence[str]) -> Asked:
+def _asked(
+    model: Model,
+    canvas: Canvas,
+    n: int,
+    seed: int | None,
+    settings: Sequence[str],
+    stop: Sequence[str] | None = None,
+    allow: str | None = None,
+) -> Asked:
     """The query for a canvas, once what can be wrong with it was looked at."""
     positive(n, "-n")
     sampler, given = sampler_of(model, settings), conditions_of(settings, model.given)
@@ -234,14 +247,14 @@ def _asked(model: Model, canvas: Canvas, n: int, seed: int | None, settings: Seq
     number = seed_of(seed)
     if seed is None:
         notes.append(f"seed {number}")
-    return Asked(model.query(canvas, n, number, sampler, given), tuple(notes))
+    return Asked(model.query(canvas, n, number, sampler, given, stop or (), allow), tuple(notes))
 
 
 def past_the_window(model: Model, canvas: Canvas) -> str:
     """What happens to a canvas that is longer than what the model was trained on, if it is."""
     import numpy as np
 
-    window, length = model.network.window, len(canvas)
+    window, length = model.network.window, len(canvas) - canvas.context
     if length <= window:
         return ""
     told = f"{length} elements are more than the training window of {window}"
@@ -328,10 +341,13 @@ def whole_characters(text: bytes) -> bytes:
 
 
 def _samples(answer: Answer) -> list[dict[str, Any]]:
-    return [
+    samples = [
         {**_value_fields(value), "seed": answer.seed, "row": row}
         for value, row in zip(answer.values, answer.rows, strict=True)
     ]
+    for sample, score in zip(samples, answer.scores, strict=False):  # of a sampler that chooses between rows
+        sample["score"] = score
+    return samples
 
 
 def _value_fields(value: Any) -> dict[str, Any]:

@@ -127,6 +127,26 @@ class Codec(Component, home="seqloom.codecs"):
     def examples(self) -> list[Any]:
         """A few values for tests and help: every codec must give them back from their numbers."""
 
+    @property
+    def opening(self) -> Any | None:
+        """What stands before a beginning inside one long thing, as a value; None where there is no such mark."""
+        return None
+
+    def accept(self, thing: Any) -> Any:
+        """A value from what a Python program has: a value, a path, or what a person could type.
+
+        DataError where it is something else.
+        """
+        if thing is None or isinstance(thing, Path | str):
+            return None if thing is None else self._value(thing)
+        kind = type(self.examples()[0])
+        if not isinstance(thing, kind):
+            raise DataError(
+                f"a {type(thing).__name__} is nothing that codec={self.name} reads",
+                hint=f"give a {kind.__name__}, or the pathlib.Path of a file",
+            )
+        return thing
+
     # --- values, as others handle them ------------------------------------------------------------------------
 
     def size(self, value: Any) -> int:

@@ -124,26 +124,29 @@ def read_drawings(path: Path) -> Iterator[Drawing]:
     """The drawings in a file, by what its name ends with; DataError names the line."""
     name = path.name.lower()
     if name.endswith(".npz"):
-        for key in read_npz(path):
-            yield from split_of(path, key)
+        for drawings in by_split(path).values():
+            yield from drawings
     elif name.endswith(".svg"):
         yield of_svg("".join(decoded(raw(path), path)), path)
     else:
         yield from of_json(unzipped(path) if name.endswith(".zip") else "".join(decoded(raw(path), path)), path)
 
 
-def split_of(path: Path, key: str) -> Iterator[Drawing]:
-    """The drawings under one key of an `.npz`: arrays (n,3) of pen movements, or one such array."""
-    found = read_npz(path)[key]
-    arrays = [found] if isinstance(found, np.ndarray) and found.ndim == 2 else list(found)
-    for i, array in enumerate(arrays):
-        if array.ndim != 2 or array.shape[1] != 3 or not len(array):
-            raise DataError(
-                f"drawing {i} of {key!r} is an array of shape {array.shape}, where (n, 3) is wanted",
-                path=path,
-                hint="each row is dx, dy and 1 where the pen is lifted after the point",
-            )
-        yield Drawing.moved(np.asarray(array, np.float64))
+def by_split(path: Path) -> dict[str, list[Drawing]]:
+    """The drawings of an `.npz` by its keys: under each arrays (n,3) of pen movements, or one such array."""
+    drawings: dict[str, list[Drawing]] = {}
+    for key, found in read_npz(path).items():
+        arrays = [found] if isinstance(found, np.ndarray) and found.ndim == 2 else list(found)
+        drawings[key] = []
+        for i, array in enumerate(arrays):
+            if array.ndim != 2 or array.shape[1] != 3 or not len(array):
+                raise DataError(
+                    f"drawing {i} of {key!r} is an array of shape {array.shape}, where (n, 3) is wanted",
+                    path=path,
+                    hint="each row is dx, dy and 1 where the pen is lifted after the point",
+                )
+            drawings[key].append(Drawing.moved(np.asarray(array, np.float64)))
+    return drawings
 
 
 def unzipped(path: Path) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -188,6 +191,32 @@ class Series(Codec, name="series"):
     def cut(self, value: Table, begin: int, end: int) -> Table:
         return value.rows(begin, end)
 
+    def accept(self, thing: Any) -> Any:
+        """A table from a path, a frame of polars or pandas, a dict of columns, or an array (T,D) of its columns."""
+        if isinstance(thing, str) and "\n" not in thing:
+            thing = Path(thing)
+        if isinstance(thing, np.ndarray | Sequence) and not isinstance(thing, str | bytes):
+            values = np.asarray(thing, np.float64) if np.size(thing) else np.zeros((0, 0))
+            values = values[:, None] if values.ndim == 1 else values
+            if values.ndim != 2 or values.shape[1] != len(self.columns):
+                raise DataError(
+                    f"an array of shape {np.shape(thing)} is no series of {len(self.columns)} columns",
+                    hint=f"one row a time, one column each for {', '.join(self.columns)}",
+                )
+            return Table(self.columns, values)
+        if hasattr(thing, "columns") and hasattr(thing, "__getitem__") and not isinstance(thing, Table):
+            columns = {str(name): list(thing[name]) for name in thing.columns}
+            if self.date and self.date not in columns and hasattr(thing, "index"):
+                columns = {self.date: list(thing.index), **columns}
+            thing = columns
+        if isinstance(thing, Mapping):
+            if len({len(column) for column in thing.values()}) != 1:
+                raise DataError("the columns of a series are of one length", hint="give lists that are equally long")
+            lines = io.StringIO()
+            csv.writer(lines).writerows([list(thing), *zip(*thing.values(), strict=True)])
+            thing = self.typed(re.sub(r"\b(nan|NaN|NaT|None)\b", "", lines.getvalue()))
+        return super().accept(thing)
+
     def element_names(self, value: Table) -> list[str]:
         return list(value.dates) if value.dates else super().element_names(value)
 
@@ -297,7 +326,7 @@ class Series(Codec, name="series"):
     def _check(self, value: Table) -> None:
         if not isinstance(value, Table):
             raise DataError("a table of numbers is wanted", hint="give a .csv file")
-        if value.columns != tuple(field.name for field in self.space.fields):
+        if value.columns != self.columns:
             missing = [name for name in self.columns if name not in value.columns]
             told = f"lacks column {missing[0]!r}" if missing else "has other columns than the model"
             raise DataError(f"the table {told}", hint=f"the model's columns: {', '.join(self.columns)}")

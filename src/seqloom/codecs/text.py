@@ -199,6 +199,10 @@ class Characters(Text, name="characters"):
     def element_names(self, value: str) -> list[str]:
         return list(value)
 
+    @property
+    def opening(self) -> str | None:
+        return "\n" if "\n" in self.alphabet else None
+
     def facts(self, splits: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
         return {**super().facts(splits), "alphabet": self.alphabet}
 
@@ -267,6 +271,10 @@ class Bytes(Text, name="bytes"):
 
     def pieces(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
         return self.raw(content, begin, end)
+
+    @property
+    def opening(self) -> bytes:
+        return b"\n"
 
     def element_names(self, value: bytes) -> list[str]:
         return [bytes([byte]).decode("utf-8", "backslashreplace") for byte in value]

@@ -49,7 +49,7 @@ class Rng:
     def __len__(self) -> int:
         return len(self.first)
 
-    def select(self, rows: NDArray[np.int64]) -> Rng:
+    def select(self, rows: NDArray[np.int64] | slice) -> Rng:
         """The keys of some of the rows."""
         return Rng(self.first[rows], self.second[rows])
 

@@ -86,6 +86,9 @@ class Given(Settings):
     positions attend to. None: as its codec says."""
     source: str = ""
     """Where it comes from: `folder` (the name of the file's folder), `column:NAME`, or `pair` (a builtin's own)."""
+    encoder: dict[str, Any] | None = None
+    """Settings of a backbone of its own, laid over those of the network's; None: what is attended to is read by the
+    network's own mixers, and the rest enters as it is."""
     drop: float = Limits(default=0.1, ge=0, lt=1)
     """Share of training rows whose condition is replaced by the null one, so that guidance is possible."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,8 +45,7 @@ class Packed:
     def batch(self, position: Positions, inside: NDArray[np.bool_], *, past: int = 0, fill: bool = False) -> Batch:
         """Rows at `position` (B,T); where not `inside` there is padding, or with `fill` what stands beyond the end.
 
-        `past` elements of the same sequence before each row come beside it. The conditions are those of the sequence
-        that each row begins in, but for aligned ones, which are those of each position.
+        `past` elements of the same sequence before each row come beside it.
         """
         import torch
 
@@ -58,7 +58,7 @@ class Packed:
         if fill and self.space.ends:
             x, known, inside = self._filled(x, known, inside)
         given = {
-            name: aligned(flat, owner, offset, inside) if name in self.aligned else condition(flat, owner[:, 0])
+            name: aligned(flat, owner, offset, inside) if name in self.aligned else beside(flat, owner, inside)
             for name, flat in self.given.items()
         }
         return Batch(
@@ -132,6 +132,17 @@ class Packed:
         there = before >= 0
         x, known, _ = self._cells(np.broadcast_to(owner[:, None], before.shape), np.maximum(before, 0), there)
         return Past(torch.from_numpy(x), torch.from_numpy(np.array(known)))
+
+
+def beside(flat: Flat, owner: Positions, inside: NDArray[np.bool_]) -> Condition:
+    """The condition of the sequence of each row, or of each position where a row runs through several."""
+    import torch
+
+    owner = np.where(inside, owner, owner[:, :1])
+    if (owner == owner[:, :1]).all():
+        return condition(flat, owner[:, 0])
+    rows, index = np.unique(owner, return_inverse=True)
+    return replace(condition(flat, rows), owner=torch.from_numpy(index.reshape(owner.shape)))
 
 
 def condition(flat: Flat, rows: Positions) -> Condition:

@@ -21,6 +21,7 @@ from seqloom.processes.base import Likelihood, Process
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.query import Score
 from seqloom.sequence.space import Space, Tokens, Vectors
+from seqloom.sequence.windows import slide, stride
 
 Progress = Callable[[float], None]
 CHUNK = 256
@@ -79,7 +80,9 @@ class _Tally:
             share = self.positions / max(1, len(self.packed))
             count, extra_nats = reading.units * share, reading.extra_nats * share
         else:
-            count = float(self.values @ counted_channels(reading.space))
+            channels = counted_channels(reading.space)
+            # The units of what was counted: all of them, or as large a share as that of the values.
+            count = reading.units * float(self.values @ channels) / max(1.0, float(wanted_cells(reading) @ channels))
             scales = np.zeros(len(self.values)) if reading.log_scales is None else reading.log_scales
             extra_nats = float(self.values[: len(scales)] @ scales)
         if not count:
@@ -96,6 +99,15 @@ class _Tally:
             bits=reading.bits,
             **more,
         )
+
+
+def wanted_cells(reading: Reading) -> NDArray[np.float64]:
+    """How often each number of a vector (D,) is known and no context, the end flag included, in all that is read."""
+    data, space = reading.data, reading.space
+    cells = np.ones(data.x.shape, bool) if data.known is None else data.known
+    if data.shown is not None:
+        cells = cells & ~data.shown
+    return np.append(cells.sum(0), [len(data.x)] * space.ends).astype(np.float64)
 
 
 def counted_channels(space: Space) -> NDArray[np.float64]:
@@ -128,7 +140,7 @@ def score(
     likelihood = process.likelihoods()[name]
     if windows is not None and likelihood.share is not None:
         likelihood = replace(likelihood, share=min(likelihood.share, windows))
-    packed = Packed(reading.data, reading.space, reading.given)
+    packed = Packed(reading.data, reading.space, reading.given, net.aligned)
     if not len(packed):
         raise DataError("there is nothing to score", hint="the text, or the split, is empty")
     was = net.training
@@ -195,20 +207,20 @@ def _sliding(
 ) -> Score:
     """Windows that overlap by half: each position is scored once, with at least half a window before it."""
     assert net.reach is not None
-    window, half = net.reach, max(1, net.reach // 2)
+    window, half = net.reach, stride(net.reach)
     starts = packed.windows(window, half)
     if reading.most is not None:
         starts = starts[: max(1, reading.most // half)]
-    first = starts == packed.starts[packed.sequence(starts)]
+    first = packed.starts[packed.sequence(starts)]
     tally = _Tally(packed, reading, tokens)
     for rows in in_batches(np.arange(len(starts)), max(1, ROWS * 128 // window)):
         batch = packed.window(starts[rows], window)
         begins = batch.begins.clone()
         begins[:, 0] = True
         nats, _ = likelihood.nats(net, replace(batch, begins=begins), Rng.of(0, rows), None)
-        offset = np.arange(window)
-        counted = batch.present.numpy() & (first[rows, None] | (offset >= window - half))
-        tally.add(starts[rows, None] + offset, counted, nats, batch)
+        place = starts[rows, None] + np.arange(window)
+        mine = slide(place - first[rows, None], window) == (starts - first)[rows, None]
+        tally.add(place, batch.present.numpy() & mine, nats, batch)
         if progress:
             progress((rows[-1] + 1) / len(starts))
     return tally.score(likelihood, f"sliding {window}/{half}", 0.0)

@@ -1,4 +1,4 @@
-"""Mixer: how the positions of a sequence hear each other."""
+"""Mixer: how the positions of a sequence exchange what they know."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class MixerModule(nn.Module, ABC):
 
 
 class Mixer(Component, home="seqloom.mixers"):
-    """How positions hear each other. Never sees a modality, a noise level or a process."""
+    """How positions exchange what they know. Never sees a modality, a noise level or a process."""
 
     feedforward: ClassVar[float] = 0.0
     """Width of the feed-forward part that a model word of this mixer has, over the width of the trunk."""

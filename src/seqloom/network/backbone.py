@@ -18,7 +18,7 @@ class Backbone(Settings):
     """
 
     mixer: Mixer | list[Mixer] = Lstm()
-    """How positions hear each other; a list is repeated over the depth (a hybrid)."""
+    """How positions exchange what they know; a list is repeated over the depth (a hybrid)."""
     width: int = Field(default=256, ge=2)
     """Features a position."""
     depth: int = Field(default=2, ge=1)
@@ -35,7 +35,7 @@ class Backbone(Settings):
     """Use the embedding of the input symbols as the head's weights too."""
 
     marked: bool = False
-    """Mark the first position, where everything is heard: for sequences that are read whole."""
+    """Mark the first position, where every position sees all: for sequences that are read whole."""
 
     @property
     def mixers(self) -> list[Mixer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -37,15 +38,15 @@ class ConditionSpec:
 class EncodedConditions:
     """Conditions, encoded, of each row.
 
-    `added` (B,1,width) is for every position, element s of `aligned` (B,S,width) for position s of the canvas, and
+    `added` (B,1|T,width) is for every position, element s of `aligned` (B,S,width) for position s of the canvas, and
     `pairs` are, for each layer, keys and values (B,S,2*width) of all elements that can be attended to, of which
-    `present` (B,S) exist. A dimension of rows that are all the same takes the memory of one.
+    `present` (B,S) exist, or (B,T,S) for each position. Rows that are all the same take the memory of one.
     """
 
-    added: Float[Tensor, "b 1 d"] | None = None
+    added: Float[Tensor, "b #t d"] | None = None
     aligned: Float[Tensor, "b s d"] | None = None
     pairs: tuple[Float[Tensor, "b s e"], ...] = ()
-    present: Bool[Tensor, "b s"] | None = None
+    present: Bool[Tensor, "b *t s"] | None = None
     nothing: Callable[[], EncodedConditions] | None = field(default=None, repr=False, compare=False)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> EncodedConditions:
@@ -128,34 +129,47 @@ class Conditions(nn.Module):
     def forward(self, given: Mapping[str, Condition], rows: int) -> tuple[EncodedConditions, Tensor | None]:
         """Encoded conditions but for their keys and values, and the elements (B,S,width) of which these are made.
 
-        A condition that is missing is null for all rows.
+        A condition that is missing is null for all rows. Where rows run through several sequences, the elements of all
+        of these are those of every row (1,S,width), and each position sees its own.
         """
         unknown = set(given) - set(self.specs)
         if unknown:
             raise ConfigError(f"the model has no condition {sorted(unknown)[0]!r}", hint=f"known: {list(self.specs)}")
-        added: list[Tensor] = []
+        owner = next((c.owner for c in given.values() if c.owner is not None), None)  # (B,T)
+        added: Tensor | None = None
         aligned: list[Tensor] = []
         elements: list[Tensor] = []
         present: list[Tensor] = []
+        if self.null is not None:
+            each = rows if owner is None else 1
+            elements.append(self.null.expand(each, 1, -1))
+            present.append(torch.ones(each, 1, dtype=torch.bool, device=self.null.device))
         for name, spec in self.specs.items():
-            condition, h = self._encoded(name, given.get(name), rows)
+            condition, h = self._encoded(name, given.get(name), rows if owner is None else 1)
             end = self.ends[name]
             assert isinstance(end, ConditionEnd)
+            if spec.enters == "attend":
+                h = h if self.marks is None else h + self.marks[self.attended.index(name)]
+                here = condition.present
+                if condition.owner is not None:  # all sequences' elements (1,N*S,width), each position sees its own
+                    mine = condition.owner.unsqueeze(-1) == torch.arange(len(h), device=h.device)  # (B,T,N)
+                    here = (mine.unsqueeze(-1) & here).flatten(2)  # (B,T,N*S)
+                    h = h.flatten(0, 1).unsqueeze(0)
+                elements.append(h)
+                present.append(here)
+                continue
             if spec.enters == "add":
-                added.append(end.pooled(h, condition.present))
-            elif spec.enters == "align":  # what stands where there is no element is added everywhere, and taken away
+                part = end.pooled(h, condition.present)
+                part = part if condition.owner is None else part[:, 0][condition.owner]
+            else:  # what stands where there is no element is added everywhere, and taken away where there is one
                 assert end.null is not None
-                added.append(end.null.expand(rows, 1, -1))
+                part = end.null.expand(rows, 1, -1)
                 aligned.append((h - end.null) * condition.present.unsqueeze(-1))
-            else:
-                elements.append(h if self.marks is None else h + self.marks[len(elements)])
-                present.append(condition.present)
-        sums = (_sum_padded(added), _sum_padded(aligned))
-        if self.null is None:
-            return EncodedConditions(*sums), None
-        here = torch.ones(rows, 1, dtype=torch.bool, device=self.null.device)
-        found = EncodedConditions(*sums, present=torch.cat([here, *present], 1))
-        return found, torch.cat([self.null.expand(rows, 1, -1), *elements], 1)
+            added = part if added is None else added + part
+        return (
+            EncodedConditions(added, _sum_padded(aligned), present=_side_by_side(present, owner)),
+            torch.cat(elements, 1) if elements else None,
+        )
 
     def _encoded(self, name: str, condition: Condition | None, rows: int) -> tuple[Condition, Tensor]:
         """One condition and the features (B,S,width) of its elements."""
@@ -168,11 +182,18 @@ class Conditions(nn.Module):
         return condition, self.exits[name](h) if name in self.exits else h
 
 
+def _side_by_side(present: list[Tensor], owner: Tensor | None) -> Tensor | None:
+    """What exists of several conditions (B,S), or (B,T,S) where each position has its own."""
+    if owner is not None:
+        each = (x if x.ndim == 3 else x.unsqueeze(1) for x in present)
+        present = [x.expand(*owner.shape, -1) for x in each]
+    return torch.cat(present, -1) if present else None
+
+
 def _sum_padded(parts: list[Tensor]) -> Tensor | None:
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    longest = max(part.shape[1] for part in parts)
-    return torch.stack([F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]).sum(0)
+    longest = max((part.shape[1] for part in parts), default=0)
+    padded = [F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]
+    return reduce(torch.add, padded) if padded else None
 
 
 class ConditionEnd(nn.Module):

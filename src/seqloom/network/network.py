@@ -38,7 +38,7 @@ class Network(nn.Module):
         space: Space,
         window: int,
         given: Mapping[str, ConditionSpec],
-        seed: int = 0,
+        seed: int | None = 0,
         own: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -52,9 +52,11 @@ class Network(nn.Module):
             self.head = nn.Linear(backbone.width, spec.outputs)
             # Embeddings are of the size of inputs; what they say as a head's weights begins small and grows.
             self.gain = nn.Parameter(torch.empty(())) if backbone.tie else None
-        self.to_empty(device="cpu")
+        if seed is not None:
+            self.to_empty(device="cpu")
         self.own = own
-        self._initialise(seed)
+        if seed is not None:
+            self._initialise(seed)
         if backbone.tie:
             if not (spec.symbolic and isinstance(self.embed, nn.Embedding)):
                 raise ConfigError("only a model of tokens can tie its ends", path="backbone.tie")
@@ -96,13 +98,18 @@ class Network(nn.Module):
         """Whether a state takes more room with every element that is read."""
         return any(mixer.grows for mixer in self.backbone.mixers)
 
+    @property
+    def aligned(self) -> tuple[str, ...]:
+        """The conditions that have one element for each position."""
+        return tuple(name for name, spec in self.conditions.specs.items() if spec.enters == "align")
+
     def encode(self, given: Mapping[str, Condition], rows: int) -> EncodedConditions | None:
         """Conditions as the trunk takes them; once a query, for keys and values of every layer are made here."""
         if not self.conditions.specs:
             return None
         encoded: EncodedConditions
         encoded, elements = self.conditions(given, rows)
-        pairs = () if elements is None else self.trunk.pairs(elements)
+        pairs = () if elements is None else tuple(x.expand(rows, -1, -1) for x in self.trunk.pairs(elements))
         return replace(encoded, pairs=pairs, nothing=lambda: self.encode({}, 1) or encoded)
 
     def forward(

@@ -40,7 +40,7 @@ class Trunk(nn.Module):
     """A stack of layers over features (B,T,width).
 
     Where the settings say `marked`, a learned vector is added at the first position. Rotary attention tells how far
-    apart two positions are and no more: where all elements are equal and everything is heard, as at the beginning of
+    apart two positions are and no more: where all elements are equal and seen by all, as at the beginning of
     unmasking, none of them could otherwise tell where it stands.
     """
 
@@ -69,7 +69,8 @@ class Trunk(nn.Module):
     ) -> tuple[Tensor, list[LayerState]]:
         """Features after all layers, and the states after what was read.
 
-        `attended` holds keys and values (B,S,2*width) of the conditions for each layer, of which (B,S) are `visible`.
+        `attended` holds keys and values (B,S,2*width) of the conditions for each layer; `visible` (B,S), or (B,T,S),
+        says of which.
         """
         level_embedding = None if self.level is None or level is None else self.level(level)
 
@@ -196,7 +197,7 @@ class Cross(nn.Module):
         """What each position takes of elements whose keys and values (B,S,2*width) are `pair`."""
         q = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = pair.view(*pair.shape[:2], 2, self.heads, -1).transpose(1, 3).unbind(2)
-        seen = None if visible is None else visible[:, None, None]
+        seen = None if visible is None else visible[:, None, None] if visible.ndim == 2 else visible[:, None]
         if self.watched is not None:
             self.watched("weights", weights(q, k, seen))
         mixed = attend(q, k, v, seen)
@@ -214,7 +215,7 @@ class Modulation(nn.Module):
         self.stacked = {"map.weight": count}
 
     def forward(self, level_embedding: Tensor) -> list[Tensor]:
-        return list(self.map(level_embedding).chunk(self.count, -1))
+        return list(steady(self.map, level_embedding).chunk(self.count, -1))
 
     def initialise(self, generator: Generator) -> None:
         with torch.no_grad():
@@ -233,7 +234,17 @@ class LevelFeatures(nn.Module):
     def forward(self, level: Tensor) -> Tensor:
         rates = torch.exp(torch.linspace(math.log(0.5), math.log(32.0), LEVEL_FEATURES // 2, device=level.device))
         angle = level.unsqueeze(-1) * rates.to(level.dtype)
-        return F.silu(self.outer(F.silu(self.inner(torch.cat([angle.sin(), angle.cos()], -1)))))
+        return F.silu(steady(self.outer, F.silu(steady(self.inner, torch.cat([angle.sin(), angle.cos()], -1)))))
+
+
+def steady(linear: nn.Module, x: Tensor) -> Tensor:
+    """A linear map of one vector a row (B,1,width) whose last digits do not depend on the number of rows.
+
+    A product over few rows is added up in another order than one over many; in training that is of no account.
+    """
+    extra = 0 if torch.is_grad_enabled() or x.shape[1] > 1 else -len(x) % 16
+    out: Tensor = linear(F.pad(x, (0, 0, 0, 0, 0, extra)) if extra else x)
+    return out[: len(x)]
 
 
 def make_norm(spec: Backbone) -> nn.Module:

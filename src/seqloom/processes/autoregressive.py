@@ -20,7 +20,8 @@ from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
-from seqloom.sequence.state import Lengths, NetState
+from seqloom.sequence.state import NetState
+from seqloom.sequence.windows import slide
 
 HIDDEN = 0.1
 """Share of training windows whose past is hidden, as it is for whatever begins from nothing."""
@@ -188,11 +189,3 @@ class Autoregressive(Process, name="autoregressive"):
 def _taken(part: Tensor | None, where: Tensor) -> Tensor | None:
     """Of (B,T,N) the positions `where` (B,K)."""
     return None if part is None else part.take_along_dim(where.unsqueeze(-1), 1)
-
-
-def slide(position: Lengths, reach: int | None) -> Lengths:
-    """Where the reading of a row that wants `position` begins: windows of `reach` that move by half of it."""
-    if reach is None:
-        return np.zeros_like(position)
-    half = max(1, reach // 2)
-    return np.maximum(0, (position - reach) // half + 1) * half

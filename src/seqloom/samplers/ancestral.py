@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.samplers.base import Rows
@@ -20,15 +21,7 @@ class Ancestral(TokenSampler, name="ancestral"):
     takes: ClassVar[tuple[Gives, ...]] = (Gives.NEXT_LOGITS, Gives.NEXT_PARAMS)
 
     def start(self, process: Any, rows: Rows) -> Rows:
-        at = rows.settled.argmin(1)  # the first open position
-        at = np.where(rows.settled.all(1), rows.length, at)
-        place = np.arange(rows.settled.shape[1])
-        given = rows.along["shown"].any(-1).cpu().numpy() if "shown" in rows.along else rows.settled
-        if ((rows.settled | given) & (place >= at[:, None]) & (place < rows.length[:, None])).any():
-            raise UnsupportedQuery(
-                "an autoregressive model can only go on from a prefix; something is known after a gap",
-                hint="ask a model trained with process=masked or process=gaussian, or use extend",
-            )
+        at = first_open(rows)
         done = rows.done | (at >= rows.length)
         return replace(rows, own={**rows.own, **self.settings(rows), "at": at}, done=done)
 
@@ -43,9 +36,24 @@ class Ancestral(TokenSampler, name="ancestral"):
         if guess.head is None:
             chosen = draw(guess.value[:, 0], key.uniform(1)[:, 0], rows.own)
         else:
-            chosen = guess.head.draw(guess.value[:, 0], key, torch.as_tensor(rows.own["temperature"])).to(rows.x)
+            params = guess.value[:, 0].double()  # rounded after the draw: then its last digit knows no other rows
+            chosen = guess.head.draw(params, key, torch.as_tensor(rows.own["temperature"])).to(rows.x)
         rows.x[live, at[live]] = chosen[live]
         rows.settled[live, at[live]] = True
         at[live] += 1
         rows.done[live] |= at[live] >= rows.length[live]
         return rows
+
+
+def first_open(rows: Rows) -> NDArray[np.int64]:
+    """The position (B,) from which each row is to be made; UnsupportedQuery where something is known after it."""
+    at = rows.settled.argmin(1)
+    at = np.where(rows.settled.all(1), rows.length, at)
+    position = np.arange(rows.settled.shape[1])
+    given = rows.along["shown"].any(-1).cpu().numpy() if "shown" in rows.along else rows.settled
+    if ((rows.settled | given) & (position >= at[:, None]) & (position < rows.length[:, None])).any():
+        raise UnsupportedQuery(
+            "an autoregressive model can only go on from a prefix; something is known after a gap",
+            hint="ask a model trained with process=masked or process=gaussian, or use extend",
+        )
+    return at

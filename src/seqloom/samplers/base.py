@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqloom.core.config import Component
+from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import Rng
 from seqloom.sequence.guess import Ask, Gives, Guess
 
@@ -49,7 +50,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.length)
 
-    def select(self, rows: NDArray[np.int64]) -> Rows:
+    def select(self, rows: NDArray[np.int64] | slice) -> Rows:
         """Some of the rows, in this order; one may come twice."""
         return Rows(
             self.x[rows],
@@ -110,18 +111,49 @@ class Sampler(Component, home="seqloom.samplers"):
     """How guesses become a sample. Settings of a query become values of its rows, so rows of many queries mix."""
 
     takes: ClassVar[tuple[Gives, ...]]
-    needs_gradient: ClassVar[bool] = False
-    """Whether `tell` differentiates the guess with respect to what it asked with."""
     by_row: ClassVar[tuple[str, ...]] = ()
-    """Settings that `start` makes values of rows: queries that differ in others never share a lane."""
+    """Settings that become values of rows (`settings`): rows that differ in no others are told together."""
 
     guidance: float = Field(default=1.0, ge=0)
     """Weight of the condition (classifier-free guidance, Ho & Salimans 2022): 1: the model's own law, 0: ignored."""
+
+    def prepared(self, process: Any) -> Sampler:
+        """The sampler that runs in its place: guidance is another one around it."""
+        if self.guidance == 1:
+            return self
+        from seqloom.samplers.views import Guided
+
+        return Guided(inner=self.replace(guidance=1.0), guidance=self.guidance).prepared(process)
+
+    def check(self, gives: Gives, *, conditioned: bool, networks: int) -> None:
+        """UnsupportedQuery where a model that gives this, with or without conditions, cannot be sampled like that."""
+        if gives not in self.takes:
+            raise UnsupportedQuery(f"the sampler {self.name!r} cannot use {gives.value}", hint="leave sampler unset")
+
+    @property
+    def lane(self) -> tuple[object, ...]:
+        """What is no value of a row: rows are told together where it is equal."""
+        values = [getattr(self, name) for name in type(self).model_fields if name not in self.by_row]
+        return (type(self), *(value.lane if isinstance(value, Sampler) else repr(value) for value in values))
+
+    def settings(self, rows: Rows) -> dict[str, Numbers]:
+        """The settings `by_row`, as one value a row."""
+        return {name: np.full(len(rows), getattr(self, name)) for name in self.by_row}
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether `tell` differentiates the guess with respect to `ask.x`."""
+        return False
 
     @property
     def undo(self) -> int:
         """Elements read that it may take back, `fixed` falling behind what was read."""
         return 0
+
+    @property
+    def together(self) -> bool:
+        """Whether the samples of a query are made of one another: they then belong into one request."""
+        return False
 
     def rows_for(self, samples: int) -> int:
         """How many rows so many samples of one request take."""
@@ -149,6 +181,10 @@ class Sampler(Component, home="seqloom.samplers"):
     def answer(self, rows: Rows) -> NDArray[np.int64]:
         """Which sample of its request each row (B,) is the answer to, -1 = none; here the first of each group."""
         return np.where(rows.member == 0, rows.origin, -1)
+
+    def scores(self, rows: Rows) -> Numbers | None:
+        """What each row (B,) is worth to a sampler that chooses between rows; None where it does not."""
+        return None
 
 
 def stretch(value: Any, extra: int) -> Any:

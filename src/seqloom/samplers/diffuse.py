@@ -113,6 +113,7 @@ class Diffuse(Sampler, name="diffuse"):
     """From noise to data in `steps` steps. Cells that are shown stay as they are and enter the network clean."""
 
     takes: ClassVar[tuple[Gives, ...]] = (Gives.CLEAN,)
+    by_row: ClassVar[tuple[str, ...]] = ("steps", "temperature")
 
     solver: Solver = Heun()
     """How one step is made."""
@@ -130,11 +131,12 @@ class Diffuse(Sampler, name="diffuse"):
             **rows.own,
             "alpha": np.tile(alpha.numpy(), (count, 1)),
             "sigma": np.tile(sigma.numpy(), (count, 1)),
-            "steps": np.full(count, self.steps),
+            **self.settings(rows),
             "step": np.zeros(count, np.int64),
             "stage": np.zeros(count, np.int64),
-            "temperature": np.full(count, self.temperature),
         }
+        if getattr(process, "levels", "row") == "position":  # each has its own, and what is shown the least
+            own["clean_level"] = np.full(count, process.schedule.span()[0])
         kept = {_kept(name): torch.zeros_like(z) for name in self.solver.keeps}
         shown = rows.along["shown"]
         return replace(
@@ -153,7 +155,10 @@ class Diffuse(Sampler, name="diffuse"):
             alpha, sigma = torch.where(here, there[0], alpha), torch.where(here, there[1], sigma)
         scale = (alpha**2 + sigma**2).sqrt()
         x = torch.where(rows.along["shown"], rows.along["given"], rows.along["z"] / scale)
-        level = (sigma / alpha).log()[..., 0]
+        level = (sigma / alpha).log()[..., 0]  # (B,1)
+        if "clean_level" in rows.own:
+            least = torch.as_tensor(rows.own["clean_level"]).to(level)[:, None]
+            level = torch.where(rows.along["shown"].all(-1), least, level)  # (B,T)
         return Ask(x=x, want=np.where(rows.done, -1, 0)[:, None], fixed=np.zeros(len(rows), np.int64), level=level)
 
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import pick
-from seqloom.samplers.base import Rows, Sampler
+from seqloom.samplers.base import Sampler
+from seqloom.sequence.guess import Gives
 
 
 class TokenSampler(Sampler):
     """The settings that every sampler of symbols has."""
+
+    by_row: ClassVar[tuple[str, ...]] = ("temperature", "top_k", "top_p")
 
     temperature: float = Field(default=1.0, ge=0)
     """Divides the logits; 0 takes the likeliest symbol (greedy)."""
@@ -25,14 +29,14 @@ class TokenSampler(Sampler):
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Only the likeliest symbols that together have this probability; the one that crosses it is kept."""
 
-    def settings(self, rows: Rows) -> dict[str, NDArray[Any]]:
-        """These settings as one value a row."""
-        count = len(rows)
-        return {
-            "temperature": np.full(count, self.temperature),
-            "top_k": np.full(count, self.top_k),
-            "top_p": np.full(count, self.top_p),
-        }
+    def check(self, gives: Gives, *, conditioned: bool, networks: int) -> None:
+        super().check(gives, conditioned=conditioned, networks=networks)
+        if gives is Gives.NEXT_PARAMS and (self.top_k or self.top_p < 1):
+            name = "top_k" if self.top_k else "top_p"
+            raise UnsupportedQuery(
+                f"sampler.{name} leaves out unlikely symbols, and this is a model of numbers",
+                hint="leave it out; sampler.temperature below 1 makes what is drawn less spread",
+            )
 
 
 def draw(logits: Tensor, u: NDArray[np.float64], own: Mapping[str, NDArray[Any]]) -> Tensor:

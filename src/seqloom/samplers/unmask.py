@@ -24,17 +24,18 @@ class Unmask(TokenSampler, name="unmask"):
 
     takes: ClassVar[tuple[Gives, ...]] = (Gives.PLACE_LOGITS,)
 
+    by_row: ClassVar[tuple[str, ...]] = ("steps", *TokenSampler.by_row)
+
     steps: int = Field(default=0, ge=0)
     """Network calls at most; 0: one for each symbol."""
 
     def start(self, process: Any, rows: Rows) -> Rows:
-        count, width = rows.settled.shape
+        width = rows.settled.shape[1]
         uniform = rows.key.at("reveal").uniform(width)
-        steps = np.full(count, self.steps)
         if self.steps:  # the share that has appeared by each step is the schedule's, at even times
             time = process.schedule.time(torch.as_tensor(1 - uniform)).numpy()  # the time at which each appears
             uniform = np.ceil(time * self.steps)
-        own = {**rows.own, **self.settings(rows), "steps": steps}
+        own = {**rows.own, **self.settings(rows)}
         return replace(rows, own=own, along={**rows.along, "reveal": uniform}, done=rows.done | rows.settled.all(1))
 
     def ask(self, rows: Rows) -> Ask:

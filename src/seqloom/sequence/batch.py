@@ -15,10 +15,13 @@ class Condition:
 
     A row in which none exists has the null condition, which guidance and dropped conditions use. An aligned condition
     has one element for each position of its row (S == T), element t beside position t.
+
+    Where rows run through several sequences, `owner` (R,T) says which of the B conditions each position of a row has.
     """
 
     x: Int[Tensor, "b s"] | Float[Tensor, "b s d"]
     present: Bool[Tensor, "b s"]
+    owner: Int[Tensor, "r t"] | None = None
 
 
 @dataclass(frozen=True)

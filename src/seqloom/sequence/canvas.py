@@ -29,13 +29,15 @@ class Encoded:
 class Canvas:
     """A sequence with parts to be made: cells that are `shown` are given; `absent` ones do not exist.
 
-    A cell that is neither is to be made. Shapes as in `Encoded`; values outside `shown` are of no account.
+    A cell that is neither is to be made. Shapes as in `Encoded`; values outside `shown` are of no account. The first
+    `context` elements are shown to the model and are no part of what was asked for.
     """
 
     x: NDArray[Any]
     shown: NDArray[np.bool_]
     absent: NDArray[np.bool_]
     origin: Mapping[str, Any] = field(default_factory=dict)
+    context: int = 0
 
     def __len__(self) -> int:
         return len(self.x)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -70,6 +71,55 @@ class Ask:
     network: NDArray[np.int64] | None = None
     begin: NDArray[np.int64] | None = None
 
+    def select(self, rows: NDArray[np.int64] | slice) -> Ask:
+        """Some of the rows, in this order; one may come twice."""
+        names = ("level", "present", "shown", "absent", "network", "begin")
+        more = {name: None if (value := getattr(self, name)) is None else value[rows] for name in names}
+        given = None if self.given is None else self.given.select(rows)
+        return Ask(self.x[rows], self.want[rows], self.fixed[rows], given=given, **more)
+
+    @staticmethod
+    def join(asks: Sequence[Ask]) -> Ask:
+        """Several asks as one, without conditions: canvases padded to the longest, wanted positions to the most."""
+        if len(asks) == 1:
+            return asks[0]
+        width = max(ask.x.shape[1] for ask in asks)
+        most = max(ask.want.shape[1] for ask in asks)
+
+        def wide(value: Tensor) -> Tensor:
+            pad = (0, 0) * (value.ndim - 2) + (0, width - value.shape[1])
+            return torch.nn.functional.pad(value, pad)
+
+        def tensors(name: str) -> Tensor | None:
+            found = [getattr(ask, name) for ask in asks]
+            return None if found[0] is None else torch.cat([wide(value) for value in found])
+
+        def numbers(name: str) -> NDArray[np.int64] | None:
+            found = [getattr(ask, name) for ask in asks]
+            if all(value is None for value in found):
+                return None
+            rows = [len(ask.want) for ask in asks]
+            return np.concatenate([np.zeros(n, np.int64) if v is None else v for n, v in zip(rows, found, strict=True)])
+
+        levels = [ask.level for ask in asks if ask.level is not None]
+        if levels and max(level.shape[1] for level in levels) > 1:  # a level for each position
+            levels = [wide(level.expand(-1, ask.x.shape[1])) for level, ask in zip(levels, asks, strict=True)]
+        present = [
+            ask.x.new_ones(ask.x.shape[:2], dtype=torch.bool) if ask.present is None else ask.present for ask in asks
+        ]
+        want = [np.pad(a.want, ((0, 0), (0, most - a.want.shape[1])), constant_values=-1) for a in asks]
+        return Ask(
+            x=torch.cat([wide(ask.x) for ask in asks]),
+            want=np.concatenate(want),
+            fixed=np.concatenate([ask.fixed for ask in asks]),
+            level=torch.cat(levels) if levels else None,
+            present=torch.cat([wide(part) for part in present]),
+            shown=tensors("shown"),
+            absent=tensors("absent"),
+            network=numbers("network"),
+            begin=numbers("begin"),
+        )
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -84,3 +134,12 @@ class Guess:
     ready: NDArray[np.bool_]
     head: Any = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def detached(self) -> Guess:
+        """The same, through which no gradient flows."""
+        return replace(self, value=self.value.detach()) if self.value.requires_grad else self
+
+    def select(self, rows: NDArray[np.int64] | slice, width: int | None = None) -> Guess:
+        """The guesses of some of the rows, of their first `width` positions."""
+        parts = {name: part[rows] for name, part in self.parts.items()}
+        return Guess(self.value[rows][:, :width], self.ready[rows], self.head, parts)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seqloom.core.errors import NotComparable
 from seqloom.sequence.canvas import Canvas, Encoded
+from seqloom.sequence.constraint import Constraint
 from seqloom.sequence.space import Measure
 
 Kind = Literal["exact", "bound", "estimate"]
@@ -25,7 +26,8 @@ class Query:
     """A canvas of which some is given; fill in the rest, `count` times.
 
     Row i of a query with seed s depends on (s, i) alone. `given` holds one encoded condition for each name the model
-    knows (a missing one is the null condition).
+    knows (a missing one is the null condition). A sample ends before the first of the symbols `stops` in what is made
+    of it; `constraint` says which symbols may be drawn.
     """
 
     canvas: Canvas
@@ -34,17 +36,23 @@ class Query:
     seed: int = 0
     first_row: int = 0
     given: Mapping[str, Encoded] = field(default_factory=dict)
+    stops: Sequence[NDArray[np.int64]] = ()
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The state of one sample on its way: elements (T,[D]), which positions are final, and how far it is."""
+    """The state of one sample on its way: elements (T,[D]), which positions are final, and how far it is.
+
+    `score` is what it is worth to a sampler that chooses between samples.
+    """
 
     row: int
     x: NDArray[Any]
     settled: NDArray[np.bool_]
     done: bool
     call: int
+    score: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """The two ends of a network and how its positions may hear each other.
+    """The two ends of a network and which positions see which.
 
     `inputs` is the number of input symbols (embedded) or, where `symbolic` is False, of input channels (projected);
     `outputs` the numbers the head gives a position. Start and mask symbols lie above the space's own.
@@ -17,7 +17,7 @@ class NetworkSpec:
     inputs: int
     outputs: int
     block: int | None
-    """A position hears its own block and earlier ones: 1 is causal, None is everything."""
+    """A position sees its own block and earlier ones: 1 is causal, None is everything."""
     timed: bool
     """Whether the network is told the noise level."""
     start: int | None = None

@@ -1,0 +1,56 @@
+"""Constraint: which symbols a sample may have at a position, whatever the model thinks of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Constraint(ABC):
+    """What may be drawn. The engine asks before each draw; a symbol that is not allowed has no probability."""
+
+    ordered: bool = False
+    """Whether it must know all elements before the one that is drawn: only samplers from left to right serve it."""
+
+    @abstractmethod
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        """Which of `size` symbols may stand at positions `want` (B,K) of canvases x (B,T): (B,K,size)."""
+
+
+@dataclass(frozen=True)
+class OnlySymbols(Constraint):
+    """Some symbols, wherever it is."""
+
+    symbols: tuple[int, ...]
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        found = np.zeros(size, bool)
+        found[list(self.symbols)] = True
+        return np.broadcast_to(found, (*want.shape, size))
+
+
+@dataclass(frozen=True)
+class OneOf(Constraint):
+    """What is made from position `begin` on is one of these sequences, all of it; after it comes the end symbol.
+
+    Where there is no end symbol (`end` None), what follows a whole sequence is free.
+    """
+
+    sequences: Sequence[tuple[int, ...]]
+    begin: int = 0
+    end: int | None = None
+    ordered = True
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        found = np.zeros((*want.shape, size), bool)
+        for b, k in np.argwhere(want >= 0).tolist():
+            made = tuple(x[b, self.begin : want[b, k]].tolist())
+            fitting = [s for s in self.sequences if s[: len(made)] == made[: len(s)]]
+            found[b, k, [s[len(made)] for s in fitting if len(s) > len(made)]] = True
+            if any(len(s) <= len(made) for s in fitting):
+                found[b, k, slice(None) if self.end is None else self.end] = True
+        return found

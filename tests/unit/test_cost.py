@@ -1,0 +1,45 @@
+"""What a network would take is what it takes."""
+
+import pytest
+import torch
+
+from seqloom.core.config import members_of
+from seqloom.mixers.base import Mixer
+from seqloom.network.backbone import Backbone
+from seqloom.network.cost import cost
+from seqloom.network.network import Network
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.gaussian import Gaussian
+from seqloom.sequence.space import Field, Tokens, Vectors
+
+TOKENS, VECTORS = Tokens(size=65), Vectors(fields=(Field(name="a", width=3),))
+
+
+@pytest.mark.parametrize("mixer", members_of(Mixer))
+@pytest.mark.parametrize(
+    ("process", "space"), [(Autoregressive(), TOKENS), (Gaussian(), VECTORS)], ids=["text", "flow"]
+)
+def test_cost_is_counted_before_anything_is_built(mixer, process, space):
+    backbone, spec = Backbone(mixer=mixer, width=64, depth=2, mlp=2.0), process.spec(space)
+    told = cost(backbone, spec, space, {}, rows=4, window=32)
+    net = Network(backbone, spec, space, 32, {})
+    assert told.parameters == net.parameter_count
+    assert told.weights == sum(p.nbytes for p in net.parameters())
+    own = {p.untyped_storage().data_ptr() for p in net.parameters()}
+    kept = {}
+
+    def keep(x):
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage()
+        return x
+
+    x = torch.zeros(4, 32, dtype=torch.int64) if spec.symbolic else torch.zeros(4, 32, spec.inputs)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        net(x, level=torch.zeros(4, 1) if spec.timed else None)
+    truth = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in own)
+    assert 0.5 * truth < told.activations < 1.5 * truth
+
+
+def test_what_no_machine_has_is_counted_in_a_moment():
+    told = cost(Backbone(width=100_000), Autoregressive().spec(TOKENS), TOKENS, {}, rows=32, window=32)
+    assert told.parameters > 1.6e11  # two layers of 8 * width^2
+    assert told.training() > 3e12

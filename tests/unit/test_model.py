@@ -1,0 +1,267 @@
+"""The model in Python: what it takes, what it refuses, and that several threads and children may use one."""
+
+import multiprocessing
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from seqloom.codecs.series import Series
+from seqloom.codecs.table import Table
+from seqloom.codecs.text import Bytes, Characters
+from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
+from seqloom.model import Model
+from seqloom.network.backbone import Backbone
+from seqloom.network.network import Network
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.gaussian import Gaussian
+from seqloom.processes.masked import Masked
+from seqloom.samplers.ancestral import Ancestral
+from seqloom.samplers.beam import Beam
+from seqloom.samplers.diffuse import Diffuse
+from seqloom.samplers.unmask import Unmask
+from seqloom.samplers.views import Ensemble
+
+LETTERS = Characters(alphabet="\nabc ")
+TABLES = Series(columns=("a", "b"), means=(10.0, -3.0), scales=(2.0, 0.5))
+
+
+def model(process, codec, window=16, seed=1, mixer="lstm", **more):
+    net = Network(
+        Backbone(width=32, depth=1, mixer=mixer, mlp=1.0), process.spec(codec.space), codec.space, window, {}, seed
+    )
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return Model(codec, process, net.eval(), **more)
+
+
+def text():
+    return model(Autoregressive(), LETTERS)
+
+
+# ---- what was not asked for is not made -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mixer", ["lstm", "attention"])
+def test_a_canvas_shorter_than_the_window_costs_one_call_for_each_gap(mixer):
+    made = model(Masked(), LETTERS, window=128, mixer=mixer)
+    canvas = made.codec.canvas("abc____cab", None)
+    frames = list(made.stream(made.query(canvas, 1)))
+    assert frames[-1].call == 4
+    assert len(frames[-1].x) == 10
+    value = made.answer(made.query(canvas, 1)).values[0]
+    assert (value[:3], value[7:], len(value)) == ("abc", "cab", 10)
+    short = model(Gaussian(), TABLES, window=64).sample(1, 5)
+    assert short.paths.shape == (1, 5, 2)
+
+
+# ---- beginnings -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("process", [Autoregressive(), Masked()])
+def test_samples_from_nothing_begin_where_lines_begin(process):
+    made = model(process, LETTERS)
+    answer = made.sample(3, 10, seed=4)
+    assert [len(value) for value in answer.values] == [10] * 3
+    assert answer.made == 10
+    if process.name == "masked" or made.network.reach is None:
+        assert [value[1:] for value in made.extend("\n", 10, n=3, seed=4).values] == list(answer.values)
+    assert len(made.sample(1).values[0]) == (16 if process.name == "autoregressive" else 15)
+    bare = model(process, Characters(alphabet="abc"))  # there are no lines
+    assert len(bare.sample(1, 9).values[0]) == 9
+    assert len(model(process, Bytes()).sample(1, 9).values[0]) == 9
+
+
+# ---- stops and constraints ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("process", [Autoregressive(), Masked()])
+def test_a_sample_ends_before_the_first_stop(process):
+    made = model(process, LETTERS, window=64)
+    free = made.extend("abc", 40, n=12, seed=3).values
+    for stop in ("a", ["ab", "c "]):
+        stops = [stop] if isinstance(stop, str) else stop
+        for value, whole in zip(made.extend("abc", 40, n=12, seed=3, stop=stop).values, free, strict=True):
+            assert value.startswith("abc")
+            assert not any(mark in value[3:] for mark in stops)
+            if process.name == "autoregressive":
+                found = [at for at in (whole.find(mark, 3) for mark in stops) if at >= 0]
+                assert value == whole[: min(found)] if found else whole
+
+
+def test_a_beam_ends_at_a_stop_too():
+    made = text()
+    for value in made.extend("abc", 12, n=3, sampler=Beam(width=6), stop="b").values:
+        assert "b" not in value[3:]
+
+
+def test_only_what_is_allowed_is_drawn():
+    for process in (Autoregressive(), Masked()):
+        drawn = "".join(model(process, LETTERS).extend("c", 12, n=20, allow="[ab]").values)
+        assert set(drawn) == {"a", "b", "c"}
+        assert drawn.count("c") == 20
+
+
+def test_what_cannot_be_a_stop_or_a_constraint_is_refused():
+    made = text()
+    with pytest.raises(DataError, match="alphabet"):
+        made.sample(1, 5, stop="xyz")
+    with pytest.raises(ConfigError, match="empty"):
+        made.sample(1, 5, stop="")
+    with pytest.raises(ConfigError, match="no symbol"):
+        made.sample(1, 5, allow="[0-9]")
+    with pytest.raises(ConfigError, match="regular expression"):
+        made.sample(1, 5, allow="[")
+    numbers = model(Autoregressive(), TABLES)
+    for refused in ({"stop": "a"}, {"allow": "a"}):
+        with pytest.raises(UnsupportedQuery, match="numbers"):
+            numbers.sample(1, 5, **refused)
+
+
+@pytest.mark.parametrize("setting", [{"top_k": 3}, {"top_p": 0.5}])
+def test_a_model_of_numbers_refuses_settings_that_it_would_ignore(setting):
+    with pytest.raises(UnsupportedQuery, match=f"sampler.{next(iter(setting))}") as caught:
+        model(Autoregressive(), TABLES).sample(1, 4, sampler=Ancestral(**setting))
+    assert "temperature" in caught.value.hint
+
+
+# ---- beams and ensembles --------------------------------------------------------------------------------------------
+
+
+def test_samples_of_a_beam_are_the_best_in_order():
+    made = text()
+    answer = made.extend("ab", 6, n=4, sampler=Beam(width=8))
+    assert len(set(answer.values)) == 4
+    assert answer.rows == [0, 1, 2, 3]
+    assert list(answer.scores) == sorted(answer.scores, reverse=True)
+    for value, score in zip(answer.values, answer.scores, strict=True):
+        nats = made.score(value).nats - made.score("ab").nats
+        assert -score <= nats + 1e-4  # symbol 0 is never drawn, so the others have a little more
+
+
+def test_models_are_asked_together():
+    one, other = text(), model(Autoregressive(), LETTERS, seed=2)
+    both = one.beside(other).sample(3, 9, seed=1, sampler=Ensemble())
+    assert [len(value) for value in both.values] == [9] * 3
+    alone = one.sample(3, 9, seed=1)
+    same = one.beside(other).sample(3, 9, seed=1, sampler=Ensemble(weights=(1.0, 1e-9)))
+    assert same.values == alone.values
+    assert both.values != alone.values
+    with pytest.raises(UnsupportedQuery, match="one kind"):
+        one.beside(model(Masked(), LETTERS))
+
+
+# ---- what it takes --------------------------------------------------------------------------------------------------
+
+
+def test_other_types_are_refused_by_name():
+    made = text()
+    for thing in (b"abc", ["a", "b"], 17, 3.5):
+        with pytest.raises(DataError, match=type(thing).__name__) as caught:
+            made.extend(thing, 5)
+        assert "str" in caught.value.hint
+    with pytest.raises(DataError, match="dict"):
+        made.score({"a": 1})
+
+
+def test_a_forecast_takes_what_people_have(tmp_path):
+    import polars
+
+    made = model(Autoregressive(), TABLES)
+    columns = {"a": [9.0, 11.0, 10.5], "b": [-3.0, -2.5, -3.25]}
+    rows = np.array(list(columns.values())).T
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in rows))
+    expected = made.forecast(Table(("a", "b"), rows), 4, n=2, seed=1).paths
+    for history in (
+        columns,
+        rows,
+        rows.tolist(),
+        polars.DataFrame(columns),
+        tmp_path / "t.csv",
+        str(tmp_path / "t.csv"),
+    ):
+        np.testing.assert_array_equal(made.forecast(history, 4, n=2, seed=1).paths, expected)
+    with pytest.raises(DataError, match="shape"):
+        made.forecast(rows[:, :1], 4)
+    with pytest.raises(DataError, match="one length"):
+        made.forecast({"a": [1.0], "b": [1.0, 2.0]}, 4)
+    with pytest.raises(DataError, match="set"):
+        made.forecast({1.0, 2.0}, 4)
+    with pytest.raises(DataError, match="no column"):
+        made.forecast({"a": [1.0, 2.0]}, 4)
+    with pytest.raises(UnsupportedQuery, match="condition"):
+        made.forecast(rows, 4, given={"label": "x"})
+
+
+# ---- rows and numbers of them ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mixer", ["lstm", "gru", "attention"])
+@pytest.mark.parametrize("process", [Autoregressive(), Gaussian()])
+def test_the_same_row_is_printed_alike_whatever_the_number_of_rows(process, mixer):
+    made = model(process, TABLES, mixer=mixer)
+    sampler = Diffuse(steps=4) if process.name == "gaussian" else None
+    whole = [made.codec.show(value) for value in made.sample(100, 16, seed=2, sampler=sampler).values]
+    for n in (1, 2, 5, 37):
+        part = [made.codec.show(value) for value in made.sample(n, 16, seed=2, sampler=sampler).values]
+        assert part == whole[:n], n
+
+
+# ---- threads and children -------------------------------------------------------------------------------------------
+
+
+def test_several_threads_share_the_engine_of_a_model():
+    made = text()
+    expected = {seed: made.sample(2, 30, seed=seed).values for seed in range(6)}
+    found, calls = {}, made.engine.engine.calls
+
+    def draw(seed):
+        found[seed] = made.sample(2, 30, seed=seed).values
+
+    threads = [threading.Thread(target=draw, args=(seed,)) for seed in expected]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == expected
+    assert made.engine.engine.calls - calls <= 6 * 31
+    assert made.engine.engine.idle
+
+
+def test_an_answer_that_nobody_reads_on_frees_its_rows():
+    made = text()
+    frames = made.stream(made.query(made.empty(30), 3))
+    next(frames)
+    assert made.engine.engine.live == 3
+    frames.close()
+    assert made.sample(1, 5, seed=1).values == text().sample(1, 5, seed=1).values
+    assert made.engine.engine.idle
+
+
+def child(made, queue):
+    queue.put(made.sample(1, 20, seed=3).values)
+
+
+def test_a_forked_child_samples_too():
+    made = text()
+    torch.set_num_threads(2)
+    torch.mm(torch.zeros(300, 300), torch.zeros(300, 300))  # its threads are running
+    expected = made.sample(1, 20, seed=3).values
+    fork = multiprocessing.get_context("fork")
+    queue = fork.Queue()
+    process = fork.Process(target=child, args=(made, queue))
+    process.start()
+    try:
+        assert queue.get(timeout=60) == expected
+    finally:
+        process.join(10)
+        process.kill()
+
+
+def test_unmask_has_its_own_settings():
+    made = model(Masked(), LETTERS, window=32)
+    frames = list(made.stream(made.query(made.empty(20), 1, sampler=Unmask(steps=3))))
+    assert frames[-1].call <= 3
