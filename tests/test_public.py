@@ -208,7 +208,10 @@ def test_what_is_added_by_module_and_class_trains_and_samples(modules: dict[str,
 
 def test_a_head_and_a_metric_that_are_added_train_and_are_reported(modules: dict[str, str]) -> None:
     Path("numbers.csv").write_text("a,b\n" + "\n".join(f"{i % 7},{i % 5}" for i in range(200)) + "\n")
-    added = {"process": {"head": "laplace:Laplace"}, "metrics": ["likelihood", "spread:Distinct"]}
+    added = {
+        "process": {"name": "autoregressive", "head": "laplace:Laplace"},
+        "metrics": ["likelihood", "spread:Distinct"],
+    }
     run = seqloom.train("numbers.csv", out=Path("runs", "laplace"), **{**TINY, **added})
     from seqloom.evaluation.evaluate import evaluate
 
