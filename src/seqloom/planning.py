@@ -15,7 +15,7 @@ from seqloom.core import checkpoints
 from seqloom.core.config import Settings, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.corpora.base import Corpus, Given, Prepared
-from seqloom.corpora.files import corpus_of
+from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.recipe import Recipe, model_settings
 from seqloom.sequence.space import Tokens, Vectors
 from seqloom.training.trainer import Trainer
@@ -117,7 +117,7 @@ def _corpus(data: str, over: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
     named = over.get("corpus", {})
     if isinstance(named, dict) and "name" in named:
         return Recipe.parse({"corpus": named}).corpus, rest
-    return corpus_of(data, named if isinstance(named, dict) else {}, over.get("codec")), rest
+    return corpus_of(data, named if isinstance(named, dict) else {}), rest
 
 
 def _is_set(tree: Mapping[str, Any], key: str) -> bool:
@@ -201,13 +201,14 @@ def _resumed(
 def _moved(found: runs.Run, data: str) -> Corpus:
     """The corpus of a run with the place that a DATA word names; RunError where that is another kind of data."""
     corpus = found.recipe.corpus
-    named = corpus_of(data, {}, found.codec)
+    named = corpus_like(corpus, data, splits=corpus.splits)
     if type(named) is not type(corpus):
         raise RunError(
             f"{found.path} was not trained on {data}; a resumed run keeps its data",
             hint="name the data it was trained on, or start a new run with another --out",
         )
-    return corpus.replace(**{key: getattr(named, key) for key in named.model_fields_set})
+    beside = {key: getattr(corpus, key) for key in corpus.where if key != "path" and key not in named.model_fields_set}
+    return named.replace(**{key: value for key, value in beside.items() if key in corpus.model_fields_set})
 
 
 def _check_longer(found: runs.Run, trainer: Trainer) -> None:

@@ -15,6 +15,7 @@ from seqloom.corpora.base import Split
 from seqloom.corpora.packed import Packed
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.space import Space
+from seqloom.training.augmentations import Augmentation
 from seqloom.training.patterns import Nothing, Pattern
 
 
@@ -29,6 +30,8 @@ class Feed(Settings):
     """`windows`: anywhere, at random; `streams`: contiguous, state carried from step to step (truncated BPTT)."""
     pattern: Pattern = Nothing()
     """What is shown (given clean) in training."""
+    augment: list[Augmentation] = []
+    """How rows are changed at random, one after another."""
 
 
 class Reader:
@@ -46,7 +49,7 @@ class Reader:
         past: int = 0,
     ) -> None:
         self.spec, self.seed, self.drops, self.fill, self.past = spec, seed, drops, fill, past
-        self.packed = Packed(split.data, space, split.given)
+        self.packed = Packed(split.data, space, split.given, split.aligned)
         self.rows = min(spec.batch, max(1, len(self.packed)))
         if spec.order == "streams":
             self.stretch = len(self.packed) // self.rows
@@ -71,11 +74,12 @@ class Reader:
         """The rows of step `cursor`, with what is shown and which conditions are dropped."""
         key = self.keys(cursor)
         if self.spec.order == "streams":
-            return self._stream(cursor)
+            return self._augmented(self._stream(cursor), key)
         pick = np.floor(key.at("window").uniform(1)[:, 0] * self.choices[-1]).astype(np.int64)
         owner = np.searchsorted(self.choices, pick, side="right") - 1
         start = self.packed.starts[owner] + pick - self.choices[owner]
         batch = self.packed.window(start, self.spec.window, past=self.past, fill=self.fill)
+        batch = self._augmented(batch, key)
         shown = torch.from_numpy(self.spec.pattern.shown(key, batch.known.numpy()))
         return replace(batch, shown=batch.shown | shown, given=self._dropped(batch, key))
 
@@ -87,6 +91,12 @@ class Reader:
         first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window
         place = first[:, None] + np.arange(min(self.spec.window, self.stretch))
         return self.packed.batch(place, np.ones(place.shape, bool), past=self.past)
+
+    def _augmented(self, batch: Batch, key: Rng) -> Batch:
+        """The rows, changed at random as the feed says."""
+        for number, augmentation in enumerate(self.spec.augment):
+            batch = augmentation.apply(key.fork(number), batch, self.packed.space)
+        return batch
 
     def _dropped(self, batch: Batch, key: Rng) -> dict[str, Condition]:
         """Conditions, with some rows' replaced by the null one."""
