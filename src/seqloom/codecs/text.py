@@ -46,7 +46,7 @@ class Text(Codec):
     divisible: ClassVar[bool] = True
     positions: ClassVar[str] = "characters"
     progressive: ClassVar[bool] = True
-    baselines: ClassVar[tuple[str, ...]] = ("ngram", "xz")
+    baselines: ClassVar[tuple[str, ...]] = ("unigram", "ngram", "xz")
 
     @abstractmethod
     def check(self, value: Any) -> None:
@@ -166,6 +166,9 @@ class Characters(Utf8, name="characters"):
                 hint="read it as bytes (codec=bytes), or raise codec.most",
             )
         return self.replace(alphabet=found)
+
+    def symbols(self) -> list[str]:
+        return ["", *self.alphabet]
 
     def encode(self, value: str) -> Encoded:
         x = self._symbols[_points(value)].astype(np.int64)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from seqloom.core.config import Settings
@@ -42,6 +42,12 @@ class Trainer(Settings):
     """Pull of the matrices towards 0."""
     average: float = Field(default=0.999, ge=0, lt=1)
     """How long the moving average of the weights remembers (shorter at the beginning); 0 keeps none."""
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.steps is not None and self.minutes is not None:
+            raise ValueError("a training ends by time or by steps: minutes or steps")
+        return self
 
 
 @dataclass
@@ -192,7 +198,7 @@ class Loop:
         """Take back what `tensors` gave; the numbers of the state are set before."""
         self.net.load_state_dict(weights)
         if average is not None:
-            self.average = {name: average[name] for name in dict(self.net.named_parameters())}
+            self.average = {name: average[name].to(p.device) for name, p in self.net.named_parameters()}
         remembered: dict[str, dict[str, Tensor]] = {}
         for key, value in kept.items():
             if key.startswith("optimizer."):
@@ -202,8 +208,9 @@ class Loop:
         for optimizer in self.optimizers:
             optimizer.state.clear()
             for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-                if names[parameter] in remembered:
-                    optimizer.state[parameter] = remembered[names[parameter]]
+                own = remembered.get(names[parameter], {})
+                if own:
+                    optimizer.state[parameter] = {kind: value.to(parameter.device) for kind, value in own.items()}
         self.state.carried = None
         saved = under("state", kept)
         if saved:
