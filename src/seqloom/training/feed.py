@@ -29,6 +29,8 @@ class Feed(Settings):
     """`windows`: anywhere, at random; `streams`: contiguous, state carried from step to step (truncated BPTT)."""
     pattern: Pattern = Nothing()
     """What is shown (given clean) in training."""
+    shorter: float = Field(default=0.0, ge=0, le=1)
+    """Share of rows that are cut to a random length, so that a model that sees all at once can fill short canvases."""
 
 
 class Reader:
@@ -76,8 +78,19 @@ class Reader:
         owner = np.searchsorted(self.choices, pick, side="right") - 1
         start = self.packed.starts[owner] + pick - self.choices[owner]
         batch = self.packed.window(start, self.spec.window, past=self.past, fill=self.fill)
+        if self.spec.shorter:
+            batch = self._shortened(batch, key)
         shown = torch.from_numpy(self.spec.pattern.shown(key, batch.known.numpy()))
         return replace(batch, shown=batch.shown | shown, given=self._dropped(batch, key))
+
+    def _shortened(self, batch: Batch, key: Rng) -> Batch:
+        """Some rows without what lies beyond a random length of them."""
+        u = key.at("shorter").uniform(2)
+        length = 1 + np.floor(u[:, 1] * batch.x.shape[1])
+        length = np.where(u[:, 0] < self.spec.shorter, length, batch.x.shape[1])
+        inside = torch.from_numpy(np.arange(batch.x.shape[1]) < length[:, None])
+        cells = inside if batch.known.ndim == 2 else inside.unsqueeze(-1)
+        return replace(batch, present=batch.present & inside, known=batch.known & cells, shown=batch.shown & cells)
 
     def _stream(self, cursor: int) -> Batch:
         """Chunk `cursor` of each stream; each pass over the data begins a little further on, so chunks differ."""
