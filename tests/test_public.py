@@ -188,7 +188,7 @@ TINY = {"steps": 2, "backbone": {"width": 16, "depth": 1}, "feed": {"window": 12
 
 
 def test_what_is_added_by_module_and_class_trains_and_samples(modules: dict[str, str]) -> None:
-    assert set(modules) == {"power", "averages", "dna"}
+    assert set(modules) == {"power", "averages", "dna", "initials"}
     Path("toys.txt").write_text("the cat sat on the mat and the dog on the log\n" * 40)
     Path("genome.fa").write_text(">one\n" + "GATTACACATTAG\n" * 60)
     given = {
@@ -197,9 +197,18 @@ def test_what_is_added_by_module_and_class_trains_and_samples(modules: dict[str,
         "both ways": ("toys.txt", {"process": "masked", "backbone": {**TINY["backbone"], "mixer": "averages"}}),
         "dna": ("genome.fa", {"codec": "dna:Dna", "backbone": {**TINY["backbone"], "mixer": "gru"}}),
     }
+    for name in ("ann", "bob", "cy"):
+        Path("poems").mkdir(exist_ok=True)
+        Path("poems", f"{name}.txt").write_text("the cat sat on the mat\n" * 40)
+    initials = {"given": {"initial": {"source": "initials:Initial"}}}
+    given["initials"] = ("poems", initials)
+    given["dna"] = given.pop("dna")
     for name, (data, settings) in given.items():
         run = seqloom.train(data, out=Path("runs", name), **{**TINY, **settings})
         model = seqloom.load(run)
+        if name == "initials":
+            assert model.given["initial"].names == ("a", "b", "c")
+            continue
         (text,) = model.sample(1, 12, seed=1).values
         assert len(text) == 12, name
         assert model.score(text).nats > 0

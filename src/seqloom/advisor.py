@@ -28,10 +28,14 @@ class Facts:
     conditioned: bool
     season: int = 1
     persistence: float = 0.0
+    longest: int = 0
+    """Of the sequences."""
     paired: bool = False
     """Two of the numbers belong together, as those of a pen's movement."""
 
 
+WHOLE = 255
+"""Up to this length sequences that stand by themselves are read whole."""
 WANDERS = 0.9
 """The persistence from which on a series is no longer near its mean: what changes is learned."""
 
@@ -53,6 +57,10 @@ def advise(facts: Facts, process: str, recurrent: bool, minutes: float | None) -
         advice = _vectors(facts, process, recurrent, minutes)
     if process != "autoregressive" and facts.length + facts.ends <= advice["feed.window"][0]:
         advice["backbone.marked"] = (True, "sequences are read whole, so places count")
+    if facts.ends and 0 < facts.longest <= WHOLE:
+        # Each by itself and short: none is cut, each is read as often as any other, short ones beside short ones.
+        advice["feed.order"] = ("whole", "sequences are short and stand by themselves")
+        advice["feed.window"] = (facts.longest + 1, "the longest, with its end")
     settings: dict[str, Any] = {}
     for key, (value, _) in advice.items():
         settings = merge(settings, _nested(key, value))

@@ -10,14 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from seqloom import run as runs
 from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
-from seqloom.core.errors import SeqloomError, Stopped
+from seqloom.core.errors import RunError, SeqloomError, Stopped
 from seqloom.model import Model
 from seqloom.network.network import Network
 from seqloom.planning import TrainingPlan, plan
 from seqloom.training.feed import Reader
+from seqloom.training.inherit import Inherited, inherit
 from seqloom.training.trainer import Loop, Step, TrainingState
 from seqloom.validation import LOSS, Validation, fills
 
@@ -54,9 +57,11 @@ class Fit:
         save_every: float = 60.0,
         stop: Callable[[], bool] | None = None,
         preview: bool = True,
+        device: torch.device | str = "cpu",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan, self.save_every, self.stop, self.preview = planned, save_every, stop, preview
+        self.device = torch.device(device)
         self.clock = clock
         self.began = clock()
         self.before = 0.0
@@ -99,22 +104,49 @@ class Fit:
                 self.share,
                 facts={"resumed_from": self.resumed_from, "parameters": self.net.parameter_count},
             )
+            if self.inherited is not None:
+                self.journal.append({"step": 0, "start": planned.recipe.start, "inherited": str(self.inherited)})
+                self._save()  # from here on the other run is not needed any more
             yield from self._train()
 
     def _begin(self, found: runs.Run) -> None:
         """Build everything, from the newest good checkpoint where there is one."""
         recipe, prepared = self.plan.recipe, self.plan.prepared
-        self.net: Network = found.network()
+        self.net: Network = found.network().to(self.device)
+        self.notes: list[str] = []
+        self.inherited = self._inherit(found) if recipe.start and not checkpoints.steps(found.path) else None
         drops = {name: given.drop for name, given in self.plan.given.items()}
-        fill = fills(self.net, prepared)
-        past = recipe.process.past
-        reader = Reader(recipe.feed, prepared.splits["train"], found.space, recipe.seed, drops, fill=fill, past=past)
+        reader = Reader(
+            recipe.feed,
+            prepared.splits["train"],
+            found.space,
+            recipe.seed,
+            drops,
+            fill=fills(self.net, prepared),
+            past=recipe.process.past,
+            device=self.device,
+        )
         self.loop = Loop(recipe.trainer, self.net, recipe.process, reader)
         self.log_offset = 0
-        self.notes: list[str] = []
         if self.plan.found is not None:
             self._resume(found)
         self.validation = Validation(found, prepared, self.net, self.positions)
+
+    def _inherit(self, found: runs.Run) -> Inherited:
+        """Begin with the weights of another run."""
+        assert found.recipe.start is not None
+        origin = runs.read(found.recipe.start)
+        checkpoint, part, notes = origin.checkpoint()
+        there = origin.symbols()
+        rows = {name: (names, there[name]) for name, names in found.symbols().items() if name in there}
+        inherited = inherit(self.net.state_dict(), checkpoint.tensors(part), rows)
+        if not inherited.taken and not inherited.by_symbol:
+            raise RunError(
+                f"none of the weights of {origin.path} fit this network",
+                hint="leave --model and backbone settings out to train the model of that run",
+            )
+        self.notes.append(f"begins with the weights of {origin.path}, {notes[-1]}: {inherited}")
+        return inherited
 
     def _resume(self, found: runs.Run) -> None:
         """Go on from the newest good checkpoint, if there is one."""
@@ -356,6 +388,7 @@ class Fit:
             "peak_memory_mb": round(machine.peak_memory_mb(), 1),
             "valid": self.valid,
             "best": self.best,
+            "start": self.plan.recipe.start,
         }
 
 
@@ -390,11 +423,16 @@ def train(
     out: Path | str | None = None,
     resume: bool = False,
     save_every: float = 60.0,
+    from_run: Path | str | None = None,
     **settings: Any,
 ) -> runs.Run:
-    """Train a model on DATA and return its run. Settings are keyword arguments, nested as in a recipe."""
+    """Train a model on DATA and return its run. Settings are keyword arguments, nested as in a recipe.
+
+    With `from_run` it begins with the weights of another run, as far as names and shapes agree.
+    """
     trainer = {key: value for key, value in (("minutes", minutes), ("steps", steps)) if value is not None}
-    planned = plan(data, merge(settings, {"trainer": trainer} if trainer else {}), model=model, out=out, resume=resume)
+    values = merge(settings, {"trainer": trainer} if trainer else {})
+    planned = plan(data, values, model=model, out=out, resume=resume, start=from_run)
     for _ in Fit(planned, save_every=save_every).events():
         pass
     return runs.read(planned.path)

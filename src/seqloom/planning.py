@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.advisor import Facts, advise
@@ -15,9 +16,11 @@ from seqloom.core import checkpoints
 from seqloom.core.config import Settings, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.corpora.base import Corpus, Given, Prepared
-from seqloom.corpora.files import corpus_of
+from seqloom.corpora.files import corpus_like, corpus_of
+from seqloom.corpora.packed import Packed
 from seqloom.recipe import Recipe, model_settings
 from seqloom.sequence.space import Tokens, Vectors
+from seqloom.training.feed import Feed, rows_of
 from seqloom.training.trainer import Trainer
 
 
@@ -40,15 +43,17 @@ def plan(
     model: str | None = None,
     out: Path | str | None = None,
     resume: bool = False,
+    start: Path | str | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> TrainingPlan:
     """Read the data and fill in the recipe; where a run is to be resumed, take its own recipe.
 
     DATA is a file, a folder, `builtin:NAME` or a recipe (`.yaml`). What is set wins over the model word, and that over
-    advice. RunError where `out` holds a run and `resume` is not set.
+    advice. `start` is a run whose weights are begun with; where no model is named, the model is that run's too.
+    RunError where `out` holds a run and `resume` is not set.
     """
-    over = dict(settings or {})
-    stem = f"{stem_of(data)}-{model or 'lstm'}"
+    over = dict(settings or {}) | ({"start": str(Path(start).absolute())} if start is not None else {})
+    stem = f"{stem_of(data)}-{model or ('lstm' if start is None else Path(start).name)}"
     if Path(data).suffix in {".yaml", ".yml"}:
         over, stem = merge(read_yaml(Path(data)), over), f"{Path(data).stem}"
         if "corpus" not in over:
@@ -63,7 +68,10 @@ def plan(
         raise RunError(
             f"{path} is not empty and is no run: nothing in it is replaced", hint="choose another --out, or clear it"
         )
+    origin = runs.read(over["start"]) if over.get("start") else None
     corpus, over = _corpus(data, over)
+    if origin is not None and model is None and "backbone" not in over and "process" not in over:
+        over = {**over, "backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
     codec = Recipe.parse({"corpus": corpus, "codec": over["codec"]}).codec if over.get("codec") else None
     declared = declared_by(corpus, over.get("given", {}))
     if model:
@@ -90,7 +98,13 @@ def plan(
     sampler = merge({"sampler": draft.process.sampler}, {"sampler": values.get("sampler") or {}})["sampler"]
     recipe = Recipe.parse({**values, "trainer": trainer, "corpus": corpus, "given": declared, "sampler": sampler})
     _check(recipe, prepared)
-    told = {key: why for key, why in reasons.items() if not _is_set(base, key)}
+    if origin is not None:
+        checkpoint, part, _ = origin.checkpoint()
+        reasons["start"] = f"the weights of run {origin.id}: {part} of step {checkpoint.step}"
+    if notify:
+        for note in feed_notes(recipe.feed, prepared):
+            notify(note)
+    told = {key: why for key, why in reasons.items() if key == "start" or not _is_set(base, key)}
     return TrainingPlan(recipe, prepared, declared, told, path)
 
 
@@ -117,7 +131,7 @@ def _corpus(data: str, over: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
     named = over.get("corpus", {})
     if isinstance(named, dict) and "name" in named:
         return Recipe.parse({"corpus": named}).corpus, rest
-    return corpus_of(data, named if isinstance(named, dict) else {}, over.get("codec")), rest
+    return corpus_of(data, named if isinstance(named, dict) else {}), rest
 
 
 def _is_set(tree: Mapping[str, Any], key: str) -> bool:
@@ -141,6 +155,7 @@ def facts_of(prepared: Prepared) -> Facts:
         conditioned=bool(prepared.given),
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
+        longest=int(sizes.max(initial=0)),
         paired=isinstance(space, Vectors) and any(f.support == "real" and f.width == 2 for f in space.fields),
     )
 
@@ -155,8 +170,51 @@ def _check(recipe: Recipe, prepared: Prepared) -> None:
             path="feed.order",
             hint="use feed.order=windows",
         )
-    if not len(prepared.splits["train"].data.x):
+    if recipe.feed.order == "whole" and recipe.process.persistent:
+        raise ConfigError(
+            "a process that keeps state from step to step wants as many rows in each",
+            path="feed.order",
+            hint="use feed.order=windows",
+        )
+    data = prepared.splits["train"].data
+    if not len(data.x):
         raise DataError("the training split is empty", hint="give more data, or other corpus.splits")
+    if data.known is not None and not data.known.any():
+        raise DataError("all cells of the training split are empty", hint="there is nothing to learn from")
+    sizes = packed_of(prepared).sizes
+    if recipe.feed.order == "whole" and recipe.feed.long != "cut" and recipe.feed.window < sizes.max():
+        _check_long(recipe.feed, sizes)
+
+
+def _check_long(feed: Feed, sizes: NDArray[np.int64]) -> None:
+    """DataError where a sequence is longer than the window and that is to be refused, or where none is short enough."""
+    longer = int((sizes > feed.window).sum())
+    if feed.long == "refuse" or longer == len(sizes):
+        raise DataError(
+            f"{longer} of {len(sizes)} sequences are longer than feed.window={feed.window}",
+            hint=f"the longest has {sizes.max()} elements; feed.long=cut trains on their beginning",
+        )
+
+
+def packed_of(prepared: Prepared) -> Packed:
+    """The training split as it is read, ends included."""
+    return Packed(prepared.splits["train"].data, prepared.codec.space.replace(ends=prepared.ends))
+
+
+def feed_notes(feed: Feed, prepared: Prepared) -> list[str]:
+    """What is not read as one might think."""
+    packed = packed_of(prepared)
+    if feed.order == "streams" and (rows := rows_of(feed, packed)) < feed.batch:
+        return [
+            f"the data hold {rows} streams of feed.window={feed.window}, not feed.batch={feed.batch}: so many are read"
+        ]
+    longer = int((packed.sizes > feed.window).sum())
+    if feed.order == "whole" and longer:
+        what = "only their beginning is read" if feed.long == "cut" else "they are left out"
+        return [
+            f"{longer} of {len(packed.sizes)} sequences are longer than feed.window={feed.window}: {what} (feed.long)"
+        ]
+    return []
 
 
 def _resumed(
@@ -201,13 +259,14 @@ def _resumed(
 def _moved(found: runs.Run, data: str) -> Corpus:
     """The corpus of a run with the place that a DATA word names; RunError where that is another kind of data."""
     corpus = found.recipe.corpus
-    named = corpus_of(data, {}, found.codec)
+    named = corpus_like(corpus, data, splits=corpus.splits)
     if type(named) is not type(corpus):
         raise RunError(
             f"{found.path} was not trained on {data}; a resumed run keeps its data",
             hint="name the data it was trained on, or start a new run with another --out",
         )
-    return corpus.replace(**{key: getattr(named, key) for key in named.model_fields_set})
+    beside = {key: getattr(corpus, key) for key in corpus.where if key != "path" and key not in named.model_fields_set}
+    return named.replace(**{key: value for key, value in beside.items() if key in corpus.model_fields_set})
 
 
 def _check_longer(found: runs.Run, trainer: Trainer) -> None:

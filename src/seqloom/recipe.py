@@ -43,6 +43,8 @@ class Recipe(Settings):
     """Conditions, by name."""
     trainer: Trainer = Trainer()
     """How long and how fast."""
+    start: str | None = None
+    """The run whose weights this one begins with, as far as names and shapes agree; None: from scratch."""
     sampler: Sampler | None = None
     """What the verbs use unless told otherwise; None: the process's own."""
     metrics: tuple[Metric, ...] = (LikelihoodMetric(),)

@@ -79,6 +79,22 @@ class Run:
             recipe.process.module(self.space),
         )
 
+    def symbols(self) -> dict[str, list[str]]:
+        """Of the network's tensors that have a row a symbol: what each row stands for."""
+        found = {}
+        spec = self.recipe.process.spec(self.space)
+        if self.space.symbolic:
+            names = [f"symbol {symbol}" for symbol in self.codec.symbols()] + ["end"] * self.space.ends
+            kinds = {spec.start: "start", spec.mask: "mask"}
+            inputs = [*names, *(kinds.get(row, str(row)) for row in range(len(names), spec.inputs))]
+            found["embed.weight"] = inputs
+            if spec.outputs == len(names):
+                found |= {"head.weight": names, "head.bias": names}
+        for name, (codec, _) in self.given.items():
+            if codec.space.symbolic:
+                found[f"conditions.ends.{name}.embed.weight"] = [f"symbol {symbol}" for symbol in codec.symbols()]
+        return found
+
     def checkpoint(self, which: WeightsChoice = "best") -> tuple[checkpoints.Checkpoint, str, list[str]]:
         """A good checkpoint, which part of it (weights or average) to use, and what there is to say about it."""
         newest, damaged = checkpoints.newest_good(self.path, identity=self.identity)

@@ -69,8 +69,8 @@ class Validation:
         feed = self.run.recipe.feed
         if feed.order == "streams":
             feed = feed.replace(order="windows")
-        fill, seed = fills(net, self.prepared), self.run.recipe.seed
-        reader = Reader(feed, split, self.run.space, seed, {}, fill=fill, past=process.past)
+        seed, fill, device = self.run.recipe.seed, fills(net, self.prepared), next(net.parameters()).device
+        reader = Reader(feed, split, self.run.space, seed, {}, fill=fill, past=process.past, device=device)
         batches = min(LOSS_BATCHES, -(-len(split.data.x) // reader.elements))
         totals, counts = np.zeros(batches), np.zeros(batches)
         was = net.training

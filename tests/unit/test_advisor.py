@@ -22,7 +22,7 @@ def test_advice_is_settings_with_a_reason_each(facts, minutes):
     for process in members_of(Process):
         for mixer in members_of(Mixer):
             settings, reasons = advise(facts, process, [mixer], minutes)
-            plain = Recipe.parse({"corpus": {"name": "table", "path": "x"}, "process": process, **settings}).plain()
+            plain = Recipe.parse({"corpus": {"name": "files", "path": "x"}, "process": process, **settings}).plain()
             for key, reason in reasons.items():
                 value = plain
                 for part in key.split("."):

@@ -159,7 +159,7 @@ def test_baselines_of_documents_count_the_end_symbols() -> None:
     Path("texts").mkdir()
     for i in range(20):
         Path(f"texts/{i:02d}.txt").write_text("abcab" * (3 + i % 3))
-    corpus = corpus_of("texts", {})
+    corpus = corpus_of("texts")
     prepared = corpus.prepare(None, {})
     gram, xz = baselines_of(corpus, prepared)
     test = prepared.splits["test"]

@@ -208,3 +208,10 @@ def test_peak_memory_is_this_process_s_own():
     peak = float(outcome(program))
     assert 64 < peak < 200, "what the parent had resident does not count"
     assert machine.peak_memory_mb() > len(ballast) / (1 << 20)
+
+
+def test_no_more_threads_than_can_run_at_once(monkeypatch):
+    monkeypatch.setattr(machine, "_cores", lambda: 4)
+    monkeypatch.setattr(machine, "_processor_quotas", lambda root: [])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert [machine.threads_for(wish) for wish in (None, 1, 3, 4, 1000)] == [1, 1, 3, 4, 4]

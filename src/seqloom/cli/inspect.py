@@ -275,7 +275,7 @@ def data(
         if key not in {"corpus", "codec", "given"}:
             raise ConfigError("there is no such setting of data", path=key, hint="corpus, codec and given are")
     codec = make(Codec, settings["codec"]) if settings.get("codec") else None  # type: ignore[type-abstract]
-    corpus = corpus_of(path_of(plain[0]), settings.get("corpus"), codec)
+    corpus = corpus_of(path_of(plain[0]), settings.get("corpus"))
     given = declared_by(corpus, settings.get("given", {}))
     facts = describe(corpus.prepare(codec, given, session.note))
     if as_json:

@@ -423,7 +423,8 @@ def _history(model: Model, words: Sequence[str], session: Session) -> Table:
         word = words[0]
         found: Table = value_of(word if word == "-" or word.startswith("@") else f"@{path_of(word)}", model.codec)
     else:
-        tables = model.run.recipe.corpus.full(model.codec)
+        corpus = model.run.recipe.corpus
+        tables = corpus.full(model.codec)
         if len(tables) != 1:
             raise DataError(
                 f"the training data hold {len(tables)} series, so it is not clear which one goes on",
@@ -431,6 +432,8 @@ def _history(model: Model, words: Sequence[str], session: Session) -> Table:
             )
         found = tables[0]
         session.note("going on from the end of the training data")
+        if corpus.fingerprints(model.codec) != dict(model.run.fingerprints):
+            session.note("the data have changed since the model was trained: it goes on from what they are now")
     if len(found) > HISTORY:
         session.detail(f"the last {HISTORY} of {len(found)} rows are read")
         return found.rows(len(found) - HISTORY, len(found))

@@ -83,7 +83,10 @@ class Session:
         machine.tune_waiting()
         import torch
 
-        torch.set_num_threads(self.threads or machine.threads())
+        threads = machine.threads_for(self.threads)
+        if self.threads is not None and threads < self.threads:
+            self.note(f"{threads} threads are used, not {self.threads}: as many as can run here at once")
+        torch.set_num_threads(threads)
 
 
 def verb(function: Callable[..., None]) -> Callable[..., None]:

@@ -162,6 +162,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Updates to train for, instead of --minutes.")] = None,
     out: Annotated[str | None, typer.Option(help="The run folder; runs/DATA-MODEL unless given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run; begin it where there is none.")] = False,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="RUN", help="Begin with the weights of another run, where they fit.")
+    ] = None,
     save_every: Annotated[float, typer.Option(help="Seconds between saves; 0 saves at every step.")] = 60.0,
     seed: Annotated[int | None, typer.Option(help="What randomness follows from; 0 unless given.")] = None,
     as_json: JSON = False,
@@ -181,7 +184,7 @@ def train(
     from seqloom.planning import plan
 
     data = path_of(plain[0])
-    planned = plan(data, settings, model=model, out=out, resume=resume, notify=session.note)
+    planned = plan(data, settings, model=model, out=out, resume=resume, start=start, notify=session.note)
     notes = [f"{planned.path}: {chosen(planned)}"]
     if planned.found is None:
         begins = [f"there is no run at {planned.path} yet: it begins at step 0"] if resume else []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seqloom.core.config import Component
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
-from seqloom.sequence.space import Measure, Space
+from seqloom.sequence.space import Measure, Space, Tokens
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +34,12 @@ class Codec(Component, home="seqloom.codecs"):
     """Likelihoods are shown in bits a unit, rather than in nats."""
     divisible: ClassVar[bool] = False
     """One thing can be cut between splits, at the positions that `extent` counts; else things are shared out."""
+    positions: ClassVar[str] = "elements"
+    """What `extent` counts, in a word for people."""
+    ends: ClassVar[bool] = True
+    """A file in a folder of them ends by itself; a stretch of a series does not."""
+    mends: ClassVar[bool] = False
+    """Byte-order marks and the line ends CR LF are read as plain ones."""
     progressive: ClassVar[bool] = False
     """A half-made value can be printed as it grows."""
     enters: ClassVar[Literal["add", "align", "attend"]] = "attend"
@@ -138,7 +144,7 @@ class Codec(Component, home="seqloom.codecs"):
         DataError where it is something else.
         """
         if thing is None or isinstance(thing, Path | str):
-            return None if thing is None else self._value(thing)
+            return None if thing is None else self.value_of(thing)
         kind = type(self.examples()[0])
         if not isinstance(thing, kind):
             raise DataError(
@@ -191,11 +197,11 @@ class Codec(Component, home="seqloom.codecs"):
 
         Content is a file, what somebody typed (a string), or a value.
         """
-        return self.size(self._value(content))
+        return self.size(self.value_of(content))
 
     def pieces(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[Any]:
         """The values of raw content from position `begin` to `end` (None: the rest), in pieces where it is large."""
-        value = self._value(content)
+        value = self.value_of(content)
         yield value if begin == 0 and end is None else self.cut(value, begin, self.size(value) if end is None else end)
 
     def raw(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -216,7 +222,7 @@ class Codec(Component, home="seqloom.codecs"):
 
     def choosing(self, columns: Sequence[str], without: Sequence[str]) -> Self:
         """A copy that reads these columns of a table (none: all), and not those that conditions have."""
-        if columns:
+        if columns or without:
             raise ConfigError(f"codec={self.name} reads no columns", path="corpus.columns", hint="codec=series does")
         return self
 
@@ -232,6 +238,10 @@ class Codec(Component, home="seqloom.codecs"):
         """What was guessed, and what is odd about these values, in words."""
         return []
 
+    def symbols(self) -> list[str]:
+        """What each symbol stands for, so that weights find it in another alphabet; none for vectors."""
+        return [str(symbol) for symbol in range(self.space.size)] if isinstance(self.space, Tokens) else []
+
     def module(self) -> nn.Module | None:
         """Trained tensors of its own, saved with the run; None where there are none."""
         return None
@@ -241,7 +251,8 @@ class Codec(Component, home="seqloom.codecs"):
         """Whether a likelihood is a probability or a density."""
         return self.space.measure
 
-    def _value(self, content: Any) -> Any:
+    def value_of(self, content: Any) -> Any:
+        """The value that raw content is."""
         if isinstance(content, Path):
             return self.whole(content)
         return self.typed(content) if isinstance(content, str) else content

@@ -39,6 +39,7 @@ FORMATS = (
 """Spellings that are tried, in this order: of several that fit, the first whose dates go forward most evenly."""
 
 _WHOLE = re.compile(r"-?\d{1,15}")
+_POINT = re.compile(r"\.0+$")
 _ZONE = re.compile(r"(?<=:\d\d)(?:\.\d+)?(Z|[+-]\d\d:?\d\d)$")
 _FRACTION = re.compile(r":\d\d\.(\d{1,6})$")
 _MEAN_MONTH = 31_556_952 / 12
@@ -60,15 +61,18 @@ class Calendar(Settings):
     fraction: int = 0
     """Digits of a fraction of a second."""
     zone: str = ""
-    """What follows every time, such as `Z` or `+00:00`."""
+    """What follows every time, such as `Z` or `+00:00`, or the `.0` of epochs."""
 
     @classmethod
     def of(cls, texts: Sequence[str], path: Path | str = "", first_line: int = 2) -> tuple[Self, list[Moment]]:
         """The calendar of these cells and their moments; DataError where they do not parse, repeat or go backward."""
-        if all(_WHOLE.fullmatch(text) for text in texts) and not _is_compact(texts):
-            kind = MILLISECONDS if int(texts[0]) >= 10**11 else SECONDS if int(texts[0]) >= 10**8 else INTEGER
-            found = cls(format=kind)
-            moments: list[Moment] = [int(text) for text in texts]
+        point = _POINT.search(texts[0])
+        tail = point.group() if point else ""
+        whole = [text.removesuffix(tail) for text in texts if text.endswith(tail)]
+        if len(whole) == len(texts) and all(_WHOLE.fullmatch(text) for text in whole) and not _is_compact(texts):
+            kind = MILLISECONDS if int(whole[0]) >= 10**11 else SECONDS if int(whole[0]) >= 10**8 else INTEGER
+            found = cls(format=kind, zone=tail)
+            moments: list[Moment] = [int(text) for text in whole]
         else:
             found, moments = cls._spelled(texts, path, first_line)
         for i, (before, now) in enumerate(pairwise(_instants(moments)), 1):
@@ -144,7 +148,8 @@ class Calendar(Settings):
     def read(self, text: str) -> Moment | None:
         """The moment that a cell says, or None."""
         if self.format in {INTEGER, SECONDS, MILLISECONDS}:
-            return int(text) if _WHOLE.fullmatch(text) else None
+            body = text.removesuffix(self.zone) if text.endswith(self.zone) else ""
+            return int(body) if _WHOLE.fullmatch(body) else None
         if not text.endswith(self.zone):
             return None
         body = text.removesuffix(self.zone)
@@ -160,7 +165,7 @@ class Calendar(Settings):
     def write(self, moment: Moment) -> str:
         """A moment as the file spells it."""
         if isinstance(moment, int):
-            return str(moment)
+            return f"{moment}{self.zone}"
         if self.format == "%Y-%m-%d %H:%M:%S" and not self.fraction:
             return moment.isoformat(" ", "seconds") + self.zone
         digits = f".{moment.microsecond:06d}"[: self.fraction + 1] if self.fraction else ""

@@ -55,6 +55,9 @@ class Label(Codec, name="label"):
             raise DataError("there are no labels to learn")
         return self.replace(names=names)
 
+    def symbols(self) -> list[str]:
+        return list(self.names)
+
     def encode(self, value: str | tuple[str, ...]) -> Encoded:
         words = self._words(value)
         for word in words:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.dates import Calendar
+from seqloom.codecs.dates import INTEGER, Calendar
 from seqloom.codecs.season import persistence_of, season_of
-from seqloom.codecs.table import Table, filled_text, joined, quoted, read_table, table_of
+from seqloom.codecs.table import DATE_NAMES, INDEX_NAMES, Table, filled_text, joined, quoted, read_table, table_of
 from seqloom.codecs.text import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
@@ -44,6 +44,8 @@ class Series(Codec, name="series"):
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz")
     unit: ClassVar[str] = "value"
     divisible: ClassVar[bool] = True
+    positions: ClassVar[str] = "rows"
+    ends: ClassVar[bool] = False
     baselines: ClassVar[tuple[str, ...]] = ("naive", "autoregression")
 
     columns: tuple[str, ...] = ()
@@ -168,6 +170,8 @@ class Series(Codec, name="series"):
             return Canvas(np.zeros((length, wide), np.float32), empty, empty.copy(), origin)
         encoded = self.encode(template)
         known = encoded.known
+        if self._steps_otherwise(template):
+            raise DataError(_otherwise(template, self), hint="bring the rows to the same step, or leave the dates out")
         if length is None:
             if known.all():
                 raise DataError("there is no gap to fill: every cell of the table has a value", hint="empty some cells")
@@ -281,7 +285,12 @@ class Series(Codec, name="series"):
         first = next((table for table in tables if table.calendar), None)
         if first is not None and first.calendar is not None:
             named = f"column {first.date_column!r}" if first.date_column else "the first column"
-            found.append(f"{named} holds the dates, one every {first.calendar.told}")
+            if first.calendar.format == INTEGER:
+                found.append(f"{named} counts the rows, {first.calendar.told} apart: it is no series")
+            else:
+                found.append(f"{named} holds the dates, one every {first.calendar.told}")
+            if self._steps_otherwise(first):
+                found.append(_otherwise(first, self))
             jumps = sum(table.calendar.jumps(table.dates) for table in tables if table.calendar)
             if jumps:
                 found.append(
@@ -293,6 +302,9 @@ class Series(Codec, name="series"):
             total = sum(table.values.size for table in tables)
             found.append(f"{missing} of {total} cells are empty: they are missing values")
         trained = [table.values for table in splits.get("train", ())]
+        for name in self.columns:
+            if name.lower() in {*DATE_NAMES, *INDEX_NAMES}:
+                found.append(f"column {name!r} is modelled as a series like the others (corpus.columns=[...] chooses)")
         for name, column in zip(self.columns, np.concatenate(trained).T if trained else (), strict=False):
             known = column[~np.isnan(column)]
             if not len(known):
@@ -322,6 +334,13 @@ class Series(Codec, name="series"):
     def _words(self) -> tuple[str, ...]:
         """Columns that are read as words, so that they are not taken for numbers."""
         return () if self.fitted else self.without
+
+    def _steps_otherwise(self, table: Table) -> bool:
+        """Whether the rows of a table are another time apart than those of the training data."""
+        own, other = self.calendar, table.calendar
+        if own is None or other is None or not (own.step or own.months) or not (other.step or other.months):
+            return False
+        return (own.seconds, own.seconds or own.step) != (other.seconds, other.seconds or other.step)
 
     def _check(self, value: Table) -> None:
         if not isinstance(value, Table):
@@ -365,3 +384,9 @@ def _moments(values: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[floa
         means.append(mean * size)
         scales.append(scale if scale > 0 else 1.0)
     return tuple(means), tuple(scales)
+
+
+def _otherwise(table: Table, codec: Series) -> str:
+    assert table.calendar is not None
+    assert codec.calendar is not None
+    return f"the rows are {table.calendar.told} apart, those of the training data {codec.calendar.told}"

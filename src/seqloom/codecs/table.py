@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,8 @@ MISSING = {"", "na", "n/a", "nan", "null", "none", "-"}
 """Cells that say that there is no value, in any case of letters."""
 DATE_NAMES = {"date", "time", "timestamp", "datetime", "ds"}
 """Names of a column of dates."""
+INDEX_NAMES = {"id", "index", "year", "row", "no", "nr"}
+"""Names of a column that counts the rows, if it does; else it is a series like any other, and that is said."""
 LARGEST = 1e300
 """Numbers from here on are taken for a mistake."""
 
@@ -89,8 +93,21 @@ def read_table(path: Path, columns: Sequence[str] = (), words: Sequence[str] = (
     """The series in a CSV file: a header, numeric columns, perhaps one of dates; empty cells are missing.
 
     `columns` chooses the numeric columns (none: all but dates and `words`); `words` are columns that are kept as they
-    stand; `date` names the column of dates where it is known. DataError names the line.
+    stand; `date` names the column of dates where it is known. DataError names the line. The last file that was read is
+    kept, since splitting, fitting and encoding ask for it in turn.
     """
+    text = decoded(raw(path), path, mend=False)
+    try:
+        state = path.stat()
+    except OSError:
+        return table_of("".join(text), path, columns, words, date)
+    return _read(path, (state.st_mtime_ns, state.st_size, state.st_ino), tuple(columns), tuple(words), date)
+
+
+@lru_cache(maxsize=2)
+def _read(
+    path: Path, state: tuple[int, int, int], columns: tuple[str, ...], words: tuple[str, ...], date: str | None
+) -> Table:
     return table_of("".join(decoded(raw(path), path, mend=False)), path, columns, words, date)
 
 
@@ -98,23 +115,7 @@ def table_of(
     text: str, path: Path | str = "", columns: Sequence[str] = (), words: Sequence[str] = (), date: str | None = None
 ) -> Table:
     """The series in a CSV text, as `read_table` reads a file."""
-    lines = _lines(text, path)
-    delimiter = delimiter_of(lines[0])
-    header = _names(lines[0], delimiter, path)
-    _check_header(header, path)
-    rows = [split(line, delimiter, path, i) for i, line in enumerate(lines[1:], 2)]
-    for i, row in enumerate(rows, 2):
-        if len(row) != len(header):
-            raise DataError(
-                f"the line has {len(row)} cells where the header has {len(header)}",
-                path=path,
-                line=i,
-                hint="every row needs a cell for each column; an empty one is a missing value",
-            )
-    cells = dict(zip(header, zip(*rows, strict=True), strict=True))
-    for name in (*columns, *words):
-        if name not in cells:
-            raise DataError(f"there is no column {name!r}", path=path, hint=nearest(name, header))
+    lines, numbers, header, cells = _cells(text, path, (*columns, *words))
     dated = date if date in cells else _date_column(header, cells, (*columns, *words))
     calendar, dates = None, None
     if dated is not None:
@@ -126,11 +127,46 @@ def table_of(
             "there is no column of numbers",
             path=path,
             line=1,
-            hint="codec=characters reads the file as plain text; tables of text are not read yet",
+            hint="codec=characters reads the file as plain text; a table of texts is read with corpus.text=COLUMN",
         )
-    values = np.column_stack([_numbers(cells[name], name, path, len(header) == 1) for name in chosen])
+    values = np.column_stack([_numbers(cells[name], name, path, len(header) == 1, numbers) for name in chosen])
     kept = {name: tuple(unquoted(cell) for cell in cells[name]) for name in words}
     return Table(chosen, values, dates, dated or "", calendar, kept, tuple(lines))
+
+
+def column_of(path: Path, name: str) -> tuple[str, ...]:
+    """The cells of one column of a CSV file, as words."""
+    text = "".join(decoded(raw(path), path, mend=False))
+    return tuple(unquoted(cell) for cell in _cells(text, path, (name,))[3][name])
+
+
+def _cells(
+    text: str, path: Path | str, wanted: Sequence[str]
+) -> tuple[list[str], list[int], list[str], dict[str, tuple[str, ...]]]:
+    """The lines of a table with their ends, the number of each row's line, the header, and the raw cells by column."""
+    lines, numbers = _lines(text, path)
+    delimiter = delimiter_of(lines[0])
+    try:
+        header = _names(lines[0], delimiter, path)
+    except DataError:
+        if not wanted:
+            raise
+        header = []
+    for name in wanted:
+        if name not in header:
+            told = "" if len(header) > 1 else ": this is no table with that column"
+            raise DataError(f"there is no column {name!r}{told}", path=path, line=1, hint=nearest(name, header))
+    _check_header(header, path)
+    rows = [split(line, delimiter, path, number) for line, number in zip(lines[1:], numbers, strict=True)]
+    for row, number in zip(rows, numbers, strict=True):
+        if len(row) != len(header):
+            raise DataError(
+                f"the line has {len(row)} cells where the header has {len(header)}",
+                path=path,
+                line=number,
+                hint="every row needs a cell for each column; an empty one is a missing value",
+            )
+    return lines, numbers, header, dict(zip(header, zip(*rows, strict=True), strict=True))
 
 
 def filled_text(table: Table, digits: Mapping[str, int]) -> str:
@@ -229,16 +265,28 @@ def _fresh(table: Table, digits: Mapping[str, int]) -> str:
     return "".join(",".join(line) + "\n" for line in lines)
 
 
-def _lines(text: str, path: Path | str) -> list[str]:
-    """The lines of a text with their ends; empty ones at the end are left out."""
-    lines = text.split("\n")
-    lines = [f"{line}\n" for line in lines[:-1]] + lines[-1:]
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if len(lines) < 2:
-        what = "has a header but no rows" if lines else "is empty"
+def _lines(text: str, path: Path | str) -> tuple[list[str], list[int]]:
+    """The lines of a text with their ends, and the number of the line of each row.
+
+    Empty ones at the end are left out. Where there are several columns an empty line is no row: it stays with the line
+    before it. Where there is one, it is a missing value.
+    """
+    given = text.split("\n")
+    given = [f"{line}\n" for line in given[:-1]] + given[-1:]
+    while given and not given[-1].strip():
+        given.pop()
+    if len(given) < 2:
+        what = "has a header but no rows" if given else "is empty"
         raise DataError(f"the table {what}", path=path, hint="a series needs a header and rows under it")
-    return lines
+    several = delimiter_of(given[0]) in given[0]
+    lines, numbers = [given[0]], []
+    for number, line in enumerate(given[1:], 2):
+        if several and not line.strip("\r\n"):
+            lines[-1] += line
+        else:
+            lines.append(line)
+            numbers.append(number)
+    return lines, numbers
 
 
 def _check_header(header: Sequence[str], path: Path | str) -> None:
@@ -255,17 +303,29 @@ def _check_header(header: Sequence[str], path: Path | str) -> None:
 
 
 def _date_column(header: Sequence[str], cells: Mapping[str, Sequence[str]], taken: Sequence[str]) -> str | None:
-    """The column of dates: one that is named so, or the first if it holds dates, or counts and has no name."""
+    """The column of dates: one that is named so, the first if it holds dates, or one that counts the rows."""
     for name in header:
         known = [unquoted(cell) for cell in cells[name]]
         if name in taken:
             continue
-        whole = all(re.fullmatch(r"\d+", cell) for cell in known)
+        whole = all(re.fullmatch(r"\d+(\.0+)?", cell) for cell in known)
         if name.lower() in DATE_NAMES and (whole or not _is_number(known[0])):
             return name
         if name == header[0] and (whole if not name else is_date(known[0]) and not _is_number(known[0])):
             return name
+    for name in header:
+        if name.lower() in INDEX_NAMES and name not in taken and len(header) > 1 and _counts(cells[name]):
+            return name
     return None
+
+
+def _counts(cells: Sequence[str]) -> bool:
+    """Whether cells are whole numbers that go up by one step."""
+    known = [unquoted(cell) for cell in cells]
+    if not all(re.fullmatch(r"\d{1,15}", cell) for cell in known):
+        return False
+    steps = {int(b) - int(a) for a, b in pairwise(known)}
+    return len(steps) == 1 and min(steps) > 0
 
 
 def _number(cell: str) -> float:
@@ -282,7 +342,9 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _numbers(cells: Sequence[str], name: str, path: Path | str, alone: bool) -> NDArray[np.float64]:
+def _numbers(
+    cells: Sequence[str], name: str, path: Path | str, alone: bool, lines: Sequence[int]
+) -> NDArray[np.float64]:
     found = np.full(len(cells), np.nan)
     for i, cell in enumerate(cells):
         try:
@@ -295,8 +357,8 @@ def _numbers(cells: Sequence[str], name: str, path: Path | str, alone: bool) -> 
                 raise DataError(
                     f"column {name!r} is text: {bare[:40]!r} is not a number",
                     path=path,
-                    line=i + 2,
-                    hint="codec=characters reads the file as plain text; tables of text are not read yet"
+                    line=lines[i],
+                    hint="codec=characters reads the file as plain text"
                     if alone
                     else f"if it labels the series: given.{_word(name)}.source=column:{name}; corpus.columns=[...] "
                     "chooses the columns of numbers; codec=characters reads the file as plain text",
@@ -306,7 +368,7 @@ def _numbers(cells: Sequence[str], name: str, path: Path | str, alone: bool) -> 
             raise DataError(
                 f"column {name!r} holds {cell.strip()}, which is no usable number",
                 path=path,
-                line=i + 2,
+                line=lines[i],
                 hint="leave the cell empty if the value is not known",
             )
     return found

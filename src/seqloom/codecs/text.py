@@ -44,8 +44,8 @@ class Text(Codec):
     unit: ClassVar[str] = "byte"
     bits: ClassVar[bool] = True
     divisible: ClassVar[bool] = True
+    positions: ClassVar[str] = "characters"
     progressive: ClassVar[bool] = True
-    reads_anything: ClassVar[bool] = True
     baselines: ClassVar[tuple[str, ...]] = ("ngram", "xz")
 
     @abstractmethod
@@ -58,30 +58,8 @@ class Text(Codec):
     def as_json(self, value: Any) -> dict[str, Any]:
         return {"text": self.show(value).decode("utf-8", "replace")}
 
-    def extent(self, content: Any) -> int:
-        """Bytes of a text, unpacked."""
-        if isinstance(content, Path):
-            return content.stat().st_size if content.suffix != ".gz" else sum(map(len, raw(content)))
-        return len(self._bytes(content))
-
-    def raw(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
-        if isinstance(content, Path):
-            yield from between(content, begin, end)
-        else:
-            data = self._bytes(content)
-            yield data[edge_in(data, begin) : len(data) if end is None else edge_in(data, end)]
-
     def facts(self, splits: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
         return {"kind": "text"}
-
-    def _bytes(self, content: Any) -> bytes:
-        """What is typed, or a value, as bytes."""
-        value = self.typed(content) if isinstance(content, str) else content
-        return self._coded(value)
-
-    @abstractmethod
-    def _coded(self, value: Any) -> bytes:
-        """A value in UTF-8, and back the same."""
 
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
@@ -113,7 +91,36 @@ class Text(Codec):
         return Canvas(x, np.concatenate(shown), np.zeros(len(x), bool))
 
 
-class Characters(Text, name="characters"):
+class Utf8(Text):
+    """Text that is divided at its bytes, whatever reads it, each position moved on to where a character begins."""
+
+    positions: ClassVar[str] = "bytes"
+    reads_anything: ClassVar[bool] = True
+
+    def extent(self, content: Any) -> int:
+        """Bytes of a text, unpacked."""
+        if isinstance(content, Path):
+            return content.stat().st_size if content.suffix != ".gz" else sum(map(len, raw(content)))
+        return len(self._bytes(content))
+
+    def raw(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
+        if isinstance(content, Path):
+            yield from between(content, begin, end)
+        else:
+            data = self._bytes(content)
+            yield data[edge_in(data, begin) : len(data) if end is None else edge_in(data, end)]
+
+    def _bytes(self, content: Any) -> bytes:
+        """What is typed, or a value, as bytes."""
+        value = self.typed(content) if isinstance(content, str) else content
+        return self._coded(value)
+
+    @abstractmethod
+    def _coded(self, value: Any) -> bytes:
+        """A value in UTF-8, and back the same."""
+
+
+class Characters(Utf8, name="characters"):
     """One symbol a character, of an alphabet fitted on the training text; symbol 0 stands for any other character.
 
     An unknown character costs its symbol's nats and 8 bits for each of its UTF-8 bytes, and is never sampled.
@@ -121,6 +128,7 @@ class Characters(Text, name="characters"):
 
     rank: ClassVar[int] = 1
     fallback: ClassVar[str] = "bytes"
+    mends: ClassVar[bool] = True
 
     alphabet: str = ""
     """The characters it knows, in the order of their symbols from 1 on; empty: to be fitted."""
@@ -158,6 +166,9 @@ class Characters(Text, name="characters"):
                 hint="read it as bytes (codec=bytes), or raise codec.most",
             )
         return self.replace(alphabet=found)
+
+    def symbols(self) -> list[str]:
+        return ["", *self.alphabet]
 
     def encode(self, value: str) -> Encoded:
         x = self._symbols[_points(value)].astype(np.int64)
@@ -214,8 +225,11 @@ class Characters(Text, name="characters"):
 
     def typed(self, text: str) -> str:
         """What was typed, with line ends as a file's are read; DataError where it is not text."""
-        if any("\udc80" <= character <= "\udcff" for character in text):
-            raise DataError("the text is not UTF-8", hint="read it as it is with codec=bytes, or convert it to UTF-8")
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # bytes that stand for no character come as lone surrogates
+            hint = "read it as it is with codec=bytes, or convert it to UTF-8"
+            raise DataError("the text is not UTF-8", hint=hint) from None
         return text.replace("\r\n", "\n")
 
     def show(self, value: str) -> bytes:
@@ -237,7 +251,7 @@ class Characters(Text, name="characters"):
         return _points(UNKNOWN + self.alphabet)
 
 
-class Bytes(Text, name="bytes"):
+class Bytes(Utf8, name="bytes"):
     """One symbol a byte: anything is readable, and a sample may be no valid text. A value is `bytes`."""
 
     media: ClassVar[str] = "application/octet-stream"

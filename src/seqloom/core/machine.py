@@ -25,11 +25,20 @@ GLIBC_TRIM_THRESHOLD, GLIBC_TOP_PAD, GLIBC_MMAP_MAX = -1, -2, -4
 
 def threads() -> int:
     """How many threads can run at once: the cores this process may use, its control group's quota, OMP_NUM_THREADS."""
-    limits = [_cores(), *(int(quota) for quota in _processor_quotas(Path("/")))]
+    limits = [_most_threads()]
     wish = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if wish.isdecimal() and int(wish) > 0:
         limits.append(int(wish))
     return max(1, min(limits))
+
+
+def threads_for(wish: int | None) -> int:
+    """The threads to compute with where so many are asked for: no more than can run at once, for others only wait."""
+    return threads() if wish is None else max(1, min(wish, _most_threads()))
+
+
+def _most_threads() -> int:
+    return min([_cores(), *(int(quota) for quota in _processor_quotas(Path("/")))])
 
 
 def tune_allocator() -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +14,66 @@ from pydantic import Field as Limits
 from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
+from seqloom.codecs.label import Label
 from seqloom.core.config import Component, Settings
+from seqloom.core.errors import ConfigError
 from seqloom.sequence.canvas import Encoded
 
+if TYPE_CHECKING:
+    from seqloom.corpora.sources import Source
+
 SPLITS = ("train", "valid", "test")
+Shares = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing of a corpus: a name, what it holds, and where the conditions beside it come from."""
+
+    name: str
+    """What says which split it belongs to, where things are shared out."""
+    content: Any
+    """A file that is read in pieces, text as somebody typed it (a string), or a value of the codec."""
+    digest: str
+    """A SHA-256 of its raw content, in hexadecimal."""
+    split: str = ""
+    """The split that it belongs to beforehand; nothing where it is to be split."""
+    context: int = 0
+    """So many positions at its beginning are context: read, and never scored."""
+    path: Path | None = None
+    """The file that it lies in."""
+    cells: Mapping[str, str] = field(default_factory=dict)
+    """The other cells of its row, where it is one of a table of things."""
+    pair: Any = None
+    """What the corpus gives beside it: text as typed, or a value."""
+    line: int | None = None
+    """The line of its file that it begins in, where it is not all of it."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """All things of a corpus. They are read anew, in the same order, at each iteration, and never all held at once."""
+
+    each: Callable[[], Iterable[Item]]
+    identity: Any
+    """Plain values that all of their content, and what stands beside it, depend on."""
+    size: int
+    """Bytes."""
+    ends: bool
+    """Each ends by itself."""
+    whole: bool = False
+    """None of them is ever divided between splits."""
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.each())
 
 
 @dataclass(frozen=True)
 class Flat:
     """Sequences laid end to end: `x` (N,) or (N,D), `starts` (S+1,) where each begins, and which cells are known.
 
-    Tokens are memory-mapped in the smallest unsigned type that holds them; vectors are float32 arrays.
-    `known` is None where every cell is, `shown` (context that is read and never scored) where none is.
+    Memory-mapped: tokens in the smallest unsigned type that holds them, vectors in float32. `known` is None where
+    every cell is, `shown` (context that is read and never scored) where none is.
     """
 
     x: NDArray[Any]
@@ -36,16 +85,11 @@ class Flat:
         return len(self.starts) - 1
 
     @classmethod
-    def of(cls, items: Sequence[Encoded], like: Encoded) -> Self:
-        """The sequences one after another; `like` says the type and width of their cells where there are none."""
-        starts = np.concatenate([[0], np.cumsum([len(item.x) for item in items])]).astype(np.int64)
-        x = np.concatenate([like.x[:0], *(item.x for item in items)])
-        known = np.concatenate([like.known[:0], *(item.known for item in items)])
-        shown = None
-        if any(item.shown is not None for item in items):
-            cells = (np.zeros_like(item.known) if item.shown is None else item.shown for item in items)
-            shown = np.concatenate([like.known[:0], *cells])
-        return cls(x, starts, None if known.all() else known, shown)
+    def of(cls, encoded: Encoded) -> Self:
+        """One sequence."""
+        return cls(
+            encoded.x, np.array([0, len(encoded.x)]), None if encoded.known.all() else encoded.known, encoded.shown
+        )
 
 
 @dataclass(frozen=True)
@@ -60,6 +104,10 @@ class Split:
     """Nats beyond its elements (Codec.extra_nats)."""
     fingerprint: str
     """Of the raw content of this split."""
+    items: NDArray[np.int64] | None = None
+    """The number, within the split, of the thing that each sequence belongs to; None: each is a thing of its own."""
+    aligned: tuple[str, ...] = ()
+    """The conditions that have one element for each element of the sequence."""
 
 
 @dataclass(frozen=True)
@@ -85,47 +133,130 @@ class Given(Settings):
     """`add`: to every position (a label); `align`: element by element beside the sequence; `attend`: a sequence that
     positions attend to. None: as its codec says."""
     source: str = ""
-    """Where it comes from: `folder` (the name of the file's folder), `column:NAME`, or `pair` (a builtin's own)."""
+    """Where it comes from: `folder`, `column:NAME`, `pair`, or a source of your own."""
     encoder: dict[str, Any] | None = None
     """Settings of a backbone of its own, laid over those of the network's; None: what is attended to is read by the
     network's own mixers, and the rest enters as it is."""
     drop: float = Limits(default=0.1, ge=0, lt=1)
     """Share of training rows whose condition is replaced by the null one, so that guidance is possible."""
 
+    @field_validator("source")
+    @classmethod
+    def _by_name(cls, source: str) -> str:
+        """A source of one's own is kept by its name: a recipe names no module."""
+        if ":" not in source or source.startswith("column:"):
+            return source
+        from seqloom.corpora.sources import source_of
+
+        return source_of(source).written
+
 
 class Corpus(Component, home="seqloom.corpora"):
     """Where the things are and how they are split."""
 
+    rank: ClassVar[int] = 0
+    """Of several corpora that take a DATA word, the highest is meant."""
+    where: ClassVar[tuple[str, ...]] = ("path",)
+    """The settings that say where the things are, rather than how they are read."""
+
     splits: tuple[float, float, float] = (0.9, 0.05, 0.05)
-    """Shares of train, valid and test, by position in one stream or by document in a folder."""
+    """Shares of train, valid and test, by position in one stream or by thing where there are many."""
 
     @field_validator("splits")
     @classmethod
-    def _shares(cls, splits: tuple[float, float, float]) -> tuple[float, float, float]:
+    def _shares(cls, splits: Shares) -> Shares:
         if min(splits) < 0 or abs(sum(splits) - 1) > 1e-6:
             raise ValueError("the shares of train, valid and test must not be negative and add up to 1")
         return splits
+
+    @classmethod
+    def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The settings, but for those given, of the corpus that a DATA word means; None where it is none of these."""
+        return None
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where the things are, for errors: a DATA word."""
+
+    @abstractmethod
+    def default_codec(self) -> Codec:
+        """How its things become numbers unless told otherwise."""
+
+    @abstractmethod
+    def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
+        """All things, as `codec` reads them, with what `given` wants beside them."""
 
     def declares(self) -> Mapping[str, Given]:
         """Conditions that the data bring with them: what is trained with where the user says nothing else."""
         return {}
 
-    @abstractmethod
+    def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
+        """The codec as it reads these things: told which columns it has, for one."""
+        return codec
+
+    def condition_codec(self, given: Given) -> Codec:
+        """How a condition becomes numbers where nothing is said."""
+        return Label()
+
+    def notes(self, codec: Codec) -> Iterator[str]:
+        """What is left out or mended."""
+        return iter(())
+
     def prepare(
         self, codec: Codec | None, given: Mapping[str, Given], notify: Callable[[str], None] | None = None
     ) -> Prepared:
         """Fit the codecs on the training split, encode everything once, and say what was guessed."""
+        from seqloom.corpora.prepare import Preparation
 
-    @abstractmethod
+        filled = self._filled(given)
+        used = self.reading(codec or self.default_codec(), filled)
+        items = self.things(used, filled)
+        found = Preparation(items, self.splits, used, filled, self.place, guessed=codec is None).run(notify)
+        return replace(found, notes=(*self.notes(found.codec), *found.notes))
+
     def full(self, codec: Codec) -> list[Any]:
         """The whole values, splits undone (a forecast goes on from the end of the file)."""
+        return [codec.join(list(codec.pieces(item.content))) for item in self.things(codec, {})]
 
-    @abstractmethod
     def values(self, codec: Codec, split: str, last: int | None = None) -> Iterator[Any]:
-        """The values of one split as the files have them, one a sequence: what baselines and reports read.
+        """The values of one split as the files have them, one for each part of a thing.
 
-        With `last` no more from the end of the split than holds so many elements.
+        With `last` no more from the end of each than so many elements.
         """
+        from seqloom.corpora.division import Division, values_of
+
+        return values_of(Division(self.things(codec, {}), self.splits, codec, self.place), codec, split, last)
+
+    def fingerprints(self, codec: Codec) -> dict[str, str]:
+        """Those of the splits as the things are now."""
+        from seqloom.corpora.division import Division, fingerprint
+
+        division = Division(self.things(codec, {}), self.splits, codec, self.place)
+        return {name: fingerprint(division, codec, name) for name in SPLITS}
+
+    def _filled(self, given: Mapping[str, Given]) -> dict[str, Given]:
+        """The conditions with their codecs and the place where they enter."""
+        own, found = self.declares(), {}
+        for name, item in given.items():
+            if name in own and not item.source:
+                item = own[name].replace(**{key: getattr(item, key) for key in item.model_fields_set})
+            codec = item.codec or self.condition_codec(item)
+            found[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
+        return found
+
+
+def sources_of(given: Mapping[str, Given]) -> dict[str, Source]:
+    """Where the conditions come from, by their names."""
+    from seqloom.corpora.sources import source_of
+
+    found = {}
+    for name, item in given.items():
+        try:
+            found[name] = source_of(item.source)
+        except ConfigError as error:
+            raise error.under(f"given.{name}") from None
+    return found
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:

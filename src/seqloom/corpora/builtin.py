@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Limits
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.label import Label
-from seqloom.codecs.series import Series
-from seqloom.codecs.table import Table
-from seqloom.codecs.text import Characters
+from seqloom.core.config import nearest
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.corpora.base import Corpus, Given, Prepared
-from seqloom.corpora.documents import Document, Library
-from seqloom.corpora.table import Item, prepare_series, values_of
+from seqloom.corpora.base import Corpus, Given, Item, Items
+from seqloom.corpora.files import kind_of
 from seqloom.corpora.toys import Labels, Markov, Reverse, Var1
 
 Name = Literal["topics", "markov", "var1", "reverse", "reverse-vectors", "labels", "labels-vectors"]
 BUILTINS: tuple[str, ...] = get_args(Name)
+PREFIX = "builtin:"
 SIZES: dict[str, int] = {"topics": 0, "markov": 200_000, "var1": 20_000}
 """How large each is unless told otherwise: characters or rows; of the others, how many pairs."""
 PAIRS = 5_000
 LENGTH = 8
-"""Elements of each series of `reverse-vectors`: numbers have no end symbol, so all have one length."""
+"""Elements of each series of `reverse-vectors`."""
 
 
 class Builtin(Corpus, name="builtin"):
@@ -39,6 +38,9 @@ class Builtin(Corpus, name="builtin"):
     `labels` gives a class and wants its pattern, each as letters and, with `-vectors`, as numbers.
     """
 
+    rank: ClassVar[int] = 2
+    where: ClassVar[tuple[str, ...]] = ("data", "size", "seed")
+
     data: Name
     """Which of them."""
     size: int | None = Limits(default=None, ge=1)
@@ -46,89 +48,69 @@ class Builtin(Corpus, name="builtin"):
     seed: int = 0
     """What a toy is drawn from."""
 
-    def declares(self) -> Mapping[str, Given]:
-        if self.data == "reverse":
-            return {"source": Given(codec=Characters(), enters="attend", source="pair")}
-        if self.data == "reverse-vectors":
-            return {"source": Given(codec=Series(), enters="attend", source="pair")}
-        if self.data in {"labels", "labels-vectors"}:
-            return {"label": Given(codec=Label(), enters="add", source="pair")}
-        return {}
+    @classmethod
+    def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+        if not word.startswith(PREFIX):
+            return None
+        name = word.removeprefix(PREFIX)
+        if name not in BUILTINS:
+            raise DataError(f"there is no builtin data called {name!r}", hint=nearest(name, BUILTINS))
+        return {"data": name}
 
-    def prepare(
-        self, codec: Codec | None, given: Mapping[str, Given], notify: Callable[[str], None] | None = None
-    ) -> Prepared:
+    @property
+    def place(self) -> str:
+        return f"{PREFIX}{self.data}"
+
+    def default_codec(self) -> Codec:
+        return _codec(self._suffix)
+
+    def declares(self) -> Mapping[str, Given]:
+        if self.data.startswith("reverse"):
+            return {"source": Given(codec=_codec(self._suffix), source="pair")}
+        return {"label": Given(source="pair")} if self.data.startswith("labels") else {}
+
+    def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
         known = self.declares()
         for name, item in given.items():
-            if name not in known or item.source not in {"", "pair"}:
+            if name not in known or item.source != "pair":
                 told = " and ".join(known) or "none"
                 raise ConfigError(f"its conditions: {told}", path=f"given.{name}", hint="leave this one out")
-        filled = {name: known[name] if item.codec is None else item for name, item in given.items()}
-        if self._numbers:
-            if codec is not None and not isinstance(codec, Series):
-                raise ConfigError(f"codec={codec.name} does not read numbers", path="codec", hint="codec=series does")
-            return prepare_series(self._items, self.splits, codec, filled, self._place, whole=self._pairs)
-        return self._library(tuple(filled)).prepare(codec, filled, notify)
+        pairs = self.data not in SIZES
+        size = sum(len(text) for text, _ in self._texts)
+        identity = [self.data, hashlib.sha256("\0".join(text for text, _ in self._texts).encode()).hexdigest()]
+        return Items(self._each, identity, size, ends=pairs and codec.ends, whole=pairs)
 
-    def full(self, codec: Codec) -> list[Any]:
-        if self._numbers:
-            return [item.table for item in self._items]
-        return [codec.typed(text) for text, _ in self._texts]
-
-    def values(self, codec: Codec, split: str, last: int | None = None) -> Iterator[Any]:
-        if self._numbers:
-            return values_of(self._items, self.splits, split, self._place, last, whole=self._pairs)
-        return self._library(()).values(codec, split, last)
+    def _each(self) -> Iterator[Item]:
+        for i, (text, beside) in enumerate(self._texts):
+            yield Item(str(i), text, hashlib.sha256(text.encode()).hexdigest(), pair=beside)
 
     @property
-    def _place(self) -> str:
-        return f"builtin:{self.data}"
-
-    @property
-    def _numbers(self) -> bool:
-        return self.data == "var1" or self.data.endswith("-vectors")
-
-    @property
-    def _pairs(self) -> bool:
-        return self.data not in SIZES
+    def _suffix(self) -> str:
+        return ".csv" if self.data == "var1" or self.data.endswith("-vectors") else ".txt"
 
     @property
     def _count(self) -> int:
         return self.size or SIZES.get(self.data, PAIRS)
 
-    def _library(self, conditions: tuple[str, ...]) -> Library:
-        documents = []
-        for i, (text, beside) in enumerate(self._texts):
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            given = {name: beside for name in conditions}
-            documents.append(Document(str(i), text, digest, len(text.encode()), given))
-        return Library(documents, self.splits, not self._pairs, self._place)
-
     @cached_property
-    def _texts(self) -> list[tuple[str, str]]:
-        """Each text, and what is given beside it."""
+    def _texts(self) -> list[tuple[str, str | None]]:
+        """Each thing, and what is given beside it, as files would have them."""
         match self.data:
             case "topics":
-                return [(topics(), "")]
+                return [(topics(), None)]
             case "markov":
-                return [(Markov().stream(self._count, self.seed), "")]
+                return [(Markov().stream(self._count, self.seed), None)]
+            case "var1":
+                return [(_table(Var1().series(self._count, self.seed)), None)]
             case "reverse":
                 return [(target, source) for source, target in Reverse().pairs(self._count, self.seed)]
-            case _:
-                return [(text, label) for label, text in Labels().examples(self._count, self.seed)]
-
-    @cached_property
-    def _items(self) -> list[Item]:
-        """Each series, and what is given beside it."""
-        match self.data:
-            case "var1":
-                return [Item("var1", _table(Var1().series(self._count, self.seed)))]
             case "reverse-vectors":
-                pairs = Reverse().vector_pairs(self._count, self.seed, (LENGTH, LENGTH))
-                return [Item(str(i), _table(b), {"source": _table(a)}) for i, (a, b) in enumerate(pairs)]
+                drawn = Reverse().vector_pairs(self._count, self.seed, (LENGTH, LENGTH))
+                return [(_table(target), _table(source)) for source, target in drawn]
+            case "labels":
+                return [(text, label) for label, text in Labels().examples(self._count, self.seed)]
             case _:
-                drawn = Labels().vector_examples(self._count, self.seed)
-                return [Item(str(i), _table(b), {"label": a}) for i, (a, b) in enumerate(drawn)]
+                return [(_table(x), label) for label, x in Labels().vector_examples(self._count, self.seed)]
 
 
 def topics() -> str:
@@ -144,5 +126,15 @@ def topics() -> str:
     return "\n\n".join(carried.topics[key] for key in sorted(carried.topics))
 
 
-def _table(values: NDArray[np.float64]) -> Table:
-    return Table(("x", "y")[: values.shape[1]], values)
+def _codec(suffix: str) -> Codec:
+    """What reads a file with this suffix."""
+    kind = kind_of(Path(f"x{suffix}"))
+    assert kind is not None
+    return kind()
+
+
+def _table(values: NDArray[np.float64]) -> str:
+    """Columns x and y as CSV, to the last bit."""
+    rows = [",".join(("x", "y")[: values.shape[1]])]
+    rows += [",".join("" if math.isnan(cell) else repr(cell) for cell in row) for row in values.tolist()]
+    return "\n".join(rows) + "\n"

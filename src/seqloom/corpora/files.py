@@ -1,4 +1,4 @@
-"""Text files: one is a stream without an end, a folder of them holds documents. And which corpus a DATA word means."""
+"""Files: one is a thing, or holds many; a folder holds things. And which corpus a DATA word means."""
 
 from __future__ import annotations
 
@@ -6,59 +6,127 @@ import difflib
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.text import Bytes, raw
-from seqloom.core.config import make, nearest
+from seqloom.codecs.text import BOM, raw
+from seqloom.core.config import make, members_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora import shards
-from seqloom.corpora.base import Corpus, Given, Prepared
-from seqloom.corpora.builtin import BUILTINS
-from seqloom.corpora.documents import Document, Library
+from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, sources_of
 
-TEXTS = (".txt", ".txt.gz")
-TABLES = (".csv", ".csv.gz")
 STDIN = "-"
-
-_BOM = b"\xef\xbb\xbf"
+SPOKEN = "standard input"
+MARK = BOM.encode()
 
 
 class Files(Corpus, name="files"):
-    """A text file, a folder of `.txt` and `.txt.gz` files, or standard input (`-`).
+    """A file, a folder of files, or standard input (`-`), read by the codec that has their suffix.
 
-    One file is a stream, split by position. A folder holds documents, shared out by a keyed order of their names; if
-    there are fewer than ten each is split by position. A condition `source=folder` is the name of a file's folder.
+    One text or table is a stream, split by position. A folder holds things, shared out by a keyed order of their
+    names; texts of which there are fewer than ten, and series, are each split by position. Lines or paragraphs of a
+    text may be things, and a file may hold many things in parts that name the splits.
     """
+
+    rank: ClassVar[int] = -1
+    where: ClassVar[tuple[str, ...]] = ("path", "valid", "test")
 
     path: str
     """The file or folder; `-` is standard input."""
+    items: Literal["auto", "file", "line", "paragraph"] = "auto"
+    """What a thing is: a file (`auto`: or each of those that a file holds in parts), a line, or a paragraph."""
+    ends: bool | None = None
+    """Whether each thing ends by itself; None: those of a folder do, but for series, and one stream does not."""
+    valid: str = ""
+    """A file or folder with the validation split, or the part of the file that is it."""
+    test: str = ""
+    """A file or folder with the test split, or the part of the file that is it."""
+    columns: tuple[str, ...] = ()
+    """The columns of a table that are the series, in this order; empty: all columns of numbers."""
+
+    @classmethod
+    def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+        if word == STDIN:
+            return {"path": str(shards.spool(sys.stdin.buffer))}
+        path = Path(os.path.abspath(word))
+        if not path.exists():
+            return None
+        if not path.is_file() and not path.is_dir():  # a pipe is read once
+            with path.open("rb") as pipe:
+                path = shards.spool(pipe)
+        beside = {key: str(Path(settings[key]).absolute()) for key in ("valid", "test") if _is_there(settings.get(key))}
+        return {"path": str(path), **beside}
+
+    @property
+    def place(self) -> str:
+        return SPOKEN if self._root.parent == shards.spooled() else self.path
+
+    def default_codec(self) -> Codec:
+        root = self._root
+        return codec_for(_under(root) if root.is_dir() else [root], root)
+
+    def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
+        taken = {column: name for name, source in sources_of(given).items() for column in source.columns}
+        try:
+            return codec.choosing(self.columns, tuple(taken))
+        except ConfigError as error:
+            if self.columns or not taken:
+                raise
+            path = f"given.{next(iter(taken.values()))}.source"
+            raise ConfigError(error.message, path=path, hint="source=folder is the name of a file's folder") from None
+
+    def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
+        found = [(seen, split) for seen, split in self._seen(codec) if not seen.empty]
+        stream = not self._root.is_dir()
+        if not any(split == "" for _, split in found):
+            raise DataError(
+                "the file is empty" if stream else "all files of the folder are empty",
+                path=self.place,
+                hint="give some data to learn from",
+            )
+        parted = self.items == "auto" and any(codec.parts(seen.path) for seen, _ in found)
+        lines = self.items in {"line", "paragraph"}
+        named = bool(given)
+        identity = [
+            ["" if stream and not named else self._name(seen.path), seen.digest, split] for seen, split in found
+        ]
+        ends = (lines or parted or (codec.ends and not stream)) if self.ends is None else self.ends
+        return Items(
+            each=lambda: (item for seen, split in found for item in self._things_in(seen, split, codec)),
+            identity=[self.items, self.valid and parted, self.test and parted, identity, _parents(found, named)],
+            size=sum(seen.size for seen, _ in found),
+            ends=ends,
+            whole=lines or parted,
+        )
+
+    def notes(self, codec: Codec) -> Iterator[str]:
+        seen = [item for item, _ in self._seen(codec)]
+        empty = [item for item in seen if item.empty]
+        marked, returned = [item for item in seen if item.mark], [item for item in seen if item.returns]
+        if empty:
+            names = ", ".join(self._name(item.path) for item in empty[:3])
+            yield f"{names}{' ...' * (len(empty) > 3)} {'is' if len(empty) == 1 else 'are'} empty and left out"
+        if marked and codec.mends:
+            yield f"a byte-order mark at the start of {_named(marked)} is left out"
+        if returned and codec.mends:
+            yield f"the line ends CR LF of {_named(returned)} are read as LF"
 
     def prepare(
         self, codec: Codec | None, given: Mapping[str, Given], notify: Callable[[str], None] | None = None
     ) -> Prepared:
-        for name, item in given.items():
-            if item.source != "folder":
-                raise ConfigError(
-                    f"text files have no source {item.source!r} for a condition",
-                    path=f"given.{name}.source",
-                    hint="source=folder takes the name of a file's folder",
-                )
-        found = self._library(codec, tuple(given)).prepare(codec, given, notify)
-        return replace(found, notes=(*self._notes(found.codec), *found.notes))
-
-    def full(self, codec: Codec) -> list[Any]:
-        return [codec.whole(item.path) for item in self._seen(codec) if not item.empty]
-
-    def values(self, codec: Codec, split: str, last: int | None = None) -> Iterator[Any]:
-        return self._library(codec, ()).values(codec, split, last)
+        try:
+            return super().prepare(codec, given, notify)
+        except DataError as error:
+            if Path(error.path).parent != shards.spooled():
+                raise
+            raise DataError(error.message, path=SPOKEN, line=error.line, hint=error.hint) from None
 
     @cached_property
-    def _place(self) -> Path:
+    def _root(self) -> Path:
         """Where the files are; standard input is read once, into the cache."""
         return shards.spool(sys.stdin.buffer) if self.path == STDIN else Path(self.path)
 
@@ -66,83 +134,119 @@ class Files(Corpus, name="files"):
     def _looks(self) -> dict[Path, _Seen]:
         return {}
 
-    def _seen(self, codec: Codec | None) -> list[_Seen]:
-        """Every file, looked at once."""
-        root = self._place
-        suffixes = codec.suffixes if codec is not None and codec.suffixes else TEXTS
-        paths = list(_under(root, suffixes)) if root.is_dir() else [root]
-        if not paths:
-            raise DataError(
-                f"the folder holds no {' or '.join(suffixes)} file", path=root, hint="give a folder of such files"
-            )
-        for path in paths:
+    def _seen(self, codec: Codec) -> list[tuple[_Seen, str]]:
+        """Every file, looked at once, and the split that it belongs to beforehand."""
+        found = [(path, "") for path in _files(self._root, codec)]
+        for split, told in (("valid", self.valid), ("test", self.test)):
+            if _is_there(told):
+                found += [(path, split) for path in _files(Path(told), codec)]
+            elif told and not any(told in codec.parts(path) for path, _ in found):
+                raise DataError(
+                    "there is no such file, and no such part of the data", path=told, hint=f"mend corpus.{split}"
+                )
+        for path, _ in found:
             if path not in self._looks:
                 self._looks[path] = _look(path)
-        return [self._looks[path] for path in paths]
+        return [(self._looks[path], split) for path, split in found]
 
-    def _library(self, codec: Codec | None, conditions: tuple[str, ...]) -> Library:
-        """The documents that are not empty."""
-        root = self._place
-        stream = not root.is_dir()
-        kept = [item for item in self._seen(codec) if not item.empty]
-        if not kept:
-            raise DataError(
-                "the file is empty" if stream else "all files of the folder are empty",
-                path=self.path,
-                hint="give some text to learn from",
-            )
-        documents = [
-            Document(
-                item.path.name if stream else item.path.relative_to(root).as_posix(),
-                item.path,
-                item.digest,
-                item.size,
-                {name: item.path.absolute().parent.name for name in conditions},
-            )
-            for item in kept
-        ]
-        return Library(documents, self.splits, stream, self.path)
-
-    def _notes(self, codec: Codec) -> Iterator[str]:
-        """What is left out or mended."""
-        seen = self._seen(codec)
-        empty = [item for item in seen if item.empty]
-        marked, returned = [item for item in seen if item.mark], [item for item in seen if item.returns]
-        if empty:
-            names = ", ".join(item.path.relative_to(self._place).as_posix() for item in empty[:3])
-            yield f"{names}{' ...' * (len(empty) > 3)} {'is' if len(empty) == 1 else 'are'} empty and left out"
-        if isinstance(codec, Bytes):  # reads them as they are
+    def _things_in(self, seen: _Seen, split: str, codec: Codec) -> Iterator[Item]:
+        """The things of one file."""
+        if self.items in {"line", "paragraph"}:
+            for text, line in _texts(seen.path, self.items):
+                digest = hashlib.sha256(text).hexdigest()
+                yield Item(digest, text.decode("utf-8", "surrogateescape"), digest, split, path=seen.path, line=line)
             return
-        if marked:
-            yield f"a byte-order mark at the start of {_named(marked)} is left out"
-        if returned:
-            yield f"the line ends CR LF of {_named(returned)} are read as LF"
+        name = self._name(seen.path)
+        parts = codec.parts(seen.path) if self.items == "auto" else {}
+        if not parts:
+            yield Item(name, seen.path, seen.digest, split, path=seen.path)
+        for part, values in parts.items():
+            of = self._split_of(part, list(parts), seen.path) or split
+            for i, value in enumerate(values):
+                digest = hashlib.sha256(f"{seen.digest} {part} {i}".encode()).hexdigest()
+                yield Item(f"{name} {part} {i}", value, digest, of, path=seen.path)
+
+    def _split_of(self, part: str, parts: list[str], path: Path) -> str:
+        """The split that a part of a file is; nothing where its things are to be shared out."""
+        splits = {**{name: name for name in SPLITS}, self.valid: "valid", self.test: "test"}
+        if part in splits and part:
+            return splits[part]
+        if len(parts) == 1:
+            return ""
+        raise DataError(
+            f"the part {part!r} is none of {', '.join(SPLITS)}",
+            path=path,
+            hint=f"corpus.valid={part} or corpus.test={part} says which it is",
+        )
+
+    def _name(self, path: Path) -> str:
+        root = self._root
+        return path.relative_to(root).as_posix() if root.is_dir() and path.is_relative_to(root) else path.name
 
 
-def corpus_of(data: str, settings: Mapping[str, Any] | None = None, codec: Any = None) -> Corpus:
-    """The corpus that a DATA word means: a file, a folder, `-`, or `builtin:NAME`.
+def corpus_of(data: str, settings: Mapping[str, Any] | None = None) -> Corpus:
+    """The corpus that a DATA word means: a file, a folder, `-`, `builtin:NAME`; `settings` are those of the corpus.
 
-    `settings` are those of the corpus; `codec`, a name or settings, decides where the files could be read in two ways.
-    DataError where nothing is there or nothing in it can be read.
+    DataError where no corpus takes the word.
     """
     rest = dict(settings or {})
-    if data.startswith("builtin:"):
-        name = data.removeprefix("builtin:")
-        if name not in BUILTINS:
-            raise DataError(f"there is no builtin data called {name!r}", hint=nearest(name, BUILTINS))
-        return _made({"name": "builtin", "data": name, **rest})
-    if data == STDIN:
-        return _made({"name": "files", "path": str(shards.spool(sys.stdin.buffer)), **rest})
-    path = Path(os.path.abspath(data))
-    if not path.exists():
-        raise DataError("there is no such file or folder", path=data, hint=_neighbour(path))
-    if not path.is_file() and not path.is_dir():  # a pipe is read once
-        with path.open("rb") as pipe:
-            path = shards.spool(pipe)
-    word = codec.get("name") if isinstance(codec, Mapping) else codec.name if isinstance(codec, Codec) else codec
-    wanted = None if word is None else "table" if word == "series" else "files"
-    kind = wanted or (_kind_of_folder(path) if path.is_dir() else "table" if _is(path, TABLES) else "files")
-    return _made({"name": kind, "path": str(path), **rest})
+    corpora: dict[str, type[Corpus]] = members_of(Corpus)  # type: ignore[assignment]
+    for name, corpus in sorted(corpora.items(), key=lambda entry: -entry[1].rank):
+        own = corpus.takes(data, rest)
+        if own is not None:
+            try:
+                return make(Corpus, {"name": name, **rest, **own})  # type: ignore[type-abstract]
+            except ConfigError as error:
+                raise error.under("corpus") from None
+    raise DataError("there is no such file or folder", path=data, hint=_neighbour(Path(os.path.abspath(data))))
+
+
+def corpus_like(corpus: Corpus, data: str, **settings: Any) -> Corpus:
+    """The corpus of a DATA word, read as another one is where it is of the same kind."""
+    own = {key: getattr(corpus, key) for key in corpus.model_fields_set if key not in corpus.where}
+    try:
+        return corpus_of(data, own | settings)
+    except ConfigError:
+        return corpus_of(data, settings)
+
+
+def codec_for(paths: Iterable[Path], place: Path) -> Codec:
+    """The codec that reads these files: asked of the codecs' suffixes, rank and probe."""
+    found: dict[type[Codec], Path] = {}
+    last = None
+    for last in paths:
+        kind = kind_of(last)
+        if kind is not None:
+            found.setdefault(kind, last)
+    if len(found) > 1:
+        told = " and ".join(f"{path.name} (codec={kind.name})" for kind, path in found.items())
+        raise DataError(
+            f"the folder holds files of several kinds: {told}",
+            path=place,
+            hint="say which are meant: " + ", ".join(f"codec={kind.name}" for kind in found),
+        )
+    if found:
+        return next(iter(found))()
+    if last is None or place.is_dir():
+        known = sorted({suffix for kind in _codecs() for suffix in kind.suffixes})
+        raise DataError(
+            "the folder holds nothing that can be read", path=place, hint=f"files that can be: {', '.join(known)}"
+        )
+    return max((kind for kind in _codecs() if kind.reads_anything), key=lambda kind: kind.rank)()
+
+
+def kind_of(path: Path) -> type[Codec] | None:
+    """The codec that reads a file, or one that would be called so, unless told otherwise."""
+    name = path.name.lower()
+    fitting = [kind for kind in _codecs() if kind.suffixes and name.endswith(kind.suffixes)]
+    if len(fitting) > 1 and path.is_file():
+        fitting = [kind for kind in fitting if kind().probe(path)]
+    return max(fitting, key=lambda kind: kind.rank, default=None)
+
+
+def _codecs() -> list[type[Codec]]:
+    """Those that read files of people's own accord: conditions' codecs do not."""
+    return [kind for kind in members_of(Codec).values() if kind.rank >= 0]  # type: ignore[attr-defined, misc]
 
 
 @dataclass(frozen=True)
@@ -157,7 +261,7 @@ class _Seen:
 
     @property
     def empty(self) -> bool:
-        return self.size == (len(_BOM) if self.mark else 0)
+        return self.size == (len(MARK) if self.mark else 0)
 
 
 def _look(path: Path) -> _Seen:
@@ -168,45 +272,66 @@ def _look(path: Path) -> _Seen:
         size += len(piece)
         returns = returns or b"\r\n" in piece or (end == b"\r" and piece[:1] == b"\n")
         end = piece[-1:]
-    return _Seen(path, size, digest.hexdigest(), first == _BOM, returns)
+    return _Seen(path, size, digest.hexdigest(), first == MARK, returns)
 
 
-def _under(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """The files under a folder with one of these suffixes, sorted; hidden files and folders are passed over."""
+def _texts(path: Path, what: str) -> Iterator[tuple[bytes, int]]:
+    """The lines of a file that are not blank, or its paragraphs, as bytes without their ends; each with its line."""
+    held: list[bytes] = []
+    for number, line in enumerate(lines_of(path), 1):
+        blank = not line.strip()
+        if what == "line" and not blank:
+            yield line, number
+        elif what == "paragraph" and not blank:
+            held.append(line)
+        elif held:
+            yield b"\n".join(held), number - len(held)
+            held = []
+    if held:
+        yield b"\n".join(held), number - len(held) + 1
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of a file without their ends, and without a byte-order mark."""
+    rest, first = b"", True
+    for piece in raw(path):
+        if first:
+            piece, first = piece.removeprefix(MARK), False
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r")
+    if rest:
+        yield rest.removesuffix(b"\r")
+
+
+def _files(root: Path, codec: Codec) -> list[Path]:
+    """The file, or those of a folder that the codec reads."""
+    if not root.is_dir():
+        return [root]
+    paths = [path for path in _under(root) if path.name.lower().endswith(codec.suffixes)]
+    if not paths:
+        told = " or ".join(codec.suffixes) or "readable"
+        raise DataError(f"the folder holds no {told} file", path=root, hint="give a folder of such files")
+    return paths
+
+
+def _under(root: Path) -> Iterator[Path]:
+    """The files under a folder, sorted; hidden files and folders are passed over."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
-            if not name.startswith(".") and _is(path, suffixes) and path.is_file():
+            if not name.startswith(".") and path.is_file():
                 yield path
 
 
-def _kind_of_folder(path: Path) -> str:
-    texts, tables = next(_under(path, TEXTS), None), next(_under(path, TABLES), None)
-    if texts and tables:
-        raise DataError(
-            "the folder holds both text and tables",
-            path=path,
-            hint="codec=characters reads the .txt files, codec=series the .csv files",
-        )
-    if not texts and not tables:
-        raise DataError(
-            "the folder holds nothing that can be read",
-            path=path,
-            hint="text is read from .txt and .txt.gz files, series from .csv files",
-        )
-    return "files" if texts else "table"
+def _parents(found: list[tuple[_Seen, str]], named: bool) -> list[str]:
+    """The names of the folders that the files lie in, which a condition may ask for."""
+    return [seen.path.absolute().parent.name for seen, _ in found] if named else []
 
 
-def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
-    return path.name.lower().endswith(suffixes)
-
-
-def _made(values: Mapping[str, Any]) -> Corpus:
-    try:
-        return make(Corpus, values)  # type: ignore[type-abstract]
-    except ConfigError as error:
-        raise error.under("corpus") from None
+def _is_there(told: str | None) -> bool:
+    return bool(told) and Path(told).exists()  # type: ignore[arg-type]
 
 
 def _neighbour(path: Path) -> str:

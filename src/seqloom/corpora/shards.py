@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from seqloom.core.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "index.json"
 STALE = 86_400.0
 """Seconds after which what a killed writer left behind is deleted."""
@@ -149,9 +149,14 @@ def recall(key: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def spooled() -> Path:
+    """Where what came by standard input lies."""
+    return cache() / "spool"
+
+
 def spool(stream: BinaryIO) -> Path:
     """A file in the cache with all that comes from `stream`, named by its content."""
-    folder = cache() / "spool"
+    folder = spooled()
     aside = folder / f".tmp-{uuid.uuid4().hex[:12]}"
     digest = hashlib.sha256()
     with _disk(folder):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from seqloom import run as runs
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 from seqloom.corpora.base import Prepared
-from seqloom.corpora.files import corpus_of
+from seqloom.corpora.files import corpus_like
 from seqloom.metrics.base import MetricRecord, View
 from seqloom.model import Model, load
 from seqloom.recipe import Recipe
@@ -110,7 +110,7 @@ def evaluate_model(
 def _values(run: runs.Run, data: str | None, split: SplitName) -> list[Any]:
     """The values of a split as the files have them."""
     if data is not None:
-        return list(corpus_of(data, {"splits": WHOLE}, run.codec).values(run.codec, "test"))
+        return list(corpus_like(run.recipe.corpus, data, splits=WHOLE).values(run.codec, "test"))
     return list(run.recipe.corpus.values(run.codec, split))
 
 
@@ -118,7 +118,7 @@ def prepare(run: runs.Run, data: str | None = None) -> Prepared:
     """A run's own data, or all of other data as their test split, encoded by the run's codecs."""
     fitted = {name: given.replace(codec=codec) for name, (codec, given) in run.given.items()}
     if data is not None:
-        corpus = corpus_of(data, {"splits": WHOLE}, run.codec)
+        corpus = corpus_like(run.recipe.corpus, data, splits=WHOLE)
         return corpus.prepare(run.codec, fitted)
     prepared = run.recipe.corpus.prepare(run.codec, fitted)
     now = {name: part.fingerprint for name, part in prepared.splits.items()}

@@ -63,10 +63,10 @@ class Masked(Process, name="masked"):
         """
         rows = len(batch.x)
         strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
-        t = torch.as_tensor(strata)
-        u = torch.as_tensor(rng.at("mask").uniform(batch.x.shape[1]))
+        t = torch.as_tensor(strata, device=batch.x.device)
+        u = torch.as_tensor(rng.at("mask").uniform(batch.x.shape[1]), device=batch.x.device)
         choose = self._independent if self.masks == "independent" else self._counted
-        masked, weight = (part.to(batch.x.device) for part in choose(t, u, batch.wanted.cpu()))
+        masked, weight = choose(t, u, batch.wanted)
         assert net.spec.mask is not None
         given = net.encode(batch.given, rows)
         out, _ = net(batch.x.masked_fill(masked, net.spec.mask), given=given, present=batch.present, rng=drop)
@@ -99,11 +99,11 @@ class Masked(Process, name="masked"):
         Each conditional is normalised, so their product is a distribution over sequences. Costs T calls a row.
         """
         rows, steps = batch.x.shape
-        nats = torch.zeros(rows, steps)
+        nats = torch.zeros(rows, steps, device=batch.x.device)
         cases = [(b, t) for b in range(rows) for t in range(steps) if bool(batch.wanted[b, t])]
-        place = torch.arange(steps)
+        place = torch.arange(steps, device=batch.x.device)
         for i in range(0, len(cases), at_once):
-            row, at = (torch.tensor(part) for part in zip(*cases[i : i + at_once], strict=True))
+            row, at = (torch.tensor(part, device=batch.x.device) for part in zip(*cases[i : i + at_once], strict=True))
             hidden = (place >= at[:, None]) & batch.wanted[row]
             given = {n: Condition(c.x[row], c.present[row]) for n, c in batch.given.items()}
             out, _ = net(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -23,6 +24,10 @@ class Condition:
     present: Bool[Tensor, "b s"]
     owner: Int[Tensor, "r t"] | None = None
 
+    def to(self, device: torch.device) -> Condition:
+        """The same on a device."""
+        return Condition(self.x.to(device), self.present.to(device))
+
 
 @dataclass(frozen=True)
 class Past:
@@ -30,6 +35,10 @@ class Past:
 
     x: Int[Tensor, "b l"] | Float[Tensor, "b l d"]
     known: Bool[Tensor, "b l"] | Bool[Tensor, "b l d"]
+
+    def to(self, device: torch.device) -> Past:
+        """The same on a device."""
+        return Past(self.x.to(device), self.known.to(device))
 
 
 @dataclass(frozen=True)
@@ -53,3 +62,17 @@ class Batch:
     def wanted(self) -> Tensor:
         """The cells that are the loss."""
         return self.known & ~self.shown
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device, conditions and what came before included."""
+        if self.x.device == device:
+            return self
+        return Batch(
+            x=self.x.to(device),
+            present=self.present.to(device),
+            known=self.known.to(device),
+            shown=self.shown.to(device),
+            begins=self.begins.to(device),
+            given={name: condition.to(device) for name, condition in self.given.items()},
+            past=None if self.past is None else self.past.to(device),
+        )

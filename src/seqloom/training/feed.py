@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 
 from seqloom.core.config import Settings
@@ -15,7 +16,11 @@ from seqloom.corpora.base import Split
 from seqloom.corpora.packed import Packed
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.space import Space
+from seqloom.training.augmentations import Augmentation
 from seqloom.training.patterns import Nothing, Pattern
+
+BUCKET = 1.1
+"""The longest over the shortest sequence of a bucket."""
 
 
 class Feed(Settings):
@@ -25,16 +30,23 @@ class Feed(Settings):
     """Positions a row of one step; for a model with a bounded reach, all it will ever see at once."""
     batch: int = Field(default=32, ge=1)
     """Rows a step."""
-    order: Literal["windows", "streams"] = "windows"
-    """`windows`: anywhere, at random; `streams`: contiguous, state carried from step to step (truncated BPTT)."""
+    order: Literal["windows", "streams", "whole"] = "windows"
+    """`windows`: anywhere, at random; `streams`: contiguous, state carried from step to step (truncated BPTT);
+    `whole`: whole sequences, each once an epoch, those of about one length together."""
+    budget: int | None = Field(default=None, ge=1)
+    """Elements of one step where sequences are whole, padding included; None: window x batch."""
+    long: Literal["cut", "skip", "refuse"] = "cut"
+    """Of whole sequences longer than the window: train on their beginning, leave them out, or refuse."""
     pattern: Pattern = Nothing()
     """What is shown (given clean) in training."""
     shorter: float = Field(default=0.0, ge=0, le=1)
     """Share of rows that are cut to a random length, so that a model that sees all at once can fill short canvases."""
+    augment: list[Augmentation] = []
+    """How rows are changed at random, one after another."""
 
 
 class Reader:
-    """Batches of a split, by cursor."""
+    """Batches of a split, by cursor, on a device."""
 
     def __init__(
         self,
@@ -46,42 +58,60 @@ class Reader:
         *,
         fill: bool = False,
         past: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.spec, self.seed, self.drops, self.fill, self.past = spec, seed, drops, fill, past
-        self.packed = Packed(split.data, space, split.given)
-        self.rows = min(spec.batch, max(1, len(self.packed)))
+        self.device = torch.device(device)
+        self.packed = Packed(split.data, space, split.given, split.aligned)
+        self.rows = rows_of(spec, self.packed)
         if spec.order == "streams":
             self.stretch = len(self.packed) // self.rows
             self.chunks = max(1, self.stretch // spec.window)
+        if spec.order == "whole":
+            self.epochs = Epochs(spec, self.packed.sizes, seed, even=fill)
         choices = np.maximum(1, self.packed.sizes - spec.window + 1)
         self.choices = np.concatenate([[0], np.cumsum(np.where(self.packed.sizes > 0, choices, 0))])
 
     @property
     def elements(self) -> int:
         """Elements a step, at most."""
-        return self.rows * self.spec.window
+        return self.epochs.budget if self.spec.order == "whole" else self.rows * self.spec.window
 
     def begins(self, cursor: int) -> bool:
         """Whether this step starts anew rather than going on from the step before."""
         return self.spec.order != "streams" or cursor % self.chunks == 0
 
     def keys(self, cursor: int) -> Rng:
-        """One key a row: sample number (cursor, row) of the seed."""
+        """One key a row: sample number (cursor, row) of the seed, or (epoch, sequence) where sequences are whole."""
+        if self.spec.order == "whole":
+            epoch, sequences = self.epochs.batch(cursor)
+            return Rng.of(self.seed, epoch * len(self.packed.sizes) + sequences)
         return Rng.of(self.seed, cursor * self.rows + np.arange(self.rows))
 
     def batch(self, cursor: int) -> Batch:
         """The rows of step `cursor`, with what is shown and which conditions are dropped."""
         key = self.keys(cursor)
         if self.spec.order == "streams":
-            return self._stream(cursor)
+            return self._augmented(self._stream(cursor), key).to(self.device)
+        batch = self._whole(cursor) if self.spec.order == "whole" else self._windows(key)
+        batch = self._augmented(batch, key)
+        shown = torch.from_numpy(self.spec.pattern.shown(key, batch.known.numpy()))
+        return replace(batch, shown=batch.shown | shown, given=self._dropped(batch, key)).to(self.device)
+
+    def _windows(self, key: Rng) -> Batch:
+        """Windows at random, each within its own sequence."""
         pick = np.floor(key.at("window").uniform(1)[:, 0] * self.choices[-1]).astype(np.int64)
         owner = np.searchsorted(self.choices, pick, side="right") - 1
         start = self.packed.starts[owner] + pick - self.choices[owner]
         batch = self.packed.window(start, self.spec.window, past=self.past, fill=self.fill)
-        if self.spec.shorter:
-            batch = self._shortened(batch, key)
-        shown = torch.from_numpy(self.spec.pattern.shown(key, batch.known.numpy()))
-        return replace(batch, shown=batch.shown | shown, given=self._dropped(batch, key))
+        return self._shortened(batch, key) if self.spec.shorter else batch
+
+    def _whole(self, cursor: int) -> Batch:
+        """Sequences from their beginning, as long as the longest of them, or all of the window where that is filled."""
+        _, sequences = self.epochs.batch(cursor)
+        longest = int(self.packed.sizes[sequences].max())
+        length = self.spec.window if self.fill else min(self.spec.window, longest)
+        return self.packed.window(self.packed.starts[sequences], length, past=self.past, fill=self.fill)
 
     def _shortened(self, batch: Batch, key: Rng) -> Batch:
         """Some rows without what lies beyond a random length of them."""
@@ -95,11 +125,17 @@ class Reader:
     def _stream(self, cursor: int) -> Batch:
         """Chunk `cursor` of each stream; each pass over the data begins a little further on, so chunks differ."""
         lap, chunk = divmod(cursor, self.chunks)
-        slack = self.stretch - self.chunks * self.spec.window
+        slack = max(0, self.stretch - self.chunks * self.spec.window)
         phase = int(Rng.of(self.seed, lap).at("phase").uniform(1)[0, 0] * (slack + 1))
         first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window
         place = first[:, None] + np.arange(min(self.spec.window, self.stretch))
         return self.packed.batch(place, np.ones(place.shape, bool), past=self.past)
+
+    def _augmented(self, batch: Batch, key: Rng) -> Batch:
+        """The rows, changed at random as the feed says."""
+        for number, augmentation in enumerate(self.spec.augment):
+            batch = augmentation.apply(key.fork(number), batch, self.packed.space)
+        return batch
 
     def _dropped(self, batch: Batch, key: Rng) -> dict[str, Condition]:
         """Conditions, with some rows' replaced by the null one."""
@@ -108,3 +144,48 @@ class Reader:
             kept = torch.from_numpy(key.at(f"drop {name}").uniform(1)[:, 0] >= self.drops.get(name, 0.0))
             given[name] = Condition(condition.x, condition.present & kept[:, None])
         return given
+
+
+class Epochs:
+    """Which sequences each step reads: every sequence once an epoch, in an order of its own, by length in buckets.
+
+    The bounds of the batches depend on the lengths alone; which sequences of a bucket come together, and in which order
+    the batches come, is drawn anew each epoch.
+    """
+
+    def __init__(self, spec: Feed, sizes: NDArray[np.int64], seed: int, *, even: bool) -> None:
+        self.seed = seed
+        self.budget = spec.budget or spec.window * spec.batch
+        kept = sizes > 0
+        if spec.long == "skip":
+            kept &= sizes <= spec.window
+        self.kept = np.flatnonzero(kept)
+        lengths = np.minimum(sizes[self.kept], spec.window)
+        self.bucket = np.ceil(np.log(np.maximum(lengths, 1)) / np.log(BUCKET)).astype(np.int64)
+        # Any sequence of a bucket may be the longest of a batch, so each counts as the longest of its bucket.
+        tops = np.zeros(self.bucket.max(initial=0) + 1, np.int64)
+        np.maximum.at(tops, self.bucket, lengths)
+        counted = np.full(len(lengths), spec.window) if even else np.sort(tops[self.bucket])
+        self.bounds = [0]
+        for i, length in enumerate(counted):
+            if i > self.bounds[-1] and (i + 1 - self.bounds[-1]) * length > self.budget:
+                self.bounds.append(i)
+        self.bounds.append(len(counted))
+        self._epoch, self._order, self._batches = -1, self.kept, self.kept
+
+    def batch(self, cursor: int) -> tuple[int, NDArray[np.int64]]:
+        """The epoch of a step and the sequences that it reads."""
+        epoch, step = divmod(cursor, len(self.bounds) - 1)
+        if epoch != self._epoch:
+            rng = Rng.of(self.seed, epoch)
+            self._order = self.kept[np.lexsort((rng.at("order").uniform(len(self.kept))[0], self.bucket))]
+            self._batches = np.argsort(rng.at("batches").uniform(len(self.bounds) - 1)[0])
+            self._epoch = epoch
+        at = self._batches[step]
+        return epoch, self._order[self.bounds[at] : self.bounds[at + 1]]
+
+
+def rows_of(spec: Feed, packed: Packed) -> int:
+    """Rows a step: no more streams than the data hold windows, and no more windows than they hold elements."""
+    there = len(packed) // spec.window if spec.order == "streams" else len(packed)
+    return min(spec.batch, max(1, there))

@@ -192,7 +192,7 @@ class Loop:
         """Take back what `tensors` gave; the numbers of the state are set before."""
         self.net.load_state_dict(weights)
         if average is not None:
-            self.average = {name: average[name] for name in dict(self.net.named_parameters())}
+            self.average = {name: average[name].to(p.device) for name, p in self.net.named_parameters()}
         remembered: dict[str, dict[str, Tensor]] = {}
         for key, value in kept.items():
             if key.startswith("optimizer."):
@@ -202,8 +202,9 @@ class Loop:
         for optimizer in self.optimizers:
             optimizer.state.clear()
             for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-                if names[parameter] in remembered:
-                    optimizer.state[parameter] = remembered[names[parameter]]
+                own = remembered.get(names[parameter], {})
+                if own:
+                    optimizer.state[parameter] = {kind: value.to(parameter.device) for kind, value in own.items()}
         self.state.carried = None
         saved = under("state", kept)
         if saved:

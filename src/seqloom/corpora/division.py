@@ -1,0 +1,210 @@
+"""How the things of a corpus are split: by raw content and names alone, whatever codec reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.codecs.base import Codec
+from seqloom.core.errors import DataError
+from seqloom.corpora.base import SPLITS, Item, Items, Shares
+
+FEW = 10
+"""Things below which each is split by position where its codec can, since some of so few would be no fair split."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What of a thing belongs to a split: its positions from `begin` to `end` (None: all of them)."""
+
+    split: str
+    item: Item
+    begin: int = 0
+    end: int | None = None
+    divided: bool = False
+
+    def pieces(self, codec: Codec) -> Iterator[Any]:
+        """The values of this part, in pieces."""
+        return codec.pieces(self.item.content, self.begin, self.end)
+
+    def digest(self, codec: Codec) -> bytes:
+        """Of its raw content."""
+        if not self.divided:
+            return bytes.fromhex(self.item.digest)
+        found = hashlib.sha256()
+        for piece in codec.raw(self.item.content, self.begin, self.end):
+            found.update(piece)
+        return found.digest()
+
+
+class Division:
+    """Which part of which thing belongs to which split: by raw content and names alone."""
+
+    def __init__(self, items: Items, shares: Shares, codec: Codec, place: str) -> None:
+        self.items, self.place = items, place
+        keys: list[int] = []
+        taken: set[str] = set()
+        for item in items:
+            if item.split:
+                taken.add(item.split)
+            else:
+                keys.append(_key(item.name))
+        self.free = len(keys)
+        self.shares = _left(shares, taken)
+        self.by_position = codec.divisible and not items.whole and (not items.ends or self.free < FEW)
+        if self.by_position:
+            self.edges: Sequence[tuple[int, ...]] = self._by_position(codec)
+        elif self.free:
+            self.numbers = self._shared_out(np.array(keys, np.uint64))
+
+    def _by_position(self, codec: Codec) -> list[tuple[int, ...]]:
+        """Where the splits of each thing begin and end."""
+        extents = [codec.extent(item.content) for item in self.items if not item.split]
+        if not extents:
+            return []
+        whole = cuts(sum(extents), self.shares, self.place, codec.positions)
+        edges: list[tuple[int, ...]] = [floors(extent, self.shares) for extent in extents]
+        if len(extents) == 1:
+            edges = [whole]
+        for i, share in enumerate(self.shares):
+            if share and not any(edge[i] < edge[i + 1] for edge in edges):
+                raise too_few(codec.positions, sum(extents), self.place)
+        return edges
+
+    def _shared_out(self, keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        """The number of the split of each thing, in the order of a hash of their names; equal ones stay together."""
+        edges = cuts(len(keys), self.shares, self.place, "things")
+        order = np.argsort(keys, kind="stable")
+        found = np.zeros(len(keys), np.uint8)
+        for number, (begin, end) in enumerate(pairwise(edges)):
+            found[order[begin:end]] = number
+        same = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
+        for later in same:  # a thing that is there twice would be in training and test at once
+            found[order[later]] = found[order[later - 1]]
+        return found
+
+    def __iter__(self) -> Iterator[Segment]:
+        """Every part, thing by thing."""
+        free = 0
+        for item in self.items:
+            if item.split:
+                yield Segment(item.split, item)
+            elif self.by_position:
+                for name, (begin, end) in zip(SPLITS, pairwise(self.edges[free]), strict=True):
+                    if begin < end:
+                        yield Segment(name, item, begin, end, divided=True)
+            else:
+                yield Segment(SPLITS[self.numbers[free]], item)
+            free += not item.split
+
+    def of(self, split: str) -> Iterator[Segment]:
+        """The parts of one split."""
+        return (segment for segment in self if segment.split == split)
+
+
+class Fingerprint:
+    """The hash of a split: that of its content where it has one part, that of their hashes where there are several."""
+
+    def __init__(self) -> None:
+        self.first: bytes | None = None
+        self.several: Any = None
+
+    def add(self, digest: bytes) -> None:
+        """The digest of one more part."""
+        if self.first is None:
+            self.first = digest
+            return
+        if self.several is None:
+            self.several = hashlib.sha256(self.first)
+        self.several.update(digest)
+
+    @property
+    def told(self) -> str:
+        """In hexadecimal."""
+        if self.several is not None:
+            return str(self.several.hexdigest())
+        return (self.first or hashlib.sha256().digest()).hex()
+
+
+def fingerprint(division: Division, codec: Codec, split: str) -> str:
+    """That of a split."""
+    found = Fingerprint()
+    for segment in division.of(split):
+        found.add(segment.digest(codec))
+    return found.told
+
+
+def values_of(division: Division, codec: Codec, split: str, last: int | None = None) -> Iterator[Any]:
+    """The value of each part of a split; of one that is long, the last `last` elements at most."""
+    for segment in division.of(split):
+        pieces: list[Any] = []
+        held = 0
+        for piece in segment.pieces(codec):
+            pieces.append(piece)
+            held += codec.size(piece)
+            while last is not None and len(pieces) > 1 and held - codec.size(pieces[0]) >= last:
+                held -= codec.size(pieces.pop(0))
+        if not pieces:
+            continue
+        whole = codec.join(pieces)
+        yield whole if last is None or held <= last else codec.cut(whole, held - last, held)
+
+
+def cuts(total: int, shares: Shares, place: str, what: str) -> tuple[int, int, int, int]:
+    """Where the splits of `total` things begin and end: each that has a share has one of them, training two."""
+    sizes = [end - begin for begin, end in pairwise(floors(total, shares))]
+    for i, share in enumerate(shares):
+        if share > 0 and not sizes[i]:
+            sizes[sizes.index(max(sizes))] -= 1
+            sizes[i] = 1
+    if min(sizes) < 0 or (shares[0] and sizes[0] < 2) or not total:
+        raise too_few(what, total, place)
+    return 0, sizes[0], sizes[0] + sizes[1], total
+
+
+def floors(total: int, shares: Shares) -> tuple[int, int, int, int]:
+    """Where the splits of `total` things begin and end, rounded down."""
+    first, second = (math.floor(total * share + 1e-9) for share in (shares[0], shares[0] + shares[1]))
+    return 0, first, min(total, second), total
+
+
+def too_few(what: str, total: int, place: str) -> DataError:
+    """The error of data that cannot be split."""
+    return DataError(
+        f"too little data to split: {total} {what}",
+        path=place,
+        hint="give more, or train on all of it with corpus.splits=[1,0,0]",
+    )
+
+
+def _left(shares: Shares, taken: set[str]) -> Shares:
+    """The shares of what is not split beforehand, over the splits that have no things of their own."""
+    kept = [0.0 if name in taken and name != "train" else share for name, share in zip(SPLITS, shares, strict=True)]
+    total = sum(kept)
+    if not total:
+        return (1.0, 0.0, 0.0)
+    return kept[0] / total, kept[1] / total, kept[2] / total
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big")
+
+
+def empty(place: str) -> DataError:
+    """The error of a training split that holds nothing."""
+    return DataError("the training split is empty", path=place, hint="give more data, or other corpus.splits")
+
+
+def located(error: DataError, item: Item, place: str) -> DataError:
+    """The error with the place of the thing that it is about, where it says none."""
+    if error.path:
+        return error
+    line = error.line if error.line is not None else item.line
+    return DataError(error.message, path=item.path or place, line=line, hint=error.hint)

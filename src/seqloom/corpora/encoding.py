@@ -1,0 +1,327 @@
+"""Encoding: the elements of every split and of its conditions into shards, and what they amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.codecs.base import Codec
+from seqloom.core.errors import ConfigError, DataError
+from seqloom.corpora import shards
+from seqloom.corpora.base import SPLITS, Given
+from seqloom.corpora.division import FEW, Division, Fingerprint, Segment, empty, located, values_of
+from seqloom.corpora.sources import Source
+from seqloom.sequence.canvas import Encoded
+from seqloom.sequence.space import Tokens
+
+BUFFER = 1 << 20
+"""Bytes of an array that are gathered before they are written."""
+
+
+class _Column:
+    """One array of the shards, gathered in memory until there is enough of it to write."""
+
+    def __init__(self, writer: shards.Writer, name: str, like: NDArray[Any]) -> None:
+        self.writer, self.name, self.like = writer, name, like
+        self.held: list[NDArray[Any]] = [like[:0]]
+        self.bytes = 0
+        self.length = 0
+
+    def add(self, part: NDArray[Any]) -> None:
+        """Add rows at the end."""
+        part = np.asarray(part, self.like.dtype)
+        self.held.append(part)
+        self.length += len(part)
+        self.bytes += part.nbytes
+        if self.bytes >= BUFFER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        self.writer.append(self.name, np.concatenate(self.held))
+        self.held, self.bytes = [self.like[:0]], 0
+
+
+class _Mask:
+    """A mask beside a column that is nearly always the same throughout: it is written from the first exception on."""
+
+    def __init__(self, writer: shards.Writer, name: str, like: NDArray[np.bool_], usual: bool) -> None:
+        self.writer, self.name, self.like, self.usual = writer, name, like, usual
+        self.length = 0
+        self.column: _Column | None = None
+
+    def add(self, part: NDArray[np.bool_] | None, length: int) -> None:
+        """Add rows; None: as usual."""
+        if self.column is None and part is not None and not (part == self.usual).all():
+            self.column = _Column(self.writer, self.name, self.like)
+            for begin in range(0, self.length, BUFFER):
+                self.column.add(self._usual(min(BUFFER, self.length - begin)))
+        if self.column is not None:
+            self.column.add(self._usual(length) if part is None else part)
+        self.length += length
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self.column is not None:
+            self.column.flush()
+
+    def _usual(self, length: int) -> NDArray[np.bool_]:
+        return np.full((length, *self.like.shape[1:]), self.usual)
+
+
+class _Owners:
+    """The number of the thing that each sequence belongs to: written from the first one that has several on."""
+
+    def __init__(self, writer: shards.Writer, name: str) -> None:
+        self.writer, self.name = writer, name
+        self.count = 0
+        self.column: _Column | None = None
+
+    def add(self, sequences: int) -> None:
+        """One more thing, of so many sequences."""
+        if self.column is None and sequences != 1:
+            self.column = _Column(self.writer, self.name, np.zeros(0, np.int64))
+            self.column.add(np.arange(self.count))
+        if self.column is not None:
+            self.column.add(np.full(sequences, self.count))
+        self.count += 1
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self.column is not None:
+            self.column.flush()
+
+
+class _Sequences:
+    """The arrays of one kind of sequences of one split: elements, where each begins, what is known, what is context."""
+
+    def __init__(self, writer: shards.Writer, name: str, codec: Codec) -> None:
+        like = empty_like(codec)
+        self.x = _Column(writer, f"{name}.x", like.x.astype(_stored(codec)))
+        self.known = _Mask(writer, f"{name}.known", like.known, True)
+        self.shown = _Mask(writer, f"{name}.shown", like.known, False)
+        self.starts = _Column(writer, f"{name}.starts", np.zeros(0, np.int64))
+        self.starts.add(np.zeros(1, np.int64))
+
+    def add(self, encoded: Encoded) -> None:
+        """A piece of the sequence that is being written."""
+        self.x.add(encoded.x)
+        self.known.add(encoded.known, len(encoded.x))
+        self.shown.add(encoded.shown, len(encoded.x))
+
+    def close(self) -> None:
+        """The sequence ends here."""
+        self.starts.add(np.array([self.x.length], np.int64))
+
+    def flush(self) -> None:
+        """Write what is held."""
+        for column in (self.x, self.known, self.shown, self.starts):
+            column.flush()
+
+
+@dataclass
+class _Totals:
+    """What is counted of a split."""
+
+    units: float = 0.0
+    extra_nats: float = 0.0
+    unknown: int = 0
+    fingerprint: Fingerprint = field(default_factory=Fingerprint)
+    strange: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Values of conditions that the training split does not have."""
+
+
+class Encoding:
+    """Writes the elements of every split and of its conditions, and counts what they stand for."""
+
+    def __init__(
+        self,
+        writer: shards.Writer,
+        division: Division,
+        codec: Codec,
+        conditions: Mapping[str, Codec],
+        given: Mapping[str, Given],
+        sources: Mapping[str, Source],
+    ) -> None:
+        self.writer, self.division, self.codec = writer, division, codec
+        self.conditions, self.given, self.sources = conditions, given, sources
+        self.main = {name: _Sequences(writer, name, codec) for name in SPLITS}
+        self.beside = {
+            (name, label): _Sequences(writer, f"{name}.given.{label}", condition)
+            for name in SPLITS
+            for label, condition in conditions.items()
+        }
+        self.owners = {name: _Owners(writer, f"{name}.items") for name in SPLITS}
+        self.totals = {name: _Totals() for name in SPLITS}
+        self.count = 0
+
+    def run(self) -> dict[str, Any]:
+        """All of it; the facts of the shards."""
+        last = None
+        for segment in self.division:
+            self.count += last is not segment.item
+            last = segment.item
+            try:
+                self._segment(segment)
+            except DataError as error:
+                raise located(error, segment.item, self.division.place) from None
+        if not self.main["train"].x.length and self.division.shares[0]:
+            raise empty(self.division.place)
+        for sequences in (*self.main.values(), *self.beside.values()):
+            sequences.flush()
+        for owners in self.owners.values():
+            owners.flush()
+        values = {name: _Values(self.division, self.codec, name) for name in SPLITS}
+        facts: dict[str, Any] = {
+            name: {
+                "units": total.units,
+                "extra_nats": total.extra_nats,
+                "fingerprint": total.fingerprint.told,
+            }
+            for name, total in self.totals.items()
+        }
+        return facts | {"facts": self._facts(values), "notes": [*self._notes(), *self.codec.notes(values)]}
+
+    def _segment(self, segment: Segment) -> None:
+        """Write one part, and what stands beside it."""
+        lengths = self._sequences(segment)
+        split = segment.split
+        self.totals[split].fingerprint.add(segment.digest(self.codec))
+        self.owners[split].add(len(lengths))
+        for label in self.conditions:
+            encoded = self._conditioned(label, segment)
+            if self.given[label].enters == "align" and len(encoded.x) not in {0, lengths[0]}:
+                raise DataError(
+                    f"condition {label!r} has {len(encoded.x)} elements beside {lengths[0]} of the sequence",
+                    hint="an aligned condition has one element for each position",
+                )
+            for _ in lengths:
+                self.beside[split, label].add(encoded)
+                self.beside[split, label].close()
+
+    def _sequences(self, segment: Segment) -> list[int]:
+        """Write the sequences of one part, of which each may come in pieces; how long they are."""
+        codec, total, main = self.codec, self.totals[segment.split], self.main[segment.split]
+        context = self._context(segment)
+        lengths = [0]
+        for piece in segment.pieces(codec):
+            for number, row in enumerate(codec.rows(piece)):
+                if number == len(lengths):
+                    main.close()
+                    lengths.append(0)
+                assert number == len(lengths) - 1, f"{codec.name} gives a value of several rows in one piece"
+                lengths[number] += self._row(row, total, main, context - lengths[number])
+        main.close()
+        return lengths
+
+    def _row(self, value: Any, total: _Totals, main: _Sequences, context: int) -> int:
+        """Write one piece, of which the first `context` elements are read and not scored."""
+        codec = self.codec
+        encoded = codec.encode(value)
+        size = len(encoded.x)
+        if context > 0:
+            shown = np.zeros_like(encoded.known) if encoded.shown is None else encoded.shown.copy()
+            shown[:context] = True
+            encoded = Encoded(encoded.x, encoded.known, encoded.origin, shown)
+            value = codec.cut(value, min(context, size), size)
+        strange = sum(int(np.count_nonzero(encoded.x == symbol)) for symbol in codec.never)
+        total.unknown += strange
+        total.extra_nats += codec.extra_nats(value) if strange or not codec.never else 0.0
+        total.units += codec.count(value)
+        main.add(encoded)
+        return size
+
+    def _context(self, segment: Segment) -> int:
+        """Elements at the beginning of a thing that are context."""
+        if not segment.item.context:
+            return 0
+        codec = self.codec
+        return sum(codec.size(piece) for piece in codec.pieces(segment.item.content, 0, segment.item.context))
+
+    def _conditioned(self, label: str, segment: Segment) -> Encoded:
+        """What stands beside a part; null where the training split does not have it."""
+        condition, given = self.conditions[label], self.given[label]
+        value = beside(label, self.sources[label], condition, segment, aligned=given.enters == "align")
+        nothing = empty_like(condition)
+        if value is None:
+            return nothing
+        try:
+            return condition.encode(value)
+        except DataError:
+            if segment.split == "train":
+                raise
+            told = condition.show(value).decode("utf-8", "replace").strip()
+            self.totals[segment.split].strange.setdefault(label, {})[told] = None
+            return nothing
+
+    def _facts(self, values: Mapping[str, _Values]) -> dict[str, Any]:
+        found = self.codec.facts(values)
+        kind = {"kind": found.pop("kind", self.codec.name)}
+        kind |= {"items": self.count, "bytes": self.division.items.size}
+        space = self.codec.space
+        if isinstance(space, Tokens):
+            kind["symbols"] = space.size
+        if self.codec.never:
+            kind["unknown"] = {name: self.totals[name].unknown for name in SPLITS}
+        return kind | found
+
+    def _notes(self) -> Iterator[str]:
+        division = self.division
+        if division.by_position and division.items.ends and division.free > 1:
+            yield f"there are {division.free} things, fewer than {FEW}: each is split by position"
+        for name, share in zip(SPLITS, division.shares, strict=True):
+            if not share and not self.main[name].x.length and name != "train" and division.shares[0]:
+                what = "validation" if name == "valid" else "test"
+                yield f"nothing is kept for {what}"
+        for name in SPLITS[1:]:
+            unknown = self.totals[name].unknown
+            if unknown:
+                yield (
+                    f"characters of the {name} split that the training split does not have: {unknown}, each of which "
+                    "costs an unknown symbol and 8 bits a byte"
+                )
+            for label, new in self.totals[name].strange.items():
+                told = ", ".join(map(repr, list(new)[:5]))
+                yield f"{label} {told} of the {name} split is not in the training split"
+
+
+class _Values:
+    """The values of a split, read when they are first asked for."""
+
+    def __init__(self, division: Division, codec: Codec, split: str) -> None:
+        self.division, self.codec, self.split = division, codec, split
+        self.held: list[Any] | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.held is None:
+            self.held = list(values_of(self.division, self.codec, self.split))
+        return iter(self.held)
+
+
+def beside(name: str, source: Source, condition: Codec, segment: Segment, *, aligned: bool) -> Any:
+    """The value of a condition beside a part of a thing; None where there is none."""
+    try:
+        value = source.value(segment.item, condition, aligned=aligned)
+    except ConfigError as error:
+        raise error.under(f"given.{name}") from None
+    if value is None or not aligned or segment.end is None:
+        return value
+    return condition.cut(value, segment.begin, segment.end)
+
+
+def _stored(codec: Codec) -> np.dtype[Any]:
+    """The type in which the elements of a codec lie in the shards."""
+    space = codec.space
+    return shards.smallest(space.size) if isinstance(space, Tokens) else np.dtype(np.float32)
+
+
+def empty_like(codec: Codec) -> Encoded:
+    """An empty sequence of a codec's space."""
+    space = codec.space
+    if isinstance(space, Tokens):
+        return Encoded(np.zeros(0, np.int64), np.zeros(0, np.bool_))
+    return Encoded(np.zeros((0, space.dim), np.float32), np.zeros((0, space.dim), np.bool_))

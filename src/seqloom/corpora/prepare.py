@@ -1,0 +1,147 @@
+"""From things to numbers, once for every corpus and codec: split, fit, encode into memory-mapped shards, describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from numpy.typing import NDArray
+
+from seqloom.codecs.base import Codec
+from seqloom.core.config import make
+from seqloom.core.errors import DataError
+from seqloom.corpora import shards
+from seqloom.corpora.base import SPLITS, Flat, Given, Item, Items, Prepared, Shares, Split, sources_of
+from seqloom.corpora.division import Division, empty, located
+from seqloom.corpora.encoding import Encoding, beside
+
+LARGE = 32 << 20
+"""Bytes from which on it is said that encoding takes a while."""
+Notify = Callable[[str], None]
+
+
+class Preparation:
+    """What a corpus is made ready with: fit what is not fitted, encode what is not in the cache, say what was found.
+
+    `guessed` says that nobody asked for the codec by name, so that its fallback may take its place.
+    """
+
+    def __init__(
+        self, items: Items, shares: Shares, codec: Codec, given: Mapping[str, Given], place: str, *, guessed: bool
+    ) -> None:
+        self.items, self.shares, self.codec, self.given, self.place = items, shares, codec, given, place
+        self.guessed = guessed
+        self.wished: dict[str, Codec] = {name: item.codec for name, item in given.items() if item.codec is not None}
+        self.sources = sources_of(given)
+        told = {name: [item.source, item.enters] for name, item in given.items()}
+        self.content = [items.identity, items.whole, items.ends, list(shares), told]
+
+    @cached_property
+    def division(self) -> Division:
+        """What belongs to which split; made where something must be read at all."""
+        return Division(self.items, self.shares, self.codec, self.place)
+
+    def run(self, notify: Notify | None = None) -> Prepared:
+        """The corpus, ready for training."""
+        codec, conditions, notes = self._fitted()
+        key = shards.key_of(self.content, codec.plain(), {name: item.plain() for name, item in conditions.items()})
+        if shards.read(key) is None:
+            if notify and self.items.size >= LARGE:
+                notify(f"encoding {self.items.size / 1e6:.0f} MB, once, into {shards.cache()}")
+            with shards.writing(key) as writer:
+                writer.finish(Encoding(writer, self.division, codec, conditions, self.given, self.sources).run())
+        stored = shards.read(key)
+        if stored is None:
+            raise DataError("the encoded data cannot be read back", path=shards.cache(), hint="see the disk's health")
+        arrays, facts = stored
+        aligned = tuple(name for name, item in self.given.items() if item.enters == "align")
+        splits = {name: _split(name, arrays, facts[name], conditions, aligned) for name in SPLITS}
+        return Prepared(codec, conditions, splits, self.items.ends, (*notes, *facts["notes"]), facts["facts"])
+
+    def _fitted(self) -> tuple[Codec, dict[str, Codec], list[str]]:
+        """Codecs that are fitted (as given, as found before, or on the training split), and what there is to say."""
+        if not self.guessed and self.codec.fitted and all(item.fitted for item in self.wished.values()):
+            return self.codec, self.wished, []
+        asked = [self.codec.plain(), self.guessed, {name: item.plain() for name, item in self.wished.items()}]
+        key = shards.key_of("fit", self.content, asked)
+        found = shards.recall(key)
+        if found is not None:
+            conditions = {name: make(Codec, item) for name, item in found["given"].items()}  # type: ignore[type-abstract]
+            return make(Codec, found["codec"]), conditions, found["notes"]  # type: ignore[type-abstract]
+        codec, notes = self._main()
+        conditions = {name: self._condition(name) for name in self.wished}
+        plain = {name: item.plain() for name, item in conditions.items()}
+        shards.remember(key, {"codec": codec.plain(), "given": plain, "notes": notes})
+        return codec, conditions, notes
+
+    def _main(self) -> tuple[Codec, list[str]]:
+        """The codec of the things, or its fallback."""
+        codec = self.codec
+        if codec.fitted and not codec.fallback:
+            return codec, []
+        reading = _Reading(self.division, codec)
+        try:
+            return codec if codec.fitted else codec.fit(reading), []
+        except DataError as error:
+            if not (self.guessed and codec.fallback) or reading.failed or not reading.read:
+                raise reading.located(error) from None
+            other: Codec = make(Codec, codec.fallback)  # type: ignore[type-abstract]
+            told = f"{error.message}: it is read as {other.name} ({error.hint})"
+            return other.fit(_Reading(self.division, other)), [told]
+
+    def _condition(self, name: str) -> Codec:
+        """The codec of a condition."""
+        codec = self.wished[name]
+        if codec.fitted:
+            return codec
+        source, aligned = self.sources[name], self.given[name].enters == "align"
+        found = (beside(name, source, codec, segment, aligned=aligned) for segment in self.division.of("train"))
+        try:
+            return codec.fit(value for value in found if value is not None)
+        except DataError as error:
+            if error.path:
+                raise
+            raise DataError(f"condition {name!r}: {error.message}", path=self.place, hint=error.hint) from None
+
+
+class _Reading:
+    """The pieces of the training split, read anew at each iteration; `failed` where one could not be read."""
+
+    def __init__(self, division: Division, codec: Codec) -> None:
+        self.division, self.codec = division, codec
+        self.failed, self.read = False, 0
+        self.item: Item | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        for segment in self.division.of("train"):
+            self.item = segment.item
+            try:
+                for piece in segment.pieces(self.codec):
+                    self.read += 1
+                    yield piece
+            except DataError:
+                self.failed = True
+                raise
+
+    def located(self, error: DataError) -> DataError:
+        """The error with the place that was read last, where it says none; or that there was nothing to read."""
+        if not self.read and not self.failed:
+            return empty(self.division.place)
+        return error if self.item is None else located(error, self.item, self.division.place)
+
+
+def _split(
+    name: str,
+    arrays: Mapping[str, NDArray[Any]],
+    facts: Mapping[str, Any],
+    conditions: Mapping[str, Codec],
+    aligned: tuple[str, ...],
+) -> Split:
+    def flat(prefix: str) -> Flat:
+        known, shown = arrays.get(f"{prefix}.known"), arrays.get(f"{prefix}.shown")
+        return Flat(arrays[f"{prefix}.x"], arrays[f"{prefix}.starts"], known, shown)
+
+    given = {label: flat(f"{name}.given.{label}") for label in conditions}
+    owner = arrays.get(f"{name}.items")
+    return Split(flat(name), given, facts["units"], facts["extra_nats"], facts["fingerprint"], owner, aligned)

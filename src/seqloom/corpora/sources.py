@@ -1,0 +1,107 @@
+"""Where a condition comes from: a family of its own, written `given.NAME.source=SOURCE[:ARGUMENT]`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from seqloom.codecs.base import Codec
+from seqloom.codecs.table import column_of
+from seqloom.core.config import Component, member, members_of, nearest
+from seqloom.core.errors import ConfigError, DataError
+from seqloom.corpora.base import Item
+
+
+class Source(Component, home="seqloom.corpora"):
+    """Where the condition beside a thing comes from."""
+
+    argument: str = ""
+    """What follows the colon."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a table that it takes, so that they are not modelled."""
+        return ()
+
+    @property
+    def written(self) -> str:
+        """As a setting has it."""
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
+    @abstractmethod
+    def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
+        """The condition beside a thing as a value of its codec, one element a position where `aligned`; None: null."""
+
+
+class Folder(Source, name="folder"):
+    """The name of the folder that a file lies in."""
+
+    def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
+        if item.path is None:
+            raise ConfigError("these data lie in no folder", path="source", hint="source=folder is for files")
+        return codec.typed(item.path.absolute().parent.name)
+
+
+class Column(Source, name="column"):
+    """A cell of the thing's own row in a table of pairs, or a column of a table that is a series.
+
+    Of a series it is a word that is the same in all rows, or with `enters=align` an element for each row.
+    """
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.argument,)
+
+    def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
+        name = self.argument
+        if item.cells:
+            if name not in item.cells:
+                raise DataError(f"there is no column {name!r}", path=item.path or "", hint=nearest(name, item.cells))
+            return codec.value_of(item.cells[name]) if item.cells[name] else None
+        if item.path is None:
+            raise ConfigError("these data have no columns", path="source", hint="source=column:NAME is for tables")
+        cells = column_of(item.path, name)
+        if aligned:
+            return codec.of_cells(name, cells)
+        first = next((cell for cell in cells if cell), "")
+        for i, cell in enumerate(cells):
+            if cell not in {"", first}:
+                raise DataError(
+                    f"column {name!r} changes from {first!r} to {cell!r} within one series",
+                    path=item.path,
+                    line=i + 2,
+                    hint="a label holds for a whole file: make one file of each series, or say enters=align",
+                )
+        if not first:
+            raise DataError(
+                f"column {name!r} is empty", path=item.path, hint="give each series its label, in every row"
+            )
+        return codec.typed(first)
+
+
+class Pair(Source, name="pair"):
+    """What the corpus itself gives beside each thing: the other file of two, the question of a toy."""
+
+    def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
+        if item.pair is None:
+            raise ConfigError(
+                "these data give nothing beside their things", path="source", hint="a corpus of pairs does"
+            )
+        return codec.value_of(item.pair)
+
+
+def source_of(text: str) -> Source:
+    """The source that a setting names; a ConfigError says which there are."""
+    name, _, argument = text.partition(":")
+    known = members_of(Source)
+    if not name:
+        raise ConfigError("where does it come from?", path="source", hint=f"one of: {', '.join(known)}")
+    if name in known:
+        found: Source = known[name].parse({"argument": argument} if argument else {})  # type: ignore[assignment]
+        if name == "column" and not argument:
+            raise ConfigError("which column?", path="source", hint="source=column:NAME")
+        return found
+    try:
+        return member(Source, text, "source")()  # type: ignore[type-abstract]
+    except ConfigError as error:
+        raise ConfigError(f"there is no source {text!r}", path="source", hint=nearest(name, known)) from error

@@ -1,0 +1,128 @@
+"""Feed: what each step reads, by cursor."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from seqloom import planning
+from seqloom.core.errors import DataError
+from seqloom.corpora.base import Flat, Split
+from seqloom.sequence.space import Tokens
+from seqloom.training.feed import Feed, Reader
+
+
+def split(sizes, known=None):
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    x = np.concatenate([np.full(size, i % 250, np.uint8) for i, size in enumerate(sizes)])
+    return Split(Flat(x, starts), {}, float(len(x)), 0.0, "")
+
+
+SIZES = np.random.Generator(np.random.Philox(key=5)).integers(1, 60, size=200)
+SPACE = Tokens(size=250, ends=True)
+
+
+def read(reader, cursor):
+    """Which sequences a step reads (they are told by their symbols) and how much of each."""
+    batch = reader.batch(cursor)
+    return batch.x[:, 0].tolist(), batch.present.sum(1).tolist(), batch
+
+
+def test_whole_sequences_come_once_an_epoch_within_the_budget():
+    reader = Reader(Feed(window=64, order="whole", budget=300), split(SIZES), SPACE, 7, {})
+    steps = len(reader.epochs.bounds) - 1
+    orders = []
+    for epoch in range(3):
+        seen = []
+        for cursor in range(epoch * steps, (epoch + 1) * steps):
+            rows, lengths, batch = read(reader, cursor)
+            assert batch.x.numel() <= 300
+            assert lengths == [SIZES[row] + 1 for row in rows], "with its end, and whole"
+            assert batch.begins[:, 0].all()
+            seen += rows
+        assert sorted(seen) == list(range(200))
+        orders.append(seen)
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_whole_sequences_resume_by_cursor_alone():
+    spec = Feed(window=64, order="whole", budget=300)
+    one, other = (Reader(spec, split(SIZES), SPACE, 7, {}) for _ in range(2))
+    expected = [read(one, cursor)[0] for cursor in range(90)]
+    for cursor in (80, 3, 45):
+        assert read(other, cursor)[0] == expected[cursor]
+    assert (other.keys(80).first == one.keys(80).first).all()
+    assert len({word for cursor in range(90) for word in one.keys(cursor).first.tolist()}) == sum(map(len, expected))
+
+
+def test_padding_is_small_against_what_is_read():
+    reader = Reader(Feed(window=64, order="whole", budget=400), split(SIZES), SPACE, 7, {})
+    steps = len(reader.epochs.bounds) - 1
+    batches = [reader.batch(cursor) for cursor in range(steps)]
+    read_in_all, padded = sum(int(b.present.sum()) for b in batches), sum(b.x.numel() for b in batches)
+    assert read_in_all == SIZES.sum() + 200
+    assert padded < 1.15 * read_in_all
+
+
+@pytest.mark.parametrize("long", ["cut", "skip"])
+def test_what_is_longer_than_the_window_is_cut_or_left_out(long):
+    reader = Reader(Feed(window=32, order="whole", long=long), split(SIZES), SPACE, 7, {})
+    steps = len(reader.epochs.bounds) - 1
+    seen = {}
+    for cursor in range(steps):
+        rows, lengths, _ = read(reader, cursor)
+        seen |= dict(zip(rows, lengths, strict=True))
+    expected = {i: min(size + 1, 32) for i, size in enumerate(SIZES) if long == "cut" or size + 1 <= 32}
+    assert seen == expected
+
+
+def test_windows_that_are_filled_are_all_of_one_length():
+    reader = Reader(Feed(window=64, order="whole", batch=4), split(SIZES), SPACE, 7, {}, fill=True)
+    assert all(reader.batch(cursor).x.shape[1] == 64 for cursor in range(9))
+    assert all(reader.batch(cursor).present.all() for cursor in range(9))
+
+
+@pytest.mark.parametrize("size", [5, 40, 100, 127, 128, 500])
+def test_streams_never_read_beyond_the_data(size):
+    spec = Feed(window=16, batch=8, order="streams")
+    data = split([size])
+    data = replace(data, data=Flat(np.arange(size) % 250, data.data.starts))
+    reader = Reader(spec, data, Tokens(size=250), 3, {})
+    for cursor in range(40):
+        batch = reader.batch(cursor)
+        assert batch.x.shape == (max(1, min(8, size // 16)), min(16, size))
+        first = batch.x[:, :1]
+        assert ((batch.x - first) % 250 == np.arange(min(16, size))).all(), "contiguous, never wrapped"
+
+
+def plan(path, notes, **feed):
+    rows = "\n".join("ab" * (1 + i % 20) for i in range(60))
+    folder = path / "texts"
+    if not folder.exists():
+        folder.mkdir()
+        for i, row in enumerate(rows.split("\n")):
+            (folder / f"{i}.txt").write_text(row)
+    settings = {"feed": feed, "trainer": {"steps": 1}, "backbone": {"width": 16, "depth": 1}}
+    return planning.plan(str(folder), settings, model="gru", out=path / "run", notify=notes.append)
+
+
+def test_what_is_cut_skipped_or_refused_is_said(tmp_path):
+    notes = []
+    plan(tmp_path, notes, order="whole", window=64)
+    assert not notes
+    plan(tmp_path, notes, order="whole", window=30, long="cut")
+    plan(tmp_path, notes, order="whole", window=30, long="skip")
+    assert "only their beginning is read" in notes[0]
+    assert "left out" in notes[1]
+    with pytest.raises(DataError, match=r"longer than feed\.window=30"):
+        plan(tmp_path, notes, order="whole", window=30, long="refuse")
+    with pytest.raises(DataError, match=r"longer than feed\.window=1\b"):
+        plan(tmp_path, notes, order="whole", window=1, long="skip")
+    plan(tmp_path, notes, order="streams", window=64, batch=1000)
+    assert "streams" in notes[-1]
+
+
+def test_short_separate_items_are_advised_to_be_read_whole(tmp_path):
+    planned = plan(tmp_path, [])
+    assert planned.recipe.feed.order == "whole"
+    assert planned.recipe.feed.window == 41, "the longest, with its end"

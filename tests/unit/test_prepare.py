@@ -1,0 +1,482 @@
+"""One road for data: splits by raw content, lines and parts, given splits, pairs, aligned conditions, rows, context."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pytest
+
+from seqloom.codecs.base import Codec
+from seqloom.codecs.label import Label
+from seqloom.codecs.series import Series
+from seqloom.codecs.text import Bytes, Characters, edge, edge_in
+from seqloom.core.errors import ConfigError, DataError
+from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared
+from seqloom.corpora.files import corpus_of
+from seqloom.corpora.packed import Packed
+from seqloom.corpora.sources import Source
+from seqloom.sequence.canvas import Canvas, Encoded
+from seqloom.sequence.space import Field, Tokens, Vectors
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEQLOOM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def sequences(prepared: Prepared, split: str) -> list[Any]:
+    data = prepared.splits[split].data
+    pairs = zip(data.starts[:-1], data.starts[1:], strict=True)
+    known = np.ones(data.x.shape, bool) if data.known is None else data.known
+    return [prepared.codec.decode(Encoded(data.x[a:b], known[a:b])) for a, b in pairs]
+
+
+def conditions(prepared: Prepared, split: str, name: str) -> list[Any]:
+    flat, codec = prepared.splits[split].given[name], prepared.given[name]
+    pairs = zip(flat.starts[:-1], flat.starts[1:], strict=True)
+    return [codec.decode(Encoded(flat.x[a:b], np.ones(flat.x[a:b].shape, bool))) if a < b else None for a, b in pairs]
+
+
+# ---- splits depend on raw content alone ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_whatever_codec_reads_a_text_its_splits_are_the_same(tmp_path: Path, name: str) -> None:
+    text = "\ufeff" + "héllo wörld — 東京\r\n" * 300
+    Bytes().write(text.encode(), tmp_path / name)
+    corpus = corpus_of(str(tmp_path / name))
+    as_bytes, as_characters = corpus.prepare(Bytes(), {}), corpus.prepare(None, {})
+    raw = [b"".join(sequences(as_bytes, split)) for split in SPLITS]
+    assert b"".join(raw) == text.encode()
+    for split, part in zip(SPLITS, raw, strict=True):
+        assert as_bytes.splits[split].fingerprint == hashlib.sha256(part).hexdigest()
+        assert as_bytes.splits[split].fingerprint == as_characters.splits[split].fingerprint
+        mended = part.decode().removeprefix("\ufeff").replace("\r\n", "\n")
+        assert sequences(as_characters, split) == [mended]
+        assert "".join(corpus.values(as_characters.codec, split)) == mended
+    assert corpus.fingerprints(Bytes()) == {split: as_bytes.splits[split].fingerprint for split in SPLITS}
+
+
+def test_an_edge_is_where_a_character_begins(tmp_path: Path) -> None:
+    data = "aé東\N{GRINNING FACE}\r\nb".encode()
+    (tmp_path / "x").write_bytes(data)
+    starts = [0, 1, 3, 3, 6, 6, 6, 10, 10, 10, 10, 12, 12, 13]
+    assert [edge_in(data, i) for i in range(14)] == starts
+    assert [edge(tmp_path / "x", i) for i in range(14)] == starts
+
+
+# ---- lines, paragraphs, parts -------------------------------------------------------------------------------------
+
+
+def test_each_line_ends_by_itself_and_is_in_one_split_only(tmp_path: Path) -> None:
+    names = [f"name{i % 70}" for i in range(100)]
+    (tmp_path / "names.txt").write_bytes("\r\n".join(["", *names, " ", "last"]).encode())
+    corpus = corpus_of(str(tmp_path / "names.txt"), {"items": "line", "splits": [0.5, 0.25, 0.25]})
+    prepared = corpus.prepare(None, {})
+    assert prepared.ends
+    found = {split: sequences(prepared, split) for split in SPLITS}
+    assert sorted(chain.from_iterable(found.values())) == sorted([*names, "last"])
+    assert not set(found["train"]) & set(found["test"])
+    assert all(len(found[split]) >= 15 for split in SPLITS)
+    assert list(corpus.values(prepared.codec, "test")) == found["test"]
+    again = corpus.prepare(Bytes(), {})
+    assert [text.decode() for text in sequences(again, "test")] == found["test"]
+    assert again.splits["test"].fingerprint == prepared.splits["test"].fingerprint
+    packed = Packed(prepared.splits["test"].data, prepared.codec.space.replace(ends=True))
+    assert len(packed) == sum(len(text) + 1 for text in found["test"])
+
+
+def test_paragraphs_are_what_stands_between_blank_lines(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("\n\n".join(f"first {i}\nsecond {i}" for i in range(12)) + "\n", encoding="utf-8")
+    prepared = corpus_of(str(tmp_path / "p.txt"), {"items": "paragraph"}).prepare(Bytes(), {})
+    found = chain.from_iterable(sequences(prepared, split) for split in SPLITS)
+    assert sorted(found) == sorted(f"first {i}\nsecond {i}".encode() for i in range(12))
+
+
+def test_a_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "n.txt").write_bytes(b"one\ntwo\nth\xffree\n" * 5)
+    with pytest.raises(DataError, match=r"n\.txt, line 3: the text is not UTF-8"):
+        corpus_of(str(tmp_path / "n.txt"), {"items": "line", "splits": [1, 0, 0]}).prepare(None, {})
+
+
+def test_splits_can_be_given_by_files(tmp_path: Path) -> None:
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.txt").write_text(f"valid train test {name}\n" * 20, encoding="utf-8")
+    settings = {"valid": str(tmp_path / "valid.txt"), "test": str(tmp_path / "test.txt")}
+    prepared = corpus_of(str(tmp_path / "train.txt"), settings).prepare(None, {})
+    assert {split: sequences(prepared, split) for split in SPLITS} == {
+        split: [f"valid train test {split}\n" * 20] for split in SPLITS
+    }
+    one = corpus_of(str(tmp_path / "train.txt"), {"test": settings["test"]}).prepare(None, {})
+    assert sequences(one, "test") == ["valid train test test\n" * 20]
+    assert len(one.splits["train"].data.x) + len(one.splits["valid"].data.x) == 23 * 20
+    assert len(one.splits["valid"].data.x) == 25  # 5 of 95 parts
+    with pytest.raises(DataError, match="no such file"):
+        corpus_of(str(tmp_path / "train.txt"), {"test": "nowhere.txt"}).prepare(None, {})
+
+
+class Parts(Codec, name="test-parts"):
+    """Numbers of a JSON file that names its splits; several voices of one thing share the weights."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".parts",)
+    unit: ClassVar[str] = "number"
+    rank: ClassVar[int] = 0
+
+    scale: float = 0.0
+
+    @property
+    def fitted(self) -> bool:
+        return self.scale > 0
+
+    @property
+    def space(self) -> Vectors:
+        return Vectors(fields=(Field(name="x"),))
+
+    def fit(self, values: Iterable[list[list[float]]]) -> Self:
+        return self.replace(scale=max(abs(x) for value in values for row in value for x in row))
+
+    def encode(self, value: list[list[float]]) -> Encoded:
+        (row,) = value
+        x = np.array(row, np.float32)[:, None]
+        return Encoded(np.nan_to_num(x / self.scale), ~np.isnan(x))
+
+    def decode(self, encoded: Encoded) -> list[list[float]]:
+        return [np.where(encoded.known, encoded.x * self.scale, np.nan)[:, 0].tolist()]
+
+    def rows(self, value: list[list[float]]) -> list[list[list[float]]]:
+        return [[row] for row in value]
+
+    def merge(self, values: Sequence[list[list[float]]]) -> list[list[float]]:
+        return [row for value in values for row in value]
+
+    def parts(self, path: Path) -> Mapping[str, Sequence[Any]]:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+    def canvas(self, template: Any, length: int | None = None, gap: Any = None, blank: Any = None) -> Canvas:
+        cells = np.zeros((length or 1, 1), bool)
+        return Canvas(np.zeros((length or 1, 1), np.float32), cells, cells.copy())
+
+    def size(self, value: list[list[float]]) -> int:
+        return len(value[0])
+
+    def cut(self, value: list[list[float]], begin: int, end: int) -> list[list[float]]:
+        return [row[begin:end] for row in value]
+
+    def count(self, value: list[list[float]]) -> float:
+        return float(sum(len(row) for row in value))
+
+    def extra_nats(self, value: Any) -> float:
+        return self.count(value) * float(np.log(self.scale))
+
+    def read(self, path: Path) -> Iterator[Any]:
+        yield json.loads(path.read_text(encoding="utf-8"))
+
+    def write(self, value: Any, path: Path) -> None:
+        path.write_text(json.dumps(value), encoding="utf-8")
+
+    def typed(self, text: str) -> Any:
+        return json.loads(text)
+
+    def show(self, value: Any) -> bytes:
+        return json.dumps(value).encode()
+
+    def as_json(self, value: Any) -> dict[str, Any]:
+        return {"values": {str(i): row for i, row in enumerate(value)}}
+
+    def examples(self) -> list[Any]:
+        return [[[1.0, 2.0]], [[3.0]]]
+
+
+Parts.members.pop("test-parts")  # registered for this file's tests only
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
+    monkeypatch.setitem(Codec.members, "test-parts", Parts)
+    return Parts()
+
+
+def test_a_file_may_hold_many_things_and_name_their_splits(tmp_path: Path, parts: Parts) -> None:
+    held = {"train": [[[1, 2], [3, 4]], [[-8, 6, 2]]], "valid": [[[5]]], "test": [[[7, 7]], [[1], [2], [3]]]}
+    (tmp_path / "a.parts").write_text(json.dumps(held), encoding="utf-8")
+    prepared = corpus_of(str(tmp_path / "a.parts")).prepare(None, {})
+    assert prepared.codec == Parts(scale=8)
+    assert prepared.ends
+    train, test = prepared.splits["train"], prepared.splits["test"]
+    assert train.data.starts.tolist() == [0, 2, 4, 7]
+    assert train.items is not None
+    assert train.items.tolist() == [0, 0, 1]
+    assert test.items is not None
+    assert test.items.tolist() == [0, 1, 1, 1]
+    assert prepared.splits["valid"].items is None
+    rows = sequences(prepared, "test")
+    voices = [row for row, owner in zip(rows, test.items, strict=True) if owner == 1]
+    assert parts.merge(voices) == held["test"][1]
+    assert train.units == 7
+    assert train.extra_nats == pytest.approx(7 * np.log(8))
+    held["dev"] = held.pop("valid")
+    (tmp_path / "b.parts").write_text(json.dumps(held), encoding="utf-8")
+    with pytest.raises(DataError, match="'dev' is none of") as caught:
+        corpus_of(str(tmp_path / "b.parts")).prepare(None, {})
+    assert "corpus.valid=dev" in caught.value.hint
+    named = corpus_of(str(tmp_path / "b.parts"), {"valid": "dev"}).prepare(None, {})
+    assert len(named.splits["valid"].data) == 1
+    (tmp_path / "c.parts").write_text(json.dumps({"": [[[i]] for i in range(1, 21)]}), encoding="utf-8")
+    shared = corpus_of(str(tmp_path / "c.parts")).prepare(None, {})
+    assert [len(shared.splits[split].data) for split in SPLITS] == [18, 1, 1]
+
+
+# ---- pairs --------------------------------------------------------------------------------------------------------
+
+SOURCE = {"source": Given(source="column:en")}
+
+
+def pairs(path: Path, count: int = 40) -> Path:
+    rows = [{"en": f"dog {i}, a", "de": f"hund {i}, ein"} for i in range(count)]
+    if path.suffix == ".jsonl":
+        lines = [json.dumps(row) for row in rows]
+    elif path.suffix == ".tsv":
+        lines = ["en\tde", *(f"{row['en']}\t{row['de']}" for row in rows)]
+    else:
+        lines = ["en,de", *(f'"{row["en"]}","{row["de"]}"' for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["p.tsv", "p.csv", "p.jsonl"])
+def test_one_column_is_modelled_and_another_attended_to(tmp_path: Path, name: str) -> None:
+    corpus = corpus_of(str(pairs(tmp_path / name)), {"text": "de"})
+    prepared = corpus.prepare(None, SOURCE)
+    assert prepared.ends
+    assert prepared.given["source"].name == "characters"
+    for split in SPLITS:
+        found = sequences(prepared, split)
+        beside = conditions(prepared, split, "source")
+        assert len(found) == {"train": 36, "valid": 2, "test": 2}[split]
+        assert [text.replace("hund", "dog").replace("ein", "a") for text in found] == beside
+    labels = corpus.prepare(None, {"label": Given(codec=Label(), source="column:en")})
+    assert labels.given["label"].enters == "add"
+
+
+def test_two_files_whose_lines_belong_together(tmp_path: Path) -> None:
+    for name, word in [("a.de", "hund"), ("a.en", "dog"), ("v.de", "huhn"), ("v.en", "god")]:
+        (tmp_path / name).write_text("".join(f"{word} {i}\n" for i in range(20)), encoding="utf-8")
+    files = {"source": "a.en", "valid": "v.de", "valid_source": "v.en"}
+    corpus = corpus_of(str(tmp_path / "a.de"), {key: str(tmp_path / name) for key, name in files.items()})
+    prepared = corpus.prepare(None, corpus.declares())
+    assert sequences(prepared, "valid") == [f"huhn {i}" for i in range(20)]
+    assert conditions(prepared, "valid", "source")[3] == "god 3"
+    assert len(sequences(prepared, "train")) + len(sequences(prepared, "test")) == 20
+    (tmp_path / "a.en").write_text("dog\n" * 19, encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.en, line 19: the file ends after 19 lines"):
+        corpus.prepare(None, corpus.declares())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "column", "told", "hint"),
+    [
+        ("a.tsv", "en\tde\nx\ty\n", "dd", "line 2: there is no column 'dd'", "de"),
+        ("a.tsv", "en\tde\nx\t\n", "de", "line 2: column 'de' is empty", "leave the row out"),
+        ("a.tsv", "en\tde\nx\n", "de", "line 2: the line has 1 cells", "every row"),
+        ("a.tsv", "en\tde\nx\ty\n", "", "which column", "de"),
+        ("a.csv", 'en,de\n"x,y\n', "de", "line 2: the row is no CSV", "quotes"),
+        ("a.jsonl", '{"de": "x"}\n{"de": \n', "de", "line 2: the line is no JSON", "one object a line"),
+        ("a.jsonl", '{"de": 3}\n', "de", "line 1: the line is no object of texts", "one object a line"),
+    ],
+)
+def test_pairs_that_cannot_be_read(tmp_path: Path, name: str, text: str, column: str, told: str, hint: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises((DataError, ConfigError), match=told) as caught:
+        corpus_of(str(tmp_path / name), {"text": column} if column else {}).prepare(None, {})
+    assert hint in caught.value.hint
+
+
+def test_a_missing_source_column_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column 'fr'"):
+        corpus_of(str(pairs(tmp_path / "p.tsv")), {"text": "de"}).prepare(None, {"s": Given(source="column:fr")})
+    with pytest.raises(ConfigError, match=r"^source: there is no source 'colum:fr'") as caught:
+        Given(source="colum:fr")
+    assert "column" in caught.value.hint
+
+
+class Doubled(Source, name="test-doubled"):
+    """A source of one's own."""
+
+    def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
+        return codec.typed(f"{item.content} {item.content}")
+
+
+Doubled.members.pop("test-doubled")
+
+
+def test_a_source_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Source.members, "test-doubled", Doubled)
+    corpus = corpus_of(str(pairs(tmp_path / "p.tsv")), {"text": "de"})
+    prepared = corpus.prepare(None, {"twice": Given(source=f"{__name__}:Doubled", codec=Characters())})
+    assert Given(source=f"{__name__}:Doubled").source == "test-doubled"
+    assert conditions(prepared, "test", "twice") == [f"{text} {text}" for text in sequences(prepared, "test")]
+
+
+# ---- aligned conditions, context ----------------------------------------------------------------------------------
+
+
+def test_columns_that_are_not_modelled_stand_beside_each_row(tmp_path: Path) -> None:
+    rows = [f"2024-01-{i + 1:02},{i},{'on' if i % 3 else 'off'},{i * 0.5}" for i in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join(["date,load,state,heat", *rows, ""]), encoding="utf-8")
+    given = {
+        "state": Given(source="column:state", enters="align"),
+        "heat": Given(source="column:heat", enters="align", codec=Series()),
+    }
+    prepared = corpus_of(str(tmp_path / "t.csv"), {"splits": [0.5, 0.25, 0.25]}).prepare(None, given)
+    assert prepared.codec.columns == ("load",)  # type: ignore[attr-defined]
+    assert prepared.given["state"] == Label(names=("off", "on"))
+    split = prepared.splits["test"]
+    assert set(split.aligned) == {"state", "heat"}
+    assert conditions(prepared, "test", "state") == [tuple("on" if i % 3 else "off" for i in range(15, 20))]
+    np.testing.assert_allclose(conditions(prepared, "test", "heat")[0].values[:, 0], np.arange(15, 20) * 0.5, rtol=1e-6)
+    batch = Packed(split.data, prepared.codec.space, split.given, split.aligned).window(np.array([2]), 2)
+    assert batch.given["state"].x.tolist() == [[1, 0]]
+
+
+class Chunks(Corpus, name="test-chunks"):
+    """Things whose first two characters are context."""
+
+    @property
+    def place(self) -> str:
+        return "chunks"
+
+    def default_codec(self) -> Codec:
+        return Characters()
+
+    def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
+        held = [
+            Item(str(i), "ab" + "cd" * (i + 1), hashlib.sha256(bytes([i])).hexdigest(), context=2) for i in range(4)
+        ]
+        return Items(lambda: held, "chunks", 20, ends=True, whole=True)
+
+
+Chunks.members.pop("test-chunks")
+
+
+def test_context_is_read_and_not_counted() -> None:
+    prepared = Chunks(splits=(1, 0, 0)).prepare(None, {})
+    train = prepared.splits["train"]
+    assert train.data.shown is not None
+    assert train.data.shown.sum() == 8
+    assert train.units == 2 + 4 + 6 + 8
+    batch = Packed(train.data, Tokens(size=9, ends=True), {}).window(np.array([0]), 3)
+    assert batch.wanted.tolist() == [[False, False, True]]
+    assert any("nothing is kept for validation" in note for note in prepared.notes)
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_without_a_number_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("date,a,b\n" + "".join(f"2024-01-{i:02},,\n" for i in range(1, 29)), "utf-8")
+    with pytest.raises(DataError, match=r"t\.csv: no cell of the training split has a value"):
+        corpus_of(str(tmp_path / "t.csv")).prepare(None, {})
+
+
+def test_all_of_other_data_can_be_a_test_split(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        rows = "".join(f"2024-01-{i:02},{i}\n" for i in range(1, 29))
+        (tmp_path / f"{name}.csv").write_text(f"date,a\n{rows}", encoding="utf-8")
+    prepared = corpus_of(str(tmp_path / "a.csv")).prepare(None, {})
+    whole = corpus_of(str(tmp_path / "b.csv"), {"splits": [0, 0, 1]}).prepare(prepared.codec, {})
+    assert len(whole.splits["test"].data.x) == 28
+    assert whole.facts["season"] is None
+
+
+@pytest.mark.parametrize("name", ["id", "year", "time"])
+def test_a_column_that_counts_the_rows_is_no_series(tmp_path: Path, name: str) -> None:
+    tail = ".0" if name == "time" else ""
+    first = 1_700_000_000 if name == "time" else 1990
+    rows = "".join(f"{i * 7 % 5},{first + i}{tail}\n" for i in range(40))
+    (tmp_path / "t.csv").write_text(f"a,{name}\n{rows}", encoding="utf-8")
+    prepared = corpus_of(str(tmp_path / "t.csv")).prepare(None, {})
+    assert prepared.codec.columns == ("a",)  # type: ignore[attr-defined]
+    assert any(f"column {name!r}" in note for note in prepared.notes)
+    (value,) = corpus_of(str(tmp_path / "t.csv")).full(prepared.codec)
+    assert prepared.codec.canvas(value, 1).origin["dates"][-1] == f"{first + 40}{tail}"
+
+
+def test_a_column_called_id_that_does_not_count_is_said(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,a\n" + "".join(f"{i % 3},{i}\n" for i in range(40)), encoding="utf-8")
+    prepared = corpus_of(str(tmp_path / "t.csv")).prepare(None, {})
+    assert prepared.codec.columns == ("id", "a")  # type: ignore[attr-defined]
+    assert any("'id' is modelled" in note for note in prepared.notes)
+
+
+def test_rows_of_another_step_are_said_and_a_forecast_of_them_refused(tmp_path: Path) -> None:
+    def rows(minutes: int) -> str:
+        return "".join(f"2024-01-01 {i * minutes // 60:02}:{i * minutes % 60:02},{i}\n" for i in range(24))
+
+    (tmp_path / "hours.csv").write_text(f"date,a\n{rows(60)}", encoding="utf-8")
+    (tmp_path / "quarters.csv").write_text(f"date,a\n{rows(15)}", encoding="utf-8")
+    codec = corpus_of(str(tmp_path / "hours.csv")).prepare(None, {}).codec
+    other = corpus_of(str(tmp_path / "quarters.csv"), {"splits": [0, 0, 1]}).prepare(codec, {})
+    assert any("15 minutes apart, those of the training data 1 hour" in note for note in other.notes)
+    with pytest.raises(DataError, match="15 minutes apart, those of the training data 1 hour"):
+        codec.canvas(codec.whole(tmp_path / "quarters.csv"), 4)
+
+
+def test_what_is_typed_is_read_as_a_file_is() -> None:
+    assert Characters().typed("a\r\nb") == "a\nb"
+    table = Series().typed("date,a,b\n2024-01-01,1,2\n\n2024-01-02,3,\n")
+    assert table.values[:, 0].tolist() == [1, 3]
+    with pytest.raises(DataError, match="line 5: column 'b' is text"):
+        Series().typed("date,a,b\n2024-01-01,1,2\n\n2024-01-02,3,\n2024-01-03,3,x\n")
+    fitted = Series().fit([table])
+    assert fitted.show(fitted.typed("date,a,b\n2024-01-01,1,2\n\n2024-01-02,3,4\n")).decode().count("\n\n") == 1
+    with pytest.raises(DataError, match="no column 'a': this is no table"):
+        fitted.typed('a text, that says "nothing\nand goes on\n')
+
+
+def test_a_file_that_has_grown_has_other_fingerprints(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a\n" + "".join(f"{i}\n" for i in range(40)), encoding="utf-8")
+    corpus = corpus_of(str(path))
+    prepared = corpus.prepare(None, {})
+    then = {name: split.fingerprint for name, split in prepared.splits.items()}
+    assert corpus.fingerprints(prepared.codec) == then
+    with path.open("a", encoding="utf-8") as file:
+        file.write("1\n2\n")
+    assert corpus_of(str(path)).fingerprints(prepared.codec) != then
+
+
+def test_empty_standard_input_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+    import sys
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    with pytest.raises(DataError, match=r"^standard input: the file is empty"):
+        corpus_of("-").prepare(None, {})
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"ab\xff" * 30)))
+    with pytest.raises(DataError, match=r"^standard input: the text is not UTF-8"):
+        corpus_of("-").prepare(None, {})
+
+
+# ---- real data ----------------------------------------------------------------------------------------------------
+
+
+def test_peptides_and_translations(data_dir: Path) -> None:
+    peptides = data_dir / "amp_peptides" / "training_sequences_noC.csv"
+    prepared = corpus_of(str(peptides), {"items": "line"}).prepare(Characters(), {})
+    assert sum(len(split.data) for split in prepared.splits.values()) == 1554
+    folder = data_dir / "multi30k_en_de"
+    settings = {"source": "train.en.gz", "valid": "val.de.gz", "valid_source": "val.en.gz"}
+    settings |= {"test": "test_2016_flickr.de.gz", "test_source": "test_2016_flickr.en.gz"}
+    corpus = corpus_of(str(folder / "train.de.gz"), {key: str(folder / name) for key, name in settings.items()})
+    pairs = corpus.prepare(None, corpus.declares())
+    assert [len(pairs.splits[split].data) for split in SPLITS] == [29_000, 1_014, 1_000]
+    assert conditions(pairs, "test", "source")[0] == "A man in an orange hat starring at something."
+    assert sequences(pairs, "test")[0] == "Ein Mann mit einem orangefarbenen Hut, der etwas anstarrt."
