@@ -188,7 +188,7 @@ TINY = {"steps": 2, "backbone": {"width": 16, "depth": 1}, "feed": {"window": 12
 
 
 def test_what_is_added_by_module_and_class_trains_and_samples(modules: dict[str, str]) -> None:
-    assert set(modules) == {"power", "averages", "dna", "initials"}
+    assert set(modules) == {"power", "averages", "dna", "initials", "laplace", "spread"}
     Path("toys.txt").write_text("the cat sat on the mat and the dog on the log\n" * 40)
     Path("genome.fa").write_text(">one\n" + "GATTACACATTAG\n" * 60)
     given = {
@@ -213,6 +213,20 @@ def test_what_is_added_by_module_and_class_trains_and_samples(modules: dict[str,
         assert len(text) == 12, name
         assert model.score(text).nats > 0
     assert set(text) <= set("ACGT")
+
+
+def test_a_head_and_a_metric_that_are_added_train_and_are_reported(modules: dict[str, str]) -> None:
+    Path("numbers.csv").write_text("a,b\n" + "\n".join(f"{i % 7},{i % 5}" for i in range(200)) + "\n")
+    added = {
+        "process": {"name": "autoregressive", "head": "laplace:Laplace"},
+        "metrics": ["likelihood", "spread:Distinct"],
+    }
+    run = seqloom.train("numbers.csv", out=Path("runs", "laplace"), **{**TINY, **added})
+    from seqloom.evaluation.evaluate import evaluate
+
+    likelihood, distinct = evaluate(run)["metrics"]
+    assert (likelihood["measure"], likelihood["kind"]) == ("density", "exact")
+    assert (distinct["name"], distinct["value"]) == ("distinct", 1.0)
 
 
 def test_an_unknown_member_of_a_run_is_said_and_nothing_is_imported(modules: dict[str, str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+TYPE_CHECKING = False  # as typing has it, which takes a while to import
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -30,4 +31,6 @@ def __getattr__(name: str) -> Any:
     """Public names are imported when they are first used, so that `import seqloom` needs no torch."""
     if name not in _PLACES:
         raise AttributeError(f"module 'seqloom' has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_PLACES[name]), name)

@@ -139,8 +139,9 @@ def _changes(facts: Facts) -> Advice:
     """An autoregressive model of a series sees the seasons before, and learns what has changed."""
     season = facts.season
     if season > 1:
+        further = [times * season for times in (2, 3) if 3 * times * season <= facts.length]  # else too few have them
         return {
-            "process.lags": ([season, 2 * season, 3 * season], f"a season of {season} was found"),
+            "process.lags": ([season, *further], f"a season of {season} was found"),
             "process.difference": (season, f"a season of {season} was found"),
         }
     if facts.persistence >= WANDERS:

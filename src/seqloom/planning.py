@@ -15,7 +15,7 @@ from seqloom.advisor import Facts, advise
 from seqloom.core import checkpoints, machine
 from seqloom.core.config import Settings, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
-from seqloom.corpora.base import Corpus, Given, Prepared
+from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
 from seqloom.network.cost import cost
@@ -80,7 +80,7 @@ def plan(
         over = {**over, "backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
     codec = Recipe.parse({"corpus": corpus, "codec": over["codec"]}).codec if over.get("codec") else None
     declared = declared_by(corpus, over.get("given", {}))
-    if model:
+    if model is not None:
         over = merge(model_settings(model), over)
     base = merge(model_settings("lstm"), over) if "backbone" not in over and "process" not in over else over
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
@@ -118,18 +118,6 @@ def plan(
 def stem_of(data: str) -> str:
     """What a run on DATA is called by."""
     return (data.partition(":")[2] if data.startswith("builtin:") else Path(data).name.split(".")[0]) or "data"
-
-
-def declared_by(corpus: Corpus, settings: Mapping[str, Any]) -> dict[str, Given]:
-    """The conditions that the data bring with them and those of the settings, by name."""
-    own = {name: given.plain() for name, given in corpus.declares().items()}
-    found = {}
-    for name, values in merge(own, settings).items():
-        try:
-            found[name] = Given.parse(values)
-        except ConfigError as error:
-            raise error.under(f"given.{name}") from None
-    return found
 
 
 def _corpus(data: str, over: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:

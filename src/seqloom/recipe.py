@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import Settings, make, members_of, merge
+from seqloom.core.config import Settings, make, members_of, merge, nearest
 from seqloom.core.errors import ConfigError
 from seqloom.corpora.base import Corpus, Given
 from seqloom.metrics.base import Metric
@@ -27,7 +27,7 @@ from seqloom.training.trainer import Trainer
 class Recipe(Settings):
     """A whole training: data, network, process, how it is trained, and how it is sampled and scored."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """From which everything random follows."""
     corpus: Corpus
     """The data."""
@@ -93,10 +93,16 @@ def model_settings(word: str) -> dict[str, Any]:
         return {"process": "autoregressive", "backbone": _trunk(word)}
     if process in processes and (not dash or rest in mixers or rest == "transformer"):
         return {"process": process, "backbone": _trunk(rest or "transformer")}
-    from seqloom.core.config import nearest
-
-    known = [*mixers, "transformer", *(p for p in processes), *(f"{p}-{m}" for p in processes for m in mixers)]
-    raise ConfigError(f"there is no model called {word!r}", path="--model", hint=nearest(word, known))
+    known = [*mixers, "transformer", *processes, *(f"{p}-{m}" for p in processes for m in [*mixers, "transformer"])]
+    hint = nearest(word, known)
+    if not hint.startswith("did"):
+        # "diffusion" is what several processes are: who says so of themselves is meant.
+        about = [name for name, kind in processes.items() if word.lower() in (kind.__doc__ or "").lower().split()]
+        listed = (
+            f"a mixer ({', '.join(mixers)}), transformer, or a process ({', '.join(processes)}) with or without one"
+        )
+        hint = f"did you mean {' or '.join(map(repr, about))}?" if word and about else listed
+    raise ConfigError(f"there is no model called {word!r}", path="--model", hint=hint)
 
 
 def _trunk(word: str) -> dict[str, Any]:

@@ -249,6 +249,12 @@ def versions() -> dict[str, Any]:
     }
 
 
+def folders(folder: Path) -> list[Path]:
+    """The runs in a folder, and those of the comparisons in it, the newest last."""
+    marks = [mark for pattern in ("*", "*/runs/*") for mark in folder.glob(f"{pattern}/{CODEC}")]
+    return [mark.parent for mark in sorted(marks, key=lambda mark: (mark.stat().st_mtime, str(mark)))]
+
+
 def free_name(folder: Path, stem: str) -> Path:
     """The next free `folder/stem[-n]`."""
     path, n = folder / stem, 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 import shutil
@@ -14,97 +13,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from seqloom.cli.main import VERBS, run
+from seqloom.cli.main import VERBS
 from seqloom.cli.sampling import whole_characters
 from seqloom.core import checkpoints, durable
-
-TINY = ("backbone.width=16", "backbone.depth=1", "feed.window=16", "feed.batch=4", "--steps", "6", "-q")
-TEXT = "the quick brown fox jumps over the lazy dog; how vexingly quick daft zebras jump.\n" * 60
-
-
-@dataclass
-class Done:
-    """What a command left on the terminal."""
-
-    code: int
-    out: bytes
-    err: str
-
-    @property
-    def text(self) -> str:
-        return self.out.decode()
-
-    @property
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        assert self.out.count(b"\n") == 1, "exactly one JSON value, on one line"
-        return json.loads(self.out)
-
-    @property
-    def table(self) -> list[dict[str, str]]:
-        assert self.code == 0, self.err
-        return list(csv.DictReader(io.StringIO(self.text)))
-
-
-@pytest.fixture
-def seqloom(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
-    def command(*words: object) -> Done:
-        capfdbinary.readouterr()
-        code = run([str(word) for word in words])
-        out, err = capfdbinary.readouterr()
-        return Done(code, out, err.decode())
-
-    return command
-
-
-@dataclass(frozen=True)
-class Place:
-    """Data and finished runs that the tests share; nobody changes them."""
-
-    folder: Path
-    text: Path
-    table: Path
-
-    def run(self, name: str) -> Path:
-        return self.folder / "runs" / name
-
-
-def series(rows: int, seed: int = 0) -> str:
-    rng = np.random.default_rng(seed)
-    lines = ["date,load,price"]
-    for i in range(rows):
-        load = 50 + 10 * math.sin(i / 4) + rng.normal()
-        lines.append(f"2024-{1 + i // 672:02d}-{1 + i // 24 % 28:02d} {i % 24:02d}:00:00,{load:.2f},{load / 7:.3f}")
-    return "\n".join(lines) + "\n"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    folder = tmp_path_factory.mktemp("cli")
-    made = Place(folder, folder / "fox.txt", folder / "load.csv")
-    made.text.write_text(TEXT)
-    made.table.write_text(series(400))
-    for name, data, model in [
-        ("lstm", made.text, "lstm"),
-        ("masked", made.text, "masked"),
-        ("gaussian", made.table, "gaussian"),
-        ("series", made.table, "gru"),
-    ]:
-        assert run(["train", str(data), "--model", model, "--out", str(made.run(name)), *TINY]) == 0
-    return made
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
+from terminal import TEXT, TINY, Done, Place, check_error, series
 
 # ---- help and usage -------------------------------------------------------------------------------------------------
 
@@ -163,18 +80,6 @@ def test_a_mistake_is_two_lines_and_leaves_nothing_behind(
 ) -> None:
     check_error(seqloom(*words), error, hint)
     assert list(tmp_path.iterdir()) == []
-
-
-def check_error(done: Done, error: str, hint: str = "", code: int = 2) -> None:
-    assert done.out == b""
-    lines = done.err.splitlines()
-    assert len(lines) == 2, done.err
-    assert lines[0].startswith("error: ")
-    assert lines[1].startswith("hint: ")
-    assert len(lines[1]) > len("hint: ")
-    assert error in lines[0]
-    assert hint in lines[1]
-    assert done.code == code
 
 
 # ---- data that cannot be used ---------------------------------------------------------------------------------------
@@ -578,7 +483,7 @@ def test_forecasts_go_on_in_time(seqloom: Callable[..., Done], place: Place, nam
 
 
 def test_forecasts_are_refused_where_they_make_no_sense(seqloom: Callable[..., Done], place: Place) -> None:
-    check_error(seqloom("forecast", place.run("lstm"), "--horizon", 3), "a model of text", "seqloom extend")
+    check_error(seqloom("forecast", place.run("lstm"), "--horizon", 3), "means and quantiles", "seqloom extend")
     check_error(seqloom("forecast", place.run("series"), "--horizon", 0), "--horizon")
     check_error(seqloom("forecast", place.run("series"), "gone.csv", "--horizon", 3), "gone.csv: there is no such file")
     Path("other.csv").write_text("a,b\n1,2\n3,4\n")
@@ -600,7 +505,7 @@ def test_score_tells_bits_and_what_each_element_cost(seqloom: Callable[..., Done
     assert found["count"] == 16
     assert found["context"] == "carried"
     assert found["bits_per_unit"] == pytest.approx(found["nats"] / 16 / math.log(2))
-    assert [entry["text"] for entry in found["surprisal"]] == list("the quick fox Ä")
+    assert [entry["element"] for entry in found["surprisal"]] == list("the quick fox Ä")
     unknown = 8 * 2 * math.log(2)
     assert sum(entry["nats"] for entry in found["surprisal"]) + unknown == pytest.approx(found["nats"], rel=1e-5)
     assert "bits/byte" in seqloom("score", place.run("lstm"), "some.txt").text

@@ -14,6 +14,7 @@ from seqloom.core.rng import Rng, pick, to_uniform
 from seqloom.engine import Engine, Request
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.base import Mixer
+from seqloom.mixers.positions import Learned
 from seqloom.mixers.recurrent import Gru
 from seqloom.network.backbone import Backbone
 from seqloom.network.given import ConditionSpec
@@ -38,7 +39,7 @@ VECTORS = Vectors(fields=(Field(name="a"), Field(name="b")))
 PORTS = {"label": ConditionSpec(Tokens(size=3), "add"), "source": ConditionSpec(Tokens(size=5), "attend")}
 MIXERS = {name: cls() for name, cls in members_of(Mixer).items()}
 MIXERS["attention"] = Attention(heads=2)
-MIXERS["hybrid"] = [Gru(), Attention(heads=2, positions="learned", places=WINDOW)]
+MIXERS["hybrid"] = [Gru(), Attention(heads=2, positions=Learned(size=WINDOW))]
 PROCESSES = {name: cls() for name, cls in members_of(Process).items()}
 SPACES = {"tokens": TOKENS, "vectors": VECTORS}
 

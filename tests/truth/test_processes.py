@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from scipy.stats import multivariate_normal, norm
 from torch import nn
 
-from oracles import GaussianOracle, sample
+from oracles import GaussianOracle, Oracle, sample
 from seqloom.core.errors import DataError, NotComparable, UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Flat, Split
@@ -26,9 +27,10 @@ from seqloom.processes.features import Feature, Read
 from seqloom.processes.gaussian import Gaussian, diffused, lifted, lowered
 from seqloom.processes.heads import Normal
 from seqloom.processes.schedules import PredictClean
+from seqloom.samplers.base import Sampler
 from seqloom.samplers.diffuse import Diffuse
 from seqloom.sequence.batch import Batch
-from seqloom.sequence.guess import Ask, Gives
+from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.query import Score, student
 from seqloom.sequence.space import Field, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
@@ -468,3 +470,83 @@ def test_without_a_likelihood_the_loss_is_what_is_told():
     assert record == mean_loss(net, process, data)
     assert record["name"] == "loss"
     assert math.isfinite(record["value"])
+
+
+# ---- an energy ----------------------------------------------------------------------------------------------------
+
+
+class Energy(Process, name="test energy"):
+    """p(x) is proportional to exp(-E(x)), E the sum of what the network puts out; a guess is its gradient."""
+
+    gives = Gives.CLEAN
+    sampler = "test langevin"
+    needs_gradient = True
+
+    def spec(self, space):
+        return NetworkSpec(False, space.dim, 1, block=None, timed=False)
+
+    def loss(self, net, batch, rng, state=None, drop=None):
+        raise NotImplementedError
+
+    def guess(self, net, ask, state, limit=None):
+        with torch.enable_grad():
+            x = ask.x.detach().clone().requires_grad_()
+            energy = net(x, present=ask.present)[0].sum((1, 2))
+            (gradient,) = torch.autograd.grad(energy.sum(), x)
+        parts = {"energy": energy.detach(), "gradient": gradient}
+        return Guess(x.detach(), np.ones(len(x), bool), parts=parts), state
+
+
+class Langevin(Sampler, name="test langevin"):
+    """Downhill by a little, and noise, for so many steps."""
+
+    takes = (Gives.CLEAN,)
+
+    steps: int = 400
+    size: float = 0.02
+
+    def start(self, process, rows):
+        noise = rows.key.at("start").normal(tuple(rows.x.shape[1:])).to(rows.x)
+        x = torch.where(rows.along["shown"], rows.x, noise)
+        return replace(rows, x=x, own={**rows.own, "step": np.zeros(len(rows), np.int64)})
+
+    def ask(self, rows):
+        return Ask(rows.x, np.where(rows.done, -1, 0)[:, None], np.zeros(len(rows), np.int64))
+
+    def tell(self, rows, ask, guess):
+        step = rows.own["step"]
+        noise = rows.key.at("step", step).normal(tuple(rows.x.shape[1:])).to(rows.x)
+        moved = rows.x - self.size * guess.parts["gradient"] + math.sqrt(2 * self.size) * noise
+        rows.x[:] = torch.where(rows.along["shown"], rows.x, moved)
+        step += 1
+        rows.done[step >= self.steps] = True
+        rows.settled[rows.done] = True
+        return rows
+
+
+def test_an_energy_is_sampled_by_its_gradient():
+    """E(x) = (x - m)' A (x - m) / 2 has the law N(m, A^-1), and given some of the numbers the rest follow theirs."""
+    process = Energy()
+    mean = torch.tensor([1.0, -0.5, 0.0]).double()
+    precision = torch.tensor([[2.0, 0.8, 0.0], [0.8, 1.5, -0.5], [0.0, -0.5, 1.0]]).double()
+
+    class Quadratic(Oracle):
+        def answer(self, x, level, flag):
+            far = x[..., 0] - mean
+            return 0.5 * (far * (far @ precision)).unsqueeze(-1)
+
+    net = Quadratic(process.spec(SERIES), SERIES)
+    shown = torch.tensor([[False], [False], [True]])
+    canvas = torch.tensor([[0.0], [0.0], [2.0]]).double()
+    for given in (torch.zeros_like(shown), shown):
+        made = sample(net, process, Langevin(), canvas, shown=given, rows=3000)[..., 0]
+        hidden = ~given[:, 0].numpy()
+        law = precision.numpy()[np.ix_(hidden, hidden)]
+        drift = precision.numpy()[np.ix_(hidden, ~hidden)] @ (canvas[~hidden, 0] - mean[~hidden]).numpy()
+        expected = mean.numpy()[hidden] - np.linalg.solve(law, drift)
+        # Steps of this size widen the law a little: (A - size A^2 / 2)^-1 is what they lead to.
+        cov = np.linalg.inv(law - 0.02 * law @ law / 2)
+        free = made[:, hidden].numpy()
+        np.testing.assert_allclose(free.mean(0), expected, atol=5 * math.sqrt(cov.max() / 3000))
+        np.testing.assert_allclose(np.cov(free.T), cov, atol=0.1)
+        assert (made[:, ~hidden] == canvas[~hidden, 0]).all()

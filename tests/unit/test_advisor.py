@@ -51,6 +51,12 @@ def test_a_season_becomes_lags_and_a_difference():
     assert "process" not in advise(TEXT, "autoregressive", True, 1)[0]
 
 
+@pytest.mark.parametrize(("length", "lags"), [(1300, [365]), (2200, [365, 730]), (4000, [365, 730, 1095])])
+def test_lags_are_those_that_most_of_the_series_has(length, lags):
+    daily = replace(SERIES, elements=length, length=length, season=365)
+    assert advise(daily, "autoregressive", ["attention"], 1)[0]["process"]["lags"] == lags
+
+
 @pytest.mark.parametrize(
     ("elements", "season", "window"),
     [(10_000, 24, 96), (500, 7, 14), (500, 1, 12), (130, 12, 24), (60, 12, 15), (20_000, 168, 192)],

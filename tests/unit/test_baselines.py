@@ -10,17 +10,13 @@ import numpy as np
 import pytest
 
 from seqloom.codecs.season import persistence_of, season_of
-from seqloom.evaluation.baselines import (
-    Baseline,
-    KneserNey,
-    autoregression,
-    compressed,
-    kneser_ney,
-    naive_forecast,
-    seasonal_naive,
-    series_baselines,
-    text_baselines,
-)
+from seqloom.codecs.text import Characters
+from seqloom.core.errors import DataError
+from seqloom.corpora.files import corpus_of
+from seqloom.evaluation.baselines.base import Baseline, BaselineScore, baselines_of
+from seqloom.evaluation.baselines.kneser_ney import KneserNey, kneser_ney
+from seqloom.evaluation.baselines.numbers import autoregression, seasonal_naive
+from seqloom.evaluation.baselines.symbols import compressed
 
 
 def draw(seed):
@@ -103,7 +99,7 @@ def test_kneser_ney_is_a_distribution_after_any_context(length):
 def test_kneser_ney_reads_a_long_test_in_blocks(monkeypatch):
     train, test = skewed(2000, 5, 5), skewed(500, 5, 6)
     whole = KneserNey(train, 5, 4).surprisal(test, train)
-    monkeypatch.setattr("seqloom.evaluation.baselines._BLOCK", 7)
+    monkeypatch.setattr("seqloom.evaluation.baselines.kneser_ney._BLOCK", 7)
     np.testing.assert_allclose(KneserNey(train, 5, 4).surprisal(test, train), whole, rtol=1e-12)
 
 
@@ -117,7 +113,7 @@ def test_kneser_ney_of_nothing_is_uniform_and_of_any_alphabet():
 
 def test_kneser_ney_fits_only_the_end_of_a_long_text(monkeypatch):
     train, test = skewed(900, 5, 7), skewed(100, 5, 8)
-    monkeypatch.setattr("seqloom.evaluation.baselines.LONGEST_TRAIN", 300)
+    monkeypatch.setattr("seqloom.evaluation.baselines.kneser_ney.LONGEST_TRAIN", 300)
     cut = kneser_ney(train, test, 5)
     assert cut == kneser_ney(train[-300:], test, 5)
     assert cut != pytest.approx(float(KneserNey(train, 5).surprisal(test).sum()), rel=1e-4)
@@ -142,21 +138,58 @@ def test_xz_is_the_difference_of_two_files():
 
 def test_xz_keeps_to_its_dictionary(monkeypatch):
     noise = bytes(draw(2).integers(0, 256, 9000, dtype=np.uint8))
-    monkeypatch.setattr("seqloom.evaluation.baselines.LARGEST_DICTIONARY", 6000)
+    monkeypatch.setattr("seqloom.evaluation.baselines.symbols.LARGEST_DICTIONARY", 6000)
     assert compressed(noise, noise[:3000]) > 0.9 * 3000 * 8 * math.log(2)  # what is repeated lies too far back
     assert compressed(noise, noise[-3000:]) < 0.1 * 3000 * 8 * math.log(2)
 
 
-def test_text_baselines_count_bytes():
+def scored(path, content, settings=None):
+    """The baselines that a file's codec names, by name, and what is said of those that could not be taken."""
+    path.write_text(content)
+    corpus = corpus_of(str(path), {"splits": [0.5, 0.25, 0.25]} if settings is None else settings)
+    prepared = corpus.prepare(None, {})
+    scores, notes = baselines_of(corpus, prepared)
+    return {score.name: score for score in scores}, notes, corpus, prepared
+
+
+def test_baselines_of_text_count_bytes(tmp_path):
     text = "the cat sat on the mat; the dög sat on the log. " * 30
-    symbols = {c: i for i, c in enumerate(sorted(set(text)))}
-    x = np.array([symbols[c] for c in text])
-    raw = text[1000:].encode()
-    lines = text_baselines(x[:1000], x[1000:], len(symbols), text[:1000].encode(), raw, extra_nats=3.0)
-    assert [line.name for line in lines] == ["5-gram", "xz"]
-    assert {line.count for line in lines} == {float(len(raw))}
-    assert lines[0].nats == pytest.approx(kneser_ney(x[:1000], x[1000:], len(symbols)) + 3.0)
-    assert Baseline("x", 4 * math.log(2), 2.0, "byte", "").bits_per_unit == pytest.approx(2.0)
+    scores, notes, corpus, prepared = scored(tmp_path / "a.txt", text + "Ω" * 3 + text[:47])
+    test = prepared.splits["test"]
+    assert list(scores) == ["unigram", "5-gram", "xz"]
+    assert {score.count for score in scores.values()} == {test.units}
+    assert {score.unit for score in scores.values()} == {"byte"}
+    assert notes == []
+    x, y = (np.asarray(prepared.splits[name].data.x) for name in ("train", "test"))
+    size = prepared.codec.space.size
+    assert test.extra_nats == pytest.approx(3 * 2 * 8 * math.log(2))  # three unknown characters of two bytes
+    assert scores["5-gram"].nats == pytest.approx(kneser_ney(x, y, size) + test.extra_nats)
+    assert scores["unigram"].nats == pytest.approx(kneser_ney(x, y, size, 1) + test.extra_nats)
+    parts = [
+        b"".join(prepared.codec.show(v) for v in corpus.values(prepared.codec, name)) for name in ("train", "test")
+    ]
+    assert scores["xz"].nats == pytest.approx(compressed(*parts))
+    assert BaselineScore("x", 4 * math.log(2), 2.0, "byte", "").bits_per_unit == pytest.approx(2.0)
+
+
+def test_a_baseline_of_ones_own_is_a_class_and_one_that_fails_is_said(tmp_path, monkeypatch):
+    class Constant(Baseline, name="constant-for-a-test"):
+        def score(self, material):
+            return 3.0, material.units, "three nats"
+
+    class Refusing(Baseline, name="refusing-for-a-test"):
+        def score(self, material):
+            raise DataError("too little of it")
+
+    monkeypatch.setattr(Characters, "baselines", ("constant-for-a-test", "refusing-for-a-test"))
+    try:
+        scores, notes, _, prepared = scored(tmp_path / "a.txt", "abcabd" * 100)
+    finally:
+        for name in ("constant-for-a-test", "refusing-for-a-test"):
+            del Baseline.members[name]
+    assert list(scores) == ["constant-for-a-test"]
+    assert scores["constant-for-a-test"].nats_per_unit == 3 / prepared.splits["test"].units
+    assert notes == ["the baseline refusing-for-a-test could not be taken: too little of it"]
 
 
 @pytest.mark.skipif(not os.environ.get("SEQLOOM_DATA"), reason="SEQLOOM_DATA names no folder of data sets")
@@ -215,16 +248,6 @@ def test_a_week_is_preferred_where_it_says_more_than_the_day():
     noise = 0.1 * draw(5).standard_normal(len(hours))
     assert season_of([(day + noise)[:, None]], 3600.0) == 24
     assert season_of([(day + week + noise)[:, None]], 3600.0) == 168
-
-
-def test_naive_forecast_repeats_the_last_known_season():
-    nan = np.nan
-    history = np.array([[1.0, nan], [2, nan], [3, nan], [4, 7], [nan, nan]])
-    found = naive_forecast(history, 5, 3)  # phases of the next rows: 2, 0, 1, ...
-    np.testing.assert_array_equal(found[:, 0], [3, 4, 2, 3, 4])
-    np.testing.assert_array_equal(found[:, 1], [7, 7, 7, 7, 7])
-    assert np.isnan(naive_forecast(np.full((3, 1), nan), 2, 2)).all()
-    assert np.isnan(naive_forecast(np.zeros((0, 1)), 2, 2)).all()
 
 
 def slow_naive(train, test, season):
@@ -307,14 +330,19 @@ def test_autoregression_is_least_squares_and_crosses_the_border():
     assert alone > nats  # its first rows lack their past
 
 
-def test_autoregression_finds_its_order_and_nears_the_truth():
+def test_autoregression_finds_its_order_and_nears_the_truth(tmp_path):
     x = ar2(12_000, 12)
-    lines = series_baselines(x[:10_000], x[10_000:])
-    assert lines[1].note.startswith("2 lags")
+    content = "a,b\n" + "".join(f"{a!r},{b!r}\n" for a, b in x.tolist())
+    scores, *_ = scored(tmp_path / "ar.csv", content, {"splits": [5 / 6, 0, 1 / 6]})
+    assert list(scores) == ["mean", "persistence", "autoregression"]  # no season: that would be persistence again
+    assert scores["autoregression"].note.startswith("2 lags")
     truth = math.log(0.3 * 10) + math.log(0.5 * 0.1) + math.log(2 * math.pi) + 1
     # 4,000 cells, each of standard deviation 1/sqrt 2 nats: a standard error of .011.
-    assert lines[1].nats_per_unit == pytest.approx(truth / 2, abs=0.035)
-    assert lines[0].nats_per_unit > lines[1].nats_per_unit + 0.1
+    assert scores["autoregression"].nats_per_unit == pytest.approx(truth / 2, abs=0.035)
+    assert scores["persistence"].nats_per_unit > scores["autoregression"].nats_per_unit + 0.1
+    train, test = x[:10_000], x[10_000:]
+    normal = (0.5 * ((test - train.mean(0)) / train.std(0)) ** 2 + np.log(train.std(0))).mean()
+    assert scores["mean"].nats_per_unit == pytest.approx(normal + 0.5 * math.log(2 * math.pi))
 
 
 def test_missing_cells_are_not_scored_and_cost_little():
@@ -335,7 +363,6 @@ def test_missing_cells_are_not_scored_and_cost_little():
 @pytest.mark.parametrize("rows", [1, 2, 5, 30])
 def test_little_data_give_finite_numbers(rows):
     x = seasonal(rows + 4, 7, 15, width=3)
-    for line in series_baselines(x[:rows], x[rows:], step=3600.0):
-        assert math.isfinite(line.nats)
-        assert line.count == 12
-        assert line.unit == "value"
+    for nats, count in (seasonal_naive(x[:rows], x[rows:], 7), autoregression(x[:rows], x[rows:])):
+        assert math.isfinite(nats)
+        assert count == 12

@@ -18,7 +18,9 @@ from seqloom.core import durable
 from seqloom.core.errors import ConfigError, DataError, NotComparable, RunError
 from seqloom.corpora.files import corpus_of
 from seqloom.evaluation import compare as comparing
-from seqloom.evaluation.compare import baselines_of, compare, compare_runs
+from seqloom.evaluation import judge, rows, work
+from seqloom.evaluation.baselines.base import baselines_of
+from seqloom.evaluation.compare import compare, compare_runs
 from seqloom.evaluation.comparison import student_975
 
 SMALL: dict[str, Any] = {
@@ -51,8 +53,8 @@ def test_a_training_in_a_worker_a_model_that_does_not_fit_and_the_same_again() -
     assert rnn.value == durable.read_json(result)["metrics"][0]["value"]
     assert rnn.ci95 is None, "one exact value says nothing of other seeds"
     assert rnn.curves[0][-1][2] > 0
-    assert len(rnn.samples or ()) == comparing.SHOWN
-    assert [baseline.name for baseline in found.baselines] == ["5-gram", "xz"]
+    assert len(rnn.samples or ()) == judge.SHOWN
+    assert [baseline.name for baseline in found.baselines] == ["unigram", "5-gram", "xz"]
     assert "rnn" in Path("both/report.html").read_text()
     kept = json.loads(Path("both/compare.json").read_text())
     assert {"rows", "baselines", "report", "fingerprint", "asked"} <= set(kept)
@@ -61,23 +63,23 @@ def test_a_training_in_a_worker_a_model_that_does_not_fit_and_the_same_again() -
     before = result.stat().st_mtime_ns
     assert again().rows[0].value == rnn.value
     assert result.stat().st_mtime_ns == before
-    with pytest.raises(RunError, match="another minutes"):
+    with pytest.raises(RunError, match="its minutes are others"):
         compare("builtin:markov", ["rnn"], minutes=0.02, out="both", **SMALL)
 
 
 def test_seeds_make_a_mean_with_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [2.0, 2.1, 2.6]
 
-    def worked(task: comparing.Task) -> dict[str, Any]:
+    def worked(task: work.Task) -> dict[str, Any]:
         if task.seed == 3:
             return {"error": "the memory is used up"}
         if not task.run.exists():
             train("builtin:markov", str(task.run), corpus=SMALL["corpus"])
-        found = comparing.judged(runs.read(task.run))
+        found = judge.judged(runs.read(task.run))
         found["metrics"][0]["value"] = values[task.seed]
         return found
 
-    monkeypatch.setattr(comparing, "_worked", worked)
+    monkeypatch.setattr(work, "_worked", worked)
     found = compare("builtin:markov", ["rnn"], minutes=0.01, seeds=4, out="both", **SMALL)
     (row,) = found.rows
     assert row.value == pytest.approx(np.mean(values))
@@ -92,11 +94,11 @@ def test_a_worker_that_dies_is_a_row_and_is_tried_again(monkeypatch: pytest.Monk
     def again() -> comparing.Comparison:
         return compare("builtin:markov", ["rnn"], minutes=0.01, out="both", **SMALL)
 
-    monkeypatch.setattr(comparing, "WORKER", "seqloom.cli.there_is_no_such_worker")
+    monkeypatch.setattr(work, "WORKER", "seqloom.cli.there_is_no_such_worker")
     assert again().rows[0].error == "its worker ended with exit code 1"
     assert "exit code 1" in Path("both/report.html").read_text()
     durable.write_json(Path("both/results/rnn-0.json"), {"error": "the memory is used up"})
-    monkeypatch.setattr(comparing, "_worked", lambda task: {"error": f"{task.name} was tried again"})
+    monkeypatch.setattr(work, "_worked", lambda task: {"error": f"{task.name} was tried again"})
     assert again().rows[0].error == "rnn-0 was tried again"
 
 
@@ -133,10 +135,12 @@ def test_finished_runs_are_compared_where_they_can_be() -> None:
     assert set(found.rows[1].extra) == {"likelihood_left_to_right"}
     assert found.minutes is None
     assert Path("side/report.html").is_file()
+    with pytest.raises(RunError, match="holds another comparison"):
+        compare_runs([lstm], out="side")
     with pytest.raises(NotComparable, match="different test splits"):
-        compare_runs([lstm, train("other.txt", "other", model="lstm")], out="side")
+        compare_runs([lstm, train("other.txt", "other", model="lstm")], out="other-side")
     with pytest.raises(NotComparable, match="scored by the value"):
-        compare_runs([lstm, train("builtin:var1", "var1", model="lstm", corpus={"size": 600})], out="side")
+        compare_runs([lstm, train("builtin:var1", "var1", model="lstm", corpus={"size": 600})], out="other-side")
     (Path(lstm) / runs.REPORT).unlink()
     with pytest.raises(RunError, match="is not finished"):
         compare_runs([lstm, masked], out="side")
@@ -145,10 +149,10 @@ def test_finished_runs_are_compared_where_they_can_be() -> None:
 @pytest.mark.parametrize("data", ["builtin:labels", "builtin:labels-vectors", "builtin:var1"])
 def test_whatever_can_be_trained_can_be_judged(data: str) -> None:
     name = train(data, "run", model="gru", corpus={"size": 400})
-    found = comparing.judged(runs.read(name))
+    found = judge.judged(runs.read(name))
     json.dumps(found, allow_nan=False)
     assert found["samples_per_second"] > 0
-    row = comparing._row("gru", [found])
+    row = rows.row_of("gru", [found])
     assert row.value is not None
     assert row.samples is not None
     compared = compare_runs([name], out="side")
@@ -161,7 +165,7 @@ def test_baselines_of_documents_count_the_end_symbols() -> None:
         Path(f"texts/{i:02d}.txt").write_text("abcab" * (3 + i % 3))
     corpus = corpus_of("texts")
     prepared = corpus.prepare(None, {})
-    gram, xz = baselines_of(corpus, prepared)
+    (_, gram, xz), _ = baselines_of(corpus, prepared)
     test = prepared.splits["test"]
     assert gram.count == xz.count == test.units
     # After "ab" comes always "c", after "c" always "a"; what is not certain is only where a text ends.
@@ -177,19 +181,19 @@ def test_the_demo_falls_back_to_a_toy_and_is_replaced(
         raise DataError("this Python carries no language reference (pydoc_data.topics)")
 
     monkeypatch.setattr(builtin, "topics", stripped)
-    monkeypatch.setattr(comparing, "_worked", lambda task: {"error": f"{task.model} on {task.data}"})
+    monkeypatch.setattr(work, "_worked", lambda task: {"error": f"{task.model} on {task.data}"})
     Path("runs/demo/runs/old-0").mkdir(parents=True)
     assert main.run(["demo", "--minutes", "0.01"]) == 2
     assert "is no earlier demo" in capfd.readouterr().err
     Path("runs/demo/compare.json").write_text("{}")
-    assert main.run(["demo", "--minutes", "0.01"]) == 0
+    assert main.run(["demo", "--minutes", "0.01"]) == 3, "every model failed"
     out, err = capfd.readouterr()
     assert "no language reference" in err
     for model in ("lstm", "transformer", "masked"):
         assert f"{model} on builtin:markov" in out
     assert "5-gram" in out
     assert out.splitlines()[-1] == "runs/demo/report.html"
-    assert not list(Path("runs/demo/runs").iterdir())
+    assert not Path("runs/demo/runs/old-0").exists()
 
 
 @pytest.mark.slow

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from seqloom.core import figures as drawing
 from seqloom.core.errors import NotComparable
+from seqloom.core.figures import PALETTE
 from seqloom.evaluation import plots
-from seqloom.evaluation.baselines import Baseline
+from seqloom.evaluation.baselines.base import BaselineScore
 from seqloom.evaluation.comparison import Comparison, Paths, Row, SplitSummary, ci95, student_975
 from seqloom.evaluation.conclusions import against_baselines, best, conclusions
 from seqloom.evaluation.report import page, plain, plain_table, table, visible, write_report
@@ -38,11 +40,11 @@ def row(model, value, half=None, kind="exact", seeds=3, **fields):
 
 
 def baseline(name, bits):
-    return Baseline(name, bits * math.log(2) * COUNT, COUNT, "byte", "a note")
+    return BaselineScore(name, bits * math.log(2) * COUNT, COUNT, "byte", "a note")
 
 
 def compared(*rows, baselines=(), **fields):
-    known = {"data": "a.txt", "unit": "bits/byte", "space": "tokens", "minutes": 2.0, "rows": rows}
+    known = {"data": "a.txt", "unit": "bits/byte", "minutes": 2.0, "rows": rows}
     splits = {name: SplitSummary(COUNT, COUNT, f"print-{name}") for name in ("train", "valid", "test")}
     return Comparison(**{**known, "splits": splits, "baselines": tuple(baselines), **fields})
 
@@ -69,11 +71,11 @@ def test_one_seed_has_no_interval_but_that_of_its_draws():
     assert ci95([2.0]) is None
     assert ci95([]) is None
     assert ci95([2.0, math.nan]) is None
-    assert ci95([2.0], stderr=0.01) == pytest.approx((2 - 0.0196, 2 + 0.0196), abs=1e-5)
+    assert ci95([2.0], margin=0.02) == pytest.approx((1.98, 2.02))
 
 
 def test_an_interval_is_never_narrower_than_its_draws():
-    assert ci95([2.0, 2.0], stderr=0.1) == pytest.approx((2 - 1.96 * 0.1 / 2**0.5, 2 + 1.96 * 0.1 / 2**0.5), abs=1e-4)
+    assert ci95([2.0, 2.0], margin=0.2) == pytest.approx((2 - 0.2 / 2**0.5, 2 + 0.2 / 2**0.5))
 
 
 # ---- what can be concluded ------------------------------------------------------------------------------------------
@@ -120,7 +122,7 @@ def test_one_seed_is_said_to_have_no_interval_over_seeds():
     comparison = compared(
         row("lstm", 2.0, seeds=1),
         row("rnn", 2.5, seeds=1),
-        replace(row("masked", 3.0, 0.02, "bound", seeds=1), likelihood=metric(3.0, "bound", stderr=0.01)),
+        replace(row("masked", 3.0, 0.02, "bound", seeds=1), likelihood=metric(3.0, "bound", stderr=0.01, margin=0.02)),
     )
     text = said(comparison)
     assert "trained once (one seed), so there is no interval over seeds" in text
@@ -136,7 +138,7 @@ def test_a_win_of_single_trainings_is_one_of_these_trainings():
 
 
 def test_an_exact_value_from_left_to_right_is_compared_with_the_exact_ones():
-    extra = {"likelihood_left_to_right": metric(2.4, stderr=0.01, count=64, context="windows 128")}
+    extra = {"likelihood_left_to_right": metric(2.4, stderr=0.01, margin=0.02, count=64, context="windows 128")}
     text = said(compared(row("lstm", 2.0, 0.02), row("rnn", 2.6, 0.02), row("masked", 2.9, 0.02, "bound", extra=extra)))
     assert "masked, left to right: = 2.400 ± 0.020 bits/byte (exact, windows 128, on 64 units)" in text
     assert "worse than lstm and better than rnn" in text
@@ -165,7 +167,7 @@ def test_contexts_failures_and_budgets_are_said():
     assert "Part of a difference may come from the context" in text
     assert "gaussian has no value: the process cannot learn tokens." in text
     assert "rnn has no value: its likelihood is not finite." in text
-    assert "gru: not every training succeeded (seed 1 ran out of disk); its value is over the other 2." in text
+    assert "gru: not everything succeeded (seed 1 ran out of disk); its value is over 2 trainings." in text
     assert "Each training had 2m of wall-clock, alone on this machine" in text
     assert "print-test" in text
     alone = said(compared(row("lstm", 2.0, seconds=60.0), row("rnn", 2.0, seconds=99.0), minutes=None))
@@ -192,7 +194,15 @@ def test_contexts_failures_and_budgets_are_said():
             "No model beat 5-gram (2.300 bits/byte), as far as these numbers show; energy is only estimated.",
         ),
         (
-            [row("masked", 2.6, 0.01, "bound", extra={"likelihood_left_to_right": metric(2.1, stderr=0.01)})],
+            [
+                row(
+                    "masked",
+                    2.6,
+                    0.01,
+                    "bound",
+                    extra={"likelihood_left_to_right": metric(2.1, stderr=0.01, margin=0.02)},
+                )
+            ],
             "5-gram (2.300 bits/byte) is beaten by masked.",
         ),
     ],
@@ -211,7 +221,7 @@ def test_units_that_differ_are_refused():
     with pytest.raises(NotComparable, match="nats/value"):
         compared(Row("lstm", likelihood=metric(1.0, unit="nats/value")))
     with pytest.raises(NotComparable, match="naive"):
-        compared(baselines=[Baseline("naive", 1.0, 1.0, "value", "")])
+        compared(baselines=[BaselineScore("naive", 1.0, 1.0, "value", "")])
 
 
 # ---- as data and as a table -----------------------------------------------------------------------------------------
@@ -225,7 +235,7 @@ def test_the_rows_for_scripts_have_the_promised_keys():
         "samples_per_second": 2.0,
         "peak_memory_mb": 9.0,
     }
-    extra = {"likelihood_left_to_right": metric(2.2, stderr=0.1)}
+    extra = {"likelihood_left_to_right": metric(2.2, stderr=0.1, margin=0.2)}
     comparison = compared(
         row("masked", 2.5, 0.5, "bound", extra=extra, runs=("runs/a",), **measured),
         row("lstm", 2.0, seeds=1),
@@ -349,9 +359,7 @@ def series_comparison(names=("one", "($x_1$) <b>", "温度", "d", "e")):
         paths[0, :, 0] = np.nan
         found = Paths(names, paths, history, truth, "hours")
         rows.append(Row(model, likelihood=metric(1.0, kind, "nats/value"), curves=CURVES, samples=found))
-    return compared(
-        *rows, unit="nats/value", space="vectors", baselines=[Baseline("naive", 1500.0, COUNT, "value", "")]
-    )
+    return compared(*rows, unit="nats/value", baselines=[BaselineScore("naive", 1500.0, COUNT, "value", "")])
 
 
 def test_the_page_stands_alone_and_everything_in_it_is_escaped(tmp_path):
@@ -393,8 +401,8 @@ def test_a_model_has_one_colour_in_all_figures():
     comparison = series_comparison()
     bare = replace(comparison, rows=(replace(comparison.rows[0], curves=()), comparison.rows[1]))
     figures = re.findall(r"<svg.*?</svg>", page(bare), re.DOTALL)
-    assert [plots.PALETTE[0].lower() in figure.lower() for figure in figures] == [False, False, True, False]
-    assert [plots.PALETTE[1].lower() in figure.lower() for figure in figures] == [True, True, False, True]
+    assert [PALETTE[0].lower() in figure.lower() for figure in figures] == [False, False, True, False]
+    assert [PALETTE[1].lower() in figure.lower() for figure in figures] == [True, True, False, True]
 
 
 def test_the_same_comparison_gives_the_same_page():
@@ -479,7 +487,7 @@ def test_a_frame_is_a_picture_and_forms_can_be_chosen():
     values = draw(2).normal(size=(30, 6))
     values[3] = np.nan
     png = b"\x89PNG\r\n\x1a\n"
-    assert plots.frame_plot(values, list("abcdef"), "Step 3 of 10", [(-3.0, 3.0)] * 6).startswith(png)
+    assert drawing.numbers_plot([values], list("abcdef"), "Step 3 of 10", [(-3.0, 3.0)] * 6).startswith(png)
     assert plots.learning_curves([plots.Line("a", CURVES)], [], "seconds", "nats/value", "png").startswith(png)
     assert plots.forecast_plot(values[None], list("abcdef"), title="paths", form="png").startswith(png)
 
@@ -488,7 +496,7 @@ def test_figures_leave_the_global_settings_of_matplotlib_alone():
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    plots.frame_plot(np.zeros((3, 1)), ["a"], "t")
+    drawing.numbers_plot([np.zeros((3, 1))], ["a"], "t")
     assert dict(matplotlib.rcParams) == before
 
 

@@ -6,16 +6,17 @@ import inspect
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seqloom import __version__
-from seqloom.cli.session import JSON, Session, path_of, put, put_json, put_table, sort_words, verb
+from seqloom.cli.session import JSON, Session, path_of, put, put_json, put_table, run_folder, sort_words, verb
 from seqloom.cli.training import settings_of, shown_metric
 from seqloom.core import machine
-from seqloom.core.errors import ConfigError
+from seqloom.core.errors import ConfigError, RunError, SeqloomError
 from seqloom.core.progress import duration, number
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ def _families() -> dict[str, type[Component]]:
     import seqloom.recipe  # noqa: F401 - brings in all the families that a recipe can name
     from seqloom.core.config import Component, members_of
 
-    found: dict[str, type[Component]] = {}
+    families: dict[str, type[Component]] = {}
     while True:
         named = {family.__name__.lower(): family for family in Component.__subclasses__() if family.home}
-        fresh = named.keys() - found.keys()
+        fresh = named.keys() - families.keys()
         if not fresh:
-            return dict(sorted(found.items()))
+            return dict(sorted(families.items()))
         for name in fresh:  # loading its members may bring in more families
-            found[name] = named[name]
+            families[name] = named[name]
             members_of(named[name])
 
 
@@ -104,18 +105,18 @@ def show(
 
     word = path_of(what)
     if runs.exists(Path(word)) or (Path(word).is_dir() and "/" in word):
-        _show_run(runs.read(word), as_json)
+        _show_run(run_folder(what), as_json)
         return
     families = _families()
-    found: list[tuple[str, type[Settings]]] = [
+    named: list[tuple[str, type[Settings]]] = [
         (f"{family} {word}", one.members[word]) for family, one in families.items() if word in one.members
     ]
     sections = _sections()
     if word in sections:
-        found.append((word if word == "recipe" else f"recipe section {word}", sections[word]))
+        named.append((word if word == "recipe" else f"recipe section {word}", sections[word]))
     if word in families:
         raise ConfigError(f"{word!r} is a family", hint=f"`seqloom list {word}` shows its members")
-    if not found:
+    if not named:
         known = {member for one in families.values() for member in one.members} | set(SECTIONS)
         hint = nearest(word, known)
         raise ConfigError(
@@ -123,9 +124,9 @@ def show(
             hint=hint if hint.startswith("did") else "`seqloom runs` lists the runs, `seqloom list` the members",
         )
     if as_json:
-        put_json({name: {"note": inspect.getdoc(kind), "settings": describe(kind)} for name, kind in found})
+        put_json({name: {"note": inspect.getdoc(kind), "settings": describe(kind)} for name, kind in named})
         return
-    for i, (name, kind) in enumerate(found):
+    for i, (name, kind) in enumerate(named):
         put(("\n" if i else "") + f"{name}\n{_indented(inspect.getdoc(kind) or '')}\n")
         rows = [["setting", "default", "type", ""]]
         for row in describe(kind):
@@ -149,7 +150,7 @@ def _word(value: Any) -> str:
 
 def _kind(text: str) -> str:
     """A type as a person reads it: the words of a choice."""
-    return re.sub(r"Literal\[(.*?)\]", lambda found: found[1].replace("'", "").replace(", ", "|"), text)
+    return re.sub(r"Literal\[(.*?)\]", lambda match: match[1].replace("'", "").replace(", ", "|"), text)
 
 
 def _indented(text: str) -> str:
@@ -159,48 +160,90 @@ def _indented(text: str) -> str:
 # ---- runs -----------------------------------------------------------------------------------------------------------
 
 
-def _show_run(run: Any, as_json: bool) -> None:
+@dataclass(frozen=True)
+class Stored:
+    """What a run folder says of itself, as plain values: to look at it takes no torch and none of its members."""
+
+    path: Path
+    recipe: dict[str, Any]
+    codec: dict[str, Any]
+    report: dict[str, Any] | None
+    steps: list[int]
+
+    @classmethod
+    def read(cls, path: Path) -> Stored:
+        """What is in the folder; RunError where it cannot be read."""
+        from seqloom import run as runs
+        from seqloom.core import checkpoints, durable
+        from seqloom.core.config import read_yaml
+
+        try:
+            recipe = read_yaml(path / runs.RECIPE)
+        except ConfigError as error:
+            raise RunError(error.message, hint="restore the run from a copy, or train anew") from None
+        codec = durable.read_json(path / runs.CODEC)
+        report = durable.read_json(path / runs.REPORT) if (path / runs.REPORT).is_file() else None
+        stored = cls(path, recipe, codec, report, checkpoints.steps(path))
+        try:
+            stored.line()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{path}: {runs.RECIPE}, {runs.CODEC} or {runs.REPORT} cannot be read: {type(error).__name__} {error}",
+                hint="restore the run from a copy, or train anew",
+            ) from None
+        return stored
+
+    @property
+    def finished(self) -> bool:
+        """Whether its training came to the end that was asked for."""
+        return self.report is not None and (not self.steps or self.steps[-1] <= self.report["steps"])
+
+    @property
+    def state(self) -> str:
+        """Whether it is finished, and how far it is."""
+        if self.finished:
+            return "finished"
+        return f"at step {self.steps[-1]:,}, not finished" if self.steps else "not saved yet"
+
+    def line(self) -> dict[str, Any]:
+        """What a list of runs says of it."""
+        from seqloom.evaluation.naming import data_word, model_word
+
+        report = self.report if self.finished else None
+        return {
+            "run": str(self.path),
+            "model": model_word(self.recipe),
+            "data": data_word(self.recipe["corpus"]),
+            "state": self.state,
+            **{key: report[key] if report else None for key in ("steps", "seconds", "parameters", "valid")},
+        }
+
+
+def _show_run(path: Path, as_json: bool) -> None:
     import yaml
 
-    from seqloom.cli.scoring import model_word
-    from seqloom.evaluation.evaluate import data_of
-
-    state, report = _state(run.path)
+    stored = Stored.read(path)
+    line, report = stored.line(), stored.report if stored.finished else None
     if as_json:
-        put_json({"run": str(run.path), "state": state, "recipe": run.recipe.plain(), "report": report})
+        put_json({"run": str(path), "state": stored.state, "recipe": stored.recipe, "report": report})
         return
-    put(f"{run.path}: {model_word(run.recipe)} on {data_of(run.recipe)}, {state}\n\n")
-    lines = {
-        "parameters": f"{report['parameters']:,}" if report else f"{run.network().parameter_count:,}",
-        "steps": f"{report['steps']:,} in {duration(report['seconds'])}" if report else "",
-        "elements": f"{number(report['elements'])} ({number(report['elements_per_second'])}/s)" if report else "",
-        "validation": shown_metric(report["valid"]) if report and report.get("valid") else "",
-        "best": _best(report.get("best")) if report else "",
-        "peak memory": f"{report['peak_memory_mb']:.0f} MB" if report else "",
-        "conditions": ", ".join(f"{name} ({codec.name})" for name, (codec, _) in run.given.items()),
-        "test data": run.fingerprints.get("test", ""),
-    }
-    for key, value in lines.items():
+    put(f"{path}: {line['model']} on {line['data']}, {stored.state}\n\n")
+    given = stored.codec.get("given", {})
+    facts = {"conditions": ", ".join(f"{name} ({item['codec']['name']})" for name, item in given.items())}
+    facts["test data"] = stored.codec.get("fingerprints", {}).get("test", "")
+    if report:
+        facts = {
+            "parameters": f"{report['parameters']:,}",
+            "steps": f"{report['steps']:,} in {duration(report['seconds'])}",
+            "elements": f"{number(report['elements'])} ({number(report['elements_per_second'])}/s)",
+            "validation": shown_metric(report["valid"]) if report.get("valid") else "",
+            "best": f"step {report['best']['step']:,}, {report['best']['part']}" if report.get("best") else "",
+            "peak memory": f"{report['peak_memory_mb']:.0f} MB",
+        } | facts
+    for key, value in facts.items():
         if value:
             put(f"{key.ljust(12)} {value}\n")
-    put("\n" + yaml.safe_dump(run.recipe.plain(), sort_keys=False, allow_unicode=True))
-
-
-def _best(best: Any) -> str:
-    return f"step {best['step']:,}, {best['part']}" if best else ""
-
-
-def _state(path: Path) -> tuple[str, dict[str, Any] | None]:
-    """Whether a run is finished, and its report."""
-    from seqloom import run as runs
-    from seqloom.core import checkpoints, durable
-
-    steps = checkpoints.steps(path)
-    if (path / runs.REPORT).is_file():
-        report: dict[str, Any] = durable.read_json(path / runs.REPORT)
-        if not steps or steps[-1] <= report["steps"]:
-            return "finished", report
-    return (f"at step {steps[-1]:,}, not finished" if steps else "not saved yet"), None
+    put("\n" + yaml.safe_dump(stored.recipe, sort_keys=False, allow_unicode=True))
 
 
 @verb
@@ -211,44 +254,29 @@ def runs(
 ) -> None:
     """List the runs in a folder (runs/ unless given), the newest last."""
     from seqloom import run as stored
-    from seqloom.cli.scoring import model_word
-    from seqloom.core.errors import SeqloomError
-    from seqloom.evaluation.evaluate import data_of
 
     place = Path(path_of(folder))
-    if not place.is_dir():
-        if folder != "runs":
-            raise ConfigError(f"there is no folder {place}", hint="name the folder that holds the runs")
-        session.note("there are no runs here yet: `seqloom train DATA` makes one")
-    # Those of a comparison stand in a folder of their own.
-    marks = [mark for pattern in ("*", "*/runs/*") for mark in place.glob(f"{pattern}/{stored.CODEC}")]
-    paths = [mark.parent for mark in sorted(marks, key=lambda mark: (mark.stat().st_mtime, str(mark)))]
-    found = []
-    for path in paths:
+    if not place.is_dir() and folder != "runs":
+        raise ConfigError(f"there is no folder {place}", hint="name the folder that holds the runs")
+    lines: list[dict[str, Any]] = []
+    for path in stored.folders(place):
         try:
-            run = stored.read(path)
-            state, report = _state(path)
+            lines.append(Stored.read(path).line())
         except SeqloomError as error:
-            session.note(str(error))
-            continue
-        row: dict[str, Any] = {
-            "run": str(path),
-            "model": model_word(run.recipe),
-            "data": data_of(run.recipe),
-            "state": state,
-        }
-        measured = {key: report[key] if report else None for key in ("steps", "seconds", "parameters", "valid")}
-        found.append({**row, **measured})
+            lines.append({"run": str(path), "state": "unreadable", "error": str(error)})
+    if not lines:
+        session.note(f"there are no runs in {place}: `seqloom train DATA` makes one in runs")
     if as_json:
-        put_json(found)
-    elif found:
+        put_json(lines)
+    elif lines:
         table = [["run", "model", "data", "parameters", "steps", "time", "validation", ""]]
-        for row in found:
-            measures = ["", "", "", "", row["state"]]
-            if row["state"] == "finished":
-                valid = shown_metric(row["valid"]) if row["valid"] else ""
-                measures = [f"{row['parameters']:,}", f"{row['steps']:,}", duration(row["seconds"]), valid, ""]
-            table.append([row["run"], row["model"], Path(row["data"]).name, *measures])
+        for line in lines:
+            data = Path(line.get("data", "")).name
+            measures = ["", "", "", "", line.get("error") or line["state"]]
+            if line["state"] == "finished":
+                valid = shown_metric(line["valid"]) if line["valid"] else ""
+                measures = [f"{line['parameters']:,}", f"{line['steps']:,}", duration(line["seconds"]), valid, ""]
+            table.append([line["run"], line.get("model", ""), data, *measures])
         put_table(table, left=(0, 1, 2, 6, 7))
 
 
@@ -263,12 +291,10 @@ def data(
 ) -> None:
     """Say what a file or folder is as data: counts, splits, alphabet, missing cells, and what was guessed."""
     plain, pairs = sort_words(words or [], "data DATA")
-    session.compute()
     from seqloom.codecs.base import Codec
     from seqloom.core.config import make
-    from seqloom.corpora.base import describe
+    from seqloom.corpora.base import declared_by, describe
     from seqloom.corpora.files import corpus_of
-    from seqloom.planning import declared_by
 
     settings = settings_of(pairs)
     for key in settings:

@@ -1,11 +1,13 @@
 """The command line: `main` runs one verb, and turns what goes wrong into one line, a hint, and an exit code.
 
-0 done, 2 the user's mistake, 1 ours, 75 stopped but resumable, 130 and 143 stopped by a signal.
+0 done, 2 the user's mistake, 1 ours, 3 a model of a comparison failed, 75 stopped but resumable, 130 and 143 stopped by
+a signal.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
 import sys
@@ -19,21 +21,30 @@ import typer
 
 from seqloom import __version__
 from seqloom.cli import inspect, sampling, scoring, training
-from seqloom.cli.session import LITERAL, put, say
+from seqloom.cli.session import LITERAL, Session, put, say, verb
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 
 app = typer.Typer(
     name="seqloom",
     help="Train, compare, sample and score generative models of sequences.",
     epilog="`seqloom VERB --help` says more. Settings are written key=value, anywhere after the verb; `seqloom list` "
-    "and `seqloom show NAME` tell what there is to set. Exit codes: 0 done, 2 your mistake, 1 ours, 75 stopped but "
-    "resumable, 130 and 143 stopped by a signal.",
-    add_completion=False,
+    "and `seqloom show NAME` tell what there is to set. Exit codes: 0 done, 2 your mistake, 1 ours, 3 a model of a "
+    "comparison failed, 75 stopped but resumable, 130 and 143 stopped by a signal.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     suggest_commands=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@verb
+def help_of(
+    session: Session, name: Annotated[str | None, typer.Argument(metavar="[VERB]", show_default=False)] = None
+) -> None:
+    """Say how a verb is used, as VERB --help does."""
+    app(args=[*([] if name is None else [name]), "--help"], prog_name="seqloom", standalone_mode=False)
+
+
 VERBS = {
     "demo": scoring.demo,
     "train": training.train,
@@ -49,6 +60,7 @@ VERBS = {
     "runs": inspect.runs,
     "data": inspect.data,
     "doctor": inspect.doctor,
+    "help": help_of,
 }
 for _name, _function in VERBS.items():
     app.command(_name)(_function)
@@ -66,7 +78,22 @@ def _root(version: VERSION = False) -> None:
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
     """Run one command, `words` or those of this process, and exit."""
+    _opened()
     sys.exit(run(list(sys.argv[1:] if words is None else words)))
+
+
+def _opened() -> None:
+    """Where a standard stream is closed, nothing stands in its place: else the next file opened would be taken for it.
+
+    Standard output that is closed is an error as soon as something is written to it (`put`).
+    """
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # takes the lowest free number
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open as long as we run
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def run(words: Sequence[str]) -> int:
@@ -95,6 +122,8 @@ def run(words: Sequence[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _told(f"{where}{error.strerror or error}", "see that it can be read and written, and is not full", 2)
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Python wraps one that comes while a class is made
+            return 128 + signal.SIGINT
         if verbose:
             traceback.print_exc()
         where = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seqloom.cli.session import (
+    FORCE,
     JSON,
     SEED,
     WEIGHTS,
     Session,
+    check_literal,
+    command,
     conditions_of,
+    content_of,
     path_of,
     positive,
     put,
     put_json,
+    run_folder,
     say,
     seed_of,
     sort_words,
     value_of,
     verb,
 )
-from seqloom.core.errors import ConfigError, DataError, RunError, UnsupportedQuery
+from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
+from seqloom.core.outputs import OutputFile, OutputFolder
+from seqloom.core.progress import Progress
 
 if TYPE_CHECKING:
-    from seqloom.codecs.table import Table
+    from seqloom.codecs.base import Codec
     from seqloom.model import Answer, Model
     from seqloom.samplers.base import Sampler
     from seqloom.sequence.canvas import Canvas
@@ -63,6 +69,7 @@ def sample(
     weights: WEIGHTS = "best",
     out: FOLDER = None,
     frames: Annotated[str | None, typer.Option(help="A folder for the states of a diffusion on its way.")] = None,
+    force: FORCE = False,
     as_json: JSON = False,
 ) -> None:
     """Make samples from nothing.
@@ -70,16 +77,16 @@ def sample(
     Settings are sampler.KEY=VALUE (sampler.temperature=0.8), sampler=NAME and given.NAME=VALUE|@FILE.
     """
     (run,), settings = sort_words(words or [], "sample RUN", KEYS)
-    model = opened(run, weights, session)
     positive(length, "--length")
+    model = opened(run, weights, session)
     asked = _asked(model, model.empty(length), n, seed, settings, stop, allow)
     if frames is None:
-        _give(model, asked.query, asked.frames(model, session), session, out, as_json)
+        _give(model, asked, session, out, force, as_json)
         return
     from seqloom.cli.trajectory import Trajectory
 
-    trajectory = Trajectory.of(model, asked.query, frames)
-    _give(model, asked.query, trajectory.watched(asked.frames(model, session)), session, out, as_json)
+    trajectory = Trajectory.of(model, asked.query, frames, force)
+    _give(model, asked, session, out, force, as_json, trajectory.watched)
     session.note(f"the states of the first sample: {trajectory.write()}")
 
 
@@ -96,6 +103,7 @@ def extend(
     seed: SEED = None,
     weights: WEIGHTS = "best",
     out: FOLDER = None,
+    force: FORCE = False,
     as_json: JSON = False,
 ) -> None:
     """Go on from a beginning.
@@ -103,11 +111,12 @@ def extend(
     PREFIX is a text, @FILE or - for standard input; @@ begins a literal @, and -- comes before a literal dash.
     """
     (run, prefix), settings = sort_words(words or [], "extend RUN PREFIX|@FILE|-", KEYS)
-    model = opened(run, weights, session)
     positive(length, "--length")
+    check_literal(prefix)
+    model = opened(run, weights, session)
     canvas = model.codec.canvas(value_of(prefix, model.codec), length or model.network.window)
     asked = _asked(model, canvas, n, seed, settings, stop, allow)
-    _give(model, asked.query, asked.frames(model, session), session, out, as_json)
+    _give(model, asked, session, out, force, as_json)
 
 
 @verb
@@ -122,6 +131,7 @@ def infill(
     seed: SEED = None,
     weights: WEIGHTS = "best",
     out: FOLDER = None,
+    force: FORCE = False,
     as_json: JSON = False,
 ) -> None:
     """Fill the gaps of a template.
@@ -131,21 +141,24 @@ def infill(
     (run, template), settings = sort_words(words or [], "infill RUN TEMPLATE|@FILE|-", KEYS)
     positive(gap, "--gap")
     positive(n, "-n")
+    check_literal(template)
     model = opened(run, weights, session)
     canvas = model.codec.canvas(value_of(template, model.codec), None, gap, blank)
     asked = _asked(model, canvas, n, seed, settings)
-    _give(model, asked.query, asked.frames(model, session), session, out, as_json)
+    _give(model, asked, session, out, force, as_json)
 
 
 @verb
 def forecast(
     session: Session,
     words: Annotated[list[str] | None, typer.Argument(metavar="RUN [FILE] [key=value]...")] = None,
-    horizon: Annotated[int | None, typer.Option(help="How many rows to go on for.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="How many elements to go on for.")] = None,
     out: Annotated[str | None, typer.Option(help="The file to write; with --paths perhaps a folder.")] = None,
     paths: Annotated[int | None, typer.Option("-n", "--paths", help="Write so many joint paths, no quantiles.")] = None,
     seed: SEED = None,
     weights: WEIGHTS = "best",
+    force: FORCE = False,
+    as_json: JSON = False,
 ) -> None:
     """Go on in time from a table, or from the end of the training file.
 
@@ -157,20 +170,40 @@ def forecast(
     positive(horizon, "--horizon")
     positive(paths, "--paths")
     model = opened(plain[0], weights, session)
-    if model.codec.unit != "value":
+    codec = model.codec
+    if codec.numbers(codec.examples()[0]) is None:
         raise UnsupportedQuery(
-            "a forecast goes on in time, and this is a model of text",
-            hint=f"go on from a text: seqloom extend {path_of(plain[0])} PREFIX --length {horizon}",
+            f"a forecast has means and quantiles, which what this run makes (codec={codec.name}) has not",
+            hint=f"go on from a beginning: {command('extend', path_of(plain[0]), 'PREFIX', '--length', horizon)}",
         )
+    several = paths is not None and out is not None and not out.endswith((*codec.suffixes, ".gz"))
+    file = None if out is None or several else OutputFile.at(out, force=force)
+    folder = _numbered_files(out, paths or 0, codec, force) if several and out is not None else None
     history = _history(model, plain[1:], session)
-    asked = _asked(model, model.codec.canvas(history, horizon), paths or PATHS, seed, settings)
-    answer = model.collect(asked.query, _last(asked.frames(model, session)))
-    if paths is None:
-        _write_or_put(_quantile_table(model, answer, horizon), out, plain[1:])
-    elif out is None or Path(out).suffix in {".csv", ".gz"}:
-        _write_or_put(_numbered([_tail(model, value, horizon) for value in answer.values], "path"), out, plain[1:])
+    asked = _asked(model, codec.canvas(history, horizon), paths or PATHS, seed, settings)
+    answer = _collected(model, asked, session)
+    made = [_end_of(codec, value, horizon) for value in answer.values]
+    if folder is not None:
+        _write_files(folder, [codec.show(value) for value in made], session)
+    if paths is not None:
+        data = codec.show_several(made, "path")
+        found: dict[str, Any] = {"paths": [{**codec.as_json(value), "row": i} for i, value in enumerate(made)]}
     else:
-        _write_files(out, [_tail(model, value, horizon) for value in answer.values], model.codec.suffixes[0], session)
+        numbers = {"mean": answer.mean, **{f"{q:g}": answer.quantile(q) for q in QUANTILES}}
+        numbers = {name: array[-horizon:] for name, array in numbers.items()}
+        data = codec.summary(made[0], numbers)
+        found = {
+            "summary": {
+                column: {name: array[:, d].tolist() for name, array in numbers.items()}
+                for d, column in enumerate(codec.number_names())
+            }
+        }
+    if file is not None:
+        file.write(data)
+    if as_json:
+        put_json({"run": path_of(plain[0]), "seed": answer.seed, "elements": codec.element_names(made[0]), **found})
+    elif out is None:
+        put(data)
 
 
 # ---- questions ------------------------------------------------------------------------------------------------------
@@ -180,10 +213,11 @@ def opened(run: str, weights: str, session: Session) -> Model:
     """The model of a run, and on stderr what there is to say of its checkpoint."""
     if weights not in {"best", "last"}:
         raise ConfigError(f"there are no weights called {weights!r}", path="--weights", hint="best or last")
+    folder = run_folder(run)
     session.compute()
     from seqloom.model import load
 
-    model = load(path_of(run), weights)  # type: ignore[arg-type]
+    model = load(folder, weights)  # type: ignore[arg-type]
     for note in model.notes[:-1]:  # the last says which checkpoint it is
         session.note(note)
     session.detail(model.notes[-1])
@@ -273,33 +307,55 @@ def past_the_window(model: Model, canvas: Canvas) -> str:
 
 
 def _give(
-    model: Model, query: Query, frames: Iterator[Frame], session: Session, out: str | None, as_json: bool
+    model: Model,
+    asked: Asked,
+    session: Session,
+    out: str | None,
+    force: bool,
+    as_json: bool,
+    watch: Callable[[Iterator[Frame]], Iterator[Frame]] = iter,
 ) -> None:
-    """The samples of a query: printed as they are made, as JSON, or as files."""
-    folder = _folder(out) if out is not None else None
+    """The samples of a query: printed as they are made, as JSON, or as files; `watch` sees the frames pass."""
+    codec, count = model.codec, asked.query.count
+    folder = None if out is None else _numbered_files(out, count, codec, force)
     began = time.monotonic()
-    if as_json or folder is not None or model.codec.unit == "value":
-        answer = model.collect(query, _last(frames))
-        seconds = time.monotonic() - began
-        shown = [model.codec.show(value) for value in answer.values]
-        if folder is not None:
-            _write_files(str(folder), shown, model.codec.suffixes[0], session)
-        if as_json:
-            put_json({"samples": _samples(answer), "seconds": round(seconds, 3)})
-        elif folder is None:
-            put(shown[0] if len(shown) == 1 else _numbered(shown, "sample"))
+    if not as_json and folder is None and codec.progressive:
+        _print_growing(model, asked.query, watch(asked.frames(model, session)), session)
         return
-    _print_texts(model, query, frames, session)
+    answer = _collected(model, asked, session, watch)
+    seconds = time.monotonic() - began
+    if folder is not None:
+        _write_files(folder, [codec.show(value) for value in answer.values], session)
+    if as_json:
+        samples = [
+            {**codec.as_json(value), "seed": answer.seed, "row": row}
+            for value, row in zip(answer.values, answer.rows, strict=True)
+        ]
+        for sample, score in zip(samples, answer.scores, strict=False):  # of a sampler that chooses between rows
+            sample["score"] = score
+        put_json({"samples": samples, "seconds": round(seconds, 3)})
+    elif folder is None:
+        put(codec.show(answer.values[0]) if count == 1 else codec.show_several(answer.values, "sample"))
 
 
-def _last(frames: Iterator[Frame]) -> list[Frame]:
-    """The last frame of each row."""
-    last = {frame.row: frame for frame in frames}
-    return [last[row] for row in sorted(last)]
+def _collected(
+    model: Model, asked: Asked, session: Session, watch: Callable[[Iterator[Frame]], Iterator[Frame]] = iter
+) -> Answer:
+    """The samples of a query when all are made, with a line on how far it is where that takes a while."""
+    query = asked.query
+    last: dict[int, Frame] = {}
+    settled: dict[int, int] = {}
+    with Progress(query.count * len(query.canvas), "", quiet=session.quiet) as bar:
+        for frame in watch(asked.frames(model, session)):
+            last[frame.row] = frame
+            settled[frame.row] = len(query.canvas) if frame.done else int(frame.settled.sum())
+            done = sum(one.done for one in last.values())
+            bar.update(sum(settled.values()), f"{done} of {query.count} samples, {frame.call:,} network calls")
+    return model.collect(query, [last[row] for row in sorted(last)])
 
 
-def _print_texts(model: Model, query: Query, frames: Iterator[Frame], session: Session) -> None:
-    """Print each text as far as it is settled, in whole characters; one row after another."""
+def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session: Session) -> None:
+    """Print each sample as far as it is settled, in whole characters; one row after another."""
     latest: dict[int, Frame] = {}
     row, begun, printed, looked = query.first_row, False, 0, 0.0
     for frame in frames:
@@ -340,125 +396,45 @@ def whole_characters(text: bytes) -> bytes:
     return text
 
 
-def _samples(answer: Answer) -> list[dict[str, Any]]:
-    samples = [
-        {**_value_fields(value), "seed": answer.seed, "row": row}
-        for value, row in zip(answer.values, answer.rows, strict=True)
-    ]
-    for sample, score in zip(samples, answer.scores, strict=False):  # of a sampler that chooses between rows
-        sample["score"] = score
-    return samples
+def _numbered_files(out: str, count: int, codec: Codec, force: bool) -> OutputFolder:
+    """A folder for one file a sample; ConfigError where it is none, or holds such files already."""
+    return OutputFolder.at(out, [f"{i:04d}{next(iter(codec.suffixes), '')}" for i in range(count)], force=force)
 
 
-def _value_fields(value: Any) -> dict[str, Any]:
-    """A value as JSON has it: `text`, or `values` by column."""
-    if isinstance(value, str):
-        return {"text": value}
-    if isinstance(value, bytes):
-        return {"text": value.decode("utf-8", "replace")}
-    return {"values": {name: value.values[:, i].tolist() for i, name in enumerate(value.columns)}}
-
-
-def _numbered(tables: Sequence[bytes], name: str) -> bytes:
-    """Several tables as one, with a first column that counts them."""
-    from seqloom.codecs.table import delimiter_of
-
-    lines: list[str] = []
-    for i, table in enumerate(tables):
-        header, *rows = table.decode("utf-8", "replace").splitlines()
-        mark = delimiter_of(header)
-        lines += [f"{name}{mark}{header}"] if i == 0 else []
-        lines += [f"{i}{mark}{row}" for row in rows]
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _folder(out: str) -> Path:
-    """The folder for one file a sample; made when the samples are."""
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{out} is a file, where a folder is wanted", path="--out", hint="name another")
-    return folder
-
-
-def _write_files(out: str, shown: Sequence[bytes], suffix: str, session: Session) -> None:
-    from seqloom.core import durable
-
-    folder = _folder(out)
-    _make(folder)
-    for i, data in enumerate(shown):
-        durable.write_bytes(folder / f"{i:04d}{suffix}", data)
-    session.note(f"{len(shown)} files in {folder}: {0:04d}{suffix} to {len(shown) - 1:04d}{suffix}")
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be made: {error.strerror}", hint="name another folder") from None
-
-
-def _write_or_put(data: bytes, out: str | None, inputs: Sequence[str]) -> None:
-    """A table into a file, or onto stdout."""
-    if out is None:
-        put(data)
-        return
-    from seqloom.core import durable
-
-    path = Path(out)
-    if path.is_dir():
-        raise ConfigError(f"{out} is a folder, where a file is wanted", path="--out", hint=f"{path / 'forecast.csv'}")
-    if any(Path(path_of(word).removeprefix("@")).resolve() == path.resolve() for word in inputs):
-        raise ConfigError(f"{out} is what the forecast goes on from", path="--out", hint="write another file")
-    _make(path.parent)
-    durable.write_bytes(path, data)
+def _write_files(folder: OutputFolder, contents: Sequence[bytes], session: Session) -> None:
+    folder.write(contents)
+    first, last = folder.files[0].path, folder.files[-1].path
+    session.note(f"{first}" if len(contents) == 1 else f"{len(contents)} files: {first} to {last.name}")
 
 
 # ---- forecasts ------------------------------------------------------------------------------------------------------
 
 
-def _history(model: Model, words: Sequence[str], session: Session) -> Table:
-    """The table that a forecast goes on from: a file's, or that of the training."""
+def _history(model: Model, words: Sequence[str], session: Session) -> Any:
+    """What a forecast goes on from: a file's value, or that of the training."""
     assert model.run is not None
+    codec = model.codec
     if words:
-        word = words[0]
-        found: Table = value_of(word if word == "-" or word.startswith("@") else f"@{path_of(word)}", model.codec)
+        found = content_of(words[0], codec)
     else:
         corpus = model.run.recipe.corpus
-        tables = corpus.full(model.codec)
-        if len(tables) != 1:
+        values = corpus.full(codec)
+        if len(values) != 1:
             raise DataError(
-                f"the training data hold {len(tables)} series, so it is not clear which one goes on",
+                f"the training data hold {len(values)} series, so it is not clear which one goes on",
                 hint="name the file to go on from: seqloom forecast RUN FILE",
             )
-        found = tables[0]
+        found = values[0]
         session.note("going on from the end of the training data")
-        if corpus.fingerprints(model.codec) != dict(model.run.fingerprints):
+        if corpus.fingerprints(codec) != dict(model.run.fingerprints):
             session.note("the data have changed since the model was trained: it goes on from what they are now")
-    if len(found) > HISTORY:
-        session.detail(f"the last {HISTORY} of {len(found)} rows are read")
-        return found.rows(len(found) - HISTORY, len(found))
+    size = codec.size(found)
+    if size > HISTORY:
+        session.detail(f"the last {HISTORY} of {size} rows are read")
+        return codec.cut(found, size - HISTORY, size)
     return found
 
 
-def _tail(model: Model, value: Table, horizon: int) -> bytes:
-    """The new rows of a path alone, not as they would stand in the history's file."""
-    return model.codec.show(replace(value.rows(len(value) - horizon, len(value)), lines=()))
-
-
-def _quantile_table(model: Model, answer: Answer, horizon: int) -> bytes:
-    """The time, and for each column its mean and quantiles."""
-    import numpy as np
-
-    from seqloom.codecs.series import Series
-    from seqloom.codecs.table import Table
-
-    codec, like = model.codec, answer.values[0]
-    assert isinstance(codec, Series)
-    numbers = {"mean": answer.mean, **{f"{q:g}": answer.quantile(q) for q in QUANTILES}}
-    columns = tuple(f"{column}_{name}" for column in codec.columns for name in numbers)
-    values = np.stack([table[-horizon:] for table in numbers.values()], -1).reshape(horizon, -1)
-    # The same codec with these columns, so that each is written with the digits that are worth writing.
-    means, scales = (np.repeat(known, len(numbers)).tolist() for known in (codec.means, codec.scales))
-    wide = codec.replace(columns=columns, means=means, scales=scales)
-    dates = None if like.dates is None else like.dates[-horizon:]
-    return wide.show(Table(columns, values, dates, like.date_column))
+def _end_of(codec: Codec, value: Any, horizon: int) -> Any:
+    """The new elements of a path alone."""
+    return codec.cut(value, codec.size(value) - horizon, codec.size(value))

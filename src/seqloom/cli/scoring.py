@@ -13,25 +13,28 @@ from seqloom.cli.session import (
     JSON,
     WEIGHTS,
     Session,
+    check_there,
     conditions_of,
+    content_of,
     path_of,
     positive,
     put,
     put_json,
     put_table,
     sort_words,
-    value_of,
     verb,
 )
 from seqloom.cli.training import settings_of
 from seqloom.core.errors import ConfigError, DataError, RunError
-from seqloom.core.progress import Progress
+from seqloom.core.progress import Progress, listed
 
 if TYPE_CHECKING:
+    from seqloom.codecs.base import Codec
     from seqloom.evaluation.comparison import Comparison
-    from seqloom.model import Model
     from seqloom.sequence.query import Score
 
+FAILED = 3
+"""The exit code of a comparison in which a training failed; the rest of it stands."""
 FULL = Annotated[bool, typer.Option("--full", help="Score all windows where an expensive likelihood takes some.")]
 
 
@@ -48,25 +51,25 @@ def score(
     (run, file), settings = sort_words(words or [], "score RUN FILE|-", ("given",))
     model = opened(run, weights, session)
     codec = model.codec
-    value = value_of(file if file == "-" or file.startswith("@") else f"@{path_of(file)}", codec)
+    value = content_of(file, codec)
+    given = conditions_of(settings, model.given)
     with Progress(1, "", quiet=session.quiet) as bar:
-        given = conditions_of(settings, model.given)
-        found = model.score(value, given=given, tokens=tokens, full=full, progress=lambda share: bar.update(share))
-    surprisal = _surprisal(model, value, found) if tokens else None
+        measured = model.score(value, given=given, tokens=tokens, full=full, progress=lambda share: bar.update(share))
+    surprisal = list(zip(_names(codec, value, measured), measured.surprisal or (), strict=False)) if tokens else None
     if as_json:
-        fields = {"run": path_of(run), "nats": found.nats, "count": round(found.count), "unit": found.unit}
-        fields |= {"bits_per_unit": found.bits_per_unit, "kind": found.kind, "stderr": found.stderr}
-        fields |= {"context": found.context}
-        put_json(fields if surprisal is None else {**fields, "surprisal": surprisal})
+        fields = {"run": path_of(run), "nats": measured.nats, "count": round(measured.count), "unit": measured.unit}
+        fields |= {"bits_per_unit": measured.bits_per_unit, "kind": measured.kind, "stderr": measured.stderr}
+        fields |= {"context": measured.context}
+        if surprisal is not None:
+            fields["surprisal"] = [{"element": name, "nats": nats} for name, nats in surprisal]
+        put_json(fields)
         return
-    put(_told(found) + "\n")
-    if surprisal is not None:
-        for entry in surprisal:
-            shown = repr(entry["text"]) if "text" in entry else " ".join(f"{v:g}" for v in entry["values"].values())
-            put(f"{entry['nats']:9.4f}  {shown}\n")
+    put(_in_words(measured) + "\n")
+    for name, nats in surprisal or ():
+        put(f"{nats:9.4f}  {name if name.isprintable() and name.strip() else repr(name)}\n")
 
 
-def _told(score: Score) -> str:
+def _in_words(score: Score) -> str:
     """A score as people read it."""
     mark = {"bound": "≤ ", "estimate": "≈ "}.get(score.kind, "")
     error = f" ± {score.stderr:.1f}" if score.stderr else ""
@@ -77,19 +80,10 @@ def _told(score: Score) -> str:
     return "\n".join(lines)
 
 
-def _surprisal(model: Model, value: Any, score: Score) -> list[dict[str, Any]]:
-    """What each element cost; the end symbol, where there is one, is an empty text."""
-    nats = list(score.surprisal or ())
-    if isinstance(value, str):
-        texts = [*value, ""]
-    elif isinstance(value, bytes):
-        texts = [*(bytes([b]).decode("utf-8", "backslashreplace") for b in value), ""]
-    else:
-        return [
-            {"values": dict(zip(value.columns, row, strict=True)), "nats": n}
-            for row, n in zip(value.values.tolist(), nats, strict=True)
-        ]
-    return [{"text": text, "nats": n} for text, n in zip(texts, nats, strict=False)]
+def _names(codec: Codec, value: Any, score: Score) -> list[str]:
+    """What each element that was scored is called; an end that was scored, too, has no name."""
+    names = codec.element_names(value)
+    return names + [""] * (len(score.surprisal or ()) - len(names))
 
 
 @verb
@@ -114,6 +108,8 @@ def evaluate(
     if as_json:
         put_json(found)
         return
+    for failure in found["failed"]:
+        session.note(f"a metric could not be taken: {failure}")
     of = found["data"] if found["split"] == "all" else f"the {found['split']} split of {found['data']}"
     put(f"{found['run']} ({found['weights']}) on {of}:\n")
     rows = [["metric", "value", "unit", "kind", "stderr", "units", "context"]]
@@ -127,15 +123,6 @@ def evaluate(
         session.note(failure)
 
 
-def model_word(recipe: Any) -> str:
-    """A recipe as `--model` would name it."""
-    mixers = "+".join(dict.fromkeys(mixer.name for mixer in recipe.backbone.mixers))
-    mixers = "transformer" if mixers == "attention" else mixers
-    if recipe.process.name == "autoregressive":
-        return mixers
-    return str(recipe.process.name) if mixers == "transformer" else f"{recipe.process.name}-{mixers}"
-
-
 @verb
 def compare(
     session: Session,
@@ -143,60 +130,77 @@ def compare(
     models: Annotated[str | None, typer.Option(help="Models, with commas: lstm,transformer,masked.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Wall-clock for each model and seed.")] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 1,
-    out: Annotated[str | None, typer.Option(help="Its folder; runs/DATA-compare unless given.")] = None,
+    out: Annotated[str | None, typer.Option(help="Its folder; runs/DATA-compare or runs/compare-runs-N.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a comparison of other runs in that folder.")] = False,
     as_json: JSON = False,
 ) -> None:
     """Train several models for equal times on the same splits, and tell what can be concluded; or compare runs.
 
     With DATA, each model and seed is trained alone, one after another; the same command again goes on where it was
-    stopped. With finished runs, they are scored; they need the same test split.
+    stopped. With finished runs, they are scored; they need the same test split. Exit code 3 where a training failed.
     """
     plain, pairs = sort_words(words or [], "compare DATA|RUN...")
     settings = settings_of(pairs)
     positive(minutes, "--minutes")
     positive(seeds, "--seeds")
     named = [path_of(word) for word in plain]
-    session.compute()
     from seqloom import run as runs
+
+    finished = [runs.exists(Path(word)) for word in named]
+    if not all(finished):
+        if len(named) > 1:
+            missing = named[finished.index(False)]
+            raise ConfigError(f"{missing} is not a run", hint="give one DATA, or runs only: `seqloom runs` lists them")
+        if models is None or minutes is None:
+            wanted, hint = "--models" if models is None else "--minutes", "--models lstm,masked --minutes 2"
+            raise ConfigError("what is to be compared is not said", path=wanted, hint=hint)
+        check_there(named[0])
+    elif models is not None or minutes is not None or pairs:
+        raise ConfigError("runs are compared as they are", path="compare", hint="leave out --models and settings")
+    session.compute()
     from seqloom.evaluation import compare as comparing
     from seqloom.planning import stem_of
 
-    if all(runs.exists(Path(word)) for word in named):
-        if models is not None or minutes is not None or pairs:
-            raise ConfigError("runs are compared as they are", path="compare", hint="leave out --models and settings")
-        folder = out or "runs/compare-runs"
-        _conclude(session, comparing.compare_runs(named, out=folder, notify=session.note), folder, as_json)
-        return
-    if len(named) > 1:
-        missing = next(word for word in named if not runs.exists(Path(word)))
-        raise ConfigError(f"{missing} is not a run", hint="give one DATA, or runs only: `seqloom runs` lists them")
-    if models is None or minutes is None:
-        wanted = "--models" if models is None else "--minutes"
-        raise ConfigError("what is to be compared is not said", path=wanted, hint="--models lstm,masked --minutes 2")
-    chosen = [word.strip() for word in models.split(",") if word.strip()]
-    folder = out or f"runs/{stem_of(named[0])}-compare"
-    hear = None if session.quiet else session.note
-    try:
-        found = comparing.compare(
-            named[0], chosen, minutes=minutes, seeds=seeds, out=folder, threads=session.threads, notify=hear, **settings
-        )
-    except (KeyboardInterrupt, SystemExit):
-        session.note("stopped; the same command goes on with it")
-        raise
+    if all(finished):
+        folder = out or str(runs.free_name(Path("runs"), "compare-runs"))
+        found = comparing.compare_runs(named, out=folder, force=force, notify=session.note)
+    else:
+        assert models is not None
+        assert minutes is not None
+        chosen = [word.strip() for word in models.split(",") if word.strip()]
+        folder = out or f"runs/{stem_of(named[0])}-compare"
+        notify = None if session.quiet else session.note
+        try:
+            found = comparing.compare(
+                named[0],
+                chosen,
+                minutes=minutes,
+                seeds=seeds,
+                out=folder,
+                threads=session.threads,
+                notify=notify,
+                **settings,
+            )
+        except (KeyboardInterrupt, SystemExit):
+            session.note("stopped; the same command goes on with it")
+            raise
     _conclude(session, found, folder, as_json)
 
 
 def _conclude(session: Session, found: Comparison, folder: str, as_json: bool) -> None:
-    """The table, and where the report is."""
+    """The table, and where the report is; exit code 3 where a model, or one of its trainings, failed."""
     from seqloom.evaluation.compare import REPORT
     from seqloom.evaluation.report import plain, plain_table
 
     place = Path(folder, REPORT)
     if as_json:
         put_json(plain(found, place))
-        return
-    put(f"{plain_table(found)}\n\n")
-    put(f"{place}\n")
+    else:
+        put(f"{plain_table(found)}\n\n{place}\n")
+    failed = [row.model for row in found.rows if row.error is not None]
+    if failed:
+        session.note(f"not everything succeeded: {listed(failed)}")
+        raise typer.Exit(FAILED)
 
 
 DEMO = ("lstm", "transformer", "masked")
@@ -226,8 +230,8 @@ def demo(
         data = "builtin:markov"
         session.note(f"{error.message}; the demo takes letters from a Markov chain instead ({data})")
     _clear(Path(DEMO_FOLDER))
-    hear = None if session.quiet else session.note
-    found = comparing.compare(data, DEMO, minutes=minutes, out=DEMO_FOLDER, threads=session.threads, notify=hear)
+    notify = None if session.quiet else session.note
+    found = comparing.compare(data, DEMO, minutes=minutes, out=DEMO_FOLDER, threads=session.threads, notify=notify)
     _conclude(session, found, DEMO_FOLDER, False)
 
 

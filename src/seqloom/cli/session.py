@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 LITERAL = "\0"
 """Marks words that stood after `--`; no word of a command line can hold it."""
-LARGEST_SEED = 2**63
+SEEDS = 2**63
+"""Seeds are below this."""
 
 DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; only the CPU is used for now.")]
 PRECISION = Annotated[str, typer.Option(help="auto or float32; bf16 is not measured yet.")]
@@ -31,6 +33,7 @@ THREADS = Annotated[int | None, typer.Option(help="Threads to compute with; all 
 QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
 VERBOSE = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show where an unexpected error arose.")]
 
+FORCE = Annotated[bool, typer.Option("--force", help="Replace what --out names.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 SEED = Annotated[int | None, typer.Option(help="What randomness follows from; a fresh one unless given.")]
 WEIGHTS = Annotated[str, typer.Option(help="best (by validation) or last.")]
@@ -122,11 +125,14 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
 
 def say(text: str) -> None:
     """A line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed: print would take stdout
+        print(text, file=sys.stderr, flush=True)
 
 
 def put(data: bytes | str) -> None:
     """Data on stdout, as they are, at once."""
+    if sys.stdout is None:
+        raise RunError("standard output is closed", hint="leave out what closes it (>&-), or name a file with --out")
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data.encode("utf-8", "replace") if isinstance(data, str) else data)
@@ -156,7 +162,8 @@ def quiet_pipe() -> Iterator[None]:
     """Whoever reads stdout may stop reading: then the rest is written to nowhere, and that is no error."""
     try:
         yield
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         _to_nowhere()
         raise typer.Exit(0) from None
@@ -200,25 +207,77 @@ def sort_words(words: Sequence[str], names: str, keys: Collection[str] | None = 
     return plain, settings
 
 
+def command(*words: object) -> str:
+    """A command line of seqloom that can be pasted into a shell."""
+    return shlex.join(["seqloom", *map(str, words)])
+
+
 def path_of(word: str) -> str:
     """A word that names a file or a run."""
     return word.removeprefix(LITERAL)
 
 
+def run_folder(word: str) -> Path:
+    """The folder of the run that a word names; RunError where there is none, with the nearest one. Needs no torch."""
+    from difflib import get_close_matches
+
+    from seqloom import run as runs
+
+    path = Path(path_of(word))
+    if not runs.exists(path):
+        known = {folder.name: folder for folder in reversed(runs.folders(Path("runs")))}
+        near = [known[name] for name in get_close_matches(path.name, known, n=1)]
+        hint = "`seqloom runs` lists the runs here; `seqloom train DATA --out DIR` makes one"
+        raise RunError(
+            f"{path} is not a run" if path.exists() else f"there is no run at {path}",
+            hint=f"did you mean {near[0]}?" if near else hint,
+        )
+    return path
+
+
+def check_there(data: str) -> None:
+    """DataError where a DATA word names a file or folder that is not there; before anything imports torch."""
+    if data != "-" and ":" not in data and not Path(data).exists():
+        from seqloom.corpora.files import corpus_of
+
+        corpus_of(data)  # says it, with the nearest name
+
+
 def value_of(word: str, codec: Codec) -> Any:
     """What a word stands for: a text as typed, `@FILE`, or `-` for standard input; `@@` begins a literal `@`."""
+    if word.startswith(LITERAL):
+        return codec.typed(path_of(word))
+    if word.startswith("@@"):
+        return codec.typed(word[1:])
+    return content_of(word, codec) if word == "-" or word.startswith("@") else codec.typed(word)
+
+
+def content_of(word: str, codec: Codec) -> Any:
+    """What the file FILE or @FILE holds, or `-`, standard input."""
     if word == "-":
         return typed_in(codec)
-    text = word.removeprefix(LITERAL)
-    if text.startswith("@@"):
-        return codec.typed(text[1:])
-    if text.startswith("@"):
-        path = Path(text[1:])
-        if not path.exists():
-            hint = "see that the path is right; - in its place reads standard input"
-            raise DataError("there is no such file", path=path, hint=hint)
-        return codec.whole(path)
-    return codec.typed(text)
+    path = Path(path_of(word.removeprefix("@")))
+    if not path.exists():
+        hint = "see that the path is right; - in its place reads standard input"
+        raise DataError("there is no such file", path=path, hint=hint)
+    return codec.whole(path)
+
+
+def check_literal(word: str) -> None:
+    """ConfigError where words that are to be gone on from name a file: its content is more likely meant."""
+    if is_file(word) and not word.startswith("@"):
+        raise ConfigError(
+            f"{word!r} is the name of a file: is its content meant, or these very words?",
+            hint=f"for its content {shlex.quote(f'@{word}')}, for the words -- {shlex.quote(word)}",
+        )
+
+
+def is_file(word: str) -> bool:
+    """Whether a word, as it stands, is the name of a file."""
+    try:
+        return Path(word).is_file()
+    except (OSError, ValueError):  # too long for a name; marked by LITERAL
+        return False
 
 
 def typed_in(codec: Codec) -> Any:
@@ -249,6 +308,10 @@ def conditions_of(settings: Sequence[str], codecs: Mapping[str, Codec]) -> dict[
         if name not in codecs:
             hint = nearest(name, codecs) if codecs else "leave it out: the model was trained without conditions"
             raise UnsupportedQuery(f"the model has no condition {name!r}", hint=hint)
+        if text.endswith(codecs[name].suffixes) and is_file(text):
+            raise ConfigError(
+                f"{text!r} is the name of a file", path=key, hint=f"its content is {shlex.quote(f'{key}=@{text}')}"
+            )
         found[name] = value_of(text, codecs[name])
     return found
 
@@ -257,8 +320,13 @@ def seed_of(seed: int | None) -> int:
     """The seed of a command: the one that was given, else a fresh one."""
     if seed is None:
         return int.from_bytes(os.urandom(4), "little")
-    if not 0 <= seed < LARGEST_SEED:
-        raise ConfigError(f"{seed} is no seed", path="--seed", hint="a whole number, 0 or more")
+    return checked_seed(seed)
+
+
+def checked_seed(seed: int) -> int:
+    """The same seed; ConfigError where it is none."""
+    if not 0 <= seed < SEEDS:
+        raise ConfigError(f"{seed} is no seed", path="--seed", hint=f"a whole number from 0 to {SEEDS - 1}")
     return seed
 
 

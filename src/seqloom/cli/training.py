@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqloom.cli.session import JSON, LITERAL, Session, path_of, positive, put, put_json, sort_words, verb
+from seqloom.cli.session import (
+    JSON,
+    LITERAL,
+    Session,
+    check_there,
+    checked_seed,
+    command,
+    path_of,
+    positive,
+    put,
+    put_json,
+    sort_words,
+    verb,
+)
 from seqloom.core.errors import ConfigError
 from seqloom.core.progress import Progress, count, duration, number
 
@@ -132,6 +144,8 @@ def settings_of(
 
     positive(minutes, "--minutes")
     positive(steps, "--steps")
+    if seed is not None:
+        checked_seed(seed)
     if minutes is not None and steps is not None:
         raise ConfigError("a training ends by time or by steps", path="--steps", hint="give --minutes or --steps")
     trainer = {key: value for key, value in (("minutes", minutes), ("steps", steps)) if value is not None}
@@ -179,11 +193,12 @@ def train(
     settings = settings_of(pairs, seed=seed, minutes=minutes, steps=steps)
     if save_every < 0:
         raise ConfigError(f"{save_every} is below 0", path="--save-every", hint="give seconds, or 0 for every step")
+    data = path_of(plain[0])
+    check_there(data)
     session.compute()
     from seqloom.fit import Fit
     from seqloom.planning import plan
 
-    data = path_of(plain[0])
     planned = plan(data, settings, model=model, out=out, resume=resume, start=start, notify=session.note)
     notes = [f"{planned.path}: {chosen(planned)}"]
     if planned.found is None:
@@ -195,7 +210,7 @@ def train(
     with stop.listening():
         report = watch(Fit(planned, save_every=save_every, stop=stop), session, notes)
     if report is None:
-        again = shlex.join(["seqloom", "train", data, "--out", str(planned.path), "--resume"])
+        again = command("train", data, "--out", planned.path, "--resume")
         session.note(f"stopped and saved; go on with: {again}")
         raise typer.Exit(128 + stop.signal)
     if as_json:
@@ -208,7 +223,7 @@ def train(
         + (f"validation {shown_metric(report['valid'])}" if report["valid"] else "not validated")
     )
     put(f"{planned.path}\n")
-    session.note(f"next: seqloom sample {planned.path}   seqloom evaluate {planned.path}")
+    session.note(f"next: {command('sample', planned.path)}   {command('evaluate', planned.path)}")
 
 
 def _paths_first(words: list[str]) -> list[str]:

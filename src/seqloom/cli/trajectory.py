@@ -6,9 +6,10 @@ import html
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from seqloom.core.errors import ConfigError, UnsupportedQuery
+from seqloom.core.errors import UnsupportedQuery
+from seqloom.core.outputs import OutputFolder
 
 if TYPE_CHECKING:
     from seqloom.model import Model
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SHOWN = 16
 """States that are kept, spread evenly from the first to the last."""
 HIDDEN = "_"
+INDEX = "index.html"
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -36,7 +38,7 @@ img {{ display: block; max-width: 100%; background: white; border-radius: .5rem;
 </head>
 <body>
 <h1>{title}</h1>
-<p>{told}</p>
+<p>{note}</p>
 {states}
 </body>
 </html>
@@ -49,21 +51,19 @@ class Trajectory:
 
     model: Model
     query: Query
-    folder: Path
+    folder: OutputFolder
     seen: list[Frame] = field(default_factory=list)
 
     @classmethod
-    def of(cls, model: Model, query: Query, folder: str) -> Trajectory:
+    def of(cls, model: Model, query: Query, folder: str, force: bool = False) -> Trajectory:
         """A trajectory into a folder; UnsupportedQuery where a model makes its samples from left to right."""
         if model.process.incremental:
             raise UnsupportedQuery(
                 f"--frames shows a diffusion on its way; process={model.process.name} writes from left to right",
-                hint="use a run of process=masked (text) or process=gaussian (series), or leave --frames out",
+                hint="use a run of a diffusion, such as process=masked or process=gaussian, or leave --frames out",
             )
-        place = Path(folder)
-        if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            raise ConfigError(f"{folder} is not an empty folder", path="--frames", hint="name a new one")
-        return cls(model, query, place)
+        names = [INDEX, *(f"{i:03d}{suffix}" for i in range(SHOWN) for suffix in (".txt", ".png"))]
+        return cls(model, query, OutputFolder.at(folder, names, force=force, option="--frames"))
 
     def watched(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """The frames as they come, those of the first sample kept."""
@@ -73,43 +73,43 @@ class Trajectory:
             yield frame
 
     def write(self) -> Path:
-        """One file a state, and index.html; where that lies."""
-        from seqloom.core import durable
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        written = []
+        """One file a state, and a page of all; where that lies."""
         states = self._chosen()
-        tokens = self.model.codec.unit != "value"
+        shown = []
         for i, (number, frame) in enumerate(states):
             title = self._title(number, frame)
-            if tokens:
+            picture = self.model.codec.picture([self.model.decode(frame, self.query.canvas)], title)
+            if picture is None:
                 data = self._text(frame)
                 name = f"{i:03d}.txt"
                 text = _printable(data.decode("utf-8", "replace"))
-                shown = f"<h2>{html.escape(title)}</h2>\n<pre>{html.escape(text)}</pre>"
+                shown.append(f"<h2>{html.escape(title)}</h2>\n<pre>{html.escape(text)}</pre>")
+                self.folder.file(name).write(data)
             else:
-                data = self._plot(frame, title)  # the title is in the picture
                 name = f"{i:03d}.png"
-                shown = f'<img src="{name}" alt="{html.escape(title)}">'
-            durable.write_bytes(self.folder / name, data)
-            written.append(shown)
-        told = f"{len(states)} of the {len(self.seen) + tokens} states of one sample, seed {self.query.seed}."
-        if tokens:
-            told += f" A position that is still hidden is shown as {HIDDEN}."
+                shown.append(f'<img src="{name}" alt="{html.escape(title)}">')  # the title is in the picture
+                self.folder.file(name).write(picture)
+        hidden = self._hides
+        note = f"{len(states)} of the {len(self.seen) + hidden} states of one sample, seed {self.query.seed}."
+        if hidden:
+            note += f" A position that is still hidden is shown as {HIDDEN}."
         run = "" if self.model.run is None else str(self.model.run.path)
-        page = _PAGE.format(title=html.escape(f"A sample of {run} on its way"), told=told, states="\n".join(written))
-        index = self.folder / "index.html"
-        durable.write_text(index, page)
-        return index
+        page = _PAGE.format(title=html.escape(f"A sample of {run} on its way"), note=note, states="\n".join(shown))
+        index = self.folder.file(INDEX)
+        index.write(page.encode("utf-8", "replace"))
+        return index.path
+
+    @property
+    def _hides(self) -> bool:
+        """Whether elements are hidden until they are settled; else all of them change all the time."""
+        return self.model.network.space.symbolic
 
     def _chosen(self) -> list[tuple[int, Frame]]:
-        """States spread evenly, with their numbers; a text begins with all of it hidden."""
+        """States spread evenly, with their numbers; where elements are hidden it begins with all of them hidden."""
         import numpy as np
 
-        from seqloom.sequence.space import Tokens
-
         frames = list(self.seen)
-        if isinstance(self.model.network.space, Tokens):
+        if self._hides:
             given = self.query.canvas.shown
             first = replace(frames[0], x=self.query.canvas.x, settled=np.asarray(given), done=False)
             frames.insert(0, first)
@@ -117,26 +117,28 @@ class Trajectory:
         return [(int(i), frames[i]) for i in picked]
 
     def _title(self, number: int, frame: Frame) -> str:
-        if self.model.codec.unit == "value":
-            return "the sample" if frame.done else f"after {number + 1} of {len(self.seen)} network calls"
+        if frame.done:
+            return "the sample"
+        if not self._hides:
+            return f"after {number + 1} of {len(self.seen)} network calls"
         hidden = len(self.query.canvas) - int(frame.settled.sum())
-        return "the sample" if frame.done else f"{hidden} of {len(self.query.canvas)} hidden"
+        return f"{hidden} of {len(self.query.canvas)} hidden"
 
     def _text(self, frame: Frame) -> bytes:
-        """A state of a text; what is not settled as underscores."""
+        """A state as its codec shows it; what is not settled as underscores."""
         import numpy as np
 
         from seqloom.sequence.canvas import Encoded
         from seqloom.sequence.space import Tokens
 
         codec, space = self.model.codec, self.model.network.space
-        assert isinstance(space, Tokens)
+        if frame.done or not self._hides:
+            return codec.show(self.model.decode(frame, self.query.canvas))
         settled = np.zeros(len(self.query.canvas), bool)
         settled[: len(frame.settled)] = frame.settled
         x = np.zeros(len(settled), np.int64)
         x[: len(frame.x)] = frame.x
-        if frame.done:
-            return codec.show(self.model.decode(frame, self.query.canvas))
+        assert isinstance(space, Tokens)
         settled &= x < space.size
         edges = np.flatnonzero(np.diff(settled)) + 1
         shown = b""
@@ -146,12 +148,6 @@ class Trajectory:
             else:
                 shown += HIDDEN.encode() * int(end - begin)
         return shown
-
-    def _plot(self, frame: Frame, title: str) -> bytes:
-        from seqloom.evaluation.plots import frame_plot
-
-        table: Any = self.model.decode(frame, self.query.canvas)
-        return frame_plot(table.values, table.columns, title)
 
 
 def _printable(text: str) -> str:

@@ -19,15 +19,16 @@ from seqloom.core import durable
 from seqloom.core.errors import SeqloomError
 
 
-def work(told: str) -> int:
+def work(message: str) -> int:
     """Do one task; the exit code."""
     parent, stop = os.getppid(), Stop()
-    from seqloom.evaluation.compare import Task, judged
+    from seqloom.evaluation.work import Task
 
-    task = Task(**json.loads(told))
+    task = Task(**json.loads(message))
     session = Session(quiet=task.quiet, threads=task.threads)
     session.compute()
     from seqloom import run as runs
+    from seqloom.evaluation.judge import judged
     from seqloom.fit import Fit
 
     def ended() -> bool:

@@ -190,6 +190,14 @@ class Codec(Component, home="seqloom.codecs"):
         """The numbers (T,D) of a value where their means and quantiles say something, nan where missing; else None."""
         return None
 
+    def number_names(self) -> list[str]:
+        """What each column of `numbers` is called."""
+        space = self.space
+        if isinstance(space, Tokens):
+            return [self.unit]
+        widths = [(field.name, field.width) for field in space.fields]
+        return [name if width == 1 else f"{name}_{i}" for name, width in widths for i in range(1, width + 1)]
+
     # --- the things that values come from ---------------------------------------------------------------------
 
     def extent(self, content: Any) -> int:
@@ -256,3 +264,18 @@ class Codec(Component, home="seqloom.codecs"):
         if isinstance(content, Path):
             return self.whole(content)
         return self.typed(content) if isinstance(content, str) else content
+
+    # --- several values, and what is known of them ------------------------------------------------------------
+
+    def show_several(self, values: Sequence[Any], name: str) -> bytes:
+        """Several values as bytes for standard output; `name` is what each is called, such as "sample"."""
+        return b"\n".join(shown if shown.endswith(b"\n") else shown + b"\n" for shown in map(self.show, values))
+
+    def summary(self, like: Any, statistics: Mapping[str, NDArray[np.float64]]) -> bytes:
+        """Statistics (T,D) of the `numbers` of many values like this one, as a table: NAME_STATISTIC by element."""
+        columns = self.number_names()
+        lines = [",".join(["element", *(f"{column}_{name}" for column in columns for name in statistics)])]
+        for i, element in enumerate(self.element_names(like)):
+            cells = [array[i, d] for d in range(len(columns)) for array in statistics.values()]
+            lines.append(",".join([element, *(f"{cell:.6g}" for cell in cells)]))
+        return "".join(f"{line}\n" for line in lines).encode()

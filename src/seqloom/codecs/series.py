@@ -18,9 +18,20 @@ from pydantic import model_validator
 from seqloom.codecs.base import Codec
 from seqloom.codecs.dates import INTEGER, Calendar
 from seqloom.codecs.season import persistence_of, season_of
-from seqloom.codecs.table import DATE_NAMES, INDEX_NAMES, Table, filled_text, joined, quoted, read_table, table_of
+from seqloom.codecs.table import (
+    DATE_NAMES,
+    INDEX_NAMES,
+    Table,
+    delimiter_of,
+    filled_text,
+    joined,
+    quoted,
+    read_table,
+    table_of,
+)
 from seqloom.codecs.text import write_bytes
 from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.figures import numbers_plot
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Field, Vectors
 
@@ -46,7 +57,7 @@ class Series(Codec, name="series"):
     divisible: ClassVar[bool] = True
     positions: ClassVar[str] = "rows"
     ends: ClassVar[bool] = False
-    baselines: ClassVar[tuple[str, ...]] = ("naive", "autoregression")
+    baselines: ClassVar[tuple[str, ...]] = ("mean", "persistence", "seasonal", "autoregression")
 
     columns: tuple[str, ...] = ()
     """The columns of numbers, in order; empty: all but the dates and `without`."""
@@ -334,6 +345,28 @@ class Series(Codec, name="series"):
     def _words(self) -> tuple[str, ...]:
         """Columns that are read as words, so that they are not taken for numbers."""
         return () if self.fitted else self.without
+
+    def show_several(self, values: Sequence[Table], name: str) -> bytes:
+        """One table, with a first column that counts them."""
+        lines: list[str] = []
+        for i, value in enumerate(values):
+            header, *rows = self.show(value).decode("utf-8", "replace").splitlines()
+            mark = delimiter_of(header)
+            lines += [f"{name}{mark}{header}"] if i == 0 else []
+            lines += [f"{i}{mark}{row}" for row in rows]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def summary(self, like: Table, statistics: Mapping[str, NDArray[np.float64]]) -> bytes:
+        """The time, and a column NAME_STATISTIC for each column and statistic."""
+        columns = tuple(f"{column}_{name}" for column in self.columns for name in statistics)
+        values = np.stack(list(statistics.values()), -1).reshape(len(like), -1)
+        # The same codec with these columns, so that each is written with the digits that are worth writing.
+        means, scales = (np.repeat(known, len(statistics)).tolist() for known in (self.means, self.scales))
+        wide = self.replace(columns=columns, means=means, scales=scales)
+        return wide.show(Table(columns, values, like.dates, like.date_column))
+
+    def picture(self, values: Sequence[Table], title: str = "") -> bytes:
+        return numbers_plot([value.values for value in values], self.columns, title)
 
     def _steps_otherwise(self, table: Table) -> bool:
         """Whether the rows of a table are another time apart than those of the training data."""

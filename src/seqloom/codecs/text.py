@@ -46,7 +46,7 @@ class Text(Codec):
     divisible: ClassVar[bool] = True
     positions: ClassVar[str] = "characters"
     progressive: ClassVar[bool] = True
-    baselines: ClassVar[tuple[str, ...]] = ("ngram", "xz")
+    baselines: ClassVar[tuple[str, ...]] = ("unigram", "ngram", "xz")
 
     @abstractmethod
     def check(self, value: Any) -> None:

@@ -8,9 +8,11 @@ a name joins it (`class Cosine(Schedule, name="cosine")`). A field typed with th
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 import json
+import logging
 import math
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +25,8 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationErro
 from pydantic_core import core_schema
 
 from seqloom.core.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 ENTRY_POINTS = "seqloom.components"
 LARGEST_FILE = 1 << 20
@@ -105,8 +109,18 @@ def members_of(family: type[Component]) -> dict[str, type[Component]]:
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{family.home}.{module.name}")
     for point in metadata.entry_points(group=ENTRY_POINTS):
-        point.load()
+        try:
+            point.load()
+        except (Exception, SystemExit) as error:  # whatever is wrong with another package, the rest works without it
+            distribution = point.dist.name if point.dist is not None else "another package"
+            _left_out(f"{point.name} ({point.value})", distribution, f"{type(error).__name__}: {error}")
     return dict(sorted(family.members.items()))
+
+
+@functools.cache
+def _left_out(what: str, distribution: str, why: str) -> None:
+    """Say once what is wrong with another package's member."""
+    logger.warning("%s of %s cannot be loaded and is left out: %s", what, distribution, " ".join(why.split()))
 
 
 def member(family: type[C], name: str, path: str = "") -> type[C]:
@@ -115,8 +129,10 @@ def member(family: type[C], name: str, path: str = "") -> type[C]:
         place, _, attribute = name.partition(":")
         try:
             found = getattr(importlib.import_module(place), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"{name!r} cannot be imported: {error}", path=path) from None
+        except Exception as error:  # the module is the user's own, so is whatever it does when it is imported
+            why = f"{type(error).__name__}: {error}" if not isinstance(error, ImportError) else error
+            hint = "MODULE:CLASS is imported as Python does: see that MODULE can be"
+            raise ConfigError(f"{name!r} cannot be imported: {why}", path=path, hint=hint) from None
         if not (inspect.isclass(found) and issubclass(found, family)):
             raise ConfigError(f"{name!r} is not a {family.__name__}", path=path)
         return found
@@ -151,8 +167,9 @@ def make(family: type[C], value: Any) -> C:
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint: the known words nearest to one that is not known, else all of them."""
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    small = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), small, n=1, cutoff=0.6)
+    return f"did you mean {small[close[0]]!r}?" if close else f"known: {', '.join(known)}"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -308,13 +325,33 @@ def _plain_error(record: type[Settings], error: ValidationError) -> ConfigError:
         return ConfigError("there is no such setting", path=path, hint=nearest(str(first["loc"][-1]), known))
     got = first.get("input")
     shown = json.dumps(got, default=str) if not isinstance(got, Mapping) else "a mapping"
-    message = first["msg"].removeprefix("Value error, ")
+    said = _WORDS.get(first["type"])
+    message = first["msg"].removeprefix("Value error, ") if said is None else said.format(**first.get("ctx", {}))
     name = record.name if issubclass(record, Component) else ""
     return ConfigError(
         f"{message[0].lower()}{message[1:]}, got {shown[:60]}",
         path=path,
         hint=f"see `seqloom show {name}`" if name else "",
     )
+
+
+_WORDS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number is wanted"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number is wanted"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false is wanted"),
+    **dict.fromkeys(("string_type",), "a word is wanted"),
+    **dict.fromkeys(("list_type", "tuple_type"), "a list is wanted, such as [1,2]"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping is wanted"),
+    "literal_error": "one of {expected} is wanted",
+    "greater_than": "a number above {gt} is wanted",
+    "greater_than_equal": "a number from {ge} on is wanted",
+    "less_than": "a number below {lt} is wanted",
+    "less_than_equal": "a number up to {le} is wanted",
+    "too_short": "a list of at least {min_length} is wanted",
+    "too_long": "a list of at most {max_length} is wanted",
+    "missing": "this setting is needed",
+}
+"""What pydantic finds, as a person says it."""
 
 
 def _inner(owner: Any, key: str) -> Any:

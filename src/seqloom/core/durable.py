@@ -247,6 +247,11 @@ class Lock:
         """RunError if another writer has taken over (a deleted lock file, a filesystem without locks)."""
         if not self.held:
             raise RuntimeError("the lock is not held")
+        if not (self.run / LOCK).exists():
+            raise RunError(
+                f"{self.run} was deleted, or its file {LOCK}, while it was being written",
+                hint="leave a run where it is until it is done; what was not saved is lost",
+            )
         owner = _owner(self.run / LOCK)
         if owner.get("token") != self._token:
             raise RunError(

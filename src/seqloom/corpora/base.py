@@ -15,7 +15,7 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.codecs.label import Label
-from seqloom.core.config import Component, Settings
+from seqloom.core.config import Component, Settings, merge
 from seqloom.core.errors import ConfigError
 from seqloom.sequence.canvas import Encoded
 
@@ -254,6 +254,18 @@ def sources_of(given: Mapping[str, Given]) -> dict[str, Source]:
     for name, item in given.items():
         try:
             found[name] = source_of(item.source)
+        except ConfigError as error:
+            raise error.under(f"given.{name}") from None
+    return found
+
+
+def declared_by(corpus: Corpus, settings: Mapping[str, Any]) -> dict[str, Given]:
+    """The conditions that the data bring with them and those of the settings, by name."""
+    own = {name: given.plain() for name, given in corpus.declares().items()}
+    found = {}
+    for name, values in merge(own, settings).items():
+        try:
+            found[name] = Given.parse(values)
         except ConfigError as error:
             raise error.under(f"given.{name}") from None
     return found

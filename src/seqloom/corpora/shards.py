@@ -155,7 +155,7 @@ def spooled() -> Path:
 
 
 def spool(stream: BinaryIO) -> Path:
-    """A file in the cache with all that comes from `stream`, named by its content."""
+    """A file in the cache with all that comes from `stream`, named by its content; DataError where nothing comes."""
     folder = spooled()
     aside = folder / f".tmp-{uuid.uuid4().hex[:12]}"
     digest = hashlib.sha256()
@@ -166,6 +166,11 @@ def spool(stream: BinaryIO) -> Path:
                 while piece := stream.read(_PIECE):
                     digest.update(piece)
                     file.write(piece)
+                size = file.tell()
+            if not size:
+                name = getattr(stream, "name", "<stdin>")
+                named = name if isinstance(name, str) and name != "<stdin>" else "standard input"
+                raise DataError("it is empty", path=named, hint="see what was to write into it")
             place = folder / f"{digest.hexdigest()[:40]}.txt"
             aside.replace(place)
         finally:

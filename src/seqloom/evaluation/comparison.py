@@ -9,17 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.core.errors import NotComparable
-from seqloom.evaluation.baselines import Baseline
+from seqloom.evaluation.baselines.base import BaselineScore
 
 KINDS = ("exact", "bound", "estimate")
-NORMAL_95 = 1.959964
-"""Standard errors on each side of a mean that hold 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,13 @@ class Paths:
     history: NDArray[np.float64] | None = None
     truth: NDArray[np.float64] | None = None
     step: str = "rows"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Samples that people would rather look at: one PNG."""
+
+    png: bytes
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,9 @@ class Row:
     """Where the run folders are."""
     curves: tuple[tuple[tuple[float, float, float], ...], ...] = ()
     """For each seed: (seconds, elements, validation value in the unit of the comparison)."""
-    samples: tuple[str, ...] | Paths | None = None
+    samples: tuple[str, ...] | Paths | Picture | None = None
+    made: str = ""
+    """How many samples were made at a time, and of what length, when `samples_per_second` was taken."""
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Further metrics by name, such as `likelihood_left_to_right`."""
     recipe: str = ""
@@ -74,8 +81,18 @@ class Row:
         return float(value) if value is not None and math.isfinite(value) else None
 
     @property
+    def measured(self) -> bool:
+        """Whether a training succeeded, so that there is something to say of it besides why not."""
+        return self.value is not None or (self.error is None and bool(self.extra))
+
+    @property
+    def measure(self) -> str:
+        """What the likelihood is: `mass`, a probability, or `density`."""
+        return str((self.likelihood or {}).get("measure") or "mass")
+
+    @property
     def context(self) -> str:
-        """What was heard before an element when it was scored, as a metric names it; "" where that is not said."""
+        """What was read before an element when it was scored, as a metric names it; "" where that is not said."""
         return "" if self.likelihood is None else str(self.likelihood.get("context") or "")
 
     @property
@@ -83,7 +100,7 @@ class Row:
         """Why there is no value, or why some seeds have none; on one line, without a full stop."""
         if self.error:
             return " ".join(self.error.split()).removesuffix(".")
-        return "its likelihood is not finite" if self.likelihood is not None else "it was not scored"
+        return "its likelihood is not finite" if self.likelihood is not None else "it has no likelihood"
 
     @property
     def kind(self) -> str:
@@ -107,11 +124,10 @@ class Comparison:
     data: str
     unit: str
     """"bits/byte" or "nats/value"."""
-    space: Literal["tokens", "vectors"]
     rows: tuple[Row, ...]
     splits: Mapping[str, SplitSummary]
     """By name; the test split is there."""
-    baselines: tuple[Baseline, ...] = ()
+    baselines: tuple[BaselineScore, ...] = ()
     minutes: float | None = None
     """Wall-clock for each model and seed; None for finished runs, whose times are their own."""
     machine: Mapping[str, Any] = field(default_factory=dict)
@@ -125,6 +141,13 @@ class Comparison:
         for row in self.rows:
             if row.likelihood is not None and row.likelihood["unit"] != self.unit:
                 raise NotComparable(f"{row.model} is scored in {row.likelihood['unit']}, the comparison in {self.unit}")
+        measures = {row.measure: row.model for row in self.rows if row.value is not None}
+        if len(measures) > 1:
+            (one, first), (other, second), *_ = measures.items()
+            raise NotComparable(
+                f"the likelihood of {first} is a {one}, that of {second} a {other}",
+                hint="a probability and a density have no order; compare models with the same kind of head",
+            )
         for baseline in self.baselines:
             if baseline.unit != self.unit.partition("/")[2]:
                 raise NotComparable(f"{baseline.name} is scored by {baseline.unit}, the comparison in {self.unit}")
@@ -134,7 +157,7 @@ class Comparison:
         """The split that is scored."""
         return self.splits["test"]
 
-    def baseline_value(self, baseline: Baseline) -> float:
+    def baseline_value(self, baseline: BaselineScore) -> float:
         """A baseline in the unit of this comparison."""
         return baseline.bits_per_unit if self.unit.startswith("bits/") else baseline.nats_per_unit
 
@@ -144,6 +167,11 @@ class Comparison:
         return 1.0 if count is None or not self.test.units else min(1.0, float(count) / self.test.units)
 
     @property
+    def metrics(self) -> list[str]:
+        """The names of all metrics besides the likelihood."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.extra))
+
+    @property
     def ordered(self) -> list[Row]:
         """Exact values from the lowest, then bounds, then estimates, then what failed: no order across kinds."""
         scored = [row for row in self.rows if row.value is not None]
@@ -151,12 +179,12 @@ class Comparison:
         return scored + [row for row in self.rows if row.value is None]
 
 
-def ci95(values: Sequence[float], stderr: float = 0.0) -> tuple[float, float] | None:
+def ci95(values: Sequence[float], margin: float = 0.0) -> tuple[float, float] | None:
     """The 95 % interval of a mean over seeds (Student 1908), never narrower than the drawing of the values leaves it.
 
     Args:
         values: One value a seed.
-        stderr: Standard error of one value where it was drawn (a bound over times), else 0.
+        margin: Half the 95 % interval of one value where it was drawn (a bound over times), else 0.
 
     Returns:
         None for one exact value: one seed says nothing of others. One drawn value has the interval of its draws.
@@ -165,11 +193,11 @@ def ci95(values: Sequence[float], stderr: float = 0.0) -> tuple[float, float] | 
     if not count or not all(map(math.isfinite, values)):
         return None
     mean = math.fsum(values) / count
-    half = NORMAL_95 * stderr / math.sqrt(count)
+    half = margin / math.sqrt(count)
     if count > 1:
         spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
         half = max(half, student_975(count - 1) * spread / math.sqrt(count))
-    elif not stderr:
+    elif not margin:
         return None
     return mean - half, mean + half
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seqloom.core.progress import decimal, duration, listed
-from seqloom.evaluation.comparison import KINDS, NORMAL_95, Comparison, Row
+from seqloom.core.progress import count, decimal, duration, listed
+from seqloom.evaluation.comparison import KINDS, Comparison, Row
 
 MARKS = {"exact": "=", "bound": "≤", "estimate": "≈"}
 WHOLE = 0.999
@@ -43,7 +43,7 @@ def _drawn(metric: Mapping[str, Any]) -> tuple[float, float]:
     if metric.get("ci95"):
         low, high = metric["ci95"]
         return float(low), float(high)
-    half = NORMAL_95 * float(metric.get("stderr") or 0.0)
+    half = float(metric.get("margin") or 0.0)
     return float(metric["value"]) - half, float(metric["value"]) + half
 
 
@@ -82,7 +82,7 @@ def conclusions(comparison: Comparison) -> list[str]:
     found += against_baselines(comparison)
     found += [f"{row.model} has no value: {row.failure}." for row in comparison.ordered if row.value is None]
     found += [
-        f"{row.model}: not every training succeeded ({row.failure}); its value is over the other {row.seeds}."
+        f"{row.model}: not everything succeeded ({row.failure}); its value is over {count(row.seeds, 'training')}."
         for row in comparison.ordered
         if row.value is not None and row.error
     ]
@@ -246,9 +246,9 @@ def _left_to_right(comparison: Comparison, exact: Sequence[_Value]) -> list[str]
             low, high = _drawn(metric)
             half = f" ± {decimal((high - low) / 2)}" if high > low else ""
             mark, words = MARKS[str(metric["kind"])], name.removeprefix("likelihood_").replace("_", " ")
-            count = f", on {metric['count']:,.0f} units" if metric.get("count") else ""
+            units = f", on {metric['count']:,.0f} units" if metric.get("count") else ""
             said = f"{row.model}, {words}: {mark} {decimal(float(metric['value']))}{half} {comparison.unit}"
-            said += f" ({metric['kind']}, {metric.get('context') or ''}{count})."
+            said += f" ({metric['kind']}, {metric.get('context') or ''}{units})."
             others = [e for e in exact if e.model != row.model]
             if metric["kind"] == "exact" and others:
                 here = _Value(row.model, float(metric["value"]), low, high, "exact", False)

@@ -11,6 +11,7 @@ from seqloom import run as runs
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 from seqloom.corpora.base import Prepared
 from seqloom.corpora.files import corpus_like
+from seqloom.evaluation.naming import data_word
 from seqloom.metrics.base import MetricRecord, View
 from seqloom.model import Model, load
 from seqloom.recipe import Recipe
@@ -132,5 +133,4 @@ def prepare(run: runs.Run, data: str | None = None) -> Prepared:
 
 def data_of(recipe: Recipe) -> str:
     """The data of a recipe, as a DATA word names them."""
-    corpus = recipe.corpus.plain()
-    return f"builtin:{corpus['data']}" if corpus["name"] == "builtin" else str(corpus.get("path", corpus["name"]))
+    return data_word(recipe.corpus.plain())

@@ -1,67 +1,29 @@
-"""Figures of a comparison and of a diffusion's frames, as SVG for a page or PNG for a file.
-
-Lines and bands take the colours of Okabe & Ito (2008), which people of every colour vision tell apart. Text and axes
-of an SVG take the colour of the page around it (`currentColor`), so a figure is as readable on a dark page as on a
-light one. matplotlib is imported where a figure is made; it is used without pyplot, so nothing global is left behind.
-"""
+"""Figures of a comparison: learning curves, and what models make of a series, as SVG for a page or PNG for a file."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+
+from seqloom.core import figures
+from seqloom.core.figures import Form, Numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-Numbers = NDArray[np.float64]
-Form = Literal["svg", "png"]
-
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-MOST_CHANNELS = 4
-"""Channels of a series that a plot shows, from the first."""
 MOST_PATHS = 5
 """Single sample paths drawn over the bands."""
 BANDS = ((0.1, 0.9, 0.2), (0.25, 0.75, 0.3))
 """Lower and upper quantile, and how dense the band between them is drawn."""
 FEWEST_FOR_BANDS = 10
 
-_INK = "#2b2f36"
-_INSTEAD_OF_INK = "#010203"
-"""Drawn in an SVG in place of the page's own colour, which matplotlib cannot name."""
 _WIDTH = 4.6
 """Inches: on a phone, where a figure is as wide as the page, its text is still of ten pixels."""
-_STYLE: dict[str, Any] = {
-    "font.size": 10,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
-    "axes.linewidth": 0.8,
-    "axes.labelsize": 10,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "lines.solid_capstyle": "round",
-    "lines.solid_joinstyle": "round",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "seqloom",
-    # A column may be called "price ($)": no name is a formula.
-    "text.parse_math": False,
-    "axes.unicode_minus": True,
-}
 
 
 @dataclass(frozen=True)
@@ -92,14 +54,14 @@ def learning_curves(
     """Validation value against training time or elements read, a line a seed, baselines dashed.
 
     The vertical axis shows where the curves end; their steep beginning may leave it at the top. A baseline beyond the
-    axis is told in the legend.
+    axis is named in the legend.
     """
     column = {"seconds": 0, "elements": 1}[across]
     tracks = [[_finite(np.array(curve, np.float64).reshape(-1, 3)) for curve in line.curves] for line in lines]
     known = [level for level in levels if math.isfinite(level.value)]
     low, high = _value_range([track[:, 2] for seeds in tracks for track in seeds], [level.value for level in known])
-    with _style(form) as ink:
-        figure = _figure(_WIDTH, 3.4)
+    with figures.style(form) as ink:
+        figure = figures.blank(_WIDTH, 3.4)
         axes = figure.add_subplot()
         for index, (line, seeds) in enumerate(zip(lines, tracks, strict=True)):
             label: str | None = line.label
@@ -107,8 +69,8 @@ def learning_curves(
                 if not len(track):
                     continue
                 x, y = track[:, column], track[:, 2]
-                colour = line.colour or PALETTE[index % len(PALETTE)]
-                dash = "-" if index < len(PALETTE) else "-."
+                colour = line.colour or figures.PALETTE[index % len(figures.PALETTE)]
+                dash = "-" if index < len(figures.PALETTE) else "-."
                 axes.plot(x, y, dash, color=colour, lw=1.7, label=label, alpha=1.0 if len(seeds) == 1 else 0.8)
                 axes.plot(x[-1:], y[-1:], "o", color=colour, ms=4.5)
                 label = None
@@ -122,10 +84,10 @@ def learning_curves(
         axes.set_ylim(low, high)
         _across(axes, across, [track[:, column] for seeds in tracks for track in seeds if len(track)])
         axes.set_ylabel(f"validation {unit}")
-        _grid(axes, ink)
+        figures.grid(axes, ink)
         if lines or known:
             figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2, columnspacing=1.2)
-        return _written(figure, form)
+        return figures.written(figure, form)
 
 
 def forecast_plot(
@@ -135,7 +97,7 @@ def forecast_plot(
     history: Numbers | None = None,
     truth: Numbers | None = None,
     title: str = "",
-    colour: str = PALETTE[0],
+    colour: str = figures.PALETTE[0],
     step: str = "rows",
     limits: Sequence[tuple[float, float]] | None = None,
     form: Form = "svg",
@@ -151,12 +113,12 @@ def forecast_plot(
         limits: The vertical range of each channel, so that plots of several models can be compared.
     """
     count, horizon, width = paths.shape
-    shown = min(width, MOST_CHANNELS)
+    shown = min(width, figures.MOST_CHANNELS)
     ranges = limits or forecast_limits([paths], history, truth)
     past = np.zeros((0, width)) if history is None else history[-past_shown(horizon) :]
     at = np.arange(horizon) + (1 if len(past) else 0)
-    with _style(form) as ink:
-        figure = _figure(_WIDTH, 1.1 + 1.3 * shown)
+    with figures.style(form) as ink:
+        figure = figures.blank(_WIDTH, 1.1 + 1.3 * shown)
         grid = figure.subplots(shown, 1, sharex=True, squeeze=False)[:, 0]
         for d, axes in enumerate(grid):
             made = np.where(np.isfinite(paths[:, :, d]), paths[:, :, d], np.nan)
@@ -176,14 +138,14 @@ def forecast_plot(
             if truth is not None:
                 axes.plot(at, truth[:, d], color=ink, lw=1.3, dashes=(4, 1.6), label="what really followed")
             axes.set_ylim(*ranges[d])
-            axes.set_title(_short(columns[d]), pad=3)
-            _grid(axes, ink)
+            axes.set_title(figures.short(columns[d]), pad=3)
+            figures.grid(axes, ink)
         after = f"{step} after the last known one" if len(past) else step
         grid[-1].set_xlabel(after + ("" if shown == width else f"; the first {shown} of {width} columns"))
-        _titled(figure, title)
+        figures.titled(figure, title)
         marks, names = grid[0].get_legend_handles_labels()
         figure.legend(marks, names, loc="outside upper left", ncols=2, borderaxespad=0.2, columnspacing=1.2)
-        return _written(figure, form)
+        return figures.written(figure, form)
 
 
 def past_shown(horizon: int) -> int:
@@ -217,83 +179,6 @@ def forecast_limits(
         margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
         ranges.append((low - margin, high + margin))
     return ranges
-
-
-def frame_plot(
-    values: Numbers,
-    columns: Sequence[str],
-    title: str,
-    limits: Sequence[tuple[float, float]] | None = None,
-) -> bytes:
-    """One state of a series on its way from noise to data, as PNG.
-
-    Args:
-        values: The state (T,D), in the data's own units where it is data; nan is left out.
-        columns: The names of the D channels; the first few are shown.
-        limits: The vertical range of each channel, the same for all frames of a sample if they are to be compared.
-    """
-    shown = min(len(columns), MOST_CHANNELS)
-    with _style("png") as ink:
-        figure = _figure(6.4, 0.8 + 1.5 * shown)
-        grid = figure.subplots(shown, 1, sharex=True, squeeze=False)[:, 0]
-        for d, axes in enumerate(grid):
-            axes.plot(np.arange(len(values)), np.asarray(values[:, d], np.float64), color=PALETTE[0], lw=1.3)
-            if limits is not None:
-                axes.set_ylim(*limits[d])
-            axes.set_xlim(-0.5, max(len(values) - 0.5, 0.5))
-            axes.set_title(_short(columns[d]), pad=3)
-            _grid(axes, ink)
-        more = "" if shown == len(columns) else f"; the first {shown} of {len(columns)} columns"
-        grid[-1].set_xlabel(f"position{more}")
-        _titled(figure, title)
-        return _written(figure, "png")
-
-
-@contextlib.contextmanager
-def _style(form: Form) -> Iterator[str]:
-    """The settings of all figures, and the colour of text and axes."""
-    import matplotlib
-
-    ink = _INSTEAD_OF_INK if form == "svg" else _INK
-    keys = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color")
-    style: Any = {**_STYLE, **dict.fromkeys(keys, ink)}
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        # A name in a script that matplotlib's font lacks is drawn by the reader's own fonts (SVG) or as boxes.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield ink
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained", facecolor="none")
-
-
-def _titled(figure: Figure, title: str) -> None:
-    if title:
-        figure.suptitle(_short(title, 72), x=0.01, ha="left", fontsize=11, fontweight="bold")
-
-
-def _written(figure: Figure, form: Form) -> bytes:
-    out = io.BytesIO()
-    if form == "png":
-        figure.savefig(out, format="png", dpi=144, facecolor="white", metadata={"Software": None})
-        return out.getvalue()
-    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = out.getvalue().decode("utf-8")
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # Groups are never referred to, and their names would stand on a page as often as there are figures on it.
-    text = re.sub(r'<g id="[^"]*"', "<g", text)
-    return text.replace(_INSTEAD_OF_INK, "currentColor").encode("utf-8")
-
-
-def _grid(axes: Axes, ink: str) -> None:
-    axes.grid(axis="y", color=ink, alpha=0.14, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=3, width=0.8)
-    for spine in axes.spines.values():
-        spine.set_alpha(0.5)
 
 
 def _across(axes: Axes, across: str, tracks: Sequence[Numbers]) -> None:
@@ -357,9 +242,3 @@ def _quantiles(samples: Numbers, which: Sequence[float]) -> Numbers:
         warnings.filterwarnings("ignore", message="All-NaN")
         found: Numbers = np.nanquantile(np.where(np.isfinite(samples), samples, np.nan), which, axis=0)
         return found
-
-
-def _short(name: str, most: int = 48) -> str:
-    """A name on one line, cut where it is long."""
-    line = " ".join(name.split())
-    return line if len(line) <= most else line[: most - 1] + "…"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from seqloom.core import durable
+from seqloom.core.figures import PALETTE
 from seqloom.core.progress import columns, decimal, duration, listed, number
 from seqloom.evaluation import plots
-from seqloom.evaluation.comparison import Comparison, Paths, Row
+from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row
 from seqloom.evaluation.conclusions import MARKS, against_baselines, best, conclusions
 
 LEGEND = "= exact value   ≤ bound: the model's own value is this or lower   ≈ estimate: may be off to either side"
@@ -65,17 +67,19 @@ def plain(comparison: Comparison, report: Path | str) -> dict[str, Any]:
 
 def plain_table(comparison: Comparison) -> str:
     """The table for a terminal: models by kind, baselines under a line, what the marks mean, and how it stands."""
-    heads = ("model", comparison.unit, "context", "seeds", "parameters", "elements/s", "samples/s", "MB")
+    extra = [metric_word(name) for name in comparison.metrics]
+    heads = ("model", comparison.unit, "context", "seeds", "parameters", "elements/s", "samples/s", "MB", *extra)
     lines: list[Sequence[str]] = [heads]
     failed = []
     for row in comparison.ordered:
-        if row.value is None:
+        if not row.measured:
             failed.append(f"{row.model}: {row.failure}")
             continue
-        lines.append((row.model, " ".join(shown_value(row)), row.context, str(row.seeds), *_measures(row)))
+        value = "–" if row.value is None else " ".join(shown_value(row))
+        lines.append((row.model, value, row.context, str(row.seeds), *_measures(row), *_extras(comparison, row)))
     divided = len(lines)
     known = [(b, comparison.baseline_value(b)) for b in comparison.baselines]
-    lines += [(b.name, f"= {decimal(value)}", *[""] * 6) for b, value in known]
+    lines += [(b.name, f"= {decimal(value)}", *[""] * (len(heads) - 2)) for b, value in known]
     widths = [max(columns(line[i]) for line in lines) for i in range(len(heads))]
     # The values stand with their marks and points under each other; other numbers end together.
     ready = [_padded(line, widths) for line in lines]
@@ -86,6 +90,26 @@ def plain_table(comparison: Comparison) -> str:
     if known:
         body += [rule, *ready[divided:]]
     return "\n".join([*body, "", LEGEND, *against_baselines(comparison)])
+
+
+def metric_word(name: str) -> str:
+    """The name of a further metric as people read it."""
+    return name.removeprefix("likelihood_").replace("_", " ")
+
+
+def _extras(comparison: Comparison, row: Row) -> list[str]:
+    """Every further metric of a row, with its mark, and its unit where that is another than the table's."""
+    found = []
+    for name in comparison.metrics:
+        metric = row.extra.get(name)
+        value = None if metric is None else metric.get("value")
+        if metric is None or value is None:
+            found.append("–")
+            continue
+        unit = metric.get("unit") or ""
+        mark = MARKS.get(str(metric.get("kind")), "")
+        found.append(f"{mark} {decimal(value)} {'' if unit == comparison.unit else unit}".strip())
+    return found
 
 
 def shown_value(row: Row) -> tuple[str, str]:
@@ -116,15 +140,16 @@ def page(comparison: Comparison) -> str:
     )
     environment.filters.update(count=lambda value: f"{value:,.0f}", decimal=decimal, visible=visible)
     scored = [row for row in comparison.ordered if row.value is not None]
-    said = {row.model: shown_value(row) for row in scored}
+    measured = [row for row in comparison.ordered if row.measured]
     made = environment.get_template("report.html.j2").render(
         comparison=comparison,
         title=f"{listed(row.model for row in comparison.rows)} on {comparison.data}",
         rows=comparison.ordered,
-        said=said,
-        measures={row.model: _measures(row) for row in scored},
-        contexts={row.model: row.context for row in scored},
-        failures={row.model: row.failure for row in comparison.rows if row.value is None},
+        values={row.model: shown_value(row) for row in scored},
+        measures={row.model: _measures(row) for row in measured},
+        extras={row.model: _extras(comparison, row) for row in measured},
+        metrics=[metric_word(name) for name in comparison.metrics],
+        failures={row.model: row.failure for row in comparison.rows if not row.measured},
         best=best(comparison),
         legend=LEGEND.split("   "),
         duration=duration,
@@ -132,6 +157,11 @@ def page(comparison: Comparison) -> str:
         conclusions=conclusions(comparison),
         curves=[figure.decode() for figure in _curves(comparison)],
         texts=[row for row in comparison.ordered if isinstance(row.samples, tuple) and row.samples],
+        pictures=[
+            (row, base64.b64encode(row.samples.png).decode())
+            for row in comparison.ordered
+            if isinstance(row.samples, Picture)
+        ],
         forecasts=[(row, figure.decode()) for row, figure in _forecasts(comparison)],
         longest=LONGEST_SAMPLE,
     )
@@ -152,7 +182,7 @@ def _picture(code: int) -> str:
 
 def _colours(comparison: Comparison) -> dict[str, str]:
     """A colour for each model, the same in all figures."""
-    return {row.model: plots.PALETTE[i % len(plots.PALETTE)] for i, row in enumerate(comparison.ordered)}
+    return {row.model: PALETTE[i % len(PALETTE)] for i, row in enumerate(comparison.ordered)}
 
 
 def _curves(comparison: Comparison) -> list[bytes]:
@@ -199,15 +229,15 @@ def _forecasts(comparison: Comparison) -> list[tuple[Row, bytes]]:
 # ---- numbers as people read them ----------------------------------------------------------------------------------
 
 
-def _measures(row: Row) -> tuple[str, str, str, str]:
+def _measures(row: Row) -> list[str]:
     """Parameters, elements and samples a second, and memory, as people read them; a dash where not measured."""
     samples = row.samples_per_second
-    return (
+    return [
         "–" if row.parameters is None else number(row.parameters),
         "–" if row.elements_per_second is None else number(row.elements_per_second),
         "–" if samples is None else f"{samples:.2g}" if 0 < samples < 1 else number(samples),
         "–" if row.peak_memory_mb is None else f"{row.peak_memory_mb:,.0f}",
-    )
+    ]
 
 
 def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:

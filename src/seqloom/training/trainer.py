@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from seqloom.core.config import Settings
@@ -42,6 +42,12 @@ class Trainer(Settings):
     """Pull of the matrices towards 0."""
     average: float = Field(default=0.999, ge=0, lt=1)
     """How long the moving average of the weights remembers (shorter at the beginning); 0 keeps none."""
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.steps is not None and self.minutes is not None:
+            raise ValueError("a training ends by time or by steps: minutes or steps")
+        return self
 
 
 @dataclass

@@ -1,0 +1,128 @@
+"""Baseline: what a model should beat, made without a network, on the same split and in the same unit."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.core.config import Component, make
+from seqloom.core.errors import SeqloomError
+from seqloom.corpora.base import Corpus, Prepared
+from seqloom.sequence.space import Tokens
+
+Symbols = NDArray[np.integer[Any]]
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BaselineScore:
+    """One line below the models: total nats of the test split, and the units that they are spread over."""
+
+    name: str
+    nats: float
+    count: float
+    unit: str
+    """Its codec's."""
+    note: str
+
+    @property
+    def nats_per_unit(self) -> float:
+        """Nats a unit."""
+        return self.nats / self.count
+
+    @property
+    def bits_per_unit(self) -> float:
+        """Bits a unit."""
+        return self.nats / self.count / math.log(2)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What baselines read: the splits of a corpus, as symbols, as numbers and as bytes."""
+
+    corpus: Corpus
+    prepared: Prepared
+
+    @property
+    def units(self) -> float:
+        """Units of the test split."""
+        return self.prepared.splits["test"].units
+
+    @property
+    def extra_nats(self) -> float:
+        """Nats that the test split costs beyond its symbols (unknown characters)."""
+        return self.prepared.splits["test"].extra_nats
+
+    @property
+    def symbol_count(self) -> int:
+        """How many symbols there are, the codec's unknown and the end included."""
+        space = self.prepared.codec.space
+        assert isinstance(space, Tokens)
+        return space.size + self.prepared.ends
+
+    @property
+    def continued(self) -> bool:
+        """Whether the test split follows the training split without a gap."""
+        splits = self.prepared.splits
+        return len(splits["train"].data) == len(splits["test"].data) == 1 and not len(splits["valid"].data.x)
+
+    def symbols(self, split: str, most: int | None = None) -> Symbols:
+        """The symbols of a split one after another, each sequence with its end symbol; the last `most` of them."""
+        data, space = self.prepared.splits[split].data, self.prepared.codec.space
+        assert isinstance(space, Tokens), "a codec of symbols names baselines of symbols"
+        if not self.prepared.ends:
+            return np.asarray(data.x if most is None else data.x[-most:])
+        first = 0 if most is None else int(np.searchsorted(data.starts, max(0, data.starts[-1] - most)))
+        pieces: list[Any] = []
+        for begin, stop in zip(data.starts[first:-1], data.starts[first + 1 :], strict=True):
+            pieces += [np.asarray(data.x[begin:stop], np.int64), np.array([space.size])]
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+
+    def numbers(self, split: str) -> list[Numbers]:
+        """The numbers (T,D) of each sequence of a split in their own units, nan where missing."""
+        codec = self.prepared.codec
+        found = [codec.numbers(value) for value in self.corpus.values(codec, split)]
+        return [one for one in found if one is not None]
+
+    def shown(self, split: str, last: int | None = None) -> Iterator[bytes]:
+        """The sequences of a split as they are shown; no more from its end than hold `last` elements."""
+        codec = self.prepared.codec
+        return (codec.show(value) for value in self.corpus.values(codec, split, last))
+
+
+class Baseline(Component, home="seqloom.evaluation.baselines"):
+    """What a model should beat. A codec names those that suit its data (`Codec.baselines`)."""
+
+    @property
+    def label(self) -> str:
+        """What it is called in a table."""
+        return self.name
+
+    @abstractmethod
+    def score(self, material: Material) -> tuple[float, float, str] | None:
+        """Total nats of the test split, the units they are spread over, and how it was made.
+
+        None where it would be another baseline under another name.
+        """
+
+
+def baselines_of(corpus: Corpus, prepared: Prepared) -> tuple[list[BaselineScore], list[str]]:
+    """The baselines that the codec names, on the same splits; and in words which could not be taken, and why."""
+    material, unit = Material(corpus, prepared), prepared.codec.unit
+    scores, notes = [], []
+    for name in prepared.codec.baselines:
+        baseline = make(Baseline, name)  # type: ignore[type-abstract]
+        try:
+            found = baseline.score(material)
+        except (SeqloomError, MemoryError) as error:
+            notes.append(f"the baseline {baseline.label} could not be taken: {error or 'the memory is used up'}")
+            continue
+        if found is not None:
+            scores.append(BaselineScore(baseline.label, found[0], found[1], unit, found[2]))
+    return scores, notes

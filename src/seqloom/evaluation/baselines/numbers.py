@@ -1,0 +1,292 @@
+"""Baselines of series of numbers, each one step ahead with Gaussian errors, in nats a known cell.
+
+A series is an array (T,D) in its own units with nan where a cell is missing, or several of them. All is numpy; nothing
+here imports torch or draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.codecs.season import season_of
+from seqloom.evaluation.baselines.base import Baseline, Material
+
+Numbers = NDArray[np.float64]
+Series = Numbers | Sequence[Numbers]
+
+ORDERS = (1, 2, 3, 6, 12, 24, 48)
+"""Lags among which the autoregression chooses."""
+_MOST_REGRESSORS = 1000
+_MOST_WORK = 5e11
+"""Multiplications that choosing an order may take."""
+
+
+class Mean(Baseline, name="mean"):
+    """Every cell is normal about its channel's mean, with the channel's spread."""
+
+    def score(self, material: Material) -> tuple[float, float, str]:
+        train, test = _pieces(material.numbers("train")), _pieces(material.numbers("test"))
+        mean, spread, floor = _moments(train)
+        errors = [piece - mean for piece in test]
+        nats = [_normal_nats(error, np.maximum(spread, floor))[~np.isnan(error)] for error in errors]
+        count = sum(map(len, nats))
+        return float(sum(one.sum() for one in nats)), float(count), "the mean of each channel, Gaussian errors"
+
+
+class Persistence(Baseline, name="persistence"):
+    """Every cell is normal about the last known one."""
+
+    def score(self, material: Material) -> tuple[float, float, str]:
+        found = seasonal_naive(material.numbers("train"), material.numbers("test"), 1, continued=material.continued)
+        return *found, "the value before, Gaussian errors"
+
+
+class Seasonal(Baseline, name="seasonal"):
+    """Every cell is normal about the one a season before it; nothing where no season is found."""
+
+    @property
+    def label(self) -> str:
+        return "seasonal naive"
+
+    def score(self, material: Material) -> tuple[float, float, str] | None:
+        train = material.numbers("train")
+        date = material.prepared.facts.get("date")
+        season = season_of(_pieces(train), date["seconds"] if date else None)
+        if season <= 1:
+            return None
+        found = seasonal_naive(train, material.numbers("test"), season, continued=material.continued)
+        return *found, f"the value {season} steps before, Gaussian errors"
+
+
+class Autoregression(Baseline, name="autoregression"):
+    """A vector autoregression by least squares (Lütkepohl 2005, chapter 3), its order by the Bayesian criterion."""
+
+    def score(self, material: Material) -> tuple[float, float, str]:
+        train = material.numbers("train")
+        order = _best_order(_pieces(train))
+        found = autoregression(train, material.numbers("test"), order, continued=material.continued)
+        return *found, f"{order} lag{'s' if order > 1 else ''} of all channels by least squares, Gaussian errors"
+
+
+def naive_forecast(history: Numbers, horizon: int, season: int) -> Numbers:
+    """The last known cell of the same phase, repeated: (H,D) after a history (T,D) with nan where missing.
+
+    A phase that was never known takes the channel's last known cell; a channel that was never known stays nan.
+    """
+    known = _piece(history)
+    last = _last_known(known)
+    width = known.shape[1]
+    out = np.empty((horizon, width))
+    phase = np.full((season, width), np.nan)
+    padded = _by_phase(known, season)
+    if len(padded):
+        filled = _filled_forward(padded.reshape(len(padded), -1))[-1].reshape(season, width)
+        phase = np.roll(filled, -(len(known) % season), axis=0)
+    phase = np.where(np.isnan(phase), last, phase)
+    for start in range(0, horizon, season):
+        out[start : start + season] = phase[: horizon - start]
+    return out
+
+
+def seasonal_naive(train: Series, test: Series, season: int, *, continued: bool = True) -> tuple[float, float]:
+    """Nats of the known test cells, and their number: each is normal about the cell one season before it.
+
+    Where that one is missing it is the last known one of the same phase, in the training or the test split; where
+    there is none, the channel's mean with the channel's spread. The scale of a channel is the root mean square of the
+    same errors in training.
+    """
+    pieces, tests = _pieces(train), _pieces(test)
+    mean, spread, floor = _moments(pieces)
+    errors = np.concatenate([piece - _season_before(piece, season) for piece in pieces])
+    scale = np.maximum(_or(_root_mean_square(errors), spread), floor)
+    nats, count = 0.0, 0
+    for index, piece in enumerate(tests):
+        before = pieces[-1] if continued and index == 0 else np.zeros((0, piece.shape[1]))
+        guess = _season_before(np.concatenate([before, piece]), season)[len(before) :]
+        none = np.isnan(guess)
+        known = ~np.isnan(piece)
+        error = np.where(none, mean, guess) - piece
+        nats += float(_normal_nats(error, np.where(none, spread, scale))[known].sum())
+        count += int(known.sum())
+    return nats, float(count)
+
+
+def autoregression(
+    train: Series, test: Series, order: int | None = None, *, continued: bool = True
+) -> tuple[float, float]:
+    """Nats of the known test cells, and their number, under a vector autoregression (Lütkepohl 2005, chapter 3).
+
+    Each channel is regressed on `order` lags of all channels by least squares (with a ridge of 1e-6, so that equal
+    columns do no harm); errors are independent normals with the scale they have in training. None: the order among
+    1, 2, 3, 6, 12, 24, 48 with the least Bayesian information criterion (Schwarz 1978), as far as the data allow.
+    A missing cell enters as its channel's mean; only known cells are fitted and scored. The lags run across the
+    border between training and test if `continued`.
+    """
+    pieces, tests = _pieces(train), _pieces(test)
+    lags = _best_order(pieces) if order is None else order
+    mean, spread, floor = _moments(pieces)
+    solution, error, _ = _regression([(piece - mean) / spread for piece in pieces], [lags])[lags]
+    scale = np.maximum(error * spread, floor)
+    nats, count = 0.0, 0
+    for index, piece in enumerate(tests):
+        before = pieces[-1][-lags:] if continued and index == 0 else np.zeros((0, piece.shape[1]))
+        # Rows that the world does not have before the series enter as the mean, like missing cells.
+        short = np.full((lags - len(before), piece.shape[1]), np.nan)
+        scaled = (np.concatenate([short, before, piece]) - mean) / spread
+        for start in range(0, len(piece), _ROWS):
+            part = scaled[start : start + _ROWS + lags]
+            guess = _lagged(np.nan_to_num(part), lags) @ solution
+            off = (part[lags:] - guess) * spread
+            known = ~np.isnan(off)
+            nats += float(_normal_nats(off, scale)[known].sum())
+            count += int(known.sum())
+    return nats, float(count)
+
+
+_ROWS = 8192
+
+
+def _best_order(pieces: list[Numbers]) -> int:
+    width = pieces[0].shape[1]
+    groups = int(_channel_groups(pieces, 0).max()) + 1
+
+    def fits_data(order: int) -> bool:
+        rows, size = sum(max(len(piece) - order, 0) for piece in pieces), 1 + order * width
+        return bool(size <= _MOST_REGRESSORS and rows >= 4 * size and rows * size * size * groups <= _MOST_WORK)
+
+    allowed = [order for order in ORDERS if fits_data(order)] or [1]
+    mean, spread, _ = _moments(pieces)
+    fits = _regression([(piece - mean) / spread for piece in pieces], allowed)
+
+    def criterion(order: int) -> float:
+        _, error, rows = fits[order]
+        each = rows * 2 * np.log(np.maximum(error, 1e-12)) + (width * order + 1) * np.log(np.maximum(rows, 2))
+        return float(each.sum())
+
+    return min(allowed, key=criterion)
+
+
+def _regression(pieces: list[Numbers], orders: list[int]) -> dict[int, tuple[Numbers, Numbers, Numbers]]:
+    """For each order: coefficients (1 + order*D, D), errors' root mean square (D,), known rows (D,).
+
+    All orders are fitted on the same rows, those with a full history of the longest order, from one Gram matrix for
+    each set of channels that are known at the same times.
+    """
+    width, longest = pieces[0].shape[1], max(orders)
+    size = 1 + longest * width
+    rows = np.sum([(~np.isnan(piece[longest:])).sum(0) for piece in pieces], axis=0).astype(np.float64)
+    fits = {order: (np.zeros((1 + order * width, width)), np.ones(width), rows) for order in orders}
+    group = _channel_groups(pieces, longest)
+    for here in [np.flatnonzero(group == g) for g in range(int(group.max()) + 1)]:
+        count = rows[here[0]]
+        if not count:
+            continue
+        gram, cross, power = np.zeros((size, size)), np.zeros((size, len(here))), np.zeros(len(here))
+        for piece in pieces:
+            for start in range(0, len(piece) - longest, _ROWS):
+                part = piece[start : start + _ROWS + longest]
+                known = ~np.isnan(part[longest:, here[0]])
+                x, y = _lagged(np.nan_to_num(part), longest)[known], part[longest:, here][known]
+                gram += x.T @ x
+                cross += x.T @ y
+                power += (y * y).sum(0)
+        for order, (solution, error, _) in fits.items():
+            n = 1 + order * width
+            inner, outer = gram[:n, :n], cross[:n]
+            found = np.linalg.solve(inner + 1e-6 * count * np.eye(n), outer)
+            left = power - 2 * (found * outer).sum(0) + (found * (inner @ found)).sum(0)
+            solution[:, here], error[here] = found, np.sqrt(np.maximum(left, 0.0) / count)
+    return fits
+
+
+def _channel_groups(pieces: list[Numbers], skip: int) -> NDArray[np.int64]:
+    """A number (D,) for each channel, equal for channels that are known at the same times after the first `skip`."""
+    masks = np.concatenate([~np.isnan(piece[skip:]) for piece in pieces])
+    seen: dict[bytes, int] = {}
+    return np.array([seen.setdefault(np.packbits(mask).tobytes(), len(seen)) for mask in masks.T])
+
+
+def _lagged(x: Numbers, order: int) -> Numbers:
+    """Regressors (T-order, 1 + order*D) of the rows from `order` on: one, all channels at lag 1, at lag 2, ..."""
+    if len(x) <= order:
+        return np.zeros((0, 1 + order * x.shape[1]))
+    lags = [x[order - lag : len(x) - lag] for lag in range(1, order + 1)]
+    return np.concatenate([np.ones((len(x) - order, 1)), *lags], axis=1)
+
+
+def _pieces(series: Series) -> list[Numbers]:
+    found = [series] if isinstance(series, np.ndarray) else list(series)
+    assert found
+    return [_piece(piece) for piece in found]
+
+
+def _piece(series: Numbers) -> Numbers:
+    piece = np.asarray(series, np.float64)
+    return piece[:, None] if piece.ndim == 1 else piece
+
+
+def _moments(pieces: list[Numbers]) -> tuple[Numbers, Numbers, Numbers]:
+    """Mean and spread of each channel's known cells, and the least scale that an error may have.
+
+    The least scale keeps a density finite where training errors are all zero: the standard deviation of rounding to the
+    smallest step between two values of the channel, or a thousandth of its size where it never changes.
+    """
+    joined = np.concatenate(pieces)
+    width = joined.shape[1]
+    mean, spread, floor = np.zeros(width), np.ones(width), np.ones(width)
+    for d in range(width):
+        cells = joined[:, d][~np.isnan(joined[:, d])]
+        if not len(cells):
+            continue
+        mean[d] = cells.mean()
+        gaps = np.diff(np.unique(cells))
+        least = 1e-3 * max(abs(mean[d]), 1.0) if not len(gaps) else gaps.min() / math.sqrt(12)
+        floor[d] = least
+        spread[d] = max(cells.std(), least)
+    return mean, spread, floor
+
+
+def _season_before(x: Numbers, season: int) -> Numbers:
+    """For each cell the last known one of its phase before it: (T,D), nan where there is none."""
+    padded = _by_phase(x, season)
+    flat = _filled_forward(padded.reshape(len(padded), -1)) if len(padded) else padded.reshape(0, -1)
+    shifted = np.full_like(flat, np.nan)
+    shifted[1:] = flat[:-1]
+    return shifted.reshape(-1, x.shape[1])[: len(x)]
+
+
+def _by_phase(x: Numbers, season: int) -> Numbers:
+    """Rows in seasons: (ceil(T/season), season, D), the last one filled up with nan."""
+    short = -len(x) % season
+    return np.concatenate([x, np.full((short, x.shape[1]), np.nan)]).reshape(-1, season, x.shape[1])
+
+
+def _filled_forward(x: Numbers) -> Numbers:
+    at = np.where(np.isnan(x), -1, np.arange(len(x))[:, None])
+    at = np.maximum.accumulate(at, axis=0)
+    return np.where(at >= 0, np.take_along_axis(x, np.maximum(at, 0), axis=0), np.nan)
+
+
+def _last_known(x: Numbers) -> Numbers:
+    return _filled_forward(x)[-1] if len(x) else np.full(x.shape[1], np.nan)
+
+
+def _root_mean_square(errors: Numbers) -> Numbers:
+    known = (~np.isnan(errors)).sum(0)
+    total = np.nansum(errors * errors, 0)
+    square: Numbers = np.divide(total, known, out=np.full(errors.shape[1], np.nan), where=known > 0)
+    found: Numbers = np.sqrt(square)
+    return found
+
+
+def _or(first: Numbers, second: Numbers) -> Numbers:
+    return np.where(np.isnan(first), second, first)
+
+
+def _normal_nats(error: Numbers, scale: Numbers) -> Numbers:
+    nats: Numbers = 0.5 * (error / scale) ** 2 + np.log(scale) + 0.5 * math.log(2 * math.pi)
+    return nats

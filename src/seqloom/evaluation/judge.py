@@ -1,0 +1,113 @@
+"""What there is to know of one finished run: its test scores, samples, speed and learning curve, as plain values."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any
+
+import numpy as np
+
+from seqloom import run as runs
+from seqloom.core import durable
+from seqloom.evaluation.evaluate import evaluate_model, prepare
+from seqloom.model import Model, load
+from seqloom.sequence.canvas import Encoded
+from seqloom.sequence.query import Query
+
+LONGEST_SAMPLE = 256
+"""Elements of a sample that is read or looked at."""
+SAMPLES, PATHS = 4, 40
+"""Samples that are made of a model, in one go: to be read or looked at, or as paths that go on."""
+SHOWN = 3
+"""Samples of them that the report shows as text."""
+LONGEST_FORECAST = 48
+BEFORE = 512
+"""Elements that a forecast goes on from."""
+FEWEST, MOST = 8, 64
+"""Windows of an expensive likelihood."""
+
+
+def judged(run: runs.Run, *, briefly: bool = False) -> dict[str, Any]:
+    """What there is to know of a finished run, as plain values: its test scores, samples, speed and learning curve.
+
+    Left to right, a window costs its length squared; `briefly` keeps that to a tenth of what training cost.
+    """
+    report = durable.read_json(run.path / runs.REPORT)
+    model = load(run)
+    windows = MOST
+    if briefly:
+        windows = int(np.clip(0.25 * report["elements"] / model.network.window**2, FEWEST, MOST))
+    scores = evaluate_model(model, windows=windows)
+    samples, rate = _samples(model)
+    return {
+        "run": str(run.path),
+        "parameters": report["parameters"],
+        "seconds": report["seconds"],
+        "elements_per_second": report["elements_per_second"],
+        "peak_memory_mb": report["peak_memory_mb"],
+        "fingerprint": scores["fingerprint"],
+        "metrics": scores["metrics"],
+        "failed": scores["failed"],
+        "samples_per_second": rate,
+        "samples": samples,
+        "curve": [
+            [record["seconds"], record["elements"], record["valid"]]
+            for record in durable.Journal.read(run.path / runs.LOG)
+            if "valid" in record
+        ],
+    }
+
+
+def _samples(model: Model) -> tuple[dict[str, Any], float]:
+    """Samples to show (`texts`, a `picture`, or `paths`), and how many were made in a second."""
+    assert model.run is not None
+    prepared = prepare(model.run)
+    codec, test = model.codec, prepared.splits["test"]
+    given = {}  # that of the first thing in the test split
+    for name, flat in test.given.items():
+        x = np.array(flat.x[: flat.starts[1]])  # a copy: the encoded data are read-only
+        given[name] = Encoded(x, np.ones(x.shape, bool))
+    longest = int(np.diff(test.data.starts).max()) + prepared.ends
+    history = truth = None
+    forecasts = codec.numbers(codec.examples()[0]) is not None
+    if forecasts:
+        count, length = PATHS, min(LONGEST_FORECAST, max(1, model.network.window // 2), longest)
+        history, truth = _around_test(model, length)
+    else:
+        count, length = SAMPLES, min(LONGEST_SAMPLE, longest)
+    canvas = codec.canvas(history, length)
+    began = time.monotonic()
+    answer = model.answer(Query(canvas, model.sampler, count, 0, 0, given))
+    rate = count / max(1e-9, time.monotonic() - began)
+    shown: dict[str, Any] = {"count": count, "length": length}
+    if forecasts:
+        ends = [codec.cut(value, codec.size(value) - length, codec.size(value)) for value in answer.values]
+        shown["columns"] = codec.number_names()
+        shown["paths"] = [_listed(codec.numbers(end)) for end in ends]
+        shown["history"] = None if history is None else _listed(codec.numbers(history))
+        shown["truth"] = None if truth is None else _listed(codec.numbers(truth))
+    elif (picture := codec.picture(answer.values)) is not None:
+        shown["picture"] = base64.b64encode(picture).decode()
+    else:
+        shown["texts"] = [codec.show(value).decode("utf-8", "replace") for value in answer.values[:SHOWN]]
+    return shown, rate
+
+
+def _around_test(model: Model, length: int) -> tuple[Any, Any]:
+    """What stands before the test split of one sequence, and its beginning; nothing where there are several."""
+    assert model.run is not None
+    corpus, codec = model.run.recipe.corpus, model.codec
+    parts = {name: list(corpus.values(codec, name)) for name in ("train", "valid", "test")}
+    if len(parts["test"]) != 1 or len(parts["train"]) != 1:
+        return None, None
+    whole, test = corpus.full(codec)[0], parts["test"][0]
+    begin = codec.size(whole) - codec.size(test)
+    return codec.cut(whole, max(0, begin - BEFORE), begin), codec.cut(test, 0, min(length, codec.size(test)))
+
+
+def _listed(numbers: Any) -> Any:
+    """Numbers as JSON has them: what is missing as null."""
+    found = np.asarray(numbers, object)
+    found[~np.isfinite(np.asarray(numbers, np.float64))] = None
+    return found.tolist()

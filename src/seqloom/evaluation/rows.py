@@ -1,0 +1,125 @@
+"""The table of a comparison, from what is known of each of its runs."""
+
+from __future__ import annotations
+
+import base64
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqloom import run as runs
+from seqloom.core import machine
+from seqloom.corpora.base import Corpus, Prepared
+from seqloom.evaluation.baselines.base import baselines_of
+from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row, SplitSummary, ci95
+
+
+def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
+    """One model: the mean over its seeds that succeeded."""
+    good = [result for result in results if "error" not in result]
+    errors = [str(result["error"]) for result in results if "error" in result]
+    if not good:
+        return Row(model=model, error=errors[0])
+    by_name = [{metric["name"]: metric for metric in result["metrics"]} for result in good]
+    metrics = {}
+    for name in dict.fromkeys(name for named in by_name for name in named):
+        same = [named[name] for named in by_name if name in named]
+        spread = {key: _root_mean_square([metric.get(key) or 0.0 for metric in same]) for key in ("stderr", "margin")}
+        values = [math.nan if metric["value"] is None else metric["value"] for metric in same]
+        interval = ci95(values, spread["margin"])
+        metrics[name] = {
+            **same[0],
+            "value": math.fsum(values) / len(values),
+            **{key: value / math.sqrt(len(same)) for key, value in spread.items()},
+            "ci95": None if interval is None else list(interval),
+        }
+    errors += [f"a metric could not be taken: {failure}" for result in good for failure in result["failed"]]
+    likelihood = metrics.pop("likelihood", None)
+    interval = None if likelihood is None else likelihood.pop("ci95")
+
+    def mean(key: str) -> float:
+        return math.fsum(result[key] for result in good) / len(good)
+
+    first = Path(good[0]["run"])
+    return Row(
+        model=model,
+        parameters=good[0]["parameters"],
+        seconds=round(mean("seconds"), 3),
+        likelihood=likelihood,
+        ci95=None if interval is None else (interval[0], interval[1]),
+        elements_per_second=round(mean("elements_per_second"), 1),
+        samples_per_second=round(mean("samples_per_second"), 3),
+        peak_memory_mb=max(result["peak_memory_mb"] for result in good),
+        error=errors[0] if errors else None,
+        seeds=len(good),
+        runs=tuple(result["run"] for result in good),
+        curves=tuple(tuple((a, b, c) for a, b, c in result["curve"]) for result in good),
+        samples=_shown(good[0]["samples"]),
+        made=f"{good[0]['samples']['count']} at a time, of {good[0]['samples']['length']} elements",
+        extra=metrics,
+        recipe=(first / runs.RECIPE).read_text(encoding="utf-8"),
+    )
+
+
+def _root_mean_square(values: Sequence[float]) -> float:
+    return math.sqrt(math.fsum(value * value for value in values) / len(values))
+
+
+def _shown(samples: Mapping[str, Any]) -> tuple[str, ...] | Paths | Picture:
+    if "texts" in samples:
+        return tuple(samples["texts"])
+    if "picture" in samples:
+        return Picture(base64.b64decode(samples["picture"]))
+
+    def numbers(values: Any) -> Any:
+        return None if values is None else np.array(values, np.float64)
+
+    return Paths(
+        tuple(samples["columns"]), numbers(samples["paths"]), numbers(samples["history"]), numbers(samples["truth"])
+    )
+
+
+def of_one_measure(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with an error instead of a value where one has a density and the first scored one a probability."""
+    measures = [row.measure for row in rows if row.value is not None]
+    return [
+        replace(row, likelihood=None, ci95=None, error=f"its likelihood is a {row.measure}, not a {measures[0]}")
+        if row.value is not None and row.measure != measures[0]
+        else row
+        for row in rows
+    ]
+
+
+def comparison_of(
+    data: str,
+    corpus: Corpus,
+    prepared: Prepared,
+    rows: Sequence[Row],
+    *,
+    minutes: float | None,
+    command: Sequence[str],
+) -> Comparison:
+    """The rows with all that belongs to a comparison: the splits, the baselines, this machine."""
+    codec = prepared.codec
+    splits = {
+        name: SplitSummary(part.units, int(part.data.starts[-1]), part.fingerprint)
+        for name, part in prepared.splits.items()
+    }
+    baselines, why_not = baselines_of(corpus, prepared)
+    made = next((f"Samples/s: {row.made}." for row in rows if row.made), "")
+    return Comparison(
+        data=data,
+        unit=f"{'bits' if codec.bits else 'nats'}/{codec.unit}",
+        rows=tuple(rows),
+        splits=splits,
+        baselines=tuple(baselines),
+        minutes=minutes,
+        machine=machine.record(),
+        command=shlex.join(command),
+        notes=(*prepared.notes, *why_not, *filter(None, [made])),
+    )

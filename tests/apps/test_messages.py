@@ -1,0 +1,318 @@
+"""What people are told when something is not as they meant it, and what they are asked before anything is lost."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from seqloom.core import config
+from seqloom.fit import train
+from terminal import TINY, Done, Place, check_error, series
+
+Command = Callable[..., Done]
+
+
+# ---- outputs --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_there_is_replaced_only_with_force(seqloom: Command, place: Place) -> None:
+    Path("ahead.csv").write_text("mine")
+    words = ("forecast", place.run("series"), "--horizon", 2, "--out", "ahead.csv", "--seed", 1)
+    check_error(seqloom(*words), "--out: ahead.csv is there already", "--force")
+    assert Path("ahead.csv").read_text() == "mine"
+    assert seqloom(*words, "--force").code == 0
+    assert Path("ahead.csv").read_text().startswith("date,load_mean")
+    Path("made").mkdir()
+    Path("made/0000.txt").write_text("mine")
+    for verb, more in (("sample", ()), ("extend", ("the",)), ("infill", ("the ___",))):
+        words = (verb, place.run("masked"), *more, "--out", "made", "--seed", 1)
+        check_error(seqloom(*words), "made/0000.txt is there already", "--force")
+        assert Path("made/0000.txt").read_text() == "mine"
+        assert seqloom(*words, "--force").code == 0
+        assert Path("made/0000.txt").read_text() != "mine"
+        Path("made/0000.txt").write_text("mine")
+    Path("made/index.html").write_text("mine")
+    words = ("sample", place.run("masked"), "--frames", "made", "--seed", 1)
+    check_error(seqloom(*words), "--frames: made/index.html is there already", "--force")
+
+
+def test_one_file_is_named_as_one(seqloom: Command, place: Place) -> None:
+    assert "made/0000.txt\n" in seqloom("sample", place.run("lstm"), "--out", "made", "--seed", 1).err
+    assert "files" not in seqloom("sample", place.run("lstm"), "--out", "one", "--seed", 1).err
+    assert "2 files: two/0000.txt to 0001.txt" in seqloom("sample", place.run("lstm"), "-n", 2, "--out", "two").err
+
+
+def test_a_comparison_of_runs_has_a_folder_of_its_own(seqloom: Command, place: Place) -> None:
+    pair = (place.run("lstm"), place.run("masked"))
+    first, second = (seqloom("compare", *pair, "-q").text.splitlines()[-1] for _ in range(2))
+    assert (first, second) == ("runs/compare-runs/report.html", "runs/compare-runs-2/report.html")
+    assert seqloom("compare", *pair, "--out", "runs/compare-runs", "-q").code == 0, "the same comparison again"
+    other = ("compare", place.run("lstm"), "--out", "runs/compare-runs", "-q")
+    check_error(seqloom(*other), "holds another comparison", "--out")
+    assert seqloom(*other, "--force").code == 0
+    Path("mine").mkdir()
+    Path("mine/report.html").write_text("mine")
+    check_error(seqloom("compare", *pair, "--out", "mine", "-q"), "is no comparison", "--out")
+    assert Path("mine/report.html").read_text() == "mine"
+
+
+# ---- words ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_whose_at_was_forgotten_is_asked_about(seqloom: Command, place: Place) -> None:
+    Path("notes.txt").write_text("the quick")
+    Path("power.csv").write_text(series(9))
+    check_error(seqloom("extend", place.run("lstm"), "notes.txt"), "'notes.txt' is the name of a file", "@notes.txt")
+    check_error(seqloom("infill", place.run("gaussian"), "power.csv"), "is the name of a file", "@power.csv")
+    literal = seqloom("extend", place.run("lstm"), "--length", 3, "--seed", 1, "--", "the quick")
+    Path("the quick").write_text("over")
+    check_error(seqloom("extend", place.run("lstm"), "the quick"), "is the name of a file", "-- 'the quick'")
+    again = seqloom("extend", place.run("lstm"), "--length", 3, "--seed", 1, "--", "the quick")
+    assert again.text == literal.text
+    assert again.text.startswith("the quick")
+
+
+def test_words_after_two_dashes_are_taken_as_they_are(seqloom: Command) -> None:
+    Path("signs.txt").write_text("@a-b=c --d @@e\n" * 200)
+    assert seqloom("train", "signs.txt", "--out", "run", *TINY).code == 0
+    for word in ("@signs.txt", "@@e", "--d", "-"):
+        if word == "@signs.txt":
+            check_error(seqloom("extend", "run", "--", word), "not in the model's alphabet")
+        else:
+            assert seqloom("extend", "run", "--length", 2, "--seed", 1, "--", word).text.startswith(word)
+
+
+def test_nearest_names(seqloom: Command, place: Place) -> None:
+    check_error(seqloom("train", place.text, "--model", "LSTM"), "no model called 'LSTM'", "did you mean 'lstm'?")
+    check_error(seqloom("train", place.text, "--model", "diffusion"), "'diffusion'", "'gaussian' or 'masked'")
+    nearest = seqloom("train", place.text, "--model", "xyz")
+    check_error(nearest, "'xyz'", "a mixer (")
+    check_error(seqloom("train", place.text, "--model", ""), "no model called ''")
+    Path("runs").symlink_to(place.folder / "runs")
+    for verb in (("sample",), ("evaluate",), ("score", place.text)):
+        words = (verb[0], "lstm", *verb[1:])
+        check_error(seqloom(*words), "there is no run at lstm", "did you mean runs/lstm?")
+    check_error(seqloom("sample", "runs/lstmm"), "no run at runs/lstmm", "did you mean runs/lstm?")
+
+
+def test_seeds_have_bounds_that_are_said(seqloom: Command, place: Place) -> None:
+    for words in (("sample", place.run("lstm")), ("train", place.text, "--steps", 2)):
+        for seed in (-3, 2**64):
+            check_error(seqloom(*words, "--seed", seed), f"--seed: {seed} is no seed", "from 0 to 9223372036854775807")
+    check_error(seqloom("train", place.text, "seed=-3"), "seed: a number from 0 on is wanted")
+
+
+def test_settings_of_the_wrong_kind_are_told_in_plain_words(seqloom: Command, place: Place) -> None:
+    for setting, message in [
+        ("corpus.splits=half", "corpus.splits: a list is wanted"),
+        ("backbone.width=wide", "backbone.width: a whole number is wanted"),
+        ("backbone.residual=perhaps", "backbone.residual: true or false is wanted"),
+        ("backbone.norm=big", "backbone.norm: one of 'layer'"),
+        ("trainer.rate=fast", "trainer.rate: a number is wanted"),
+    ]:
+        done = seqloom("train", place.text, setting)
+        check_error(done, message)
+        assert "should" not in done.err
+        assert "valid " not in done.err
+
+
+def test_minutes_and_steps_are_refused_together_in_python_too(place: Place) -> None:
+    with pytest.raises(config.ConfigError, match="minutes"):
+        train(str(place.text), minutes=1, steps=2, out="both")
+    with pytest.raises(config.ConfigError, match="minutes"):
+        train(str(place.text), trainer={"minutes": 1, "steps": 2}, out="both")
+    assert not Path("both").exists()
+
+
+def test_what_comes_next_can_be_pasted(seqloom: Command, place: Place) -> None:
+    done = seqloom("train", place.text, "--out", "runs/a b", *TINY[:-1])
+    assert "next: seqloom sample 'runs/a b'   seqloom evaluate 'runs/a b'" in done.err
+    check_error(seqloom("forecast", "runs/a b", "--horizon", 3), "means and quantiles", "seqloom extend 'runs/a b'")
+
+
+def test_nothing_on_standard_input_is_called_that(seqloom: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in (("train", "-", "--steps", 2), ("data", "-")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+        done = seqloom(*words)
+        check_error(done, "standard input: it is empty")
+        assert "cache" not in done.err
+
+
+# ---- runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_runs_that_cannot_be_read_are_listed_and_an_empty_folder_is_said(seqloom: Command, place: Place) -> None:
+    Path("runs").mkdir()
+    assert "there are no runs in runs" in seqloom("runs").err
+    Path("other").mkdir()
+    assert "there are no runs in other" in seqloom("runs", "other").err
+    assert seqloom("train", place.text, "--out", "runs/torn", *TINY).code == 0
+    assert seqloom("train", place.text, "--out", "runs/good", *TINY).code == 0
+    Path("runs/torn/recipe.yaml").write_text("[")
+    rows = {row["run"]: row for row in seqloom("runs", "--json").json}
+    assert rows["runs/torn"]["state"] == "unreadable"
+    assert "recipe.yaml" in rows["runs/torn"]["error"]
+    assert rows["runs/good"]["state"] == "finished"
+    assert "runs/torn/recipe.yaml is not YAML" in seqloom("runs").text
+    check_error(seqloom("show", "runs/torn"), "recipe.yaml")
+
+
+def test_a_deleted_run_is_called_deleted(seqloom: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from seqloom.core import checkpoints, durable
+
+    save = checkpoints.save
+
+    def deleting(lock: durable.Lock, *rest: object, **more: object) -> object:
+        if not (lock.run / "gone").exists():
+            (lock.run / durable.LOCK).unlink()
+        return save(lock, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(checkpoints, "save", deleting)
+    done = seqloom("train", place.text, "--out", "run", *TINY)
+    assert done.code == 2
+    assert "deleted" in done.err
+    assert "another program" not in done.err
+
+
+# ---- a broken package, and exit codes --------------------------------------------------------------------------------
+
+
+def test_a_broken_package_is_named_and_left_out(
+    seqloom: Command, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load() -> None:
+        raise ZeroDivisionError("the moon is full")
+
+    point = SimpleNamespace(name="moon", value="moon:Phase", dist=SimpleNamespace(name="moonlight"), load=load)
+    monkeypatch.setattr(config.metadata, "entry_points", lambda group: [point])
+    config._left_out.cache_clear()
+    done = seqloom("list", "mixer")
+    assert done.code == 0
+    assert "lstm" in done.text
+    assert done.err.splitlines() == [
+        "moon (moon:Phase) of moonlight cannot be loaded and is left out: ZeroDivisionError: the moon is full"
+    ]
+    assert seqloom("sample", place.run("lstm"), "--seed", 1, "-q").code == 0
+
+
+def test_a_members_module_of_ones_own_that_is_broken_is_the_users_to_mend(
+    seqloom: Command, place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "brokenmember.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check_error(seqloom("train", place.text, "process=brokenmember:Mine"), "cannot be imported: ZeroDivisionError")
+
+
+def test_a_comparison_in_which_a_model_failed_says_so_by_its_exit_code(
+    seqloom: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqloom.evaluation import work
+
+    monkeypatch.setattr(work, "_worked", lambda task: {"error": "the memory is used up"})
+    words = ("compare", "builtin:markov", "--models", "rnn", "--minutes", "0.01", "corpus.size=4000", "--out", "both")
+    done = seqloom(*words)
+    assert done.code == 3
+    assert "rnn: the memory is used up" in done.text
+    assert done.err.splitlines()[-1] == "not everything succeeded: rnn"
+    found = seqloom(*words, "--json", "-q")
+    assert found.code == 3
+    assert json.loads(found.out)["rows"][0]["error"] == "the memory is used up"
+
+
+def test_help_of_a_verb_and_completion(seqloom: Command) -> None:
+    assert seqloom("help", "train").out == seqloom("train", "--help").out
+    assert seqloom("help").out == seqloom("--help").out
+    check_error(seqloom("help", "trian"), "there is no verb 'trian'", "seqloom train")
+    assert "--install-completion" in seqloom("--help").text
+
+
+# ---- real processes -------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_standard_output_is_said(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m seqloom list >&-"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "error: standard output is closed"
+
+
+def test_ctrl_c_while_it_is_imported_leaves_no_traceback() -> None:
+    script = "import os, signal, sys\nsys.argv = ['seqloom', 'list']\n"
+    # The signal comes as the command line begins to be imported.
+    script += "import importlib.abc\nclass Finder(importlib.abc.MetaPathFinder):\n"
+    script += "    def find_spec(self, name, path, target=None):\n"
+    script += "        if name == 'typer':\n            os.kill(os.getpid(), signal.SIGINT)\n"
+    script += "sys.meta_path.insert(0, Finder())\nfrom seqloom.__main__ import main\nmain()\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+LIGHT = [
+    ("runs",),
+    ("runs", "RUNS", "--json"),
+    ("show", "RUN"),
+    ("data", "TEXT"),
+    ("data", "TABLE"),
+    ("help", "train"),
+    ("train", "nosuchfile.txt"),
+    ("train", "TEXT", "--steps", "0"),
+    ("train", "TEXT", "--steps", "2", "--minutes", "1"),
+    ("sample", "nowhere"),
+    ("extend", "RUN"),
+    ("extend", "RUN", "TEXT"),
+    ("forecast", "RUN"),
+    ("score", "nowhere", "TEXT"),
+    ("evaluate", "nowhere"),
+    ("compare", "TEXT"),
+    ("compare", "RUN", "nowhere"),
+    ("compare", "nosuchfile.txt", "--models", "lstm", "--minutes", "1"),
+]
+
+
+def test_what_needs_no_torch_imports_none(place: Place, tmp_path: Path) -> None:
+    names = {"RUNS": place.folder / "runs", "RUN": place.run("lstm"), "TEXT": place.text, "TABLE": place.table}
+    script = (
+        "import json, sys\nfrom seqloom.cli.main import run\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    run(words)\n"
+        "    print(json.dumps([words, sorted({'torch', 'jaxtyping', 'matplotlib'} & set(sys.modules))]))\n"
+    )
+    lines = [[str(names.get(word, word)) for word in words] for words in LIGHT]
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(lines)], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
+    assert found == [[words, []] for words in lines]
+
+
+def test_a_forecast_that_takes_long_shows_how_far_it_is(
+    seqloom: Command, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqloom.core import progress
+
+    monkeypatch.setattr(progress, "LINE", 0.0)
+    done = seqloom("forecast", place.run("series"), "--horizon", 4, "--seed", 1)
+    assert "of 100 samples" in done.err
+    assert "100 %" in done.err
+    assert "samples" not in seqloom("forecast", place.run("series"), "--horizon", 4, "--seed", 1, "-q").err
+
+
+def test_a_forecast_as_json(seqloom: Command, place: Place) -> None:
+    found = seqloom("forecast", place.run("series"), "--horizon", 3, "--seed", 1, "--json").json
+    assert set(found) == {"run", "seed", "elements", "summary"}
+    assert found["elements"] == [f"2024-01-17 {hour}:00:00" for hour in (16, 17, 18)]
+    assert set(found["summary"]) == {"load", "price"}
+    assert list(found["summary"]["load"]) == ["mean", *(f"{q / 10:g}" for q in range(1, 10))]
+    table = seqloom("forecast", place.run("series"), "--horizon", 3, "--seed", 1).table
+    assert [float(row["load_0.5"]) for row in table] == pytest.approx(found["summary"]["load"]["0.5"], rel=1e-4)
+    paths = seqloom("forecast", place.run("series"), "--horizon", 3, "--seed", 1, "-n", 2, "--json").json["paths"]
+    assert [len(path["values"]["load"]) for path in paths] == [3, 3]
