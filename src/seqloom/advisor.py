@@ -166,6 +166,7 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
         advice["backbone.dropout"] = (0.0, "masking is noise enough")
         advice["trainer.rate"] = (2e-3, "what is masked makes gradients noisy")
         advice["feed.batch"] = (_few(advice["feed.window"][0]), "masked models want still more updates")
+        advice["feed.shorter"] = (0.1, "so that short texts can be filled in too")
     return advice
 
 
@@ -186,6 +187,7 @@ def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None)
             "backbone.dropout": (0.0, "noise is enough"),
             "feed.batch": (_few(window), "small batches give more updates"),
             "feed.pattern": ({"name": "mixed"}, "so that it can forecast, fill gaps and sample"),
+            "feed.shorter": (0.1, "so that short series can be filled in too"),
         }
     return advice | {
         "feed.window": (window, "what the model will see at once"),

@@ -474,13 +474,15 @@ class Engine:
             try:
                 asks.append((lane, self._complete(lane.sampler.ask(lane.rows), lane)))
             except Exception as error:
-                for number in np.unique(lane.request).tolist():
-                    rows = lane.rows.select(np.nonzero(lane.request == number)[0])
-                    if not _can(lane.sampler, rows):
-                        self._fail(number, error)
-                        lane.rows.done[lane.request == number] = lane.reported[lane.request == number] = True
-                kept = ~lane.reported | ~lane.rows.done
-                if kept.all():
+                wrong = [
+                    number
+                    for number in np.unique(lane.request).tolist()
+                    if not _can(lane.sampler, lane.rows.select(np.nonzero(lane.request == number)[0]))
+                ]
+                for number in wrong:
+                    self._fail(number, error)
+                    lane.rows.done[lane.request == number] = lane.reported[lane.request == number] = True
+                if not wrong:
                     self._drop(lane, error)
         if self._errors:
             self._leave()
@@ -603,8 +605,8 @@ class Engine:
         chosen = np.nonzero(newly | (changed & ~rows.done))[0]
         if not len(chosen):
             return []
-        lane.reported |= newly
         answers, scores = lane.sampler.answer(rows), lane.sampler.scores(rows)
+        lane.reported |= newly & (answers >= 0)  # a row may turn out to be an answer later, when its group is done
         return [
             RowUpdate(
                 request=int(lane.request[i]),

@@ -12,16 +12,22 @@ from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.advisor import Facts, advise
-from seqloom.core import checkpoints
+from seqloom.core import checkpoints, machine
 from seqloom.core.config import Settings, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
+from seqloom.network.cost import cost
+from seqloom.network.given import ConditionSpec
+from seqloom.network.network import Network
 from seqloom.recipe import Recipe, model_settings
 from seqloom.sequence.space import Tokens, Vectors
 from seqloom.training.feed import Feed, rows_of
 from seqloom.training.trainer import Trainer
+
+ENOUGH = 64
+"""Numbers for each parameter, and for each feature of each layer and position, that no training needs."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ def plan(
     if origin is not None:
         checkpoint, part, _ = origin.checkpoint()
         reasons["start"] = f"the weights of run {origin.id}: {part} of step {checkpoint.step}"
+    _check_room(recipe, prepared, declared)
     if notify:
         for note in feed_notes(recipe.feed, prepared):
             notify(note)
@@ -172,6 +179,31 @@ def _check(recipe: Recipe, prepared: Prepared) -> None:
     sizes = packed_of(prepared).sizes
     if recipe.feed.order == "whole" and recipe.feed.long != "cut" and recipe.feed.window < sizes.max():
         _check_long(recipe.feed, sizes)
+
+
+def _check_room(recipe: Recipe, prepared: Prepared, given: Mapping[str, Given]) -> None:
+    """ConfigError where the training would need more memory than there is; what it needs is known before it begins."""
+    room = machine.record()["memory_available_gib"]
+    space = prepared.codec.space.replace(ends=prepared.ends)
+    specs = {
+        name: ConditionSpec(codec.space, given[name].enters or codec.enters, recipe.encoder(name, given[name]))
+        for name, codec in prepared.given.items()
+    }
+    rows = rows_of(recipe.feed, packed_of(prepared))
+    backbone, spec, window = recipe.backbone, recipe.process.spec(space), recipe.feed.window
+    net = Network(backbone, spec, space, window, specs, seed=None)
+    numbers = ENOUGH * net.parameter_count + ENOUGH * rows * window * backbone.width * backbone.depth
+    if room is None or 4 * numbers < room * (1 << 30):  # nowhere near: the figure takes a second
+        return
+    needed = cost(backbone, spec, space, specs, rows, window)
+    gib = needed.training() / (1 << 30)
+    if gib > room:
+        raise ConfigError(
+            f"a network of {needed.parameters:,} parameters needs {gib:,.1f} GiB to be trained on {rows} rows of "
+            f"{window}, and {room:,.1f} GiB of memory are free",
+            path="backbone.width",
+            hint="choose a smaller backbone.width or backbone.depth, or a smaller feed.batch",
+        )
 
 
 def _check_long(feed: Feed, sizes: NDArray[np.int64]) -> None:

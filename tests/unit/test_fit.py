@@ -268,6 +268,8 @@ def test_what_cannot_be_trained_is_said_before_anything_is_written(tmp_path: Pat
         plan(tmp_path / "a", word="lstn", steps=1)
     with pytest.raises(ConfigError):
         plan(tmp_path / "a", minutes=0)
+    with pytest.raises(ConfigError, match=r"parameters needs [0-9,.]+ GiB"):
+        planning.plan("builtin:markov", {"backbone": {"width": 100_000}}, model="lstm", out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 

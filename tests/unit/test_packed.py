@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from seqloom.corpora.base import Flat
+from seqloom.corpora.base import Flat, Split
 from seqloom.corpora.packed import Packed
 from seqloom.sequence.space import Field, Tokens, Vectors
+from seqloom.training.feed import Feed, Reader
 
 STARTS = np.array([0, 3, 5])
 
@@ -78,3 +79,19 @@ def test_aligned_conditions_are_cut_with_the_window():
     assert batch.given["b"].x.tolist() == [[7], [8]]
     missing = Packed(Flat(np.arange(5, dtype=np.uint8), STARTS), space, {"a": Flat(np.zeros(0), np.zeros(3, int))})
     assert not torch.any(missing.window(np.array([0]), 2).given["a"].present)
+
+
+def test_some_rows_are_cut_to_a_random_length():
+    split = Split(Flat(np.arange(400) % 5, np.array([0, 400])), {}, 400.0, 0.0, "")
+    readers = [
+        Reader(Feed(window=16, batch=64, shorter=share), split, Tokens(size=5), 3, {}) for share in (0.0, 0.5, 1.0)
+    ]
+    whole, some, every = (reader.batch(7) for reader in readers)
+    assert whole.present.all()
+    lengths = some.present.sum(1)
+    assert 0.25 < (lengths < 16).double().mean() < 0.75
+    assert set(every.present.sum(1).tolist()) >= set(range(2, 16))
+    for batch in (some, every):
+        assert torch.equal(batch.x, whole.x)
+        assert torch.equal(batch.present, batch.known)
+        assert (batch.present.int().diff(dim=1) <= 0).all()  # padding is at the right

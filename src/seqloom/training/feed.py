@@ -39,6 +39,8 @@ class Feed(Settings):
     """Of whole sequences longer than the window: train on their beginning, leave them out, or refuse."""
     pattern: Pattern = Nothing()
     """What is shown (given clean) in training."""
+    shorter: float = Field(default=0.0, ge=0, le=1)
+    """Share of rows that are cut to a random length, so that a model that sees all at once can fill short canvases."""
     augment: list[Augmentation] = []
     """How rows are changed at random, one after another."""
 
@@ -101,7 +103,8 @@ class Reader:
         pick = np.floor(key.at("window").uniform(1)[:, 0] * self.choices[-1]).astype(np.int64)
         owner = np.searchsorted(self.choices, pick, side="right") - 1
         start = self.packed.starts[owner] + pick - self.choices[owner]
-        return self.packed.window(start, self.spec.window, past=self.past, fill=self.fill)
+        batch = self.packed.window(start, self.spec.window, past=self.past, fill=self.fill)
+        return self._shortened(batch, key) if self.spec.shorter else batch
 
     def _whole(self, cursor: int) -> Batch:
         """Sequences from their beginning, as long as the longest of them, or all of the window where that is filled."""
@@ -109,6 +112,15 @@ class Reader:
         longest = int(self.packed.sizes[sequences].max())
         length = self.spec.window if self.fill else min(self.spec.window, longest)
         return self.packed.window(self.packed.starts[sequences], length, past=self.past, fill=self.fill)
+
+    def _shortened(self, batch: Batch, key: Rng) -> Batch:
+        """Some rows without what lies beyond a random length of them."""
+        u = key.at("shorter").uniform(2)
+        length = 1 + np.floor(u[:, 1] * batch.x.shape[1])
+        length = np.where(u[:, 0] < self.spec.shorter, length, batch.x.shape[1])
+        inside = torch.from_numpy(np.arange(batch.x.shape[1]) < length[:, None])
+        cells = inside if batch.known.ndim == 2 else inside.unsqueeze(-1)
+        return replace(batch, present=batch.present & inside, known=batch.known & cells, shown=batch.shown & cells)
 
     def _stream(self, cursor: int) -> Batch:
         """Chunk `cursor` of each stream; each pass over the data begins a little further on, so chunks differ."""
