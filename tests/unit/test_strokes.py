@@ -145,7 +145,7 @@ def test_a_score_counts_points_and_is_a_density_in_the_units_of_the_drawings() -
         net = Network(Backbone(width=8, depth=1), process.spec(space), space, 20, {}, 0, process.module(space))
         items = [codec.encode(value) for value in values]
         reading = likelihood.Reading(
-            Flat.of(items, items[0]),
+            Flat.of(items),
             space,
             codec.unit,
             sum(map(codec.count, values)),

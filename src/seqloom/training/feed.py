@@ -129,7 +129,8 @@ class Reader:
         phase = int(Rng.of(self.seed, lap).at("phase").uniform(1)[0, 0] * (slack + 1))
         first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window
         place = first[:, None] + np.arange(min(self.spec.window, self.stretch))
-        return self.packed.batch(place, np.ones(place.shape, bool), past=self.past)
+        batch = self.packed.batch(place, np.ones(place.shape, bool), past=self.past)
+        return replace(batch, given=self._dropped(batch, self.keys(cursor)))
 
     def _augmented(self, batch: Batch, key: Rng) -> Batch:
         """The rows, changed at random as the feed says."""
@@ -138,11 +139,13 @@ class Reader:
         return batch
 
     def _dropped(self, batch: Batch, key: Rng) -> dict[str, Condition]:
-        """Conditions, with some rows' replaced by the null one."""
+        """Conditions, some of which (of rows, or of sequences within rows) are replaced by the null one."""
         given = {}
         for name, condition in batch.given.items():
-            kept = torch.from_numpy(key.at(f"drop {name}").uniform(1)[:, 0] >= self.drops.get(name, 0.0))
-            given[name] = Condition(condition.x, condition.present & kept[:, None])
+            rng = key.at(f"drop {name}")
+            chance = rng.uniform(1)[:, 0] if condition.owner is None else rng.uniform(len(condition.x))[0]
+            kept = torch.from_numpy(chance >= self.drops.get(name, 0.0))
+            given[name] = replace(condition, present=condition.present & kept[:, None])
         return given
 
 
