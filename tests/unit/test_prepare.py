@@ -458,7 +458,7 @@ def test_empty_standard_input_is_called_so(monkeypatch: pytest.MonkeyPatch) -> N
     from types import SimpleNamespace
 
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
-    with pytest.raises(DataError, match=r"^standard input: the file is empty"):
+    with pytest.raises(DataError, match=r"^standard input: it is empty"):
         corpus_of("-").prepare(None, {})
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"ab\xff" * 30)))
     with pytest.raises(DataError, match=r"^standard input: the text is not UTF-8"):
