@@ -15,7 +15,8 @@ import pytest
 from seqloom.codecs.base import Codec
 from seqloom.codecs.label import Label
 from seqloom.codecs.series import Series
-from seqloom.codecs.text import Bytes, Characters, edge, edge_in
+from seqloom.codecs.text import Bytes, Characters
+from seqloom.core.content import edge, edge_in
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared
 from seqloom.corpora.files import corpus_of
