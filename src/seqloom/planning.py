@@ -27,7 +27,7 @@ from seqloom.training.feed import Feed, rows_of
 from seqloom.training.trainer import Trainer
 
 NUMBERS_EACH = 64
-"""Numbers for each parameter, and for each feature of each layer and position, that no training needs."""
+"""Numbers for each parameter, and for each feature of each layer and position: more than any training needs."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def plan(
 
 
 def stem_of(data: str) -> str:
-    """What a run on DATA is called by."""
+    """The beginning of the name of a run on DATA."""
     word = data if ":" not in data or Path(data).exists() else data.partition(":")[2]  # builtin:NAME
     return Path(word).name.split(".")[0] or "data"
 
@@ -141,7 +141,7 @@ def _is_set(tree: Mapping[str, Any], key: str) -> bool:
 
 
 def facts_of(prepared: Prepared) -> Facts:
-    """What advice is given by."""
+    """The facts about the data that advice depends on."""
     data = prepared.splits["train"].data
     sizes, space = np.diff(data.starts), prepared.codec.space
     return Facts(
@@ -158,7 +158,7 @@ def facts_of(prepared: Prepared) -> Facts:
 
 
 def _check(recipe: Recipe, prepared: Prepared) -> None:
-    """What cannot be trained is said before anything is written."""
+    """An error for what cannot be trained, before anything is written."""
     space = prepared.codec.space
     recipe.process.spec(space)
     if recipe.feed.order == "streams" and (recipe.backbone.bounded or recipe.process.spec(space).block != 1):
@@ -224,7 +224,7 @@ def packed_of(prepared: Prepared) -> Packed:
 
 
 def feed_notes(feed: Feed, prepared: Prepared) -> list[str]:
-    """What is not read as one might think."""
+    """Notes on data that the feed leaves out or reads in another way than its settings say."""
     packed = packed_of(prepared)
     if feed.order == "streams" and (rows := rows_of(feed, packed)) < feed.batch:
         return [
@@ -279,7 +279,7 @@ def _resumed(
 
 
 def _moved(run: runs.Run, data: str) -> Corpus:
-    """The corpus of a run with the place that a DATA word names; RunError where that is another kind of data."""
+    """The corpus of a run with the path that a DATA word names; RunError where that is another kind of data."""
     corpus = run.recipe.corpus
     named = corpus_like(corpus, data, splits=corpus.splits)
     if type(named) is not type(corpus):

@@ -30,9 +30,9 @@ LOSS_BATCHES = 64
 
 
 class Validation:
-    """What a run is validated by: a part of its validation split that depends on data and recipe alone.
+    """The part of its validation split that a run is validated on; it depends on data and recipe alone.
 
-    `positions` is what an earlier sitting of the run chose; None: to be chosen now.
+    `positions` was chosen by an earlier sitting of the run; None: to be chosen now.
     """
 
     def __init__(self, run: runs.Run, prepared: Prepared, net: Network, positions: int | None = None) -> None:
