@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.codecs.base import Codec
-from seqloom.core.errors import ConfigError, UnsupportedQuery
+from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Flat
 from seqloom.engine import CAPACITY, Engine, Request, Shared
@@ -288,12 +288,23 @@ class Model:
         return OnlySymbols(tuple(found if space.end is None else [*found, space.end]))
 
     def encode_given(self, given: Mapping[str, Any]) -> dict[str, Encoded]:
-        """Conditions as numbers; UnsupportedQuery for one that the model does not know."""
-        for name in given:
+        """Conditions as numbers.
+
+        UnsupportedQuery for one that the model does not know, DataError for one that holds what it has never seen.
+        """
+        found = {}
+        for name, value in given.items():
             if name not in self.given:
                 known = ", ".join(self.given) or "none"
                 raise UnsupportedQuery(f"the model has no condition {name!r}", hint=f"its conditions: {known}")
-        return {name: self.given[name].encode(self.given[name].accept(value)) for name, value in given.items()}
+            codec = self.given[name]
+            content = codec.accept(value)
+            try:
+                codec.check(content)
+                found[name] = codec.encode(content)
+            except DataError as error:
+                raise DataError(f"given.{name}: {error.message}", hint=error.hint) from None
+        return found
 
     def answer(self, query: Query) -> Answer:
         """All samples of a query, when they are done."""

@@ -67,6 +67,8 @@ class Files(Corpus, name="files"):
 
     def default_codec(self) -> Codec:
         root = self._root
+        if self.items in {"line", "paragraph"} and not root.is_dir():
+            return _text_codec()  # whatever the file is called: a list of names may be one column of a .csv
         return codec_for(_under(root) if root.is_dir() else [root], root)
 
     def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
@@ -232,6 +234,11 @@ def codec_for(paths: Iterable[Path], place: Path) -> Codec:
         raise DataError(
             "the folder holds nothing that can be read", path=place, hint=f"files that can be: {', '.join(known)}"
         )
+    return _text_codec()
+
+
+def _text_codec() -> Codec:
+    """The codec of a file that is not known by its name."""
     return max((kind for kind in _codecs() if kind.reads_anything), key=lambda kind: kind.rank)()
 
 
