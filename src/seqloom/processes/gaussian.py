@@ -169,7 +169,9 @@ def lifted(space: Vectors, x: Tensor) -> Tensor:
     """Elements as they are diffused: yes and no, and the kinds of a category, as 1 and -1, positive numbers as logs."""
     discrete, positive = (_marks(space, *which).to(x.device) for which in (("binary", "category"), ("positive",)))
     x = torch.where(discrete, 2 * x - 1, x)
-    return torch.where(positive, x.masked_fill(~positive, 1.0).clamp_min(1e-30).log(), x) if positive.any() else x
+    if not any(field.support == "positive" for field in space.all_fields):
+        return x
+    return torch.where(positive, x.masked_fill(~positive, 1.0).clamp_min(1e-30).log(), x)
 
 
 def lowered(space: Vectors, x: Tensor) -> Tensor:
