@@ -117,16 +117,14 @@ def plan(
 
 def stem_of(data: str) -> str:
     """What a run on DATA is called by."""
-    return (data.partition(":")[2] if data.startswith("builtin:") else Path(data).name.split(".")[0]) or "data"
+    word = data if ":" not in data or Path(data).exists() else data.partition(":")[2]  # builtin:NAME
+    return Path(word).name.split(".")[0] or "data"
 
 
 def _corpus(data: str, over: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
     """The corpus that a DATA word or a recipe names, with the settings given for it."""
     rest = {key: value for key, value in over.items() if key != "corpus"}
-    named = over.get("corpus", {})
-    if isinstance(named, dict) and "name" in named:
-        return Recipe.parse({"corpus": named}).corpus, rest
-    return corpus_of(data, named if isinstance(named, dict) else {}), rest
+    return corpus_of(data, over.get("corpus")), rest
 
 
 def _is_set(tree: Mapping[str, Any], key: str) -> bool:

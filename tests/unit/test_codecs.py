@@ -15,8 +15,9 @@ from seqloom.codecs.dates import Calendar
 from seqloom.codecs.label import Label
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table, read_table, table_of
-from seqloom.codecs.text import PIECE, Bytes, Characters, decoded
+from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.config import make
+from seqloom.core.content import PIECE, decoded
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Encoded
 

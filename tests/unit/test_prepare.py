@@ -15,7 +15,8 @@ import pytest
 from seqloom.codecs.base import Codec
 from seqloom.codecs.label import Label
 from seqloom.codecs.series import Series
-from seqloom.codecs.text import Bytes, Characters, edge, edge_in
+from seqloom.codecs.text import Bytes, Characters
+from seqloom.core.content import edge, edge_in
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared
 from seqloom.corpora.files import corpus_of
@@ -462,7 +463,7 @@ def test_empty_standard_input_is_called_so(monkeypatch: pytest.MonkeyPatch) -> N
     from types import SimpleNamespace
 
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
-    with pytest.raises(DataError, match=r"^standard input: the file is empty"):
+    with pytest.raises(DataError, match=r"^standard input: it is empty"):
         corpus_of("-").prepare(None, {})
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"ab\xff" * 30)))
     with pytest.raises(DataError, match=r"^standard input: the text is not UTF-8"):

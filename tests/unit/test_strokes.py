@@ -145,7 +145,11 @@ def test_a_score_counts_points_and_is_a_density_in_the_units_of_the_drawings() -
         net = Network(Backbone(width=8, depth=1), process.spec(space), space, 20, {}, 0, process.module(space))
         items = [codec.encode(value) for value in values]
         reading = likelihood.Reading(
-            Flat.of(items),
+            Flat(
+                np.concatenate([item.x for item in items]),
+                np.cumsum([0, *(len(item.x) for item in items)]),
+                np.concatenate([item.known for item in items]),
+            ),
             space,
             codec.unit,
             sum(map(codec.count, values)),

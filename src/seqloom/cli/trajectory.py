@@ -122,7 +122,7 @@ class Trajectory:
         if not self._hides:
             return f"after {number + 1} of {len(self.seen)} network calls"
         hidden = len(self.query.canvas) - int(frame.settled.sum())
-        return f"{hidden} of {len(self.query.canvas)} hidden"
+        return f"{hidden} of {len(self.query.canvas) - self.query.canvas.context} hidden"
 
     def _text(self, frame: Frame) -> bytes:
         """A state as its codec shows it; what is not settled as underscores."""
@@ -140,6 +140,7 @@ class Trajectory:
         x[: len(frame.x)] = frame.x
         assert isinstance(space, Tokens)
         settled &= x < space.size
+        x, settled = x[self.query.canvas.context :], settled[self.query.canvas.context :]
         edges = np.flatnonzero(np.diff(settled)) + 1
         shown = b""
         for begin, end in zip([0, *edges], [*edges, len(x)], strict=True):

@@ -5,18 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.core.config import Component
+from seqloom.core.content import decoded, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Measure, Space, Tokens
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Codec(Component, home="seqloom.codecs"):
@@ -73,9 +71,9 @@ class Codec(Component, home="seqloom.codecs"):
     def space(self) -> Space:
         """What one element is; a ConfigError where the codec must be fitted first."""
 
-    @abstractmethod
     def fit(self, values: Iterable[Any]) -> Self:
         """A copy with its learned fields filled in, from the training split; values may be pieces of one thing."""
+        return self
 
     @abstractmethod
     def encode(self, value: Any) -> Encoded:
@@ -85,26 +83,43 @@ class Codec(Component, home="seqloom.codecs"):
     def decode(self, encoded: Encoded) -> Any:
         """The value of these numbers, in its own units; elements that are not known become missing."""
 
-    @abstractmethod
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
     ) -> Canvas:
         """A template with gaps as cells to be made; `length` asks for that many new elements at its end.
 
         A template of None is an empty one. `gap` makes every gap that long; `blank` changes how a gap is written.
+        Unless a codec says how a gap is written, there are none, and a template can only go on.
         """
+        if gap is not None or blank is not None:
+            path = "gap" if gap is not None else "blank"
+            raise ConfigError(f"codec={self.name} has no way to write a gap", path=path, hint="leave it out")
+        if length is None and template is not None:
+            raise DataError(f"codec={self.name} has no way to write a gap", hint="extend goes on with a beginning")
+        if length is None or length < 1:
+            raise ConfigError("at least one new element must be asked for", path="length")
+        if template is None:
+            space = self.space
+            empty = np.zeros((length,) if isinstance(space, Tokens) else (length, space.dim), bool)
+            return Canvas(empty.astype(np.int64 if space.symbolic else np.float32), empty, empty.copy())
+        encoded = self.encode(template)
+        after = ((0, length), *[(0, 0)] * (encoded.x.ndim - 1))
+        known = np.pad(encoded.known, after)
+        absent = np.pad(~encoded.known, after)
+        return Canvas(np.pad(encoded.x, after), known, absent, encoded.origin)
 
-    @abstractmethod
     def count(self, value: Any) -> float:
         """Units in a value."""
+        return float(self.size(value))
 
-    @abstractmethod
     def extra_nats(self, value: Any) -> float:
         """Nats that `value` costs beyond its elements: unknown characters in bytes, or the log-volume of scaling."""
+        scales = self.log_scales
+        return 0.0 if scales is None else float(self.encode(value).known.sum(0) @ scales)
 
-    @abstractmethod
     def read(self, path: Path) -> Iterator[Any]:
         """The values in a file, in pieces where it is large; DataError where it cannot be read."""
+        yield self.typed("".join(decoded(raw(path), path)))
 
     def whole(self, path: Path) -> Any:
         """What a file holds, as one value; DataError where it is empty."""
@@ -113,9 +128,10 @@ class Codec(Component, home="seqloom.codecs"):
             raise DataError("the file is empty", path=path)
         return self.join(pieces)
 
-    @abstractmethod
     def write(self, value: Any, path: Path) -> None:
         """A value into a file that `read` reads."""
+        shown = self.show(value)
+        write_bytes(shown if shown.endswith(b"\n") else shown + b"\n", path)
 
     @abstractmethod
     def typed(self, text: str) -> Any:
@@ -129,9 +145,9 @@ class Codec(Component, home="seqloom.codecs"):
     def show(self, value: Any) -> bytes:
         """A value as bytes for standard output, of type `media`."""
 
-    @abstractmethod
     def as_json(self, value: Any) -> dict[str, Any]:
         """A value as JSON has it: `{"text": ...}`, `{"values": {...}}`."""
+        return {"text": self.show(value).decode("utf-8", "replace")}
 
     @abstractmethod
     def examples(self) -> list[Any]:
@@ -174,7 +190,10 @@ class Codec(Component, home="seqloom.codecs"):
         return pieces[0]
 
     def rows(self, value: Any) -> list[Any]:
-        """The values of the sequences that a value is made of: channels or voices that share the weights."""
+        """The values of the sequences that a value is made of: channels or voices that share the weights.
+
+        Of None, which is nothing yet, as many times None as a sample has sequences.
+        """
         return [value]
 
     def merge(self, values: Sequence[Any]) -> Any:
@@ -232,6 +251,10 @@ class Codec(Component, home="seqloom.codecs"):
         """Whether a file with one of the suffixes looks like one of this codec's."""
         return True
 
+    def column(self, path: Path, name: str) -> Sequence[str]:
+        """The cells of a column of a file, one an element, which a condition may ask for."""
+        raise ConfigError("these data have no columns", path="source", hint="source=column:NAME is for tables")
+
     def choosing(self, columns: Sequence[str], without: Sequence[str]) -> Self:
         """A copy that reads these columns of a table (none: all), and not those that conditions have."""
         if columns or without:
@@ -253,10 +276,6 @@ class Codec(Component, home="seqloom.codecs"):
     def symbols(self) -> list[str]:
         """What each symbol stands for, so that weights find it in another alphabet; none for vectors."""
         return [str(symbol) for symbol in range(self.space.size)] if isinstance(self.space, Tokens) else []
-
-    def module(self) -> nn.Module | None:
-        """Trained tensors of its own, saved with the run; None where there are none."""
-        return None
 
     @property
     def measure(self) -> Measure:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs.npz import LARGEST, read_npz
-from seqloom.codecs.text import decoded, raw, write_bytes
+from seqloom.core.content import decoded, raw, write_bytes
 from seqloom.core.errors import DataError
 
 Points = NDArray[np.float64]

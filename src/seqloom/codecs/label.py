@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.text import decoded, raw, write_bytes
 from seqloom.core.config import nearest
+from seqloom.core.content import decoded, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Tokens

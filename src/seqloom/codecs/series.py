@@ -22,6 +22,7 @@ from seqloom.codecs.table import (
     DATE_NAMES,
     INDEX_NAMES,
     Table,
+    column_of,
     delimiter_of,
     filled_text,
     joined,
@@ -29,7 +30,7 @@ from seqloom.codecs.table import (
     read_table,
     table_of,
 )
-from seqloom.codecs.text import write_bytes
+from seqloom.core.content import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.figures import numbers_plot
 from seqloom.sequence.canvas import Canvas, Encoded
@@ -199,6 +200,9 @@ class Series(Codec, name="series"):
 
     def read(self, path: Path) -> Iterator[Table]:
         yield read_table(path, self.columns, self._words, date=self.date if self.calendar else None)
+
+    def column(self, path: Path, name: str) -> Sequence[str]:
+        return column_of(path, name)
 
     def join(self, pieces: Sequence[Table]) -> Table:
         return joined(pieces)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs.dates import Calendar, is_date
-from seqloom.codecs.text import BOM, decoded, raw
 from seqloom.core.config import nearest
+from seqloom.core.content import BOM, decoded, raw
 from seqloom.core.errors import DataError
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-"}

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
-import gzip
-import io
 import math
 import re
-import zlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -20,17 +16,14 @@ from pydantic import Field as Limits
 from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core import durable
+from seqloom.core.content import between, decoded, edge, edge_in, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Tokens
 
 MOST = 1000
 """Distinct characters up to which text is read by characters unless told otherwise."""
-PIECE = 1 << 20
-"""Bytes of a file that are read at once."""
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
-BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 _POINTS = 0x110000
 _GAP = "_{3,}"
@@ -310,95 +303,6 @@ def distinct(pieces: Iterable[str]) -> str:
     return "".join(map(chr, np.flatnonzero(seen)))
 
 
-def raw(path: Path, begin: int = 0) -> Iterator[bytes]:
-    """The bytes of a file in pieces, unpacked where its name ends in `.gz`; DataError where it cannot be read."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            if begin:
-                file.seek(begin)
-            while piece := file.read(PIECE):
-                yield piece
-    except FileNotFoundError:
-        raise DataError("there is no such file", path=path, hint="see that the path is right") from None
-    except IsADirectoryError:
-        raise DataError("this is a folder, where a file is wanted", path=path) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            f"the file is not whole gzip data: {error}", path=path, hint="fetch it again, or unpack it by hand"
-        ) from None
-    except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror or error}", path=path) from None
-
-
-def between(path: Path, begin: int, end: int | None) -> Iterator[bytes]:
-    """The bytes of a file from one position to another, each moved on to where a character begins."""
-    if begin == 0 and end is None:
-        yield from raw(path)
-        return
-    begin, end = edge(path, begin), None if end is None else edge(path, end)
-    left = None if end is None else end - begin
-    for piece in raw(path, begin):
-        yield piece if left is None else piece[:left]
-        if left is not None:
-            left -= len(piece)
-            if left <= 0:
-                return
-
-
-def edge(path: Path, position: int) -> int:
-    """The first position from here on in a file at which a character begins."""
-    if not position:
-        return 0
-    around = b""
-    for piece in raw(path, position - 1):
-        around += piece
-        if len(around) >= 6:
-            break
-    return position - 1 + edge_in(around[:6], 1)
-
-
-def edge_in(data: bytes, position: int) -> int:
-    """The first position from here on at which a character begins: no tail byte of UTF-8, no LF after a CR."""
-    found = position
-    while found < min(position + 3, len(data)) and data[found] & 0xC0 == 0x80:
-        found += 1
-    return found + 1 if found and data[found - 1 : found + 1] == b"\r\n" else found
-
-
-def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True, start: int = 0) -> Iterator[str]:
-    """UTF-8 text from its bytes, in pieces; with `mend` without a byte-order mark, and with CR LF as LF.
-
-    DataError where it is not UTF-8, naming the offset of the first bad byte; `start` is that of the first piece.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    held, fed, first = "", start, start == 0
-    for piece in _and_an_end(pieces):
-        pending = len(decoder.getstate()[0])
-        try:
-            text = held + decoder.decode(piece, final=not piece)
-        except UnicodeDecodeError as error:
-            at = fed - pending + error.start
-            raise DataError(
-                f"the text is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {at}",
-                path=path,
-                hint="convert it to UTF-8 (iconv does), or read it as it is with codec=bytes",
-            ) from None
-        fed += len(piece)
-        if mend:
-            if first and text:
-                text, first = text.removeprefix(BOM), False
-            held = "\r" if text.endswith("\r") and piece else ""
-            text = (text[:-1] if held else text).replace("\r\n", "\n")
-        if text:
-            yield text
-
-
-def _and_an_end(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces that are not empty, and then an empty one."""
-    yield from filter(None, pieces)
-    yield b""
-
-
 def _points(text: str) -> NDArray[np.uint32]:
     """The code points of a text."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -413,13 +317,3 @@ def _gaps(text: AnyStr, gap: int | None, blank: str | None) -> Iterator[tuple[An
         yield text[begin : found.start()], gap or found.end() - found.start()
         begin = found.end()
     yield text[begin:], 0
-
-
-def write_bytes(data: bytes, path: Path) -> None:
-    """A file with this content, whole or not at all; packed where its name ends in `.gz`."""
-    if path.suffix == ".gz":
-        packed = io.BytesIO()
-        with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as file:
-            file.write(data)
-        data = packed.getvalue()
-    durable.write_bytes(path, data)

@@ -14,6 +14,7 @@ import inspect
 import json
 import logging
 import math
+import os
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
@@ -29,6 +30,8 @@ from seqloom.core.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 ENTRY_POINTS = "seqloom.components"
+MODULES = "SEQLOOM_MODULES"
+"""The variable of the environment that names modules of the user's own, whose members are there in every command."""
 LARGEST_FILE = 1 << 20
 
 
@@ -103,11 +106,17 @@ C = TypeVar("C", bound=Component)
 
 
 def members_of(family: type[Component]) -> dict[str, type[Component]]:
-    """Every member of `family`: this package's, and those that installed packages offer."""
+    """Every member of `family`: this package's, those that installed packages offer, and the user's own."""
     if family.home:
         package = importlib.import_module(family.home)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{family.home}.{module.name}")
+    for name in filter(None, os.environ.get(MODULES, "").split(",")):
+        try:
+            importlib.import_module(name.strip())
+        except Exception as error:  # the module is the user's own, so is whatever it does when it is imported
+            hint = f"{MODULES} names modules that Python can import, with commas"
+            raise ConfigError(f"{name!r} cannot be imported: {error}", path=MODULES, hint=hint) from None
     for point in metadata.entry_points(group=ENTRY_POINTS):
         try:
             point.load()

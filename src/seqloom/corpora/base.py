@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -14,8 +14,7 @@ from pydantic import Field as Limits
 from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.label import Label
-from seqloom.core.config import Component, Settings, merge
+from seqloom.core.config import Component, Settings, members_of, merge
 from seqloom.core.errors import ConfigError
 from seqloom.sequence.canvas import Encoded
 
@@ -48,6 +47,8 @@ class Item:
     """What the corpus gives beside it: text as typed, or a value."""
     line: int | None = None
     """The line of its file that it begins in, where it is not all of it."""
+    column: Callable[[str], Sequence[str]] | None = None
+    """The cells of a column that stands beside its elements, one an element, by its name."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ class Corpus(Component, home="seqloom.corpora"):
 
     def condition_codec(self, given: Given) -> Codec:
         """How a condition becomes numbers where nothing is said."""
-        return Label()
+        return codec_of_words()
 
     def notes(self, codec: Codec) -> Iterator[str]:
         """What is left out or mended."""
@@ -257,6 +258,18 @@ def sources_of(given: Mapping[str, Given]) -> dict[str, Source]:
         except ConfigError as error:
             raise error.under(f"given.{name}") from None
     return found
+
+
+def codec_of_words() -> Codec:
+    """What reads a condition that is a word: the codec whose values are added to every position."""
+    kinds: list[type[Codec]] = list(members_of(Codec).values())  # type: ignore[arg-type]
+    return max((kind for kind in kinds if kind.enters == "add"), key=lambda kind: kind.rank)()
+
+
+def codec_of_text() -> Codec:
+    """What reads a text, and a file whose suffix no codec has."""
+    kinds: list[type[Codec]] = list(members_of(Codec).values())  # type: ignore[arg-type]
+    return max((kind for kind in kinds if kind.reads_anything), key=lambda kind: kind.rank)()
 
 
 def declared_by(corpus: Corpus, settings: Mapping[str, Any]) -> dict[str, Given]:

@@ -8,16 +8,16 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.text import BOM, raw
-from seqloom.core.config import make, members_of
+from seqloom.core.config import make, member, members_of
+from seqloom.core.content import BOM, raw
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora import shards
-from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, sources_of
+from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, codec_of_text, sources_of
 
 STDIN = "-"
 SPOKEN = "standard input"
@@ -68,7 +68,7 @@ class Files(Corpus, name="files"):
     def default_codec(self) -> Codec:
         root = self._root
         if self.items in {"line", "paragraph"} and not root.is_dir():
-            return _text_codec()  # whatever the file is called: a list of names may be one column of a .csv
+            return codec_of_text()  # whatever the file is called: a list of names may be one column of a .csv
         return codec_for(_under(root) if root.is_dir() else [root], root)
 
     def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
@@ -161,7 +161,7 @@ class Files(Corpus, name="files"):
         name = self._name(seen.path)
         parts = codec.parts(seen.path) if self.items == "auto" else {}
         if not parts:
-            yield Item(name, seen.path, seen.digest, split, path=seen.path)
+            yield Item(name, seen.path, seen.digest, split, path=seen.path, column=partial(codec.column, seen.path))
         for part, values in parts.items():
             of = self._split_of(part, list(parts), seen.path) or split
             for i, value in enumerate(values):
@@ -186,12 +186,16 @@ class Files(Corpus, name="files"):
         return path.relative_to(root).as_posix() if root.is_dir() and path.is_relative_to(root) else path.name
 
 
-def corpus_of(data: str, settings: Mapping[str, Any] | None = None) -> Corpus:
-    """The corpus that a DATA word means: a file, a folder, `-`, `builtin:NAME`; `settings` are those of the corpus.
+def corpus_of(data: str, settings: Mapping[str, Any] | str | None = None) -> Corpus:
+    """The corpus that a DATA word means: a file, a folder, `-`, `builtin:NAME`.
 
+    `settings` are those of the corpus, or its name. Where they say which corpus it is, and not where its things are,
+    that one is asked what the word means.
     DataError where no corpus takes the word.
     """
-    rest = dict(settings or {})
+    rest = {"name": settings} if isinstance(settings, str) else dict(settings or {})
+    if "name" in rest:
+        return _corpus_called(data, rest)
     corpora: dict[str, type[Corpus]] = members_of(Corpus)  # type: ignore[assignment]
     for name, corpus in sorted(corpora.items(), key=lambda entry: -entry[1].rank):
         own = corpus.takes(data, rest)
@@ -201,6 +205,16 @@ def corpus_of(data: str, settings: Mapping[str, Any] | None = None) -> Corpus:
             except ConfigError as error:
                 raise error.under("corpus") from None
     raise DataError("there is no such file or folder", path=data, hint=_neighbour(Path(os.path.abspath(data))))
+
+
+def _corpus_called(data: str, settings: dict[str, Any]) -> Corpus:
+    """The corpus that the settings name, at the place that they say, or else the DATA word."""
+    try:
+        kind = member(Corpus, str(settings.pop("name")))  # type: ignore[type-abstract]
+        own = None if set(kind.where) & set(settings) else kind.takes(data, settings)
+        return kind.parse({**settings, **(own or {})})
+    except ConfigError as error:
+        raise error.under("corpus") from None
 
 
 def corpus_like(corpus: Corpus, data: str, **settings: Any) -> Corpus:
@@ -234,12 +248,7 @@ def codec_for(paths: Iterable[Path], place: Path) -> Codec:
         raise DataError(
             "the folder holds nothing that can be read", path=place, hint=f"files that can be: {', '.join(known)}"
         )
-    return _text_codec()
-
-
-def _text_codec() -> Codec:
-    """The codec of a file that is not known by its name."""
-    return max((kind for kind in _codecs() if kind.reads_anything), key=lambda kind: kind.rank)()
+    return codec_of_text()
 
 
 def kind_of(path: Path) -> type[Codec] | None:

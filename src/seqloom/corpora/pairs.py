@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.text import Characters, raw
 from seqloom.core.config import nearest
+from seqloom.core.content import raw
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.corpora.base import Corpus, Given, Item, Items
+from seqloom.corpora.base import Corpus, Given, Item, Items, codec_of_text
 from seqloom.corpora.files import lines_of
 
 TABLES = {".tsv": "\t", ".csv": ","}
@@ -61,13 +61,13 @@ class Pairs(Corpus, name="pairs"):
         return self.path
 
     def default_codec(self) -> Codec:
-        return Characters()
+        return codec_of_text()
 
     def condition_codec(self, given: Given) -> Codec:
-        return Characters()
+        return codec_of_text()
 
     def declares(self) -> Mapping[str, Given]:
-        return {"source": Given(codec=Characters(), source="pair")} if self.source else {}
+        return {"source": Given(codec=codec_of_text(), source="pair")} if self.source else {}
 
     def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
         if self.source and self.text:

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from typing import Any
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.table import column_of
 from seqloom.core.config import Component, member, members_of, nearest
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Item
@@ -58,9 +57,9 @@ class Column(Source, name="column"):
             if name not in item.cells:
                 raise DataError(f"there is no column {name!r}", path=item.path or "", hint=nearest(name, item.cells))
             return codec.value_of(item.cells[name]) if item.cells[name] else None
-        if item.path is None:
+        if item.column is None:
             raise ConfigError("these data have no columns", path="source", hint="source=column:NAME is for tables")
-        cells = column_of(item.path, name)
+        cells = item.column(name)
         if aligned:
             return codec.of_cells(name, cells)
         first = next((cell for cell in cells if cell), "")
@@ -68,13 +67,13 @@ class Column(Source, name="column"):
             if cell not in {"", first}:
                 raise DataError(
                     f"column {name!r} changes from {first!r} to {cell!r} within one series",
-                    path=item.path,
+                    path=item.path or "",
                     line=i + 2,
                     hint="a label holds for a whole file: make one file of each series, or say enters=align",
                 )
         if not first:
             raise DataError(
-                f"column {name!r} is empty", path=item.path, hint="give each series its label, in every row"
+                f"column {name!r} is empty", path=item.path or "", hint="give each series its label, in every row"
             )
         return codec.typed(first)
 

@@ -170,7 +170,7 @@ def _from_anywhere(data: str) -> str:
     """The data as a worker finds them from any folder; standard input is read once, into the cache."""
     if data == "-":
         return str(shards.spool(sys.stdin.buffer))
-    return data if data.startswith("builtin:") else os.path.abspath(data)
+    return os.path.abspath(data) if ":" not in data or Path(data).exists() else data
 
 
 def _words(settings: Mapping[str, Any], path: str = "") -> list[str]:

@@ -76,7 +76,7 @@ def _samples(model: Model) -> tuple[dict[str, Any], float]:
         history, truth = _around_test(model, length)
     else:
         count, length = SAMPLES, min(LONGEST_SAMPLE, longest)
-    canvas = codec.canvas(history, length)
+    canvas = model.empty(length) if history is None else codec.canvas(history, length)
     began = time.monotonic()
     answer = model.answer(Query(canvas, model.sampler, count, 0, 0, given))
     rate = count / max(1e-9, time.monotonic() - began)

@@ -55,9 +55,6 @@ class KeysValues(LayerState):
     def __init__(self, keys: Tensor, values: Tensor, length: Lengths) -> None:
         self.keys, self.values, self.length = keys, values, length
 
-    def select(self, rows: Lengths) -> KeysValues:
-        return KeysValues(self.keys[rows], self.values[rows], self.length[rows])
-
     def put(self, slots: Lengths, other: KeysValues, rows: Lengths, since: int = 0) -> None:
         read = slice(since, int(other.length[rows].max(initial=0)))  # copy what was read, and no more
         self.keys[slots, :, read] = other.keys[rows, :, read]
@@ -66,9 +63,6 @@ class KeysValues(LayerState):
 
     def rollback(self, length: Lengths) -> None:
         self.length[: len(length)] = np.minimum(self.length[: len(length)], length)
-
-    def detach(self) -> KeysValues:
-        return KeysValues(self.keys.detach(), self.values.detach(), self.length)
 
 
 class Attend(MixerModule):

@@ -100,9 +100,6 @@ class RecurrentState(LayerState):
         self.floor[rows] = self.length[rows]
         self.values[rows, self.length[rows] % self.ring] = states
 
-    def select(self, rows: Lengths) -> RecurrentState:
-        return RecurrentState(self.values[rows], self.length[rows], self.floor[rows])
-
     def put(self, slots: Lengths, other: RecurrentState, rows: Lengths, since: int = 0) -> None:
         self.length[slots] = other.length[rows]
         if self.ring == other.ring:
@@ -120,9 +117,6 @@ class RecurrentState(LayerState):
         self.length[rows] = length[rows]
         self.values[fresh] = 0
         self.floor[fresh] = 0
-
-    def detach(self) -> RecurrentState:
-        return RecurrentState(self.values.detach(), self.length, self.floor)
 
 
 class Recurrent(MixerModule):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,31 +15,47 @@ from torch import Tensor
 Lengths = NDArray[np.int64]
 
 
-class State(ABC):
-    """What a stream of rows goes on from. It can be saved by name, taken back, and cut loose from its gradient."""
+class State:
+    """What a stream of rows goes on from. It can be saved by name, taken back, and cut loose from its gradient.
 
-    @abstractmethod
+    Every tensor and array among its attributes is saved, and begins with the rows, unless a state says otherwise.
+    """
+
     def tensors(self) -> dict[str, Tensor]:
         """All that it holds, by name."""
+        kept = {}
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                kept[name] = torch.from_numpy(value.copy())
+            elif isinstance(value, Tensor):
+                kept[name] = value.contiguous()
+        return kept
 
-    @abstractmethod
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take back what `tensors` gave, of a state that was begun in the same way."""
+        for name, value in tensors.items():
+            old = getattr(self, name)
+            setattr(self, name, value.numpy().copy() if isinstance(old, np.ndarray) else value.to(old))
 
-    @abstractmethod
     def select(self, rows: Lengths) -> Self:
         """A state of its own for these rows: reordered, dropped or repeated."""
+        return self._with(lambda value: value[rows])
 
-    @abstractmethod
     def detach(self) -> Self:
         """The same state, through which no gradient flows."""
+        return self._with(lambda value: value.detach() if isinstance(value, Tensor) else value)
+
+    def _with(self, change: Callable[[Any], Any]) -> Self:
+        """A copy whose tensors and arrays are changed."""
+        other = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor | np.ndarray):
+                setattr(other, name, change(value))
+        return other
 
 
-class LayerState(State):
-    """What one mixer keeps of each row, in preallocated slots; `length` (B,) counts the elements read.
-
-    Every tensor and array among its attributes is saved, so a mixer need not say how.
-    """
+class LayerState(State, ABC):
+    """What one mixer keeps of each row, in preallocated slots; `length` (B,) counts the elements read."""
 
     length: Lengths
 
@@ -49,20 +66,6 @@ class LayerState(State):
     @abstractmethod
     def rollback(self, length: Lengths) -> None:
         """Forget what the first len(length) rows read after `length`; nothing happens where that is not less."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        kept = {}
-        for name, value in vars(self).items():
-            if isinstance(value, np.ndarray):
-                kept[name] = torch.from_numpy(value.copy())
-            elif isinstance(value, Tensor):
-                kept[name] = value.contiguous()
-        return kept
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, value in tensors.items():
-            old = getattr(self, name)
-            setattr(self, name, value.numpy().copy() if isinstance(old, np.ndarray) else value.to(old))
 
 
 class NetState(State):
