@@ -149,6 +149,7 @@ class Model:
                 query.stops,
                 query.constraint,
                 cut + stage.begin,
+                bool(_shown(canvas)[part.stop :].any()),
             )
             last = number == len(stages) - 1
             ended: list[int] = []
@@ -190,10 +191,12 @@ class Model:
         return both
 
     def _with_end(self, canvas: Canvas) -> Canvas:
-        """The canvas with the channel of the end flag, where there is one: what is given is not the end."""
+        """The canvas with the channel of the end flag, where there is one: nothing ends at or before what is given."""
         if self.network.space.symbolic or self.network.space.end is None:
             return canvas
-        given = _given(canvas)[:, None]
+        shown = _shown(canvas)
+        followed = np.arange(len(shown)) < (shown.nonzero()[0].max() if shown.any() else 0)
+        given = (_given(canvas) | followed)[:, None]
         x = np.pad(canvas.x, ((0, 0), (0, 1)))
         return replace(
             canvas,
@@ -436,6 +439,11 @@ class Model:
         return likelihood.score(
             self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, progress=progress
         )
+
+
+def _shown(canvas: Canvas) -> NDArray[np.bool_]:
+    """At which positions (T,) of a canvas something is known."""
+    return np.asarray(canvas.shown if canvas.shown.ndim == 1 else canvas.shown.any(1))
 
 
 def _given(canvas: Canvas) -> NDArray[np.bool_]:
