@@ -38,10 +38,10 @@ class Validation:
     def __init__(self, run: runs.Run, prepared: Prepared, net: Network, positions: int | None = None) -> None:
         self.run, self.prepared = run, prepared
         split = prepared.splits["valid"]
-        self.there = len(split.data.x)
-        self.positions = positions or min(self.there, wanted(run.recipe.trainer, net))
+        self.total = len(split.data.x)
+        self.positions = positions or min(self.total, wanted(run.recipe.trainer, net))
         self.part = part_of(split, self.positions)
-        self.covers = len(self.part.data.x) / self.there if self.there else 0.0
+        self.covers = len(self.part.data.x) / self.total if self.total else 0.0
 
     def measure(self, net: Network, name: str, *, whole: bool = False) -> dict[str, Any]:
         """The likelihood `name`, or the loss, over the part or the whole, as scripts read it."""

@@ -201,7 +201,7 @@ def train(
 
     planned = plan(data, settings, model=model, out=out, resume=resume, start=start, notify=session.note)
     notes = [f"{planned.path}: {chosen(planned)}"]
-    if planned.found is None:
+    if planned.run is None:
         begins = [f"there is no run at {planned.path} yet: it begins at step 0"] if resume else []
         notes = [*planned.prepared.notes, *begins, *notes]
     if session.verbose:
