@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from threading import Lock
 
 import numpy as np
@@ -43,7 +43,8 @@ class Request:
     """Rows that ask the same of one model: canvases (n,T[,D]) of one length, each with a key of its own.
 
     `shown` and `absent` are masks over cells; `given` holds one condition for all rows. A row ends before the first of
-    the symbols `stops` that comes up in what is made of it. `begin` is where the canvas begins in the whole sequence.
+    the symbols `stops` that comes up in what is made of it. `begin` is where the canvas begins in the whole sequence,
+    and `followed` says that elements are known after it: no row ends before what is known.
     """
 
     x: Tensor
@@ -55,6 +56,15 @@ class Request:
     stops: Sequence[NDArray[np.int64]] = ()
     constraint: Constraint | None = None
     begin: int = 0
+    followed: bool = False
+
+    @cached_property
+    def open_until(self) -> NDArray[np.int64]:
+        """The position (n,) of the last element that is known: before it there is no end."""
+        shown = self.shown if self.shown.ndim == 2 else self.shown.any(-1)
+        position = np.arange(1, shown.shape[1] + 1)
+        last = (shown.cpu().numpy() * position).max(1) - 1
+        return np.full_like(last, shown.shape[1]) if self.followed else last
 
 
 @dataclass
@@ -543,14 +553,20 @@ class Engine:
         return guess.select(slice(0, count)) if extra else guess
 
     def _constrained(self, guess: Guess, ask: Ask, lane: _Lane) -> Guess:
-        """The guess without the symbols that a request does not allow."""
+        """The guess without the symbols that a request does not allow, and without an end before what is known."""
+        space = self.network.space
         for number in np.unique(lane.request).tolist():
-            constraint = self._requests[number].constraint
-            if constraint is None:
-                continue
+            request = self._requests[number]
             rows = np.nonzero(lane.request == number)[0]
-            x = ask.x[rows].cpu().numpy()
-            allowed = constraint.allowed(x, ask.want[rows], guess.value.shape[-1]) | (ask.want[rows] < 0)[..., None]
+            want = ask.want[rows]
+            allowed = np.ones((*want.shape, guess.value.shape[-1]), bool) if isinstance(space, Tokens) else None
+            if request.constraint is not None:
+                allowed = request.constraint.allowed(ask.x[rows].cpu().numpy(), want, guess.value.shape[-1])
+                allowed = allowed | (want < 0)[..., None]
+            if allowed is not None and space.end is not None:
+                allowed[..., space.end] &= (want < 0) | (want > request.open_until[lane.rows.origin[rows]][:, None])
+            if allowed is None or allowed.all():
+                continue
             value = guess.value.clone()
             value[rows] = value[rows].masked_fill(~torch.as_tensor(allowed, device=value.device), -torch.inf)
             guess = replace(guess, value=value)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.codecs.base import Codec
-from seqloom.core.errors import ConfigError, UnsupportedQuery
+from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Flat
 from seqloom.engine import CAPACITY, Engine, Request, Shared
@@ -149,6 +149,7 @@ class Model:
                 query.stops,
                 query.constraint,
                 cut + stage.begin,
+                bool(_shown(canvas)[part.stop :].any()),
             )
             last = number == len(stages) - 1
             ended: list[int] = []
@@ -192,10 +193,12 @@ class Model:
         return both
 
     def _with_end(self, canvas: Canvas) -> Canvas:
-        """The canvas with the channel of the end flag, where there is one: what is given is not the end."""
+        """The canvas with the channel of the end flag, where there is one: nothing ends at or before what is given."""
         if self.network.space.symbolic or self.network.space.end is None:
             return canvas
-        given = _given(canvas)[:, None]
+        shown = _shown(canvas)
+        followed = np.arange(len(shown)) < (shown.nonzero()[0].max() if shown.any() else 0)
+        given = (_given(canvas) | followed)[:, None]
         x = np.pad(canvas.x, ((0, 0), (0, 1)))
         return replace(
             canvas,
@@ -290,12 +293,23 @@ class Model:
         return OnlySymbols(tuple(allowed if space.end is None else [*allowed, space.end]))
 
     def encode_given(self, given: Mapping[str, Any]) -> dict[str, Encoded]:
-        """Conditions as numbers; UnsupportedQuery for one that the model does not know."""
-        for name in given:
+        """Conditions as numbers.
+
+        UnsupportedQuery for one that the model does not know, DataError for one that holds what it has never seen.
+        """
+        encoded = {}
+        for name, value in given.items():
             if name not in self.given:
                 known = ", ".join(self.given) or "none"
                 raise UnsupportedQuery(f"the model has no condition {name!r}", hint=f"its conditions: {known}")
-        return {name: self.given[name].encode(self.given[name].accept(value)) for name, value in given.items()}
+            codec = self.given[name]
+            content = codec.accept(value)
+            try:
+                codec.check(content)
+                encoded[name] = codec.encode(content)
+            except DataError as error:
+                raise DataError(f"given.{name}: {error.message}", hint=error.hint) from None
+        return encoded
 
     def answer(self, query: Query) -> Answer:
         """All samples of a query, when they are done."""
@@ -438,6 +452,11 @@ class Model:
         return likelihood.score(
             self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, progress=progress
         )
+
+
+def _shown(canvas: Canvas) -> NDArray[np.bool_]:
+    """At which positions (T,) of a canvas something is known."""
+    return np.asarray(canvas.shown if canvas.shown.ndim == 1 else canvas.shown.any(1))
 
 
 def _given(canvas: Canvas) -> NDArray[np.bool_]:

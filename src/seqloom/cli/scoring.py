@@ -73,8 +73,9 @@ def _in_words(score: Score) -> str:
     """A score as lines of text."""
     mark = {"bound": "≤ ", "estimate": "≈ "}.get(score.kind, "")
     error = f" ± {score.stderr:.1f}" if score.stderr else ""
+    bits = "" if score.bits_per_unit is None else f"{mark}{score.bits_per_unit:.4f} bits/{score.unit}   "
     lines = [
-        f"{mark}{score.bits_per_unit:.4f} bits/{score.unit}   {mark}{score.per_unit:.4f} nats/{score.unit}",
+        f"{bits}{mark}{score.per_unit:.4f} nats/{score.unit}",
         f"{score.nats:.1f}{error} nats for {score.count:,.0f} {score.unit}s; {score.kind}, context: {score.context}",
     ]
     return "\n".join(lines)
