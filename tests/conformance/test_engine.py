@@ -1,4 +1,4 @@
-"""Rows among those of other requests equal the rows alone, whatever the mixer, the process, the space and the traffic."""
+"""Rows among those of others equal the rows alone, whatever the mixer, the process, the space and the traffic."""
 
 import copy
 import itertools
