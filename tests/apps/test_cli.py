@@ -313,10 +313,10 @@ def test_what_is_printed_is_what_json_and_files_hold(
     seqloom: Callable[..., Done], examples: Examples, name: str
 ) -> None:
     words = ("sample", examples.run(name), "-n", 3, "--length", 12, "--seed", 7)
-    found = seqloom(*words, "--json").json
-    texts = [item["text"] for item in found["samples"]]
-    assert [(item["seed"], item["row"]) for item in found["samples"]] == [(7, 0), (7, 1), (7, 2)]
-    assert found["seconds"] > 0
+    result = seqloom(*words, "--json").json
+    texts = [item["text"] for item in result["samples"]]
+    assert [(item["seed"], item["row"]) for item in result["samples"]] == [(7, 0), (7, 1), (7, 2)]
+    assert result["seconds"] > 0
     assert [len(text) for text in texts] == [12, 12, 12]
     printed = seqloom(*words)
     assert printed.text == "".join(text + ("\n" if text.endswith("\n") else "\n\n") for text in texts)
@@ -440,9 +440,9 @@ def test_series_are_sampled_as_csv(seqloom: Callable[..., Done], examples: Examp
     assert all(math.isfinite(float(row["load"])) for row in one.table)
     several = seqloom("sample", examples.run("gaussian"), "-n", 2, "--length", 3)
     assert [row["sample"] for row in several.table] == ["0", "0", "0", "1", "1", "1"]
-    found = seqloom("sample", examples.run("series"), "-n", 2, "--length", 3, "--json").json["samples"][1]
-    assert set(found) == {"values", "seed", "row"}
-    assert {name: len(values) for name, values in found["values"].items()} == {"load": 3, "price": 3}
+    sample = seqloom("sample", examples.run("series"), "-n", 2, "--length", 3, "--json").json["samples"][1]
+    assert set(sample) == {"values", "seed", "row"}
+    assert {name: len(values) for name, values in sample["values"].items()} == {"load": 3, "price": 3}
 
 
 def test_filling_keeps_known_cells_to_the_byte(seqloom: Callable[..., Done], examples: Examples) -> None:
@@ -504,15 +504,15 @@ def test_forecasts_are_refused_where_they_make_no_sense(seqloom: Callable[..., D
 
 def test_score_tells_bits_and_what_each_element_cost(seqloom: Callable[..., Done], examples: Examples) -> None:
     Path("some.txt").write_text("the quick fox Ä")
-    found = seqloom("score", examples.run("lstm"), "some.txt", "--tokens", "--json").json
-    assert found["unit"] == "byte"
-    assert found["kind"] == "exact"
-    assert found["count"] == 16
-    assert found["context"] == "carried"
-    assert found["bits_per_unit"] == pytest.approx(found["nats"] / 16 / math.log(2))
-    assert [entry["element"] for entry in found["surprisal"]] == list("the quick fox Ä")
+    score = seqloom("score", examples.run("lstm"), "some.txt", "--tokens", "--json").json
+    assert score["unit"] == "byte"
+    assert score["kind"] == "exact"
+    assert score["count"] == 16
+    assert score["context"] == "carried"
+    assert score["bits_per_unit"] == pytest.approx(score["nats"] / 16 / math.log(2))
+    assert [entry["element"] for entry in score["surprisal"]] == list("the quick fox Ä")
     unknown = 8 * 2 * math.log(2)
-    assert sum(entry["nats"] for entry in found["surprisal"]) + unknown == pytest.approx(found["nats"], rel=1e-5)
+    assert sum(entry["nats"] for entry in score["surprisal"]) + unknown == pytest.approx(score["nats"], rel=1e-5)
     assert "bits/byte" in seqloom("score", examples.run("lstm"), "some.txt").text
     bound = seqloom("score", examples.run("masked"), "some.txt", "--json").json
     assert (bound["kind"], bound["context"]) == ("bound", "windows 16")
@@ -528,15 +528,15 @@ def test_score_tells_bits_and_what_each_element_cost(seqloom: Callable[..., Done
 
 
 def test_evaluate_scores_a_split_or_other_data(seqloom: Callable[..., Done], examples: Examples) -> None:
-    found = seqloom("evaluate", examples.run("masked"), "--split", "valid", "--json").json
-    assert found["run"] == str(examples.run("masked"))
-    assert found["split"] == "valid"
-    assert len(found["fingerprint"]) == 64
-    names = [metric["name"] for metric in found["metrics"]]
+    result = seqloom("evaluate", examples.run("masked"), "--split", "valid", "--json").json
+    assert result["run"] == str(examples.run("masked"))
+    assert result["split"] == "valid"
+    assert len(result["fingerprint"]) == 64
+    names = [metric["name"] for metric in result["metrics"]]
     assert names == ["likelihood", "likelihood_left_to_right"]
-    for metric in found["metrics"]:
+    for metric in result["metrics"]:
         assert set(metric) >= {"name", "value", "unit", "kind", "stderr", "better", "count", "context", "draws"}
-    bound, exact = found["metrics"]
+    bound, exact = result["metrics"]
     assert (bound["kind"], exact["kind"]) == ("bound", "exact")
     assert bound["unit"] == "bits/byte"
     assert bound["count"] == pytest.approx(0.05 * len(TEXT), rel=0.01)

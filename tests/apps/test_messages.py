@@ -312,12 +312,12 @@ def test_a_forecast_that_takes_long_shows_how_far_it_is(
 
 
 def test_a_forecast_as_json(seqloom: Command, examples: Examples) -> None:
-    found = seqloom("forecast", examples.run("series"), "--horizon", 3, "--seed", 1, "--json").json
-    assert set(found) == {"run", "seed", "elements", "summary"}
-    assert found["elements"] == [f"2024-01-17 {hour}:00:00" for hour in (16, 17, 18)]
-    assert set(found["summary"]) == {"load", "price"}
-    assert list(found["summary"]["load"]) == ["mean", *(f"{q / 10:g}" for q in range(1, 10))]
+    forecast = seqloom("forecast", examples.run("series"), "--horizon", 3, "--seed", 1, "--json").json
+    assert set(forecast) == {"run", "seed", "elements", "summary"}
+    assert forecast["elements"] == [f"2024-01-17 {hour}:00:00" for hour in (16, 17, 18)]
+    assert set(forecast["summary"]) == {"load", "price"}
+    assert list(forecast["summary"]["load"]) == ["mean", *(f"{q / 10:g}" for q in range(1, 10))]
     table = seqloom("forecast", examples.run("series"), "--horizon", 3, "--seed", 1).table
-    assert [float(row["load_0.5"]) for row in table] == pytest.approx(found["summary"]["load"]["0.5"], rel=1e-4)
+    assert [float(row["load_0.5"]) for row in table] == pytest.approx(forecast["summary"]["load"]["0.5"], rel=1e-4)
     paths = seqloom("forecast", examples.run("series"), "--horizon", 3, "--seed", 1, "-n", 2, "--json").json["paths"]
     assert [len(path["values"]["load"]) for path in paths] == [3, 3]
