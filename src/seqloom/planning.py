@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seqloom import run as runs
 from seqloom.advisor import Facts, advise
 from seqloom.core import checkpoints, machine
-from seqloom.core.config import Settings, merge, read_yaml
+from seqloom.core.config import Settings, called, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
@@ -253,7 +253,8 @@ def _resumed(
     if longer:
         recipe = recipe.replace(trainer=recipe.trainer.replace(**{"steps": None, "minutes": None} | longer))
         _check_longer(found, recipe.trainer)
-    corpus = recipe.corpus if "corpus" in over and "name" in over["corpus"] else _moved(found, data)
+    named = over.get("corpus") or {}
+    corpus = recipe.corpus if isinstance(named, str) or "name" in named else _moved(found, data)
     given = {name: item for name, (_, item) in found.given.items()}
     fitted = {name: item.replace(codec=found.given[name][0]) for name, item in given.items()}
     prepared = corpus.prepare(found.codec, fitted, notify)
@@ -314,10 +315,12 @@ def _differences(asked: Mapping[str, Any], have: Mapping[str, Any], path: str = 
             value = value.plain()
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             found += _differences(value, old, f"{path}{key}.")
-        elif isinstance(value, str) and isinstance(old, Mapping):
-            found += [] if old.get("name") == value else [f"{path}{key}"]
-        elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)):
-            found += [] if list(value) == list(old) else [f"{path}{key}"]
+        elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)) and len(value) == len(old):
+            wanted, there = (dict(zip(map(str, range(len(old))), part, strict=True)) for part in (value, old))
+            found += [f"{path}{key}"] if _differences(wanted, there) else []
+        elif isinstance(value, str):
+            name = old.get("name") if isinstance(old, Mapping) else old
+            found += [] if value == name or called(value) == name else [f"{path}{key}"]
         elif value != old:
             found.append(f"{path}{key}")
     return found
