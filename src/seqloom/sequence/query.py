@@ -38,6 +38,13 @@ class Query:
     given: Mapping[str, Encoded] = field(default_factory=dict)
     stops: Sequence[NDArray[np.int64]] = ()
     constraint: Constraint | None = None
+    others: Sequence[Canvas] = ()
+    """The canvases of the further sequences of a value that is made of several, which share the weights."""
+
+    @property
+    def canvases(self) -> tuple[Canvas, ...]:
+        """Those of all sequences of one value."""
+        return (self.canvas, *self.others)
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Frame:
     done: bool
     call: int
     score: float | None = None
+    part: int = 0
+    """Which of the query's canvases it is of."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +96,17 @@ class Score:
         return self.nats / self.count if self.count else math.nan
 
     @property
-    def bits_per_unit(self) -> float:
-        """Bits for one unit."""
-        return self.per_unit / math.log(2)
+    def bits_per_unit(self) -> float | None:
+        """Bits for one unit; None for a density, which nobody counts in bits."""
+        return self.per_unit / math.log(2) if self.measure == "mass" else None
+
+    @property
+    def shown(self) -> tuple[float, str]:
+        """The likelihood a unit as people see it, and its unit: in bits where its codec wants that."""
+        bits = self.bits_per_unit
+        if self.bits and bits is not None:
+            return bits, f"bits/{self.unit}"
+        return self.per_unit, f"nats/{self.unit}"
 
     def check(self, other: Score) -> None:
         """NotComparable unless both count the same units, and both are of a probability or of a density."""
