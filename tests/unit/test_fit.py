@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ from seqloom import fit, model, planning, validation
 from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import ConfigError, DataError, RunError, Stopped
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.gaussian import Gaussian
+from seqloom.training.trainer import Trainer
 
 TINY: dict[str, Any] = {
     "corpus": {"size": 3000},
@@ -177,6 +181,15 @@ def test_what_is_validated_depends_on_data_and_recipe_alone(tmp_path: Path, monk
         assert all(facts["stderr"] > 0 for facts in seen if facts["covers"] < 1)
     assert parts[0] == parts[1]
     assert len(parts[0]) == 1
+
+
+def test_what_is_drawn_several_times_over_is_validated_on_less() -> None:
+    """A validation takes as long whatever is learned; it was sixteen times as long for a diffusion."""
+    net: Any = SimpleNamespace(window=100, parameter_count=100_000)
+    for trainer in (Trainer(steps=10), Trainer(minutes=10)):
+        exact = validation.wanted(trainer, net, Autoregressive())
+        assert validation.wanted(trainer, net, Gaussian()) == exact // Gaussian().likelihoods()["likelihood"].draws
+    assert validation.wanted(Trainer(minutes=0.01), net, Gaussian()) == 200
 
 
 def test_a_part_says_how_far_it_may_be_from_the_whole(tmp_path: Path) -> None:
