@@ -65,10 +65,10 @@ class _Tally:
 
     def add(self, position: Positions, counted: NDArray[np.bool_], nats: torch.Tensor, batch: Batch) -> None:
         """Add the nats (B,T) of the counted positions."""
-        here = nats.double().cpu().numpy()[counted]
-        self.nats += float(here.sum())
+        counted_nats = nats.double().cpu().numpy()[counted]
+        self.nats += float(counted_nats.sum())
         if self.cells is not None:
-            self.cells[position[counted]] += here
+            self.cells[position[counted]] += counted_nats
         self.positions += int(counted.sum())
         if len(self.values):
             self.values += batch.wanted.cpu().numpy()[counted].sum(0)
@@ -218,9 +218,9 @@ def _sliding(
         begins = batch.begins.clone()
         begins[:, 0] = True
         nats, _ = likelihood.nats(net, replace(batch, begins=begins), Rng.of(0, rows), None)
-        place = starts[rows, None] + np.arange(window)
-        mine = slide(place - first[rows, None], window) == (starts - first)[rows, None]
-        tally.add(place, batch.present.numpy() & mine, nats, batch)
+        position = starts[rows, None] + np.arange(window)
+        mine = slide(position - first[rows, None], window) == (starts - first)[rows, None]
+        tally.add(position, batch.present.numpy() & mine, nats, batch)
         if progress:
             progress((rows[-1] + 1) / len(starts))
     return tally.score(likelihood, f"sliding {window}/{half}", 0.0)
@@ -272,13 +272,13 @@ def _windows(
     return tally.score(likelihood, f"windows {window}", stderr, draws=draws)
 
 
-def _repetitions(likelihood: Likelihood, windows: int, most: int | None, there: int) -> int:
+def _repetitions(likelihood: Likelihood, windows: int, most: int | None, elements: int) -> int:
     """How often a value is drawn: more often where there are only few windows; twice where time is short."""
     if likelihood.draws == 1:
         return 1
     if most is None:
         return max(likelihood.draws, -(-ENOUGH // windows))
-    return 2 if most < there else max(2, -(-ENOUGH // 4 // windows))
+    return 2 if most < elements else max(2, -(-ENOUGH // 4 // windows))
 
 
 class LikelihoodMetric(Metric, name="likelihood"):
@@ -291,20 +291,20 @@ class LikelihoodMetric(Metric, name="likelihood"):
         records = []
         for i, name in enumerate(names):
 
-            def here(share: float, done: int = i) -> None:
+            def report(share: float, done: int = i) -> None:
                 view.progress((done + share) / len(names))
 
-            found = score(
+            value = score(
                 view.network,
                 view.process,
                 view.reading,
                 name,
                 full=view.full,
                 seed=view.seed,
-                progress=here,
+                progress=report,
                 windows=view.windows,
             )
-            records.append(metric_of(name, found))
+            records.append(metric_of(name, value))
         return records
 
 

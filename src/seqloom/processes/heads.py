@@ -174,19 +174,19 @@ class Counts(Head, name="counts"):
         """The least count whose cumulative probability is at least u: probabilities are added up, many at a time."""
         mean, size = (part.detach().double() for part in params.chunk(2, -1))
         r, odds, u = size.exp(), mean - size, u.to(params.device).expand_as(mean)
-        found = torch.zeros_like(mean)
+        count = torch.zeros_like(mean)
         below = torch.zeros_like(mean)
         for first in range(0, MOST_COUNT, AT_ONCE):
             k = torch.arange(first, first + AT_ONCE, device=params.device, dtype=torch.float64)
             r_, odds_ = r.unsqueeze(-1), odds.unsqueeze(-1)
             ways = torch.lgamma(k + r_) - torch.lgamma(r_) - torch.lgamma(k + 1)
-            chance = (ways + r_ * F.logsigmoid(-odds_) + k * F.logsigmoid(odds_)).exp()
-            total = below.unsqueeze(-1) + chance.cumsum(-1)
-            found += (total < u.unsqueeze(-1)).sum(-1)
+            probability = (ways + r_ * F.logsigmoid(-odds_) + k * F.logsigmoid(odds_)).exp()
+            total = below.unsqueeze(-1) + probability.cumsum(-1)
+            count += (total < u.unsqueeze(-1)).sum(-1)
             below = total[..., -1]
-            if bool(((below >= u) | ((mean < math.log(first + 1)) & (chance.sum(-1) < 1e-13))).all()):
+            if bool(((below >= u) | ((mean < math.log(first + 1)) & (probability.sum(-1) < 1e-13))).all()):
                 break
-        return found.to(params)
+        return count.to(params)
 
 
 class Bernoulli(Head, name="bernoulli"):
@@ -231,10 +231,10 @@ class Categorical(Head, name="categorical"):
             flat = F.cross_entropy(params.flatten(0, -2), x.flatten(), reduction="none")
             return flat.view(x.shape).masked_fill(~wanted, 0.0)
         total = torch.zeros_like(params[..., 0])
-        for there in space.slices.values():
-            nats = F.log_softmax(params[..., there], -1)
-            mine = wanted[..., there].all(-1)
-            total = total - (nats * x[..., there]).sum(-1).masked_fill(~mine, 0.0)
+        for channels in space.slices.values():
+            nats = F.log_softmax(params[..., channels], -1)
+            mine = wanted[..., channels].all(-1)
+            total = total - (nats * x[..., channels]).sum(-1).masked_fill(~mine, 0.0)
         return total
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
@@ -242,15 +242,15 @@ class Categorical(Head, name="categorical"):
             return _pick(params, rng.uniform(1)[:, 0], temperature)
         u = rng.uniform(len(space.fields))
         parts = []
-        for i, there in enumerate(space.slices.values()):
-            logits = params[..., there]
+        for i, channels in enumerate(space.slices.values()):
+            logits = params[..., channels]
             parts.append(F.one_hot(_pick(logits, u[:, i], temperature), logits.shape[-1]))
         return torch.cat(parts, -1).to(params)
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
         if isinstance(space, Tokens):
             raise UnsupportedQuery("symbols have no mean")
-        return torch.cat([params[..., there].softmax(-1) for there in space.slices.values()], -1)
+        return torch.cat([params[..., channels].softmax(-1) for channels in space.slices.values()], -1)
 
 
 @dataclass(frozen=True)

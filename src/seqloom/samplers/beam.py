@@ -53,7 +53,7 @@ class Beam(Sampler, name="beam"):
             wanted.append(np.arange(size) < len(same))
         source = np.concatenate(chosen)
         grouped = rows.select(source)
-        at, place = first_open(grouped), np.concatenate(member)
+        at, members = first_open(grouped), np.concatenate(member)
         count = len(source)
         own = {
             **grouped.own,
@@ -61,7 +61,7 @@ class Beam(Sampler, name="beam"):
             "at": at,
             "first": at.copy(),
             "wanted": np.concatenate(wanted),
-            "total": np.where(place == 0, 0.0, NONE),
+            "total": np.where(members == 0, 0.0, NONE),
             "best_total": np.full(count, NONE),
             "best_length": np.zeros(count, np.int64),
             "best_value": np.full(count, NONE),
@@ -71,7 +71,7 @@ class Beam(Sampler, name="beam"):
             own=own,
             along={**grouped.along, "best": grouped.x.clone()},
             group=rows.group[alike[source]],
-            member=place,
+            member=members,
             done=grouped.done | (at >= grouped.length),
         )
 

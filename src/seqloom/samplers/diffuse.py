@@ -150,9 +150,9 @@ class Diffuse(Sampler, name="diffuse"):
     def ask(self, rows: Rows) -> Ask:
         step, alpha, sigma = self._step(rows), *self._level(rows, rows.own["step"])
         for stage in range(1, self.solver.stages):
-            here = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
-            there = self.solver.level(stage, step)
-            alpha, sigma = torch.where(here, there[0], alpha), torch.where(here, there[1], sigma)
+            in_stage = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
+            of_stage = self.solver.level(stage, step)
+            alpha, sigma = torch.where(in_stage, of_stage[0], alpha), torch.where(in_stage, of_stage[1], sigma)
         scale = (alpha**2 + sigma**2).sqrt()
         x = torch.where(rows.along["shown"], rows.along["given"], rows.along["z"] / scale)
         level = (sigma / alpha).log()[..., 0]  # (B,1)
@@ -201,12 +201,12 @@ class Diffuse(Sampler, name="diffuse"):
         key = rows.key.select(at).at("step" if stage == 0 else f"step, stage {stage}", rows.own["step"][at])
         return key.normal(tuple(z.shape[1:])).to(z) * temperature
 
-    def _level(self, rows: Rows, place: NDArray[np.int64]) -> Level:
+    def _level(self, rows: Rows, number: NDArray[np.int64]) -> Level:
         row = np.arange(len(rows))
-        place = np.minimum(place, rows.own["steps"])
+        number = np.minimum(number, rows.own["steps"])
         like = rows.along["z"]
-        alpha = torch.as_tensor(rows.own["alpha"][row, place]).to(like)[:, None, None]
-        return alpha, torch.as_tensor(rows.own["sigma"][row, place]).to(like)[:, None, None]
+        alpha = torch.as_tensor(rows.own["alpha"][row, number]).to(like)[:, None, None]
+        return alpha, torch.as_tensor(rows.own["sigma"][row, number]).to(like)[:, None, None]
 
 
 def _kept(name: str) -> str:

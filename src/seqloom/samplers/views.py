@@ -121,13 +121,13 @@ class Views(Sampler):
 
     def answer(self, rows: Rows) -> NDArray[np.int64]:
         count = len(self.views)
-        found = np.full(len(rows), -1)
-        found[::count] = self.sampler.answer(self._leading(rows))
-        return found
+        numbers = np.full(len(rows), -1)
+        numbers[::count] = self.sampler.answer(self._leading(rows))
+        return numbers
 
     def scores(self, rows: Rows) -> Numbers | None:
-        found = self.sampler.scores(self._leading(rows))
-        return None if found is None else np.repeat(found, len(self.views))
+        scores = self.sampler.scores(self._leading(rows))
+        return None if scores is None else np.repeat(scores, len(self.views))
 
     def _leading(self, rows: Rows) -> Rows:
         """The rows as the other sampler knows them: the first view of each."""
