@@ -137,6 +137,10 @@ class Codec(Component, home="seqloom.codecs"):
     def typed(self, text: str) -> Any:
         """A value from what a person typed."""
 
+    def check(self, value: Any) -> None:
+        """DataError where a value that a person gives holds what this codec has no number for."""
+        return
+
     @abstractmethod
     def show(self, value: Any) -> bytes:
         """A value as bytes for standard output, of type `media`."""

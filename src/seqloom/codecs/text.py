@@ -41,10 +41,6 @@ class Text(Codec):
     progressive: ClassVar[bool] = True
     baselines: ClassVar[tuple[str, ...]] = ("unigram", "ngram", "xz")
 
-    @abstractmethod
-    def check(self, value: Any) -> None:
-        """DataError where `value` holds what the model has no symbol for."""
-
     def join(self, pieces: Sequence[Any]) -> Any:
         return type(self.typed(""))().join(pieces)
 
@@ -263,9 +259,6 @@ class Bytes(Utf8, name="bytes"):
     def decode(self, encoded: Encoded) -> bytes:
         x = np.where(encoded.known, encoded.x, 0)
         return x.astype(np.uint8).tobytes()
-
-    def check(self, value: bytes) -> None:
-        return
 
     def count(self, value: bytes) -> float:
         return len(value)

@@ -67,6 +67,8 @@ class Files(Corpus, name="files"):
 
     def default_codec(self) -> Codec:
         root = self._root
+        if self.items in {"line", "paragraph"} and not root.is_dir():
+            return codec_of_text()  # whatever the file is called: a list of names may be one column of a .csv
         return codec_for(_under(root) if root.is_dir() else [root], root)
 
     def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:

@@ -51,7 +51,7 @@ class Pairs(Corpus, name="pairs"):
     @classmethod
     def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         path = Path(word).absolute()
-        if not path.is_file() or not ({"text", "source"} & set(settings) or _format_of(path) == "\t"):
+        if not path.is_file() or not ({"text", "source"} & set(settings) or _looks_paired(path)):
             return None
         files = ("source", "valid", "test", "valid_source", "test_source")
         return {"path": str(path)} | {key: str(Path(settings[key]).absolute()) for key in files if settings.get(key)}
@@ -181,6 +181,16 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         if not isinstance(row, dict) or not all(isinstance(cell, str) for cell in row.values()):
             raise DataError("the line is no object of texts", path=path, line=line, hint=hint)
         yield line, row
+
+
+def _looks_paired(path: Path) -> bool:
+    """Whether a file can be nothing but rows of texts: TSV, or JSON lines that begin with an object of texts."""
+    if _format_of(path) != "json":
+        return _format_of(path) == "\t"
+    try:
+        return next(_json_lines(path), None) is not None
+    except DataError:
+        return False
 
 
 def _format_of(path: Path) -> str:
