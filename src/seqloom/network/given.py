@@ -152,8 +152,8 @@ class Conditions(nn.Module):
                 h = h if self.marks is None else h + self.marks[self.attended.index(name)]
                 mask = condition.present
                 if condition.owner is not None:  # all sequences' elements (1,N*S,width), each position sees its own
-                    mine = condition.owner.unsqueeze(-1) == torch.arange(len(h), device=h.device)  # (B,T,N)
-                    mask = (mine.unsqueeze(-1) & mask).flatten(2)  # (B,T,N*S)
+                    owned = condition.owner.unsqueeze(-1) == torch.arange(len(h), device=h.device)  # (B,T,N)
+                    mask = (owned.unsqueeze(-1) & mask).flatten(2)  # (B,T,N*S)
                     h = h.flatten(0, 1).unsqueeze(0)
                 elements.append(h)
                 present.append(mask)
