@@ -36,7 +36,7 @@ class Segment:
 
     def digest(self, codec: Codec) -> bytes:
         """Of its raw content."""
-        if not self.divided:
+        if self.item.digest and not self.divided:
             return bytes.fromhex(self.item.digest)
         total = hashlib.sha256()
         for piece in codec.raw(self.item.content, self.begin, self.end):

@@ -62,16 +62,21 @@ class _Tally:
         self.cells = np.zeros(len(packed)) if tokens else None
         self.positions = 0
         self.values = np.zeros(0 if isinstance(reading.space, Tokens) else reading.space.dim)
+        self.scales = np.zeros(len(self.values))
+        if reading.log_scales is not None:
+            self.scales[: len(reading.log_scales)] = reading.log_scales
 
     def add(self, position: Positions, counted: NDArray[np.bool_], nats: torch.Tensor, batch: Batch) -> None:
         """Add the nats (B,T) of the counted positions."""
         counted_nats = nats.double().cpu().numpy()[counted]
+        if len(self.values):
+            known = batch.wanted.cpu().numpy()[counted]  # (N,D)
+            self.values += known.sum(0)
+            counted_nats = counted_nats + known @ self.scales
         self.nats += float(counted_nats.sum())
         if self.cells is not None:
             self.cells[position[counted]] += counted_nats
         self.positions += int(counted.sum())
-        if len(self.values):
-            self.values += batch.wanted.cpu().numpy()[counted].sum(0)
 
     def score(self, likelihood: Likelihood, context: str, stderr: float, **more: int) -> Score:
         """The score of what was counted, with the extra_nats that belongs to it."""
@@ -83,8 +88,7 @@ class _Tally:
             channels = counted_channels(reading.space)
             # The units of what was counted: all of them, or as large a share as that of the values.
             count = reading.units * float(self.values @ channels) / max(1.0, float(wanted_cells(reading) @ channels))
-            scales = np.zeros(len(self.values)) if reading.log_scales is None else reading.log_scales
-            extra_nats = float(self.values[: len(scales)] @ scales)
+            extra_nats = 0.0  # the scales are counted cell by cell
         if not count:
             raise DataError("there is nothing to score", hint="no cell of it is known, or all is context")
         return Score(
