@@ -258,7 +258,7 @@ def prune(lock: Lock, newest: Checkpoint, best: int | None = None) -> list[int]:
         if step >= newest.step:
             continue
         if good < 2:
-            # A damaged one does not count, and stays until somebody has been told of it.
+            # A damaged one does not count, and stays until somebody has been warned of it.
             with contextlib.suppress(RunError):
                 verify(folder)
                 good += 1

@@ -252,7 +252,7 @@ def codec_for(paths: Iterable[Path], root: Path) -> Codec:
 
 
 def kind_of(path: Path) -> type[Codec] | None:
-    """The codec that reads a file, or one that would be called so, unless told otherwise."""
+    """The codec that reads a file, or one that would be called so, where the user names none."""
     name = path.name.lower()
     fitting = [kind for kind in _codecs() if kind.suffixes and name.endswith(kind.suffixes)]
     if len(fitting) > 1 and path.is_file():

@@ -1,6 +1,6 @@
 """Heads: the distribution of one element, from the numbers a network gives it.
 
-A head of vectors is a distribution over some of their fields, told by their `support`; `composed` puts several
+A head of vectors is a distribution over some of their fields, chosen by their `support`; `composed` puts several
 together, so that an element of numbers, counts and categories has one.
 """
 
@@ -24,7 +24,7 @@ from seqloom.sequence.space import Measure, Space, Tokens, Vectors
 
 AT_ONCE = 1024
 MOST_COUNT = 1 << 22
-"""Counts are looked at in so many at once, up to the most that is drawn."""
+"""Probabilities of so many counts are computed at once, up to the largest count that is drawn."""
 
 
 class Head(Component, home="seqloom.processes"):
@@ -38,7 +38,7 @@ class Head(Component, home="seqloom.processes"):
     """The supports of the fields it is for, each number by itself."""
 
     def covers(self, space: Vectors) -> tuple[str, ...]:
-        """The names of the fields (`space.all_fields`) that it is a distribution over; others are left to others."""
+        """The names of the fields (`space.all_fields`) that it is a distribution over; others have other heads."""
         return tuple(field.name for field in space.all_fields if field.support in self.supports)
 
     def fits(self, space: Space) -> bool:
@@ -140,7 +140,7 @@ class LogNormal(Normal, name="lognormal"):
 class Counts(Head, name="counts"):
     """Independent counts, negative binomial: the logarithms of the mean and of the size r are learned.
 
-    The variance is mean + mean^2 / r, so counts that are more alike than Poisson's cannot be told, and others can.
+    The variance is mean + mean^2 / r, so counts with less variance than Poisson's cannot be modelled.
     """
 
     supports: ClassVar[tuple[str, ...]] = ("count",)
