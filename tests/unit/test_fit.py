@@ -16,6 +16,7 @@ from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import ConfigError, DataError, RunError, Stopped
 from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.base import Likelihood
 from seqloom.processes.gaussian import Gaussian
 from seqloom.training.trainer import Trainer
 
@@ -225,7 +226,9 @@ def test_a_likelihood_that_cannot_be_taken_gives_way_to_the_loss(
     def broken(*arguments: Any, **options: Any) -> Any:
         raise ZeroDivisionError("no sample")
 
-    monkeypatch.setattr(type(planned.recipe.process), "likelihoods", lambda self: {"likelihood": none})
+    monkeypatch.setattr(
+        type(planned.recipe.process), "likelihoods", lambda self: {"likelihood": Likelihood("exact", "stream", none)}
+    )
     monkeypatch.setattr(model.Model, "sample", broken)
     seen = events(planned)
     values = [event.facts for event in seen if event.kind == "valid"]
