@@ -109,8 +109,8 @@ def evaluate(
     if as_json:
         put_json(found)
         return
-    for failure in found["failed"]:
-        session.note(f"a metric could not be taken: {failure}")
+    for note in found["notes"]:
+        session.note(note)
     of = found["data"] if found["split"] == "all" else f"the {found['split']} split of {found['data']}"
     put(f"{found['run']} ({found['weights']}) on {of}:\n")
     rows = [["metric", "value", "unit", "kind", "stderr", "units", "context"]]
@@ -179,6 +179,7 @@ def compare(
                 seeds=seeds,
                 out=folder,
                 threads=session.threads,
+                device=session.device,
                 notify=notify,
                 **settings,
             )

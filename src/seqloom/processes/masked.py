@@ -103,7 +103,7 @@ class Masked(Process, name="masked"):
         cases = [(b, t) for b in range(rows) for t in range(steps) if bool(batch.wanted[b, t])]
         place = torch.arange(steps, device=batch.x.device)
         for i in range(0, len(cases), at_once):
-            row, at = (torch.tensor(part, device=batch.x.device) for part in zip(*cases[i : i + at_once], strict=True))
+            row, at = torch.as_tensor(np.array(cases[i : i + at_once]).T, device=batch.x.device)
             hidden = (place >= at[:, None]) & batch.wanted[row]
             given = {n: Condition(c.x[row], c.present[row]) for n, c in batch.given.items()}
             out, _ = net(
