@@ -43,12 +43,12 @@ def between(path: Path, begin: int, end: int | None) -> Iterator[bytes]:
         yield from raw(path)
         return
     begin, end = edge(path, begin), None if end is None else edge(path, end)
-    left = None if end is None else end - begin
+    remaining = None if end is None else end - begin
     for piece in raw(path, begin):
-        yield piece if left is None else piece[:left]
-        if left is not None:
-            left -= len(piece)
-            if left <= 0:
+        yield piece if remaining is None else piece[:remaining]
+        if remaining is not None:
+            remaining -= len(piece)
+            if remaining <= 0:
                 return
 
 
@@ -66,10 +66,10 @@ def edge(path: Path, position: int) -> int:
 
 def edge_in(data: bytes, position: int) -> int:
     """The first position from here on at which a character begins: no tail byte of UTF-8, no LF after a CR."""
-    found = position
-    while found < min(position + 3, len(data)) and data[found] & 0xC0 == 0x80:
-        found += 1
-    return found + 1 if found and data[found - 1 : found + 1] == b"\r\n" else found
+    begin = position
+    while begin < min(position + 3, len(data)) and data[begin] & 0xC0 == 0x80:
+        begin += 1
+    return begin + 1 if begin and data[begin - 1 : begin + 1] == b"\r\n" else begin
 
 
 def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True, start: int = 0) -> Iterator[str]:
@@ -78,11 +78,11 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
     DataError where it is not UTF-8, naming the offset of the first bad byte; `start` is that of the first piece.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    held, fed, first = "", start, start == 0
+    carriage_return, fed, first = "", start, start == 0
     for piece in _and_an_end(pieces):
         pending = len(decoder.getstate()[0])
         try:
-            text = held + decoder.decode(piece, final=not piece)
+            text = carriage_return + decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             at = fed - pending + error.start
             raise DataError(
@@ -94,8 +94,8 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
         if mend:
             if first and text:
                 text, first = text.removeprefix(BOM), False
-            held = "\r" if text.endswith("\r") and piece else ""
-            text = (text[:-1] if held else text).replace("\r\n", "\n")
+            carriage_return = "\r" if text.endswith("\r") and piece else ""
+            text = (text[:-1] if carriage_return else text).replace("\r\n", "\n")
         if text:
             yield text
 

@@ -1,4 +1,4 @@
-"""What this computer is: usable cores, memory, devices, and how its allocator is told to keep what it has."""
+"""What this computer is: usable cores, memory, devices, and how its allocator is set to keep freed memory."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ GLIBC_TRIM_THRESHOLD, GLIBC_TOP_PAD, GLIBC_MMAP_MAX = -1, -2, -4
 def threads() -> int:
     """How many threads can run at once: the cores this process may use, its control group's quota, OMP_NUM_THREADS."""
     limits = [_most_threads()]
-    wish = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if wish.isdecimal() and int(wish) > 0:
-        limits.append(int(wish))
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if wanted.isdecimal() and int(wanted) > 0:
+        limits.append(int(wanted))
     return max(1, min(limits))
 
 
-def threads_for(wish: int | None) -> int:
+def threads_for(wanted: int | None) -> int:
     """The threads to compute with where so many are asked for: no more than can run at once, for others only wait."""
-    return threads() if wish is None else max(1, min(wish, _most_threads()))
+    return threads() if wanted is None else max(1, min(wanted, _most_threads()))
 
 
 def _most_threads() -> int:
@@ -74,12 +74,12 @@ def record(path: Path = Path(".")) -> dict[str, Any]:
     """This machine in a few rounded numbers, without importing torch: what `doctor` and benchmark results show.
 
     Memory and the free disk space of `path` (or of its nearest parent that exists) are in GiB; `load` is the average
-    number of runnable tasks over the last minute; what a system does not tell is None.
+    number of runnable tasks over the last minute; what a system does not report is None.
     """
     total, available = _memory(Path("/"))
-    place = path.absolute()
-    while not place.exists():
-        place = place.parent
+    existing = path.absolute()
+    while not existing.exists():
+        existing = existing.parent
     load = None
     with contextlib.suppress(OSError, AttributeError):
         load = round(os.getloadavg()[0], 1)
@@ -93,7 +93,7 @@ def record(path: Path = Path(".")) -> dict[str, Any]:
         "threads": threads(),
         "memory_gib": _gib(total),
         "memory_available_gib": _gib(available),
-        "disk_free_gib": _gib(shutil.disk_usage(place).free),
+        "disk_free_gib": _gib(shutil.disk_usage(existing).free),
         "load": load,
     }
 
@@ -151,12 +151,12 @@ def _control_groups(root: Path) -> Iterator[Path]:
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         base = mount / controllers if controllers else mount
-        place = base / group.strip("/")
-        if ".." in place.parts:
-            place = base
-        while place != mount:
-            yield place
-            place = place.parent
+        folder = base / group.strip("/")
+        if ".." in folder.parts:
+            folder = base
+        while folder != mount:
+            yield folder
+            folder = folder.parent
 
 
 def _processor_quotas(root: Path) -> Iterator[float]:
@@ -183,10 +183,10 @@ def _memory(root: Path) -> tuple[int | None, int | None]:
     for group in _control_groups(root):
         for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             with contextlib.suppress(OSError, ValueError):
-                most = int((group / limit).read_text())
-                left = most - int((group / usage).read_text())
-                total = most if total is None else min(total, most)
-                available = left if available is None else min(available, left)
+                limit_bytes = int((group / limit).read_text())
+                unused = limit_bytes - int((group / usage).read_text())
+                total = limit_bytes if total is None else min(total, limit_bytes)
+                available = unused if available is None else min(available, unused)
     return total, available
 
 

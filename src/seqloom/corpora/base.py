@@ -33,8 +33,8 @@ class Item:
     """What says which split it belongs to, where things are shared out."""
     content: Any
     """A file that is read in pieces, text as somebody typed it (a string), or a value of the codec."""
-    digest: str
-    """A SHA-256 of its raw content, in hexadecimal."""
+    digest: str = ""
+    """A SHA-256 of its raw content, in hexadecimal; nothing: computed from what the codec reads of it."""
     split: str = ""
     """The split that it belongs to beforehand; nothing where it is to be split."""
     context: int = 0
@@ -58,9 +58,9 @@ class Items:
     each: Callable[[], Iterable[Item]]
     identity: Any
     """Plain values that all of their content, and what stands beside it, depend on."""
-    size: int
-    """Bytes."""
-    ends: bool
+    size: int = 0
+    """Bytes, where they are known."""
+    ends: bool = False
     """Each ends by itself."""
     whole: bool = False
     """None of them is ever divided between splits."""
@@ -129,7 +129,7 @@ class Given(Settings):
     """A condition: how it becomes numbers, where it enters the network, and where it comes from in the data."""
 
     codec: Codec | None = None
-    """How the condition becomes numbers; None: told from the data (a label for a folder or a column of words)."""
+    """How the condition becomes numbers; None: chosen by the data (a label for a folder or a column of words)."""
     enters: Literal["add", "align", "attend"] | None = None
     """`add`: to every position (a label); `align`: element by element beside the sequence; `attend`: a sequence that
     positions attend to. None: as its codec says."""
@@ -182,7 +182,7 @@ class Corpus(Component, home="seqloom.corpora"):
 
     @abstractmethod
     def default_codec(self) -> Codec:
-        """How its things become numbers unless told otherwise."""
+        """The codec of its things where the user names none."""
 
     @abstractmethod
     def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
@@ -193,7 +193,7 @@ class Corpus(Component, home="seqloom.corpora"):
         return {}
 
     def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
-        """The codec as it reads these things: told which columns it has, for one."""
+        """The codec with what these things fix of it: its columns, for one."""
         return codec
 
     def condition_codec(self, given: Given) -> Codec:
@@ -213,8 +213,8 @@ class Corpus(Component, home="seqloom.corpora"):
         filled = self._filled(given)
         used = self.reading(codec or self.default_codec(), filled)
         items = self.things(used, filled)
-        found = Preparation(items, self.splits, used, filled, self.place, guessed=codec is None).run(notify)
-        return replace(found, notes=(*self.notes(found.codec), *found.notes))
+        prepared = Preparation(items, self.splits, used, filled, self.place, guessed=codec is None).run(notify)
+        return replace(prepared, notes=(*self.notes(prepared.codec), *prepared.notes))
 
     def full(self, codec: Codec) -> list[Any]:
         """The whole values, splits undone (a forecast goes on from the end of the file)."""
@@ -237,27 +237,27 @@ class Corpus(Component, home="seqloom.corpora"):
         return {name: fingerprint(division, codec, name) for name in SPLITS}
 
     def _filled(self, given: Mapping[str, Given]) -> dict[str, Given]:
-        """The conditions with their codecs and the place where they enter."""
-        own, found = self.declares(), {}
+        """The conditions, each with its codec and with where it enters the network."""
+        own, filled = self.declares(), {}
         for name, item in given.items():
             if name in own and not item.source:
                 item = own[name].replace(**{key: getattr(item, key) for key in item.model_fields_set})
             codec = item.codec or self.condition_codec(item)
-            found[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
-        return found
+            filled[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
+        return filled
 
 
 def sources_of(given: Mapping[str, Given]) -> dict[str, Source]:
     """Where the conditions come from, by their names."""
     from seqloom.corpora.sources import source_of
 
-    found = {}
+    sources = {}
     for name, item in given.items():
         try:
-            found[name] = source_of(item.source)
+            sources[name] = source_of(item.source)
         except ConfigError as error:
             raise error.under(f"given.{name}") from None
-    return found
+    return sources
 
 
 def codec_of_words() -> Codec:
@@ -275,13 +275,13 @@ def codec_of_text() -> Codec:
 def declared_by(corpus: Corpus, settings: Mapping[str, Any]) -> dict[str, Given]:
     """The conditions that the data bring with them and those of the settings, by name."""
     own = {name: given.plain() for name, given in corpus.declares().items()}
-    found = {}
+    declared = {}
     for name, values in merge(own, settings).items():
         try:
-            found[name] = Given.parse(values)
+            declared[name] = Given.parse(values)
         except ConfigError as error:
             raise error.under(f"given.{name}") from None
-    return found
+    return declared
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:

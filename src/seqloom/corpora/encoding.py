@@ -131,7 +131,7 @@ class _Totals:
     extra_nats: float = 0.0
     unknown: int = 0
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
-    strange: dict[str, dict[str, None]] = field(default_factory=dict)
+    unknown_labels: dict[str, dict[str, None]] = field(default_factory=dict)
     """Values of conditions that the training split does not have."""
 
 
@@ -180,7 +180,7 @@ class Encoding:
             name: {
                 "units": total.units,
                 "extra_nats": total.extra_nats,
-                "fingerprint": total.fingerprint.told,
+                "fingerprint": total.fingerprint.hex,
             }
             for name, total in self.totals.items()
         }
@@ -228,9 +228,9 @@ class Encoding:
             shown[:context] = True
             encoded = Encoded(encoded.x, encoded.known, encoded.origin, shown)
             value = codec.cut(value, min(context, size), size)
-        strange = sum(int(np.count_nonzero(encoded.x == symbol)) for symbol in codec.never)
-        total.unknown += strange
-        total.extra_nats += codec.extra_nats(value) if strange or not codec.never else 0.0
+        unknown = sum(int(np.count_nonzero(encoded.x == symbol)) for symbol in codec.never)
+        total.unknown += unknown
+        total.extra_nats += codec.extra_nats(value) if unknown or not codec.never else 0.0
         total.units += codec.count(value)
         main.add(encoded)
         return size
@@ -254,20 +254,20 @@ class Encoding:
         except DataError:
             if segment.split == "train":
                 raise
-            told = condition.show(value).decode("utf-8", "replace").strip()
-            self.totals[segment.split].strange.setdefault(label, {})[told] = None
+            text = condition.show(value).decode("utf-8", "replace").strip()
+            self.totals[segment.split].unknown_labels.setdefault(label, {})[text] = None
             return nothing
 
     def _facts(self, values: Mapping[str, _Values]) -> dict[str, Any]:
-        found = self.codec.facts(values)
-        kind = {"kind": found.pop("kind", self.codec.name)}
+        facts = self.codec.facts(values)
+        kind = {"kind": facts.pop("kind", self.codec.name)}
         kind |= {"items": self.count, "bytes": self.division.items.size}
         space = self.codec.space
         if isinstance(space, Tokens):
             kind["symbols"] = space.size
         if self.codec.never:
             kind["unknown"] = {name: self.totals[name].unknown for name in SPLITS}
-        return kind | found
+        return kind | facts
 
     def _notes(self) -> Iterator[str]:
         division = self.division
@@ -284,9 +284,9 @@ class Encoding:
                     f"characters of the {name} split that the training split does not have: {unknown}, each of which "
                     "costs an unknown symbol and 8 bits a byte"
                 )
-            for label, new in self.totals[name].strange.items():
-                told = ", ".join(map(repr, list(new)[:5]))
-                yield f"{label} {told} of the {name} split is not in the training split"
+            for label, new in self.totals[name].unknown_labels.items():
+                names = ", ".join(map(repr, list(new)[:5]))
+                yield f"{label} {names} of the {name} split is not in the training split"
 
 
 class _Values:
