@@ -222,7 +222,7 @@ def _sliding(
         begins = batch.begins.clone()
         begins[:, 0] = True
         nats, _ = likelihood.nats(net, replace(batch, begins=begins), Rng.of(0, rows), None)
-        position = starts[rows, None] + np.arange(window)
+        position = starts[rows, None] + np.arange(window)  # (B,T)
         counted = slide(position - first[rows, None], window) == (starts - first)[rows, None]
         tally.add(position, batch.present.numpy() & counted, nats, batch)
         if progress:

@@ -121,7 +121,7 @@ class Autoregressive(Process, name="autoregressive"):
             first = torch.cat([torch.ones_like(first[:, :1]), first[:, 1:]], 1)
         visible = Visible(batch.x, batch.known, batch.shown, batch.begins, batch.past)
         position = torch.arange(batch.x.shape[1], device=batch.x.device).expand(len(batch.x), -1)
-        inputs, read = self.inputs(net, visible, position, first)
+        inputs, read = self.inputs(net, visible, position, first)  # (B,T) or (B,T,C)
         given = net.encode(batch.given, len(batch.x))
         out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop, begins=batch.begins)
         x = batch.x if isinstance(net.space, Tokens) else batch.x.to(out.dtype)

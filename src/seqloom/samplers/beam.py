@@ -83,7 +83,7 @@ class Beam(Sampler, name="beam"):
         table = rows.table()
         live = [group[group >= 0] for group in table if (guess.ready | rows.done)[group[group >= 0]].all()]
         live = [group for group in live if not rows.done[group].all()]
-        log_probs = guess.value[:, 0].double().log_softmax(-1)
+        log_probs = guess.value[:, 0].double().log_softmax(-1)  # (B,V)
         total = torch.as_tensor(np.where(rows.done, NONE, rows.own["total"]), device=log_probs.device)
         source = np.arange(len(rows))
         symbol = np.zeros(len(rows), np.int64)

@@ -153,7 +153,7 @@ class Diffuse(Sampler, name="diffuse"):
             in_stage = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
             of_stage = self.solver.level(stage, step)
             alpha, sigma = torch.where(in_stage, of_stage[0], alpha), torch.where(in_stage, of_stage[1], sigma)
-        scale = (alpha**2 + sigma**2).sqrt()
+        scale = (alpha**2 + sigma**2).sqrt()  # (B,1,1)
         x = torch.where(rows.along["shown"], rows.along["given"], rows.along["z"] / scale)
         level = (sigma / alpha).log()[..., 0]  # (B,1)
         if "clean_level" in rows.own:
