@@ -103,17 +103,17 @@ class Masked(Process, name="masked"):
         cases = [(b, t) for b in range(rows) for t in range(steps) if bool(batch.wanted[b, t])]
         position = torch.arange(steps, device=batch.x.device)
         for i in range(0, len(cases), at_once):
-            row, at = (torch.tensor(part, device=batch.x.device) for part in zip(*cases[i : i + at_once], strict=True))
-            hidden = (position >= at[:, None]) & batch.wanted[row]
+            row, t = (torch.tensor(part, device=batch.x.device) for part in zip(*cases[i : i + at_once], strict=True))
+            hidden = (position >= t[:, None]) & batch.wanted[row]
             given = {n: Condition(c.x[row], c.present[row]) for n, c in batch.given.items()}
             out, _ = net(
                 batch.x[row].masked_fill(hidden, net.spec.mask or 0),
                 given=net.encode(given, len(row)),
                 present=batch.present[row],
-                where=at[:, None],
+                where=t[:, None],
             )
             nats = nats.to(out.dtype)
-            nats[row, at] = F.cross_entropy(out[:, 0], batch.x[row, at], reduction="none")
+            nats[row, t] = F.cross_entropy(out[:, 0], batch.x[row, t], reduction="none")
         return nats
 
     def guess(

@@ -184,8 +184,8 @@ class Epochs:
             self._order = self.kept[np.lexsort((rng.at("shuffle").uniform(len(self.kept))[0], self.bucket))]
             self._batches = np.argsort(rng.at("batches").uniform(len(self.bounds) - 1)[0])
             self._epoch = epoch
-        at = self._batches[step]
-        return epoch, self._order[self.bounds[at] : self.bounds[at + 1]]
+        number = self._batches[step]
+        return epoch, self._order[self.bounds[number] : self.bounds[number + 1]]
 
 
 def rows_of(spec: Feed, packed: Packed) -> int:
