@@ -15,7 +15,7 @@ from seqloom.core.config import merge
 
 @dataclass(frozen=True)
 class Facts:
-    """What the rule knows of the data: training elements, the typical length of one thing, and the kind of element.
+    """Facts about the data: training elements, the typical length of one sequence, and the kind of element.
 
     `season` is after how many elements a series resembles itself, 1 where none was found; `persistence` how much of
     an element is the one before it, 1 where it never changes.
@@ -37,7 +37,7 @@ class Facts:
 WHOLE = 255
 """Up to this length sequences that stand by themselves are read whole."""
 WANDERS = 0.9
-"""The persistence from which on a series is no longer near its mean: what changes is learned."""
+"""From this persistence on a series does not return to its mean soon: its changes are modelled."""
 
 Advice = dict[str, tuple[Any, str]]
 

@@ -81,7 +81,7 @@ class Fit:
             try:
                 yield from self._events()
             except Exception:
-                # What could not even begin leaves nothing behind that would look like a run.
+                # A training that could not begin leaves no files behind that would be taken for a run.
                 if self.plan.run is None and not checkpoints.steps(path):
                     runs.remove(path)
                 raise
@@ -174,7 +174,7 @@ class Fit:
         self.best, self.valid, self.positions = state.get("best"), state.get("valid"), state.get("positions")
 
     def _finished_report(self) -> dict[str, Any] | None:
-        """What a finished run says of itself, if nothing more is asked of it."""
+        """The report of a finished run, unless more steps or minutes are asked for."""
         path = self.plan.path / runs.REPORT
         if self.plan.run is None or not path.is_file() or self.loop.done_share(self.before) < 1:
             return None
@@ -261,7 +261,7 @@ class Fit:
         return (int(at * VALIDATIONS + 1e-9) + 1) / VALIDATIONS
 
     def _may(self, kind: str) -> bool:
-        """Whether something beside training may be done now: always by steps, within its share by the clock."""
+        """Whether a validation, preview or save may be done now: always by steps, within its share by the clock."""
         if self.plan.recipe.trainer.steps is not None:
             return True
         cost = self.last_cost.get(kind, 0.0)
@@ -283,7 +283,7 @@ class Fit:
         for name in names:
             try:
                 metrics: dict[str, dict[str, Any]] = self._timed("valid", partial(self._metrics, name))
-            except Exception as error:  # whatever is wrong with a metric, the training is not lost for it
+            except Exception as error:  # a failing metric must not end a training
                 yield self._note(f"the {name} of the validation split cannot be taken: {_reason(error)}")
                 continue
             yield self._keep_best(metrics, last)
@@ -337,7 +337,7 @@ class Fit:
         return _Swapped(self.net, self.loop.average or {})
 
     def _preview(self) -> TrainingEvent:
-        """A short sample, as a person would see it."""
+        """A short sample, as its codec shows it."""
         was = self.net.training
         self.net.eval()
         try:
@@ -346,7 +346,7 @@ class Fit:
             with self._averaged():
                 answer = model.sample(1, min(PREVIEW, self.net.window), seed=self.loop.state.step)
             text = self.run.codec.show(answer.values[0]).decode("utf-8", errors="replace")
-        except Exception as error:  # a training is not lost for a sample
+        except Exception as error:  # a failing preview must not end a training
             self.preview = False
             return self._note(f"no sample can be shown on the way: {_reason(error)}")
         finally:

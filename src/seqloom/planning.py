@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seqloom import run as runs
 from seqloom.advisor import Facts, advise
 from seqloom.core import checkpoints, machine
-from seqloom.core.config import Settings, merge, read_yaml
+from seqloom.core.config import Settings, called, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
@@ -27,7 +27,7 @@ from seqloom.training.feed import Feed, rows_of
 from seqloom.training.trainer import Trainer
 
 NUMBERS_EACH = 64
-"""Numbers for each parameter, and for each feature of each layer and position, that no training needs."""
+"""Numbers for each parameter, and for each feature of each layer and position: more than any training needs."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def plan(
 
 
 def stem_of(data: str) -> str:
-    """What a run on DATA is called by."""
+    """The beginning of the name of a run on DATA."""
     word = data if ":" not in data or Path(data).exists() else data.partition(":")[2]  # builtin:NAME
     return Path(word).name.split(".")[0] or "data"
 
@@ -141,7 +141,7 @@ def _is_set(tree: Mapping[str, Any], key: str) -> bool:
 
 
 def facts_of(prepared: Prepared) -> Facts:
-    """What advice is given by."""
+    """The facts about the data that advice depends on."""
     data = prepared.splits["train"].data
     sizes, space = np.diff(data.starts), prepared.codec.space
     return Facts(
@@ -158,7 +158,7 @@ def facts_of(prepared: Prepared) -> Facts:
 
 
 def _check(recipe: Recipe, prepared: Prepared) -> None:
-    """What cannot be trained is said before anything is written."""
+    """An error for what cannot be trained, before anything is written."""
     space = prepared.codec.space
     recipe.process.spec(space)
     if recipe.feed.order == "streams" and (recipe.backbone.bounded or recipe.process.spec(space).block != 1):
@@ -224,7 +224,7 @@ def packed_of(prepared: Prepared) -> Packed:
 
 
 def feed_notes(feed: Feed, prepared: Prepared) -> list[str]:
-    """What is not read as one might think."""
+    """Notes on data that the feed leaves out or reads in another way than its settings say."""
     packed = packed_of(prepared)
     if feed.order == "streams" and (rows := rows_of(feed, packed)) < feed.batch:
         return [
@@ -257,7 +257,8 @@ def _resumed(
     if extension:
         recipe = recipe.replace(trainer=recipe.trainer.replace(**{"steps": None, "minutes": None} | extension))
         _check_longer(run, recipe.trainer)
-    corpus = recipe.corpus if "corpus" in overrides and "name" in overrides["corpus"] else _moved(run, data)
+    named = overrides.get("corpus") or {}
+    corpus = recipe.corpus if isinstance(named, str) or "name" in named else _moved(run, data)
     given = {name: item for name, (_, item) in run.given.items()}
     fitted = {name: item.replace(codec=run.given[name][0]) for name, item in given.items()}
     prepared = corpus.prepare(run.codec, fitted, notify)
@@ -279,7 +280,7 @@ def _resumed(
 
 
 def _moved(run: runs.Run, data: str) -> Corpus:
-    """The corpus of a run with the place that a DATA word names; RunError where that is another kind of data."""
+    """The corpus of a run with the path that a DATA word names; RunError where that is another kind of data."""
     corpus = run.recipe.corpus
     named = corpus_like(corpus, data, splits=corpus.splits)
     if type(named) is not type(corpus):
@@ -318,10 +319,12 @@ def _differences(wanted: Mapping[str, Any], have: Mapping[str, Any], path: str =
             value = value.plain()
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             differing += _differences(value, old, f"{path}{key}.")
-        elif isinstance(value, str) and isinstance(old, Mapping):
-            differing += [] if old.get("name") == value else [f"{path}{key}"]
-        elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)):
-            differing += [] if list(value) == list(old) else [f"{path}{key}"]
+        elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)) and len(value) == len(old):
+            listed, there = (dict(zip(map(str, range(len(old))), part, strict=True)) for part in (value, old))
+            differing += [f"{path}{key}"] if _differences(listed, there) else []
+        elif isinstance(value, str):
+            name = old.get("name") if isinstance(old, Mapping) else old
+            differing += [] if value == name or called(value) == name else [f"{path}{key}"]
         elif value != old:
             differing.append(f"{path}{key}")
     return differing

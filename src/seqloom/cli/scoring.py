@@ -13,7 +13,7 @@ from seqloom.cli.session import (
     JSON,
     WEIGHTS,
     Session,
-    check_there,
+    check_exists,
     conditions_of,
     content_of,
     path_of,
@@ -70,7 +70,7 @@ def score(
 
 
 def _in_words(score: Score) -> str:
-    """A score as people read it."""
+    """A score as lines of text."""
     mark = {"bound": "≤ ", "estimate": "≈ "}.get(score.kind, "")
     error = f" ± {score.stderr:.1f}" if score.stderr else ""
     bits = "" if score.bits_per_unit is None else f"{mark}{score.bits_per_unit:.4f} bits/{score.unit}   "
@@ -155,7 +155,7 @@ def compare(
         if models is None or minutes is None:
             wanted, hint = "--models" if models is None else "--minutes", "--models lstm,masked --minutes 2"
             raise ConfigError("what is to be compared is not said", path=wanted, hint=hint)
-        check_there(named[0])
+        check_exists(named[0])
     elif models is not None or minutes is not None or pairs:
         raise ConfigError("runs are compared as they are", path="compare", hint="leave out --models and settings")
     session.compute()

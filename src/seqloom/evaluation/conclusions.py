@@ -1,4 +1,4 @@
-"""Conclusions: what can and what cannot be said of a comparison, in words."""
+"""Conclusions: what a comparison shows and what it leaves open, as sentences."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from seqloom.evaluation.comparison import KINDS, Comparison, Row
 
 MARKS = {"exact": "=", "bound": "≤", "estimate": "≈"}
 WHOLE = 0.999
-"""The share of the test split from which on nothing is said of what was left out."""
+"""The share of the test split from which on no sentence mentions what was left out."""
 
 
 @dataclass(frozen=True)
 class _Value:
-    """A likelihood and the ends of its interval; both are the value itself where nothing is known of its spread."""
+    """A likelihood and the ends of its interval; both are the value itself where its spread is unknown."""
 
     model: str
     value: float
@@ -58,7 +58,7 @@ def best(comparison: Comparison) -> set[str]:
 
 
 def conclusions(comparison: Comparison) -> list[str]:
-    """What can and what cannot be concluded, a sentence or a few an item."""
+    """What can and what cannot be concluded; each item is a sentence or a few."""
     values = [_Value.of(row) for row in comparison.ordered if row.value is not None]
     exact = [value for value in values if value.kind == "exact"]
     bounds = [value for value in values if value.kind == "bound"]
@@ -95,7 +95,7 @@ def conclusions(comparison: Comparison) -> list[str]:
 
 
 def against_baselines(comparison: Comparison) -> list[str]:
-    """A sentence for each baseline: who beat it, who did not, and of whom that cannot be said."""
+    """A sentence for each baseline: which models beat it, which did not, and for which that is open."""
     values = [_Value.of(row) for row in comparison.ordered if row.value is not None]
     # What a model is known to reach at least in another exact way, such as from left to right.
     known = {

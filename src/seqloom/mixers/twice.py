@@ -1,4 +1,4 @@
-"""Fast operations whose own way back cannot be differentiated again, beside the plain formula, which can."""
+"""Fast operations whose backward pass cannot be differentiated, beside the plain formula, whose can."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def differentiable(fast: Operation, plain: Operation, *inputs: Tensor) -> tuple[
 
 
 class Fast(torch.autograd.Function):
-    """The fast operation forth and back; back by the plain one where that is to be differentiated itself."""
+    """The fast operation; its backward pass is the plain one's where that is to be differentiated itself."""
 
     @staticmethod
     def forward(ctx: Any, fast: Operation, plain: Operation, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -45,6 +45,6 @@ class Fast(torch.autograd.Function):
             with torch.enable_grad():
                 leaves = [x.detach().requires_grad_(x.requires_grad) for x in inputs]
                 outputs = ctx.fast(*leaves)
-        wanted = [x for x, needed in zip(leaves, ctx.needs_input_grad[2:], strict=True) if needed]
-        found = iter(torch.autograd.grad(outputs, wanted, gradients, create_graph=again, allow_unused=True))
-        return None, None, *(next(found) if needed else None for needed in ctx.needs_input_grad[2:])
+        sources = [x for x, needed in zip(leaves, ctx.needs_input_grad[2:], strict=True) if needed]
+        computed = iter(torch.autograd.grad(outputs, sources, gradients, create_graph=again, allow_unused=True))
+        return None, None, *(next(computed) if needed else None for needed in ctx.needs_input_grad[2:])

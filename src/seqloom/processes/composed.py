@@ -1,4 +1,4 @@
-"""A head for elements of several kinds: each field has the distribution that its support asks for."""
+"""A head for elements of several kinds: each field has the distribution of its support."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Composed(Head, name="composed"):
     """Independent parts: each field goes to the first of `heads` that covers it, the rest by their support.
 
     Real numbers are normal, positive ones lognormal, counts negative binomial, yes or no and the end flag Bernoulli,
-    categories categorical. Where a sequence ends follows its own law at any temperature: a flag that is seldom set
+    categories categorical. The end flag is drawn at temperature 1 whatever is asked for: a flag that is seldom set
     would never be drawn at a low one.
     """
 
@@ -48,14 +48,14 @@ class Composed(Head, name="composed"):
 
     def module(self, space: Space) -> nn.Module | None:
         own = {str(i): part.head.module(part.space) for i, part in enumerate(parts(self, space))}
-        there = {name: module for name, module in own.items() if module is not None}
-        return nn.ModuleDict(there) if there else None
+        modules = {name: module for name, module in own.items() if module is not None}
+        return nn.ModuleDict(modules) if modules else None
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
         total = torch.zeros_like(params[..., 0])
         for i, (part, inner) in enumerate(self._split(space, params)):
-            mine = list(part.channels)
-            total = total + part.head.nats(part.space, inner, x[..., mine], wanted[..., mine], _own(own, i))
+            channels = list(part.channels)
+            total = total + part.head.nats(part.space, inner, x[..., channels], wanted[..., channels], _own(own, i))
         return total
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
@@ -91,8 +91,8 @@ class Composed(Head, name="composed"):
         return torch.cat(moved, -1)
 
     def _split(self, space: Space, params: Tensor) -> list[tuple[Part, Tensor]]:
-        found = parts(self, space)
-        return list(zip(found, torch.split(params, [part.size for part in found], -1), strict=True))
+        members = parts(self, space)
+        return list(zip(members, torch.split(params, [part.size for part in members], -1), strict=True))
 
     def _gathered(self, space: Space, values: list[Tensor]) -> Tensor:
         """Numbers of the parts, in the order of the element."""
@@ -106,27 +106,27 @@ def parts(head: Composed, space: Space) -> tuple[Part, ...]:
     """Which head has which fields of this space."""
     assert isinstance(space, Vectors)
     open_fields = {field.name: field for field in space.all_fields}
-    found = []
+    chosen = []
     flag = [space.all_fields[-1].name] if space.ends else []
     by_support = [Normal(), LogNormal(), Counts(), Bernoulli(), Categorical()]
-    wishes = [(member, list(member.covers(space))) for member in head.heads]
-    wishes += [(member, [name for name in member.covers(space) if name not in flag]) for member in by_support]
-    for member, covered in [*wishes, (Bernoulli(), flag)]:
+    candidates = [(member, list(member.covers(space))) for member in head.heads]
+    candidates += [(member, [name for name in member.covers(space) if name not in flag]) for member in by_support]
+    for member, covered in [*candidates, (Bernoulli(), flag)]:
         names = [name for name in covered if name in open_fields]
         if not names:
             continue
         inner = Vectors(fields=tuple(open_fields.pop(name) for name in names))
         slices = space.slices
         channels = tuple(i for name in names for i in range(slices[name].start, slices[name].stop))
-        found.append(Part(member, inner, channels, member.size(inner), names == flag))
-    unused = [member.name for member in head.heads if member not in [part.head for part in found]]
+        chosen.append(Part(member, inner, channels, member.size(inner), names == flag))
+    unused = [member.name for member in head.heads if member not in [part.head for part in chosen]]
     if unused:
         supports = sorted({field.support for field in space.all_fields})
         raise UnsupportedSpace(
             f"the head {unused[0]!r} is no distribution over fields that are {' or '.join(supports)}",
             hint="leave process.head unset",
         )
-    return tuple(found)
+    return tuple(chosen)
 
 
 def _own(own: nn.Module | None, part: int) -> nn.Module | None:

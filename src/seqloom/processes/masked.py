@@ -1,4 +1,4 @@
-"""Masked (absorbing) diffusion: symbols vanish one by one, and the network learns to put them back."""
+"""Masked (absorbing) diffusion: symbols are masked one by one, and the network learns to restore them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Masked(Process, name="masked"):
     def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
         """One draw of the bound's terms (B,T): a weight times the cross-entropy of the masked symbols.
 
-        Times are stratified over the rows of the batch, which takes away the variance between times.
+        Times are stratified over the rows of the batch, which removes the variance between times.
         """
         rows = len(batch.x)
         strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
@@ -101,10 +101,10 @@ class Masked(Process, name="masked"):
         rows, steps = batch.x.shape
         nats = torch.zeros(rows, steps, device=batch.x.device)
         cases = [(b, t) for b in range(rows) for t in range(steps) if bool(batch.wanted[b, t])]
-        place = torch.arange(steps, device=batch.x.device)
+        position = torch.arange(steps, device=batch.x.device)
         for i in range(0, len(cases), at_once):
             row, at = (torch.tensor(part, device=batch.x.device) for part in zip(*cases[i : i + at_once], strict=True))
-            hidden = (place >= at[:, None]) & batch.wanted[row]
+            hidden = (position >= at[:, None]) & batch.wanted[row]
             given = {n: Condition(c.x[row], c.present[row]) for n, c in batch.given.items()}
             out, _ = net(
                 batch.x[row].masked_fill(hidden, net.spec.mask or 0),

@@ -44,12 +44,12 @@ class Solver(Component, home="seqloom.samplers"):
     stages: ClassVar[int] = 1
     """Network calls a step."""
     stages_to_end: ClassVar[int] = 1
-    """Network calls of the step to no noise at all, where there is nothing to look at."""
+    """Network calls of the step to no noise at all, where there is no later slope to evaluate."""
     keeps: ClassVar[tuple[str, ...]] = ()
-    """What a row remembers from call to call: tensors like z, 0 at first."""
+    """State of a row from call to call: tensors like z, 0 at first."""
 
     def level(self, stage: int, step: Step) -> Level:
-        """At which level a stage's z is: the first sees it at `now`; here those after it at `then`."""
+        """At which level a stage's z is: the first has it at `now`; here those after it at `then`."""
         return step.now if stage == 0 else step.then
 
     @abstractmethod
@@ -86,7 +86,7 @@ class AncestralSteps(Solver, name="ancestral"):
 
 
 class Euler(Solver, name="euler"):
-    """Straight on from where it stands; for a diffusion that is DDIM (Song et al. 2021). First order."""
+    """One step along the present slope; for a diffusion that is DDIM (Song et al. 2021). First order."""
 
     def advance(
         self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
@@ -150,9 +150,9 @@ class Diffuse(Sampler, name="diffuse"):
     def ask(self, rows: Rows) -> Ask:
         step, alpha, sigma = self._step(rows), *self._level(rows, rows.own["step"])
         for stage in range(1, self.solver.stages):
-            here = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
-            there = self.solver.level(stage, step)
-            alpha, sigma = torch.where(here, there[0], alpha), torch.where(here, there[1], sigma)
+            in_stage = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
+            of_stage = self.solver.level(stage, step)
+            alpha, sigma = torch.where(in_stage, of_stage[0], alpha), torch.where(in_stage, of_stage[1], sigma)
         scale = (alpha**2 + sigma**2).sqrt()
         x = torch.where(rows.along["shown"], rows.along["given"], rows.along["z"] / scale)
         level = (sigma / alpha).log()[..., 0]  # (B,1)
@@ -201,14 +201,14 @@ class Diffuse(Sampler, name="diffuse"):
         key = rows.key.select(at).at("step" if stage == 0 else f"step, stage {stage}", rows.own["step"][at])
         return key.normal(tuple(z.shape[1:])).to(z) * temperature
 
-    def _level(self, rows: Rows, place: NDArray[np.int64]) -> Level:
+    def _level(self, rows: Rows, number: NDArray[np.int64]) -> Level:
         row = np.arange(len(rows))
-        place = np.minimum(place, rows.own["steps"])
+        number = np.minimum(number, rows.own["steps"])
         like = rows.along["z"]
-        alpha = torch.as_tensor(rows.own["alpha"][row, place]).to(like)[:, None, None]
-        return alpha, torch.as_tensor(rows.own["sigma"][row, place]).to(like)[:, None, None]
+        alpha = torch.as_tensor(rows.own["alpha"][row, number]).to(like)[:, None, None]
+        return alpha, torch.as_tensor(rows.own["sigma"][row, number]).to(like)[:, None, None]
 
 
 def _kept(name: str) -> str:
-    """Where a solver's memory stands among what follows the canvas."""
+    """The name in `along` of a solver's state."""
     return f"solver.{name}"

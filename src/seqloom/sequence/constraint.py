@@ -1,4 +1,4 @@
-"""Constraint: which symbols a sample may have at a position, whatever the model thinks of them."""
+"""Constraint: which symbols a sample may have at a position, whatever probability the model gives them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Constraint(ABC):
     """What may be drawn. The engine asks before each draw; a symbol that is not allowed has no probability."""
 
     ordered: bool = False
-    """Whether it must know all elements before the one that is drawn: only samplers from left to right serve it."""
+    """Whether all elements before the one that is drawn must be known: only samplers from left to right then work."""
 
     @abstractmethod
     def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
@@ -28,9 +28,9 @@ class OnlySymbols(Constraint):
     symbols: tuple[int, ...]
 
     def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-        found = np.zeros(size, bool)
-        found[list(self.symbols)] = True
-        return np.broadcast_to(found, (*want.shape, size))
+        mask = np.zeros(size, bool)
+        mask[list(self.symbols)] = True
+        return np.broadcast_to(mask, (*want.shape, size))
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class OneOf(Constraint):
     ordered = True
 
     def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-        found = np.zeros((*want.shape, size), bool)
+        mask = np.zeros((*want.shape, size), bool)
         for b, k in np.argwhere(want >= 0).tolist():
             made = tuple(x[b, self.begin : want[b, k]].tolist())
             fitting = [s for s in self.sequences if s[: len(made)] == made[: len(s)]]
-            found[b, k, [s[len(made)] for s in fitting if len(s) > len(made)]] = True
+            mask[b, k, [s[len(made)] for s in fitting if len(s) > len(made)]] = True
             if any(len(s) <= len(made) for s in fitting):
-                found[b, k, slice(None) if self.end is None else self.end] = True
-        return found
+                mask[b, k, slice(None) if self.end is None else self.end] = True
+        return mask
