@@ -1,4 +1,4 @@
-"""Dates as a file writes them: told from the cells, checked, and continued in the same spelling."""
+"""Dates as a file writes them: inferred from the cells, checked, and continued in the same spelling."""
 
 from __future__ import annotations
 

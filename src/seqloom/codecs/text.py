@@ -22,7 +22,7 @@ from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Tokens
 
 MOST = 1000
-"""Distinct characters up to which text is read by characters unless told otherwise."""
+"""Distinct characters up to which text is read by characters where the user names no codec."""
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 _POINTS = 0x110000

@@ -1,4 +1,4 @@
-"""What this computer is: usable cores, memory, devices, and how its allocator is told to keep what it has."""
+"""What this computer is: usable cores, memory, devices, and how its allocator is set to keep freed memory."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def record(path: Path = Path(".")) -> dict[str, Any]:
     """This machine in a few rounded numbers, without importing torch: what `doctor` and benchmark results show.
 
     Memory and the free disk space of `path` (or of its nearest parent that exists) are in GiB; `load` is the average
-    number of runnable tasks over the last minute; what a system does not tell is None.
+    number of runnable tasks over the last minute; what a system does not report is None.
     """
     total, available = _memory(Path("/"))
     existing = path.absolute()
@@ -183,10 +183,10 @@ def _memory(root: Path) -> tuple[int | None, int | None]:
     for group in _control_groups(root):
         for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             with contextlib.suppress(OSError, ValueError):
-                most = int((group / limit).read_text())
-                left = most - int((group / usage).read_text())
-                total = most if total is None else min(total, most)
-                available = left if available is None else min(available, left)
+                limit_bytes = int((group / limit).read_text())
+                unused = limit_bytes - int((group / usage).read_text())
+                total = limit_bytes if total is None else min(total, limit_bytes)
+                available = unused if available is None else min(available, unused)
     return total, available
 
 

@@ -147,7 +147,7 @@ def score(
     packed = Packed(reading.data, reading.space, reading.given, net.aligned)
     if not len(packed):
         raise DataError("there is nothing to score", hint="the text, or the split, is empty")
-    was = net.training
+    training = net.training
     net.eval()
     try:
         with nullcontext() if process.needs_gradient else torch.inference_mode():
@@ -157,7 +157,7 @@ def score(
                 return _sliding(net, process, likelihood, packed, reading, tokens, progress)
             return _streams(net, process, likelihood, packed, reading, tokens, progress)
     finally:
-        net.train(was)
+        net.train(training)
 
 
 def _streams(
@@ -223,8 +223,8 @@ def _sliding(
         begins[:, 0] = True
         nats, _ = likelihood.nats(net, replace(batch, begins=begins), Rng.of(0, rows), None)
         position = starts[rows, None] + np.arange(window)
-        mine = slide(position - first[rows, None], window) == (starts - first)[rows, None]
-        tally.add(position, batch.present.numpy() & mine, nats, batch)
+        counted = slide(position - first[rows, None], window) == (starts - first)[rows, None]
+        tally.add(position, batch.present.numpy() & counted, nats, batch)
         if progress:
             progress((rows[-1] + 1) / len(starts))
     return tally.score(likelihood, f"sliding {window}/{half}", 0.0)
@@ -318,7 +318,7 @@ def mean_loss(net: Network, process: Process, reading: Reading, *, seed: int = 0
     fill = net.spec.block is None and reading.space.ends
     starts = packed.windows(net.window, net.window)
     total, count, means = 0.0, 0.0, []
-    was = net.training
+    training = net.training
     net.eval()
     try:
         with torch.set_grad_enabled(process.needs_gradient):
@@ -328,7 +328,7 @@ def mean_loss(net: Network, process: Process, reading: Reading, *, seed: int = 0
                 total, count = total + float(loss.total.detach()), count + float(loss.count)
                 means.append(float(loss.total.detach()) / max(1.0, float(loss.count)))
     finally:
-        net.train(was)
+        net.train(training)
     error = float(np.std(means, ddof=1) / math.sqrt(len(means))) if len(means) > 1 else 0.0
     return {
         "name": "loss",

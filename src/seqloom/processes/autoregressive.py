@@ -36,7 +36,7 @@ class Autoregressive(Process, name="autoregressive"):
     head: Head | None = None
     """The distribution of one element; fields that it does not cover, or all where it is None, go by their support."""
     lags: tuple[PositiveInt, ...] = ()
-    """How far back each position of a series sees beside the element just before it: its seasons."""
+    """The lags that are inputs at each position of a series, beside the element just before it: its seasons."""
     difference: int = Field(default=0, ge=0)
     """What is learned of a series: the change since so many elements ago; 0: the elements themselves."""
     features: tuple[Feature, ...] = ()

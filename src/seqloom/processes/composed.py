@@ -1,4 +1,4 @@
-"""A head for elements of several kinds: each field has the distribution that its support asks for."""
+"""A head for elements of several kinds: each field has the distribution of its support."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Composed(Head, name="composed"):
     """Independent parts: each field goes to the first of `heads` that covers it, the rest by their support.
 
     Real numbers are normal, positive ones lognormal, counts negative binomial, yes or no and the end flag Bernoulli,
-    categories categorical. Where a sequence ends follows its own law at any temperature: a flag that is seldom set
+    categories categorical. The end flag is drawn at temperature 1 whatever is asked for: a flag that is seldom set
     would never be drawn at a low one.
     """
 
@@ -54,8 +54,8 @@ class Composed(Head, name="composed"):
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
         total = torch.zeros_like(params[..., 0])
         for i, (part, inner) in enumerate(self._split(space, params)):
-            mine = list(part.channels)
-            total = total + part.head.nats(part.space, inner, x[..., mine], wanted[..., mine], _own(own, i))
+            channels = list(part.channels)
+            total = total + part.head.nats(part.space, inner, x[..., channels], wanted[..., channels], _own(own, i))
         return total
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
@@ -109,9 +109,9 @@ def parts(head: Composed, space: Space) -> tuple[Part, ...]:
     chosen = []
     flag = [space.all_fields[-1].name] if space.ends else []
     by_support = [Normal(), LogNormal(), Counts(), Bernoulli(), Categorical()]
-    wishes = [(member, list(member.covers(space))) for member in head.heads]
-    wishes += [(member, [name for name in member.covers(space) if name not in flag]) for member in by_support]
-    for member, covered in [*wishes, (Bernoulli(), flag)]:
+    candidates = [(member, list(member.covers(space))) for member in head.heads]
+    candidates += [(member, [name for name in member.covers(space) if name not in flag]) for member in by_support]
+    for member, covered in [*candidates, (Bernoulli(), flag)]:
         names = [name for name in covered if name in open_fields]
         if not names:
             continue

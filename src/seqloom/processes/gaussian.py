@@ -1,4 +1,4 @@
-"""Gaussian diffusion (Ho et al. 2020; Karras et al. 2022): data are noised, and the network learns the way back."""
+"""Gaussian diffusion (Ho et al. 2020; Karras et al. 2022): data are noised, and the network learns to denoise them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
 
 LEVEL_SCALE = 0.25
-"""The network is told log(sigma / alpha) / 4, about unit scale."""
+"""The network's input is log(sigma / alpha) / 4, about unit scale."""
 
 
 class Gaussian(Process, name="gaussian"):
@@ -65,8 +65,8 @@ class Gaussian(Process, name="gaussian"):
         wanted = batch.wanted
         z = alpha * x + sigma * noise
         out = self._out(net, batch, x, z, alpha, sigma, drop)
-        # Beyond the end both are drawn from N(0, 1), and what z says of them is all there is to be learned: the target
-        # is its mean given z, which has the same best network and a gradient with less noise.
+        # Beyond the end both are drawn from N(0, 1), and only their mean given z can be learned: the target
+        # is that mean, which has the same best network and a gradient with less noise.
         free = beyond_end(net.space, batch)
         x, noise = torch.where(free, alpha * z, x), torch.where(free, sigma * z, noise)
         error = (out - self.prediction.target(x, noise, alpha, sigma)) ** 2
@@ -88,7 +88,7 @@ class Gaussian(Process, name="gaussian"):
 
         Minus log p(x) <= recovery from the least noise + half the integral of SNR-weighted squared error + the
         distance of the noisiest state from the prior N(0, alpha^2 + sigma^2). Cells that are absent or shown are not
-        noised: the network sees which they are, so this is a bound on the others of a model that is told as much.
+        noised: the network has them as inputs, so this bounds the likelihood of the others given them.
         """
         space = net.space
         assert isinstance(space, Vectors)
@@ -103,7 +103,7 @@ class Gaussian(Process, name="gaussian"):
         z = alpha * x + sigma * noise
         clean = self.prediction.clean(z, self._out(net, batch, x, z, alpha, sigma), alpha, sigma)
         error = (alpha / sigma * (x - clean)) ** 2  # half of it, times |d log SNR| = 2 d log_nsr, is integrated
-        # What the best denoiser of N(0, 1) errs with this noise, less its mean: 0 on average, and it takes spread away.
+        # What the best denoiser of N(0, 1) errs with this noise, less its mean: a control variate, 0 on average.
         control_variate = alpha**2 * ((sigma * x - alpha * noise) ** 2 - (sigma * x) ** 2 - alpha**2)
         control_variate = control_variate.masked_fill(_marks(space, "binary", "category").to(x.device), 0.0)
         path = (high - low) * (error - control_variate)

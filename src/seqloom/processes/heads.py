@@ -1,6 +1,6 @@
 """Heads: the distribution of one element, from the numbers a network gives it.
 
-A head of vectors is a distribution over some of their fields, told by their `support`; `composed` puts several
+A head of vectors is a distribution over some of their fields, chosen by their `support`; `composed` puts several
 together, so that an element of numbers, counts and categories has one.
 """
 
@@ -24,7 +24,7 @@ from seqloom.sequence.space import Measure, Space, Tokens, Vectors
 
 AT_ONCE = 1024
 MOST_COUNT = 1 << 22
-"""Counts are looked at in so many at once, up to the most that is drawn."""
+"""Probabilities of so many counts are computed at once, up to the largest count that is drawn."""
 
 
 class Head(Component, home="seqloom.processes"):
@@ -38,7 +38,7 @@ class Head(Component, home="seqloom.processes"):
     """The supports of the fields it is for, each number by itself."""
 
     def covers(self, space: Vectors) -> tuple[str, ...]:
-        """The names of the fields (`space.all_fields`) that it is a distribution over; others are left to others."""
+        """The names of the fields (`space.all_fields`) that it is a distribution over; others have other heads."""
         return tuple(field.name for field in space.all_fields if field.support in self.supports)
 
     def fits(self, space: Space) -> bool:
@@ -140,7 +140,7 @@ class LogNormal(Normal, name="lognormal"):
 class Counts(Head, name="counts"):
     """Independent counts, negative binomial: the logarithms of the mean and of the size r are learned.
 
-    The variance is mean + mean^2 / r, so counts that are more alike than Poisson's cannot be told, and others can.
+    The variance is mean + mean^2 / r, so counts with less variance than Poisson's cannot be modelled.
     """
 
     supports: ClassVar[tuple[str, ...]] = ("count",)
@@ -150,9 +150,9 @@ class Counts(Head, name="counts"):
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
         mean, size = params.chunk(2, -1)  # logarithms
-        x, r, odds = x.masked_fill(~wanted, 0.0), size.exp(), mean - size
-        ways = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
-        cells = -ways - r * F.logsigmoid(-odds) - x * F.logsigmoid(odds)
+        x, r, log_odds = x.masked_fill(~wanted, 0.0), size.exp(), mean - size
+        log_ways = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
+        cells = -log_ways - r * F.logsigmoid(-log_odds) - x * F.logsigmoid(log_odds)
         return cells.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
@@ -173,14 +173,14 @@ class Counts(Head, name="counts"):
     def _inverse(params: Tensor, u: Tensor) -> Tensor:
         """The least count whose cumulative probability is at least u: probabilities are added up, many at a time."""
         mean, size = (part.detach().double() for part in params.chunk(2, -1))
-        r, odds, u = size.exp(), mean - size, u.to(params.device).expand_as(mean)
+        r, log_odds, u = size.exp(), mean - size, u.to(params.device).expand_as(mean)
         count = torch.zeros_like(mean)
         below = torch.zeros_like(mean)
         for first in range(0, MOST_COUNT, AT_ONCE):
             k = torch.arange(first, first + AT_ONCE, device=params.device, dtype=torch.float64)
-            r_, odds_ = r.unsqueeze(-1), odds.unsqueeze(-1)
-            ways = torch.lgamma(k + r_) - torch.lgamma(r_) - torch.lgamma(k + 1)
-            probability = (ways + r_ * F.logsigmoid(-odds_) + k * F.logsigmoid(odds_)).exp()
+            r_, log_odds_ = r.unsqueeze(-1), log_odds.unsqueeze(-1)
+            log_ways = torch.lgamma(k + r_) - torch.lgamma(r_) - torch.lgamma(k + 1)
+            probability = (log_ways + r_ * F.logsigmoid(-log_odds_) + k * F.logsigmoid(log_odds_)).exp()
             total = below.unsqueeze(-1) + probability.cumsum(-1)
             count += (total < u.unsqueeze(-1)).sum(-1)
             below = total[..., -1]
@@ -202,10 +202,10 @@ class Bernoulli(Head, name="bernoulli"):
         return F.binary_cross_entropy_with_logits(params, x, reduction="none").masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
-        odds, cold = params.double(), temperature.to(params.device).unsqueeze(-1)
+        logits, temperature = params.double(), temperature.to(params.device).unsqueeze(-1)
         u = torch.as_tensor(rng.uniform(params.shape[-1]), device=params.device)
-        yes = u < torch.sigmoid(odds / cold.clamp_min(1e-12).double())
-        return torch.where(cold > 0, yes, odds > 0).to(params)
+        yes = u < torch.sigmoid(logits / temperature.clamp_min(1e-12).double())
+        return torch.where(temperature > 0, yes, logits > 0).to(params)
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
         return params.sigmoid()
@@ -233,8 +233,8 @@ class Categorical(Head, name="categorical"):
         total = torch.zeros_like(params[..., 0])
         for channels in space.slices.values():
             nats = F.log_softmax(params[..., channels], -1)
-            mine = wanted[..., channels].all(-1)
-            total = total - (nats * x[..., channels]).sum(-1).masked_fill(~mine, 0.0)
+            counted = wanted[..., channels].all(-1)
+            total = total - (nats * x[..., channels]).sum(-1).masked_fill(~counted, 0.0)
         return total
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
@@ -333,6 +333,6 @@ def _dim(space: Space) -> int:
 
 def _pick(logits: Tensor, u: np.ndarray, temperature: Tensor) -> Tensor:
     """One kind (B,) from logits (B,V); the likeliest where the temperature is 0."""
-    cold = temperature.to(logits.device)
-    drawn = pick(logits.double() / cold.clamp_min(1e-12).double().unsqueeze(-1), u)
-    return torch.where(cold > 0, drawn, logits.argmax(-1))
+    temperature = temperature.to(logits.device)
+    drawn = pick(logits.double() / temperature.clamp_min(1e-12).double().unsqueeze(-1), u)
+    return torch.where(temperature > 0, drawn, logits.argmax(-1))

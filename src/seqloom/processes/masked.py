@@ -1,4 +1,4 @@
-"""Masked (absorbing) diffusion: symbols vanish one by one, and the network learns to put them back."""
+"""Masked (absorbing) diffusion: symbols are masked one by one, and the network learns to restore them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Masked(Process, name="masked"):
     def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
         """One draw of the bound's terms (B,T): a weight times the cross-entropy of the masked symbols.
 
-        Times are stratified over the rows of the batch, which takes away the variance between times.
+        Times are stratified over the rows of the batch, which removes the variance between times.
         """
         rows = len(batch.x)
         strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0

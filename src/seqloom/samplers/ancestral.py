@@ -16,7 +16,7 @@ from seqloom.sequence.guess import Ask, Gives, Guess
 
 
 class Ancestral(TokenSampler, name="ancestral"):
-    """Left to right, each element drawn given those before it; with no truncation it is the model's own law."""
+    """Left to right, each element drawn given those before it: without truncation, the model's own distribution."""
 
     takes: ClassVar[tuple[Gives, ...]] = (Gives.NEXT_LOGITS, Gives.NEXT_PARAMS)
 
@@ -36,7 +36,7 @@ class Ancestral(TokenSampler, name="ancestral"):
         if guess.head is None:
             chosen = draw(guess.value[:, 0], key.uniform(1)[:, 0], rows.own)
         else:
-            params = guess.value[:, 0].double()  # rounded after the draw: then its last digit knows no other rows
+            params = guess.value[:, 0].double()  # rounded after the draw: then its last digit depends on no other rows
             chosen = guess.head.draw(params, key, torch.as_tensor(rows.own["temperature"])).to(rows.x)
         rows.x[live, at[live]] = chosen[live]
         rows.settled[live, at[live]] = True

@@ -44,12 +44,12 @@ class Solver(Component, home="seqloom.samplers"):
     stages: ClassVar[int] = 1
     """Network calls a step."""
     stages_to_end: ClassVar[int] = 1
-    """Network calls of the step to no noise at all, where there is nothing to look at."""
+    """Network calls of the step to no noise at all, where there is no later slope to evaluate."""
     keeps: ClassVar[tuple[str, ...]] = ()
-    """What a row remembers from call to call: tensors like z, 0 at first."""
+    """State of a row from call to call: tensors like z, 0 at first."""
 
     def level(self, stage: int, step: Step) -> Level:
-        """At which level a stage's z is: the first sees it at `now`; here those after it at `then`."""
+        """At which level a stage's z is: the first has it at `now`; here those after it at `then`."""
         return step.now if stage == 0 else step.then
 
     @abstractmethod
@@ -86,7 +86,7 @@ class AncestralSteps(Solver, name="ancestral"):
 
 
 class Euler(Solver, name="euler"):
-    """Straight on from where it stands; for a diffusion that is DDIM (Song et al. 2021). First order."""
+    """One step along the present slope; for a diffusion that is DDIM (Song et al. 2021). First order."""
 
     def advance(
         self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
@@ -210,5 +210,5 @@ class Diffuse(Sampler, name="diffuse"):
 
 
 def _kept(name: str) -> str:
-    """Where a solver's memory stands among what follows the canvas."""
+    """The name in `along` of a solver's state."""
     return f"solver.{name}"

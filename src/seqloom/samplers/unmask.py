@@ -18,7 +18,7 @@ from seqloom.sequence.guess import Ask, Gives, Guess
 class Unmask(TokenSampler, name="unmask"):
     """Every hidden symbol has a time at which it appears, given those that have appeared before.
 
-    With steps=0 they appear one by one: first hitting (Zheng et al. 2024), exactly the law of the reverse process. With
+    With steps=0 they appear one by one: first hitting (Zheng et al. 2024), exactly the reverse process. With
     fewer steps, those whose times lie in one step appear together, drawn independently.
     """
 

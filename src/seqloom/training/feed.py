@@ -27,7 +27,7 @@ class Feed(Settings):
     """How training reads: window, batch, order, and what is shown."""
 
     window: int = Field(default=128, ge=1)
-    """Positions a row of one step; for a model with a bounded reach, all it will ever see at once."""
+    """Positions a row of one step; for a model with a bounded reach, the most it reads at once."""
     batch: int = Field(default=32, ge=1)
     """Rows a step."""
     order: Literal["windows", "streams", "whole"] = "windows"
@@ -40,7 +40,7 @@ class Feed(Settings):
     pattern: Pattern = Nothing()
     """What is shown (given clean) in training."""
     shorter: float = Field(default=0.0, ge=0, le=1)
-    """Share of rows that are cut to a random length, so that a model that sees all at once can fill short canvases."""
+    """Share of rows that are cut to a random length, so that a model without a causal order can fill short canvases."""
     augment: list[Augmentation] = []
     """How rows are changed at random, one after another."""
 

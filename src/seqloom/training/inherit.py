@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Inherited:
-    """What became of each tensor of a network."""
+    """Which tensors of a network were taken over, and which were not."""
 
     taken: tuple[str, ...]
     by_symbol: Mapping[str, tuple[int, int]]
@@ -47,9 +47,9 @@ def inherit(
         if donor is None:
             left.append(f"{name} (the other has none)")
         elif name in symbols and donor.shape[1:] == tensor.shape[1:]:
-            mine, theirs = symbols[name]
-            at = {symbol: row for row, symbol in enumerate(theirs)}
-            pairs = [(row, at[symbol]) for row, symbol in enumerate(mine) if symbol in at]
+            own_symbols, other_symbols = symbols[name]
+            row_of = {symbol: row for row, symbol in enumerate(other_symbols)}
+            pairs = [(row, row_of[symbol]) for row, symbol in enumerate(own_symbols) if symbol in row_of]
             rows, sources = [row for row, _ in pairs], [source for _, source in pairs]
             tensor[rows] = donor[sources].to(tensor)
             by_symbol[name] = (len(pairs), len(tensor))
