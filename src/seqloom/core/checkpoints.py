@@ -419,10 +419,10 @@ def _check_room(run: Path, size: int) -> None:
     for folder in _saved(run)[:1]:
         with contextlib.suppress(OSError):
             last = sum(entry.stat().st_size for entry in os.scandir(folder))
-    need, free = 2 * max(last, size), durable.disk.free(run)
-    if free < need:
+    needed, free = 2 * max(last, size), durable.disk.free(run)
+    if free < needed:
         raise Stopped(
-            f"too little room to save a checkpoint in {run}: {free / 1e6:.1f} MB free, {need / 1e6:.1f} MB wanted",
+            f"too little room to save a checkpoint in {run}: {free / 1e6:.1f} MB free, {needed / 1e6:.1f} MB wanted",
             hint="free some space and go on with --resume; what was saved before is whole",
         )
 

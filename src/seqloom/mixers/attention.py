@@ -134,18 +134,18 @@ class Attend(MixerModule):
         """Which position (B|1,1,T|1,T) attends to which: all to what came before, where nothing else is said."""
         if self.block == 1 and begins is None and mask is None:
             return "causal"  # padding lies at the right, where a causal position never attends
-        seen = None if present is None else present[:, None]  # (B,1,T)
+        allowed = None if present is None else present[:, None]  # (B,1,T)
         if mask is not None:
-            seen = mask if seen is None else mask & seen
+            allowed = mask if allowed is None else mask & allowed
         elif self.block is not None:
             part = torch.arange(steps, device=device) // self.block
             earlier = (part[:, None] >= part)[None]
-            seen = earlier if seen is None else earlier & seen
+            allowed = earlier if allowed is None else earlier & allowed
         if begins is not None:
             sequence = begins.cumsum(1)
             same = sequence[:, :, None] == sequence[:, None]
-            seen = same if seen is None else same & seen
-        return None if seen is None else seen[:, None]
+            allowed = same if allowed is None else same & allowed
+        return None if allowed is None else allowed[:, None]
 
     def after(
         self, state: KeysValues, k: Tensor, v: Tensor, slot: Tensor, reads: Lengths

@@ -303,7 +303,7 @@ class BothWays(MixerModule):
             back = self.back(h.flip(1), begins=None if ends is None else ends.flip(1))[0].flip(1)
         else:
             index = torch.arange(h.shape[1], device=h.device)
-            last = present.sum(1, keepdim=True) - 1
+            last = present.sum(1, keepdim=True) - 1  # (B,1)
             turned = torch.where(index <= last, last - index, index)  # its own inverse
             ends = None if ends is None else ends.take_along_dim(turned, 1)
             turned = turned.unsqueeze(-1)

@@ -93,8 +93,8 @@ class EncodedConditions:
         """What is added at these positions of the canvas."""
         if self.aligned is None:
             return self.added
-        inside = position < self.aligned.shape[1]
-        index = position.masked_fill(~inside, 0).expand(len(self.aligned), -1)
+        inside = position < self.aligned.shape[1]  # (B|1,T)
+        index = position.masked_fill(~inside, 0).expand(len(self.aligned), -1)  # (B,T)
         part = self.aligned.take_along_dim(index.unsqueeze(-1), 1).masked_fill(~inside.unsqueeze(-1), 0.0)
         return part if self.added is None else part + self.added
 

@@ -197,10 +197,10 @@ class Cross(nn.Module):
         """The attention output of each position over elements whose keys and values (B,S,2*width) are `pair`."""
         q = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = pair.view(*pair.shape[:2], 2, self.heads, -1).transpose(1, 3).unbind(2)
-        seen = None if visible is None else visible[:, None, None] if visible.ndim == 2 else visible[:, None]
+        mask = None if visible is None else visible[:, None, None] if visible.ndim == 2 else visible[:, None]
         if self.watched is not None:
-            self.watched("weights", weights(q, k, seen))
-        mixed = attend(q, k, v, seen)
+            self.watched("weights", weights(q, k, mask))
+        mixed = attend(q, k, v, mask)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 

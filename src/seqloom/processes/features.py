@@ -36,10 +36,10 @@ class Visible:
         if self.past is not None:
             length = self.past.x.shape[1]
             x, known = torch.cat([self.past.x.to(x), x], 1), torch.cat([self.past.known, known], 1)
-        index = position + length - back
+        index = position + length - back  # (B,K), into the past and x together
         exists = index >= 0
         if self.begins is not None:
-            sequence = self.begins[:, 1:].cumsum(1)
+            sequence = self.begins[:, 1:].cumsum(1)  # (B,T-1), the number of each element's sequence
             sequence = torch.nn.functional.pad(sequence, (length + 1, 0))  # the past is of the sequence that goes on
             exists &= sequence.take_along_dim(index.clamp_min(0), 1) == sequence.take_along_dim(position + length, 1)
         index = index.clamp(0, x.shape[1] - 1)

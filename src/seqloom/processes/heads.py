@@ -156,7 +156,7 @@ class Counts(Head, name="counts"):
         return cells.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
-        normal = torch.special.ndtri(torch.from_numpy(rng.uniform(_dim(space))))
+        normal = torch.special.ndtri(torch.from_numpy(rng.uniform(_dim(space))))  # (B,D)
         return self._inverse(params, torch.special.ndtr(temperature.double().cpu()[:, None] * normal))
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
@@ -203,7 +203,7 @@ class Bernoulli(Head, name="bernoulli"):
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         logits, temperature = params.double(), temperature.to(params.device).unsqueeze(-1)
-        u = torch.as_tensor(rng.uniform(params.shape[-1]), device=params.device)
+        u = torch.as_tensor(rng.uniform(params.shape[-1]), device=params.device)  # (B,D)
         yes = u < torch.sigmoid(logits / temperature.clamp_min(1e-12).double())
         return torch.where(temperature > 0, yes, logits > 0).to(params)
 
@@ -232,15 +232,15 @@ class Categorical(Head, name="categorical"):
             return flat.view(x.shape).masked_fill(~wanted, 0.0)
         total = torch.zeros_like(params[..., 0])
         for channels in space.slices.values():
-            nats = F.log_softmax(params[..., channels], -1)
-            counted = wanted[..., channels].all(-1)
+            nats = F.log_softmax(params[..., channels], -1)  # (...,W)
+            counted = wanted[..., channels].all(-1)  # (...,)
             total = total - (nats * x[..., channels]).sum(-1).masked_fill(~counted, 0.0)
         return total
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         if isinstance(space, Tokens):
             return _pick(params, rng.uniform(1)[:, 0], temperature)
-        u = rng.uniform(len(space.fields))
+        u = rng.uniform(len(space.fields))  # (B, fields)
         parts = []
         for i, channels in enumerate(space.slices.values()):
             logits = params[..., channels]

@@ -101,7 +101,7 @@ class Rows:
 
     def table(self) -> NDArray[np.int64]:
         """Row numbers by group and member (G,W), -1 where a group is narrower."""
-        groups, group_index = np.unique(self.group, return_inverse=True)
+        groups, group_index = np.unique(self.group, return_inverse=True)  # (G,), (B,)
         table = np.full((len(groups), int(self.member.max(initial=0)) + 1), -1)
         table[group_index, self.member] = np.arange(len(self))
         return table

@@ -153,7 +153,7 @@ class Diffuse(Sampler, name="diffuse"):
             in_stage = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
             of_stage = self.solver.level(stage, step)
             alpha, sigma = torch.where(in_stage, of_stage[0], alpha), torch.where(in_stage, of_stage[1], sigma)
-        scale = (alpha**2 + sigma**2).sqrt()
+        scale = (alpha**2 + sigma**2).sqrt()  # (B,1,1)
         x = torch.where(rows.along["shown"], rows.along["given"], rows.along["z"] / scale)
         level = (sigma / alpha).log()[..., 0]  # (B,1)
         if "clean_level" in rows.own:
@@ -166,13 +166,15 @@ class Diffuse(Sampler, name="diffuse"):
         step, stage = rows.own["step"], rows.own["stage"]
         z, clean = rows.along["z"], guess.value.to(rows.along["z"])
         for turn in range(self.solver.stages):
-            at = np.nonzero(live & (stage == turn))[0]
-            if not len(at):
+            index = np.nonzero(live & (stage == turn))[0]
+            if not len(index):
                 continue
-            kept = {name: rows.along[_kept(name)][at] for name in self.solver.keeps}
-            z[at] = self.solver.advance(turn, z[at], clean[at], self._step(rows, at), kept, self._noise(rows, turn, at))
+            kept = {name: rows.along[_kept(name)][index] for name in self.solver.keeps}
+            z[index] = self.solver.advance(
+                turn, z[index], clean[index], self._step(rows, index), kept, self._noise(rows, turn, index)
+            )
             for name in self.solver.keeps:
-                rows.along[_kept(name)][at] = kept[name]
+                rows.along[_kept(name)][index] = kept[name]
         stage[live] += 1
         last = step + 1 >= rows.own["steps"]
         made = live & (stage >= np.where(last, self.solver.stages_to_end, self.solver.stages))
@@ -185,20 +187,20 @@ class Diffuse(Sampler, name="diffuse"):
         rows.done[finished] = True
         return rows
 
-    def _step(self, rows: Rows, at: NDArray[np.int64] | None = None) -> Step:
+    def _step(self, rows: Rows, index: NDArray[np.int64] | None = None) -> Step:
         """The step at which these rows are (None: all)."""
         number = rows.own["step"]
         (alpha, sigma), (alpha_s, sigma_s) = self._level(rows, number), self._level(rows, number + 1)
-        chosen = np.arange(len(rows)) if at is None else at
+        chosen = np.arange(len(rows)) if index is None else index
         return Step((alpha[chosen], sigma[chosen]), (alpha_s[chosen], sigma_s[chosen]), number[chosen])
 
-    def _noise(self, rows: Rows, stage: int, at: NDArray[np.int64]) -> Tensor:
+    def _noise(self, rows: Rows, stage: int, index: NDArray[np.int64]) -> Tensor:
         """What a random solver adds (B,T,D), scaled by each row's temperature."""
-        z: Tensor = rows.along["z"][at]
+        z: Tensor = rows.along["z"][index]
         if not self.solver.random:
             return torch.zeros_like(z)
-        temperature = torch.as_tensor(rows.own["temperature"][at]).to(z)[:, None, None]
-        key = rows.key.select(at).at("step" if stage == 0 else f"step, stage {stage}", rows.own["step"][at])
+        temperature = torch.as_tensor(rows.own["temperature"][index]).to(z)[:, None, None]
+        key = rows.key.select(index).at("step" if stage == 0 else f"step, stage {stage}", rows.own["step"][index])
         return key.normal(tuple(z.shape[1:])).to(z) * temperature
 
     def _level(self, rows: Rows, number: NDArray[np.int64]) -> Level:

@@ -127,8 +127,8 @@ class Reader:
         lap, chunk = divmod(cursor, self.chunks)
         slack = max(0, self.stretch - self.chunks * self.spec.window)
         phase = int(Rng.of(self.seed, lap).at("phase").uniform(1)[0, 0] * (slack + 1))
-        first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window
-        position = first[:, None] + np.arange(min(self.spec.window, self.stretch))
+        first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window  # (B,)
+        position = first[:, None] + np.arange(min(self.spec.window, self.stretch))  # (B,T)
         batch = self.packed.batch(position, np.ones(position.shape, bool), past=self.past)
         return replace(batch, given=self._dropped(batch, self.keys(cursor)))
 
@@ -184,8 +184,8 @@ class Epochs:
             self._order = self.kept[np.lexsort((rng.at("shuffle").uniform(len(self.kept))[0], self.bucket))]
             self._batches = np.argsort(rng.at("batches").uniform(len(self.bounds) - 1)[0])
             self._epoch = epoch
-        at = self._batches[step]
-        return epoch, self._order[self.bounds[at] : self.bounds[at + 1]]
+        number = self._batches[step]
+        return epoch, self._order[self.bounds[number] : self.bounds[number + 1]]
 
 
 def rows_of(spec: Feed, packed: Packed) -> int:
