@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -54,7 +55,7 @@ class Composed(Head, name="composed"):
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
         total = torch.zeros_like(params[..., 0])
         for i, (part, inner) in enumerate(self._split(space, params)):
-            channels = list(part.channels)
+            channels = np.array(part.channels)
             total = total + part.head.nats(part.space, inner, x[..., channels], wanted[..., channels], _own(own, i))
         return total
 
@@ -85,7 +86,7 @@ class Composed(Head, name="composed"):
 
     def scaled(self, space: Space, params: Tensor, log_scale: Tensor) -> Tensor:
         moved = [
-            part.head.scaled(part.space, inner, log_scale[..., list(part.channels)])
+            part.head.scaled(part.space, inner, log_scale[..., np.array(part.channels)])
             for part, inner in self._split(space, params)
         ]
         return torch.cat(moved, -1)
@@ -97,8 +98,7 @@ class Composed(Head, name="composed"):
     def _gathered(self, space: Space, values: list[Tensor]) -> Tensor:
         """Numbers of the parts, in the order of the element."""
         order = [channel for part in parts(self, space) for channel in part.channels]
-        back = sorted(range(len(order)), key=order.__getitem__)
-        return torch.cat(values, -1)[..., back]
+        return torch.cat(values, -1)[..., np.argsort(order)]
 
 
 @functools.lru_cache(maxsize=64)
