@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PLACES = {
+_MODULES = {
     "load": "seqloom.model",
     "train": "seqloom.fit",
     "compare": "seqloom.evaluation.compare",
@@ -24,13 +24,13 @@ _PLACES = {
     "RunError": "seqloom.core.errors",
     "NotComparable": "seqloom.core.errors",
 }
-__all__ = ["__version__", *_PLACES]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
     """Public names are imported when they are first used, so that `import seqloom` needs no torch."""
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'seqloom' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

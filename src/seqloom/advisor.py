@@ -15,7 +15,7 @@ from seqloom.core.config import merge
 
 @dataclass(frozen=True)
 class Facts:
-    """What the rule knows of the data: training elements, the typical length of one thing, and the kind of element.
+    """Facts about the data: training elements, the typical length of one sequence, and the kind of element.
 
     `season` is after how many elements a series resembles itself, 1 where none was found; `persistence` how much of
     an element is the one before it, 1 where it never changes.
@@ -37,7 +37,7 @@ class Facts:
 WHOLE = 255
 """Up to this length sequences that stand by themselves are read whole."""
 WANDERS = 0.9
-"""The persistence from which on a series is no longer near its mean: what changes is learned."""
+"""From this persistence on a series does not return to its mean soon: its changes are modelled."""
 
 Advice = dict[str, tuple[Any, str]]
 
@@ -202,7 +202,11 @@ def _ending_vectors(facts: Facts, process: str, recurrent: bool, minutes: float 
     if process != "autoregressive":
         return _vectors(facts, process, recurrent, minutes) | {
             "feed.window": (window, "whole sequences"),
-            "feed.batch": (32, "sequences a step"),
+            "feed.batch": (_few_ending(facts, window), "small batches give more updates"),
+            "feed.pattern": (
+                {"name": "mixed", "nothing": 0.75, "prefix": 0.25, "spans": 0.0},
+                "most are made from nothing, some go on from a beginning",
+            ),
         }
     width = _size(facts, minutes, {0: 128, 4: 256, 15: 384} if recurrent else {0: 96, 4: 128, 15: 192})
     advice: Advice = {
@@ -210,7 +214,7 @@ def _ending_vectors(facts: Facts, process: str, recurrent: bool, minutes: float 
         "backbone.depth": (1 if recurrent else 3, "sequences are many, but short"),
         "backbone.dropout": (0.1, "sequences are many, but short"),
         "feed.window": (window, "whole sequences"),
-        "feed.batch": (32, "sequences a step"),
+        "feed.batch": (_few_ending(facts, window), "small batches give more updates"),
         "trainer.rate": (3e-3 if recurrent else 2e-3, "networks of this width"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
@@ -229,6 +233,11 @@ def _stretch(facts: Facts, most: int) -> int:
 def _few(window: int) -> int:
     """A small batch: 8 windows, or as many short ones as hold 512 elements, to 32."""
     return max(8, min(32, 512 // window))
+
+
+def _few_ending(facts: Facts, window: int) -> int:
+    """A batch of things that end: about 1,500 elements, 8 to 32 of the longest of them."""
+    return max(8, min(32, 1536 // max(window, facts.longest)))
 
 
 def _whole(facts: Facts, most: int) -> int:

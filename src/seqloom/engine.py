@@ -1,7 +1,8 @@
 """The engine: rows of many requests go through one network together, and join and leave between calls.
 
-One tick: waiting requests join; prompts that are being read go on by one chunk; then all live rows ask, share one
-network call, and are told. A request is checked when it is submitted, and what goes wrong with it later is its own.
+One tick: waiting requests join; prompts that are being read go on by one chunk; then the samplers of all live rows ask,
+share one network call, and take its guess. A request is checked when it is submitted; a later error ends that request
+alone.
 `Shared` lets several threads put their requests through one engine.
 """
 
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from threading import Lock
 
 import numpy as np
@@ -42,7 +43,8 @@ class Request:
     """Rows that ask the same of one model: canvases (n,T[,D]) of one length, each with a key of its own.
 
     `shown` and `absent` are masks over cells; `given` holds one condition for all rows. A row ends before the first of
-    the symbols `stops` that comes up in what is made of it. `begin` is where the canvas begins in the whole sequence.
+    the symbols `stops` that comes up in what is made of it. `begin` is where the canvas begins in the whole sequence,
+    and `followed` says that elements are known after it: no row ends before what is known.
     """
 
     x: Tensor
@@ -54,13 +56,22 @@ class Request:
     stops: Sequence[NDArray[np.int64]] = ()
     constraint: Constraint | None = None
     begin: int = 0
+    followed: bool = False
+
+    @cached_property
+    def open_until(self) -> NDArray[np.int64]:
+        """The position (n,) of the last element that is known: before it there is no end."""
+        shown = self.shown if self.shown.ndim == 2 else self.shown.any(-1)
+        position = np.arange(1, shown.shape[1] + 1)
+        last = (shown.cpu().numpy() * position).max(1) - 1
+        return np.full_like(last, shown.shape[1]) if self.followed else last
 
 
 @dataclass
 class RowUpdate:
     """What changed in one row of a request: its canvas as it stands, what of it is settled, and whether it is done.
 
-    `score` is the row's worth to a sampler that chooses between rows. With an `error` the whole request is over.
+    `score` ranks the row for a sampler that chooses between rows, as a beam does. An `error` ends the whole request.
     """
 
     request: int
@@ -75,9 +86,9 @@ class RowUpdate:
 
 @dataclass
 class _Lane:
-    """Rows that one sampler is told of together: whose they are, which network they ask and in which slot of it.
+    """Rows that share one sampler: their requests, the network that each asks and its slot there.
 
-    `conditions` has the encoded conditions of every row for each network; `reported` says who was said to be done.
+    `conditions` has the encoded conditions of every row for each network; `reported` marks rows reported as done.
     """
 
     sampler: Sampler
@@ -138,7 +149,7 @@ class _Reader:
 
 
 class _Memory:
-    """What one network remembers of the live rows that ask it: slots 0..live-1 of its state, where it keeps one."""
+    """One network with the state of the live rows that ask it: slots 0..live-1 of it, where it keeps one."""
 
     def __init__(self, network: Network, process: Process, room: int | None, steady: bool) -> None:
         self.network, self.process = network, process
@@ -176,7 +187,7 @@ class _Memory:
         self.state, self.rows, self.room, self.undo = grown, rows, room, undo
 
     def forget(self) -> None:
-        """Give the state back: nobody needs it."""
+        """Release the state: no row is left that needs it."""
         self.state, self.rows, self.room, self.undo = None, 0, 0, 0
 
 
@@ -202,8 +213,8 @@ class Engine:
         self.network, self.process = network, process
         self.memories = [_Memory(*one, room, steady) for one in [(network, process), *beside]]
         self.gives = process.kind_of_guess(network.space)
-        for other, its in beside:
-            if (other.space, its.kind_of_guess(other.space)) != (network.space, self.gives):
+        for other, other_process in beside:
+            if (other.space, other_process.kind_of_guess(other.space)) != (network.space, self.gives):
                 raise UnsupportedQuery(
                     "models that are asked together make guesses of one kind over the same elements",
                     hint="put models beside each other that were trained on the same data with one process",
@@ -216,10 +227,10 @@ class Engine:
         self.readers: list[_Reader] = []
         self.calls = 0
         self.elements_read = 0
-        self._requests = 0
-        self._groups = 0
-        self._asked: dict[int, Request] = {}
-        self._left: dict[int, int] = {}
+        self._request_count = 0
+        self._group_count = 0
+        self._requests: dict[int, Request] = {}
+        self._rows_left: dict[int, int] = {}
         self._errors: list[RowUpdate] = []
 
     @property
@@ -234,12 +245,12 @@ class Engine:
 
     def open(self, request: int) -> bool:
         """Whether a request still has rows, waiting or on their way."""
-        return request in self._left
+        return request in self._rows_left
 
     # ---- joining ------------------------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> int:
-        """Queue a request; its number marks its events. UnsupportedQuery where it cannot be answered."""
+        """Queue a request; its number marks its updates. UnsupportedQuery where it cannot be answered."""
         sampler = request.sampler.prepared(self.process)
         gradient = self.process.needs_gradient or sampler.needs_gradient
         with _mode(gradient):
@@ -258,11 +269,11 @@ class Engine:
                     f"{count} rows are more than the engine's capacity of {self.capacity}", hint="ask for fewer at once"
                 )
             lane = self._lane(sampler, request, encoded)
-        self._requests += 1
-        lane.request[:] = self._requests
-        self._left[self._requests], self._asked[self._requests] = len(lane.rows), request
-        self.waiting.append((self._requests, gradient, lane))
-        return self._requests
+        self._request_count += 1
+        lane.request[:] = self._request_count
+        self._rows_left[self._request_count], self._requests[self._request_count] = len(lane.rows), request
+        self.waiting.append((self._request_count, gradient, lane))
+        return self._request_count
 
     @staticmethod
     def _encoded(network: Network, given: Mapping[str, Condition]) -> EncodedConditions | None:
@@ -283,13 +294,13 @@ class Engine:
             length=np.full(count, width, np.int64),
             done=np.zeros(count, bool),
             key=request.key,
-            group=np.arange(self._groups, self._groups + count),
+            group=np.arange(self._group_count, self._group_count + count),
             member=np.zeros(count, np.int64),
             origin=np.arange(count),
             null=np.zeros(count, bool),
             along={} if symbolic else {"shown": request.shown, "absent": request.absent},
         )
-        self._groups += count
+        self._group_count += count
         rows = sampler.start(self.process, rows)
         network = sampler.ask(rows).network
         count = len(rows)
@@ -305,21 +316,21 @@ class Engine:
 
     def tick(self) -> list[RowUpdate]:
         """One step for every row; what changed."""
-        events = self._join()
+        updates = self._join()
         with _mode(self.gradient):
             self._read()
             if self.lanes:
-                events += self._step()
-        events += self._errors
+                updates += self._step()
+        updates += self._errors
         self._errors = []
         if self.idle:
             for memory in self.memories:
                 memory.forget()
-        return events
+        return updates
 
     def _join(self) -> list[RowUpdate]:
         """Let waiting requests in, as far as there is room; rows with nothing to make are done at once."""
-        events: list[RowUpdate] = []
+        updates: list[RowUpdate] = []
         taken = self.live + sum(len(reader.lane.rows) for reader in self.readers)
         while self.waiting:
             _, gradient, lane = self.waiting[0]
@@ -331,7 +342,7 @@ class Engine:
                 for memory in self.memories:
                     memory.forget()
             self.waiting.popleft()
-            events += self._news(lane, np.zeros(len(lane.rows), bool))
+            updates += self._updates(lane, np.zeros(len(lane.rows), bool))
             kept = np.isin(lane.rows.group, lane.rows.group[~lane.rows.done])
             self._release(lane.request[~kept])
             if not kept.any():
@@ -344,7 +355,7 @@ class Engine:
                 else:
                     self._admit(lane, [])
             taken += len(lane.rows)
-        return events
+        return updates
 
     def _prompts(self, lane: _Lane) -> list[_Prompt]:
         """What must be read before the first draw, by network; none where the next call reads it all anyway."""
@@ -358,12 +369,12 @@ class Engine:
             memory, rows = self.memories[number], np.nonzero(lane.network == number)[0]
             _, chosen, copies = np.unique(kind[rows], return_index=True, return_inverse=True)
             chosen = rows[chosen]
-            mine = lane.conditions[number]
+            conditions = lane.conditions[number]
             read = replace(
                 self._complete(ask, lane).select(chosen),
                 want=np.full((len(chosen), 1), first - 1),
                 fixed=np.full(len(chosen), first),
-                given=None if mine is None else mine.select(chosen),
+                given=None if conditions is None else conditions.select(chosen),
             )
             prompts.append(
                 _Prompt(number, read, memory.network.begin(len(chosen), memory.room_for(first)), rows, copies)
@@ -377,8 +388,8 @@ class Engine:
         return bool((seen[:, :first] == seen[:1, :first]).all())
 
     def _read(self) -> None:
-        """Every prompt goes on by one chunk; lanes whose prompts are read join the live rows."""
-        still: list[_Reader] = []
+        """Read one chunk of every prompt; lanes whose prompts are read join the live rows."""
+        unfinished: list[_Reader] = []
         for reader in self.readers:
             if reader.lane.rows.done.all():  # stopped: they leave as live rows do
                 self._admit(reader.lane, [])
@@ -386,15 +397,15 @@ class Engine:
             try:
                 for prompt in reader.prompts:
                     self._read_on(prompt)
-            except Exception as error:  # its own, and the others go on
+            except Exception as error:  # it ends this request; the others go on
                 self._fail(int(reader.lane.request[0]), error)
                 self._release(reader.lane.request)
                 continue
             if all(prompt.ready for prompt in reader.prompts):
                 self._admit(reader.lane, reader.prompts)
             else:
-                still.append(reader)
-        self.readers = still
+                unfinished.append(reader)
+        self.readers = unfinished
 
     def _read_on(self, prompt: _Prompt) -> None:
         if prompt.ready:
@@ -429,7 +440,7 @@ class Engine:
     # ---- a step -------------------------------------------------------------------------------------------------
 
     def _step(self) -> list[RowUpdate]:
-        """All lanes ask, share one call of each network in slot order, and are told."""
+        """All lanes ask, share one call of each network in slot order, and take its guess."""
         asks = self._ask()
         if not asks:
             return self._leave()
@@ -437,25 +448,25 @@ class Engine:
         try:
             with torch.set_grad_enabled(wants_gradient):
                 guess, order = self._guess(Ask.join([ask for _, ask in asks]), [lane for lane, _ in asks])
-        except Exception as error:  # whose it is cannot be told: all rows were in one call
+        except Exception as error:  # all rows were in one call, so it belongs to no single request
             for lane, _ in asks:
                 self._drop(lane, error)
             return self._leave()
         if len(self.never):
             guess.value.index_fill_(-1, self.never, -torch.inf)
-        events: list[RowUpdate] = []
+        updates: list[RowUpdate] = []
         moves: list[tuple[_Lane, NDArray[np.int64], NDArray[np.int64] | None]] = []
         begin = 0
         for lane, ask in asks:
-            here = slice(begin, begin + len(lane.rows))
-            begin = here.stop
+            span = slice(begin, begin + len(lane.rows))
+            begin = span.stop
             width = ask.x.shape[1] if ask.level is not None else ask.want.shape[1]
             before, over = lane.rows.settled.sum(1), lane.rows.done.copy()
             differentiates = lane.sampler.needs_gradient
             try:
                 with torch.set_grad_enabled(differentiates):
-                    mine = self._constrained(guess.select(here if order is None else order[here], width), ask, lane)
-                    rows = lane.sampler.tell(lane.rows, ask, mine if differentiates else mine.detached())
+                    own = self._constrained(guess.select(span if order is None else order[span], width), ask, lane)
+                    rows = lane.sampler.tell(lane.rows, ask, own if differentiates else own.detached())
                 if rows.source is not None:
                     moves.append((lane, rows.source, rows.shared))
                     rows = replace(rows, source=None, shared=None)
@@ -463,9 +474,9 @@ class Engine:
             except Exception as error:
                 self._drop(lane, error)
                 continue
-            events += self._news(lane, (lane.rows.settled.sum(1) != before) | (ask.level is not None))
+            updates += self._updates(lane, (lane.rows.settled.sum(1) != before) | (ask.level is not None))
         self._move(moves)
-        return events + self._leave()
+        return updates + self._leave()
 
     def _ask(self) -> list[tuple[_Lane, Ask]]:
         """What each lane asks; a request that cannot ask is over, and the others of its lane go on."""
@@ -477,7 +488,7 @@ class Engine:
                 wrong = [
                     number
                     for number in np.unique(lane.request).tolist()
-                    if not _can(lane.sampler, lane.rows.select(np.nonzero(lane.request == number)[0]))
+                    if not _can_ask(lane.sampler, lane.rows.select(np.nonzero(lane.request == number)[0]))
                 ]
                 for number in wrong:
                     self._fail(number, error)
@@ -493,7 +504,7 @@ class Engine:
         """Add what a sampler does not know: which positions exist, which cells are given, where the canvas begins."""
         rows = lane.rows
         exists = np.arange(ask.x.shape[1]) < rows.length[:, None]
-        begins = [self._asked[number].begin for number in lane.request.tolist()]
+        begins = [self._requests[number].begin for number in lane.request.tolist()]
         return replace(
             ask,
             present=None if exists.all() else torch.as_tensor(exists, device=ask.x.device),
@@ -503,7 +514,7 @@ class Engine:
         )
 
     def _guess(self, ask: Ask, lanes: Sequence[_Lane]) -> tuple[Guess, NDArray[np.int64] | None]:
-        """What the networks say, and in which row of it each row of the lanes stands (None: in this order)."""
+        """The guess of the networks, and in which row of it each row of the lanes stands (None: in this order)."""
         slots = np.concatenate([lane.slot for lane in lanes])
         if len(self.memories) == 1:
             order = np.argsort(slots)
@@ -542,14 +553,20 @@ class Engine:
         return guess.select(slice(0, count)) if extra else guess
 
     def _constrained(self, guess: Guess, ask: Ask, lane: _Lane) -> Guess:
-        """The guess without the symbols that a request does not allow."""
+        """The guess without the symbols that a request does not allow, and without an end before what is known."""
+        space = self.network.space
         for number in np.unique(lane.request).tolist():
-            constraint = self._asked[number].constraint
-            if constraint is None:
-                continue
+            request = self._requests[number]
             rows = np.nonzero(lane.request == number)[0]
-            x = ask.x[rows].cpu().numpy()
-            allowed = constraint.allowed(x, ask.want[rows], guess.value.shape[-1]) | (ask.want[rows] < 0)[..., None]
+            want = ask.want[rows]
+            allowed = np.ones((*want.shape, guess.value.shape[-1]), bool) if isinstance(space, Tokens) else None
+            if request.constraint is not None:
+                allowed = request.constraint.allowed(ask.x[rows].cpu().numpy(), want, guess.value.shape[-1])
+                allowed = allowed | (want < 0)[..., None]
+            if allowed is not None and space.end is not None:
+                allowed[..., space.end] &= (want < 0) | (want > request.open_until[lane.rows.origin[rows]][:, None])
+            if allowed is None or allowed.all():
+                continue
             value = guess.value.clone()
             value[rows] = value[rows].masked_fill(~torch.as_tensor(allowed, device=value.device), -torch.inf)
             guess = replace(guess, value=value)
@@ -561,7 +578,7 @@ class Engine:
         The end stays a part of the row, and a stop does not. Rows that were `over` before are left alone.
         """
         end = self.network.space.end
-        stopping = [number for number in np.unique(lane.request).tolist() if self._asked[number].stops]
+        stopping = [number for number in np.unique(lane.request).tolist() if self._requests[number].stops]
         if end is None and not stopping:
             return rows
         width = rows.x.shape[1]
@@ -573,13 +590,13 @@ class Engine:
             ends = flags.cpu().numpy() & (np.arange(width) < reached[:, None])
             lengths = np.where(ends.any(1), np.minimum(rows.length, ends.argmax(1) + 1), lengths)
         for number in stopping:
-            request = self._asked[number]
+            request = self._requests[number]
             first = int((~request.shown).any(0).int().argmax())
             for row in np.nonzero((lane.request == number) & ~over)[0].tolist():
                 made = rows.x[row, first : reached[row]].cpu().numpy()
-                found = [at for at in (_find(made, stop) for stop in request.stops) if at >= 0]
-                if found:
-                    lengths[row] = min(lengths[row], first + min(found))
+                positions = [at for at in (_find(made, stop) for stop in request.stops) if at >= 0]
+                if positions:
+                    lengths[row] = min(lengths[row], first + min(positions))
         numbers = np.nonzero((lengths <= rows.length) & ~over)[0]
         return lane.sampler.ended(rows, numbers, lengths[numbers]) if len(numbers) else rows
 
@@ -598,8 +615,8 @@ class Engine:
 
     # ---- leaving ------------------------------------------------------------------------------------------------
 
-    def _news(self, lane: _Lane, changed: NDArray[np.bool_]) -> list[RowUpdate]:
-        """The events of rows that changed, and of those that are done and were not said to be."""
+    def _updates(self, lane: _Lane, changed: NDArray[np.bool_]) -> list[RowUpdate]:
+        """The updates of rows that changed, and of rows that are done and were not reported as done."""
         rows = lane.rows
         newly = rows.done & ~lane.reported
         chosen = np.nonzero(newly | (changed & ~rows.done))[0]
@@ -623,13 +640,13 @@ class Engine:
 
     def _leave(self) -> list[RowUpdate]:
         """Rows of finished groups leave; the last live rows move into their slots."""
-        events: list[RowUpdate] = []
+        updates: list[RowUpdate] = []
         freed: list[list[int]] = [[] for _ in self.memories]
         for key, lane in list(self.lanes.items()):
             rows = lane.rows
             if not rows.done.any():
                 continue
-            events += self._news(lane, np.zeros(len(rows), bool))
+            updates += self._updates(lane, np.zeros(len(rows), bool))
             kept = np.isin(rows.group, rows.group[~rows.done])
             if kept.all():
                 continue
@@ -643,7 +660,7 @@ class Engine:
         for number, slots in enumerate(freed):
             if slots:
                 self._compact(number, slots)
-        return events
+        return updates
 
     def _compact(self, number: int, freed: Sequence[int]) -> None:
         memory = self.memories[number]
@@ -653,7 +670,9 @@ class Engine:
         movers = sorted(slot for lane, rows in mine for slot in lane.slot[rows].tolist() if slot >= remaining)
         if holes and memory.state is not None:
             memory.state.put(np.array(holes), memory.state, np.array(movers))
-        if memory.state is not None and memory.block > 1:  # fillers stand there, and nobody reads what they know
+        if (
+            memory.state is not None and memory.block > 1
+        ):  # fillers take these slots: what is left there must not be read
             memory.state.clear(np.arange(remaining, memory.live))
         moved = dict(zip(movers, holes, strict=True))
         for lane, rows in mine:
@@ -663,9 +682,9 @@ class Engine:
     def _release(self, requests: NDArray[np.int64]) -> None:
         """Rows of these requests are gone."""
         for number, count in zip(*np.unique(requests, return_counts=True), strict=True):
-            self._left[int(number)] -= int(count)
-            if not self._left[int(number)]:
-                del self._left[int(number)], self._asked[int(number)]
+            self._rows_left[int(number)] -= int(count)
+            if not self._rows_left[int(number)]:
+                del self._rows_left[int(number)], self._requests[int(number)]
 
     def _fail(self, number: int, error: Exception) -> None:
         nothing = torch.zeros(0)
@@ -680,7 +699,7 @@ class Engine:
     def cancel(self, request: int, row: int | None = None) -> None:
         """Stop a request, or one of its rows; other rows are as if it had gone on.
 
-        Each row that was not done has one more event at the next tick (or, where its request still waits, when that
+        Each row that was not done has one more update at the next tick (or, where its request still waits, when that
         joins), as it stands; a whole request that still waits goes without.
         """
         if row is None:
@@ -703,47 +722,47 @@ class Engine:
         """One request to its end; what goes wrong with it is raised here."""
         number = self.submit(request)
         while self.open(number) or self._errors:
-            for event in self.tick():
-                if event.request == number:
-                    if event.error is not None:
-                        raise event.error
-                    yield event
+            for update in self.tick():
+                if update.request == number:
+                    if update.error is not None:
+                        raise update.error
+                    yield update
 
 
 class Shared:
-    """One engine for the requests of several threads: whoever waits for news makes the next step for all."""
+    """One engine for the requests of several threads: a thread that waits for updates makes the next step for all."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._lock = Lock()
-        self._news: dict[int, deque[RowUpdate]] = {}
+        self._queues: dict[int, deque[RowUpdate]] = {}
 
     def run(self, request: Request) -> Iterator[RowUpdate]:
-        """The events of one request; it is stopped where nobody reads on."""
+        """The updates of one request; it is cancelled where the iterator is closed early."""
         with self._lock:
             number = self.engine.submit(request)
-            news = self._news[number] = deque()
+            queue = self._queues[number] = deque()
         try:
             while True:
                 with self._lock:
-                    if not news and self.engine.open(number):
-                        for event in self.engine.tick():
-                            if event.request in self._news:
-                                self._news[event.request].append(event)
-                    events = list(news)
-                    news.clear()
+                    if not queue and self.engine.open(number):
+                        for update in self.engine.tick():
+                            if update.request in self._queues:
+                                self._queues[update.request].append(update)
+                    updates = list(queue)
+                    queue.clear()
                     over = not self.engine.open(number)
-                for event in events:
-                    if event.error is not None:
-                        raise event.error
-                    yield event
-                if over and not news:
+                for update in updates:
+                    if update.error is not None:
+                        raise update.error
+                    yield update
+                if over and not queue:
                     return
         finally:
             with self._lock:
                 if self.engine.open(number):
                     self.engine.cancel(number)
-                del self._news[number]
+                del self._queues[number]
 
     def cancel(self, request: int, row: int) -> None:
         """Stop one row of a request."""
@@ -752,11 +771,11 @@ class Shared:
 
 
 def _mode(gradient: bool) -> AbstractContextManager[None]:
-    """How tensors are made: for inference alone, unless somebody differentiates."""
+    """The mode in which tensors are made: inference mode, unless a process or sampler differentiates."""
     return torch.no_grad() if gradient else torch.inference_mode()
 
 
-def _can(sampler: Sampler, rows: Rows) -> bool:
+def _can_ask(sampler: Sampler, rows: Rows) -> bool:
     """Whether a sampler can ask about these rows alone."""
     try:
         sampler.ask(rows)
@@ -792,8 +811,8 @@ def _alike(shapes: tuple[tuple[int, int], ...], dtype: torch.dtype, threads: int
 
 
 def _find(x: NDArray[np.int64], pattern: NDArray[np.int64]) -> int:
-    """Where a pattern begins in a row of symbols, -1 = nowhere."""
+    """The position at which a pattern begins in a row of symbols, -1 where it does not occur."""
     if len(x) < len(pattern):
         return -1
-    found = (np.lib.stride_tricks.sliding_window_view(x, len(pattern)) == pattern).all(1)
-    return int(found.argmax()) if found.any() else -1
+    matches = (np.lib.stride_tricks.sliding_window_view(x, len(pattern)) == pattern).all(1)
+    return int(matches.argmax()) if matches.any() else -1

@@ -28,7 +28,7 @@ OVERHEAD = 0.05
 """Share of a training by the clock that validation, previews and saves may take."""
 VALIDATIONS = 10
 PREVIEW = 80
-ENOUGH = 10.0
+LAST_VALIDATION = 10.0
 """Seconds that a last validation over the whole split may take in any case, where a training is bounded by steps."""
 MOST_BAD, MOST_RESTORES = 3, 3
 
@@ -81,18 +81,18 @@ class Fit:
             try:
                 yield from self._events()
             except Exception:
-                # What could not even begin leaves nothing behind that would look like a run.
-                if self.plan.found is None and not checkpoints.steps(path):
+                # A training that could not begin leaves no files behind that would be taken for a run.
+                if self.plan.run is None and not checkpoints.steps(path):
                     runs.remove(path)
                 raise
 
     def _events(self) -> Iterator[TrainingEvent]:
         path, planned = self.plan.path, self.plan
-        found = planned.found or runs.create(path, planned.recipe, planned.prepared, planned.given, planned.advice)
-        if found.recipe != planned.recipe:  # more steps or minutes, or moved data: the next resume asks for as many
-            found = runs.amend(found, planned.recipe)
-        self.run = found
-        self._begin(found)
+        run = planned.run or runs.create(path, planned.recipe, planned.prepared, planned.given, planned.advice)
+        if run.recipe != planned.recipe:  # more steps or minutes, or moved data: the next resume asks for as many
+            run = runs.amend(run, planned.recipe)
+        self.run = run
+        self._begin(run)
         report = self._finished_report()
         if report is not None:
             yield TrainingEvent("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
@@ -109,17 +109,17 @@ class Fit:
                 self._save()  # from here on the other run is not needed any more
             yield from self._train()
 
-    def _begin(self, found: runs.Run) -> None:
+    def _begin(self, run: runs.Run) -> None:
         """Build everything, from the newest good checkpoint where there is one."""
         recipe, prepared = self.plan.recipe, self.plan.prepared
-        self.net: Network = found.network().to(self.device)
+        self.net: Network = run.network().to(self.device)
         self.notes: list[str] = []
-        self.inherited = self._inherit(found) if recipe.start and not checkpoints.steps(found.path) else None
+        self.inherited = self._inherit(run) if recipe.start and not checkpoints.steps(run.path) else None
         drops = {name: given.drop for name, given in self.plan.given.items()}
         reader = Reader(
             recipe.feed,
             prepared.splits["train"],
-            found.space,
+            run.space,
             recipe.seed,
             drops,
             fill=fills(self.net, prepared),
@@ -128,17 +128,17 @@ class Fit:
         )
         self.loop = Loop(recipe.trainer, self.net, recipe.process, reader)
         self.log_offset = 0
-        if self.plan.found is not None:
-            self._resume(found)
-        self.validation = Validation(found, prepared, self.net, self.positions)
+        if self.plan.run is not None:
+            self._resume(run)
+        self.validation = Validation(run, prepared, self.net, self.positions)
 
-    def _inherit(self, found: runs.Run) -> Inherited:
+    def _inherit(self, run: runs.Run) -> Inherited:
         """Begin with the weights of another run."""
-        assert found.recipe.start is not None
-        origin = runs.read(found.recipe.start)
+        assert run.recipe.start is not None
+        origin = runs.read(run.recipe.start)
         checkpoint, part, notes = origin.checkpoint()
-        there = origin.symbols()
-        rows = {name: (names, there[name]) for name, names in found.symbols().items() if name in there}
+        origin_symbols = origin.symbols()
+        rows = {name: (names, origin_symbols[name]) for name, names in run.symbols().items() if name in origin_symbols}
         inherited = inherit(self.net.state_dict(), checkpoint.tensors(part), rows)
         if not inherited.taken and not inherited.by_symbol:
             raise RunError(
@@ -148,18 +148,18 @@ class Fit:
         self.notes.append(f"begins with the weights of {origin.path}, {notes[-1]}: {inherited}")
         return inherited
 
-    def _resume(self, found: runs.Run) -> None:
+    def _resume(self, run: runs.Run) -> None:
         """Go on from the newest good checkpoint, if there is one."""
-        checkpoint, damaged = checkpoints.newest_good(found.path, self.lock, identity=found.identity)
+        checkpoint, damaged = checkpoints.newest_good(run.path, self.lock, identity=run.identity)
         self.notes += [f"{bad.reason}; it was moved to {bad.folder}" for bad in damaged]
         if checkpoint is None:
             self.notes.append("the run was stopped before its first checkpoint; it starts at step 0")
             return
-        now, then = runs.versions(), durable.read_json(found.path / runs.VERSIONS)
+        now, then = runs.versions(), durable.read_json(run.path / runs.VERSIONS)
         changed = [key for key in now if now[key] != then.get(key)]
         if changed:
-            told = ", ".join(f"{key} was {then.get(key)} and is {now[key]}" for key in changed)
-            self.notes.append(f"{told}: the end will not be bit for bit that of an uninterrupted run")
+            changes = ", ".join(f"{key} was {then.get(key)} and is {now[key]}" for key in changed)
+            self.notes.append(f"{changes}: the end will not be bit for bit that of an uninterrupted run")
         self._restore(checkpoint)
         self.resumed_from = checkpoint.step
         self.log_offset = checkpoint.log
@@ -174,11 +174,11 @@ class Fit:
         self.best, self.valid, self.positions = state.get("best"), state.get("valid"), state.get("positions")
 
     def _finished_report(self) -> dict[str, Any] | None:
-        """What a finished run says of itself, if nothing more is asked of it."""
-        place = self.plan.path / runs.REPORT
-        if self.plan.found is None or not place.is_file() or self.loop.done_share(self.before) < 1:
+        """The report of a finished run, unless more steps or minutes are asked for."""
+        path = self.plan.path / runs.REPORT
+        if self.plan.run is None or not path.is_file() or self.loop.done_share(self.before) < 1:
             return None
-        report: dict[str, Any] = durable.read_json(place)
+        report: dict[str, Any] = durable.read_json(path)
         return report if report["steps"] == self.loop.state.step else None  # else it is that of a shorter training
 
     @property
@@ -204,7 +204,7 @@ class Fit:
             yield TrainingEvent(
                 "step", step.step, share, facts={"loss": step.loss, "rate": step.rate, "applied": step.applied}
             )
-            # Before a stop is heard: what a validation finds must not depend on when somebody stops.
+            # Before a stop is looked for: the value of a validation must not depend on when somebody stops.
             at = self.loop.state.step / trainer.steps if trainer.steps else self.share
             if at >= due and at < 1 and self._may("valid"):
                 yield from self._validate(last=False)
@@ -261,7 +261,7 @@ class Fit:
         return (int(at * VALIDATIONS + 1e-9) + 1) / VALIDATIONS
 
     def _may(self, kind: str) -> bool:
-        """Whether something beside training may be done now: always by steps, within its share by the clock."""
+        """Whether a validation, preview or save may be done now: always by steps, within its share by the clock."""
         if self.plan.recipe.trainer.steps is not None:
             return True
         cost = self.last_cost.get(kind, 0.0)
@@ -277,34 +277,34 @@ class Fit:
 
     def _validate(self, last: bool) -> Iterator[TrainingEvent]:
         """The likelihood, or the loss, of the weights and of their average over the part that this run validates on."""
-        if not self.validation.there:
+        if not self.validation.total:
             return
         names = [self.best["name"]] if self.best else [*list(self.run.recipe.process.likelihoods())[:1], LOSS]
         for name in names:
             try:
                 metrics: dict[str, dict[str, Any]] = self._timed("valid", partial(self._metrics, name))
-            except Exception as error:  # whatever is wrong with a metric, the training is not lost for it
-                yield self._note(f"the {name} of the validation split cannot be taken: {_told(error)}")
+            except Exception as error:  # a failing metric must not end a training
+                yield self._note(f"the {name} of the validation split cannot be taken: {_reason(error)}")
                 continue
-            yield self._judged(metrics, last)
+            yield self._keep_best(metrics, last)
             return
 
     def _metrics(self, name: str) -> dict[str, dict[str, Any]]:
         """The metric of the weights, and of their average where one is kept."""
-        found = {"weights": self.validation.measure(self.net, name)}
+        metrics = {"weights": self.validation.measure(self.net, name)}
         if self.loop.average is not None:
             with self._averaged():
-                found["average"] = self.validation.measure(self.net, name)
-        return found
+                metrics["average"] = self.validation.measure(self.net, name)
+        return metrics
 
-    def _judged(self, metrics: Mapping[str, dict[str, Any]], last: bool) -> TrainingEvent:
-        """Note the better of weights and average, and keep them where they are the best so far."""
+    def _keep_best(self, metrics: Mapping[str, dict[str, Any]], last: bool) -> TrainingEvent:
+        """Record the better of weights and average, and save them where they are the best so far."""
         part = min(metrics, key=lambda name: metrics[name]["value"])
         metric, state = metrics[part], self.loop.state
         self.valid = {**metric, "part": part}
         record = {"step": state.step, "seconds": self.seconds, "elements": state.elements, "valid": metric["value"]}
-        told = {key: metric[key] for key in ("unit", "kind", "stderr", "covers")}
-        self.journal.append({**record, **told, "part": part})
+        details = {key: metric[key] for key in ("unit", "kind", "stderr", "covers")}
+        self.journal.append({**record, **details, "part": part})
         if self.best is None or metric["value"] <= self.best["value"]:
             self.best = {"step": state.step, "name": metric["name"], "value": metric["value"], "part": part}
             if not last:  # the end is saved anyway
@@ -316,7 +316,7 @@ class Fit:
         if self.best is None or self.valid is None or self.validation.covers == 1:
             return
         minutes = self.plan.recipe.trainer.minutes
-        left = max(ENOUGH, OVERHEAD * self.seconds) if minutes is None else 60 * minutes - self.seconds
+        left = max(LAST_VALIDATION, OVERHEAD * self.seconds) if minutes is None else 60 * minutes - self.seconds
         weights = 1 if self.loop.average is None else 2
         if self.last_cost["valid"] / weights / self.validation.covers > left:
             return
@@ -324,7 +324,7 @@ class Fit:
             net, _ = runs.read(self.run.path).load_network("best")
             metric = self.validation.measure(net, self.best["name"], whole=True)
         except Exception as error:
-            yield self._note(f"the whole validation split could not be scored: {_told(error)}")
+            yield self._note(f"the whole validation split could not be scored: {_reason(error)}")
             return
         self.valid = {**metric, "part": self.best["part"]}
         yield TrainingEvent("valid", self.loop.state.step, 1.0, facts=metric)
@@ -337,7 +337,7 @@ class Fit:
         return _Swapped(self.net, self.loop.average or {})
 
     def _preview(self) -> TrainingEvent:
-        """A short sample, as a person would see it."""
+        """A short sample, as its codec shows it."""
         was = self.net.training
         self.net.eval()
         try:
@@ -346,9 +346,9 @@ class Fit:
             with self._averaged():
                 answer = model.sample(1, min(PREVIEW, self.net.window), seed=self.loop.state.step)
             text = self.run.codec.show(answer.values[0]).decode("utf-8", errors="replace")
-        except Exception as error:  # a training is not lost for a sample
+        except Exception as error:  # a failing preview must not end a training
             self.preview = False
-            return self._note(f"no sample can be shown on the way: {_told(error)}")
+            return self._note(f"no sample can be shown on the way: {_reason(error)}")
         finally:
             self.net.train(was)
         return TrainingEvent("preview", self.loop.state.step, self.share, text)
@@ -392,8 +392,8 @@ class Fit:
         }
 
 
-def _told(error: Exception) -> str:
-    """What went wrong, in a line."""
+def _reason(error: Exception) -> str:
+    """Why something failed, in a line."""
     return str(error) if isinstance(error, SeqloomError) else f"{type(error).__name__}: {error}"
 
 

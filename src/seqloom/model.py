@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.codecs.base import Codec
-from seqloom.core.errors import ConfigError, UnsupportedQuery
+from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Flat
 from seqloom.engine import CAPACITY, Engine, Request, Shared
@@ -45,7 +45,7 @@ class Answer:
     made: int = 0
     """How many elements at the end of each value are new."""
     scores: Sequence[float] = ()
-    """What the samples are worth to a sampler that chooses between them, such as log-probabilities of a beam."""
+    """By what a sampler ranks the samples it chooses between, such as log-probabilities of a beam."""
 
     def quantile(self, q: float) -> NDArray[np.float64]:
         """The q-quantile over the samples, at each position and channel (T, D)."""
@@ -74,7 +74,7 @@ class _Stage:
 
 
 def _after_fork() -> None:
-    """A child of a fork has none of its parent's threads, and would wait for them: it computes with one of its own."""
+    """Use one thread in the child of a fork: it has none of its parent's threads and would wait for them."""
     torch.set_num_threads(1)
 
 
@@ -82,7 +82,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Model:
-    """What a run is loaded as. `sampler` is what the verbs use unless told otherwise."""
+    """What a run is loaded as. `sampler` is what the verbs use where none is given."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Model:
         self._engine: Shared | None = None
         self._engine_process = 0
 
-    # --- the one question -------------------------------------------------------------------------------------
+    # --- filling a canvas -------------------------------------------------------------------------------------
 
     def stream(self, query: Query) -> Iterator[Frame]:
         """The frames of a query as its samples are made, row by row of the call that changed them."""
@@ -134,41 +134,44 @@ class Model:
         x = x.long() if self.network.space.symbolic else x.to(like)
         if self.network.spec.mask is not None:
             x = x.masked_fill(~shown, self.network.spec.mask)
-        alive = np.arange(len(rows))
+        active = np.arange(len(rows))
         key = Rng.of(query.seed, rows + query.first_row)
         settled = _given(canvas)
         for number, stage in enumerate(stages):
             part = slice(stage.begin, stage.begin + stage.length)
             request = Request(
-                x[alive, part],
-                shown[alive, part],
-                absent[alive, part],
+                x[active, part],
+                shown[active, part],
+                absent[active, part],
                 query.sampler,
-                (key if number == 0 else key.fork(number)).select(alive),
+                (key if number == 0 else key.fork(number)).select(active),
                 self._conditions(query.given),
                 query.stops,
                 query.constraint,
                 cut + stage.begin,
+                bool(_shown(canvas)[part.stop :].any()),
             )
             last = number == len(stages) - 1
             ended: list[int] = []
-            for event in self.engine.run(request):
-                row = int(alive[event.row])
-                stop = stage.begin + event.length
-                x[row, stage.begin : stop] = event.x
+            for update in self.engine.run(request):
+                row = int(active[update.row])
+                stop = stage.begin + update.length
+                x[row, stage.begin : stop] = update.x
                 whole = len(canvas)
-                if event.length < stage.length:  # it came to an end
+                if update.length < stage.length:  # it came to an end
                     whole = stop
                     ended.append(row)
-                now = settled[:whole].copy()
-                now[stage.begin : stop] = event.settled
+                settled_now = settled[:whole].copy()
+                settled_now[stage.begin : stop] = update.settled
                 made = x[row, :whole].cpu().numpy().copy()
-                done = event.done and (last or row in ended)
-                yield Frame(int(rows[row]) + query.first_row, made, now, done, self.engine.engine.calls, event.score)
+                done = update.done and (last or row in ended)
+                yield Frame(
+                    int(rows[row]) + query.first_row, made, settled_now, done, self.engine.engine.calls, update.score
+                )
             settled[part] = True
             shown[:, part] |= ~absent[:, part]
-            alive = np.array([row for row in alive if row not in ended], np.int64)
-            if not len(alive):
+            active = np.array([row for row in active if row not in ended], np.int64)
+            if not len(active):
                 return
 
     @property
@@ -186,14 +189,16 @@ class Model:
         """This model with others beside it, which samplers may ask too: an ensemble, or guidance by another run."""
         both = copy.copy(self)
         both.others, both._engine = [*self.others, *others], None
-        _ = both.engine  # which says what does not fit
+        _ = both.engine  # raises where the models do not fit together
         return both
 
     def _with_end(self, canvas: Canvas) -> Canvas:
-        """The canvas with the channel of the end flag, where there is one: what is given is not the end."""
+        """The canvas with the channel of the end flag, where there is one: nothing ends at or before what is given."""
         if self.network.space.symbolic or self.network.space.end is None:
             return canvas
-        given = _given(canvas)[:, None]
+        shown = _shown(canvas)
+        followed = np.arange(len(shown)) < (shown.nonzero()[0].max() if shown.any() else 0)
+        given = (_given(canvas) | followed)[:, None]
         x = np.pad(canvas.x, ((0, 0), (0, 1)))
         return replace(
             canvas,
@@ -227,7 +232,7 @@ class Model:
             empty[start : start + window] = False
 
     def _cropped(self, canvas: Canvas) -> tuple[Canvas, int]:
-        """What of a canvas the network can need, and how much was cut off its beginning."""
+        """The part of a canvas that the network can use, and how much was cut off its beginning."""
         if self.process.incremental:
             return canvas, 0
         window = self.network.window
@@ -282,18 +287,29 @@ class Model:
         everything = np.arange(space.size)
         whole = self.codec.decode(Encoded(everything, np.ones(len(everything), bool)))
         names = self.codec.element_names(whole)
-        found = [i for i, name in enumerate(names) if i not in self.codec.never and wanted.fullmatch(name)]
-        if not found:
+        allowed = [i for i, name in enumerate(names) if i not in self.codec.never and wanted.fullmatch(name)]
+        if not allowed:
             raise ConfigError(f"no symbol of the model matches {pattern!r}", path="allow", hint="such as [a-z ]")
-        return OnlySymbols(tuple(found if space.end is None else [*found, space.end]))
+        return OnlySymbols(tuple(allowed if space.end is None else [*allowed, space.end]))
 
     def encode_given(self, given: Mapping[str, Any]) -> dict[str, Encoded]:
-        """Conditions as numbers; UnsupportedQuery for one that the model does not know."""
-        for name in given:
+        """Conditions as numbers.
+
+        UnsupportedQuery for one that the model does not know, DataError for one that holds what it has never seen.
+        """
+        encoded = {}
+        for name, value in given.items():
             if name not in self.given:
                 known = ", ".join(self.given) or "none"
                 raise UnsupportedQuery(f"the model has no condition {name!r}", hint=f"its conditions: {known}")
-        return {name: self.given[name].encode(self.given[name].accept(value)) for name, value in given.items()}
+            codec = self.given[name]
+            content = codec.accept(value)
+            try:
+                codec.check(content)
+                encoded[name] = codec.encode(content)
+            except DataError as error:
+                raise DataError(f"given.{name}: {error.message}", hint=error.hint) from None
+        return encoded
 
     def answer(self, query: Query) -> Answer:
         """All samples of a query, when they are done."""
@@ -438,6 +454,11 @@ class Model:
         )
 
 
+def _shown(canvas: Canvas) -> NDArray[np.bool_]:
+    """At which positions (T,) of a canvas something is known."""
+    return np.asarray(canvas.shown if canvas.shown.ndim == 1 else canvas.shown.any(1))
+
+
 def _given(canvas: Canvas) -> NDArray[np.bool_]:
     """Which positions (T,) of a canvas have nothing to be made."""
     settled = canvas.shown | canvas.absent
@@ -446,14 +467,14 @@ def _given(canvas: Canvas) -> NDArray[np.bool_]:
 
 def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best") -> Model:
     """The model of a run folder; `weights` chooses the best checkpoint by validation or the last one."""
-    found = run if isinstance(run, runs.Run) else runs.read(run)
-    network, notes = found.load_network(weights)
+    opened = run if isinstance(run, runs.Run) else runs.read(run)
+    network, notes = opened.load_network(weights)
     return Model(
-        found.codec,
-        found.recipe.process,
+        opened.codec,
+        opened.recipe.process,
         network,
-        given={name: codec for name, (codec, _) in found.given.items()},
-        sampler=found.recipe.sampler,
+        given={name: codec for name, (codec, _) in opened.given.items()},
+        sampler=opened.recipe.sampler,
         notes=notes,
-        run=found,
+        run=opened,
     )

@@ -26,8 +26,8 @@ from seqloom.sequence.space import Tokens, Vectors
 from seqloom.training.feed import Feed, rows_of
 from seqloom.training.trainer import Trainer
 
-ENOUGH = 64
-"""Numbers for each parameter, and for each feature of each layer and position, that no training needs."""
+NUMBERS_EACH = 64
+"""Numbers for each parameter, and for each feature of each layer and position: more than any training needs."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TrainingPlan:
     given: Mapping[str, Given]
     advice: Mapping[str, str]
     path: Path
-    found: runs.Run | None = None
+    run: runs.Run | None = None
 
 
 def plan(
@@ -58,31 +58,35 @@ def plan(
     advice. `start` is a run whose weights are begun with; where no model is named, the model is that run's too.
     RunError where `out` holds a run and `resume` is not set.
     """
-    over = dict(settings or {}) | ({"start": str(Path(start).absolute())} if start is not None else {})
+    overrides = dict(settings or {}) | ({"start": str(Path(start).absolute())} if start is not None else {})
     stem = f"{stem_of(data)}-{model or ('lstm' if start is None else Path(start).name)}"
     if Path(data).suffix in {".yaml", ".yml"}:
-        over, stem = merge(read_yaml(Path(data)), over), f"{Path(data).stem}"
-        if "corpus" not in over:
+        overrides, stem = merge(read_yaml(Path(data)), overrides), f"{Path(data).stem}"
+        if "corpus" not in overrides:
             raise ConfigError("the recipe names no data", path="corpus", hint="add corpus: {name: files, path: ...}")
     folder = Path("runs")
     path = Path(out) if out else (runs.newest_name(folder, stem) if resume else runs.free_name(folder, stem))
     if runs.exists(path):
         if not resume:
             raise RunError(f"{path} already holds a run", hint="add --resume to go on with it, or choose another --out")
-        return _resumed(path, data, over, model, notify)
+        return _resumed(path, data, overrides, model, notify)
     if path.exists() and not (resume and runs.begun(path)) and (not path.is_dir() or any(path.iterdir())):
         raise RunError(
             f"{path} is not empty and is no run: nothing in it is replaced", hint="choose another --out, or clear it"
         )
-    origin = runs.read(over["start"]) if over.get("start") else None
-    corpus, over = _corpus(data, over)
-    if origin is not None and model is None and "backbone" not in over and "process" not in over:
-        over = {**over, "backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
-    codec = Recipe.parse({"corpus": corpus, "codec": over["codec"]}).codec if over.get("codec") else None
-    declared = declared_by(corpus, over.get("given", {}))
+    origin = runs.read(overrides["start"]) if overrides.get("start") else None
+    corpus, overrides = _corpus(data, overrides)
+    if origin is not None and model is None and "backbone" not in overrides and "process" not in overrides:
+        overrides = {**overrides, "backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
+    codec = Recipe.parse({"corpus": corpus, "codec": overrides["codec"]}).codec if overrides.get("codec") else None
+    declared = declared_by(corpus, overrides.get("given", {}))
     if model is not None:
-        over = merge(model_settings(model), over)
-    base = merge(model_settings("lstm"), over) if "backbone" not in over and "process" not in over else over
+        overrides = merge(model_settings(model), overrides)
+    base = (
+        merge(model_settings("lstm"), overrides)
+        if "backbone" not in overrides and "process" not in overrides
+        else overrides
+    )
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
     prepared = corpus.prepare(codec, declared, notify)
     advice, reasons = advise(
@@ -111,33 +115,33 @@ def plan(
     if notify:
         for note in feed_notes(recipe.feed, prepared):
             notify(note)
-    told = {key: why for key, why in reasons.items() if key == "start" or not _is_set(base, key)}
-    return TrainingPlan(recipe, prepared, declared, told, path)
+    shown = {key: why for key, why in reasons.items() if key == "start" or not _is_set(base, key)}
+    return TrainingPlan(recipe, prepared, declared, shown, path)
 
 
 def stem_of(data: str) -> str:
-    """What a run on DATA is called by."""
+    """The beginning of the name of a run on DATA."""
     word = data if ":" not in data or Path(data).exists() else data.partition(":")[2]  # builtin:NAME
     return Path(word).name.split(".")[0] or "data"
 
 
-def _corpus(data: str, over: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
+def _corpus(data: str, overrides: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
     """The corpus that a DATA word or a recipe names, with the settings given for it."""
-    rest = {key: value for key, value in over.items() if key != "corpus"}
-    return corpus_of(data, over.get("corpus")), rest
+    rest = {key: value for key, value in overrides.items() if key != "corpus"}
+    return corpus_of(data, overrides.get("corpus")), rest
 
 
 def _is_set(tree: Mapping[str, Any], key: str) -> bool:
-    place: Any = tree
+    node: Any = tree
     for part in key.split("."):
-        if not isinstance(place, Mapping) or part not in place:
+        if not isinstance(node, Mapping) or part not in node:
             return False
-        place = place[part]
+        node = node[part]
     return True
 
 
 def facts_of(prepared: Prepared) -> Facts:
-    """What advice is given by."""
+    """The facts about the data that advice depends on."""
     data = prepared.splits["train"].data
     sizes, space = np.diff(data.starts), prepared.codec.space
     return Facts(
@@ -154,7 +158,7 @@ def facts_of(prepared: Prepared) -> Facts:
 
 
 def _check(recipe: Recipe, prepared: Prepared) -> None:
-    """What cannot be trained is said before anything is written."""
+    """An error for what cannot be trained, before anything is written."""
     space = prepared.codec.space
     recipe.process.spec(space)
     if recipe.feed.order == "streams" and (recipe.backbone.bounded or recipe.process.spec(space).block != 1):
@@ -190,7 +194,7 @@ def _check_room(recipe: Recipe, prepared: Prepared, given: Mapping[str, Given]) 
     rows = rows_of(recipe.feed, packed_of(prepared))
     backbone, spec, window = recipe.backbone, recipe.process.spec(space), recipe.feed.window
     net = Network(backbone, spec, space, window, specs, seed=None)
-    numbers = ENOUGH * net.parameter_count + ENOUGH * rows * window * backbone.width * backbone.depth
+    numbers = NUMBERS_EACH * net.parameter_count + NUMBERS_EACH * rows * window * backbone.width * backbone.depth
     if room is None or 4 * numbers < room * (1 << 30):  # nowhere near: the figure takes a second
         return
     needed = cost(backbone, spec, space, specs, rows, window)
@@ -220,7 +224,7 @@ def packed_of(prepared: Prepared) -> Packed:
 
 
 def feed_notes(feed: Feed, prepared: Prepared) -> list[str]:
-    """What is not read as one might think."""
+    """Notes on data that the feed leaves out or reads in another way than its settings say."""
     packed = packed_of(prepared)
     if feed.order == "streams" and (rows := rows_of(feed, packed)) < feed.batch:
         return [
@@ -236,29 +240,29 @@ def feed_notes(feed: Feed, prepared: Prepared) -> list[str]:
 
 
 def _resumed(
-    path: Path, data: str, over: Mapping[str, Any], model: str | None, notify: Callable[[str], None] | None
+    path: Path, data: str, overrides: Mapping[str, Any], model: str | None, notify: Callable[[str], None] | None
 ) -> TrainingPlan:
     """The plan of a run that goes on: its own recipe, but for more steps or minutes, and data that have moved."""
-    found = runs.read(path)
-    asked = merge(model_settings(model), over) if model is not None else dict(over)
-    trainer = dict(asked.get("trainer", {}))
-    longer = {key: trainer.pop(key) for key in ("steps", "minutes") if key in trainer}
-    changed = _differences({**asked, "trainer": trainer}, found.recipe.plain())
+    run = runs.read(path)
+    wanted = merge(model_settings(model), overrides) if model is not None else dict(overrides)
+    trainer = dict(wanted.get("trainer", {}))
+    extension = {key: trainer.pop(key) for key in ("steps", "minutes") if key in trainer}
+    changed = _differences({**wanted, "trainer": trainer}, run.recipe.plain())
     if changed:
         raise RunError(
             f"{path} was trained with another {changed[0]}; a resumed run keeps its recipe",
             hint="leave the setting out, or start a new run with another --out",
         )
-    recipe = found.recipe
-    if longer:
-        recipe = recipe.replace(trainer=recipe.trainer.replace(**{"steps": None, "minutes": None} | longer))
-        _check_longer(found, recipe.trainer)
-    corpus = recipe.corpus if "corpus" in over and "name" in over["corpus"] else _moved(found, data)
-    given = {name: item for name, (_, item) in found.given.items()}
-    fitted = {name: item.replace(codec=found.given[name][0]) for name, item in given.items()}
-    prepared = corpus.prepare(found.codec, fitted, notify)
+    recipe = run.recipe
+    if extension:
+        recipe = recipe.replace(trainer=recipe.trainer.replace(**{"steps": None, "minutes": None} | extension))
+        _check_longer(run, recipe.trainer)
+    corpus = recipe.corpus if "corpus" in overrides and "name" in overrides["corpus"] else _moved(run, data)
+    given = {name: item for name, (_, item) in run.given.items()}
+    fitted = {name: item.replace(codec=run.given[name][0]) for name, item in given.items()}
+    prepared = corpus.prepare(run.codec, fitted, notify)
     now = {name: split.fingerprint for name, split in prepared.splits.items()}
-    if now != dict(found.fingerprints):
+    if now != dict(run.fingerprints):
         if corpus != recipe.corpus:
             raise RunError(
                 f"{path} was trained on other data than {data}; a resumed run keeps its data",
@@ -271,53 +275,53 @@ def _resumed(
         recipe = recipe.replace(corpus=corpus)
         if notify:
             notify(f"the data of {path} are now read from {data}: the same content at another place")
-    return TrainingPlan(recipe, prepared, given, {}, path, found)
+    return TrainingPlan(recipe, prepared, given, {}, path, run)
 
 
-def _moved(found: runs.Run, data: str) -> Corpus:
-    """The corpus of a run with the place that a DATA word names; RunError where that is another kind of data."""
-    corpus = found.recipe.corpus
+def _moved(run: runs.Run, data: str) -> Corpus:
+    """The corpus of a run with the path that a DATA word names; RunError where that is another kind of data."""
+    corpus = run.recipe.corpus
     named = corpus_like(corpus, data, splits=corpus.splits)
     if type(named) is not type(corpus):
         raise RunError(
-            f"{found.path} was not trained on {data}; a resumed run keeps its data",
+            f"{run.path} was not trained on {data}; a resumed run keeps its data",
             hint="name the data it was trained on, or start a new run with another --out",
         )
     beside = {key: getattr(corpus, key) for key in corpus.where if key != "path" and key not in named.model_fields_set}
     return named.replace(**{key: value for key, value in beside.items() if key in corpus.model_fields_set})
 
 
-def _check_longer(found: runs.Run, trainer: Trainer) -> None:
+def _check_longer(run: runs.Run, trainer: Trainer) -> None:
     """RunError where a run is asked to end before where it already is."""
-    newest, _ = checkpoints.newest_good(found.path, identity=found.identity)
+    newest, _ = checkpoints.newest_good(run.path, identity=run.identity)
     if newest is None:
         return
     seconds = newest.state()["seconds"]
     if trainer.steps is not None and trainer.steps < newest.step:
         raise RunError(
-            f"{found.path} is at step {newest.step} already, past the {trainer.steps} that are asked for",
+            f"{run.path} is at step {newest.step} already, past the {trainer.steps} that are asked for",
             hint="give more steps, or start a new run with another --out",
         )
-    if trainer.minutes is not None and 60 * trainer.minutes < seconds and found.recipe.trainer != trainer:
+    if trainer.minutes is not None and 60 * trainer.minutes < seconds and run.recipe.trainer != trainer:
         raise RunError(
-            f"{found.path} was trained for {seconds / 60:.3g} minutes already, past the {trainer.minutes:g} asked for",
+            f"{run.path} was trained for {seconds / 60:.3g} minutes already, past the {trainer.minutes:g} asked for",
             hint="give more minutes, or start a new run with another --out",
         )
 
 
-def _differences(asked: Mapping[str, Any], have: Mapping[str, Any], path: str = "") -> list[str]:
+def _differences(wanted: Mapping[str, Any], have: Mapping[str, Any], path: str = "") -> list[str]:
     """Keys whose asked value is not what the run has; a member's name alone matches whatever its settings."""
-    found = []
-    for key, value in asked.items():
+    differing = []
+    for key, value in wanted.items():
         old = have.get(key)
         if isinstance(value, Settings):
             value = value.plain()
         if isinstance(value, Mapping) and isinstance(old, Mapping):
-            found += _differences(value, old, f"{path}{key}.")
+            differing += _differences(value, old, f"{path}{key}.")
         elif isinstance(value, str) and isinstance(old, Mapping):
-            found += [] if old.get("name") == value else [f"{path}{key}"]
+            differing += [] if old.get("name") == value else [f"{path}{key}"]
         elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)):
-            found += [] if list(value) == list(old) else [f"{path}{key}"]
+            differing += [] if list(value) == list(old) else [f"{path}{key}"]
         elif value != old:
-            found.append(f"{path}{key}")
-    return found
+            differing.append(f"{path}{key}")
+    return differing

@@ -20,7 +20,7 @@ from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
 from seqloom.sequence.space import Space
 
-if TYPE_CHECKING:  # to see whether there is a run, and what it says of itself, takes no torch
+if TYPE_CHECKING:  # finding runs and reading their recipes needs no torch
     from seqloom.network.network import Network
     from seqloom.recipe import Recipe
 
@@ -37,7 +37,7 @@ WeightsChoice = Literal["best", "last"]
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder and what it says of itself; the weights stay on the disk until `weights` is called."""
+    """A run folder and the content of its small files; the weights stay on the disk until `weights` is called."""
 
     path: Path
     recipe: Recipe
@@ -80,23 +80,23 @@ class Run:
         )
 
     def symbols(self) -> dict[str, list[str]]:
-        """Of the network's tensors that have a row a symbol: what each row stands for."""
-        found = {}
+        """For each tensor of the network with a row for each symbol: what each row stands for."""
+        rows = {}
         spec = self.recipe.process.spec(self.space)
         if self.space.symbolic:
             names = [f"symbol {symbol}" for symbol in self.codec.symbols()] + ["end"] * self.space.ends
             kinds = {spec.start: "start", spec.mask: "mask"}
             inputs = [*names, *(kinds.get(row, str(row)) for row in range(len(names), spec.inputs))]
-            found["embed.weight"] = inputs
+            rows["embed.weight"] = inputs
             if spec.outputs == len(names):
-                found |= {"head.weight": names, "head.bias": names}
+                rows |= {"head.weight": names, "head.bias": names}
         for name, (codec, _) in self.given.items():
             if codec.space.symbolic:
-                found[f"conditions.ends.{name}.embed.weight"] = [f"symbol {symbol}" for symbol in codec.symbols()]
-        return found
+                rows[f"conditions.ends.{name}.embed.weight"] = [f"symbol {symbol}" for symbol in codec.symbols()]
+        return rows
 
     def checkpoint(self, which: WeightsChoice = "best") -> tuple[checkpoints.Checkpoint, str, list[str]]:
-        """A good checkpoint, which part of it (weights or average) to use, and what there is to say about it."""
+        """A good checkpoint, which part of it (weights or average) to use, and notes on the choice."""
         newest, damaged = checkpoints.newest_good(self.path, identity=self.identity)
         notes = [f"{bad.reason}; an older checkpoint is used" for bad in damaged]
         if newest is None:
@@ -118,7 +118,7 @@ class Run:
         return chosen, part, notes
 
     def load_network(self, which: WeightsChoice = "best") -> tuple[Network, list[str]]:
-        """The trained network, and what there is to say about the checkpoint it came from."""
+        """The trained network, and notes on the checkpoint it came from."""
         checkpoint, part, notes = self.checkpoint(which)
         net = self.network()
         weights = checkpoint.tensors(part)
@@ -237,7 +237,7 @@ def read(path: Path | str) -> Run:
 
 
 def versions() -> dict[str, Any]:
-    """What the arithmetic depends on: a resume elsewhere is warned of."""
+    """The versions and settings that the bits of a result depend on; a resume with others is noted."""
     import torch
 
     return {

@@ -30,18 +30,18 @@ LOSS_BATCHES = 64
 
 
 class Validation:
-    """What a run is validated by: a part of its validation split that depends on data and recipe alone.
+    """The part of its validation split that a run is validated on; it depends on data and recipe alone.
 
-    `positions` is what an earlier sitting of the run chose; None: to be chosen now.
+    `positions` was chosen by an earlier sitting of the run; None: to be chosen now.
     """
 
     def __init__(self, run: runs.Run, prepared: Prepared, net: Network, positions: int | None = None) -> None:
         self.run, self.prepared = run, prepared
         split = prepared.splits["valid"]
-        self.there = len(split.data.x)
-        self.positions = positions or min(self.there, wanted(run.recipe.trainer, net))
+        self.total = len(split.data.x)
+        self.positions = positions or min(self.total, wanted(run.recipe.trainer, net))
         self.part = part_of(split, self.positions)
-        self.covers = len(self.part.data.x) / self.there if self.there else 0.0
+        self.covers = len(self.part.data.x) / self.total if self.total else 0.0
 
     def measure(self, net: Network, name: str, *, whole: bool = False) -> dict[str, Any]:
         """The likelihood `name`, or the loss, over the part or the whole, as scripts read it."""

@@ -516,6 +516,10 @@ def test_score_tells_bits_and_what_each_element_cost(seqloom: Callable[..., Done
     numbers = seqloom("score", place.run("series"), place.table, "--json", "--tokens").json
     assert (numbers["unit"], numbers["count"]) == ("value", 800)
     assert len(numbers["surprisal"]) == 400
+    assert numbers["bits_per_unit"] is None, "a density has no bits"
+    in_words = seqloom("score", place.run("series"), place.table).text
+    assert "nats/value" in in_words
+    assert "bits" not in in_words
     check_error(seqloom("score", place.run("lstm"), "gone.txt"), "gone.txt: there is no such file")
 
 

@@ -558,6 +558,22 @@ def test_an_end_symbol_stops_a_row_by_itself_and_cuts_it():
             equal(expected[index][row], event)
 
 
+def test_nothing_ends_before_what_is_known():
+    space = Tokens(size=3, ends=True)
+    for sampler in (Unmask(), Unmask(steps=2), Unmask(temperature=0.0)):
+        net = build("gru", Masked(), space)
+        for followed in (False, True):
+            request = replace(ask(net, sampler, 14, rows=40), followed=followed)
+            request.x[:, 9] = 1
+            request.shown[:, 9] = True
+            events = drive(Engine(net, Masked(), capacity=64), [request]).values()
+            assert all(event.length == 14 if followed else event.length >= 10 for event in events)
+            assert all(event.x[9] == 1 for event in events)
+            assert followed or not sampler.temperature or min(event.length for event in events) < 14, (
+                "after it there may be an end"
+            )
+
+
 def test_what_must_never_be_drawn_is_not():
     for process, sampler in ((Autoregressive(), Ancestral()), (Masked(), Unmask(guidance=2.0))):
         net = build("gru", process, TOKENS)

@@ -213,3 +213,15 @@ def test_a_location_and_a_scale_from_the_canvas_count_their_jacobian():
     assert (x[:, 2] % 1 == 0).all()
     median = bound.quantile(moved, 0.5)
     assert ((x <= median).double().mean(0) > 0.485).all()
+
+
+def test_an_end_keeps_its_own_law_at_any_temperature():
+    space, head = space_of("real", "binary", ends=True), Composed()
+    assert head.fits(space)
+    params = numbers(head.size(space), 3)
+    params[-2:] = -1.5  # of the pen, and of the end
+    often = 1 / (1 + math.exp(1.5))
+    for temperature in (0.0, 0.1, 1.0, 3.0):
+        x = drawn(head, space, params, 4000, temperature)
+        assert abs(float(x[:, space.end].mean()) - often) < 4 * math.sqrt(often * (1 - often) / 4000)
+        assert temperature or not x[:, 1].any(), "other yes or no are what is likelier"

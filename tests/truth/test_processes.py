@@ -11,6 +11,7 @@ from scipy.stats import multivariate_normal, norm
 from torch import nn
 
 from oracles import GaussianOracle, Oracle, sample
+from seqloom.core.config import members_of
 from seqloom.core.errors import DataError, NotComparable, UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Flat, Split
@@ -26,7 +27,7 @@ from seqloom.processes.base import Loss, Process
 from seqloom.processes.features import Feature, Read
 from seqloom.processes.gaussian import Gaussian, diffused, lifted, lowered
 from seqloom.processes.heads import Normal
-from seqloom.processes.schedules import PredictClean
+from seqloom.processes.schedules import PredictClean, Prediction
 from seqloom.samplers.base import Sampler
 from seqloom.samplers.diffuse import Diffuse
 from seqloom.sequence.batch import Batch
@@ -300,6 +301,43 @@ def test_mixed_fields_are_diffused_and_come_back():
     assert float(nats[0, 1, 4]) == pytest.approx(-norm.logpdf(float(z[0, 1, 4])), abs=1e-5)
     with pytest.raises(UnsupportedSpace):
         Gaussian().spec(Vectors(fields=(Field(name="n", support="count"),)))
+
+
+@pytest.mark.parametrize("name", sorted(members_of(Prediction)))
+def test_what_is_drawn_beyond_the_end_is_learned_as_its_mean(name):
+    """A network that says of N(0, 1) what can be said has no loss there: nothing is left that no network can learn."""
+
+    class Standard(Oracle):
+        def answer(self, x, level, flag):
+            z, log_nsr = x[..., :2], 4 * level[..., None]
+            alpha, sigma = torch.sigmoid(-2 * log_nsr).sqrt(), torch.sigmoid(2 * log_nsr).sqrt()
+            return prediction.target(alpha * z, sigma * z, alpha, sigma)
+
+    prediction = members_of(Prediction)[name]()
+    space = Vectors(fields=(Field(name="a"),), ends=True)
+    process = Gaussian(prediction=prediction)
+    x = torch.zeros(2000, 4, 2, dtype=torch.float64)
+    x[:, 1:, 1] = 1.0
+    known = torch.ones_like(x, dtype=torch.bool)
+    known[..., 1] = False  # the flag itself is of no account here
+    known[:, 0] = False
+    batch, net = whole(x, known), Standard(process.spec(space), space)
+    loss = process.loss(net, batch, keys(2000))
+    at_end = 2000  # the element with the flag is the sequence's own: 0, where N(0, 1) was said
+    assert int(loss.count) == 3 * 2000
+    own = torch.zeros_like(known)
+    own[:, 1, 0] = True
+    alone = process.loss(net, replace(batch, known=own), keys(2000))
+    assert int(alone.count) == at_end
+    assert float(loss.total) == pytest.approx(float(alone.total), rel=1e-6)
+    # The same target is the mean of the usual one: their covariance with z is the same.
+    rng = np.random.default_rng(0)
+    clean, noise = torch.from_numpy(rng.normal(size=(2, 400_000)))
+    alpha = torch.tensor(0.6, dtype=torch.float64)
+    sigma = torch.tensor(0.8, dtype=torch.float64)
+    z = alpha * clean + sigma * noise
+    usual = float((prediction.target(clean, noise, alpha, sigma) * z).mean())
+    assert usual == pytest.approx(float((prediction.target(alpha * z, sigma * z, alpha, sigma) * z).mean()), abs=0.01)
 
 
 class CoinOracle(GaussianOracle):

@@ -105,3 +105,16 @@ def test_pairs_of_numbers_have_a_head_of_their_own_where_things_end():
         assert "belong together" in reasons["process.head"]
         assert "process" not in advise(replace(drawings, paired=False), "autoregressive", mixers, 1)[0]
         assert "process" not in advise(drawings, "flow", mixers, 1)[0]
+
+
+def test_a_diffusion_of_things_that_end_mostly_makes_them_from_nothing_in_small_batches():
+    drawings = Facts(200_000, 88, tokens=False, ends=True, conditioned=False, longest=88, paired=True)
+    longer = replace(drawings, length=200, longest=250)
+    for process in ("gaussian", "flow"):
+        feed = advise(drawings, process, True, 2)[0]["feed"]
+        assert feed["pattern"]["nothing"] > 0.5  # a series is forecast, a drawing is made from nothing
+        assert feed["pattern"]["spans"] == 0  # and has no gaps
+        assert advise(SERIES, process, True, 2)[0]["feed"]["pattern"] == {"name": "mixed"}
+        assert advise(longer, process, True, 2)[0]["feed"]["batch"] < feed["batch"] < 32
+    for process in ("gaussian", "autoregressive"):
+        assert advise(longer, process, True, 2)[0]["feed"]["batch"] * 250 <= 2048

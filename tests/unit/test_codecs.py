@@ -301,7 +301,7 @@ def test_dates_go_on_as_the_file_writes_them(dates, after, seconds):
 
 def test_the_step_is_the_most_common_one():
     calendar, _ = Calendar.of(["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-06"])
-    assert calendar.told == "1 day"
+    assert calendar.step_text == "1 day"
     assert calendar.jumps(["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-06"]) == 1
     one, _ = Calendar.of(["2024-01-01"])
     with pytest.raises(DataError, match="not known"):

@@ -13,6 +13,7 @@ from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.model import Model
 from seqloom.network.backbone import Backbone
+from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.gaussian import Gaussian
@@ -165,6 +166,17 @@ def test_other_types_are_refused_by_name():
         assert "str" in caught.value.hint
     with pytest.raises(DataError, match="dict"):
         made.score({"a": 1})
+
+
+def test_a_condition_with_characters_that_no_source_had_is_refused():
+    spec = {"source": ConditionSpec(LETTERS.space, "attend", None)}
+    process = Autoregressive()
+    net = Network(Backbone(width=16, depth=1), process.spec(LETTERS.space), LETTERS.space, 8, spec, 1).eval()
+    made = Model(LETTERS, process, net, given={"source": LETTERS})
+    assert len(made.sample(1, 4, given={"source": "abc"}).values) == 1
+    for verb in (lambda given: made.sample(1, 4, given=given), lambda given: made.score("abc", given=given)):
+        with pytest.raises(DataError, match=r"^given\.source: not in the model's alphabet: 'x', 'y', first at char"):
+            verb({"source": "abxy"})
 
 
 def test_a_forecast_takes_what_people_have(tmp_path):

@@ -82,6 +82,9 @@ def test_each_line_ends_by_itself_and_is_in_one_split_only(tmp_path: Path) -> No
     corpus = corpus_of(str(tmp_path / "names.txt"), {"items": "line", "splits": [0.5, 0.25, 0.25]})
     prepared = corpus.prepare(None, {})
     assert prepared.ends
+    (tmp_path / "names.csv").write_bytes((tmp_path / "names.txt").read_bytes())  # a list is often called so
+    listed = corpus_of(str(tmp_path / "names.csv"), {"items": "line", "splits": [0.5, 0.25, 0.25]}).prepare(None, {})
+    assert sequences(listed, "test") == sequences(prepared, "test")
     found = {split: sequences(prepared, split) for split in SPLITS}
     assert sorted(chain.from_iterable(found.values())) == sorted([*names, "last"])
     assert not set(found["train"]) & set(found["test"])
@@ -290,6 +293,7 @@ def test_two_files_whose_lines_belong_together(tmp_path: Path) -> None:
         ("a.csv", 'en,de\n"x,y\n', "de", "line 2: the row is no CSV", "quotes"),
         ("a.jsonl", '{"de": "x"}\n{"de": \n', "de", "line 2: the line is no JSON", "one object a line"),
         ("a.jsonl", '{"de": 3}\n', "de", "line 1: the line is no object of texts", "one object a line"),
+        ("a.jsonl", '{"en": "x", "de": "y"}\n', "", "which column", "de"),
     ],
 )
 def test_pairs_that_cannot_be_read(tmp_path: Path, name: str, text: str, column: str, told: str, hint: str) -> None:
@@ -471,7 +475,7 @@ def test_empty_standard_input_is_called_so(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_peptides_and_translations(data_dir: Path) -> None:
     peptides = data_dir / "amp_peptides" / "training_sequences_noC.csv"
-    prepared = corpus_of(str(peptides), {"items": "line"}).prepare(Characters(), {})
+    prepared = corpus_of(str(peptides), {"items": "line"}).prepare(None, {})
     assert sum(len(split.data) for split in prepared.splits.values()) == 1554
     folder = data_dir / "multi30k_en_de"
     settings = {"source": "train.en.gz", "valid": "val.de.gz", "valid_source": "val.en.gz"}

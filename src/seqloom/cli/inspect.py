@@ -255,17 +255,17 @@ def runs(
     """List the runs in a folder (runs/ unless given), the newest last."""
     from seqloom import run as stored
 
-    place = Path(path_of(folder))
-    if not place.is_dir() and folder != "runs":
-        raise ConfigError(f"there is no folder {place}", hint="name the folder that holds the runs")
+    root = Path(path_of(folder))
+    if not root.is_dir() and folder != "runs":
+        raise ConfigError(f"there is no folder {root}", hint="name the folder that holds the runs")
     lines: list[dict[str, Any]] = []
-    for path in stored.folders(place):
+    for path in stored.folders(root):
         try:
             lines.append(Stored.read(path).line())
         except SeqloomError as error:
             lines.append({"run": str(path), "state": "unreadable", "error": str(error)})
     if not lines:
-        session.note(f"there are no runs in {place}: `seqloom train DATA` makes one in runs")
+        session.note(f"there are no runs in {root}: `seqloom train DATA` makes one in runs")
     if as_json:
         put_json(lines)
     elif lines:

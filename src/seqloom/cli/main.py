@@ -78,12 +78,12 @@ def _root(version: VERSION = False) -> None:
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
     """Run one command, `words` or those of this process, and exit."""
-    _opened()
+    _open_streams()
     sys.exit(run(list(sys.argv[1:] if words is None else words)))
 
 
-def _opened() -> None:
-    """Where a standard stream is closed, nothing stands in its place: else the next file opened would be taken for it.
+def _open_streams() -> None:
+    """Open the null device for a standard stream that is closed: else the next file opened would take its number.
 
     Standard output that is closed is an error as soon as something is written to it (`put`).
     """
@@ -107,20 +107,22 @@ def run(words: Sequence[str]) -> int:
             code = app(args=[*options, *literal], prog_name="seqloom", standalone_mode=False)
         return int(code or 0)
     except SeqloomError as error:
-        return _told(str(error), error.hint or _hint_for(error), error.code)
+        return _report_error(str(error), error.hint or _hint_for(error), error.code)
     except typer.TyperException as error:
-        return _told(*_usage(error, words), 2)
+        return _report_error(*_usage(error, words), 2)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except SystemExit as stop:
         return int(stop.code or 0)
     except MemoryError:
-        return _told("the memory is used up", "try a smaller feed.batch, feed.window or backbone.width", 1)
+        return _report_error("the memory is used up", "try a smaller feed.batch, feed.window or backbone.width", 1)
     except OSError as error:
         if verbose:
             traceback.print_exc()
         where = f"{error.filename}: " if error.filename else ""
-        return _told(f"{where}{error.strerror or error}", "see that it can be read and written, and is not full", 2)
+        return _report_error(
+            f"{where}{error.strerror or error}", "see that it can be read and written, and is not full", 2
+        )
     except Exception as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # Python wraps one that comes while a class is made
             return 128 + signal.SIGINT
@@ -128,11 +130,11 @@ def run(words: Sequence[str]) -> int:
             traceback.print_exc()
         where = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         hint = "this is a bug in seqloom; -v shows where it arose" if not verbose else "this is a bug in seqloom"
-        return _told(f"unexpected {where}", hint, 1)
+        return _report_error(f"unexpected {where}", hint, 1)
 
 
-def _told(message: str, hint: str, code: int) -> int:
-    """One line of what is wrong and one of what to do."""
+def _report_error(message: str, hint: str, code: int) -> int:
+    """Print one line of what is wrong and one of what to do; the exit code."""
     for label, text in (("error", message), ("hint", hint)):
         line = " ".join(text.split())
         say(f"{label}: " + "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line))
@@ -168,7 +170,7 @@ def _usage(error: typer.TyperException, words: Sequence[str]) -> tuple[str, str]
 
 @contextmanager
 def _terminated() -> Iterator[None]:
-    """SIGTERM ends the program in good order: files are closed, and workers told."""
+    """SIGTERM ends the program by an exception: files are closed, and workers are stopped."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -186,7 +188,7 @@ def _terminated() -> Iterator[None]:
 
 @contextmanager
 def _logged(verbose: bool) -> Iterator[None]:
-    """What the package logs goes to stderr as it is."""
+    """Print what the package logs on stderr, without a prefix."""
     logger = logging.getLogger("seqloom")
     out = logging.StreamHandler(sys.stderr)
     out.setFormatter(logging.Formatter("%(message)s"))

@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 
 KEYS = ("sampler", "given")
 EVERY = 0.05
-"""Seconds between two looks at what has been settled while a text is printed."""
+"""Seconds between two prints of what has been settled of a text."""
 PATHS = 100
 QUANTILES = tuple(i / 10 for i in range(1, 10))
 HISTORY = 4096
-"""Rows of a history that a forecast goes on from, at most: no model here remembers longer."""
+"""Rows of a history that a forecast goes on from, at most: no model here uses more."""
 
 COUNT = Annotated[int, typer.Option("-n", "--count", help="How many samples.")]
 FOLDER = Annotated[str | None, typer.Option("--out", help="A folder for one file a sample.")]
@@ -79,14 +79,14 @@ def sample(
     (run,), settings = sort_words(words or [], "sample RUN", KEYS)
     positive(length, "--length")
     model = opened(run, weights, session)
-    asked = _asked(model, model.empty(length), n, seed, settings, stop, allow)
+    annotated = _annotated(model, model.empty(length), n, seed, settings, stop, allow)
     if frames is None:
-        _give(model, asked, session, out, force, as_json)
+        _write_samples(model, annotated, session, out, force, as_json)
         return
     from seqloom.cli.trajectory import Trajectory
 
-    trajectory = Trajectory.of(model, asked.query, frames, force)
-    _give(model, asked, session, out, force, as_json, trajectory.watched)
+    trajectory = Trajectory.of(model, annotated.query, frames, force)
+    _write_samples(model, annotated, session, out, force, as_json, trajectory.watched)
     session.note(f"the states of the first sample: {trajectory.write()}")
 
 
@@ -115,8 +115,8 @@ def extend(
     check_literal(prefix)
     model = opened(run, weights, session)
     canvas = model.codec.canvas(value_of(prefix, model.codec), length or model.network.window)
-    asked = _asked(model, canvas, n, seed, settings, stop, allow)
-    _give(model, asked, session, out, force, as_json)
+    annotated = _annotated(model, canvas, n, seed, settings, stop, allow)
+    _write_samples(model, annotated, session, out, force, as_json)
 
 
 @verb
@@ -144,8 +144,8 @@ def infill(
     check_literal(template)
     model = opened(run, weights, session)
     canvas = model.codec.canvas(value_of(template, model.codec), None, gap, blank)
-    asked = _asked(model, canvas, n, seed, settings)
-    _give(model, asked, session, out, force, as_json)
+    annotated = _annotated(model, canvas, n, seed, settings)
+    _write_samples(model, annotated, session, out, force, as_json)
 
 
 @verb
@@ -180,19 +180,19 @@ def forecast(
     file = None if out is None or several else OutputFile.at(out, force=force)
     folder = _numbered_files(out, paths or 0, codec, force) if several and out is not None else None
     history = _history(model, plain[1:], session)
-    asked = _asked(model, codec.canvas(history, horizon), paths or PATHS, seed, settings)
-    answer = _collected(model, asked, session)
+    annotated = _annotated(model, codec.canvas(history, horizon), paths or PATHS, seed, settings)
+    answer = _collected(model, annotated, session)
     made = [_end_of(codec, value, horizon) for value in answer.values]
     if folder is not None:
         _write_files(folder, [codec.show(value) for value in made], session)
     if paths is not None:
         data = codec.show_several(made, "path")
-        found: dict[str, Any] = {"paths": [{**codec.as_json(value), "row": i} for i, value in enumerate(made)]}
+        content: dict[str, Any] = {"paths": [{**codec.as_json(value), "row": i} for i, value in enumerate(made)]}
     else:
         numbers = {"mean": answer.mean, **{f"{q:g}": answer.quantile(q) for q in QUANTILES}}
         numbers = {name: array[-horizon:] for name, array in numbers.items()}
         data = codec.summary(made[0], numbers)
-        found = {
+        content = {
             "summary": {
                 column: {name: array[:, d].tolist() for name, array in numbers.items()}
                 for d, column in enumerate(codec.number_names())
@@ -201,16 +201,16 @@ def forecast(
     if file is not None:
         file.write(data)
     if as_json:
-        put_json({"run": path_of(plain[0]), "seed": answer.seed, "elements": codec.element_names(made[0]), **found})
+        put_json({"run": path_of(plain[0]), "seed": answer.seed, "elements": codec.element_names(made[0]), **content})
     elif out is None:
         put(data)
 
 
-# ---- questions ------------------------------------------------------------------------------------------------------
+# ---- queries --------------------------------------------------------------------------------------------------------
 
 
 def opened(run: str, weights: str, session: Session) -> Model:
-    """The model of a run, and on stderr what there is to say of its checkpoint."""
+    """The model of a run; notes on its checkpoint go to stderr."""
     if weights not in {"best", "last"}:
         raise ConfigError(f"there are no weights called {weights!r}", path="--weights", hint="best or last")
     folder = run_folder(run)
@@ -244,14 +244,14 @@ def sampler_of(model: Model, settings: Sequence[str]) -> Sampler:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A query, and what there is to say of it."""
+class AnnotatedQuery:
+    """A query, and notes on it for the user."""
 
     query: Query
     notes: tuple[str, ...]
 
     def frames(self, model: Model, session: Session) -> Iterator[Frame]:
-        """The frames of the query; the notes are said with the first, once it is clear that it can be answered."""
+        """The frames of the query; the notes are printed with the first, once it is clear that it can be answered."""
         for i, frame in enumerate(model.stream(self.query)):
             if i == 0:
                 for note in self.notes:
@@ -259,7 +259,7 @@ class Asked:
             yield frame
 
 
-def _asked(
+def _annotated(
     model: Model,
     canvas: Canvas,
     n: int,
@@ -267,8 +267,8 @@ def _asked(
     settings: Sequence[str],
     stop: Sequence[str] | None = None,
     allow: str | None = None,
-) -> Asked:
-    """The query for a canvas, once what can be wrong with it was looked at."""
+) -> AnnotatedQuery:
+    """The query for a canvas and the notes on it; an error where it cannot be asked of this model."""
     positive(n, "-n")
     sampler, given = sampler_of(model, settings), conditions_of(settings, model.given)
     notes = [
@@ -281,48 +281,48 @@ def _asked(
     number = seed_of(seed)
     if seed is None:
         notes.append(f"seed {number}")
-    return Asked(model.query(canvas, n, number, sampler, given, stop or (), allow), tuple(notes))
+    return AnnotatedQuery(model.query(canvas, n, number, sampler, given, stop or (), allow), tuple(notes))
 
 
 def past_the_window(model: Model, canvas: Canvas) -> str:
-    """What happens to a canvas that is longer than what the model was trained on, if it is."""
+    """A note on how a canvas longer than the training window is filled; empty where it is not longer."""
     import numpy as np
 
     window, length = model.network.window, len(canvas) - canvas.context
     if length <= window:
         return ""
-    told = f"{length} elements are more than the training window of {window}"
+    reason = f"{length} elements are more than the training window of {window}"
     if model.process.incremental and model.network.reach is None:
-        return f"{told}: the recurrent state carries on"
+        return f"{reason}: the recurrent state carries on"
     if model.process.incremental:
-        return f"{told}: it slides, each new element sees {model.network.reach} at most"
+        return f"{reason}: it slides, each new element sees {model.network.reach} at most"
     given = canvas.shown | canvas.absent
     empty = np.flatnonzero(~given if given.ndim == 1 else ~given.all(1))
     if len(empty) and empty[-1] - empty[0] >= window:
-        return f"{told}: what is new is made window by window, each seeing the last half before it"
-    return f"{told}: only that much is seen around what is new"
+        return f"{reason}: what is new is made window by window, each seeing the last half before it"
+    return f"{reason}: only that much is seen around what is new"
 
 
 # ---- answers --------------------------------------------------------------------------------------------------------
 
 
-def _give(
+def _write_samples(
     model: Model,
-    asked: Asked,
+    annotated: AnnotatedQuery,
     session: Session,
     out: str | None,
     force: bool,
     as_json: bool,
     watch: Callable[[Iterator[Frame]], Iterator[Frame]] = iter,
 ) -> None:
-    """The samples of a query: printed as they are made, as JSON, or as files; `watch` sees the frames pass."""
-    codec, count = model.codec, asked.query.count
+    """The samples of a query: printed as they are made, as JSON, or as files; `watch` wraps the iterator of frames."""
+    codec, count = model.codec, annotated.query.count
     folder = None if out is None else _numbered_files(out, count, codec, force)
     began = time.monotonic()
     if not as_json and folder is None and codec.progressive:
-        _print_growing(model, asked.query, watch(asked.frames(model, session)), session)
+        _print_growing(model, annotated.query, watch(annotated.frames(model, session)), session)
         return
-    answer = _collected(model, asked, session, watch)
+    answer = _collected(model, annotated, session, watch)
     seconds = time.monotonic() - began
     if folder is not None:
         _write_files(folder, [codec.show(value) for value in answer.values], session)
@@ -339,14 +339,17 @@ def _give(
 
 
 def _collected(
-    model: Model, asked: Asked, session: Session, watch: Callable[[Iterator[Frame]], Iterator[Frame]] = iter
+    model: Model,
+    annotated: AnnotatedQuery,
+    session: Session,
+    watch: Callable[[Iterator[Frame]], Iterator[Frame]] = iter,
 ) -> Answer:
     """The samples of a query when all are made, with a line on how far it is where that takes a while."""
-    query = asked.query
+    query = annotated.query
     last: dict[int, Frame] = {}
     settled: dict[int, int] = {}
     with Progress(query.count * len(query.canvas), "", quiet=session.quiet) as bar:
-        for frame in watch(asked.frames(model, session)):
+        for frame in watch(annotated.frames(model, session)):
             last[frame.row] = frame
             settled[frame.row] = len(query.canvas) if frame.done else int(frame.settled.sum())
             done = sum(one.done for one in last.values())
@@ -357,21 +360,21 @@ def _collected(
 def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session: Session) -> None:
     """Print each sample as far as it is settled, in whole characters; one row after another."""
     latest: dict[int, Frame] = {}
-    row, begun, printed, looked = query.first_row, False, 0, 0.0
+    row, begun, printed, printed_at = query.first_row, False, 0, 0.0
     for frame in frames:
         latest[frame.row] = frame
-        while (here := latest.get(row)) is not None:
+        while (current := latest.get(row)) is not None:
             now = time.monotonic()
-            if not here.done and now - looked < EVERY:
+            if not current.done and now - printed_at < EVERY:
                 break
             if not begun and query.count > 1 and not session.quiet:
                 say(f"sample {row - query.first_row + 1} of {query.count}:")
-            begun, looked = True, now
-            made = model.codec.show(model.decode(here, query.canvas))
-            made = made if here.done else whole_characters(made)
+            begun, printed_at = True, now
+            made = model.codec.show(model.decode(current, query.canvas))
+            made = made if current.done else whole_characters(made)
             put(made[printed:])
             printed = len(made)
-            if not here.done:
+            if not current.done:
                 break
             put(_after(made, query.count))
             del latest[row]
@@ -379,7 +382,7 @@ def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session:
 
 
 def _after(text: bytes, count: int) -> bytes:
-    """What stands after a text: an empty line between several, and the end of a line on a terminal."""
+    """What is printed after a text: an empty line between several, and the end of a line on a terminal."""
     if count == 1 and (text.endswith(b"\n") or not sys.stdout.isatty()):
         return b""
     return (b"" if text.endswith(b"\n") else b"\n") + (b"\n" if count > 1 else b"")
@@ -415,7 +418,7 @@ def _history(model: Model, words: Sequence[str], session: Session) -> Any:
     assert model.run is not None
     codec = model.codec
     if words:
-        found = content_of(words[0], codec)
+        history = content_of(words[0], codec)
     else:
         corpus = model.run.recipe.corpus
         values = corpus.full(codec)
@@ -424,15 +427,15 @@ def _history(model: Model, words: Sequence[str], session: Session) -> Any:
                 f"the training data hold {len(values)} series, so it is not clear which one goes on",
                 hint="name the file to go on from: seqloom forecast RUN FILE",
             )
-        found = values[0]
+        history = values[0]
         session.note("going on from the end of the training data")
         if corpus.fingerprints(codec) != dict(model.run.fingerprints):
             session.note("the data have changed since the model was trained: it goes on from what they are now")
-    size = codec.size(found)
+    size = codec.size(history)
     if size > HISTORY:
         session.detail(f"the last {HISTORY} of {size} rows are read")
-        return codec.cut(found, size - HISTORY, size)
-    return found
+        return codec.cut(history, size - HISTORY, size)
+    return history
 
 
 def _end_of(codec: Codec, value: Any, horizon: int) -> Any:

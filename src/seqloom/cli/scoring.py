@@ -13,7 +13,7 @@ from seqloom.cli.session import (
     JSON,
     WEIGHTS,
     Session,
-    check_there,
+    check_exists,
     conditions_of,
     content_of,
     path_of,
@@ -70,11 +70,12 @@ def score(
 
 
 def _in_words(score: Score) -> str:
-    """A score as people read it."""
+    """A score as lines of text."""
     mark = {"bound": "≤ ", "estimate": "≈ "}.get(score.kind, "")
     error = f" ± {score.stderr:.1f}" if score.stderr else ""
+    bits = "" if score.bits_per_unit is None else f"{mark}{score.bits_per_unit:.4f} bits/{score.unit}   "
     lines = [
-        f"{mark}{score.bits_per_unit:.4f} bits/{score.unit}   {mark}{score.per_unit:.4f} nats/{score.unit}",
+        f"{bits}{mark}{score.per_unit:.4f} nats/{score.unit}",
         f"{score.nats:.1f}{error} nats for {score.count:,.0f} {score.unit}s; {score.kind}, context: {score.context}",
     ]
     return "\n".join(lines)
@@ -104,22 +105,22 @@ def evaluate(
 
     with Progress(1, "", quiet=session.quiet) as bar:
         data = path_of(plain[1]) if len(plain) > 1 else None
-        found = evaluate_model(model, data, split, full, lambda share: bar.update(share))  # type: ignore[arg-type]
+        result = evaluate_model(model, data, split, full, lambda share: bar.update(share))  # type: ignore[arg-type]
     if as_json:
-        put_json(found)
+        put_json(result)
         return
-    for failure in found["failed"]:
+    for failure in result["failed"]:
         session.note(f"a metric could not be taken: {failure}")
-    of = found["data"] if found["split"] == "all" else f"the {found['split']} split of {found['data']}"
-    put(f"{found['run']} ({found['weights']}) on {of}:\n")
+    of = result["data"] if result["split"] == "all" else f"the {result['split']} split of {result['data']}"
+    put(f"{result['run']} ({result['weights']}) on {of}:\n")
     rows = [["metric", "value", "unit", "kind", "stderr", "units", "context"]]
-    for metric in found["metrics"]:
+    for metric in result["metrics"]:
         rows.append([
             metric["name"], f"{metric['value']:.4f}", metric["unit"], metric["kind"],
             f"{metric['stderr']:.4f}" if metric["stderr"] else "", f"{metric['count']:,.0f}", metric.get("context", ""),
         ])  # fmt: skip
     put_table(rows, left=(0, 2, 3, 6))
-    for failure in found["failed"]:
+    for failure in result["failed"]:
         session.note(failure)
 
 
@@ -154,7 +155,7 @@ def compare(
         if models is None or minutes is None:
             wanted, hint = "--models" if models is None else "--minutes", "--models lstm,masked --minutes 2"
             raise ConfigError("what is to be compared is not said", path=wanted, hint=hint)
-        check_there(named[0])
+        check_exists(named[0])
     elif models is not None or minutes is not None or pairs:
         raise ConfigError("runs are compared as they are", path="compare", hint="leave out --models and settings")
     session.compute()
@@ -163,7 +164,7 @@ def compare(
 
     if all(finished):
         folder = out or str(runs.free_name(Path("runs"), "compare-runs"))
-        found = comparing.compare_runs(named, out=folder, force=force, notify=session.note)
+        comparison = comparing.compare_runs(named, out=folder, force=force, notify=session.note)
     else:
         assert models is not None
         assert minutes is not None
@@ -171,7 +172,7 @@ def compare(
         folder = out or f"runs/{stem_of(named[0])}-compare"
         notify = None if session.quiet else session.note
         try:
-            found = comparing.compare(
+            comparison = comparing.compare(
                 named[0],
                 chosen,
                 minutes=minutes,
@@ -184,20 +185,20 @@ def compare(
         except (KeyboardInterrupt, SystemExit):
             session.note("stopped; the same command goes on with it")
             raise
-    _conclude(session, found, folder, as_json)
+    _conclude(session, comparison, folder, as_json)
 
 
-def _conclude(session: Session, found: Comparison, folder: str, as_json: bool) -> None:
+def _conclude(session: Session, comparison: Comparison, folder: str, as_json: bool) -> None:
     """The table, and where the report is; exit code 3 where a model, or one of its trainings, failed."""
     from seqloom.evaluation.compare import REPORT
     from seqloom.evaluation.report import plain, plain_table
 
-    place = Path(folder, REPORT)
+    path = Path(folder, REPORT)
     if as_json:
-        put_json(plain(found, place))
+        put_json(plain(comparison, path))
     else:
-        put(f"{plain_table(found)}\n\n{place}\n")
-    failed = [row.model for row in found.rows if row.error is not None]
+        put(f"{plain_table(comparison)}\n\n{path}\n")
+    failed = [row.model for row in comparison.rows if row.error is not None]
     if failed:
         session.note(f"not everything succeeded: {listed(failed)}")
         raise typer.Exit(FAILED)
@@ -231,18 +232,18 @@ def demo(
         session.note(f"{error.message}; the demo takes letters from a Markov chain instead ({data})")
     _clear(Path(DEMO_FOLDER))
     notify = None if session.quiet else session.note
-    found = comparing.compare(data, DEMO, minutes=minutes, out=DEMO_FOLDER, threads=session.threads, notify=notify)
-    _conclude(session, found, DEMO_FOLDER, False)
+    comparison = comparing.compare(data, DEMO, minutes=minutes, out=DEMO_FOLDER, threads=session.threads, notify=notify)
+    _conclude(session, comparison, DEMO_FOLDER, False)
 
 
 def _clear(folder: Path) -> None:
     """Remove an earlier comparison; RunError where the folder holds anything else, or one that is running."""
     from seqloom.core import durable
-    from seqloom.evaluation.compare import ASKED
+    from seqloom.evaluation.compare import COMPARISON
 
     if not folder.exists():
         return
-    if any(folder.iterdir()) and not (folder / ASKED).is_file():
+    if any(folder.iterdir()) and not (folder / COMPARISON).is_file():
         raise RunError(f"{folder} is no earlier demo", hint="move it away; the demo writes there")
     with durable.Lock(folder):
         for path in folder.iterdir():

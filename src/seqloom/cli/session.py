@@ -50,17 +50,17 @@ class Session:
     verbose: bool = False
 
     def note(self, text: str) -> None:
-        """Something worth knowing."""
+        """A line on stderr, unless `--quiet` is set."""
         if not self.quiet:
             say(text)
 
     def detail(self, text: str) -> None:
-        """Something for who wants to know all."""
+        """A line on stderr where `--verbose` is set."""
         if self.verbose and not self.quiet:
             say(text)
 
     def check(self) -> None:
-        """ConfigError where an option asks for what there is not."""
+        """ConfigError where an option has a value that cannot be used."""
         if self.precision not in {"auto", "float32", "bf16"}:
             raise ConfigError(
                 f"{self.precision!r} is not a precision", path="--precision", hint="one of: auto, float32, bf16"
@@ -140,7 +140,7 @@ def put(data: bytes | str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _to_nowhere()
+        _discard_output()
         raise RunError(f"standard output cannot be written: {error.strerror}", hint="see where it leads") from None
 
 
@@ -159,21 +159,21 @@ def put_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> No
 
 @contextmanager
 def quiet_pipe() -> Iterator[None]:
-    """Whoever reads stdout may stop reading: then the rest is written to nowhere, and that is no error."""
+    """A reader of stdout that stops reading is no error: the rest of the output is dropped."""
     try:
         yield
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        _to_nowhere()
+        _discard_output()
         raise typer.Exit(0) from None
 
 
-def _to_nowhere() -> None:
-    """What is still in the buffer of stdout, and all that follows, is dropped."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def _discard_output() -> None:
+    """Drop what is still in the buffer of stdout, and all that follows."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 # ---- words ----------------------------------------------------------------------------------------------------------
@@ -193,8 +193,8 @@ def sort_words(words: Sequence[str], names: str, keys: Collection[str] | None = 
     plain: list[str] = []
     settings: list[str] = []
     for word in words:
-        found = _SETTING.match(word)
-        (settings if found and (keys is None or found[1] in keys) else plain).append(word)
+        match = _SETTING.match(word)
+        (settings if match and (keys is None or match[1] in keys) else plain).append(word)
     wanted = names.split()[1:]
     least = sum(not name.startswith("[") for name in wanted)
     if len(plain) < least:
@@ -202,8 +202,10 @@ def sort_words(words: Sequence[str], names: str, keys: Collection[str] | None = 
     if len(plain) > len(wanted) and not names.endswith("..."):
         extra = plain[len(wanted)].removeprefix(LITERAL)
         setting = _SETTING.match(extra) is not None
-        told = f"settings here begin with {' or '.join(sorted(keys or ()))}" if setting else "quote a text with spaces"
-        raise ConfigError(f"{extra[:60]!r} is one word too many", hint=f"seqloom {names} ({told})")
+        explanation = (
+            f"settings here begin with {' or '.join(sorted(keys or ()))}" if setting else "quote a text with spaces"
+        )
+        raise ConfigError(f"{extra[:60]!r} is one word too many", hint=f"seqloom {names} ({explanation})")
     return plain, settings
 
 
@@ -235,7 +237,7 @@ def run_folder(word: str) -> Path:
     return path
 
 
-def check_there(data: str) -> None:
+def check_exists(data: str) -> None:
     """DataError where a DATA word names a file or folder that is not there; before anything imports torch."""
     if data != "-" and ":" not in data and not Path(data).exists():
         from seqloom.corpora.files import corpus_of
@@ -244,7 +246,7 @@ def check_there(data: str) -> None:
 
 
 def value_of(word: str, codec: Codec) -> Any:
-    """What a word stands for: a text as typed, `@FILE`, or `-` for standard input; `@@` begins a literal `@`."""
+    """The value of a word: a text as typed, `@FILE`, or `-` for standard input; `@@` begins a literal `@`."""
     if word.startswith(LITERAL):
         return codec.typed(path_of(word))
     if word.startswith("@@"):
@@ -253,7 +255,7 @@ def value_of(word: str, codec: Codec) -> Any:
 
 
 def content_of(word: str, codec: Codec) -> Any:
-    """What the file FILE or @FILE holds, or `-`, standard input."""
+    """The content of the file FILE or @FILE, or of standard input (`-`)."""
     if word == "-":
         return typed_in(codec)
     path = Path(path_of(word.removeprefix("@")))
@@ -281,17 +283,17 @@ def is_file(word: str) -> bool:
 
 
 def typed_in(codec: Codec) -> Any:
-    """What comes by standard input."""
+    """The value that standard input holds."""
     from seqloom.corpora import shards
 
-    place = shards.spool(sys.stdin.buffer)
+    path = shards.spool(sys.stdin.buffer)
     try:
-        return codec.whole(place)
+        return codec.whole(path)
     except DataError as error:
         error.path = "standard input"
         raise
     finally:
-        place.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def conditions_of(settings: Sequence[str], codecs: Mapping[str, Codec]) -> dict[str, Any]:
@@ -299,7 +301,7 @@ def conditions_of(settings: Sequence[str], codecs: Mapping[str, Codec]) -> dict[
     from seqloom.core.config import nearest
     from seqloom.core.errors import UnsupportedQuery
 
-    found = {}
+    conditions = {}
     for word in settings:
         key, _, text = word.partition("=")
         head, _, name = key.partition(".")
@@ -312,8 +314,8 @@ def conditions_of(settings: Sequence[str], codecs: Mapping[str, Codec]) -> dict[
             raise ConfigError(
                 f"{text!r} is the name of a file", path=key, hint=f"its content is {shlex.quote(f'{key}=@{text}')}"
             )
-        found[name] = value_of(text, codecs[name])
-    return found
+        conditions[name] = value_of(text, codecs[name])
+    return conditions
 
 
 def seed_of(seed: int | None) -> int:

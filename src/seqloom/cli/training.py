@@ -1,4 +1,4 @@
-"""The verb `train`: a training as a person watches it, that a signal stops with everything saved."""
+"""The verb `train`: a training with its progress shown; a signal stops it with everything saved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seqloom.cli.session import (
     JSON,
     LITERAL,
     Session,
-    check_there,
+    check_exists,
     checked_seed,
     command,
     path_of,
@@ -38,7 +38,7 @@ PREVIEW_LINES, PREVIEW_COLUMNS = 6, 100
 
 
 class Stop:
-    """What signals ask of a training: the first one to save and stop, a second one to stop at once."""
+    """Signals to a training: the first one makes it save and stop, a second one stops it at once."""
 
     def __init__(self) -> None:
         self.signal = 0
@@ -48,7 +48,7 @@ class Stop:
         return self.signal != 0
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def handling_signals(self) -> Iterator[None]:
         """Take SIGINT and SIGTERM for the length of a `with`."""
         before: dict[int, Any] = {}
 
@@ -63,7 +63,7 @@ class Stop:
         try:
             for kind in (signal.SIGINT, signal.SIGTERM):
                 before[kind] = signal.signal(kind, ask)
-        except ValueError:  # not the main thread: whoever runs us listens
+        except ValueError:  # not the main thread: signals are handled by the caller
             before.clear()
         try:
             yield
@@ -74,7 +74,7 @@ class Stop:
 def watch(fit: Fit, session: Session, notes: Sequence[str] = ()) -> dict[str, Any] | None:
     """Run a training to its end and show how it goes; its report, or None where it was stopped (and saved).
 
-    The notes are said once it has begun, so that what cannot begin is an error and nothing else.
+    The notes are printed once it has begun, so that a training that cannot begin prints its error alone.
     """
     events = fit.events()
     event = next(events)
@@ -194,20 +194,20 @@ def train(
     if save_every < 0:
         raise ConfigError(f"{save_every} is below 0", path="--save-every", hint="give seconds, or 0 for every step")
     data = path_of(plain[0])
-    check_there(data)
+    check_exists(data)
     session.compute()
     from seqloom.fit import Fit
     from seqloom.planning import plan
 
     planned = plan(data, settings, model=model, out=out, resume=resume, start=start, notify=session.note)
     notes = [f"{planned.path}: {chosen(planned)}"]
-    if planned.found is None:
+    if planned.run is None:
         begins = [f"there is no run at {planned.path} yet: it begins at step 0"] if resume else []
         notes = [*planned.prepared.notes, *begins, *notes]
     if session.verbose:
         notes += [f"  {key} = {why}" for key, why in planned.advice.items()]
     stop = Stop()
-    with stop.listening():
+    with stop.handling_signals():
         report = watch(Fit(planned, save_every=save_every, stop=stop), session, notes)
     if report is None:
         again = command("train", data, "--out", planned.path, "--resume")

@@ -47,7 +47,7 @@ img {{ display: block; max-width: 100%; background: white; border-radius: .5rem;
 
 @dataclass
 class Trajectory:
-    """What was seen of the first sample of a query."""
+    """The frames of the first sample of a query, and the folder they are written to."""
 
     model: Model
     query: Query
@@ -73,7 +73,7 @@ class Trajectory:
             yield frame
 
     def write(self) -> Path:
-        """One file a state, and a page of all; where that lies."""
+        """Write one file a state, and a page of all; the path of the page."""
         states = self._chosen()
         shown = []
         for i, (number, frame) in enumerate(states):

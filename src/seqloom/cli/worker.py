@@ -32,14 +32,14 @@ def work(message: str) -> int:
     from seqloom.fit import Fit
 
     def ended() -> bool:
-        if os.getppid() != parent:  # nobody waits for us any more
+        if os.getppid() != parent:  # the comparison that started this worker is gone
             stop.signal = stop.signal or signal.SIGTERM
         return stop()
 
     result: dict[str, Any]
     try:
         planned = task.plan()
-        with stop.listening():
+        with stop.handling_signals():
             if watch(Fit(planned, stop=ended, preview=False), session, [chosen(planned)]) is None:
                 return 128 + stop.signal
         session.note("scoring and sampling")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from seqloom.core.content import decoded, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Measure, Space, Tokens
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Codec(Component, home="seqloom.codecs"):
@@ -139,6 +136,10 @@ class Codec(Component, home="seqloom.codecs"):
     @abstractmethod
     def typed(self, text: str) -> Any:
         """A value from what a person typed."""
+
+    def check(self, value: Any) -> None:
+        """DataError where a value that a person gives holds what this codec has no number for."""
+        return
 
     @abstractmethod
     def show(self, value: Any) -> bytes:
@@ -275,10 +276,6 @@ class Codec(Component, home="seqloom.codecs"):
     def symbols(self) -> list[str]:
         """What each symbol stands for, so that weights find it in another alphabet; none for vectors."""
         return [str(symbol) for symbol in range(self.space.size)] if isinstance(self.space, Tokens) else []
-
-    def module(self) -> nn.Module | None:
-        """Trained tensors of its own, saved with the run; None where there are none."""
-        return None
 
     @property
     def measure(self) -> Measure:

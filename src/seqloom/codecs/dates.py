@@ -71,10 +71,10 @@ class Calendar(Settings):
         whole = [text.removesuffix(tail) for text in texts if text.endswith(tail)]
         if len(whole) == len(texts) and all(_WHOLE.fullmatch(text) for text in whole) and not _is_compact(texts):
             kind = MILLISECONDS if int(whole[0]) >= 10**11 else SECONDS if int(whole[0]) >= 10**8 else INTEGER
-            found = cls(format=kind, zone=tail)
+            calendar = cls(format=kind, zone=tail)
             moments: list[Moment] = [int(text) for text in whole]
         else:
-            found, moments = cls._spelled(texts, path, first_line)
+            calendar, moments = cls._spelled(texts, path, first_line)
         for i, (before, now) in enumerate(pairwise(_instants(moments)), 1):
             if now <= before:
                 what = "repeats the one before it" if now == before else "goes backward"
@@ -84,7 +84,7 @@ class Calendar(Settings):
                     line=first_line + i,
                     hint="a series has one row a date, the oldest first: sort the rows, or split the file by series",
                 )
-        return found.replace(**_step(moments)), moments
+        return calendar.replace(**_step(moments)), moments
 
     @classmethod
     def _spelled(cls, texts: Sequence[str], path: Path | str, first_line: int) -> tuple[Self, list[Moment]]:
@@ -114,12 +114,12 @@ class Calendar(Settings):
                 line=first_line + failing,
                 hint="write all dates alike, such as 2024-01-31 or 2024-01-31 06:00:00",
             )
-        _, found, moments = best
-        if any(found.write(moment) != text for moment, text in zip(moments, texts, strict=True)):
-            short = found.replace(format=re.sub("%([dmH])", r"%-\1", found.format))
+        _, calendar, moments = best
+        if any(calendar.write(moment) != text for moment, text in zip(moments, texts, strict=True)):
+            short = calendar.replace(format=re.sub("%([dmH])", r"%-\1", calendar.format))
             if all(short.write(moment) == text for moment, text in zip(moments, texts, strict=True)):
-                found = short
-        return found, moments
+                calendar = short
+        return calendar, moments
 
     @property
     def seconds(self) -> float | None:
@@ -131,7 +131,7 @@ class Calendar(Settings):
         return self.step / 1000 if self.format == MILLISECONDS else self.step
 
     @property
-    def told(self) -> str:
+    def step_text(self) -> str:
         """The step in words."""
         if self.months:
             return f"{self.months} month{'s' * (self.months > 1)}"
@@ -206,8 +206,8 @@ def is_date(text: str) -> bool:
 
 def _tail(text: str) -> tuple[str, int]:
     """The zone and the digits of the fraction at the end of a time."""
-    found = _ZONE.search(text)
-    zone = found.group(1) if found else ""
+    match = _ZONE.search(text)
+    zone = match.group(1) if match else ""
     fraction = _FRACTION.search(text.removesuffix(zone))
     return zone, len(fraction.group(1)) if fraction else 0
 

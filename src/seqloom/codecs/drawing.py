@@ -135,8 +135,8 @@ def read_drawings(path: Path) -> Iterator[Drawing]:
 def by_split(path: Path) -> dict[str, list[Drawing]]:
     """The drawings of an `.npz` by its keys: under each arrays (n,3) of pen movements, or one such array."""
     drawings: dict[str, list[Drawing]] = {}
-    for key, found in read_npz(path).items():
-        arrays = [found] if isinstance(found, np.ndarray) and found.ndim == 2 else list(found)
+    for key, content in read_npz(path).items():
+        arrays = [content] if isinstance(content, np.ndarray) and content.ndim == 2 else list(content)
         drawings[key] = []
         for i, array in enumerate(arrays):
             if array.ndim != 2 or array.shape[1] != 3 or not len(array):
@@ -347,18 +347,18 @@ def _outlines(element: ElementTree.Element, outer: Points) -> Iterator[list[Curv
     if name in _PLACES:
         return
     inner = outer @ _transform(element.get("transform", ""))
-    found: list[list[Curve]] = []
+    outlines: list[list[Curve]] = []
     if name == "path":
-        found = outlines_of(element.get("d", ""))
+        outlines = outlines_of(element.get("d", ""))
     elif name in ("polyline", "polygon"):
         corners = np.array(_numbers(element.get("points", ""))).reshape(-1, 2)
         corners = np.concatenate([corners, corners[:1]]) if name == "polygon" else corners
-        found = [[corners[:1], *(corners[i : i + 2] for i in range(len(corners) - 1))]] if len(corners) else []
+        outlines = [[corners[:1], *(corners[i : i + 2] for i in range(len(corners) - 1))]] if len(corners) else []
     elif name == "line":
-        found = [[np.array([[float(element.get(f"{axis}{end}", 0)) for axis in "xy"] for end in (1, 2)])]]
+        outlines = [[np.array([[float(element.get(f"{axis}{end}", 0)) for axis in "xy"] for end in (1, 2)])]]
     elif name in ("rect", "circle", "ellipse", "use", "image"):
         raise DataError(f"the SVG has a {name}, which is not read", hint="convert shapes to paths")
-    for outline in found:
+    for outline in outlines:
         yield [curve @ inner[:2, :2].T + inner[:2, 2] for curve in outline]
     for child in element:
         yield from _outlines(child, inner)
@@ -366,12 +366,12 @@ def _outlines(element: ElementTree.Element, outer: Points) -> Iterator[list[Curv
 
 def _transform(text: str) -> Points:
     """The matrix (3,3) of a list of transforms."""
-    total, place = np.eye(3), 0
-    while place < len(text.rstrip()):
-        found = _TRANSFORM.match(text, place)
-        if found is None:
+    total, position = np.eye(3), 0
+    while position < len(text.rstrip()):
+        match = _TRANSFORM.match(text, position)
+        if match is None:
             raise DataError(f"the transform {text[:40]!r} is not read", hint="matrix, translate, scale and rotate are")
-        place, name, v = found.end(), found.group(1), _numbers(found.group(2))
+        position, name, v = match.end(), match.group(1), _numbers(match.group(2))
         one = np.eye(3)
         try:
             if name == "matrix":
@@ -393,13 +393,13 @@ def _transform(text: str) -> Points:
 
 def _numbers(text: str) -> list[float]:
     """The numbers of a list, which may stand without anything between them, as in `1-2.5.5`."""
-    numbers, place = [], _BETWEEN.match(text).end()  # type: ignore[union-attr]
-    while place < len(text):
-        found = _NUMBER.match(text, place)
-        if found is None:
-            raise DataError(f"{text[place : place + 20]!r} is no number of a path")
-        numbers.append(float(found.group()))
-        place = _BETWEEN.match(text, found.end()).end()  # type: ignore[union-attr]
+    numbers, position = [], _BETWEEN.match(text).end()  # type: ignore[union-attr]
+    while position < len(text):
+        match = _NUMBER.match(text, position)
+        if match is None:
+            raise DataError(f"{text[position : position + 20]!r} is no number of a path")
+        numbers.append(float(match.group()))
+        position = _BETWEEN.match(text, match.end()).end()  # type: ignore[union-attr]
     if not all(abs(number) < 1e12 for number in numbers):
         raise DataError("a number of a path is too large")
     return numbers
@@ -409,11 +409,11 @@ def outlines_of(d: str) -> list[list[Curve]]:
     """The outlines of a path's `d`: each a list of curves, where the next begins at the end of the one before."""
     outlines: list[list[Curve]] = []
     now = begin = control = np.zeros(2)
-    before, place = "", 0
-    for found in _COMMANDS.finditer(d):
-        if d[place : found.start()].strip(" \t\r\n,"):
+    before, position = "", 0
+    for match in _COMMANDS.finditer(d):
+        if d[position : match.start()].strip(" \t\r\n,"):
             break
-        place, letter, numbers = found.end(), found.group(1), _numbers(found.group(2))
+        position, letter, numbers = match.end(), match.group(1), _numbers(match.group(2))
         kind, wants = letter.upper(), _WANTS.get(letter.upper(), -1)
         if wants < 0:
             raise DataError("a path has an arc, which is not read", hint="convert arcs to curves")
@@ -444,8 +444,8 @@ def outlines_of(d: str) -> list[list[Curve]]:
                 outlines[-1].append(np.concatenate([now[None], points]))
             control = points[-2] if len(points) > 1 else points[-1]
             now, before = points[-1], kind
-    if d[place:].strip():
-        raise DataError(f"{d[place : place + 20]!r} is no part of a path")
+    if d[position:].strip():
+        raise DataError(f"{d[position : position + 20]!r} is no part of a path")
     return outlines
 
 

@@ -111,10 +111,10 @@ class Label(Codec, name="label"):
         yield from filter(None, (self.typed(line) for line in "".join(decoded(raw(path), path)).split("\n")))
 
     def whole(self, path: Path) -> str:
-        found = list(self.read(path))
-        if len(found) != 1:
-            raise DataError(f"the file holds {len(found)} labels, where one is wanted", path=path)
-        return found[0]
+        labels = list(self.read(path))
+        if len(labels) != 1:
+            raise DataError(f"the file holds {len(labels)} labels, where one is wanted", path=path)
+        return labels[0]
 
     def write(self, value: str, path: Path) -> None:
         write_bytes(self.show(value), path)

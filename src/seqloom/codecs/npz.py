@@ -115,7 +115,7 @@ def _check_sizes(members: list[zipfile.ZipInfo], path: Path) -> None:
             raise DataError("the archive is packed in a way that NumPy does not use", path=path)
 
 
-def _array(data: bytes, place: str) -> NDArray[Any] | list[NDArray[Any]]:
+def _array(data: bytes, path: str) -> NDArray[Any] | list[NDArray[Any]]:
     """What one `.npy` file holds."""
     try:
         header, body = _split(data)
@@ -126,7 +126,7 @@ def _array(data: bytes, place: str) -> NDArray[Any] | list[NDArray[Any]]:
         return _numbers(_Type(kind, order), shape, header["fortran"] == b"True", body)
     except Refused as refused:
         raise DataError(
-            f"{refused}", path=place, hint="only arrays of numbers, and arrays of these, are read: nothing was run"
+            f"{refused}", path=path, hint="only arrays of numbers, and arrays of these, are read: nothing was run"
         ) from None
 
 
@@ -294,8 +294,8 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("latin1")
 
 
-def _put(machine: _Interpreter, place: int) -> None:
-    machine.memo[place] = machine.stack[-1]
+def _put(machine: _Interpreter, index: int) -> None:
+    machine.memo[index] = machine.stack[-1]
 
 
 _CONSTANTS: Mapping[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "MARK": _MARK, "EMPTY_TUPLE": ()}
@@ -315,8 +315,8 @@ _ACTIONS: Mapping[str, Callable[[_Interpreter, Any], None]] = {
     "BINPUT": _put,
     "LONG_BINPUT": _put,
     "MEMOIZE": lambda machine, _: _put(machine, len(machine.memo)),
-    "BINGET": lambda machine, place: machine.stack.append(machine.memo[place]),
-    "LONG_BINGET": lambda machine, place: machine.stack.append(machine.memo[place]),
+    "BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
+    "LONG_BINGET": lambda machine, index: machine.stack.append(machine.memo[index]),
     "GLOBAL": lambda machine, name: machine.named(name),
     "STACK_GLOBAL": lambda machine, _: machine.named_by_stack(),
     "REDUCE": lambda machine, _: machine.reduce(),

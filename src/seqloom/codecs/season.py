@@ -38,10 +38,10 @@ def season_of(pieces: Sequence[Numbers], step: float | None = None) -> int:
             continue
         # Chance makes more of a long lag: few seasons of it are in the data.
         least = max(0.2, 4.0 / math.sqrt(rows)) + lag / rows
-        here = _autocorrelation(pieces, lag)
+        correlation = _autocorrelation(pieces, lag)
         between = float(np.mean([_autocorrelation(pieces, k) for k in _around_half(lag)]))
-        if here > least and here - between > least:
-            strength[lag] = here
+        if correlation > least and correlation - between > least:
+            strength[lag] = correlation
     best = max(strength.values(), default=0.0)
     return next((lag for lag in sorted(strength) if strength[lag] > best - 0.02), 1)
 

@@ -287,7 +287,7 @@ class Series(Codec, name="series"):
             else {
                 "column": self.date,
                 "format": calendar.format,
-                "step": calendar.told,
+                "step": calendar.step_text,
                 "seconds": calendar.seconds,
                 "first": dated[0][0],
                 "last": dated[-1][-1],
@@ -295,38 +295,38 @@ class Series(Codec, name="series"):
         }
 
     def notes(self, splits: Mapping[str, Iterable[Table]]) -> list[str]:
-        found: list[str] = []
+        notes: list[str] = []
         tables = [table for values in splits.values() for table in values]
         first = next((table for table in tables if table.calendar), None)
         if first is not None and first.calendar is not None:
             named = f"column {first.date_column!r}" if first.date_column else "the first column"
             if first.calendar.format == INTEGER:
-                found.append(f"{named} counts the rows, {first.calendar.told} apart: it is no series")
+                notes.append(f"{named} counts the rows, {first.calendar.step_text} apart: it is no series")
             else:
-                found.append(f"{named} holds the dates, one every {first.calendar.told}")
+                notes.append(f"{named} holds the dates, one every {first.calendar.step_text}")
             if self._steps_otherwise(first):
-                found.append(_otherwise(first, self))
+                notes.append(_otherwise(first, self))
             jumps = sum(table.calendar.jumps(table.dates) for table in tables if table.calendar)
             if jumps:
-                found.append(
+                notes.append(
                     f"steps between dates that are not that long: {jumps}; "
                     "rows are taken one after another all the same"
                 )
         missing = sum(int(np.isnan(table.values).sum()) for table in tables)
         if missing:
             total = sum(table.values.size for table in tables)
-            found.append(f"{missing} of {total} cells are empty: they are missing values")
+            notes.append(f"{missing} of {total} cells are empty: they are missing values")
         trained = [table.values for table in splits.get("train", ())]
         for name in self.columns:
             if name.lower() in {*DATE_NAMES, *INDEX_NAMES}:
-                found.append(f"column {name!r} is modelled as a series like the others (corpus.columns=[...] chooses)")
+                notes.append(f"column {name!r} is modelled as a series like the others (corpus.columns=[...] chooses)")
         for name, column in zip(self.columns, np.concatenate(trained).T if trained else (), strict=False):
             known = column[~np.isnan(column)]
             if not len(known):
-                found.append(f"column {name!r} has no value in the training split")
+                notes.append(f"column {name!r} has no value in the training split")
             elif known.min() == known.max():
-                found.append(f"column {name!r} never changes in the training split")
-        return found
+                notes.append(f"column {name!r} never changes in the training split")
+        return notes
 
     def write(self, value: Table, path: Path) -> None:
         write_bytes(self.show(value), path)
@@ -384,8 +384,8 @@ class Series(Codec, name="series"):
             raise DataError("a table of numbers is wanted", hint="give a .csv file")
         if value.columns != self.columns:
             missing = [name for name in self.columns if name not in value.columns]
-            told = f"lacks column {missing[0]!r}" if missing else "has other columns than the model"
-            raise DataError(f"the table {told}", hint=f"the model's columns: {', '.join(self.columns)}")
+            difference = f"lacks column {missing[0]!r}" if missing else "has other columns than the model"
+            raise DataError(f"the table {difference}", hint=f"the model's columns: {', '.join(self.columns)}")
 
     def _continued(self, template: Table, length: int) -> tuple[str, ...] | None:
         """The template's dates and those after them, in its own spelling."""
@@ -426,4 +426,4 @@ def _moments(values: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[floa
 def _otherwise(table: Table, codec: Series) -> str:
     assert table.calendar is not None
     assert codec.calendar is not None
-    return f"the rows are {table.calendar.told} apart, those of the training data {codec.calendar.told}"
+    return f"the rows are {table.calendar.step_text} apart, those of the training data {codec.calendar.step_text}"

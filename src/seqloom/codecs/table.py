@@ -154,8 +154,8 @@ def _cells(
         header = []
     for name in wanted:
         if name not in header:
-            told = "" if len(header) > 1 else ": this is no table with that column"
-            raise DataError(f"there is no column {name!r}{told}", path=path, line=1, hint=nearest(name, header))
+            addition = "" if len(header) > 1 else ": this is no table with that column"
+            raise DataError(f"there is no column {name!r}{addition}", path=path, line=1, hint=nearest(name, header))
     _check_header(header, path)
     rows = [split(line, delimiter, path, number) for line, number in zip(lines[1:], numbers, strict=True)]
     for row, number in zip(rows, numbers, strict=True):
@@ -178,7 +178,7 @@ def filled_text(table: Table, digits: Mapping[str, int]) -> str:
         return _fresh(table, digits)
     delimiter = delimiter_of(table.lines[0])
     header = _names(table.lines[0], delimiter)
-    place = [header.index(name) for name in table.columns]
+    indices = [header.index(name) for name in table.columns]
     end = "\r\n" if table.lines[0].endswith("\r\n") else "\n"
     written = [table.lines[0]]
     for i, row in enumerate(table.values):
@@ -190,7 +190,7 @@ def filled_text(table: Table, digits: Mapping[str, int]) -> str:
             line, body, cells = "", None, [""] * len(header)
             if table.dates is not None and table.date_column in header:
                 cells[header.index(table.date_column)] = table.dates[i]
-        for name, j, value in zip(table.columns, place, row, strict=True):
+        for name, j, value in zip(table.columns, indices, row, strict=True):
             if is_missing(cells[j]) and not math.isnan(value):
                 cells[j] = number(value, digits[name])
         if line:
@@ -215,8 +215,8 @@ def is_missing(cell: str) -> bool:
 
 def unquoted(cell: str) -> str:
     """What a raw cell holds, without spaces around it and without quotes."""
-    found = _QUOTED.fullmatch(cell)
-    return found.group(1).replace('""', '"') if found else cell.strip()
+    match = _QUOTED.fullmatch(cell)
+    return match.group(1).replace('""', '"') if match else cell.strip()
 
 
 def split(line: str, delimiter: str, path: Path | str = "", number: int | None = None) -> list[str]:
@@ -345,10 +345,10 @@ def _is_number(cell: str) -> bool:
 def _numbers(
     cells: Sequence[str], name: str, path: Path | str, alone: bool, lines: Sequence[int]
 ) -> NDArray[np.float64]:
-    found = np.full(len(cells), np.nan)
+    values = np.full(len(cells), np.nan)
     for i, cell in enumerate(cells):
         try:
-            found[i] = _number(cell)
+            values[i] = _number(cell)
         except ValueError:
             if is_missing(cell):
                 continue
@@ -363,15 +363,15 @@ def _numbers(
                     else f"if it labels the series: given.{_word(name)}.source=column:{name}; corpus.columns=[...] "
                     "chooses the columns of numbers; codec=characters reads the file as plain text",
                 ) from None
-            found[i] = _number(bare)
-        if not abs(found[i]) < LARGEST and not math.isnan(found[i]):
+            values[i] = _number(bare)
+        if not abs(values[i]) < LARGEST and not math.isnan(values[i]):
             raise DataError(
                 f"column {name!r} holds {cell.strip()}, which is no usable number",
                 path=path,
                 line=lines[i],
                 hint="leave the cell empty if the value is not known",
             )
-    return found
+    return values
 
 
 def _word(name: str) -> str:

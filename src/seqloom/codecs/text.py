@@ -41,10 +41,6 @@ class Text(Codec):
     progressive: ClassVar[bool] = True
     baselines: ClassVar[tuple[str, ...]] = ("unigram", "ngram", "xz")
 
-    @abstractmethod
-    def check(self, value: Any) -> None:
-        """DataError where `value` holds what the model has no symbol for."""
-
     def join(self, pieces: Sequence[Any]) -> Any:
         return type(self.typed(""))().join(pieces)
 
@@ -72,8 +68,8 @@ class Text(Codec):
         looked_for = length is None or gap is not None or blank is not None
         parts = list(_gaps(value, gap, blank)) if looked_for else [(value, 0)]
         if length is None and all(size == 0 for _, size in parts):
-            told = "three or more underscores" if blank is None else repr(blank)
-            raise DataError("there is no gap to fill in the template", hint=f"a gap is written as {told}")
+            mark = "three or more underscores" if blank is None else repr(blank)
+            raise DataError("there is no gap to fill in the template", hint=f"a gap is written as {mark}")
         self.check(type(value)().join(part for part, _ in parts))
         pieces: list[NDArray[np.int64]] = []
         shown: list[NDArray[np.bool_]] = []
@@ -150,15 +146,15 @@ class Characters(Utf8, name="characters"):
         return Tokens(size=len(self.alphabet) + 1)
 
     def fit(self, values: Iterable[str]) -> Self:
-        found = distinct(values)
-        if not found:
+        alphabet = distinct(values)
+        if not alphabet:
             raise DataError("there is no text to take an alphabet from")
-        if len(found) > self.most:
+        if len(alphabet) > self.most:
             raise DataError(
-                f"the text has {len(found)} distinct characters, more than codec.most={self.most}",
+                f"the text has {len(alphabet)} distinct characters, more than codec.most={self.most}",
                 hint="read it as bytes (codec=bytes), or raise codec.most",
             )
-        return self.replace(alphabet=found)
+        return self.replace(alphabet=alphabet)
 
     def symbols(self) -> list[str]:
         return ["", *self.alphabet]
@@ -176,9 +172,9 @@ class Characters(Utf8, name="characters"):
         if unknown.any():
             at = np.flatnonzero(unknown)
             named = list(dict.fromkeys(value[i] for i in at))
-            told = ", ".join(repr(character) for character in named[:5]) + (", ..." if len(named) > 5 else "")
+            listed = ", ".join(repr(character) for character in named[:5]) + (", ..." if len(named) > 5 else "")
             raise DataError(
-                f"not in the model's alphabet: {told}, first at character {at[0] + 1}",
+                f"not in the model's alphabet: {listed}, first at character {at[0] + 1}",
                 hint="leave it out or write it otherwise; the alphabet holds what the training text has "
                 "(codec=bytes reads anything)",
             )
@@ -264,9 +260,6 @@ class Bytes(Utf8, name="bytes"):
         x = np.where(encoded.known, encoded.x, 0)
         return x.astype(np.uint8).tobytes()
 
-    def check(self, value: bytes) -> None:
-        return
-
     def count(self, value: bytes) -> float:
         return len(value)
 
@@ -320,7 +313,7 @@ def _gaps(text: AnyStr, gap: int | None, blank: str | None) -> Iterator[tuple[An
     mark = _GAP if blank is None else re.escape(blank)
     begin = 0
     pattern = re.compile(mark if isinstance(text, str) else mark.encode())
-    for found in pattern.finditer(text):
-        yield text[begin : found.start()], gap or found.end() - found.start()
-        begin = found.end()
+    for match in pattern.finditer(text):
+        yield text[begin : match.start()], gap or match.end() - match.start()
+        begin = match.end()
     yield text[begin:], 0

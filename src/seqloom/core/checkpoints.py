@@ -167,12 +167,12 @@ def save(
     """
     lock.check()
     target = folder_of(lock.run, step)
-    place = target.parent
+    parent = target.parent
     tensors = {"weights": weights, "average": average, "training": training}
     coming = sum(value.nbytes for part in tensors.values() if part is not None for value in part.values())
-    aside = place / f".tmp-{step}-{uuid.uuid4().hex}"
+    aside = parent / f".tmp-{step}-{uuid.uuid4().hex}"
     with writing(target):
-        make_folders(place)
+        make_folders(parent)
         _check_room(lock.run, coming)
         try:
             durable.disk.mkdir(aside)
@@ -188,7 +188,7 @@ def save(
             if target.exists():
                 _set_aside(target)
             durable.disk.rename(aside, target)
-            sync_folder(place)
+            sync_folder(parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 _sweep(lock.run)
@@ -273,10 +273,10 @@ def _first_good(saved: Sequence[Path], identity: Identity | None) -> tuple[Check
     damaged: list[Damaged] = []
     for folder in saved:
         try:
-            found = verify(folder)
-            other = found.identity.differs_in(identity)
+            checkpoint = verify(folder)
+            other = checkpoint.identity.differs_in(identity)
             if not other:
-                return found, damaged
+                return checkpoint, damaged
             reason = f"checkpoint {folder.name}: it belongs to {' and '.join(f'another {word}' for word in other)}"
         except RunError as error:
             reason = error.message
@@ -331,15 +331,15 @@ def _verified(folder: Path) -> Checkpoint:
         raise RunError(f"{MANIFEST} is missing")
     if (folder / MANIFEST).stat().st_size > LARGEST_MANIFEST:
         raise RunError(f"{MANIFEST} is longer than a manifest can be")
-    found = _parsed(folder, (folder / MANIFEST).read_bytes())
-    listed, present = set(found.files) | {MANIFEST}, set(os.listdir(folder))
+    checkpoint = _parsed(folder, (folder / MANIFEST).read_bytes())
+    listed, present = set(checkpoint.files) | {MANIFEST}, set(os.listdir(folder))
     known = {STATE, *(f"{part}.safetensors" for part in PARTS)}
-    if not {"weights.safetensors", STATE} <= set(found.files) <= known:
+    if not {"weights.safetensors", STATE} <= set(checkpoint.files) <= known:
         raise RunError(f"{MANIFEST} does not list what a checkpoint has")
     if present != listed:
         extra, missing = sorted(present - listed), sorted(listed - present)
         raise RunError(f"{extra[0]!r} is not in {MANIFEST}" if extra else f"{missing[0]} is missing")
-    for name, (size, digest) in found.files.items():
+    for name, (size, digest) in checkpoint.files.items():
         status = (folder / name).lstat()
         if not stat.S_ISREG(status.st_mode):
             raise RunError(f"{name} is not a plain file")
@@ -352,7 +352,7 @@ def _verified(folder: Path) -> Checkpoint:
             _check_tensors(folder / name, size)
     if not isinstance(read_json(folder / STATE), dict):
         raise RunError(f"{STATE} does not hold a state")
-    return found
+    return checkpoint
 
 
 def _parsed(folder: Path, data: bytes) -> Checkpoint:
@@ -403,13 +403,13 @@ def _serialised(values: Mapping[str, torch.Tensor]) -> bytes:
     from safetensors.torch import save as serialise
 
     plain: dict[str, torch.Tensor] = {}
-    places: set[int] = set()
+    addresses: set[int] = set()
     for name in sorted(values):
         value = values[name].detach().cpu().contiguous()
-        place = value.untyped_storage().data_ptr()
+        address = value.untyped_storage().data_ptr()
         # Tied weights are written under each of their names; the format refuses shared memory.
-        plain[name] = value.clone() if place in places else value
-        places.add(place)
+        plain[name] = value.clone() if address in addresses else value
+        addresses.add(address)
     return serialise(plain)
 
 
@@ -428,30 +428,30 @@ def _check_room(run: Path, coming: int) -> None:
 
 
 def _quarantine(run: Path, folder: Path) -> Path:
-    place = run / QUARANTINE
-    make_folders(place)
-    aside = place / folder.name.removeprefix(".old-")
+    parent = run / QUARANTINE
+    make_folders(parent)
+    aside = parent / folder.name.removeprefix(".old-")
     if aside.exists():
-        aside = place / f"{aside.name}-{uuid.uuid4().hex[:8]}"
+        aside = parent / f"{aside.name}-{uuid.uuid4().hex[:8]}"
     durable.disk.rename(folder, aside)
-    sync_folder(place)
+    sync_folder(parent)
     sync_folder(folder.parent)
     return aside
 
 
 def _sweep(run: Path) -> None:
     """Clear what a killed writer left behind; a checkpoint set aside comes back unless its successor is whole."""
-    place = run / CHECKPOINTS
-    for old in place.glob(".old-*"):
-        target = place / old.name.removeprefix(".old-")
+    folder = run / CHECKPOINTS
+    for old in folder.glob(".old-*"):
+        target = folder / old.name.removeprefix(".old-")
         if not target.exists():
             durable.disk.rename(old, target)
-            sync_folder(place)
+            sync_folder(folder)
         else:
             with contextlib.suppress(RunError):
                 verify(target)
                 _discard([old])
-    for left in [*place.glob(".tmp-*"), *place.glob(".gone-*"), *run.glob(".tmp-*")]:
+    for left in [*folder.glob(".tmp-*"), *folder.glob(".gone-*"), *run.glob(".tmp-*")]:
         delete(left)
 
 

@@ -135,16 +135,16 @@ def _left_out(what: str, distribution: str, why: str) -> None:
 def member(family: type[C], name: str, path: str = "") -> type[C]:
     """The member of `family` called `name`, or, as `module:Class`, one of the user's own."""
     if ":" in name:
-        place, _, attribute = name.partition(":")
+        module, _, attribute = name.partition(":")
         try:
-            found = getattr(importlib.import_module(place), attribute)
+            value = getattr(importlib.import_module(module), attribute)
         except Exception as error:  # the module is the user's own, so is whatever it does when it is imported
             why = f"{type(error).__name__}: {error}" if not isinstance(error, ImportError) else error
             hint = "MODULE:CLASS is imported as Python does: see that MODULE can be"
             raise ConfigError(f"{name!r} cannot be imported: {why}", path=path, hint=hint) from None
-        if not (inspect.isclass(found) and issubclass(found, family)):
+        if not (inspect.isclass(value) and issubclass(value, family)):
             raise ConfigError(f"{name!r} is not a {family.__name__}", path=path)
-        return found
+        return value
     members = members_of(family)
     if name not in members:
         raise ConfigError(
@@ -214,18 +214,18 @@ def parse_pairs(words: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"{word!r} is not a setting", hint="write settings as key=value, such as trainer.steps=500"
             )
-        place = tree
+        branch = tree
         parts = key.split(".")
         for part in parts[:-1]:
-            here = place.setdefault(part, {})
-            if not isinstance(here, dict):
-                here = place[part] = {"name": here}
-            place = here
+            inner = branch.setdefault(part, {})
+            if not isinstance(inner, dict):
+                inner = branch[part] = {"name": inner}
+            branch = inner
         value = scalar(text)
-        if isinstance(place.get(parts[-1]), dict) and isinstance(value, str):
-            place[parts[-1]]["name"] = value
+        if isinstance(branch.get(parts[-1]), dict) and isinstance(value, str):
+            branch[parts[-1]]["name"] = value
         else:
-            place[parts[-1]] = value
+            branch[parts[-1]] = value
     return tree
 
 
@@ -309,8 +309,8 @@ def _say_where(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) 
 
 def _located(error: ConfigError, info: ValidationInfo) -> ConfigError:
     key = info.field_name
-    told = error.path == key or error.path.startswith(f"{key}.")
-    return error if not key or told else error.under(key)
+    complete = error.path == key or error.path.startswith(f"{key}.")
+    return error if not key or complete else error.under(key)
 
 
 def _plain(value: Any) -> Any:
@@ -334,8 +334,8 @@ def _plain_error(record: type[Settings], error: ValidationError) -> ConfigError:
         return ConfigError("there is no such setting", path=path, hint=nearest(str(first["loc"][-1]), known))
     got = first.get("input")
     shown = json.dumps(got, default=str) if not isinstance(got, Mapping) else "a mapping"
-    said = _WORDS.get(first["type"])
-    message = first["msg"].removeprefix("Value error, ") if said is None else said.format(**first.get("ctx", {}))
+    words = _WORDS.get(first["type"])
+    message = first["msg"].removeprefix("Value error, ") if words is None else words.format(**first.get("ctx", {}))
     name = record.name if issubclass(record, Component) else ""
     return ConfigError(
         f"{message[0].lower()}{message[1:]}, got {shown[:60]}",

@@ -66,10 +66,10 @@ def edge(path: Path, position: int) -> int:
 
 def edge_in(data: bytes, position: int) -> int:
     """The first position from here on at which a character begins: no tail byte of UTF-8, no LF after a CR."""
-    found = position
-    while found < min(position + 3, len(data)) and data[found] & 0xC0 == 0x80:
-        found += 1
-    return found + 1 if found and data[found - 1 : found + 1] == b"\r\n" else found
+    begin = position
+    while begin < min(position + 3, len(data)) and data[begin] & 0xC0 == 0x80:
+        begin += 1
+    return begin + 1 if begin and data[begin - 1 : begin + 1] == b"\r\n" else begin
 
 
 def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True, start: int = 0) -> Iterator[str]:

@@ -394,9 +394,9 @@ def _end_of_last_line(handle: int, size: int) -> int:
     end = size
     while end > 0:
         begin = max(0, end - CHUNK)
-        found = os.pread(handle, end - begin, begin).rfind(b"\n")
-        if found >= 0:
-            return begin + found + 1
+        position = os.pread(handle, end - begin, begin).rfind(b"\n")
+        if position >= 0:
+            return begin + position + 1
         end = begin
     return 0
 

@@ -53,8 +53,8 @@ class DataError(SeqloomError):
         self.line = line
 
     def __str__(self) -> str:
-        place = self.path if self.line is None else f"{self.path}, line {self.line}"
-        return f"{place}: {self.message}" if place else self.message
+        location = self.path if self.line is None else f"{self.path}, line {self.line}"
+        return f"{location}: {self.message}" if location else self.message
 
 
 class UnsupportedQuery(SeqloomError):

@@ -26,15 +26,15 @@ GLIBC_TRIM_THRESHOLD, GLIBC_TOP_PAD, GLIBC_MMAP_MAX = -1, -2, -4
 def threads() -> int:
     """How many threads can run at once: the cores this process may use, its control group's quota, OMP_NUM_THREADS."""
     limits = [_most_threads()]
-    wish = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if wish.isdecimal() and int(wish) > 0:
-        limits.append(int(wish))
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if wanted.isdecimal() and int(wanted) > 0:
+        limits.append(int(wanted))
     return max(1, min(limits))
 
 
-def threads_for(wish: int | None) -> int:
+def threads_for(wanted: int | None) -> int:
     """The threads to compute with where so many are asked for: no more than can run at once, for others only wait."""
-    return threads() if wish is None else max(1, min(wish, _most_threads()))
+    return threads() if wanted is None else max(1, min(wanted, _most_threads()))
 
 
 def _most_threads() -> int:
@@ -77,9 +77,9 @@ def record(path: Path = Path(".")) -> dict[str, Any]:
     number of runnable tasks over the last minute; what a system does not tell is None.
     """
     total, available = _memory(Path("/"))
-    place = path.absolute()
-    while not place.exists():
-        place = place.parent
+    existing = path.absolute()
+    while not existing.exists():
+        existing = existing.parent
     load = None
     with contextlib.suppress(OSError, AttributeError):
         load = round(os.getloadavg()[0], 1)
@@ -93,7 +93,7 @@ def record(path: Path = Path(".")) -> dict[str, Any]:
         "threads": threads(),
         "memory_gib": _gib(total),
         "memory_available_gib": _gib(available),
-        "disk_free_gib": _gib(shutil.disk_usage(place).free),
+        "disk_free_gib": _gib(shutil.disk_usage(existing).free),
         "load": load,
     }
 
@@ -151,12 +151,12 @@ def _control_groups(root: Path) -> Iterator[Path]:
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         base = mount / controllers if controllers else mount
-        place = base / group.strip("/")
-        if ".." in place.parts:
-            place = base
-        while place != mount:
-            yield place
-            place = place.parent
+        folder = base / group.strip("/")
+        if ".." in folder.parts:
+            folder = base
+        while folder != mount:
+            yield folder
+            folder = folder.parent
 
 
 def _processor_quotas(root: Path) -> Iterator[float]:

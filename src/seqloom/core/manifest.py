@@ -42,7 +42,7 @@ def write(folder: Path, files: Mapping[str, Sequence[bytes]]) -> None:
 def read(folder: Path) -> dict[str, bytes]:
     """The content of each file that a folder's manifest lists; RunError where one is missing or has changed."""
     listed = unseal(_content(folder / MANIFEST, LARGEST_MANIFEST))["files"]
-    found = {}
+    files = {}
     for name, contents in listed.items():
         data = _content(folder / name, LARGEST_JSON)
         if [len(data), hashlib.sha256(data).hexdigest()] not in contents:
@@ -50,8 +50,8 @@ def read(folder: Path) -> dict[str, bytes]:
                 f"{folder / name} has changed since the run was made: it differs from its checksum in {MANIFEST}",
                 hint="undo the change or restore the file from a copy; other settings want a run of their own",
             )
-        found[name] = data
-    return found
+        files[name] = data
+    return files
 
 
 def _content(path: Path, most: int) -> bytes:

@@ -33,9 +33,9 @@ class OutputFile:
     @classmethod
     def at(cls, word: Path | str, *, force: bool = False, option: str = "--out") -> Self:
         """The file that a word names; ConfigError where it is a folder, is there already, or cannot be written."""
-        found = cls(Path(word), option, force)
-        found._through()
-        return found
+        output = cls(Path(word), option, force)
+        output._through()
+        return output
 
     def _through(self) -> bool:
         """Whether it is written through, as a pipe is, and not replaced."""

@@ -46,10 +46,10 @@ def decimal(value: float) -> str:
     """Three decimals; fewer for large numbers, more for small ones, so that about as many digits tell something."""
     if not math.isfinite(value):
         return "not finite"
-    places = 3 if abs(value) < 100 else 1
+    decimals = 3 if abs(value) < 100 else 1
     if value and abs(value) < 0.0005:
         return "0.0000" if abs(value) < 5e-5 else f"{value:.4f}"
-    return f"{value:.{places}f}".replace("-", "−")
+    return f"{value:.{decimals}f}".replace("-", "−")
 
 
 def columns(text: str) -> int:
@@ -144,9 +144,9 @@ class Progress:
 def _fit(text: str, most: int) -> tuple[str, int]:
     """As much of a text as fits in `most` columns, and how many it takes."""
     width = 0
-    for place, letter in enumerate(text):
+    for end, letter in enumerate(text):
         step = columns(letter)
         if width + step > most:
-            return text[:place], width
+            return text[:end], width
         width += step
     return text, width

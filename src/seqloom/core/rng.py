@@ -104,8 +104,8 @@ def pick(logits: Tensor, u: NDArray[np.float64]) -> Tensor:
     wide = logits.double()
     total = (wide - wide.amax(-1, keepdim=True)).exp_().cumsum_(-1)
     edge = torch.as_tensor(u, device=logits.device).unsqueeze(-1) * total[..., -1:]
-    found = torch.searchsorted(total, edge, right=True).squeeze(-1)
-    return found.clamp_max_(logits.shape[-1] - 1)
+    symbol = torch.searchsorted(total, edge, right=True).squeeze(-1)
+    return symbol.clamp_max_(logits.shape[-1] - 1)
 
 
 def keep_mask(rng: Rng, count: int, share: float) -> NDArray[np.bool_]:
@@ -121,13 +121,13 @@ def to_uniform(words: Words) -> NDArray[np.float64]:
 
 def fnv(text: str) -> np.uint64:
     """The 64-bit FNV-1a hash of a purpose's name."""
-    found = _HASHES.get(text)
-    if found is None:
+    digest = _HASHES.get(text)
+    if digest is None:
         value = 0xCBF29CE484222325
         for byte in text.encode():
             value = (value ^ byte) * 0x100000001B3 % 2**64
-        found = _HASHES[text] = np.uint64(value)
-    return found
+        digest = _HASHES[text] = np.uint64(value)
+    return digest
 
 
 _HASHES: dict[str, np.uint64] = {}

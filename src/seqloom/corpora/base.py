@@ -213,8 +213,8 @@ class Corpus(Component, home="seqloom.corpora"):
         filled = self._filled(given)
         used = self.reading(codec or self.default_codec(), filled)
         items = self.things(used, filled)
-        found = Preparation(items, self.splits, used, filled, self.place, guessed=codec is None).run(notify)
-        return replace(found, notes=(*self.notes(found.codec), *found.notes))
+        prepared = Preparation(items, self.splits, used, filled, self.place, guessed=codec is None).run(notify)
+        return replace(prepared, notes=(*self.notes(prepared.codec), *prepared.notes))
 
     def full(self, codec: Codec) -> list[Any]:
         """The whole values, splits undone (a forecast goes on from the end of the file)."""
@@ -238,26 +238,26 @@ class Corpus(Component, home="seqloom.corpora"):
 
     def _filled(self, given: Mapping[str, Given]) -> dict[str, Given]:
         """The conditions with their codecs and the place where they enter."""
-        own, found = self.declares(), {}
+        own, filled = self.declares(), {}
         for name, item in given.items():
             if name in own and not item.source:
                 item = own[name].replace(**{key: getattr(item, key) for key in item.model_fields_set})
             codec = item.codec or self.condition_codec(item)
-            found[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
-        return found
+            filled[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
+        return filled
 
 
 def sources_of(given: Mapping[str, Given]) -> dict[str, Source]:
     """Where the conditions come from, by their names."""
     from seqloom.corpora.sources import source_of
 
-    found = {}
+    sources = {}
     for name, item in given.items():
         try:
-            found[name] = source_of(item.source)
+            sources[name] = source_of(item.source)
         except ConfigError as error:
             raise error.under(f"given.{name}") from None
-    return found
+    return sources
 
 
 def codec_of_words() -> Codec:
@@ -275,13 +275,13 @@ def codec_of_text() -> Codec:
 def declared_by(corpus: Corpus, settings: Mapping[str, Any]) -> dict[str, Given]:
     """The conditions that the data bring with them and those of the settings, by name."""
     own = {name: given.plain() for name, given in corpus.declares().items()}
-    found = {}
+    declared = {}
     for name, values in merge(own, settings).items():
         try:
-            found[name] = Given.parse(values)
+            declared[name] = Given.parse(values)
         except ConfigError as error:
             raise error.under(f"given.{name}") from None
-    return found
+    return declared
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:

@@ -73,8 +73,8 @@ class Builtin(Corpus, name="builtin"):
         known = self.declares()
         for name, item in given.items():
             if name not in known or item.source != "pair":
-                told = " and ".join(known) or "none"
-                raise ConfigError(f"its conditions: {told}", path=f"given.{name}", hint="leave this one out")
+                names = " and ".join(known) or "none"
+                raise ConfigError(f"its conditions: {names}", path=f"given.{name}", hint="leave this one out")
         pairs = self.data not in SIZES
         size = sum(len(text) for text, _ in self._texts)
         identity = [self.data, hashlib.sha256("\0".join(text for text, _ in self._texts).encode()).hexdigest()]

@@ -38,10 +38,10 @@ class Segment:
         """Of its raw content."""
         if not self.divided:
             return bytes.fromhex(self.item.digest)
-        found = hashlib.sha256()
+        total = hashlib.sha256()
         for piece in codec.raw(self.item.content, self.begin, self.end):
-            found.update(piece)
-        return found.digest()
+            total.update(piece)
+        return total.digest()
 
 
 class Division:
@@ -82,13 +82,13 @@ class Division:
         """The number of the split of each thing, in the order of a hash of their names; equal ones stay together."""
         edges = cuts(len(keys), self.shares, self.place, "things")
         order = np.argsort(keys, kind="stable")
-        found = np.zeros(len(keys), np.uint8)
+        numbers = np.zeros(len(keys), np.uint8)
         for number, (begin, end) in enumerate(pairwise(edges)):
-            found[order[begin:end]] = number
+            numbers[order[begin:end]] = number
         same = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
         for later in same:  # a thing that is there twice would be in training and test at once
-            found[order[later]] = found[order[later - 1]]
-        return found
+            numbers[order[later]] = numbers[order[later - 1]]
+        return numbers
 
     def __iter__(self) -> Iterator[Segment]:
         """Every part, thing by thing."""
@@ -126,7 +126,7 @@ class Fingerprint:
         self.several.update(digest)
 
     @property
-    def told(self) -> str:
+    def hex(self) -> str:
         """In hexadecimal."""
         if self.several is not None:
             return str(self.several.hexdigest())
@@ -135,10 +135,10 @@ class Fingerprint:
 
 def fingerprint(division: Division, codec: Codec, split: str) -> str:
     """That of a split."""
-    found = Fingerprint()
+    total = Fingerprint()
     for segment in division.of(split):
-        found.add(segment.digest(codec))
-    return found.told
+        total.add(segment.digest(codec))
+    return total.hex
 
 
 def values_of(division: Division, codec: Codec, split: str, last: int | None = None) -> Iterator[Any]:

@@ -180,7 +180,7 @@ class Encoding:
             name: {
                 "units": total.units,
                 "extra_nats": total.extra_nats,
-                "fingerprint": total.fingerprint.told,
+                "fingerprint": total.fingerprint.hex,
             }
             for name, total in self.totals.items()
         }
@@ -254,20 +254,20 @@ class Encoding:
         except DataError:
             if segment.split == "train":
                 raise
-            told = condition.show(value).decode("utf-8", "replace").strip()
-            self.totals[segment.split].strange.setdefault(label, {})[told] = None
+            text = condition.show(value).decode("utf-8", "replace").strip()
+            self.totals[segment.split].strange.setdefault(label, {})[text] = None
             return nothing
 
     def _facts(self, values: Mapping[str, _Values]) -> dict[str, Any]:
-        found = self.codec.facts(values)
-        kind = {"kind": found.pop("kind", self.codec.name)}
+        facts = self.codec.facts(values)
+        kind = {"kind": facts.pop("kind", self.codec.name)}
         kind |= {"items": self.count, "bytes": self.division.items.size}
         space = self.codec.space
         if isinstance(space, Tokens):
             kind["symbols"] = space.size
         if self.codec.never:
             kind["unknown"] = {name: self.totals[name].unknown for name in SPLITS}
-        return kind | found
+        return kind | facts
 
     def _notes(self) -> Iterator[str]:
         division = self.division
@@ -285,8 +285,8 @@ class Encoding:
                     "costs an unknown symbol and 8 bits a byte"
                 )
             for label, new in self.totals[name].strange.items():
-                told = ", ".join(map(repr, list(new)[:5]))
-                yield f"{label} {told} of the {name} split is not in the training split"
+                names = ", ".join(map(repr, list(new)[:5]))
+                yield f"{label} {names} of the {name} split is not in the training split"
 
 
 class _Values:

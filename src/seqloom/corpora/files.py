@@ -67,6 +67,8 @@ class Files(Corpus, name="files"):
 
     def default_codec(self) -> Codec:
         root = self._root
+        if self.items in {"line", "paragraph"} and not root.is_dir():
+            return codec_of_text()  # whatever the file is called: a list of names may be one column of a .csv
         return codec_for(_under(root) if root.is_dir() else [root], root)
 
     def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
@@ -80,33 +82,33 @@ class Files(Corpus, name="files"):
             raise ConfigError(error.message, path=path, hint="source=folder is the name of a file's folder") from None
 
     def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
-        found = [(seen, split) for seen, split in self._seen(codec) if not seen.empty]
+        files = [(file, split) for file, split in self._files_with_splits(codec) if not file.empty]
         stream = not self._root.is_dir()
-        if not any(split == "" for _, split in found):
+        if not any(split == "" for _, split in files):
             raise DataError(
                 "the file is empty" if stream else "all files of the folder are empty",
                 path=self.place,
                 hint="give some data to learn from",
             )
-        parted = self.items == "auto" and any(codec.parts(seen.path) for seen, _ in found)
+        parted = self.items == "auto" and any(codec.parts(file.path) for file, _ in files)
         lines = self.items in {"line", "paragraph"}
         named = bool(given)
         identity = [
-            ["" if stream and not named else self._name(seen.path), seen.digest, split] for seen, split in found
+            ["" if stream and not named else self._name(file.path), file.digest, split] for file, split in files
         ]
         ends = (lines or parted or (codec.ends and not stream)) if self.ends is None else self.ends
         return Items(
-            each=lambda: (item for seen, split in found for item in self._things_in(seen, split, codec)),
-            identity=[self.items, self.valid and parted, self.test and parted, identity, _parents(found, named)],
-            size=sum(seen.size for seen, _ in found),
+            each=lambda: (item for file, split in files for item in self._things_in(file, split, codec)),
+            identity=[self.items, self.valid and parted, self.test and parted, identity, _parents(files, named)],
+            size=sum(file.size for file, _ in files),
             ends=ends,
             whole=lines or parted,
         )
 
     def notes(self, codec: Codec) -> Iterator[str]:
-        seen = [item for item, _ in self._seen(codec)]
-        empty = [item for item in seen if item.empty]
-        marked, returned = [item for item in seen if item.mark], [item for item in seen if item.returns]
+        files = [item for item, _ in self._files_with_splits(codec)]
+        empty = [item for item in files if item.empty]
+        marked, returned = [item for item in files if item.mark], [item for item in files if item.returns]
         if empty:
             names = ", ".join(self._name(item.path) for item in empty[:3])
             yield f"{names}{' ...' * (len(empty) > 3)} {'is' if len(empty) == 1 else 'are'} empty and left out"
@@ -131,40 +133,40 @@ class Files(Corpus, name="files"):
         return shards.spool(sys.stdin.buffer) if self.path == STDIN else Path(self.path)
 
     @cached_property
-    def _looks(self) -> dict[Path, _Seen]:
+    def _summaries(self) -> dict[Path, _Summary]:
         return {}
 
-    def _seen(self, codec: Codec) -> list[tuple[_Seen, str]]:
-        """Every file, looked at once, and the split that it belongs to beforehand."""
-        found = [(path, "") for path in _files(self._root, codec)]
-        for split, told in (("valid", self.valid), ("test", self.test)):
-            if _is_there(told):
-                found += [(path, split) for path in _files(Path(told), codec)]
-            elif told and not any(told in codec.parts(path) for path, _ in found):
+    def _files_with_splits(self, codec: Codec) -> list[tuple[_Summary, str]]:
+        """Every file, read once for its summary, and the split that it is given for."""
+        files = [(path, "") for path in _files(self._root, codec)]
+        for split, word in (("valid", self.valid), ("test", self.test)):
+            if _is_there(word):
+                files += [(path, split) for path in _files(Path(word), codec)]
+            elif word and not any(word in codec.parts(path) for path, _ in files):
                 raise DataError(
-                    "there is no such file, and no such part of the data", path=told, hint=f"mend corpus.{split}"
+                    "there is no such file, and no such part of the data", path=word, hint=f"mend corpus.{split}"
                 )
-        for path, _ in found:
-            if path not in self._looks:
-                self._looks[path] = _look(path)
-        return [(self._looks[path], split) for path, split in found]
+        for path, _ in files:
+            if path not in self._summaries:
+                self._summaries[path] = _summary_of(path)
+        return [(self._summaries[path], split) for path, split in files]
 
-    def _things_in(self, seen: _Seen, split: str, codec: Codec) -> Iterator[Item]:
+    def _things_in(self, file: _Summary, split: str, codec: Codec) -> Iterator[Item]:
         """The things of one file."""
         if self.items in {"line", "paragraph"}:
-            for text, line in _texts(seen.path, self.items):
+            for text, line in _texts(file.path, self.items):
                 digest = hashlib.sha256(text).hexdigest()
-                yield Item(digest, text.decode("utf-8", "surrogateescape"), digest, split, path=seen.path, line=line)
+                yield Item(digest, text.decode("utf-8", "surrogateescape"), digest, split, path=file.path, line=line)
             return
-        name = self._name(seen.path)
-        parts = codec.parts(seen.path) if self.items == "auto" else {}
+        name = self._name(file.path)
+        parts = codec.parts(file.path) if self.items == "auto" else {}
         if not parts:
-            yield Item(name, seen.path, seen.digest, split, path=seen.path, column=partial(codec.column, seen.path))
+            yield Item(name, file.path, file.digest, split, path=file.path, column=partial(codec.column, file.path))
         for part, values in parts.items():
-            of = self._split_of(part, list(parts), seen.path) or split
+            of = self._split_of(part, list(parts), file.path) or split
             for i, value in enumerate(values):
-                digest = hashlib.sha256(f"{seen.digest} {part} {i}".encode()).hexdigest()
-                yield Item(f"{name} {part} {i}", value, digest, of, path=seen.path)
+                digest = hashlib.sha256(f"{file.digest} {part} {i}".encode()).hexdigest()
+                yield Item(f"{name} {part} {i}", value, digest, of, path=file.path)
 
     def _split_of(self, part: str, parts: list[str], path: Path) -> str:
         """The split that a part of a file is; nothing where its things are to be shared out."""
@@ -224,27 +226,27 @@ def corpus_like(corpus: Corpus, data: str, **settings: Any) -> Corpus:
         return corpus_of(data, settings)
 
 
-def codec_for(paths: Iterable[Path], place: Path) -> Codec:
+def codec_for(paths: Iterable[Path], root: Path) -> Codec:
     """The codec that reads these files: asked of the codecs' suffixes, rank and probe."""
-    found: dict[type[Codec], Path] = {}
+    kinds: dict[type[Codec], Path] = {}
     last = None
     for last in paths:
         kind = kind_of(last)
         if kind is not None:
-            found.setdefault(kind, last)
-    if len(found) > 1:
-        told = " and ".join(f"{path.name} (codec={kind.name})" for kind, path in found.items())
+            kinds.setdefault(kind, last)
+    if len(kinds) > 1:
+        names = " and ".join(f"{path.name} (codec={kind.name})" for kind, path in kinds.items())
         raise DataError(
-            f"the folder holds files of several kinds: {told}",
-            path=place,
-            hint="say which are meant: " + ", ".join(f"codec={kind.name}" for kind in found),
+            f"the folder holds files of several kinds: {names}",
+            path=root,
+            hint="say which are meant: " + ", ".join(f"codec={kind.name}" for kind in kinds),
         )
-    if found:
-        return next(iter(found))()
-    if last is None or place.is_dir():
+    if kinds:
+        return next(iter(kinds))()
+    if last is None or root.is_dir():
         known = sorted({suffix for kind in _codecs() for suffix in kind.suffixes})
         raise DataError(
-            "the folder holds nothing that can be read", path=place, hint=f"files that can be: {', '.join(known)}"
+            "the folder holds nothing that can be read", path=root, hint=f"files that can be: {', '.join(known)}"
         )
     return codec_of_text()
 
@@ -264,8 +266,8 @@ def _codecs() -> list[type[Codec]]:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """One look at the bytes of a file: how many, their hash, and what will be mended."""
+class _Summary:
+    """Facts about the bytes of a file: how many, their hash, and what will be mended."""
 
     path: Path
     size: int
@@ -278,7 +280,7 @@ class _Seen:
         return self.size == (len(MARK) if self.mark else 0)
 
 
-def _look(path: Path) -> _Seen:
+def _summary_of(path: Path) -> _Summary:
     digest, size, first, returns, end = hashlib.sha256(), 0, b"", False, b""
     for piece in raw(path):
         first = first or piece[:3]
@@ -286,7 +288,7 @@ def _look(path: Path) -> _Seen:
         size += len(piece)
         returns = returns or b"\r\n" in piece or (end == b"\r" and piece[:1] == b"\n")
         end = piece[-1:]
-    return _Seen(path, size, digest.hexdigest(), first == MARK, returns)
+    return _Summary(path, size, digest.hexdigest(), first == MARK, returns)
 
 
 def _texts(path: Path, what: str) -> Iterator[tuple[bytes, int]]:
@@ -324,8 +326,8 @@ def _files(root: Path, codec: Codec) -> list[Path]:
         return [root]
     paths = [path for path in _under(root) if path.name.lower().endswith(codec.suffixes)]
     if not paths:
-        told = " or ".join(codec.suffixes) or "readable"
-        raise DataError(f"the folder holds no {told} file", path=root, hint="give a folder of such files")
+        suffixes = " or ".join(codec.suffixes) or "readable"
+        raise DataError(f"the folder holds no {suffixes} file", path=root, hint="give a folder of such files")
     return paths
 
 
@@ -339,13 +341,13 @@ def _under(root: Path) -> Iterator[Path]:
                 yield path
 
 
-def _parents(found: list[tuple[_Seen, str]], named: bool) -> list[str]:
+def _parents(files: list[tuple[_Summary, str]], named: bool) -> list[str]:
     """The names of the folders that the files lie in, which a condition may ask for."""
-    return [seen.path.absolute().parent.name for seen, _ in found] if named else []
+    return [file.path.absolute().parent.name for file, _ in files] if named else []
 
 
-def _is_there(told: str | None) -> bool:
-    return bool(told) and Path(told).exists()  # type: ignore[arg-type]
+def _is_there(word: str | None) -> bool:
+    return bool(word) and Path(word).exists()  # type: ignore[arg-type]
 
 
 def _neighbour(path: Path) -> str:
@@ -356,5 +358,5 @@ def _neighbour(path: Path) -> str:
     return "DATA is a file, a folder, - for standard input, or builtin:NAME"
 
 
-def _named(seen: list[_Seen]) -> str:
-    return seen[0].path.name if len(seen) == 1 else f"{len(seen)} files"
+def _named(files: list[_Summary]) -> str:
+    return files[0].path.name if len(files) == 1 else f"{len(files)} files"

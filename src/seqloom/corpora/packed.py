@@ -129,8 +129,8 @@ class Packed:
         from seqloom.sequence.batch import Past
 
         before = offset[:, None] - length + np.arange(length)  # (B,L)
-        there = before >= 0
-        x, known, _ = self._cells(np.broadcast_to(owner[:, None], before.shape), np.maximum(before, 0), there)
+        exists = before >= 0
+        x, known, _ = self._cells(np.broadcast_to(owner[:, None], before.shape), np.maximum(before, 0), exists)
         return Past(torch.from_numpy(x), torch.from_numpy(np.array(known)))
 
 

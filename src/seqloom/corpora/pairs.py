@@ -51,7 +51,7 @@ class Pairs(Corpus, name="pairs"):
     @classmethod
     def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         path = Path(word).absolute()
-        if not path.is_file() or not ({"text", "source"} & set(settings) or _format_of(path) == "\t"):
+        if not path.is_file() or not ({"text", "source"} & set(settings) or _looks_paired(path)):
             return None
         files = ("source", "valid", "test", "valid_source", "test_source")
         return {"path": str(path)} | {key: str(Path(settings[key]).absolute()) for key in files if settings.get(key)}
@@ -78,21 +78,21 @@ class Pairs(Corpus, name="pairs"):
                 key = f"corpus.{split}_source"
                 raise ConfigError("each of the two files of a split must be given", path=key)
             files += [(split, path, source)] if path else []
-        looks = [(split, [_digest(name) for name in names if name]) for split, *names in files]
+        by_split = [(split, [_digest(name) for name in names if name]) for split, *names in files]
         return Items(
             each=lambda: (item for file in files for item in self._rows(*file)),
-            identity=[self.text, [[split, *(digest for digest, _ in found)] for split, found in looks]],
-            size=sum(size for _, found in looks for _, size in found),
+            identity=[self.text, [[split, *(digest for digest, _ in digests)] for split, digests in by_split]],
+            size=sum(size for _, digests in by_split for _, size in digests),
             ends=True,
             whole=True,
         )
 
     def _rows(self, split: str, path: str, source: str) -> Iterator[Item]:
-        place = Path(path)
+        file = Path(path)
         if source:
-            yield from _parallel(place, Path(source), split)
+            yield from _parallel(file, Path(source), split)
             return
-        for line, cells in _table(place):
+        for line, cells in _table(file):
             if not self.text:
                 raise ConfigError("which column is modelled?", path="corpus.text", hint=f"one of: {', '.join(cells)}")
             if self.text not in cells:
@@ -106,7 +106,7 @@ class Pairs(Corpus, name="pairs"):
                 )
             whole = json.dumps(cells, sort_keys=True)
             rest = {name: cell for name, cell in cells.items() if name != self.text}
-            yield Item(whole, text, _hash(whole), split, path=place, cells=rest, line=line)
+            yield Item(whole, text, _hash(whole), split, path=file, cells=rest, line=line)
 
 
 def _parallel(path: Path, source: Path, split: str) -> Iterator[Item]:
@@ -139,8 +139,8 @@ def _table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             header = cells
             twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
             if twice is not None or len(header) < 2:
-                told = f"two columns are called {twice!r}" if twice is not None else "there is only one column"
-                raise DataError(told, path=path, line=line, hint="the first line names the columns, two or more")
+                message = f"two columns are called {twice!r}" if twice is not None else "there is only one column"
+                raise DataError(message, path=path, line=line, hint="the first line names the columns, two or more")
         elif len(cells) != len(header):
             raise DataError(
                 f"the line has {len(cells)} cells where the header has {len(header)}",
@@ -181,6 +181,16 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         if not isinstance(row, dict) or not all(isinstance(cell, str) for cell in row.values()):
             raise DataError("the line is no object of texts", path=path, line=line, hint=hint)
         yield line, row
+
+
+def _looks_paired(path: Path) -> bool:
+    """Whether a file can be nothing but rows of texts: TSV, or JSON lines that begin with an object of texts."""
+    if _format_of(path) != "json":
+        return _format_of(path) == "\t"
+    try:
+        return next(_json_lines(path), None) is not None
+    except DataError:
+        return False
 
 
 def _format_of(path: Path) -> str:

@@ -34,8 +34,8 @@ class Preparation:
         self.guessed = guessed
         self.wished: dict[str, Codec] = {name: item.codec for name, item in given.items() if item.codec is not None}
         self.sources = sources_of(given)
-        told = {name: [item.source, item.enters] for name, item in given.items()}
-        self.content = [items.identity, items.whole, items.ends, list(shares), told]
+        conditions = {name: [item.source, item.enters] for name, item in given.items()}
+        self.content = [items.identity, items.whole, items.ends, list(shares), conditions]
 
     @cached_property
     def division(self) -> Division:
@@ -65,10 +65,10 @@ class Preparation:
             return self.codec, self.wished, []
         asked = [self.codec.plain(), self.guessed, {name: item.plain() for name, item in self.wished.items()}]
         key = shards.key_of("fit", self.content, asked)
-        found = shards.recall(key)
-        if found is not None:
-            conditions = {name: make(Codec, item) for name, item in found["given"].items()}  # type: ignore[type-abstract]
-            return make(Codec, found["codec"]), conditions, found["notes"]  # type: ignore[type-abstract]
+        stored = shards.recall(key)
+        if stored is not None:
+            conditions = {name: make(Codec, item) for name, item in stored["given"].items()}  # type: ignore[type-abstract]
+            return make(Codec, stored["codec"]), conditions, stored["notes"]  # type: ignore[type-abstract]
         codec, notes = self._main()
         conditions = {name: self._condition(name) for name in self.wished}
         plain = {name: item.plain() for name, item in conditions.items()}
@@ -87,8 +87,8 @@ class Preparation:
             if not (self.guessed and codec.fallback) or reading.failed or not reading.read:
                 raise reading.located(error) from None
             other: Codec = make(Codec, codec.fallback)  # type: ignore[type-abstract]
-            told = f"{error.message}: it is read as {other.name} ({error.hint})"
-            return other.fit(_Reading(self.division, other)), [told]
+            note = f"{error.message}: it is read as {other.name} ({error.hint})"
+            return other.fit(_Reading(self.division, other)), [note]
 
     def _condition(self, name: str) -> Codec:
         """The codec of a condition."""
@@ -96,9 +96,9 @@ class Preparation:
         if codec.fitted:
             return codec
         source, aligned = self.sources[name], self.given[name].enters == "align"
-        found = (beside(name, source, codec, segment, aligned=aligned) for segment in self.division.of("train"))
+        values = (beside(name, source, codec, segment, aligned=aligned) for segment in self.division.of("train"))
         try:
-            return codec.fit(value for value in found if value is not None)
+            return codec.fit(value for value in values if value is not None)
         except DataError as error:
             if error.path:
                 raise

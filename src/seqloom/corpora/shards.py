@@ -91,22 +91,22 @@ class Writer:
 @contextlib.contextmanager
 def writing(key: str) -> Iterator[Writer]:
     """A writer of the shards `key`, which stand in their place, whole, when the block ends; or not at all."""
-    place = cache() / "shards" / key
-    aside = place.with_name(f".tmp-{key}-{uuid.uuid4().hex[:12]}")
-    with _disk(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(place.parent)
+    folder = cache() / "shards" / key
+    aside = folder.with_name(f".tmp-{key}-{uuid.uuid4().hex[:12]}")
+    with _disk(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder.parent)
         aside.mkdir()
         writer = Writer(aside)
         try:
             yield writer
             writer.close()
-            if place.exists() and read(key) is None:  # torn
-                place.rename(aside.with_name(f"{aside.name}-torn"))
-            # Another writer of the same content may have been first; then the place holds what we would put there.
-            if not place.exists():
+            if folder.exists() and read(key) is None:  # torn
+                folder.rename(aside.with_name(f"{aside.name}-torn"))
+            # Another writer of the same content may have been first; then the folder holds what we would put into it.
+            if not folder.exists():
                 with contextlib.suppress(FileExistsError):
-                    aside.rename(place)
+                    aside.rename(folder)
         finally:
             writer.close()
             for left in (aside, aside.with_name(f"{aside.name}-torn")):
@@ -119,11 +119,11 @@ def read(key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         arrays: dict[str, NDArray[Any]] = {}
-        for name, told in index["arrays"].items():
-            path, dtype, shape = folder / f"{name}.bin", np.dtype(told["dtype"]), tuple(told["shape"])
-            if path.stat().st_size != told["bytes"] or told["bytes"] != dtype.itemsize * int(np.prod(shape)):
+        for name, described in index["arrays"].items():
+            path, dtype, shape = folder / f"{name}.bin", np.dtype(described["dtype"]), tuple(described["shape"])
+            if path.stat().st_size != described["bytes"] or described["bytes"] != dtype.itemsize * int(np.prod(shape)):
                 return None
-            mapped = np.memmap(path, dtype, "r", shape=shape) if told["bytes"] else np.zeros(shape, dtype)
+            mapped = np.memmap(path, dtype, "r", shape=shape) if described["bytes"] else np.zeros(shape, dtype)
             arrays[name] = mapped.view(np.ndarray)
         return arrays, index["facts"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -132,21 +132,21 @@ def read(key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
 
 def remember(key: str, fitted: Mapping[str, Any]) -> None:
     """Keep fitted codecs under `key`."""
-    place = cache() / "fits" / f"{key}.json"
-    with _disk(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        aside = place.with_name(f".tmp-{key}-{uuid.uuid4().hex[:12]}")
+    path = cache() / "fits" / f"{key}.json"
+    with _disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".tmp-{key}-{uuid.uuid4().hex[:12]}")
         aside.write_text(json.dumps(fitted), encoding="utf-8")
-        aside.replace(place)
+        aside.replace(path)
 
 
 def recall(key: str) -> dict[str, Any] | None:
     """The fitted codecs under `key`, if they are there."""
     try:
-        found = json.loads((cache() / "fits" / f"{key}.json").read_text(encoding="utf-8"))
+        stored = json.loads((cache() / "fits" / f"{key}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return stored if isinstance(stored, dict) else None
 
 
 def spooled() -> Path:
@@ -171,21 +171,21 @@ def spool(stream: BinaryIO) -> Path:
                 name = getattr(stream, "name", "<stdin>")
                 named = name if isinstance(name, str) and name != "<stdin>" else "standard input"
                 raise DataError("it is empty", path=named, hint="see what was to write into it")
-            place = folder / f"{digest.hexdigest()[:40]}.txt"
-            aside.replace(place)
+            path = folder / f"{digest.hexdigest()[:40]}.txt"
+            aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
-    return place
+    return path
 
 
 @contextlib.contextmanager
-def _disk(place: Path) -> Iterator[None]:
+def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise DataError(
             f"the cache cannot be written: {error.strerror or error}",
-            path=place.parent,
+            path=path.parent,
             hint="free some space, or name another folder by the variable SEQLOOM_CACHE",
         ) from error
 

@@ -96,10 +96,10 @@ def source_of(text: str) -> Source:
     if not name:
         raise ConfigError("where does it come from?", path="source", hint=f"one of: {', '.join(known)}")
     if name in known:
-        found: Source = known[name].parse({"argument": argument} if argument else {})  # type: ignore[assignment]
+        source: Source = known[name].parse({"argument": argument} if argument else {})  # type: ignore[assignment]
         if name == "column" and not argument:
             raise ConfigError("which column?", path="source", hint="source=column:NAME")
-        return found
+        return source
     try:
         return member(Source, text, "source")()  # type: ignore[type-abstract]
     except ConfigError as error:

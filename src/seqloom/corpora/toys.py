@@ -54,8 +54,8 @@ class Markov:
         """The distribution (V,) of every single letter: the one that the transition keeps."""
         size = len(self.rows)
         equations = np.vstack([self.transition.T - np.eye(size), np.ones(size)])
-        found: Numbers = np.linalg.lstsq(equations, np.append(np.zeros(size), 1.0))[0]
-        return found
+        solution: Numbers = np.linalg.lstsq(equations, np.append(np.zeros(size), 1.0))[0]
+        return solution
 
     @property
     def entropy_rate(self) -> float:
@@ -82,7 +82,7 @@ class Markov:
         rng = _purpose(seed, "markov")
         start = np.minimum(np.searchsorted(np.cumsum(self.stationary), rng.uniform(1)[0], side="right"), size - 1)
         state = int(start[0])
-        found = bytearray([ord("a") + state]) if n else bytearray()
+        letters = bytearray([ord("a") + state]) if n else bytearray()
         edges = np.cumsum(self.transition, 1)
         for begin in range(1, n, _BLOCK):
             u = rng.uniform(min(_BLOCK, n - begin), begin)[0]
@@ -90,8 +90,8 @@ class Markov:
             leads = np.stack([np.minimum(np.searchsorted(edge, u, side="right"), size - 1) for edge in edges], 1)
             for choices in leads.tolist():
                 state = choices[state]
-                found.append(ord("a") + state)
-        return found.decode("ascii")
+                letters.append(ord("a") + state)
+        return letters.decode("ascii")
 
     def indices(self, text: str) -> NDArray[np.int64]:
         """Letters as indices 0..V-1."""
@@ -122,8 +122,8 @@ class Var1:
     def transition(self) -> Numbers:
         """A in the data's own units: x_t - mean = A (x_{t-1} - mean) + noise."""
         s = np.array(self.scale)
-        found: Numbers = np.array(self.coefficients) * s[:, None] / s[None, :]
-        return found
+        matrix: Numbers = np.array(self.coefficients) * s[:, None] / s[None, :]
+        return matrix
 
     @cached_property
     def innovation_covariance(self) -> Numbers:
@@ -136,35 +136,35 @@ class Var1:
         a = self.transition
         unknown = np.linalg.solve(np.eye(4) - np.kron(a, a), self.innovation_covariance.reshape(-1))
         square = unknown.reshape(2, 2)
-        found: Numbers = (square + square.T) / 2
-        return found
+        covariance: Numbers = (square + square.T) / 2
+        return covariance
 
     def lag_covariance(self, lag: int) -> Numbers:
         """Covariance (2,2) of x_{t+lag} (rows) with x_t (columns), lag >= 0."""
-        found: Numbers = np.linalg.matrix_power(self.transition, lag) @ self.stationary_covariance
-        return found
+        covariance: Numbers = np.linalg.matrix_power(self.transition, lag) @ self.stationary_covariance
+        return covariance
 
     def complete(self, n: int, seed: int) -> Numbers:
         """A series (n,2) without missing cells."""
         generator = _purpose(seed, "var1").generator()
         noise = generator.standard_normal((n, 2))
-        found: Numbers = np.empty((n, 2))
+        values: Numbers = np.empty((n, 2))
         if not n:
-            return found
+            return values
         state = np.linalg.cholesky(self.stationary_covariance) @ noise[0]
-        found[0] = state
+        values[0] = state
         drawn = noise * np.sqrt(np.diag(self.innovation_covariance))
         for t in range(1, n):
             state = self.transition @ state + drawn[t]
-            found[t] = state
-        found += np.array(self.mean)
-        return found
+            values[t] = state
+        values += np.array(self.mean)
+        return values
 
     def series(self, n: int, seed: int) -> Numbers:
         """The same series (n,2) as `complete`, with nan in the missing cells."""
-        found = self.complete(n, seed)
-        found[_purpose(seed, "missing").uniform(2 * n)[0].reshape(n, 2) < self.missing] = np.nan
-        return found
+        values = self.complete(n, seed)
+        values[_purpose(seed, "missing").uniform(2 * n)[0].reshape(n, 2) < self.missing] = np.nan
+        return values
 
     def log_likelihood(self, values: Numbers) -> tuple[float, int]:
         """Log-density in nats of the known cells of values (T,2), in their own units, and how many there are."""
@@ -227,20 +227,20 @@ class Reverse:
 
     def pairs(self, n: int, seed: int, lengths: tuple[int, int] = (4, 10)) -> list[tuple[str, str]]:
         """Sources and targets as letters, of a length in lengths[0]..lengths[1], each equally likely."""
-        found = []
+        drawn = []
         for rng, length in self._rows(n, seed, lengths):
-            at = (rng.at("letters").uniform(length)[0] * len(self.alphabet)).astype(np.int64)
-            source = "".join(self.alphabet[i] for i in at)
-            found.append((source, source[::-1]))
-        return found
+            indices = (rng.at("letters").uniform(length)[0] * len(self.alphabet)).astype(np.int64)
+            source = "".join(self.alphabet[i] for i in indices)
+            drawn.append((source, source[::-1]))
+        return drawn
 
     def vector_pairs(self, n: int, seed: int, lengths: tuple[int, int] = (4, 10)) -> list[tuple[Numbers, Numbers]]:
         """Sources and targets as numbers, each (L,1)."""
-        found = []
+        drawn = []
         for rng, length in self._rows(n, seed, lengths):
-            drawn = rng.at("numbers").generator().standard_normal((2, length, 1))
-            found.append((drawn[0], drawn[0, ::-1] + self.noise * drawn[1]))
-        return found
+            normals = rng.at("numbers").generator().standard_normal((2, length, 1))
+            drawn.append((normals[0], normals[0, ::-1] + self.noise * normals[1]))
+        return drawn
 
     @property
     def value_entropy(self) -> float:
@@ -297,26 +297,26 @@ class Labels:
 
     def examples(self, n: int, seed: int) -> list[tuple[str, str]]:
         """Classes and patterns as letters."""
-        found = []
+        drawn = []
         others = len(self.alphabet) - 1
         length = len(self.words[0][1])
-        drawn = self._rows(seed, n).at("letters").uniform(length)
-        for label, u in zip(self._labels(n, seed), drawn, strict=True):
+        uniforms = self._rows(seed, n).at("letters").uniform(length)
+        for label, u in zip(self._labels(n, seed), uniforms, strict=True):
             # Below `error` the same uniform number also says by how many letters to go on, around the alphabet.
             shift = np.where(u < self.error, 1 + np.minimum(u / self.error * others, others - 1).astype(np.int64), 0)
-            at = np.array([self.alphabet.index(letter) for letter in self.word(label)])
-            found.append((label, "".join(self.alphabet[i] for i in (at + shift) % len(self.alphabet))))
-        return found
+            indices = np.array([self.alphabet.index(letter) for letter in self.word(label)])
+            drawn.append((label, "".join(self.alphabet[i] for i in (indices + shift) % len(self.alphabet))))
+        return drawn
 
     def vector_examples(self, n: int, seed: int) -> list[tuple[str, Numbers]]:
         """Classes and patterns as numbers (L,1)."""
         rows = self._rows(seed, n).at("numbers")
-        found = []
+        drawn = []
         for i, label in enumerate(self._labels(n, seed)):
             mean = self.curve(label)
-            drawn = rows.select(np.array([i])).generator().standard_normal(mean.shape)
-            found.append((label, mean + self.noise * drawn))
-        return found
+            normals = rows.select(np.array([i])).generator().standard_normal(mean.shape)
+            drawn.append((label, mean + self.noise * normals))
+        return drawn
 
     def log_prob(self, label: str, value: str | Numbers) -> float:
         """Log-probability (letters) or log-density (numbers (L,1)) in nats of a pattern, given its class."""
@@ -347,8 +347,8 @@ class Labels:
         return dict(zip(self.names, (shares / shares.sum()).tolist(), strict=True))
 
     def _labels(self, n: int, seed: int) -> list[str]:
-        at = (_purpose(seed, "class").uniform(n)[0] * len(self.words)).astype(np.int64)
-        return [self.names[i] for i in at]
+        indices = (_purpose(seed, "class").uniform(n)[0] * len(self.words)).astype(np.int64)
+        return [self.names[i] for i in indices]
 
     @staticmethod
     def _rows(seed: int, n: int) -> Rng:
@@ -358,8 +358,8 @@ class Labels:
 def _entropies(rows: Numbers) -> Numbers:
     """Entropy in nats of each row's distribution; zero probabilities add nothing."""
     logs = np.log(np.where(rows > 0, rows, 1.0))
-    found: Numbers = -(rows * logs).sum(-1)
-    return found
+    entropies: Numbers = -(rows * logs).sum(-1)
+    return entropies
 
 
 def _normal_log_density(error: Numbers, scale: float) -> float:

@@ -5,7 +5,7 @@ Each training is a worker of its own, alone on the machine, which trains, scores
     DIR/compare.json              what was asked, and the table when it is done
     DIR/report.html               the page
     DIR/runs/MODEL-SEED/          the run
-    DIR/results/MODEL-SEED.json   what was found about it
+    DIR/results/MODEL-SEED.json   its scores, samples and speed
 
 So the same command goes on where it was stopped. The parent itself never trains.
 """
@@ -31,7 +31,7 @@ from seqloom.evaluation.rows import comparison_of, of_one_measure, row_of
 from seqloom.evaluation.work import Notify, Task, first_plan, results_of
 from seqloom.recipe import model_settings
 
-ASKED, REPORT = "compare.json", "report.html"
+COMPARISON, REPORT = "compare.json", "report.html"
 
 
 def compare(
@@ -53,45 +53,45 @@ def compare(
         minutes: Wall-clock for each training.
         seeds: Trainings of each model.
         out: The folder of the comparison; the same call on the same folder goes on with it.
-        threads: To compute with; all usable cores unless given.
-        notify: Hears what is being done; without it the workers are quiet.
+        threads: Threads to compute with; all usable cores unless given.
+        notify: Called with a line about each thing that is begun; without it the workers are quiet.
         settings: Of all trainings, nested as in a recipe.
 
     Errors:
         ConfigError for a model that does not exist, before anything starts. A model that fails later, or that does not
         fit the data, is a row with an error.
     """
-    say = notify or _silent
+    quiet, notify = notify is None, notify or _silent
     if not models or seeds < 1 or not minutes > 0:
         raise ConfigError("at least one model, one seed and some time are needed", path="compare")
-    twice = next((model for i, model in enumerate(models) if model in models[:i]), None)
-    if twice is not None:
-        raise ConfigError(f"{twice} is named twice", path="--models", hint="several trainings of it: --seeds")
+    repeated = next((model for i, model in enumerate(models) if model in models[:i]), None)
+    if repeated is not None:
+        raise ConfigError(f"{repeated} is named twice", path="--models", hint="several trainings of it: --seeds")
     for model in models:
         model_settings(model)
-    place, folder = _from_anywhere(data), Path(out)
+    source, folder = _absolute(data), Path(out)
     tasks = [
-        Task(place, model, seed, minutes, settings, str(out), notify is None, threads)
+        Task(source, model, seed, minutes, settings, str(out), quiet, threads)
         for model in models
         for seed in range(seeds)
     ]
-    asked = {"data": place, "minutes": minutes, "settings": settings}
-    _refuse_another(folder, asked)
+    request = {"data": source, "minutes": minutes, "settings": settings}
+    _refuse_another(folder, request)
     first, unfit = first_plan(tasks)
     if not len(first.prepared.splits["test"].data.x):
         raise DataError("the test split is empty, so nothing can be compared", hint="give it a share in corpus.splits")
     with durable.Lock(folder) as lock:
-        _take_up(folder, asked)
-        results = results_of(tasks, unfit, first.prepared, say)
+        _claim(folder, request)
+        results = results_of(tasks, unfit, first.prepared, notify)
         lock.check()
-        say("baselines")
+        notify("baselines")
         rows = [row_of(model, [results[task.name] for task in tasks if task.model == model]) for model in models]
         command = ["seqloom", "compare", data, "--models", ",".join(models), "--minutes", f"{minutes:g}"]
         command += ["--seeds", str(seeds), "--out", str(out), *_words(settings)]
         comparison = comparison_of(
             data, first.recipe.corpus, first.prepared, of_one_measure(rows), minutes=minutes, command=command
         )
-        _write(comparison, folder, asked)
+        _write(comparison, folder, request)
     return comparison
 
 
@@ -102,10 +102,10 @@ def compare_runs(
 
     `out` may hold the comparison of the same runs; one of other runs is replaced with `force` only.
     """
-    say, folder = notify or _silent, Path(out)
-    asked = {"runs": [os.path.abspath(path) for path in paths]}
+    notify, folder = notify or _silent, Path(out)
+    request = {"runs": [os.path.abspath(path) for path in paths]}
     if not force:
-        _refuse_another(folder, asked)
+        _refuse_another(folder, request)
     several = [runs.read(path) for path in paths]
     first = several[0]
     for run in several:
@@ -125,24 +125,24 @@ def compare_runs(
     names = [run.path.name for run in several]
     names = names if len(set(names)) == len(names) else [str(run.path) for run in several]
     with durable.Lock(folder):
-        _take_up(folder, asked, force)
+        _claim(folder, request, force)
         rows = []
         for name, run in zip(names, several, strict=True):
-            say(f"{name}: scoring and sampling")
+            notify(f"{name}: scoring and sampling")
             rows.append(row_of(name, [judged(run)]))
-        say("baselines")
+        notify("baselines")
         command = ["seqloom", "compare", *paths, "--out", str(out)]
         data = data_of(first.recipe)
         comparison = comparison_of(data, first.recipe.corpus, prepared, rows, minutes=None, command=command)
-        _write(comparison, folder, asked)
+        _write(comparison, folder, request)
     return comparison
 
 
-def _refuse_another(folder: Path, asked: Mapping[str, Any]) -> None:
+def _refuse_another(folder: Path, request: Mapping[str, Any]) -> None:
     """RunError where the folder holds another comparison than what is asked."""
-    if (folder / ASKED).is_file():
-        before = durable.read_json(folder / ASKED).get("asked", {})
-        now = json.loads(json.dumps(asked))
+    if (folder / COMPARISON).is_file():
+        before = durable.read_json(folder / COMPARISON).get("asked", {})
+        now = json.loads(json.dumps(request))
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
             raise RunError(
@@ -151,23 +151,23 @@ def _refuse_another(folder: Path, asked: Mapping[str, Any]) -> None:
             )
 
 
-def _take_up(folder: Path, asked: Mapping[str, Any], force: bool = False) -> None:
+def _claim(folder: Path, request: Mapping[str, Any], force: bool = False) -> None:
     """Make the folder a comparison of what is asked; RunError where it holds something else."""
     if not force:
-        _refuse_another(folder, asked)
-    if not (folder / ASKED).is_file():
+        _refuse_another(folder, request)
+    if not (folder / COMPARISON).is_file():
         if any(path.name != durable.LOCK for path in folder.iterdir()):
             raise RunError(f"{folder} is not empty and is no comparison", hint="choose another --out")
-        durable.write_json(folder / ASKED, {"asked": asked})
+        durable.write_json(folder / COMPARISON, {"asked": request})
 
 
-def _write(comparison: Comparison, folder: Path, asked: Mapping[str, Any]) -> None:
+def _write(comparison: Comparison, folder: Path, request: Mapping[str, Any]) -> None:
     write_report(comparison, folder / REPORT)
-    durable.write_json(folder / ASKED, {"asked": asked, **plain(comparison, folder / REPORT)})
+    durable.write_json(folder / COMPARISON, {"asked": request, **plain(comparison, folder / REPORT)})
 
 
-def _from_anywhere(data: str) -> str:
-    """The data as a worker finds them from any folder; standard input is read once, into the cache."""
+def _absolute(data: str) -> str:
+    """The DATA word with an absolute path, for a worker in any folder; standard input is read once, into the cache."""
     if data == "-":
         return str(shards.spool(sys.stdin.buffer))
     return os.path.abspath(data) if ":" not in data or Path(data).exists() else data
@@ -185,4 +185,4 @@ def _words(settings: Mapping[str, Any], path: str = "") -> list[str]:
 
 
 def _silent(text: str) -> None:
-    """Nobody listens."""
+    """Drop a message that nobody asked for."""

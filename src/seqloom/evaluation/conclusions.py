@@ -1,4 +1,4 @@
-"""Conclusions: what can and what cannot be said of a comparison, in words."""
+"""Conclusions: what a comparison shows and what it leaves open, as sentences."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from seqloom.evaluation.comparison import KINDS, Comparison, Row
 
 MARKS = {"exact": "=", "bound": "≤", "estimate": "≈"}
 WHOLE = 0.999
-"""The share of the test split from which on nothing is said of what was left out."""
+"""The share of the test split from which on no sentence mentions what was left out."""
 
 
 @dataclass(frozen=True)
 class _Value:
-    """A likelihood and the ends of its interval; both are the value itself where nothing is known of its spread."""
+    """A likelihood and the ends of its interval; both are the value itself where its spread is unknown."""
 
     model: str
     value: float
@@ -31,15 +31,15 @@ class _Value:
     def of(cls, row: Row) -> _Value:
         assert row.likelihood is not None
         assert row.value is not None
-        low, high = row.ci95 or _drawn(row.likelihood)
+        low, high = row.ci95 or _interval(row.likelihood)
         return cls(row.model, row.value, low, high, row.kind, row.seeds > 1 and row.ci95 is not None)
 
-    def under(self, other: _Value) -> bool:
+    def clearly_below(self, other: _Value) -> bool:
         """Whether it is lower beyond both intervals."""
         return self.high < other.low
 
 
-def _drawn(metric: Mapping[str, Any]) -> tuple[float, float]:
+def _interval(metric: Mapping[str, Any]) -> tuple[float, float]:
     if metric.get("ci95"):
         low, high = metric["ci95"]
         return float(low), float(high)
@@ -49,62 +49,62 @@ def _drawn(metric: Mapping[str, Any]) -> tuple[float, float]:
 
 def best(comparison: Comparison) -> set[str]:
     """Of each kind with two models or more: the lowest, and those whose intervals reach it."""
-    found: set[str] = set()
+    lowest: set[str] = set()
     for kind in KINDS:
         values = [_Value.of(row) for row in comparison.ordered if row.value is not None and row.kind == kind]
         if len(values) > 1:
-            found |= {value.model for value in values if not values[0].under(value)}
-    return found
+            lowest |= {value.model for value in values if not values[0].clearly_below(value)}
+    return lowest
 
 
 def conclusions(comparison: Comparison) -> list[str]:
-    """What can and what cannot be concluded, a sentence or a few an item."""
+    """What can and what cannot be concluded; each item is a sentence or a few."""
     values = [_Value.of(row) for row in comparison.ordered if row.value is not None]
     exact = [value for value in values if value.kind == "exact"]
     bounds = [value for value in values if value.kind == "bound"]
-    found = [_setting(comparison), *_seeds(comparison)]
-    found += _exact_order(exact, comparison.unit)
-    found += _bounds_against_exact(bounds, exact, comparison.unit)
-    found += _left_to_right(comparison, exact)
+    sentences = [_setting(comparison), *_seeds(comparison)]
+    sentences += _exact_order(exact, comparison.unit)
+    sentences += _bounds_against_exact(bounds, exact, comparison.unit)
+    sentences += _left_to_right(comparison, exact)
     estimates = [value.model for value in values if value.kind == "estimate"]
     if estimates:
-        found.append(
+        sentences.append(
             f"{listed(estimates).capitalize()}: only estimated. An estimate may be off to either side, so nothing is "
             "concluded from its place beside exact values and bounds."
         )
-    found += [
+    sentences += [
         f"{row.model} is scored on {100 * comparison.share(row):.0f} % of the test split (windows with absent cells "
         "are left out). What is said of its place holds as far as that part is no easier than the rest."
         for row in comparison.ordered
         if row.value is not None and comparison.share(row) < WHOLE
     ]
-    found += _contexts(comparison)
-    found += against_baselines(comparison)
-    found += [f"{row.model} has no value: {row.failure}." for row in comparison.ordered if row.value is None]
-    found += [
+    sentences += _contexts(comparison)
+    sentences += against_baselines(comparison)
+    sentences += [f"{row.model} has no value: {row.failure}." for row in comparison.ordered if row.value is None]
+    sentences += [
         f"{row.model}: not everything succeeded ({row.failure}); its value is over {count(row.seeds, 'training')}."
         for row in comparison.ordered
         if row.value is not None and row.error
     ]
     if values:
-        found.append(
+        sentences.append(
             "Likelihood says how well a model expects real data, not how good its samples look. And each model ran "
             "with one choice of settings: other sizes or rates could change the order."
         )
-    return found
+    return sentences
 
 
 def against_baselines(comparison: Comparison) -> list[str]:
-    """A sentence for each baseline: who beat it, who did not, and of whom that cannot be said."""
+    """A sentence for each baseline: which models beat it, which did not, and for which that is open."""
     values = [_Value.of(row) for row in comparison.ordered if row.value is not None]
     # What a model is known to reach at least in another exact way, such as from left to right.
     known = {
-        row.model: _drawn(m)[1]
+        row.model: _interval(m)[1]
         for row in comparison.rows
         for m in row.extra.values()
         if m.get("kind") == "exact" and m.get("unit") == comparison.unit and _is_number(m.get("value"))
     }
-    found = []
+    sentences = []
     for baseline in comparison.baselines:
         level = comparison.baseline_value(baseline)
         if not math.isfinite(level) or not values:
@@ -118,24 +118,24 @@ def against_baselines(comparison: Comparison) -> list[str]:
         if won:
             parts = {row.model: comparison.share(row) for row in comparison.rows}
             names = [v.model + ("" if parts[v.model] >= WHOLE else " (scored on a part)") for v in won]
-            said = f"{named} is beaten by {listed(names)}" + (f", not by {listed(lost)}" if lost else "")
+            sentence = f"{named} is beaten by {listed(names)}" + (f", not by {listed(lost)}" if lost else "")
         elif near:
-            said = f"No model clearly beat {named}"
+            sentence = f"No model clearly beat {named}"
         else:
-            said = f"No model beat {named}" + (", as far as these numbers show" if unknown else "")
+            sentence = f"No model beat {named}" + (", as far as these numbers show" if unknown else "")
         if near:
-            said += f"; the interval of {listed(near)} holds it, so that is not settled"
+            sentence += f"; the interval of {listed(near)} holds it, so that is not settled"
         above = [v.model for v in unknown if v.kind == "bound"]
         if above:
-            said += (
+            sentence += (
                 f"; the {_plural('bound', above)} of {listed(above)} {_plural('lies', above)} above it, which proves "
                 f"nothing about {_plural('its', above)} own {_plural('value', above)}"
             )
         guessed = [v.model for v in unknown if v.kind == "estimate"]
         if guessed:
-            said += f"; {listed(guessed)} {_plural('is', guessed)} only estimated"
-        found.append(said + ".")
-    return found
+            sentence += f"; {listed(guessed)} {_plural('is', guessed)} only estimated"
+        sentences.append(sentence + ".")
+    return sentences
 
 
 def _setting(comparison: Comparison) -> str:
@@ -158,108 +158,108 @@ def _seeds(comparison: Comparison) -> list[str]:
     if not scored:
         return ["No model has a value, so nothing can be concluded."]
     single = [row for row in scored if row.seeds == 1]
-    found = []
+    sentences = []
     if len(single) < len(scored):
         several = sorted({row.seeds for row in scored if row.seeds > 1})
-        found.append(
+        sentences.append(
             f"Values are means over {listed(map(str, several), 'or')} trainings with different seeds, ± half of a 95 % "
             "t-interval for the mean over all seeds. It says nothing of how they would do on other data."
         )
     if single:
         who = "Each model was" if len(single) == len(scored) else listed(row.model for row in single) + " was"
         drawn = [row.model for row in single if _Value.of(row).high > _Value.of(row).low]
-        found.append(
+        sentences.append(
             f"{who} trained once (one seed), so there is no interval over seeds: a difference is one between these "
             "trainings, and another seed may turn it round."
             + (f" The interval of {listed(drawn)} is only over what was drawn in scoring." if drawn else "")
         )
-    return found
+    return sentences
 
 
 def _exact_order(exact: Sequence[_Value], unit: str) -> list[str]:
-    found = []
+    sentences = []
     for index, value in enumerate(exact):
         others = exact[index + 1 :]
-        clear = [other for other in others if value.under(other)]
+        clear = [other for other in others if value.clearly_below(other)]
         sure = [other for other in clear if value.spread and other.spread]
         once = [other for other in clear if other not in sure]
         near = [other for other in others if other not in clear]
         if sure:
-            found.append(
+            sentences.append(
                 f"{value.model} is better than {_by(value, sure, unit)}: the 95 % intervals of these exact values do "
                 "not overlap."
             )
         if once:
-            found.append(
+            sentences.append(
                 f"{value.model} came out better than {_by(value, once, unit)} in exact value. For want of more seeds "
                 "that is said of these trainings only."
             )
         if near:
-            found.append(
+            sentences.append(
                 f"Between {value.model} and {listed(o.model for o in near)} nothing is decided: their 95 % intervals "
                 "overlap."
             )
-    return found
+    return sentences
 
 
 def _bounds_against_exact(bounds: Sequence[_Value], exact: Sequence[_Value], unit: str) -> list[str]:
-    found = []
+    sentences = []
     if bounds:
-        found.append(
+        sentences.append(
             f"The value of {listed(b.model for b in bounds)} is a bound (≤): the model's own value is this or lower, "
             "by an unknown amount. In the table it stands after the exact values (=), whatever its size, and is not "
             "ranked with them."
         )
     for bound in bounds:
-        below = [e for e in exact if bound.under(e)]
+        below = [e for e in exact if bound.clearly_below(e)]
         near = [e for e in exact if e not in below and bound.low <= e.high]
         above = [e for e in exact if e not in below and e not in near]
         if below:
             once = "" if bound.spread and all(e.spread for e in below) else " of these trainings"
-            found.append(
+            sentences.append(
                 f"The bound of {bound.model} lies below the exact value of {_by(bound, below, unit)}, beyond the error "
                 f"of both. That is a real win{once}: its own value can only be lower still."
             )
         if near:
-            found.append(
+            sentences.append(
                 f"The bound of {bound.model} lies within the error of {listed(e.model for e in near)}: not settled."
             )
         if above:
-            found.append(
+            sentences.append(
                 f"The bound of {bound.model} lies above the exact value of {listed(e.model for e in above)}. This "
                 "proves nothing: its own value may lie on either side."
             )
     if len(bounds) > 1:
-        found.append(
+        sentences.append(
             f"{listed(b.model for b in bounds)} stand in the order of their bounds. How far each is from its own value "
             "is not known, so the models themselves may be in another order."
         )
-    return found
+    return sentences
 
 
 def _left_to_right(comparison: Comparison, exact: Sequence[_Value]) -> list[str]:
-    found = []
+    sentences = []
     for row in comparison.ordered:
         for name, metric in row.extra.items():
             if not _is_number(metric.get("value")) or metric.get("unit") != comparison.unit:
                 continue
-            low, high = _drawn(metric)
+            low, high = _interval(metric)
             half = f" ± {decimal((high - low) / 2)}" if high > low else ""
             mark, words = MARKS[str(metric["kind"])], name.removeprefix("likelihood_").replace("_", " ")
             units = f", on {metric['count']:,.0f} units" if metric.get("count") else ""
-            said = f"{row.model}, {words}: {mark} {decimal(float(metric['value']))}{half} {comparison.unit}"
-            said += f" ({metric['kind']}, {metric.get('context') or ''}{units})."
+            sentence = f"{row.model}, {words}: {mark} {decimal(float(metric['value']))}{half} {comparison.unit}"
+            sentence += f" ({metric['kind']}, {metric.get('context') or ''}{units})."
             others = [e for e in exact if e.model != row.model]
             if metric["kind"] == "exact" and others:
-                here = _Value(row.model, float(metric["value"]), low, high, "exact", False)
-                lower = [e.model for e in others if e.under(here)]
-                higher = [e.model for e in others if here.under(e)]
+                this = _Value(row.model, float(metric["value"]), low, high, "exact", False)
+                lower = [e.model for e in others if e.clearly_below(this)]
+                higher = [e.model for e in others if this.clearly_below(e)]
                 near = [e.model for e in others if e.model not in lower + higher]
                 ways = [(lower, "worse than"), (higher, "better than"), (near, "not told apart from")]
                 parts = [f"{way} {listed(names)}" for names, way in ways if names]
-                said += f" Used that way, it is {listed(parts)}."
-            found.append(said)
-    return found
+                sentence += f" Used that way, it is {listed(parts)}."
+            sentences.append(sentence)
+    return sentences
 
 
 def _contexts(comparison: Comparison) -> list[str]:
@@ -275,11 +275,11 @@ def _contexts(comparison: Comparison) -> list[str]:
     known = [name for name in used if name]
     if not known:
         return []
-    told = "; ".join(f"{listed(used[name])} with {name}" for name in known)
+    contexts = "; ".join(f"{listed(used[name])} with {name}" for name in known)
     words = list(dict.fromkeys(name.split()[0] for name in known))
     means = "; ".join(meaning[word] for word in words if word in meaning)
     differ = " Part of a difference may come from the context and not from the model." if len(known) > 1 else ""
-    return [f"Context of an element when scored: {told}" + (f" ({means})." if means else ".") + differ]
+    return [f"Context of an element when scored: {contexts}" + (f" ({means})." if means else ".") + differ]
 
 
 def _by(value: _Value, others: Sequence[_Value], unit: str) -> str:

@@ -40,7 +40,7 @@ def evaluate(
         split: Which split of the run's own data.
         weights: The best checkpoint by validation, or the last.
         full: Score all windows where an expensive likelihood would take some.
-        progress: Hears which share is done.
+        progress: Called with the share that is done.
 
     Errors:
         DataError where the data are not those that the run was trained on, or the split is empty.
@@ -73,7 +73,7 @@ def evaluate_model(
     failed: list[str] = []
     for i, metric in enumerate(members):
 
-        def here(share: float, done: int = i) -> None:
+        def report_share(share: float, done: int = i) -> None:
             if progress:
                 progress((done + share) / len(members))
 
@@ -85,7 +85,7 @@ def evaluate_model(
             values=partial(_values, model.run, data, split),
             full=full,
             windows=windows,
-            progress=here,
+            progress=report_share,
         )
         try:
             records += metric.measure(view)

@@ -1,4 +1,4 @@
-"""What there is to know of one finished run: its test scores, samples, speed and learning curve, as plain values."""
+"""The results of one finished run: its test scores, samples, speed and learning curve, as plain values."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.query import Query
 
 LONGEST_SAMPLE = 256
-"""Elements of a sample that is read or looked at."""
+"""Elements of a sample that the report shows."""
 SAMPLES, PATHS = 4, 40
-"""Samples that are made of a model, in one go: to be read or looked at, or as paths that go on."""
+"""Samples that are made in one go: to be shown, or as paths of a forecast."""
 SHOWN = 3
 """Samples of them that the report shows as text."""
 LONGEST_FORECAST = 48
@@ -29,7 +29,7 @@ FEWEST, MOST = 8, 64
 
 
 def judged(run: runs.Run, *, briefly: bool = False) -> dict[str, Any]:
-    """What there is to know of a finished run, as plain values: its test scores, samples, speed and learning curve.
+    """The results of a finished run, as plain values: its test scores, samples, speed and learning curve.
 
     Left to right, a window costs its length squared; `briefly` keeps that to a tenth of what training cost.
     """
@@ -64,7 +64,7 @@ def _samples(model: Model) -> tuple[dict[str, Any], float]:
     assert model.run is not None
     prepared = prepare(model.run)
     codec, test = model.codec, prepared.splits["test"]
-    given = {}  # that of the first thing in the test split
+    given = {}  # the conditions of the first sequence in the test split
     for name, flat in test.given.items():
         x = np.array(flat.x[: flat.starts[1]])  # a copy: the encoded data are read-only
         given[name] = Encoded(x, np.ones(x.shape, bool))
@@ -108,6 +108,6 @@ def _around_test(model: Model, length: int) -> tuple[Any, Any]:
 
 def _listed(numbers: Any) -> Any:
     """Numbers as JSON has them: what is missing as null."""
-    found = np.asarray(numbers, object)
-    found[~np.isfinite(np.asarray(numbers, np.float64))] = None
-    return found.tolist()
+    values = np.asarray(numbers, object)
+    values[~np.isfinite(np.asarray(numbers, np.float64))] = None
+    return values.tolist()

@@ -156,7 +156,7 @@ def past_shown(horizon: int) -> int:
 def forecast_limits(
     several: Sequence[Numbers], history: Numbers | None = None, truth: Numbers | None = None
 ) -> list[tuple[float, float]]:
-    """A vertical range for each channel that shows the bands of all models, but lets no runaway flatten the rest.
+    """A vertical range for each channel that shows the bands of all models, but is not stretched by a diverging one.
 
     Args:
         several: The sample paths (N,H,D) of each model.
@@ -182,7 +182,7 @@ def forecast_limits(
 
 
 def _across(axes: Axes, across: str, tracks: Sequence[Numbers]) -> None:
-    """The horizontal axis: times as people say them; elements by thousands, logarithmic where models differ much."""
+    """The horizontal axis: times with a unit; elements by thousands, logarithmic where models differ much."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     from seqloom.core.progress import duration, number
@@ -240,5 +240,5 @@ def _quantiles(samples: Numbers, which: Sequence[float]) -> Numbers:
     """Quantiles (Q,H) over the samples (N,H); nan where no sample is known."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All-NaN")
-        found: Numbers = np.nanquantile(np.where(np.isfinite(samples), samples, np.nan), which, axis=0)
-        return found
+        quantiles: Numbers = np.nanquantile(np.where(np.isfinite(samples), samples, np.nan), which, axis=0)
+        return quantiles

@@ -30,7 +30,7 @@ def table(comparison: Comparison) -> list[dict[str, Any]]:
         likelihood = None
         if row.likelihood is not None:
             likelihood = {**row.likelihood, "ci95": None if row.ci95 is None else list(row.ci95)}
-        found: dict[str, Any] = {
+        values: dict[str, Any] = {
             "model": row.model,
             "parameters": row.parameters,
             "seconds": row.seconds,
@@ -42,7 +42,7 @@ def table(comparison: Comparison) -> list[dict[str, Any]]:
             "runs": list(row.runs),
             **{name: dict(metric) for name, metric in row.extra.items()},
         }
-        rows.append(durable.finite(found if row.error is None else {**found, "error": row.error}))
+        rows.append(durable.finite(values if row.error is None else {**values, "error": row.error}))
     return rows
 
 
@@ -99,17 +99,17 @@ def metric_word(name: str) -> str:
 
 def _extras(comparison: Comparison, row: Row) -> list[str]:
     """Every further metric of a row, with its mark, and its unit where that is another than the table's."""
-    found = []
+    cells = []
     for name in comparison.metrics:
         metric = row.extra.get(name)
         value = None if metric is None else metric.get("value")
         if metric is None or value is None:
-            found.append("–")
+            cells.append("–")
             continue
         unit = metric.get("unit") or ""
         mark = MARKS.get(str(metric.get("kind")), "")
-        found.append(f"{mark} {decimal(value)} {'' if unit == comparison.unit else unit}".strip())
-    return found
+        cells.append(f"{mark} {decimal(value)} {'' if unit == comparison.unit else unit}".strip())
+    return cells
 
 
 def shown_value(row: Row) -> tuple[str, str]:

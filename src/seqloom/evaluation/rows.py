@@ -114,7 +114,7 @@ def comparison_of(
     made = next((f"Samples/s: {row.made}." for row in rows if row.made), "")
     return Comparison(
         data=data,
-        unit=f"{'bits' if codec.bits else 'nats'}/{codec.unit}",
+        unit=f"{'bits' if codec.bits and codec.measure == 'mass' else 'nats'}/{codec.unit}",
         rows=tuple(rows),
         splits=splits,
         baselines=tuple(baselines),

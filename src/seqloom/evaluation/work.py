@@ -30,7 +30,7 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Task:
-    """One training of a comparison, as a worker is told it."""
+    """One training of a comparison, as it is passed to a worker."""
 
     data: str
     model: str
@@ -43,7 +43,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Of its run and its result."""
+        """The name of its run and its result."""
         return f"{self.model}-{self.seed}"
 
     @property
@@ -53,7 +53,7 @@ class Task:
 
     @property
     def result(self) -> Path:
-        """What its worker leaves behind."""
+        """The file that its worker writes."""
         return Path(self.folder, RESULTS, f"{self.name}.json")
 
     def plan(self, notify: Notify | None = None) -> TrainingPlan:
@@ -63,7 +63,7 @@ class Task:
 
 
 def first_plan(tasks: Sequence[Task]) -> tuple[TrainingPlan, dict[str, str]]:
-    """The first training that fits the data, and why others do not; what is wrong with all of them is raised."""
+    """The first training that fits the data, and why others do not; where none fits, the last error is raised."""
     plans, unfit = [], {}
     for task in tasks:
         if task.model in unfit:
@@ -108,7 +108,7 @@ def results_of(
 
 
 def _worked(task: Task) -> dict[str, Any]:
-    """Run one worker to its end. When we are stopped, it is told to save, and waited for."""
+    """Run one worker to its end. A stop of this process is passed on: the worker saves, and is waited for."""
     task.result.parent.mkdir(exist_ok=True)
     task.run.parent.mkdir(exist_ok=True)
     task.result.unlink(missing_ok=True)

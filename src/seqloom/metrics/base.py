@@ -52,13 +52,13 @@ class Metric(Component, home="seqloom.metrics"):
 
 def metric_of(name: str, score: Score) -> MetricRecord:
     """A score as scripts read it, in bits or nats a unit."""
-    value = score.bits_per_unit if score.bits else score.per_unit
+    value, unit = score.shown
     scale = value / score.per_unit if score.per_unit else 1.0
     by_unit = scale / score.count if score.count else 0.0
     return {
         "name": name,
         "value": value,
-        "unit": f"{'bits' if score.bits else 'nats'}/{score.unit}",
+        "unit": unit,
         "kind": score.kind,
         "stderr": score.stderr * by_unit,
         "margin": score.margin * by_unit,

@@ -134,8 +134,9 @@ class Network(nn.Module):
         `begins` (B,T) is True. `position` (B,T) is where each input stands on the canvas; None: one after another.
         `mask` (B|1,T,T) says which input attends to which, in place of the process's block.
         """
-        if begins is not None and not (begins if state else begins[:, 1:]).any():
-            begins = None  # whatever reads without a state begins anyway
+        # Whatever reads without a state begins anyway; a tensor without numbers (meta) cannot be asked.
+        if begins is not None and (begins.is_meta or not (begins if state else begins[:, 1:]).any()):
+            begins = None
         h = self.embed(x if self.spec.symbolic else x.to(self.head.bias.dtype))
         if given is not None and (entering := self._entering(given, x, state, count, position)) is not None:
             h = h + entering

@@ -25,13 +25,16 @@ class Part:
     space: Vectors
     channels: tuple[int, ...]
     size: int
+    ends: bool = False
+    """Whether it is for the end flag alone."""
 
 
 class Composed(Head, name="composed"):
     """Independent parts: each field goes to the first of `heads` that covers it, the rest by their support.
 
     Real numbers are normal, positive ones lognormal, counts negative binomial, yes or no and the end flag Bernoulli,
-    categories categorical.
+    categories categorical. Where a sequence ends follows its own law at any temperature: a flag that is seldom set
+    would never be drawn at a low one.
     """
 
     heads: tuple[Head, ...] = ()
@@ -59,7 +62,13 @@ class Composed(Head, name="composed"):
         return self._gathered(
             space,
             [
-                part.head.draw(part.space, inner, rng.skip(i * BLOCK), temperature, _own(own, i))
+                part.head.draw(
+                    part.space,
+                    inner,
+                    rng.skip(i * BLOCK),
+                    torch.ones_like(temperature) if part.ends else temperature,
+                    _own(own, i),
+                )
                 for i, (part, inner) in enumerate(self._split(space, params))
             ],
         )
@@ -98,14 +107,18 @@ def parts(head: Composed, space: Space) -> tuple[Part, ...]:
     assert isinstance(space, Vectors)
     open_fields = {field.name: field for field in space.all_fields}
     found = []
-    for member in (*head.heads, Normal(), LogNormal(), Counts(), Bernoulli(), Categorical()):
-        names = [name for name in member.covers(space) if name in open_fields]
+    flag = [space.all_fields[-1].name] if space.ends else []
+    by_support = [Normal(), LogNormal(), Counts(), Bernoulli(), Categorical()]
+    wishes = [(member, list(member.covers(space))) for member in head.heads]
+    wishes += [(member, [name for name in member.covers(space) if name not in flag]) for member in by_support]
+    for member, covered in [*wishes, (Bernoulli(), flag)]:
+        names = [name for name in covered if name in open_fields]
         if not names:
             continue
         inner = Vectors(fields=tuple(open_fields.pop(name) for name in names))
         slices = space.slices
         channels = tuple(i for name in names for i in range(slices[name].start, slices[name].stop))
-        found.append(Part(member, inner, channels, member.size(inner)))
+        found.append(Part(member, inner, channels, member.size(inner), names == flag))
     unused = [member.name for member in head.heads if member not in [part.head for part in found]]
     if unused:
         supports = sorted({field.support for field in space.all_fields})

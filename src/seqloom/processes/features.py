@@ -38,7 +38,7 @@ class Visible:
             x, known = torch.cat([self.past.x.to(x), x], 1), torch.cat([self.past.known, known], 1)
         index = position + length - back
         there = index >= 0
-        if self.begins is not None and bool(self.begins[:, 1:].any()):
+        if self.begins is not None:
             sequence = self.begins[:, 1:].cumsum(1)
             sequence = torch.nn.functional.pad(sequence, (length + 1, 0))  # the past belongs to what goes on
             there &= sequence.take_along_dim(index.clamp_min(0), 1) == sequence.take_along_dim(position + length, 1)

@@ -63,7 +63,12 @@ class Gaussian(Process, name="gaussian"):
         x, _ = diffused(net.space, batch, rng)
         noise = rng.at("noise").normal(tuple(x.shape[1:])).to(x)
         wanted = batch.wanted
-        out = self._out(net, batch, x, alpha * x + sigma * noise, alpha, sigma, drop)
+        z = alpha * x + sigma * noise
+        out = self._out(net, batch, x, z, alpha, sigma, drop)
+        # Beyond the end both are drawn from N(0, 1), and what z says of them is all there is to be learned: the target
+        # is its mean given z, which has the same best network and a gradient with less noise.
+        free = beyond_end(net.space, batch)
+        x, noise = torch.where(free, alpha * z, x), torch.where(free, sigma * z, noise)
         error = (out - self.prediction.target(x, noise, alpha, sigma)) ** 2
         return Loss(error.masked_fill(~wanted, 0.0).sum(), wanted.sum())
 
@@ -144,21 +149,29 @@ def diffused(space: Vectors, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor | f
     x = lifted(space, batch.x.masked_fill(~batch.known, 0.0)).masked_fill(~batch.known, 0.0)
     if space.end is None:
         return x, 0.0
-    ended = batch.x[:, :, space.end] > 0
-    beyond = torch.nn.functional.pad(ended[:, :-1], (1, 0)).unsqueeze(-1) & _marks(space, "real", "positive").to(
-        x.device
-    )
+    beyond = beyond_end(space, batch)
     filled = rng.at("beyond").normal(tuple(x.shape[1:])).to(x)
     nats = 0.5 * filled**2 + 0.5 * math.log(2 * math.pi) + _jacobian(space, filled)
     nats = nats.masked_fill(~beyond, 0.0)
     return torch.where(beyond, filled, x), nats
 
 
+def beyond_end(space: Vectors, batch: Batch) -> Tensor:
+    """Which cells (B,T,D) are numbers that stand beyond the end of their sequence."""
+    numbers = _marks(space, "real", "positive").to(batch.x.device)
+    if space.end is None:
+        return torch.zeros_like(numbers)
+    ended = batch.x[:, :, space.end] > 0
+    return torch.nn.functional.pad(ended[:, :-1], (1, 0)).unsqueeze(-1) & numbers
+
+
 def lifted(space: Vectors, x: Tensor) -> Tensor:
     """Elements as they are diffused: yes and no, and the kinds of a category, as 1 and -1, positive numbers as logs."""
     discrete, positive = (_marks(space, *which).to(x.device) for which in (("binary", "category"), ("positive",)))
     x = torch.where(discrete, 2 * x - 1, x)
-    return torch.where(positive, x.masked_fill(~positive, 1.0).clamp_min(1e-30).log(), x) if positive.any() else x
+    if not any(field.support == "positive" for field in space.all_fields):
+        return x
+    return torch.where(positive, x.masked_fill(~positive, 1.0).clamp_min(1e-30).log(), x)
 
 
 def lowered(space: Vectors, x: Tensor) -> Tensor:

@@ -87,9 +87,17 @@ class Score:
         return self.nats / self.count if self.count else math.nan
 
     @property
-    def bits_per_unit(self) -> float:
-        """Bits for one unit."""
-        return self.per_unit / math.log(2)
+    def bits_per_unit(self) -> float | None:
+        """Bits for one unit; None for a density, which nobody counts in bits."""
+        return self.per_unit / math.log(2) if self.measure == "mass" else None
+
+    @property
+    def shown(self) -> tuple[float, str]:
+        """The likelihood a unit as people see it, and its unit: in bits where its codec wants that."""
+        bits = self.bits_per_unit
+        if self.bits and bits is not None:
+            return bits, f"bits/{self.unit}"
+        return self.per_unit, f"nats/{self.unit}"
 
     def check(self, other: Score) -> None:
         """NotComparable unless both count the same units, and both are of a probability or of a density."""

@@ -181,7 +181,7 @@ class Epochs:
         epoch, step = divmod(cursor, len(self.bounds) - 1)
         if epoch != self._epoch:
             rng = Rng.of(self.seed, epoch)
-            self._order = self.kept[np.lexsort((rng.at("order").uniform(len(self.kept))[0], self.bucket))]
+            self._order = self.kept[np.lexsort((rng.at("shuffle").uniform(len(self.kept))[0], self.bucket))]
             self._batches = np.argsort(rng.at("batches").uniform(len(self.bounds) - 1)[0])
             self._epoch = epoch
         at = self._batches[step]

@@ -87,8 +87,8 @@ class Material:
     def numbers(self, split: str) -> list[Numbers]:
         """The numbers (T,D) of each sequence of a split in their own units, nan where missing."""
         codec = self.prepared.codec
-        found = [codec.numbers(value) for value in self.corpus.values(codec, split)]
-        return [one for one in found if one is not None]
+        arrays = [codec.numbers(value) for value in self.corpus.values(codec, split)]
+        return [array for array in arrays if array is not None]
 
     def shown(self, split: str, last: int | None = None) -> Iterator[bytes]:
         """The sequences of a split as they are shown; no more from its end than hold `last` elements."""
@@ -119,10 +119,10 @@ def baselines_of(corpus: Corpus, prepared: Prepared) -> tuple[list[BaselineScore
     for name in prepared.codec.baselines:
         baseline = make(Baseline, name)  # type: ignore[type-abstract]
         try:
-            found = baseline.score(material)
+            scored = baseline.score(material)
         except (SeqloomError, MemoryError) as error:
             notes.append(f"the baseline {baseline.label} could not be taken: {error or 'the memory is used up'}")
             continue
-        if found is not None:
-            scores.append(BaselineScore(baseline.label, found[0], found[1], unit, found[2]))
+        if scored is not None:
+            scores.append(BaselineScore(baseline.label, scored[0], scored[1], unit, scored[2]))
     return scores, notes

@@ -27,14 +27,14 @@ def kneser_ney(train: Symbols, test: Symbols, size: int, order: int = 5, *, cont
 
 @dataclass(frozen=True)
 class _Level:
-    """The n-grams of one length: what stands where in the table, and the numbers of each context."""
+    """The table of the n-grams of one length, and the numbers of each context."""
 
     keys: NDArray[np.int64]
-    """Sorted: place of the n-gram's prefix in the table below it, times size, plus its last symbol."""
-    kept: Numbers
+    """Sorted: index of the n-gram's prefix in the table of shorter ones, times size, plus its last symbol."""
+    discounted: Numbers
     """For each n-gram: its count less the discount, over its context's total."""
-    given_up: Numbers
-    """For each context (an entry of the table below): the share of its mass that goes to shorter contexts; 1 if new."""
+    backoff: Numbers
+    """For each context (an entry among the shorter n-grams): the share of mass for shorter contexts; 1 if unseen."""
 
 
 class KneserNey:
@@ -44,7 +44,7 @@ class KneserNey:
     3 or more are discounted each by their own amount; the mass so saved goes to the next shorter context and, after
     the unigram, to the uniform distribution: every symbol has a positive probability and they sum to one.
 
-    N-grams are looked up by place: (place of the prefix among the shorter ones, last symbol) is one integer whatever
+    N-grams are looked up by index: (index of the prefix among the shorter ones, last symbol) is one integer whatever
     `size` and `order` are. Memory is a few integers a training symbol.
     """
 
@@ -55,7 +55,7 @@ class KneserNey:
         self.size = size
         self.order = min(order, len(train))
         self._levels: list[_Level] = []
-        tables, counts = self._ladder(train)
+        tables, counts = self._ngram_tables(train)
         for k, (keys, count) in enumerate(zip(tables, counts, strict=True)):
             contexts = len(tables[k - 1]) if k else 1
             self._levels.append(_discounted(keys, count, keys // size, contexts))
@@ -73,20 +73,20 @@ class KneserNey:
             tail = joined[-reach:] if reach else empty
         return np.concatenate(pieces) if pieces else np.zeros(0)
 
-    def _ladder(self, train: Symbols) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    def _ngram_tables(self, train: Symbols) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
         """The distinct n-grams of every length, and the count that each has in the model."""
         tables: list[NDArray[np.int64]] = []
         counts: list[NDArray[np.int64]] = []
-        place = np.zeros(len(train), np.int32)  # of the empty n-gram before each symbol
-        suffix = np.zeros(1, np.int64)  # place of each n-gram's suffix in the table below it
+        index = np.zeros(len(train), np.int32)  # of the empty n-gram before each symbol
+        suffix = np.zeros(1, np.int64)  # index of each n-gram's suffix in the table of shorter ones
         for k in range(self.order):
-            found = place[: len(train) - k] * np.int64(self.size)
-            found += train[k:]
+            keys_of_text = index[: len(train) - k] * np.int64(self.size)
+            keys_of_text += train[k:]
             if k == self.order - 1:
-                keys, count = np.unique(found, return_counts=True)
+                keys, count = np.unique(keys_of_text, return_counts=True)
             else:
-                keys, count = np.unique(found), np.zeros(0, np.int64)
-                place = _places(keys, found)
+                keys, count = np.unique(keys_of_text), np.zeros(0, np.int64)
+                index = _indices(keys, keys_of_text)
             if k:
                 # The suffix of (prefix, symbol) is (suffix of the prefix, symbol): it is found without the text.
                 suffix = np.searchsorted(tables[-1], suffix[keys // self.size] * self.size + keys % self.size)
@@ -99,19 +99,19 @@ class KneserNey:
 
     def _probability(self, x: NDArray[np.int64]) -> Numbers:
         p = np.full(len(x), 1.0 / self.size)
-        place = np.zeros(len(x), np.int64)  # of the n-gram just before each symbol; -1: never seen, or cut short
+        index = np.zeros(len(x), np.int64)  # of the n-gram just before each symbol; -1: never seen, or cut short
         for k, level in enumerate(self._levels):
-            here = np.flatnonzero(place >= 0)
-            context = place[here]
-            wanted = context * self.size + x[here]
-            at = np.minimum(np.searchsorted(level.keys, wanted), len(level.keys) - 1)
-            seen = level.keys[at] == wanted
-            p[here] = np.where(seen, level.kept[at], 0.0) + level.given_up[context] * p[here]
+            rows = np.flatnonzero(index >= 0)
+            context = index[rows]
+            wanted = context * self.size + x[rows]
+            entry = np.minimum(np.searchsorted(level.keys, wanted), len(level.keys) - 1)
+            seen = level.keys[entry] == wanted
+            p[rows] = np.where(seen, level.discounted[entry], 0.0) + level.backoff[context] * p[rows]
             if k + 1 < len(self._levels):
-                place = np.full(len(x), -1)
-                further = here[seen] + 1  # this n-gram is the context of the next symbol
+                index = np.full(len(x), -1)
+                further = rows[seen] + 1  # this n-gram is the context of the next symbol
                 inside = further < len(x)
-                place[further[inside]] = at[seen][inside]
+                index[further[inside]] = entry[seen][inside]
         return p
 
 
@@ -119,9 +119,9 @@ def _discounted(keys: NDArray[np.int64], count: NDArray[np.int64], context: NDAr
     discount = _discounts(count)[np.minimum(count, 3)]
     total = np.bincount(context, weights=count, minlength=contexts)
     saved = np.bincount(context, weights=discount, minlength=contexts)
-    given_up = np.divide(saved, total, out=np.ones(contexts), where=total > 0)
-    kept = (count - discount) / np.maximum(total[context], 1.0)
-    return _Level(keys, kept, given_up)
+    backoff = np.divide(saved, total, out=np.ones(contexts), where=total > 0)
+    discounted = (count - discount) / np.maximum(total[context], 1.0)
+    return _Level(keys, discounted, backoff)
 
 
 def _discounts(count: NDArray[np.int64]) -> Numbers:
@@ -138,9 +138,9 @@ def _discounts(count: NDArray[np.int64]) -> Numbers:
     return np.array([0.0, *(min(max(d, 0.05), i + 1.0) for i, d in enumerate(raw))])
 
 
-def _places(table: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Where each of `wanted` stands in the sorted table, in blocks; all of them do stand there."""
-    found = np.empty(len(wanted), np.int32)
+def _indices(table: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The index of each of `wanted` in the sorted table, block by block; all of them are in it."""
+    indices = np.empty(len(wanted), np.int32)
     for start in range(0, len(wanted), _BLOCK):
-        found[start : start + _BLOCK] = np.searchsorted(table, wanted[start : start + _BLOCK])
-    return found
+        indices[start : start + _BLOCK] = np.searchsorted(table, wanted[start : start + _BLOCK])
+    return indices

@@ -41,8 +41,8 @@ class Persistence(Baseline, name="persistence"):
     """Every cell is normal about the last known one."""
 
     def score(self, material: Material) -> tuple[float, float, str]:
-        found = seasonal_naive(material.numbers("train"), material.numbers("test"), 1, continued=material.continued)
-        return *found, "the value before, Gaussian errors"
+        scored = seasonal_naive(material.numbers("train"), material.numbers("test"), 1, continued=material.continued)
+        return *scored, "the value before, Gaussian errors"
 
 
 class Seasonal(Baseline, name="seasonal"):
@@ -58,8 +58,8 @@ class Seasonal(Baseline, name="seasonal"):
         season = season_of(_pieces(train), date["seconds"] if date else None)
         if season <= 1:
             return None
-        found = seasonal_naive(train, material.numbers("test"), season, continued=material.continued)
-        return *found, f"the value {season} steps before, Gaussian errors"
+        scored = seasonal_naive(train, material.numbers("test"), season, continued=material.continued)
+        return *scored, f"the value {season} steps before, Gaussian errors"
 
 
 class Autoregression(Baseline, name="autoregression"):
@@ -68,8 +68,8 @@ class Autoregression(Baseline, name="autoregression"):
     def score(self, material: Material) -> tuple[float, float, str]:
         train = material.numbers("train")
         order = _best_order(_pieces(train))
-        found = autoregression(train, material.numbers("test"), order, continued=material.continued)
-        return *found, f"{order} lag{'s' if order > 1 else ''} of all channels by least squares, Gaussian errors"
+        scored = autoregression(train, material.numbers("test"), order, continued=material.continued)
+        return *scored, f"{order} lag{'s' if order > 1 else ''} of all channels by least squares, Gaussian errors"
 
 
 def naive_forecast(history: Numbers, horizon: int, season: int) -> Numbers:
@@ -181,25 +181,25 @@ def _regression(pieces: list[Numbers], orders: list[int]) -> dict[int, tuple[Num
     rows = np.sum([(~np.isnan(piece[longest:])).sum(0) for piece in pieces], axis=0).astype(np.float64)
     fits = {order: (np.zeros((1 + order * width, width)), np.ones(width), rows) for order in orders}
     group = _channel_groups(pieces, longest)
-    for here in [np.flatnonzero(group == g) for g in range(int(group.max()) + 1)]:
-        count = rows[here[0]]
+    for channels in [np.flatnonzero(group == g) for g in range(int(group.max()) + 1)]:
+        count = rows[channels[0]]
         if not count:
             continue
-        gram, cross, power = np.zeros((size, size)), np.zeros((size, len(here))), np.zeros(len(here))
+        gram, cross, power = np.zeros((size, size)), np.zeros((size, len(channels))), np.zeros(len(channels))
         for piece in pieces:
             for start in range(0, len(piece) - longest, _ROWS):
                 part = piece[start : start + _ROWS + longest]
-                known = ~np.isnan(part[longest:, here[0]])
-                x, y = _lagged(np.nan_to_num(part), longest)[known], part[longest:, here][known]
+                known = ~np.isnan(part[longest:, channels[0]])
+                x, y = _lagged(np.nan_to_num(part), longest)[known], part[longest:, channels][known]
                 gram += x.T @ x
                 cross += x.T @ y
                 power += (y * y).sum(0)
         for order, (solution, error, _) in fits.items():
             n = 1 + order * width
             inner, outer = gram[:n, :n], cross[:n]
-            found = np.linalg.solve(inner + 1e-6 * count * np.eye(n), outer)
-            left = power - 2 * (found * outer).sum(0) + (found * (inner @ found)).sum(0)
-            solution[:, here], error[here] = found, np.sqrt(np.maximum(left, 0.0) / count)
+            coefficients = np.linalg.solve(inner + 1e-6 * count * np.eye(n), outer)
+            residual = power - 2 * (coefficients * outer).sum(0) + (coefficients * (inner @ coefficients)).sum(0)
+            solution[:, channels], error[channels] = coefficients, np.sqrt(np.maximum(residual, 0.0) / count)
     return fits
 
 
@@ -219,9 +219,9 @@ def _lagged(x: Numbers, order: int) -> Numbers:
 
 
 def _pieces(series: Series) -> list[Numbers]:
-    found = [series] if isinstance(series, np.ndarray) else list(series)
-    assert found
-    return [_piece(piece) for piece in found]
+    several = [series] if isinstance(series, np.ndarray) else list(series)
+    assert several
+    return [_piece(piece) for piece in several]
 
 
 def _piece(series: Numbers) -> Numbers:
@@ -279,8 +279,8 @@ def _root_mean_square(errors: Numbers) -> Numbers:
     known = (~np.isnan(errors)).sum(0)
     total = np.nansum(errors * errors, 0)
     square: Numbers = np.divide(total, known, out=np.full(errors.shape[1], np.nan), where=known > 0)
-    found: Numbers = np.sqrt(square)
-    return found
+    root: Numbers = np.sqrt(square)
+    return root
 
 
 def _or(first: Numbers, second: Numbers) -> Numbers:

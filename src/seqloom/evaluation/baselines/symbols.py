@@ -45,11 +45,11 @@ class Xz(Baseline, name="xz"):
     def score(self, material: Material) -> tuple[float, float, str]:
         train = b"".join(material.shown("train", LARGEST_DICTIONARY))
         test = b"".join(material.shown("test"))
-        room = len(train) + len(test)
-        looks = f"a dictionary of {room} bytes, which holds both"
-        if room > LARGEST_DICTIONARY:
-            looks = f"a dictionary of the last {LARGEST_DICTIONARY >> 20} MiB"
-        return compressed(train, test), material.units, f"len(train+test) - len(train), {looks}"
+        size = len(train) + len(test)
+        dictionary = f"a dictionary of {size} bytes, which holds both"
+        if size > LARGEST_DICTIONARY:
+            dictionary = f"a dictionary of the last {LARGEST_DICTIONARY >> 20} MiB"
+        return compressed(train, test), material.units, f"len(train+test) - len(train), {dictionary}"
 
 
 def compressed(train: bytes, test: bytes) -> float:
