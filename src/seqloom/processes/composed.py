@@ -25,6 +25,13 @@ class Part:
     space: Vectors
     channels: tuple[int, ...]
     size: int
+
+    @functools.cached_property
+    def there(self) -> slice | list[int]:
+        """Its numbers in the whole element, as a slice where they lie side by side: that is copied nowhere."""
+        first, count = self.channels[0], len(self.channels)
+        together = self.channels == tuple(range(first, first + count))
+        return slice(first, first + count) if together else list(self.channels)
     ends: bool = False
     """Whether it is for the end flag alone."""
 
@@ -52,11 +59,11 @@ class Composed(Head, name="composed"):
         return nn.ModuleDict(there) if there else None
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
-        total = torch.zeros_like(params[..., 0])
-        for i, (part, inner) in enumerate(self._split(space, params)):
-            mine = list(part.channels)
-            total = total + part.head.nats(part.space, inner, x[..., mine], wanted[..., mine], _own(own, i))
-        return total
+        nats = [
+            part.head.nats(part.space, inner, x[..., part.there], wanted[..., part.there], _own(own, i))
+            for i, (part, inner) in enumerate(self._split(space, params))
+        ]
+        return functools.reduce(torch.add, nats)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         return self._gathered(
@@ -85,17 +92,21 @@ class Composed(Head, name="composed"):
 
     def scaled(self, space: Space, params: Tensor, log_scale: Tensor) -> Tensor:
         moved = [
-            part.head.scaled(part.space, inner, log_scale[..., list(part.channels)])
+            part.head.scaled(part.space, inner, log_scale[..., part.there])
             for part, inner in self._split(space, params)
         ]
         return torch.cat(moved, -1)
 
     def _split(self, space: Space, params: Tensor) -> list[tuple[Part, Tensor]]:
         found = parts(self, space)
+        if len(found) == 1:
+            return [(found[0], params)]
         return list(zip(found, torch.split(params, [part.size for part in found], -1), strict=True))
 
     def _gathered(self, space: Space, values: list[Tensor]) -> Tensor:
         """Numbers of the parts, in the order of the element."""
+        if len(values) == 1:
+            return values[0]
         order = [channel for part in parts(self, space) for channel in part.channels]
         back = sorted(range(len(order)), key=order.__getitem__)
         return torch.cat(values, -1)[..., back]

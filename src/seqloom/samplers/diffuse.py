@@ -148,8 +148,9 @@ class Diffuse(Sampler, name="diffuse"):
         )
 
     def ask(self, rows: Rows) -> Ask:
-        step, alpha, sigma = self._step(rows), *self._level(rows, rows.own["step"])
-        for stage in range(1, self.solver.stages):
+        step = self._step(rows)
+        alpha, sigma = step.now
+        for stage in np.unique(rows.own["stage"]).tolist():
             here = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
             there = self.solver.level(stage, step)
             alpha, sigma = torch.where(here, there[0], alpha), torch.where(here, there[1], sigma)
@@ -169,10 +170,13 @@ class Diffuse(Sampler, name="diffuse"):
             at = np.nonzero(live & (stage == turn))[0]
             if not len(at):
                 continue
-            kept = {name: rows.along[_kept(name)][at] for name in self.solver.keeps}
-            z[at] = self.solver.advance(turn, z[at], clean[at], self._step(rows, at), kept, self._noise(rows, turn, at))
+            chosen = slice(None) if len(at) == len(z) else torch.as_tensor(at, device=z.device)
+            kept = {name: rows.along[_kept(name)][chosen].clone() for name in self.solver.keeps}
+            noise = self._noise(rows, turn, at)
+            moved = self.solver.advance(turn, z[chosen], clean[chosen], self._step(rows, at), kept, noise)
             for name in self.solver.keeps:
-                rows.along[_kept(name)][at] = kept[name]
+                rows.along[_kept(name)][chosen] = kept[name]
+            z[chosen] = moved
         stage[live] += 1
         last = step + 1 >= rows.own["steps"]
         made = live & (stage >= np.where(last, self.solver.stages_to_end, self.solver.stages))
@@ -187,26 +191,21 @@ class Diffuse(Sampler, name="diffuse"):
 
     def _step(self, rows: Rows, at: NDArray[np.int64] | None = None) -> Step:
         """The step at which these rows are (None: all)."""
-        number = rows.own["step"]
-        (alpha, sigma), (alpha_s, sigma_s) = self._level(rows, number), self._level(rows, number + 1)
-        chosen = np.arange(len(rows)) if at is None else at
-        return Step((alpha[chosen], sigma[chosen]), (alpha_s[chosen], sigma_s[chosen]), number[chosen])
+        at = np.arange(len(rows)) if at is None else at
+        number = rows.own["step"][at]
+        place = np.minimum([number, number + 1], rows.own["steps"][at])  # (2,B)
+        levels = np.stack([rows.own["alpha"][at, place], rows.own["sigma"][at, place]])
+        alpha, sigma = torch.as_tensor(levels).to(rows.along["z"])[..., None, None]  # (2,B,1,1) each
+        return Step((alpha[0], sigma[0]), (alpha[1], sigma[1]), number)
 
     def _noise(self, rows: Rows, stage: int, at: NDArray[np.int64]) -> Tensor:
         """What a random solver adds (B,T,D), scaled by each row's temperature."""
-        z: Tensor = rows.along["z"][at]
+        z: Tensor = rows.along["z"]
         if not self.solver.random:
-            return torch.zeros_like(z)
+            return z.new_zeros(len(at), *z.shape[1:])
         temperature = torch.as_tensor(rows.own["temperature"][at]).to(z)[:, None, None]
         key = rows.key.select(at).at("step" if stage == 0 else f"step, stage {stage}", rows.own["step"][at])
         return key.normal(tuple(z.shape[1:])).to(z) * temperature
-
-    def _level(self, rows: Rows, place: NDArray[np.int64]) -> Level:
-        row = np.arange(len(rows))
-        place = np.minimum(place, rows.own["steps"])
-        like = rows.along["z"]
-        alpha = torch.as_tensor(rows.own["alpha"][row, place]).to(like)[:, None, None]
-        return alpha, torch.as_tensor(rows.own["sigma"][row, place]).to(like)[:, None, None]
 
 
 def _kept(name: str) -> str:
