@@ -32,6 +32,7 @@ class Part:
         first, count = self.channels[0], len(self.channels)
         together = self.channels == tuple(range(first, first + count))
         return slice(first, first + count) if together else list(self.channels)
+
     ends: bool = False
     """Whether it is for the end flag alone."""
 
