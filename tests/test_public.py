@@ -6,6 +6,7 @@ The commands of a page run in order in a folder of its own. As they stand they t
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import seqloom
@@ -185,48 +187,169 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
 
 
 TINY = {"steps": 2, "backbone": {"width": 16, "depth": 1}, "feed": {"window": 12, "batch": 4}}
+SHORT = "backbone.width=16 backbone.depth=1 feed.window=12 feed.batch=4 -q"
+ADDED = {
+    "melody": (
+        "tunes codec=melody:Melody --model gru",
+        "extend {run} '60:0.5 67:1' --length 3 --seed 1",
+        "tunes/3.melody",
+    ),
+    "sums": (
+        "sums:60 corpus=sums:Sums --model gru",
+        "extend {run} 12+7= --length 3 --seed 1",
+        "toy.txt",
+    ),
+    "rare": (
+        "toys.txt process=rare:Rare",
+        "infill {run} 'the ___ sat' --seed 1",
+        "toy.txt",
+    ),
+    "laplace": (
+        "numbers.csv process.head=laplace:Laplace --model gru",
+        "forecast {run} --horizon 3 --seed 1",
+        "numbers.csv",
+    ),
+    "best_of": (
+        "toys.txt --model gru",
+        "sample {run} sampler=best_of:BestOf sampler.tries=3 -n 2 --seed 1",
+        "toy.txt",
+    ),
+    "spread": (
+        "toys.txt --model gru metrics=[likelihood,spread:Distinct]",
+        "sample {run} --length 5 --seed 1",
+        "toy.txt",
+    ),
+    "averages": (
+        "toys.txt --model gru backbone.mixer=averages:Averages",
+        "sample {run} --length 5 --seed 1",
+        "toy.txt",
+    ),
+    "power": (
+        "toys.txt --model masked-averages process.schedule=power:Power process.schedule.k=3",
+        "infill {run} 'the ___ sat' --seed 1",
+        "toy.txt",
+    ),
+    "radam": (
+        "toys.txt --model gru trainer.optimizer=radam:RAdam",
+        "sample {run} --length 5 --seed 1",
+        "toy.txt",
+    ),
+    "initials": (
+        "poems --model gru given.initial.source=initials:Initial",
+        "sample {run} given.initial=b --length 5 --seed 1",
+        "toy.txt",
+    ),
+    "backwards": (
+        "toys.txt --model gru feed.augment=[backwards:Backwards]",
+        "sample {run} --length 5 --seed 1",
+        "toy.txt",
+    ),
+}
+"""Of each file of the page: what is trained, a question to it, and a file to score."""
 
 
-def test_what_is_added_by_module_and_class_trains_and_samples(modules: dict[str, str]) -> None:
-    assert set(modules) == {"power", "averages", "dna", "initials", "laplace", "spread"}
+@pytest.fixture
+def toys(modules: dict[str, str]) -> None:
+    """Small data of each kind, in the present folder."""
     Path("toys.txt").write_text("the cat sat on the mat and the dog on the log\n" * 40)
-    Path("genome.fa").write_text(">one\n" + "GATTACACATTAG\n" * 60)
-    given = {
-        "power": ("toys.txt", {"process": {"name": "masked", "schedule": {"name": "power:Power", "k": 3.0}}}),
-        "averages": ("toys.txt", {"backbone": {**TINY["backbone"], "mixer": "averages:Averages"}}),
-        "both ways": ("toys.txt", {"process": "masked", "backbone": {**TINY["backbone"], "mixer": "averages"}}),
-        "dna": ("genome.fa", {"codec": "dna:Dna", "backbone": {**TINY["backbone"], "mixer": "gru"}}),
-    }
-    for name in ("ann", "bob", "cy"):
-        Path("poems").mkdir(exist_ok=True)
-        Path("poems", f"{name}.txt").write_text("the cat sat on the mat\n" * 40)
-    initials = {"given": {"initial": {"source": "initials:Initial"}}}
-    given["initials"] = ("poems", initials)
-    given["dna"] = given.pop("dna")
-    for name, (data, settings) in given.items():
-        run = seqloom.train(data, out=Path("runs", name), **{**TINY, **settings})
-        model = seqloom.load(run)
-        if name == "initials":
-            assert model.given["initial"].names == ("a", "b", "c")
-            continue
-        (text,) = model.sample(1, 12, seed=1).values
-        assert len(text) == 12, name
-        assert model.score(text).nats > 0
-    assert set(text) <= set("ACGT")
-
-
-def test_a_head_and_a_metric_that_are_added_train_and_are_reported(modules: dict[str, str]) -> None:
+    Path("toy.txt").write_text("the cat")
     Path("numbers.csv").write_text("a,b\n" + "\n".join(f"{i % 7},{i % 5}" for i in range(200)) + "\n")
-    added = {
-        "process": {"name": "autoregressive", "head": "laplace:Laplace"},
-        "metrics": ["likelihood", "spread:Distinct"],
-    }
-    run = seqloom.train("numbers.csv", out=Path("runs", "laplace"), **{**TINY, **added})
-    from seqloom.evaluation.evaluate import evaluate
+    for folder in ("tunes", "poems"):
+        Path(folder).mkdir()
+    for i in range(20):
+        notes = [f"{60 + (i + k) % 12}:{0.5 + 0.25 * (k % 3)}" for k in range(3 + i % 4)]
+        Path("tunes", f"{i}.melody").write_text(" ".join(notes) + "\n")
+    for name in ("ann", "bob", "cy"):
+        Path("poems", f"{name}.txt").write_text("the cat sat on the mat\n" * 40)
 
-    likelihood, distinct = evaluate(run)["metrics"]
-    assert (likelihood["measure"], likelihood["kind"]) == ("density", "exact")
-    assert (distinct["name"], distinct["value"]) == ("distinct", 1.0)
+
+def stop(words: str, *, steps: int, at: int, out: str) -> None:
+    """The training of a command, dropped like a killed one once it was saved at a step."""
+    from seqloom import fit, planning
+    from seqloom.core.config import merge, parse_pairs
+
+    data, *rest = shlex.split(words)
+    model = rest[rest.index("--model") + 1] if "--model" in rest else None
+    settings = merge(parse_pairs(word for word in rest if "=" in word), {"trainer": {"steps": steps}})
+    events = fit.Fit(planning.plan(data, settings, model=model, out=out), save_every=0.0).events()
+    for event in events:
+        if event.kind == "saved" and event.step == at:
+            events.close()  # type: ignore[attr-defined]
+            return
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_what_is_added_trains_resumes_and_answers_on_the_command_line(
+    name: str, toys: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped and gone on with it has the bits of a training that was not stopped."""
+    trained, question, file = ADDED[name]
+    if name == "power":
+        import averages  # noqa: F401 - its name is a word of --model
+    if name == "sums":
+        Path(file).write_text("1+2=3")
+    stop(f"{trained} {SHORT}", steps=4, at=2, out="stopped")
+    assert run(f"seqloom train {trained} {SHORT} --out stopped --steps 4 --resume") == 0
+    assert run(f"seqloom train {trained} {SHORT} --out through --steps 4") == 0
+    one, other = (
+        (Path(out) / "checkpoints" / "00000004" / "training.safetensors").read_bytes() for out in ("through", "stopped")
+    )
+    assert one == other
+    capsys.readouterr()
+    assert run(f"seqloom {question.format(run='stopped')}") == 0
+    assert capsys.readouterr().out.strip()
+    assert run(f"seqloom score stopped {file} --tokens --json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert sum(one["nats"] for one in told["surprisal"]) == pytest.approx(told["nats"], rel=1e-4)
+    assert run("seqloom evaluate stopped --json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["failed"] == []
+    names = [record["name"] for record in found["metrics"]]
+    assert names[0] == "likelihood"
+    assert ("distinct" in names) == (name == "spread")
+
+
+def test_every_file_of_the_page_is_run(modules: dict[str, str]) -> None:
+    assert set(modules) == set(ADDED)
+
+
+def test_melodies_of_a_model_end_by_themselves(toys: None) -> None:
+    import melody
+
+    settings = {**TINY, "codec": "melody:Melody", "steps": 60, "trainer": {"rate": 0.01}}
+    model = seqloom.load(seqloom.train("tunes", out="run", model="gru", **settings))
+    assert isinstance(model.codec, melody.Melody)
+    sizes = [len(notes) for notes in model.sample(20, 30, seed=1).values]
+    assert max(sizes) < 30
+    assert len(set(sizes)) > 1
+    assert all(beats > 0 for _, beats in model.sample(1, 5, seed=2).values[0])
+    value = ((60.0, 0.5), (67.0, 1.0))
+    codec = model.codec
+    assert np.allclose(codec.decode(codec.encode(value)), value)
+    assert model.score(value).measure == "density"
+
+
+def test_rare_symbols_weigh_more(toys: None) -> None:
+    import rare
+    import torch
+
+    counts = rare.Seen(torch.tensor([1.0, 9.0]))
+    assert counts.tensors()["counts"].tolist() == [1.0, 9.0]
+    again = rare.Seen(torch.zeros(2))
+    again.load(counts.tensors())
+    assert torch.equal(again.counts, counts.counts)
+
+
+def test_modules_are_named_by_the_environment(modules: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from seqloom.core.config import members_of
+    from seqloom.processes.schedules import Masking
+
+    assert "power" not in members_of(Masking)
+    monkeypatch.setenv("SEQLOOM_MODULES", "power, averages")
+    assert "power" in members_of(Masking)
+    monkeypatch.setenv("SEQLOOM_MODULES", "nowhere")
+    with pytest.raises(seqloom.ConfigError, match="SEQLOOM_MODULES: 'nowhere' cannot be imported"):
+        members_of(Masking)
 
 
 def test_an_unknown_member_of_a_run_is_said_and_nothing_is_imported(modules: dict[str, str]) -> None:

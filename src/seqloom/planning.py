@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seqloom import run as runs
 from seqloom.advisor import Facts, advise
 from seqloom.core import checkpoints, machine
-from seqloom.core.config import Settings, merge, read_yaml
+from seqloom.core.config import Settings, called, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
@@ -257,7 +257,8 @@ def _resumed(
     if extension:
         recipe = recipe.replace(trainer=recipe.trainer.replace(**{"steps": None, "minutes": None} | extension))
         _check_longer(run, recipe.trainer)
-    corpus = recipe.corpus if "corpus" in overrides and "name" in overrides["corpus"] else _moved(run, data)
+    named = overrides.get("corpus") or {}
+    corpus = recipe.corpus if isinstance(named, str) or "name" in named else _moved(run, data)
     given = {name: item for name, (_, item) in run.given.items()}
     fitted = {name: item.replace(codec=run.given[name][0]) for name, item in given.items()}
     prepared = corpus.prepare(run.codec, fitted, notify)
@@ -318,10 +319,12 @@ def _differences(wanted: Mapping[str, Any], have: Mapping[str, Any], path: str =
             value = value.plain()
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             differing += _differences(value, old, f"{path}{key}.")
-        elif isinstance(value, str) and isinstance(old, Mapping):
-            differing += [] if old.get("name") == value else [f"{path}{key}"]
-        elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)):
-            differing += [] if list(value) == list(old) else [f"{path}{key}"]
+        elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)) and len(value) == len(old):
+            listed, there = (dict(zip(map(str, range(len(old))), part, strict=True)) for part in (value, old))
+            differing += [f"{path}{key}"] if _differences(listed, there) else []
+        elif isinstance(value, str):
+            name = old.get("name") if isinstance(old, Mapping) else old
+            differing += [] if value == name or called(value) == name else [f"{path}{key}"]
         elif value != old:
             differing.append(f"{path}{key}")
     return differing

@@ -161,6 +161,7 @@ def test_scores(made: tuple[str, Path, Any]) -> None:
         assert math.isfinite(score.nats)
         assert score.count > 0
         assert score.surprisal is not None
+        assert sum(score.surprisal) == pytest.approx(score.nats, rel=1e-6)
         assert (score.stderr > 0) == (likelihood.draws > 1)
 
 

@@ -73,7 +73,7 @@ class Drawing:
             isinstance(other, Drawing)
             and self.unfinished == other.unfinished
             and len(self.strokes) == len(other.strokes)
-            and all(np.array_equal(mine, its) for mine, its in zip(self.strokes, other.strokes, strict=True))
+            and all(np.array_equal(own, theirs) for own, theirs in zip(self.strokes, other.strokes, strict=True))
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -314,7 +314,7 @@ _COMMANDS = re.compile(r"([MmLlHhVvCcSsQqTtZzAa])([^MmLlHhVvCcSsQqTtZzAa]*)")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _BETWEEN = re.compile(r"[\s,]*")
 _TRANSFORM = re.compile(r"\s*,?\s*(matrix|translate|scale|rotate)\s*\(([^)]*)\)")
-_WANTS = {"M": 2, "L": 2, "H": 1, "V": 1, "C": 6, "S": 4, "Q": 4, "T": 2, "Z": 0}
+_ARITY = {"M": 2, "L": 2, "H": 1, "V": 1, "C": 6, "S": 4, "Q": 4, "T": 2, "Z": 0}
 _PLACES = {"defs", "clipPath", "mask", "symbol", "marker", "pattern", "metadata", "title", "desc", "style", "text"}
 """Elements whose contents are not drawn where they stand."""
 
@@ -414,15 +414,15 @@ def outlines_of(d: str) -> list[list[Curve]]:
         if d[position : match.start()].strip(" \t\r\n,"):
             break
         position, letter, numbers = match.end(), match.group(1), _numbers(match.group(2))
-        kind, wants = letter.upper(), _WANTS.get(letter.upper(), -1)
-        if wants < 0:
+        kind, arity = letter.upper(), _ARITY.get(letter.upper(), -1)
+        if arity < 0:
             raise DataError("a path has an arc, which is not read", hint="convert arcs to curves")
         if not before and kind != "M":
             raise DataError("a path begins without M")
-        ragged = len(numbers) % wants != 0 or not numbers if wants else bool(numbers)
+        ragged = len(numbers) % arity != 0 or not numbers if arity else bool(numbers)
         if ragged:
             raise DataError(f"{letter} of a path has {len(numbers)} numbers")
-        for i in range(0, max(len(numbers), 1), max(wants, 1)):
+        for i in range(0, max(len(numbers), 1), max(arity, 1)):
             at = now if letter.islower() else np.zeros(2)
             if kind == "Z":
                 points = begin[None]
@@ -431,7 +431,7 @@ def outlines_of(d: str) -> list[list[Curve]]:
                 axis = int(kind == "V")
                 points[0, axis] = numbers[i] + at[axis]
             else:
-                points = np.array(numbers[i : i + wants]).reshape(-1, 2) + at
+                points = np.array(numbers[i : i + arity]).reshape(-1, 2) + at
             if kind in "ST":  # the first control point mirrors the last one of a curve of the same kind
                 smooth = before in ("CS" if kind == "S" else "QT")
                 points = np.concatenate([(2 * now - control if smooth else now)[None], points])

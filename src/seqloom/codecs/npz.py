@@ -167,7 +167,7 @@ class _Interpreter:
     def __init__(self, size: int) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.left = COPIES * size
+        self.budget = COPIES * size
         """Bytes that may still be made: a few times what the file holds, however often it names them."""
 
     def run(self, data: bytes) -> Any:
@@ -278,8 +278,8 @@ class _Interpreter:
 
     def spend(self, size: int) -> None:
         """What is in the file once may be named a million times."""
-        self.left -= size
-        if self.left < 0:
+        self.budget -= size
+        if self.budget < 0:
             raise Refused("the same array stands in the file many times over")
 
 

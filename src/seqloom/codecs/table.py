@@ -225,13 +225,13 @@ def split(line: str, delimiter: str, path: Path | str = "", number: int | None =
     if '"' not in line:
         return line.split(delimiter)
     cells: list[str] = []
-    held = ""
+    cell = ""
     for part in line.split(delimiter):
-        held = f"{held}{delimiter}{part}" if held else part
-        if held.count('"') % 2 == 0:
-            cells.append(held)
-            held = ""
-    if held:
+        cell = f"{cell}{delimiter}{part}" if cell else part
+        if cell.count('"') % 2 == 0:
+            cells.append(cell)
+            cell = ""
+    if cell:
         raise DataError(
             "a quote is not closed on its line",
             path=path,

@@ -169,25 +169,25 @@ def save(
     target = folder_of(lock.run, step)
     parent = target.parent
     tensors = {"weights": weights, "average": average, "training": training}
-    coming = sum(value.nbytes for part in tensors.values() if part is not None for value in part.values())
-    aside = parent / f".tmp-{step}-{uuid.uuid4().hex}"
+    size = sum(value.nbytes for part in tensors.values() if part is not None for value in part.values())
+    temporary = parent / f".tmp-{step}-{uuid.uuid4().hex}"
     with writing(target):
         make_folders(parent)
-        _check_room(lock.run, coming)
+        _check_room(lock.run, size)
         try:
-            durable.disk.mkdir(aside)
+            durable.disk.mkdir(temporary)
             files: dict[str, tuple[int, str]] = {}
             for part, values in tensors.items():
                 if values is not None:
                     name = f"{part}.safetensors"
-                    files[name] = write_file(aside / name, _serialised(values))
-            files[STATE] = write_file(aside / STATE, json_bytes(state, indent=2))
-            write_file(aside / MANIFEST, _manifest(step, identity, log, lock.epoch, files))
-            sync_folder(aside)
+                    files[name] = write_file(temporary / name, _serialised(values))
+            files[STATE] = write_file(temporary / STATE, json_bytes(state, indent=2))
+            write_file(temporary / MANIFEST, _manifest(step, identity, log, lock.epoch, files))
+            sync_folder(temporary)
             lock.check()
             if target.exists():
                 _set_aside(target)
-            durable.disk.rename(aside, target)
+            durable.disk.rename(temporary, target)
             sync_folder(parent)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -252,7 +252,7 @@ def prune(lock: Lock, newest: Checkpoint, best: int | None = None) -> list[int]:
     `newest` was read back, as every `Checkpoint` was; the one to stay beside it is read before any goes.
     """
     lock.check()
-    good, going = 1, []
+    good, removed = 1, []
     for folder in _saved(lock.run):
         step = _step_of(folder)
         if step >= newest.step:
@@ -263,10 +263,10 @@ def prune(lock: Lock, newest: Checkpoint, best: int | None = None) -> list[int]:
                 verify(folder)
                 good += 1
         elif step != best:
-            going.append(folder)
+            removed.append(folder)
     with writing(lock.run):
-        _discard(going)
-    return sorted(_step_of(folder) for folder in going)
+        _discard(removed)
+    return sorted(_step_of(folder) for folder in removed)
 
 
 def _first_good(saved: Sequence[Path], identity: Identity | None) -> tuple[Checkpoint | None, list[Damaged]]:
@@ -413,13 +413,13 @@ def _serialised(values: Mapping[str, torch.Tensor]) -> bytes:
     return serialise(plain)
 
 
-def _check_room(run: Path, coming: int) -> None:
+def _check_room(run: Path, size: int) -> None:
     """Stopped unless there is twice the room of the last save or of this one: so the one after it will fit too."""
     last = 0
     for folder in _saved(run)[:1]:
         with contextlib.suppress(OSError):
             last = sum(entry.stat().st_size for entry in os.scandir(folder))
-    need, free = 2 * max(last, coming), durable.disk.free(run)
+    need, free = 2 * max(last, size), durable.disk.free(run)
     if free < need:
         raise Stopped(
             f"too little room to save a checkpoint in {run}: {free / 1e6:.1f} MB free, {need / 1e6:.1f} MB wanted",
@@ -430,13 +430,13 @@ def _check_room(run: Path, coming: int) -> None:
 def _quarantine(run: Path, folder: Path) -> Path:
     parent = run / QUARANTINE
     make_folders(parent)
-    aside = parent / folder.name.removeprefix(".old-")
-    if aside.exists():
-        aside = parent / f"{aside.name}-{uuid.uuid4().hex[:8]}"
-    durable.disk.rename(folder, aside)
+    target = parent / folder.name.removeprefix(".old-")
+    if target.exists():
+        target = parent / f"{target.name}-{uuid.uuid4().hex[:8]}"
+    durable.disk.rename(folder, target)
     sync_folder(parent)
     sync_folder(folder.parent)
-    return aside
+    return target
 
 
 def _sweep(run: Path) -> None:
@@ -451,17 +451,17 @@ def _sweep(run: Path) -> None:
             with contextlib.suppress(RunError):
                 verify(target)
                 _discard([old])
-    for left in [*folder.glob(".tmp-*"), *folder.glob(".gone-*"), *run.glob(".tmp-*")]:
-        delete(left)
+    for leftover in [*folder.glob(".tmp-*"), *folder.glob(".gone-*"), *run.glob(".tmp-*")]:
+        delete(leftover)
 
 
 def _discard(folders: Sequence[Path]) -> None:
     """Delete checkpoints: first renamed away, so that a kill leaves none half-deleted under its own name."""
-    gone = []
+    renamed = []
     for folder in folders:
-        gone.append(folder.with_name(f".gone-{folder.name.removeprefix('.')}-{uuid.uuid4().hex[:8]}"))
-        durable.disk.rename(folder, gone[-1])
+        renamed.append(folder.with_name(f".gone-{folder.name.removeprefix('.')}-{uuid.uuid4().hex[:8]}"))
+        durable.disk.rename(folder, renamed[-1])
     for parent in {folder.parent for folder in folders}:
         sync_folder(parent)
-    for folder in gone:
+    for folder in renamed:
         delete(folder)

@@ -153,6 +153,18 @@ def member(family: type[C], name: str, path: str = "") -> type[C]:
     return members[name]  # type: ignore[return-value]
 
 
+def called(word: str) -> str:
+    """The name of the member that `module:Class` is; any other word as it stands."""
+    place, _, attribute = word.partition(":")
+    if not (attribute.isidentifier() and place.replace(".", "").isidentifier()):
+        return word
+    try:
+        found = getattr(importlib.import_module(place), attribute, None)
+    except Exception:  # it is no module, or one that will say what is wrong with it where it is needed
+        return word
+    return found.name if inspect.isclass(found) and issubclass(found, Component) else word
+
+
 def make(family: type[C], value: Any) -> C:
     """A member of `family` from a name, from a mapping with `name`, or as it is."""
     if isinstance(value, family):

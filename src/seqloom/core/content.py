@@ -43,12 +43,12 @@ def between(path: Path, begin: int, end: int | None) -> Iterator[bytes]:
         yield from raw(path)
         return
     begin, end = edge(path, begin), None if end is None else edge(path, end)
-    left = None if end is None else end - begin
+    remaining = None if end is None else end - begin
     for piece in raw(path, begin):
-        yield piece if left is None else piece[:left]
-        if left is not None:
-            left -= len(piece)
-            if left <= 0:
+        yield piece if remaining is None else piece[:remaining]
+        if remaining is not None:
+            remaining -= len(piece)
+            if remaining <= 0:
                 return
 
 
@@ -78,11 +78,11 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
     DataError where it is not UTF-8, naming the offset of the first bad byte; `start` is that of the first piece.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    held, fed, first = "", start, start == 0
+    carriage_return, fed, first = "", start, start == 0
     for piece in _and_an_end(pieces):
         pending = len(decoder.getstate()[0])
         try:
-            text = held + decoder.decode(piece, final=not piece)
+            text = carriage_return + decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             at = fed - pending + error.start
             raise DataError(
@@ -94,8 +94,8 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
         if mend:
             if first and text:
                 text, first = text.removeprefix(BOM), False
-            held = "\r" if text.endswith("\r") and piece else ""
-            text = (text[:-1] if held else text).replace("\r\n", "\n")
+            carriage_return = "\r" if text.endswith("\r") and piece else ""
+            text = (text[:-1] if carriage_return else text).replace("\r\n", "\n")
         if text:
             yield text
 

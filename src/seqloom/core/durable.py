@@ -91,15 +91,15 @@ disk = Disk()
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` by a file with this content, whole or not at all. Stopped if the disk is full, else RunError."""
-    aside = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:12]}")
+    temporary = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:12]}")
     with writing(path):
         try:
-            write_file(aside, data)
-            disk.rename(aside, path)
+            write_file(temporary, data)
+            disk.rename(temporary, path)
             sync_folder(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):
-                delete(aside)
+                delete(temporary)
             raise
 
 

@@ -183,10 +183,10 @@ def _memory(root: Path) -> tuple[int | None, int | None]:
     for group in _control_groups(root):
         for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             with contextlib.suppress(OSError, ValueError):
-                most = int((group / limit).read_text())
-                left = most - int((group / usage).read_text())
-                total = most if total is None else min(total, most)
-                available = left if available is None else min(available, left)
+                limit_bytes = int((group / limit).read_text())
+                unused = limit_bytes - int((group / usage).read_text())
+                total = limit_bytes if total is None else min(total, limit_bytes)
+                available = unused if available is None else min(available, unused)
     return total, available
 
 

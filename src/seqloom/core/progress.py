@@ -20,8 +20,8 @@ def duration(seconds: float) -> str:
     rest = round(seconds)
     for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
         if rest >= size:
-            whole, left = divmod(rest, size)
-            return f"{whole}{unit} {left // part}{smaller}" if left // part else f"{whole}{unit}"
+            whole, remainder = divmod(rest, size)
+            return f"{whole}{unit} {remainder // part}{smaller}" if remainder // part else f"{whole}{unit}"
     return f"{rest}s"
 
 

@@ -33,8 +33,8 @@ class Item:
     """What says which split it belongs to, where things are shared out."""
     content: Any
     """A file that is read in pieces, text as somebody typed it (a string), or a value of the codec."""
-    digest: str
-    """A SHA-256 of its raw content, in hexadecimal."""
+    digest: str = ""
+    """A SHA-256 of its raw content, in hexadecimal; nothing: told from what the codec reads of it."""
     split: str = ""
     """The split that it belongs to beforehand; nothing where it is to be split."""
     context: int = 0
@@ -58,9 +58,9 @@ class Items:
     each: Callable[[], Iterable[Item]]
     identity: Any
     """Plain values that all of their content, and what stands beside it, depend on."""
-    size: int
-    """Bytes."""
-    ends: bool
+    size: int = 0
+    """Bytes, where they are known."""
+    ends: bool = False
     """Each ends by itself."""
     whole: bool = False
     """None of them is ever divided between splits."""

@@ -36,7 +36,7 @@ class Segment:
 
     def digest(self, codec: Codec) -> bytes:
         """Of its raw content."""
-        if not self.divided:
+        if self.item.digest and not self.divided:
             return bytes.fromhex(self.item.digest)
         total = hashlib.sha256()
         for piece in codec.raw(self.item.content, self.begin, self.end):
@@ -57,7 +57,7 @@ class Division:
             else:
                 keys.append(_key(item.name))
         self.free = len(keys)
-        self.shares = _left(shares, taken)
+        self.shares = _remaining_shares(shares, taken)
         self.by_position = codec.divisible and not items.whole and (not items.ends or self.free < FEW)
         if self.by_position:
             self.edges: Sequence[tuple[int, ...]] = self._by_position(codec)
@@ -145,16 +145,16 @@ def values_of(division: Division, codec: Codec, split: str, last: int | None = N
     """The value of each part of a split; of one that is long, the last `last` elements at most."""
     for segment in division.of(split):
         pieces: list[Any] = []
-        held = 0
+        length = 0
         for piece in segment.pieces(codec):
             pieces.append(piece)
-            held += codec.size(piece)
-            while last is not None and len(pieces) > 1 and held - codec.size(pieces[0]) >= last:
-                held -= codec.size(pieces.pop(0))
+            length += codec.size(piece)
+            while last is not None and len(pieces) > 1 and length - codec.size(pieces[0]) >= last:
+                length -= codec.size(pieces.pop(0))
         if not pieces:
             continue
         whole = codec.join(pieces)
-        yield whole if last is None or held <= last else codec.cut(whole, held - last, held)
+        yield whole if last is None or length <= last else codec.cut(whole, length - last, length)
 
 
 def cuts(total: int, shares: Shares, place: str, what: str) -> tuple[int, int, int, int]:
@@ -184,7 +184,7 @@ def too_few(what: str, total: int, place: str) -> DataError:
     )
 
 
-def _left(shares: Shares, taken: set[str]) -> Shares:
+def _remaining_shares(shares: Shares, taken: set[str]) -> Shares:
     """The shares of what is not split beforehand, over the splits that have no things of their own."""
     kept = [0.0 if name in taken and name != "train" else share for name, share in zip(SPLITS, shares, strict=True)]
     total = sum(kept)

@@ -131,7 +131,7 @@ class _Totals:
     extra_nats: float = 0.0
     unknown: int = 0
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
-    strange: dict[str, dict[str, None]] = field(default_factory=dict)
+    unknown_labels: dict[str, dict[str, None]] = field(default_factory=dict)
     """Values of conditions that the training split does not have."""
 
 
@@ -228,9 +228,9 @@ class Encoding:
             shown[:context] = True
             encoded = Encoded(encoded.x, encoded.known, encoded.origin, shown)
             value = codec.cut(value, min(context, size), size)
-        strange = sum(int(np.count_nonzero(encoded.x == symbol)) for symbol in codec.never)
-        total.unknown += strange
-        total.extra_nats += codec.extra_nats(value) if strange or not codec.never else 0.0
+        unknown = sum(int(np.count_nonzero(encoded.x == symbol)) for symbol in codec.never)
+        total.unknown += unknown
+        total.extra_nats += codec.extra_nats(value) if unknown or not codec.never else 0.0
         total.units += codec.count(value)
         main.add(encoded)
         return size
@@ -255,7 +255,7 @@ class Encoding:
             if segment.split == "train":
                 raise
             text = condition.show(value).decode("utf-8", "replace").strip()
-            self.totals[segment.split].strange.setdefault(label, {})[text] = None
+            self.totals[segment.split].unknown_labels.setdefault(label, {})[text] = None
             return nothing
 
     def _facts(self, values: Mapping[str, _Values]) -> dict[str, Any]:
@@ -284,7 +284,7 @@ class Encoding:
                     f"characters of the {name} split that the training split does not have: {unknown}, each of which "
                     "costs an unknown symbol and 8 bits a byte"
                 )
-            for label, new in self.totals[name].strange.items():
+            for label, new in self.totals[name].unknown_labels.items():
                 names = ", ".join(map(repr, list(new)[:5]))
                 yield f"{label} {names} of the {name} split is not in the training split"
 

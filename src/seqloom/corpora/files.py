@@ -293,18 +293,18 @@ def _summary_of(path: Path) -> _Summary:
 
 def _texts(path: Path, what: str) -> Iterator[tuple[bytes, int]]:
     """The lines of a file that are not blank, or its paragraphs, as bytes without their ends; each with its line."""
-    held: list[bytes] = []
+    paragraph: list[bytes] = []
     for number, line in enumerate(lines_of(path), 1):
         blank = not line.strip()
         if what == "line" and not blank:
             yield line, number
         elif what == "paragraph" and not blank:
-            held.append(line)
-        elif held:
-            yield b"\n".join(held), number - len(held)
-            held = []
-    if held:
-        yield b"\n".join(held), number - len(held) + 1
+            paragraph.append(line)
+        elif paragraph:
+            yield b"\n".join(paragraph), number - len(paragraph)
+            paragraph = []
+    if paragraph:
+        yield b"\n".join(paragraph), number - len(paragraph) + 1
 
 
 def lines_of(path: Path) -> Iterator[bytes]:

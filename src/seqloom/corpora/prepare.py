@@ -32,7 +32,7 @@ class Preparation:
     ) -> None:
         self.items, self.shares, self.codec, self.given, self.place = items, shares, codec, given, place
         self.guessed = guessed
-        self.wished: dict[str, Codec] = {name: item.codec for name, item in given.items() if item.codec is not None}
+        self.requested: dict[str, Codec] = {name: item.codec for name, item in given.items() if item.codec is not None}
         self.sources = sources_of(given)
         conditions = {name: [item.source, item.enters] for name, item in given.items()}
         self.content = [items.identity, items.whole, items.ends, list(shares), conditions]
@@ -61,16 +61,16 @@ class Preparation:
 
     def _fitted(self) -> tuple[Codec, dict[str, Codec], list[str]]:
         """Codecs that are fitted (as given, as found before, or on the training split), and what there is to say."""
-        if not self.guessed and self.codec.fitted and all(item.fitted for item in self.wished.values()):
-            return self.codec, self.wished, []
-        asked = [self.codec.plain(), self.guessed, {name: item.plain() for name, item in self.wished.items()}]
+        if not self.guessed and self.codec.fitted and all(item.fitted for item in self.requested.values()):
+            return self.codec, self.requested, []
+        asked = [self.codec.plain(), self.guessed, {name: item.plain() for name, item in self.requested.items()}]
         key = shards.key_of("fit", self.content, asked)
         stored = shards.recall(key)
         if stored is not None:
             conditions = {name: make(Codec, item) for name, item in stored["given"].items()}  # type: ignore[type-abstract]
             return make(Codec, stored["codec"]), conditions, stored["notes"]  # type: ignore[type-abstract]
         codec, notes = self._main()
-        conditions = {name: self._condition(name) for name in self.wished}
+        conditions = {name: self._condition(name) for name in self.requested}
         plain = {name: item.plain() for name, item in conditions.items()}
         shards.remember(key, {"codec": codec.plain(), "given": plain, "notes": notes})
         return codec, conditions, notes
@@ -92,7 +92,7 @@ class Preparation:
 
     def _condition(self, name: str) -> Codec:
         """The codec of a condition."""
-        codec = self.wished[name]
+        codec = self.requested[name]
         if codec.fitted:
             return codec
         source, aligned = self.sources[name], self.given[name].enters == "align"

@@ -92,25 +92,25 @@ class Writer:
 def writing(key: str) -> Iterator[Writer]:
     """A writer of the shards `key`, which stand in their place, whole, when the block ends; or not at all."""
     folder = cache() / "shards" / key
-    aside = folder.with_name(f".tmp-{key}-{uuid.uuid4().hex[:12]}")
+    temporary = folder.with_name(f".tmp-{key}-{uuid.uuid4().hex[:12]}")
     with _disk(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _sweep(folder.parent)
-        aside.mkdir()
-        writer = Writer(aside)
+        temporary.mkdir()
+        writer = Writer(temporary)
         try:
             yield writer
             writer.close()
             if folder.exists() and read(key) is None:  # torn
-                folder.rename(aside.with_name(f"{aside.name}-torn"))
+                folder.rename(temporary.with_name(f"{temporary.name}-torn"))
             # Another writer of the same content may have been first; then the folder holds what we would put into it.
             if not folder.exists():
                 with contextlib.suppress(FileExistsError):
-                    aside.rename(folder)
+                    temporary.rename(folder)
         finally:
             writer.close()
-            for left in (aside, aside.with_name(f"{aside.name}-torn")):
-                shutil.rmtree(left, ignore_errors=True)
+            for leftover in (temporary, temporary.with_name(f"{temporary.name}-torn")):
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def read(key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
@@ -135,9 +135,9 @@ def remember(key: str, fitted: Mapping[str, Any]) -> None:
     path = cache() / "fits" / f"{key}.json"
     with _disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".tmp-{key}-{uuid.uuid4().hex[:12]}")
-        aside.write_text(json.dumps(fitted), encoding="utf-8")
-        aside.replace(path)
+        temporary = path.with_name(f".tmp-{key}-{uuid.uuid4().hex[:12]}")
+        temporary.write_text(json.dumps(fitted), encoding="utf-8")
+        temporary.replace(path)
 
 
 def recall(key: str) -> dict[str, Any] | None:
@@ -157,12 +157,12 @@ def spooled() -> Path:
 def spool(stream: BinaryIO) -> Path:
     """A file in the cache with all that comes from `stream`, named by its content; DataError where nothing comes."""
     folder = spooled()
-    aside = folder / f".tmp-{uuid.uuid4().hex[:12]}"
+    temporary = folder / f".tmp-{uuid.uuid4().hex[:12]}"
     digest = hashlib.sha256()
     with _disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with aside.open("wb") as file:
+            with temporary.open("wb") as file:
                 while piece := stream.read(_PIECE):
                     digest.update(piece)
                     file.write(piece)
@@ -172,9 +172,9 @@ def spool(stream: BinaryIO) -> Path:
                 named = name if isinstance(name, str) and name != "<stdin>" else "standard input"
                 raise DataError("it is empty", path=named, hint="see what was to write into it")
             path = folder / f"{digest.hexdigest()[:40]}.txt"
-            aside.replace(path)
+            temporary.replace(path)
         finally:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     return path
 
 
@@ -191,7 +191,7 @@ def _disk(path: Path) -> Iterator[None]:
 
 
 def _sweep(folder: Path) -> None:
-    for left in folder.glob(".tmp-*"):
+    for leftover in folder.glob(".tmp-*"):
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE:
-                shutil.rmtree(left, ignore_errors=True)
+            if time.time() - leftover.stat().st_mtime > STALE:
+                shutil.rmtree(leftover, ignore_errors=True)

@@ -62,16 +62,21 @@ class _Tally:
         self.cells = np.zeros(len(packed)) if tokens else None
         self.positions = 0
         self.values = np.zeros(0 if isinstance(reading.space, Tokens) else reading.space.dim)
+        self.scales = np.zeros(len(self.values))
+        if reading.log_scales is not None:
+            self.scales[: len(reading.log_scales)] = reading.log_scales
 
     def add(self, position: Positions, counted: NDArray[np.bool_], nats: torch.Tensor, batch: Batch) -> None:
         """Add the nats (B,T) of the counted positions."""
-        here = nats.double().cpu().numpy()[counted]
-        self.nats += float(here.sum())
-        if self.cells is not None:
-            self.cells[position[counted]] += here
-        self.positions += int(counted.sum())
+        counted_nats = nats.double().cpu().numpy()[counted]
         if len(self.values):
-            self.values += batch.wanted.cpu().numpy()[counted].sum(0)
+            known = batch.wanted.cpu().numpy()[counted]  # (N,D)
+            self.values += known.sum(0)
+            counted_nats = counted_nats + known @ self.scales
+        self.nats += float(counted_nats.sum())
+        if self.cells is not None:
+            self.cells[position[counted]] += counted_nats
+        self.positions += int(counted.sum())
 
     def score(self, likelihood: Likelihood, context: str, stderr: float, **more: int) -> Score:
         """The score of what was counted, with the extra_nats that belongs to it."""
@@ -83,8 +88,7 @@ class _Tally:
             channels = counted_channels(reading.space)
             # The units of what was counted: all of them, or as large a share as that of the values.
             count = reading.units * float(self.values @ channels) / max(1.0, float(wanted_cells(reading) @ channels))
-            scales = np.zeros(len(self.values)) if reading.log_scales is None else reading.log_scales
-            extra_nats = float(self.values[: len(scales)] @ scales)
+            extra_nats = 0.0  # the scales are counted cell by cell
         if not count:
             raise DataError("there is nothing to score", hint="no cell of it is known, or all is context")
         return Score(
@@ -143,7 +147,7 @@ def score(
     packed = Packed(reading.data, reading.space, reading.given, net.aligned)
     if not len(packed):
         raise DataError("there is nothing to score", hint="the text, or the split, is empty")
-    was = net.training
+    training = net.training
     net.eval()
     try:
         with nullcontext() if process.needs_gradient else torch.inference_mode():
@@ -153,7 +157,7 @@ def score(
                 return _sliding(net, process, likelihood, packed, reading, tokens, progress)
             return _streams(net, process, likelihood, packed, reading, tokens, progress)
     finally:
-        net.train(was)
+        net.train(training)
 
 
 def _streams(
@@ -218,9 +222,9 @@ def _sliding(
         begins = batch.begins.clone()
         begins[:, 0] = True
         nats, _ = likelihood.nats(net, replace(batch, begins=begins), Rng.of(0, rows), None)
-        place = starts[rows, None] + np.arange(window)
-        mine = slide(place - first[rows, None], window) == (starts - first)[rows, None]
-        tally.add(place, batch.present.numpy() & mine, nats, batch)
+        position = starts[rows, None] + np.arange(window)
+        counted = slide(position - first[rows, None], window) == (starts - first)[rows, None]
+        tally.add(position, batch.present.numpy() & counted, nats, batch)
         if progress:
             progress((rows[-1] + 1) / len(starts))
     return tally.score(likelihood, f"sliding {window}/{half}", 0.0)
@@ -272,13 +276,13 @@ def _windows(
     return tally.score(likelihood, f"windows {window}", stderr, draws=draws)
 
 
-def _repetitions(likelihood: Likelihood, windows: int, most: int | None, there: int) -> int:
+def _repetitions(likelihood: Likelihood, windows: int, most: int | None, elements: int) -> int:
     """How often a value is drawn: more often where there are only few windows; twice where time is short."""
     if likelihood.draws == 1:
         return 1
     if most is None:
         return max(likelihood.draws, -(-ENOUGH // windows))
-    return 2 if most < there else max(2, -(-ENOUGH // 4 // windows))
+    return 2 if most < elements else max(2, -(-ENOUGH // 4 // windows))
 
 
 class LikelihoodMetric(Metric, name="likelihood"):
@@ -291,20 +295,20 @@ class LikelihoodMetric(Metric, name="likelihood"):
         records = []
         for i, name in enumerate(names):
 
-            def here(share: float, done: int = i) -> None:
+            def report(share: float, done: int = i) -> None:
                 view.progress((done + share) / len(names))
 
-            found = score(
+            value = score(
                 view.network,
                 view.process,
                 view.reading,
                 name,
                 full=view.full,
                 seed=view.seed,
-                progress=here,
+                progress=report,
                 windows=view.windows,
             )
-            records.append(metric_of(name, found))
+            records.append(metric_of(name, value))
         return records
 
 
@@ -314,7 +318,7 @@ def mean_loss(net: Network, process: Process, reading: Reading, *, seed: int = 0
     fill = net.spec.block is None and reading.space.ends
     starts = packed.windows(net.window, net.window)
     total, count, means = 0.0, 0.0, []
-    was = net.training
+    training = net.training
     net.eval()
     try:
         with torch.set_grad_enabled(process.needs_gradient):
@@ -324,7 +328,7 @@ def mean_loss(net: Network, process: Process, reading: Reading, *, seed: int = 0
                 total, count = total + float(loss.total.detach()), count + float(loss.count)
                 means.append(float(loss.total.detach()) / max(1.0, float(loss.count)))
     finally:
-        net.train(was)
+        net.train(training)
     error = float(np.std(means, ddof=1) / math.sqrt(len(means))) if len(means) > 1 else 0.0
     return {
         "name": "loss",

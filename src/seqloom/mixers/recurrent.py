@@ -145,8 +145,8 @@ class Recurrent(MixerModule):
             return self.whole(h, start)
         inner = np.nonzero(begins.any(0).cpu().numpy())[0]
         outputs = []
-        for here, there in pairwise(sorted({0, *inner.tolist(), h.shape[1]})):
-            out, start = self.whole(h[:, here:there], anew(start, begins[:, here]))
+        for begin, end in pairwise(sorted({0, *inner.tolist(), h.shape[1]})):
+            out, start = self.whole(h[:, begin:end], anew(start, begins[:, begin]))
             outputs.append(out)
         return torch.cat(outputs, 1), start
 
@@ -302,9 +302,9 @@ class BothWays(MixerModule):
         if present is None:
             back = self.back(h.flip(1), begins=None if ends is None else ends.flip(1))[0].flip(1)
         else:
-            place = torch.arange(h.shape[1], device=h.device)
+            index = torch.arange(h.shape[1], device=h.device)
             last = present.sum(1, keepdim=True) - 1
-            turned = torch.where(place <= last, last - place, place)  # its own inverse
+            turned = torch.where(index <= last, last - index, index)  # its own inverse
             ends = None if ends is None else ends.take_along_dim(turned, 1)
             turned = turned.unsqueeze(-1)
             back = self.back(h.take_along_dim(turned, 1), begins=ends)[0].take_along_dim(turned, 1)

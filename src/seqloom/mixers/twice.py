@@ -45,6 +45,6 @@ class Fast(torch.autograd.Function):
             with torch.enable_grad():
                 leaves = [x.detach().requires_grad_(x.requires_grad) for x in inputs]
                 outputs = ctx.fast(*leaves)
-        wanted = [x for x, needed in zip(leaves, ctx.needs_input_grad[2:], strict=True) if needed]
-        found = iter(torch.autograd.grad(outputs, wanted, gradients, create_graph=again, allow_unused=True))
-        return None, None, *(next(found) if needed else None for needed in ctx.needs_input_grad[2:])
+        sources = [x for x, needed in zip(leaves, ctx.needs_input_grad[2:], strict=True) if needed]
+        computed = iter(torch.autograd.grad(outputs, sources, gradients, create_graph=again, allow_unused=True))
+        return None, None, *(next(computed) if needed else None for needed in ctx.needs_input_grad[2:])

@@ -93,9 +93,9 @@ class EncodedConditions:
         """What is added at these positions of the canvas."""
         if self.aligned is None:
             return self.added
-        there = position < self.aligned.shape[1]
-        index = position.masked_fill(~there, 0).expand(len(self.aligned), -1)
-        part = self.aligned.take_along_dim(index.unsqueeze(-1), 1).masked_fill(~there.unsqueeze(-1), 0.0)
+        inside = position < self.aligned.shape[1]
+        index = position.masked_fill(~inside, 0).expand(len(self.aligned), -1)
+        part = self.aligned.take_along_dim(index.unsqueeze(-1), 1).masked_fill(~inside.unsqueeze(-1), 0.0)
         return part if self.added is None else part + self.added
 
 
@@ -150,13 +150,13 @@ class Conditions(nn.Module):
             assert isinstance(end, ConditionEnd)
             if spec.enters == "attend":
                 h = h if self.marks is None else h + self.marks[self.attended.index(name)]
-                here = condition.present
+                mask = condition.present
                 if condition.owner is not None:  # all sequences' elements (1,N*S,width), each position sees its own
-                    mine = condition.owner.unsqueeze(-1) == torch.arange(len(h), device=h.device)  # (B,T,N)
-                    here = (mine.unsqueeze(-1) & here).flatten(2)  # (B,T,N*S)
+                    owned = condition.owner.unsqueeze(-1) == torch.arange(len(h), device=h.device)  # (B,T,N)
+                    mask = (owned.unsqueeze(-1) & mask).flatten(2)  # (B,T,N*S)
                     h = h.flatten(0, 1).unsqueeze(0)
                 elements.append(h)
-                present.append(here)
+                present.append(mask)
                 continue
             if spec.enters == "add":
                 part = end.pooled(h, condition.present)

@@ -27,7 +27,7 @@ class Part:
     size: int
 
     @functools.cached_property
-    def there(self) -> slice | list[int]:
+    def index(self) -> slice | list[int]:
         """Its numbers in the whole element, as a slice where they lie side by side: that is copied nowhere."""
         first, count = self.channels[0], len(self.channels)
         together = self.channels == tuple(range(first, first + count))
@@ -56,12 +56,12 @@ class Composed(Head, name="composed"):
 
     def module(self, space: Space) -> nn.Module | None:
         own = {str(i): part.head.module(part.space) for i, part in enumerate(parts(self, space))}
-        there = {name: module for name, module in own.items() if module is not None}
-        return nn.ModuleDict(there) if there else None
+        modules = {name: module for name, module in own.items() if module is not None}
+        return nn.ModuleDict(modules) if modules else None
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
         nats = [
-            part.head.nats(part.space, inner, x[..., part.there], wanted[..., part.there], _own(own, i))
+            part.head.nats(part.space, inner, x[..., part.index], wanted[..., part.index], _own(own, i))
             for i, (part, inner) in enumerate(self._split(space, params))
         ]
         return functools.reduce(torch.add, nats)
@@ -93,16 +93,16 @@ class Composed(Head, name="composed"):
 
     def scaled(self, space: Space, params: Tensor, log_scale: Tensor) -> Tensor:
         moved = [
-            part.head.scaled(part.space, inner, log_scale[..., part.there])
+            part.head.scaled(part.space, inner, log_scale[..., part.index])
             for part, inner in self._split(space, params)
         ]
         return torch.cat(moved, -1)
 
     def _split(self, space: Space, params: Tensor) -> list[tuple[Part, Tensor]]:
-        found = parts(self, space)
-        if len(found) == 1:
-            return [(found[0], params)]
-        return list(zip(found, torch.split(params, [part.size for part in found], -1), strict=True))
+        members = parts(self, space)
+        if len(members) == 1:
+            return [(members[0], params)]
+        return list(zip(members, torch.split(params, [part.size for part in members], -1), strict=True))
 
     def _gathered(self, space: Space, values: list[Tensor]) -> Tensor:
         """Numbers of the parts, in the order of the element."""
@@ -118,27 +118,27 @@ def parts(head: Composed, space: Space) -> tuple[Part, ...]:
     """Which head has which fields of this space."""
     assert isinstance(space, Vectors)
     open_fields = {field.name: field for field in space.all_fields}
-    found = []
+    chosen = []
     flag = [space.all_fields[-1].name] if space.ends else []
     by_support = [Normal(), LogNormal(), Counts(), Bernoulli(), Categorical()]
-    wishes = [(member, list(member.covers(space))) for member in head.heads]
-    wishes += [(member, [name for name in member.covers(space) if name not in flag]) for member in by_support]
-    for member, covered in [*wishes, (Bernoulli(), flag)]:
+    candidates = [(member, list(member.covers(space))) for member in head.heads]
+    candidates += [(member, [name for name in member.covers(space) if name not in flag]) for member in by_support]
+    for member, covered in [*candidates, (Bernoulli(), flag)]:
         names = [name for name in covered if name in open_fields]
         if not names:
             continue
         inner = Vectors(fields=tuple(open_fields.pop(name) for name in names))
         slices = space.slices
         channels = tuple(i for name in names for i in range(slices[name].start, slices[name].stop))
-        found.append(Part(member, inner, channels, member.size(inner), names == flag))
-    unused = [member.name for member in head.heads if member not in [part.head for part in found]]
+        chosen.append(Part(member, inner, channels, member.size(inner), names == flag))
+    unused = [member.name for member in head.heads if member not in [part.head for part in chosen]]
     if unused:
         supports = sorted({field.support for field in space.all_fields})
         raise UnsupportedSpace(
             f"the head {unused[0]!r} is no distribution over fields that are {' or '.join(supports)}",
             hint="leave process.head unset",
         )
-    return tuple(found)
+    return tuple(chosen)
 
 
 def _own(own: nn.Module | None, part: int) -> nn.Module | None:

@@ -37,15 +37,15 @@ class Visible:
             length = self.past.x.shape[1]
             x, known = torch.cat([self.past.x.to(x), x], 1), torch.cat([self.past.known, known], 1)
         index = position + length - back
-        there = index >= 0
+        exists = index >= 0
         if self.begins is not None:
             sequence = self.begins[:, 1:].cumsum(1)
-            sequence = torch.nn.functional.pad(sequence, (length + 1, 0))  # the past belongs to what goes on
-            there &= sequence.take_along_dim(index.clamp_min(0), 1) == sequence.take_along_dim(position + length, 1)
+            sequence = torch.nn.functional.pad(sequence, (length + 1, 0))  # the past is of the sequence that goes on
+            exists &= sequence.take_along_dim(index.clamp_min(0), 1) == sequence.take_along_dim(position + length, 1)
         index = index.clamp(0, x.shape[1] - 1)
         if x.ndim == 3:
-            index, there = index.unsqueeze(-1), there.unsqueeze(-1)
-        known = known.take_along_dim(index, 1) & there
+            index, exists = index.unsqueeze(-1), exists.unsqueeze(-1)
+        known = known.take_along_dim(index, 1) & exists
         return x.take_along_dim(index, 1).masked_fill(~known, 0), known
 
 
@@ -110,7 +110,7 @@ class Lags(Feature, name="lags"):
         return self.difference > 0
 
     @property
-    def looks(self) -> list[int]:
+    def channel_lags(self) -> list[int]:
         """The lags that have channels; the element just before each is an input anyway."""
         return sorted({*self.lags, self.difference} - {0, 1})
 
@@ -119,11 +119,11 @@ class Lags(Feature, name="lags"):
             raise UnsupportedSpace(
                 "symbols have no lags and no differences", hint="leave process.lags and process.difference unset"
             )
-        return 3 * space.dim * len(self.looks)
+        return 3 * space.dim * len(self.channel_lags)
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
         parts = []
-        for back in self.looks:
+        for back in self.channel_lags:
             x, known = visible.before(position, back)
             parts += [x, known.to(x.dtype), (~known).to(x.dtype)]
         location = visible.before(position, self.difference)[0] if self.difference else None
@@ -134,8 +134,8 @@ def combined(reads: list[Read]) -> Read:
     """What several features say together: channels beside each other, the rest added up."""
 
     def total(parts: list[Tensor | None]) -> Tensor | None:
-        there = [part for part in parts if part is not None]
-        return torch.stack(there).sum(0) if there else None
+        present = [part for part in parts if part is not None]
+        return torch.stack(present).sum(0) if present else None
 
     channels = [read.channels for read in reads if read.channels is not None]
     return Read(

@@ -181,8 +181,8 @@ def lowered(space: Vectors, x: Tensor) -> Tensor:
     if _all_real(space):
         return x
     parts = []
-    for field, there in zip(space.all_fields, space.slices.values(), strict=True):
-        part = x[..., there]
+    for field, cells in zip(space.all_fields, space.slices.values(), strict=True):
+        part = x[..., cells]
         if field.support == "binary":
             part = (part > 0).to(x)
         elif field.support == "category":
@@ -202,14 +202,14 @@ def recovered(space: Vectors, x: Tensor, ratio: float, rng: Rng) -> Tensor:
     if not any(field.support in {"binary", "category"} for field in space.all_fields):
         return nats
     y = x + ratio * rng.at("recovery").normal(tuple(x.shape[1:])).to(x)
-    for field, there in zip(space.all_fields, space.slices.values(), strict=True):
+    for field, cells in zip(space.all_fields, space.slices.values(), strict=True):
         if field.support == "binary":
-            nats[..., there] = torch.nn.functional.softplus(-2 * y[..., there] * x[..., there] / ratio**2)
+            nats[..., cells] = torch.nn.functional.softplus(-2 * y[..., cells] * x[..., cells] / ratio**2)
         elif field.support == "category":
-            logits = 2 * y[..., there] / ratio**2  # the squares of the distances, less what all kinds share
-            chosen = x[..., there] > 0
+            logits = 2 * y[..., cells] / ratio**2  # the squares of the distances, less what all kinds share
+            chosen = x[..., cells] > 0
             cost = logits.logsumexp(-1) - (logits * chosen).sum(-1)
-            nats[..., there] = torch.nn.functional.pad(cost.unsqueeze(-1), (0, field.width - 1))
+            nats[..., cells] = torch.nn.functional.pad(cost.unsqueeze(-1), (0, field.width - 1))
     return nats
 
 

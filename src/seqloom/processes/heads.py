@@ -150,9 +150,9 @@ class Counts(Head, name="counts"):
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
         mean, size = params.chunk(2, -1)  # logarithms
-        x, r, odds = x.masked_fill(~wanted, 0.0), size.exp(), mean - size
-        ways = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
-        cells = -ways - r * F.logsigmoid(-odds) - x * F.logsigmoid(odds)
+        x, r, log_odds = x.masked_fill(~wanted, 0.0), size.exp(), mean - size
+        log_ways = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
+        cells = -log_ways - r * F.logsigmoid(-log_odds) - x * F.logsigmoid(log_odds)
         return cells.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
@@ -173,20 +173,20 @@ class Counts(Head, name="counts"):
     def _inverse(params: Tensor, u: Tensor) -> Tensor:
         """The least count whose cumulative probability is at least u: probabilities are added up, many at a time."""
         mean, size = (part.detach().double() for part in params.chunk(2, -1))
-        r, odds, u = size.exp(), mean - size, u.to(params.device).expand_as(mean)
-        found = torch.zeros_like(mean)
+        r, log_odds, u = size.exp(), mean - size, u.to(params.device).expand_as(mean)
+        count = torch.zeros_like(mean)
         below = torch.zeros_like(mean)
         for first in range(0, MOST_COUNT, AT_ONCE):
             k = torch.arange(first, first + AT_ONCE, device=params.device, dtype=torch.float64)
-            r_, odds_ = r.unsqueeze(-1), odds.unsqueeze(-1)
-            ways = torch.lgamma(k + r_) - torch.lgamma(r_) - torch.lgamma(k + 1)
-            chance = (ways + r_ * F.logsigmoid(-odds_) + k * F.logsigmoid(odds_)).exp()
-            total = below.unsqueeze(-1) + chance.cumsum(-1)
-            found += (total < u.unsqueeze(-1)).sum(-1)
+            r_, log_odds_ = r.unsqueeze(-1), log_odds.unsqueeze(-1)
+            log_ways = torch.lgamma(k + r_) - torch.lgamma(r_) - torch.lgamma(k + 1)
+            probability = (log_ways + r_ * F.logsigmoid(-log_odds_) + k * F.logsigmoid(log_odds_)).exp()
+            total = below.unsqueeze(-1) + probability.cumsum(-1)
+            count += (total < u.unsqueeze(-1)).sum(-1)
             below = total[..., -1]
-            if bool(((below >= u) | ((mean < math.log(first + 1)) & (chance.sum(-1) < 1e-13))).all()):
+            if bool(((below >= u) | ((mean < math.log(first + 1)) & (probability.sum(-1) < 1e-13))).all()):
                 break
-        return found.to(params)
+        return count.to(params)
 
 
 class Bernoulli(Head, name="bernoulli"):
@@ -202,10 +202,10 @@ class Bernoulli(Head, name="bernoulli"):
         return F.binary_cross_entropy_with_logits(params, x, reduction="none").masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
-        odds, cold = params.double(), temperature.to(params.device).unsqueeze(-1)
+        logits, temperature = params.double(), temperature.to(params.device).unsqueeze(-1)
         u = torch.as_tensor(rng.uniform(params.shape[-1]), device=params.device)
-        yes = u < torch.sigmoid(odds / cold.clamp_min(1e-12).double())
-        return torch.where(cold > 0, yes, odds > 0).to(params)
+        yes = u < torch.sigmoid(logits / temperature.clamp_min(1e-12).double())
+        return torch.where(temperature > 0, yes, logits > 0).to(params)
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
         return params.sigmoid()
@@ -231,10 +231,10 @@ class Categorical(Head, name="categorical"):
             flat = F.cross_entropy(params.flatten(0, -2), x.flatten(), reduction="none")
             return flat.view(x.shape).masked_fill(~wanted, 0.0)
         total = torch.zeros_like(params[..., 0])
-        for there in space.slices.values():
-            nats = F.log_softmax(params[..., there], -1)
-            mine = wanted[..., there].all(-1)
-            total = total - (nats * x[..., there]).sum(-1).masked_fill(~mine, 0.0)
+        for channels in space.slices.values():
+            nats = F.log_softmax(params[..., channels], -1)
+            counted = wanted[..., channels].all(-1)
+            total = total - (nats * x[..., channels]).sum(-1).masked_fill(~counted, 0.0)
         return total
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
@@ -242,15 +242,15 @@ class Categorical(Head, name="categorical"):
             return _pick(params, rng.uniform(1)[:, 0], temperature)
         u = rng.uniform(len(space.fields))
         parts = []
-        for i, there in enumerate(space.slices.values()):
-            logits = params[..., there]
+        for i, channels in enumerate(space.slices.values()):
+            logits = params[..., channels]
             parts.append(F.one_hot(_pick(logits, u[:, i], temperature), logits.shape[-1]))
         return torch.cat(parts, -1).to(params)
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
         if isinstance(space, Tokens):
             raise UnsupportedQuery("symbols have no mean")
-        return torch.cat([params[..., there].softmax(-1) for there in space.slices.values()], -1)
+        return torch.cat([params[..., channels].softmax(-1) for channels in space.slices.values()], -1)
 
 
 @dataclass(frozen=True)
@@ -333,6 +333,6 @@ def _dim(space: Space) -> int:
 
 def _pick(logits: Tensor, u: np.ndarray, temperature: Tensor) -> Tensor:
     """One kind (B,) from logits (B,V); the likeliest where the temperature is 0."""
-    cold = temperature.to(logits.device)
-    drawn = pick(logits.double() / cold.clamp_min(1e-12).double().unsqueeze(-1), u)
-    return torch.where(cold > 0, drawn, logits.argmax(-1))
+    temperature = temperature.to(logits.device)
+    drawn = pick(logits.double() / temperature.clamp_min(1e-12).double().unsqueeze(-1), u)
+    return torch.where(temperature > 0, drawn, logits.argmax(-1))

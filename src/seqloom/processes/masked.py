@@ -101,10 +101,10 @@ class Masked(Process, name="masked"):
         rows, steps = batch.x.shape
         nats = torch.zeros(rows, steps, device=batch.x.device)
         cases = [(b, t) for b in range(rows) for t in range(steps) if bool(batch.wanted[b, t])]
-        place = torch.arange(steps, device=batch.x.device)
+        position = torch.arange(steps, device=batch.x.device)
         for i in range(0, len(cases), at_once):
             row, at = (torch.tensor(part, device=batch.x.device) for part in zip(*cases[i : i + at_once], strict=True))
-            hidden = (place >= at[:, None]) & batch.wanted[row]
+            hidden = (position >= at[:, None]) & batch.wanted[row]
             given = {n: Condition(c.x[row], c.present[row]) for n, c in batch.given.items()}
             out, _ = net(
                 batch.x[row].masked_fill(hidden, net.spec.mask or 0),

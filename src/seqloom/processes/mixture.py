@@ -63,14 +63,14 @@ class Mixture(Head, name="mixture"):
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         weight, mean, scale, correlation = self.split(params)
-        cold = temperature.to(weight).unsqueeze(-1)  # (B,1)
-        drawn = pick(weight.double() / cold.clamp_min(1e-12).double(), rng.uniform(1)[:, 0])
-        chosen = torch.where(cold[:, 0] > 0, drawn, weight.argmax(-1))[:, None]  # (B,1)
+        temperature = temperature.to(weight).unsqueeze(-1)  # (B,1)
+        drawn = pick(weight.double() / temperature.clamp_min(1e-12).double(), rng.uniform(1)[:, 0])
+        chosen = torch.where(temperature[:, 0] > 0, drawn, weight.argmax(-1))[:, None]  # (B,1)
         mean, scale = (part.take_along_dim(chosen.unsqueeze(-1), 1)[:, 0] for part in (mean, scale))  # (B,2)
         rho = correlation.take_along_dim(chosen, 1)  # (B,1)
         first, second = rng.normal((2,), start=1).to(mean).chunk(2, -1)
         noise = torch.cat([first, rho * first + (1 - rho**2).sqrt() * second], -1)
-        return mean + cold.sqrt() * scale * noise
+        return mean + temperature.sqrt() * scale * noise
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
         weight, mean, _, _ = self.split(params)

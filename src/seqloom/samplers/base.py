@@ -101,9 +101,9 @@ class Rows:
 
     def table(self) -> NDArray[np.int64]:
         """Row numbers by group and member (G,W), -1 where a group is narrower."""
-        groups, place = np.unique(self.group, return_inverse=True)
+        groups, group_index = np.unique(self.group, return_inverse=True)
         table = np.full((len(groups), int(self.member.max(initial=0)) + 1), -1)
-        table[place, self.member] = np.arange(len(self))
+        table[group_index, self.member] = np.arange(len(self))
         return table
 
 

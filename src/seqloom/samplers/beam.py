@@ -53,7 +53,7 @@ class Beam(Sampler, name="beam"):
             wanted.append(np.arange(size) < len(same))
         source = np.concatenate(chosen)
         grouped = rows.select(source)
-        at, place = first_open(grouped), np.concatenate(member)
+        at, members = first_open(grouped), np.concatenate(member)
         count = len(source)
         own = {
             **grouped.own,
@@ -61,7 +61,7 @@ class Beam(Sampler, name="beam"):
             "at": at,
             "first": at.copy(),
             "wanted": np.concatenate(wanted),
-            "total": np.where(place == 0, 0.0, NONE),
+            "total": np.where(members == 0, 0.0, NONE),
             "best_total": np.full(count, NONE),
             "best_length": np.zeros(count, np.int64),
             "best_value": np.full(count, NONE),
@@ -71,7 +71,7 @@ class Beam(Sampler, name="beam"):
             own=own,
             along={**grouped.along, "best": grouped.x.clone()},
             group=rows.group[alike[source]],
-            member=place,
+            member=members,
             done=grouped.done | (at >= grouped.length),
         )
 
@@ -83,16 +83,16 @@ class Beam(Sampler, name="beam"):
         table = rows.table()
         live = [group[group >= 0] for group in table if (guess.ready | rows.done)[group[group >= 0]].all()]
         live = [group for group in live if not rows.done[group].all()]
-        laws = guess.value[:, 0].double().log_softmax(-1)
-        total = torch.as_tensor(np.where(rows.done, NONE, rows.own["total"]), device=laws.device)
+        log_probs = guess.value[:, 0].double().log_softmax(-1)
+        total = torch.as_tensor(np.where(rows.done, NONE, rows.own["total"]), device=log_probs.device)
         source = np.arange(len(rows))
         symbol = np.zeros(len(rows), np.int64)
-        scored = laws + total[:, None]
+        scored = log_probs + total[:, None]
         for group in live:
             best = scored[group].flatten().topk(min(len(group), scored[group].numel()))
             number = best.indices.cpu().numpy()
             kept = group[: len(number)]
-            source[kept], symbol[kept] = group[number // laws.shape[1]], number % laws.shape[1]
+            source[kept], symbol[kept] = group[number // log_probs.shape[1]], number % log_probs.shape[1]
             rows.own["total"][group] = NONE
             rows.own["total"][kept] = best.values.cpu().numpy()
         if not live:
@@ -129,32 +129,32 @@ class Beam(Sampler, name="beam"):
         made = np.maximum(own["at"][numbers] - own["first"][numbers], 1)
         value = np.where(np.isinf(own["total"][numbers]), NONE, own["total"][numbers] / made ** own["penalty"][numbers])
         for group in np.unique(rows.group[numbers]):
-            mine = np.nonzero(rows.group == group)[0]
-            mine = mine[np.argsort(rows.member[mine])]
+            members = np.nonzero(rows.group == group)[0]
+            members = members[np.argsort(rows.member[members])]
             new = rows.group[numbers] == group
-            values = np.concatenate([own["best_value"][mine], value[new]])
-            order = np.argsort(-values, kind="stable")[: len(mine)]
-            canvases = torch.cat([best[mine], rows.x[numbers[new]]])
-            best[mine] = canvases[order]
+            values = np.concatenate([own["best_value"][members], value[new]])
+            order = np.argsort(-values, kind="stable")[: len(members)]
+            canvases = torch.cat([best[members], rows.x[numbers[new]]])
+            best[members] = canvases[order]
             for name, now in (("best_length", lengths[new]), ("best_total", own["total"][numbers[new]])):
-                own[name][mine] = np.concatenate([own[name][mine], now])[order]
-            own["best_value"][mine] = values[order]
+                own[name][members] = np.concatenate([own[name][members], now])[order]
+            own["best_value"][members] = values[order]
         own["total"][numbers] = NONE
 
     def _close(self, rows: Rows, groups: NDArray[np.int64]) -> None:
         """Finish the groups in which nothing that goes on can overtake what has ended."""
         own = rows.own
         for group in groups:
-            mine = np.nonzero(rows.group == group)[0]
-            first = mine[0]
+            members = np.nonzero(rows.group == group)[0]
+            first = members[0]
             most = max(int(rows.length[first] - own["first"][first]), 1)
-            hope = own["total"][mine].max() / most ** own["penalty"][first]
-            last = own["best_value"][mine][own["wanted"][mine]].min()
-            if np.isinf(hope) or hope <= last:
-                rows.x[mine] = rows.along["best"][mine]
-                rows.length[mine] = own["best_length"][mine]
-                rows.settled[mine] = True
-                rows.done[mine] = True
+            bound = own["total"][members].max() / most ** own["penalty"][first]
+            last = own["best_value"][members][own["wanted"][members]].min()
+            if np.isinf(bound) or bound <= last:
+                rows.x[members] = rows.along["best"][members]
+                rows.length[members] = own["best_length"][members]
+                rows.settled[members] = True
+                rows.done[members] = True
 
     def answer(self, rows: Rows) -> NDArray[np.int64]:
         given = rows.own["first"] >= rows.settled.shape[1]  # there was nothing to make

@@ -151,9 +151,9 @@ class Diffuse(Sampler, name="diffuse"):
         step = self._step(rows)
         alpha, sigma = step.now
         for stage in np.unique(rows.own["stage"]).tolist():
-            here = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
-            there = self.solver.level(stage, step)
-            alpha, sigma = torch.where(here, there[0], alpha), torch.where(here, there[1], sigma)
+            in_stage = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
+            of_stage = self.solver.level(stage, step)
+            alpha, sigma = torch.where(in_stage, of_stage[0], alpha), torch.where(in_stage, of_stage[1], sigma)
         scale = (alpha**2 + sigma**2).sqrt()
         x = torch.where(rows.along["shown"], rows.along["given"], rows.along["z"] / scale)
         level = (sigma / alpha).log()[..., 0]  # (B,1)

@@ -44,19 +44,19 @@ class Unmask(TokenSampler, name="unmask"):
         chosen = next_up & ~rows.settled & ~rows.done[:, None]
         width = max(1, int(chosen.sum(1).max(initial=1)))
         want = np.full((len(rows), width), -1)
-        row, place = np.nonzero(chosen)
-        rank = np.cumsum(chosen, 1)[row, place] - 1
-        want[row, rank] = place
+        row, position = np.nonzero(chosen)
+        rank = np.cumsum(chosen, 1)[row, position] - 1
+        want[row, rank] = position
         return Ask(x=rows.x, want=want, fixed=np.zeros(len(rows), np.int64))
 
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         live = (ask.want >= 0) & (guess.ready & ~rows.done)[:, None]
         row, rank = np.nonzero(live)
-        place = ask.want[row, rank]
-        u = to_uniform(rows.key.at("pick").select(row).words(place[:, None]))
+        position = ask.want[row, rank]
+        u = to_uniform(rows.key.at("pick").select(row).words(position[:, None]))
         own = {name: rows.own[name][row] for name in ("temperature", "top_k", "top_p")}
         chosen = draw(guess.value[row, rank], u[:, 0], own)
-        rows.x[row, place] = chosen
-        rows.settled[row, place] = True
+        rows.x[row, position] = chosen
+        rows.settled[row, position] = True
         rows.done[:] |= rows.settled.all(1)
         return rows

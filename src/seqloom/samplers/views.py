@@ -121,13 +121,13 @@ class Views(Sampler):
 
     def answer(self, rows: Rows) -> NDArray[np.int64]:
         count = len(self.views)
-        found = np.full(len(rows), -1)
-        found[::count] = self.sampler.answer(self._leading(rows))
-        return found
+        numbers = np.full(len(rows), -1)
+        numbers[::count] = self.sampler.answer(self._leading(rows))
+        return numbers
 
     def scores(self, rows: Rows) -> Numbers | None:
-        found = self.sampler.scores(self._leading(rows))
-        return None if found is None else np.repeat(found, len(self.views))
+        scores = self.sampler.scores(self._leading(rows))
+        return None if scores is None else np.repeat(scores, len(self.views))
 
     def _leading(self, rows: Rows) -> Rows:
         """The rows as the other sampler knows them: the first view of each."""
@@ -201,7 +201,9 @@ class Ensemble(Views, name="ensemble"):
         shares = [weight / sum(self.weights) for weight in self.weights]
         if gives is Gives.CLEAN:
             return torch.stack([share * view for share, view in zip(shares, views, strict=True)]).sum(0)
-        laws = [view.double().log_softmax(-1) for view in views]
+        log_probs = [view.double().log_softmax(-1) for view in views]
         if self.mean == "geometric":
-            return torch.stack([share * law for share, law in zip(shares, laws, strict=True)]).sum(0)
-        return torch.stack([law + np.log(share) for share, law in zip(shares, laws, strict=True)]).logsumexp(0)
+            return torch.stack([share * log_prob for share, log_prob in zip(shares, log_probs, strict=True)]).sum(0)
+        return torch.stack(
+            [log_prob + np.log(share) for share, log_prob in zip(shares, log_probs, strict=True)]
+        ).logsumexp(0)

@@ -28,9 +28,9 @@ class OnlySymbols(Constraint):
     symbols: tuple[int, ...]
 
     def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-        found = np.zeros(size, bool)
-        found[list(self.symbols)] = True
-        return np.broadcast_to(found, (*want.shape, size))
+        mask = np.zeros(size, bool)
+        mask[list(self.symbols)] = True
+        return np.broadcast_to(mask, (*want.shape, size))
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class OneOf(Constraint):
     ordered = True
 
     def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-        found = np.zeros((*want.shape, size), bool)
+        mask = np.zeros((*want.shape, size), bool)
         for b, k in np.argwhere(want >= 0).tolist():
             made = tuple(x[b, self.begin : want[b, k]].tolist())
             fitting = [s for s in self.sequences if s[: len(made)] == made[: len(s)]]
-            found[b, k, [s[len(made)] for s in fitting if len(s) > len(made)]] = True
+            mask[b, k, [s[len(made)] for s in fitting if len(s) > len(made)]] = True
             if any(len(s) <= len(made) for s in fitting):
-                found[b, k, slice(None) if self.end is None else self.end] = True
-        return found
+                mask[b, k, slice(None) if self.end is None else self.end] = True
+        return mask

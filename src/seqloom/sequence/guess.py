@@ -104,15 +104,15 @@ class Ask:
             return torch.nn.functional.pad(value, pad)
 
         def tensors(name: str) -> Tensor | None:
-            found = [getattr(ask, name) for ask in asks]
-            return None if found[0] is None else torch.cat([wide(value) for value in found])
+            parts = [getattr(ask, name) for ask in asks]
+            return None if parts[0] is None else torch.cat([wide(value) for value in parts])
 
         def numbers(name: str) -> NDArray[np.int64] | None:
-            found = [getattr(ask, name) for ask in asks]
-            if all(value is None for value in found):
+            parts = [getattr(ask, name) for ask in asks]
+            if all(value is None for value in parts):
                 return None
             rows = [len(ask.want) for ask in asks]
-            return np.concatenate([np.zeros(n, np.int64) if v is None else v for n, v in zip(rows, found, strict=True)])
+            return np.concatenate([np.zeros(n, np.int64) if v is None else v for n, v in zip(rows, parts, strict=True)])
 
         levels = [ask.level for ask in asks if ask.level is not None]
         if levels and max(level.shape[1] for level in levels) > 1:  # a level for each position

@@ -38,6 +38,13 @@ class Query:
     given: Mapping[str, Encoded] = field(default_factory=dict)
     stops: Sequence[NDArray[np.int64]] = ()
     constraint: Constraint | None = None
+    others: Sequence[Canvas] = ()
+    """The canvases of the further sequences of a value that is made of several, which share the weights."""
+
+    @property
+    def canvases(self) -> tuple[Canvas, ...]:
+        """Those of all sequences of one value."""
+        return (self.canvas, *self.others)
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Frame:
     done: bool
     call: int
     score: float | None = None
+    part: int = 0
+    """Which of the query's canvases it is of."""
 
 
 @dataclass(frozen=True)

@@ -79,11 +79,11 @@ class Vectors(Settings):
     @property
     def slices(self) -> dict[str, slice]:
         """Which channels each field has, by its name."""
-        found, begin = {}, 0
+        slices, begin = {}, 0
         for field in self.all_fields:
-            found[field.name] = slice(begin, begin + field.width)
+            slices[field.name] = slice(begin, begin + field.width)
             begin += field.width
-        return found
+        return slices
 
     @property
     def measure(self) -> Measure:

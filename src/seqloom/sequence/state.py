@@ -99,8 +99,8 @@ class NetState(State):
 
     def put(self, slots: Lengths, other: NetState, rows: Lengths, since: int = 0) -> None:
         """Write `rows` of another state, or of this one, into these slots; both agree on the first `since` elements."""
-        for mine, theirs in zip(self.layers, other.layers, strict=True):
-            mine.put(slots, theirs, rows, since)
+        for own_layer, other_layer in zip(self.layers, other.layers, strict=True):
+            own_layer.put(slots, other_layer, rows, since)
         self.origin[slots] = other.origin[rows]
 
     def clear(self, slots: Lengths) -> None:

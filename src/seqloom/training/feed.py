@@ -128,8 +128,8 @@ class Reader:
         slack = max(0, self.stretch - self.chunks * self.spec.window)
         phase = int(Rng.of(self.seed, lap).at("phase").uniform(1)[0, 0] * (slack + 1))
         first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window
-        place = first[:, None] + np.arange(min(self.spec.window, self.stretch))
-        batch = self.packed.batch(place, np.ones(place.shape, bool), past=self.past)
+        position = first[:, None] + np.arange(min(self.spec.window, self.stretch))
+        batch = self.packed.batch(position, np.ones(position.shape, bool), past=self.past)
         return replace(batch, given=self._dropped(batch, self.keys(cursor)))
 
     def _augmented(self, batch: Batch, key: Rng) -> Batch:
@@ -143,8 +143,8 @@ class Reader:
         given = {}
         for name, condition in batch.given.items():
             rng = key.at(f"drop {name}")
-            chance = rng.uniform(1)[:, 0] if condition.owner is None else rng.uniform(len(condition.x))[0]
-            kept = torch.from_numpy(chance >= self.drops.get(name, 0.0))
+            u = rng.uniform(1)[:, 0] if condition.owner is None else rng.uniform(len(condition.x))[0]
+            kept = torch.from_numpy(u >= self.drops.get(name, 0.0))
             given[name] = replace(condition, present=condition.present & kept[:, None])
         return given
 
@@ -190,5 +190,5 @@ class Epochs:
 
 def rows_of(spec: Feed, packed: Packed) -> int:
     """Rows a step: no more streams than the data hold windows, and no more windows than they hold elements."""
-    there = len(packed) // spec.window if spec.order == "streams" else len(packed)
-    return min(spec.batch, max(1, there))
+    most = len(packed) // spec.window if spec.order == "streams" else len(packed)
+    return min(spec.batch, max(1, most))

@@ -43,21 +43,21 @@ def inherit(
     """
     taken, left, by_symbol = [], [], {}
     for name, tensor in own.items():
-        there = other.get(name)
-        if there is None:
+        donor = other.get(name)
+        if donor is None:
             left.append(f"{name} (the other has none)")
-        elif name in symbols and there.shape[1:] == tensor.shape[1:]:
-            mine, theirs = symbols[name]
-            at = {symbol: row for row, symbol in enumerate(theirs)}
-            pairs = [(row, at[symbol]) for row, symbol in enumerate(mine) if symbol in at]
+        elif name in symbols and donor.shape[1:] == tensor.shape[1:]:
+            own_symbols, other_symbols = symbols[name]
+            row_of = {symbol: row for row, symbol in enumerate(other_symbols)}
+            pairs = [(row, row_of[symbol]) for row, symbol in enumerate(own_symbols) if symbol in row_of]
             rows, sources = [row for row, _ in pairs], [source for _, source in pairs]
-            tensor[rows] = there[sources].to(tensor)
+            tensor[rows] = donor[sources].to(tensor)
             by_symbol[name] = (len(pairs), len(tensor))
-        elif there.shape == tensor.shape:
-            tensor.copy_(there)
+        elif donor.shape == tensor.shape:
+            tensor.copy_(donor)
             taken.append(name)
         else:
-            left.append(f"{name} ({shape(tensor)}, the other {shape(there)})")
+            left.append(f"{name} ({shape(tensor)}, the other {shape(donor)})")
     return Inherited(tuple(taken), by_symbol, tuple(left))
 
 

@@ -51,8 +51,8 @@ class Spans(Pattern, name="spans"):
         size = 1 + np.floor(u[:, 0] * max(1, self.longest * length)).astype(np.int64)
         size = np.minimum(size, length)
         begin = np.floor(u[:, 1] * (length - size + 1)).astype(np.int64)
-        place = np.arange(length)
-        hidden = (place >= begin[:, None]) & (place < (begin + size)[:, None])
+        position = np.arange(length)
+        hidden = (position >= begin[:, None]) & (position < (begin + size)[:, None])
         if known.ndim == 2:
             return np.asarray(known & ~hidden)
         chosen = rng.at("channels").uniform(known.shape[2]) < 0.5
