@@ -27,12 +27,12 @@ def random_joint(size: int, steps: int, seed: int = 0) -> Law:
     return dict(zip(strings, (weight / weight.sum()).tolist(), strict=True))
 
 
-def conditional(law: Law, seen: Mapping[int, int], place: int, size: int) -> np.ndarray:
-    """P(x_place | the symbols that are seen)."""
+def conditional(law: Law, seen: Mapping[int, int], position: int, size: int) -> np.ndarray:
+    """P(x_position | the symbols that are seen)."""
     mass = np.zeros(size)
     for string, p in law.items():
         if all(string[i] == v for i, v in seen.items()):
-            mass[string[place]] += p
+            mass[string[position]] += p
     return mass / mass.sum()
 
 
@@ -143,8 +143,8 @@ def next_table(law: Law, size: int):
     return table
 
 
-def place_table(law: Law, size: int):
-    """A canvas with masks (symbol `size`) to the logits of each place: the conditionals of one consistent law."""
+def position_table(law: Law, size: int):
+    """A canvas with masks (symbol `size`) to the logits of each position: the conditionals of one consistent law."""
 
     def table(canvas):
         seen = {i: v for i, v in enumerate(canvas) if v != size}
@@ -154,7 +154,7 @@ def place_table(law: Law, size: int):
     return table
 
 
-def random_places(size: int, seed: int):
+def random_positions(size: int, seed: int):
     """Logits of a network that no law is behind: another at every canvas."""
 
     def table(canvas):
@@ -175,16 +175,16 @@ def next_law(table, size: int, steps: int, prefix: Sequence[int] = (), bend=soft
 
 
 def order_law(table, size: int, canvas: Sequence[int], groups: Sequence[Sequence[int]], bend=softmax) -> Law:
-    """The law of filling these groups of places one group after another, independently within each."""
+    """The law of filling these groups of positions one group after another, independently within each."""
     law: Law = {tuple(canvas): 1.0}
     for group in groups:
         grown: Law = {}
         for seen, p in law.items():
-            probs = [bend(table(seen)[place]) for place in group]
+            probs = [bend(table(seen)[position]) for position in group]
             for symbols in itertools.product(range(size), repeat=len(group)):
                 after = list(seen)
-                for place, symbol in zip(group, symbols, strict=True):
-                    after[place] = symbol
+                for position, symbol in zip(group, symbols, strict=True):
+                    after[position] = symbol
                 weight = float(np.prod([q[s] for q, s in zip(probs, symbols, strict=True)]))
                 grown[tuple(after)] = grown.get(tuple(after), 0.0) + p * weight
         law = grown
@@ -192,18 +192,18 @@ def order_law(table, size: int, canvas: Sequence[int], groups: Sequence[Sequence
 
 
 def unmask_law(table, size: int, canvas: Sequence[int], shares: Sequence[float] | None, bend=softmax) -> Law:
-    """The law of unmasking: one by one in every order, or each place in step k with probability shares[k]."""
+    """The law of unmasking: one by one in every order, or each position in step k with probability shares[k]."""
     hidden = [i for i, v in enumerate(canvas) if v == size]
     law: Law = {}
-    ways: list[tuple[float, list[list[int]]]] = []
+    alternatives: list[tuple[float, list[list[int]]]] = []
     if shares is None:
         orders = list(itertools.permutations(hidden))
-        ways = [(1 / len(orders), [[place] for place in order]) for order in orders]
+        alternatives = [(1 / len(orders), [[position] for position in order]) for order in orders]
     else:
         for steps in itertools.product(range(len(shares)), repeat=len(hidden)):
             groups = [[p for p, s in zip(hidden, steps, strict=True) if s == k] for k in range(len(shares))]
-            ways.append((float(np.prod([shares[s] for s in steps])), [g for g in groups if g]))
-    for weight, groups in ways:
+            alternatives.append((float(np.prod([shares[s] for s in steps])), [g for g in groups if g]))
+    for weight, groups in alternatives:
         for string, p in order_law(table, size, canvas, groups, bend).items():
             law[string] = law.get(string, 0.0) + weight * p
     return law
@@ -231,7 +231,7 @@ def chi_square(samples: np.ndarray, law: Law) -> float:
 
 
 class GaussianOracle(Oracle):
-    """The best denoiser of data N(mean, cov) over (T*D) numbers, told in the terms of any prediction.
+    """The best denoiser of data N(mean, cov) over (T*D) numbers, expressed as any prediction.
 
     Shown cells enter clean, so what it says is conditioned on them. One pattern of shown cells a call.
     """
@@ -244,8 +244,8 @@ class GaussianOracle(Oracle):
     def answer(self, x, level, flag):
         wide = self.width
         z, shown = x[..., :wide].double(), x[:, :, wide : 2 * wide].bool()
-        gap = 4 * level.double()[..., None]  # the network is told log(sigma / alpha) / 4
-        alpha, sigma = torch.sigmoid(-2 * gap).sqrt(), torch.sigmoid(2 * gap).sqrt()
+        log_nsr = 4 * level.double()[..., None]  # the network's input is log(sigma / alpha) / 4
+        alpha, sigma = torch.sigmoid(-2 * log_nsr).sqrt(), torch.sigmoid(2 * log_nsr).sqrt()
         clean = torch.empty_like(z)
         for pattern in torch.unique(shown.flatten(1), dim=0):
             rows = (shown.flatten(1) == pattern).all(1)

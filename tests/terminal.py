@@ -41,7 +41,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Place:
+class Examples:
     """Data and finished runs that the tests share; nobody changes them."""
 
     folder: Path

@@ -34,8 +34,8 @@ SMALL = "backbone.width=32 backbone.depth=1"
 
 def blocks(page: Path, *kinds: str) -> list[tuple[str, str]]:
     """Kind and content of the fenced blocks of these kinds, in order."""
-    found = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    return [(kind, text) for kind, text in found if kind in kinds]
+    fenced = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [(kind, text) for kind, text in fenced if kind in kinds]
 
 
 def commands(text: str) -> Iterator[str]:
@@ -124,13 +124,13 @@ def test_commands_are_told_apart() -> None:
 
 def walk(text: str, capsys: pytest.CaptureFixture[str]) -> int:
     """Run the tutorial's blocks in one session; what is said to be equal is equal. How often that was said."""
-    found = re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", text, re.DOTALL | re.MULTILINE)
+    pairs = re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", text, re.DOTALL | re.MULTILINE)
     space: dict[str, object] = {}
     equal = 0
-    for number, (block, told) in enumerate(found):
+    for number, (block, output) in enumerate(pairs):
         exec(compile(block, f"block {number} of the tutorial", "exec"), space)
         shown = capsys.readouterr().out.splitlines()
-        if "True" in told.splitlines():
+        if "True" in output.splitlines():
             assert "True" in shown
             assert "False" not in shown
             equal += 1
@@ -367,10 +367,10 @@ def test_an_unknown_member_of_a_run_is_said_and_nothing_is_imported(modules: dic
 
 def test_a_package_offers_members_by_an_entry_point(modules: dict[str, str], tmp_path: Path) -> None:
     """The third way: what pip would have written, and a process that knows nothing else."""
-    place = tmp_path / "my_package-1.0.dist-info"
-    place.mkdir()
-    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    (place / "entry_points.txt").write_text("[seqloom.components]\npower = power\n")
+    info = tmp_path / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[seqloom.components]\npower = power\n")
     path = os.pathsep.join([str(tmp_path), str(ROOT / "src")])
     listed = subprocess.run(
         [sys.executable, "-m", "seqloom", "list", "masking", "-q"],
@@ -388,8 +388,8 @@ def test_a_package_offers_members_by_an_entry_point(modules: dict[str, str], tmp
 
 def test_the_reference_page_has_the_public_names() -> None:
     text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
-    told = re.findall(r"^\.\. auto\w+:: seqloom\.(\w+)$", text, re.MULTILINE)
-    assert sorted(told) == sorted(seqloom.__all__)
+    documented = re.findall(r"^\.\. auto\w+:: seqloom\.(\w+)$", text, re.MULTILINE)
+    assert sorted(documented) == sorted(seqloom.__all__)
 
 
 def test_every_public_name_is_there() -> None:
@@ -398,10 +398,10 @@ def test_every_public_name_is_there() -> None:
 
 def test_the_map_of_files_names_every_module_and_no_other() -> None:
     (text,) = [text for kind, text in blocks(PAGES["README"], "text") if text.startswith("src/seqloom/")]
-    told = [line.split()[0] for line in text.splitlines()[1:]]
+    mapped = [line.split()[0] for line in text.splitlines()[1:]]
     package = ROOT / "src" / "seqloom"
-    there = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.stat().st_size]
-    assert sorted(told) == sorted(there)
+    modules = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.stat().st_size]
+    assert sorted(mapped) == sorted(modules)
     assert all(len(line.split()) > 1 for line in text.splitlines()[1:])
 
 

@@ -84,7 +84,7 @@ class Module:
 
     def imports(self) -> Iterator[tuple[int, str, str]]:
         """Each import as (line, the name it binds, the dotted thing imported)."""
-        here = (self.package.name, *self.parts)
+        name_parts = (self.package.name, *self.parts)
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -93,7 +93,9 @@ class Module:
                     if not alias.asname:
                         yield node.lineno, bound, bound
             elif isinstance(node, ast.ImportFrom):
-                base = ".".join([*(here[: len(here) - node.level] if node.level else ()), *filter(None, [node.module])])
+                base = ".".join(
+                    [*(name_parts[: len(name_parts) - node.level] if node.level else ()), *filter(None, [node.module])]
+                )
                 for alias in node.names:
                     yield node.lineno, alias.asname or alias.name, f"{base}.{alias.name}"
             elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
@@ -129,16 +131,16 @@ def wrong_imports(module: Module, libraries: set[str]) -> Iterator[tuple[int, st
 
 
 def wrong_layer(module: Module, rest: list[str]) -> Iterator[str]:
-    here, there = module.part, rest[0] if rest and rest[0] in LEVEL else "__init__"
+    part, imported = module.part, rest[0] if rest and rest[0] in LEVEL else "__init__"
     known = rest and ((module.package / rest[0]).is_dir() or (module.package / f"{rest[0]}.py").is_file())
     if known and rest[0] not in LEVEL:
         yield f"{rest[0]} is not in the table of layers"
-    elif rest == [VERSION] or not rest or here == there or (here, there) in SIDEWAYS:
+    elif rest == [VERSION] or not rest or part == imported or (part, imported) in SIDEWAYS:
         return
-    elif there == "kernels" and here not in USERS_OF_KERNELS:
-        yield f"{here} must not import kernels, which only mixers and samplers do"
-    elif LEVEL[there] >= LEVEL[here]:
-        yield f"{here} must not import {there if there != '__init__' else 'the root of the package'}"
+    elif imported == "kernels" and part not in USERS_OF_KERNELS:
+        yield f"{part} must not import kernels, which only mixers and samplers do"
+    elif LEVEL[imported] >= LEVEL[part]:
+        yield f"{part} must not import {imported if imported != '__init__' else 'the root of the package'}"
 
 
 def global_draws(module: Module) -> Iterator[tuple[int, str]]:
@@ -214,8 +216,8 @@ def problems(package: Path, libraries: set[str]) -> list[str]:
     return [
         f"{module.path}:{line}: {reason}"
         for module in modules(package)
-        for found in (wrong_imports(module, libraries), global_draws(module), vague_names(module))
-        for line, reason in sorted(set(found))
+        for breaches in (wrong_imports(module, libraries), global_draws(module), vague_names(module))
+        for line, reason in sorted(set(breaches))
     ]
 
 
@@ -228,16 +230,16 @@ def dependencies() -> set[str]:
 
 def lengths(package: Path, longest_file: int = 350, longest_function: int = 50) -> list[str]:
     """Files and functions that want a reason for their length, the longest first."""
-    found = []
+    long_parts = []
     for module in modules(package):
         size = module.text.count("\n")
-        found += [(size, f"{module.path}: {size} lines")] if size > longest_file else []
+        long_parts += [(size, f"{module.path}: {size} lines")] if size > longest_file else []
         for node in ast.walk(module.tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 size = (node.end_lineno or node.lineno) - node.lineno + 1
                 if size > longest_function:
-                    found.append((size, f"{module.path}:{node.lineno}: {node.name} has {size} lines"))
-    return [line for _, line in sorted(found, reverse=True)]
+                    long_parts.append((size, f"{module.path}:{node.lineno}: {node.name} has {size} lines"))
+    return [line for _, line in sorted(long_parts, reverse=True)]
 
 
 # ---- the package ----------------------------------------------------------------------------------------------------
@@ -245,8 +247,8 @@ def lengths(package: Path, longest_file: int = 350, longest_function: int = 50) 
 
 def test_the_package_keeps_its_structure() -> None:
     assert modules(PACKAGE), f"no Python files under {PACKAGE}"
-    found = problems(PACKAGE, dependencies())
-    assert not found, "\n".join(["the structure is broken:", *found])
+    broken = problems(PACKAGE, dependencies())
+    assert not broken, "\n".join(["the structure is broken:", *broken])
 
 
 def test_import_and_help_are_quick_because_they_import_no_torch() -> None:
@@ -356,12 +358,12 @@ def planted(folder: Path, name: str, source: str) -> list[str]:
 
 @pytest.mark.parametrize(("name", "source", "reason"), PLANTED, ids=[row[2] for row in PLANTED])
 def test_a_planted_violation_is_found_with_its_place(tmp_path: Path, name: str, source: str, reason: str) -> None:
-    found = planted(tmp_path, name, source)
-    assert len(found) == 1, found
-    place, said = found[0].split(": ", 1)
-    assert place.startswith(f"seqloom/{name}:")
-    assert int(place.rsplit(":", 1)[1]) in {1, source.count("\n") + 1}
-    assert reason in said
+    reported = planted(tmp_path, name, source)
+    assert len(reported) == 1, reported
+    location, message = reported[0].split(": ", 1)
+    assert location.startswith(f"seqloom/{name}:")
+    assert int(location.rsplit(":", 1)[1]) in {1, source.count("\n") + 1}
+    assert reason in message
 
 
 @pytest.mark.parametrize(("name", "source"), ALLOWED, ids=[row[0] for row in ALLOWED])
@@ -372,8 +374,8 @@ def test_what_is_allowed_is_not_reported(tmp_path: Path, name: str, source: str)
 def test_the_report_of_lengths_finds_what_is_long(tmp_path: Path) -> None:
     body = "def long():\n" + "    x = 1\n" * 400
     planted(tmp_path, "core/a.py", body + "def short():\n    return 1")
-    found = lengths(tmp_path / "seqloom")
-    assert found == ["seqloom/core/a.py: 403 lines", "seqloom/core/a.py:1: long has 401 lines"]
+    reported = lengths(tmp_path / "seqloom")
+    assert reported == ["seqloom/core/a.py: 403 lines", "seqloom/core/a.py:1: long has 401 lines"]
 
 
 if __name__ == "__main__":

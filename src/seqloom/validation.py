@@ -39,7 +39,7 @@ class Validation:
         self.run, self.prepared = run, prepared
         split = prepared.splits["valid"]
         self.total = len(split.data.x)
-        self.positions = positions or min(self.total, wanted(run.recipe.trainer, net))
+        self.positions = positions or min(self.total, wanted(run.recipe.trainer, net, run.recipe.process))
         self.part = part_of(split, self.positions)
         self.covers = len(self.part.data.x) / self.total if self.total else 0.0
 
@@ -99,13 +99,19 @@ def fills(net: Network, prepared: Prepared) -> bool:
     return net.spec.block is None and prepared.ends
 
 
-def wanted(trainer: Trainer, net: Network) -> int:
-    """Positions to validate on: a function of the recipe alone, so that every validation of a run is of one part."""
+def wanted(trainer: Trainer, net: Network, process: Process) -> int:
+    """Positions to validate on: a function of the recipe alone, so that every validation of a run is of one part.
+
+    What is drawn is read several times over, and so is less of it.
+    """
+    draws = next((likelihood.draws for likelihood in process.likelihoods().values()), 1)
     if trainer.steps is not None:
-        return POSITIONS
-    assert trainer.minutes is not None
-    speed = OPERATIONS / (6 * net.parameter_count)
-    return max(2 * net.window, int(SHARE * 60 * trainer.minutes * speed))
+        positions = POSITIONS
+    else:
+        assert trainer.minutes is not None
+        speed = OPERATIONS / (6 * net.parameter_count)
+        positions = int(SHARE * 60 * trainer.minutes * speed)
+    return max(2 * net.window, positions // draws)
 
 
 def part_of(split: Split, positions: int) -> Split:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seqloom.cli.main import run
-from terminal import TEXT, TINY, Done, Place, series
+from terminal import TEXT, TINY, Done, Examples, series
 
 
 @pytest.fixture
@@ -23,9 +23,9 @@ def seqloom(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Done]:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     folder = tmp_path_factory.mktemp("cli")
-    made = Place(folder, folder / "fox.txt", folder / "load.csv")
+    made = Examples(folder, folder / "fox.txt", folder / "load.csv")
     made.text.write_text(TEXT)
     made.table.write_text(series(400))
     for name, data, model in [

@@ -21,7 +21,7 @@ import pytest
 from seqloom.cli.main import VERBS
 from seqloom.cli.sampling import whole_characters
 from seqloom.core import checkpoints, durable
-from terminal import TEXT, TINY, Done, Place, check_error, series
+from terminal import TEXT, TINY, Done, Examples, check_error, series
 
 # ---- help and usage -------------------------------------------------------------------------------------------------
 
@@ -136,9 +136,9 @@ def test_a_folder_with_nothing_readable_is_an_error(seqloom: Callable[..., Done]
 
 
 def test_train_prints_what_scripts_rely_on_and_resume_of_a_finished_run_changes_nothing(
-    seqloom: Callable[..., Done], place: Place, tmp_path: Path
+    seqloom: Callable[..., Done], examples: Examples, tmp_path: Path
 ) -> None:
-    words = ("train", place.text, "--model", "gru", "--out", "run", "--json", *TINY)
+    words = ("train", examples.text, "--model", "gru", "--out", "run", "--json", *TINY)
     first = seqloom(*words)
     assert set(first.json) == {"run", "steps", "seconds", "parameters", "elements", "resumed_from", "valid"}
     assert first.json["run"] == "run"
@@ -161,18 +161,18 @@ def test_train_prints_what_scripts_rely_on_and_resume_of_a_finished_run_changes_
     assert longer.json["steps"] == 9
 
 
-def test_train_says_what_it_chose_and_what_comes_next(seqloom: Callable[..., Done], place: Place) -> None:
-    done = seqloom("train", place.text, *TINY[:-1], "-v")
+def test_train_says_what_it_chose_and_what_comes_next(seqloom: Callable[..., Done], examples: Examples) -> None:
+    done = seqloom("train", examples.text, *TINY[:-1], "-v")
     assert done.text == "runs/fox-lstm\n"
     assert "autoregressive lstm, 1 layer of 16" in done.err
     assert "trainer.rate = " in done.err
     assert "next: seqloom sample runs/fox-lstm" in done.err
-    quiet = seqloom("train", place.text, *TINY)
+    quiet = seqloom("train", examples.text, *TINY)
     assert (quiet.text, quiet.err) == ("runs/fox-lstm-2\n", "")
 
 
-def test_a_signal_saves_and_the_printed_line_goes_on(seqloom: Callable[..., Done], place: Place) -> None:
-    words = ["train", place.text, "--model", "rnn", "--out", "run", *TINY[:4], "--steps", 100_000]
+def test_a_signal_saves_and_the_printed_line_goes_on(seqloom: Callable[..., Done], examples: Examples) -> None:
+    words = ["train", examples.text, "--model", "rnn", "--out", "run", *TINY[:4], "--steps", 100_000]
     stopper = threading.Thread(target=interrupt_when, args=(Path("run/log.jsonl"), signal.SIGINT))
     stopper.start()
     stopped = seqloom(*words)
@@ -180,7 +180,7 @@ def test_a_signal_saves_and_the_printed_line_goes_on(seqloom: Callable[..., Done
     assert stopped.code == 130, stopped.err
     assert stopped.out == b""
     last = stopped.err.splitlines()[-1]
-    assert last.endswith(f"go on with: seqloom train {place.text} --out run --resume")
+    assert last.endswith(f"go on with: seqloom train {examples.text} --out run --resume")
     reached = checkpoints.steps(Path("run"))[-1]
     assert reached > 0
     done = seqloom(*last.partition("seqloom ")[2].split(), "--steps", reached + 3, "--json", "-q")
@@ -237,13 +237,13 @@ def test_kill_at_any_moment_then_resume_gives_the_same_bits(tmp_path: Path) -> N
 
 
 def test_a_full_disk_stops_training_with_a_run_that_goes_on(
-    seqloom: Callable[..., Done], place: Place, monkeypatch: pytest.MonkeyPatch
+    seqloom: Callable[..., Done], examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(durable.Disk):
         def free(self, path: Path) -> int:
             return 1000 if len(checkpoints.steps(path)) > 1 else 1 << 40
 
-    words = ("train", place.text, "--model", "rnn", "--out", "run", "--save-every", "0", *TINY)
+    words = ("train", examples.text, "--model", "rnn", "--out", "run", "--save-every", "0", *TINY)
     with monkeypatch.context() as patch:
         patch.setattr(durable, "disk", Full())
         check_error(seqloom(*words), "room", "--resume", code=75)
@@ -252,9 +252,9 @@ def test_a_full_disk_stops_training_with_a_run_that_goes_on(
     assert seqloom(*words, "--resume", "--json").json["steps"] == 6
 
 
-def test_a_run_whose_only_checkpoint_is_damaged_is_refused(seqloom: Callable[..., Done], place: Place) -> None:
-    assert seqloom("train", place.text, "--model", "rnn", "--out", "run", *TINY).code == 0
-    check_error(seqloom("train", place.text, "--out", "run", *TINY), "already holds a run", "--resume")
+def test_a_run_whose_only_checkpoint_is_damaged_is_refused(seqloom: Callable[..., Done], examples: Examples) -> None:
+    assert seqloom("train", examples.text, "--model", "rnn", "--out", "run", *TINY).code == 0
+    check_error(seqloom("train", examples.text, "--out", "run", *TINY), "already holds a run", "--resume")
     *older, newest = sorted(Path("run/checkpoints").iterdir())
     for folder in older:
         shutil.rmtree(folder)
@@ -265,7 +265,7 @@ def test_a_run_whose_only_checkpoint_is_damaged_is_refused(seqloom: Callable[...
     for words in (
         ("sample", "run"),
         ("evaluate", "run"),
-        ("train", place.text, "--out", "run", "--resume", "--steps", 9),
+        ("train", examples.text, "--out", "run", "--resume", "--steps", 9),
     ):
         check_error(seqloom(*words), "no good checkpoint", "copy")
     shutil.rmtree("run/checkpoints")
@@ -273,22 +273,22 @@ def test_a_run_whose_only_checkpoint_is_damaged_is_refused(seqloom: Callable[...
 
 
 def test_a_folder_that_is_no_run_is_not_trained_into(
-    seqloom: Callable[..., Done], place: Place, tmp_path: Path
+    seqloom: Callable[..., Done], examples: Examples, tmp_path: Path
 ) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "mine.txt").write_text("mine")
-    check_error(seqloom("train", place.text, "--out", "letters", *TINY), "is not empty")
+    check_error(seqloom("train", examples.text, "--out", "letters", *TINY), "is not empty")
     check_error(seqloom("sample", "letters"), "is not a run")
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["mine.txt"]
 
 
 def test_documents_from_standard_input_and_a_recipe(
-    seqloom: Callable[..., Done], place: Place, monkeypatch: pytest.MonkeyPatch
+    seqloom: Callable[..., Done], examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
     assert seqloom("train", "-", "--out", "piped", *TINY).code == 0
     Path("mine.yaml").write_text(
-        f"corpus: {{name: files, path: '{place.text}'}}\nprocess: masked\ntrainer: {{steps: 3}}\n"
+        f"corpus: {{name: files, path: '{examples.text}'}}\nprocess: masked\ntrainer: {{steps: 3}}\n"
     )
     done = seqloom("train", "mine.yaml", *TINY[:4], "-q", "--json")
     assert done.json["steps"] == 3
@@ -298,23 +298,25 @@ def test_documents_from_standard_input_and_a_recipe(
 # ---- sample, extend, infill -----------------------------------------------------------------------------------------
 
 
-def test_a_sample_is_data_alone_and_repeats_with_its_seed(seqloom: Callable[..., Done], place: Place) -> None:
-    done = seqloom("sample", place.run("lstm"), "--length", 40)
+def test_a_sample_is_data_alone_and_repeats_with_its_seed(seqloom: Callable[..., Done], examples: Examples) -> None:
+    done = seqloom("sample", examples.run("lstm"), "--length", 40)
     assert done.code == 0
     assert len(done.text) == 40
     assert set(done.text) <= set(TEXT)
     seed = next(line.split()[1] for line in done.err.splitlines() if line.startswith("seed "))
-    again = seqloom("sample", place.run("lstm"), "--length", 40, "--seed", seed, "-q")
+    again = seqloom("sample", examples.run("lstm"), "--length", 40, "--seed", seed, "-q")
     assert (again.out, again.err) == (done.out, "")
 
 
 @pytest.mark.parametrize("name", ["lstm", "masked"])
-def test_what_is_printed_is_what_json_and_files_hold(seqloom: Callable[..., Done], place: Place, name: str) -> None:
-    words = ("sample", place.run(name), "-n", 3, "--length", 12, "--seed", 7)
-    found = seqloom(*words, "--json").json
-    texts = [item["text"] for item in found["samples"]]
-    assert [(item["seed"], item["row"]) for item in found["samples"]] == [(7, 0), (7, 1), (7, 2)]
-    assert found["seconds"] > 0
+def test_what_is_printed_is_what_json_and_files_hold(
+    seqloom: Callable[..., Done], examples: Examples, name: str
+) -> None:
+    words = ("sample", examples.run(name), "-n", 3, "--length", 12, "--seed", 7)
+    result = seqloom(*words, "--json").json
+    texts = [item["text"] for item in result["samples"]]
+    assert [(item["seed"], item["row"]) for item in result["samples"]] == [(7, 0), (7, 1), (7, 2)]
+    assert result["seconds"] > 0
     assert [len(text) for text in texts] == [12, 12, 12]
     printed = seqloom(*words)
     assert printed.text == "".join(text + ("\n" if text.endswith("\n") else "\n\n") for text in texts)
@@ -326,9 +328,9 @@ def test_what_is_printed_is_what_json_and_files_hold(seqloom: Callable[..., Done
 
 
 def test_extend_takes_a_text_a_file_and_standard_input(
-    seqloom: Callable[..., Done], place: Place, monkeypatch: pytest.MonkeyPatch
+    seqloom: Callable[..., Done], examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_folder = place.run("lstm")
+    run_folder = examples.run("lstm")
     typed = seqloom("extend", run_folder, "the quick", "--length", 5, "--seed", 1)
     assert typed.text.startswith("the quick")
     assert len(typed.text) == len("the quick") + 5
@@ -351,8 +353,8 @@ def test_words_may_begin_with_at_and_dash(seqloom: Callable[..., Done], tmp_path
         assert len(done.text) == len(begin) + 3
 
 
-def test_settings_of_the_sampler_stand_anywhere(seqloom: Callable[..., Done], place: Place) -> None:
-    run_folder = place.run("lstm")
+def test_settings_of_the_sampler_stand_anywhere(seqloom: Callable[..., Done], examples: Examples) -> None:
+    run_folder = examples.run("lstm")
     greedy = [seqloom("sample", "sampler.temperature=0", run_folder, "--length", 9, "--seed", s).text for s in (1, 2)]
     assert greedy[0] == greedy[1]
     assert seqloom("sample", run_folder, "--length", 9, "sampler=ancestral", "sampler.top_k=1").text == greedy[0]
@@ -366,39 +368,39 @@ def test_settings_of_the_sampler_stand_anywhere(seqloom: Callable[..., Done], pl
     check_error(seqloom("sample", run_folder, "-n", 0), "-n")
 
 
-def test_a_prompt_outside_the_alphabet_is_an_error(seqloom: Callable[..., Done], place: Place) -> None:
-    check_error(seqloom("extend", place.run("lstm"), "ÄÖ the"), "'Ä', 'Ö', first at character 1")
-    check_error(seqloom("infill", place.run("masked"), "Ä ___ b"), "'Ä'")
+def test_a_prompt_outside_the_alphabet_is_an_error(seqloom: Callable[..., Done], examples: Examples) -> None:
+    check_error(seqloom("extend", examples.run("lstm"), "ÄÖ the"), "'Ä', 'Ö', first at character 1")
+    check_error(seqloom("infill", examples.run("masked"), "Ä ___ b"), "'Ä'")
 
 
 def test_infill_keeps_what_is_known_and_is_refused_from_left_to_right(
-    seqloom: Callable[..., Done], place: Place
+    seqloom: Callable[..., Done], examples: Examples
 ) -> None:
-    done = seqloom("infill", place.run("masked"), "the ____ fox", "--seed", 3)
+    done = seqloom("infill", examples.run("masked"), "the ____ fox", "--seed", 3)
     assert len(done.text) == len("the ____ fox")
     assert done.text.startswith("the ")
     assert done.text.endswith(" fox")
-    wider = seqloom("infill", place.run("masked"), "the ? fox", "--blank", "?", "--gap", 6, "--seed", 3)
+    wider = seqloom("infill", examples.run("masked"), "the ? fox", "--blank", "?", "--gap", 6, "--seed", 3)
     assert len(wider.text) == len("the  fox") + 6
-    check_error(seqloom("infill", place.run("lstm"), "the ___ fox"), "prefix", "process=masked")
-    check_error(seqloom("infill", place.run("masked"), "no gap"), "no gap", "underscores")
-    at_end = seqloom("infill", place.run("lstm"), "the ____", "--seed", 3, "--json").json["samples"][0]["text"]
+    check_error(seqloom("infill", examples.run("lstm"), "the ___ fox"), "prefix", "process=masked")
+    check_error(seqloom("infill", examples.run("masked"), "no gap"), "no gap", "underscores")
+    at_end = seqloom("infill", examples.run("lstm"), "the ____", "--seed", 3, "--json").json["samples"][0]["text"]
     assert at_end.startswith("the ")
     assert len(at_end) == 8
     gap = "_" * 40
-    check_error(seqloom("infill", place.run("masked"), f"the {gap} fox"), "the gap of 40 elements", "feed.window")
+    check_error(seqloom("infill", examples.run("masked"), f"the {gap} fox"), "the gap of 40 elements", "feed.window")
 
 
-def test_lengths_past_the_window_are_said(seqloom: Callable[..., Done], place: Place) -> None:
-    recurrent = seqloom("sample", place.run("lstm"), "--length", 40)
+def test_lengths_past_the_window_are_said(seqloom: Callable[..., Done], examples: Examples) -> None:
+    recurrent = seqloom("sample", examples.run("lstm"), "--length", 40)
     assert "carries on" in recurrent.err
-    diffusion = seqloom("sample", place.run("masked"), "--length", 40)
+    diffusion = seqloom("sample", examples.run("masked"), "--length", 40)
     assert "window by window" in diffusion.err
     assert len(diffusion.text) == 40
 
 
-def test_frames_show_a_text_unmasked(seqloom: Callable[..., Done], place: Place) -> None:
-    done = seqloom("sample", place.run("masked"), "--frames", "trajectory", "--seed", 2)
+def test_frames_show_a_text_unmasked(seqloom: Callable[..., Done], examples: Examples) -> None:
+    done = seqloom("sample", examples.run("masked"), "--frames", "trajectory", "--seed", 2)
     files = sorted(Path("trajectory").glob("*.txt"))
     assert 10 <= len(files) <= 20
     texts = [path.read_text() for path in files]
@@ -409,12 +411,12 @@ def test_frames_show_a_text_unmasked(seqloom: Callable[..., Done], place: Place)
     assert hidden == sorted(hidden, reverse=True)
     page = Path("trajectory/index.html").read_text()
     assert page.count("<pre>") == len(files)
-    assert seqloom("sample", place.run("gaussian"), "--frames", "plots", "--length", 8, "sampler.steps=6").code == 0
+    assert seqloom("sample", examples.run("gaussian"), "--frames", "plots", "--length", 8, "sampler.steps=6").code == 0
     pictures = sorted(Path("plots").glob("*.png"))
     assert len(pictures) >= 10
     assert pictures[0].read_bytes().startswith(b"\x89PNG")
     assert Path("plots/index.html").read_text().count("<img") == len(pictures)
-    check_error(seqloom("sample", place.run("lstm"), "--frames", "none"), "left to right", "process=masked")
+    check_error(seqloom("sample", examples.run("lstm"), "--frames", "none"), "left to right", "process=masked")
     assert not Path("none").exists()
 
 
@@ -431,24 +433,24 @@ def test_whole_characters_hold_back_what_is_begun() -> None:
 # ---- series ---------------------------------------------------------------------------------------------------------
 
 
-def test_series_are_sampled_as_csv(seqloom: Callable[..., Done], place: Place) -> None:
-    one = seqloom("sample", place.run("series"), "--length", 4)
+def test_series_are_sampled_as_csv(seqloom: Callable[..., Done], examples: Examples) -> None:
+    one = seqloom("sample", examples.run("series"), "--length", 4)
     assert list(one.table[0]) == ["date", "load", "price"]
     assert len(one.table) == 4
     assert all(math.isfinite(float(row["load"])) for row in one.table)
-    several = seqloom("sample", place.run("gaussian"), "-n", 2, "--length", 3)
+    several = seqloom("sample", examples.run("gaussian"), "-n", 2, "--length", 3)
     assert [row["sample"] for row in several.table] == ["0", "0", "0", "1", "1", "1"]
-    found = seqloom("sample", place.run("series"), "-n", 2, "--length", 3, "--json").json["samples"][1]
-    assert set(found) == {"values", "seed", "row"}
-    assert {name: len(values) for name, values in found["values"].items()} == {"load": 3, "price": 3}
+    sample = seqloom("sample", examples.run("series"), "-n", 2, "--length", 3, "--json").json["samples"][1]
+    assert set(sample) == {"values", "seed", "row"}
+    assert {name: len(values) for name, values in sample["values"].items()} == {"load": 3, "price": 3}
 
 
-def test_filling_keeps_known_cells_to_the_byte(seqloom: Callable[..., Done], place: Place) -> None:
+def test_filling_keeps_known_cells_to_the_byte(seqloom: Callable[..., Done], examples: Examples) -> None:
     lines = series(12).splitlines()
     lines[4] = lines[4].rpartition(",")[0] + ","
     lines[7] = lines[7].split(",")[0] + ",, 7.1400"
     Path("gaps.csv").write_text("\n".join(lines) + "\n")
-    done = seqloom("infill", place.run("gaussian"), "@gaps.csv", "-n", 3, "--out", "filled", "--seed", 1)
+    done = seqloom("infill", examples.run("gaussian"), "@gaps.csv", "-n", 3, "--out", "filled", "--seed", 1)
     assert done.code == 0, done.err
     paths = sorted(Path("filled").iterdir())
     assert [path.name for path in paths] == ["0000.csv", "0001.csv", "0002.csv"]
@@ -464,8 +466,8 @@ def test_filling_keeps_known_cells_to_the_byte(seqloom: Callable[..., Done], pla
 
 
 @pytest.mark.parametrize("name", ["series", "gaussian"])
-def test_forecasts_go_on_in_time(seqloom: Callable[..., Done], place: Place, name: str) -> None:
-    done = seqloom("forecast", place.run(name), "--horizon", 3, "--out", "ahead.csv", "--seed", 1)
+def test_forecasts_go_on_in_time(seqloom: Callable[..., Done], examples: Examples, name: str) -> None:
+    done = seqloom("forecast", examples.run(name), "--horizon", 3, "--out", "ahead.csv", "--seed", 1)
     assert done.code == 0, done.err
     rows = list(csv.DictReader(Path("ahead.csv").read_text().splitlines()))
     quantiles = [f"{q / 10:g}" for q in range(1, 10)]
@@ -476,21 +478,23 @@ def test_forecasts_go_on_in_time(seqloom: Callable[..., Done], place: Place, nam
         assert levels == sorted(levels)
         assert levels[0] < float(row["load_mean"]) < levels[-1]
     Path("past.csv").write_text("\n".join(series(400).splitlines()[:100]) + "\n")
-    one = seqloom("forecast", place.run(name), "past.csv", "--horizon", 2, "--paths", 3)
+    one = seqloom("forecast", examples.run(name), "past.csv", "--horizon", 2, "--paths", 3)
     assert [row["path"] for row in one.table] == ["0", "0", "1", "1", "2", "2"]
     assert one.table[0]["date"] == "2024-01-05 03:00:00"
-    assert seqloom("forecast", place.run(name), "past.csv", "--horizon", 2, "-n", 2, "--out", "paths").code == 0
+    assert seqloom("forecast", examples.run(name), "past.csv", "--horizon", 2, "-n", 2, "--out", "paths").code == 0
     assert sorted(path.name for path in Path("paths").iterdir()) == ["0000.csv", "0001.csv"]
 
 
-def test_forecasts_are_refused_where_they_make_no_sense(seqloom: Callable[..., Done], place: Place) -> None:
-    check_error(seqloom("forecast", place.run("lstm"), "--horizon", 3), "means and quantiles", "seqloom extend")
-    check_error(seqloom("forecast", place.run("series"), "--horizon", 0), "--horizon")
-    check_error(seqloom("forecast", place.run("series"), "gone.csv", "--horizon", 3), "gone.csv: there is no such file")
+def test_forecasts_are_refused_where_they_make_no_sense(seqloom: Callable[..., Done], examples: Examples) -> None:
+    check_error(seqloom("forecast", examples.run("lstm"), "--horizon", 3), "means and quantiles", "seqloom extend")
+    check_error(seqloom("forecast", examples.run("series"), "--horizon", 0), "--horizon")
+    check_error(
+        seqloom("forecast", examples.run("series"), "gone.csv", "--horizon", 3), "gone.csv: there is no such file"
+    )
     Path("other.csv").write_text("a,b\n1,2\n3,4\n")
-    check_error(seqloom("forecast", place.run("series"), "other.csv", "--horizon", 3), "load")
+    check_error(seqloom("forecast", examples.run("series"), "other.csv", "--horizon", 3), "load")
     Path("past.csv").write_text(series(30))
-    done = seqloom("forecast", place.run("series"), "past.csv", "--horizon", 3, "--out", "past.csv")
+    done = seqloom("forecast", examples.run("series"), "past.csv", "--horizon", 3, "--out", "past.csv")
     assert done.code == 2
     assert Path("past.csv").read_text() == series(30)
 
@@ -498,54 +502,54 @@ def test_forecasts_are_refused_where_they_make_no_sense(seqloom: Callable[..., D
 # ---- score and evaluate ---------------------------------------------------------------------------------------------
 
 
-def test_score_tells_bits_and_what_each_element_cost(seqloom: Callable[..., Done], place: Place) -> None:
+def test_score_tells_bits_and_what_each_element_cost(seqloom: Callable[..., Done], examples: Examples) -> None:
     Path("some.txt").write_text("the quick fox Ä")
-    found = seqloom("score", place.run("lstm"), "some.txt", "--tokens", "--json").json
-    assert found["unit"] == "byte"
-    assert found["kind"] == "exact"
-    assert found["count"] == 16
-    assert found["context"] == "carried"
-    assert found["bits_per_unit"] == pytest.approx(found["nats"] / 16 / math.log(2))
-    assert [entry["element"] for entry in found["surprisal"]] == list("the quick fox Ä")
+    score = seqloom("score", examples.run("lstm"), "some.txt", "--tokens", "--json").json
+    assert score["unit"] == "byte"
+    assert score["kind"] == "exact"
+    assert score["count"] == 16
+    assert score["context"] == "carried"
+    assert score["bits_per_unit"] == pytest.approx(score["nats"] / 16 / math.log(2))
+    assert [entry["element"] for entry in score["surprisal"]] == list("the quick fox Ä")
     unknown = 8 * 2 * math.log(2)
-    assert sum(entry["nats"] for entry in found["surprisal"]) + unknown == pytest.approx(found["nats"], rel=1e-5)
-    assert "bits/byte" in seqloom("score", place.run("lstm"), "some.txt").text
-    bound = seqloom("score", place.run("masked"), "some.txt", "--json").json
+    assert sum(entry["nats"] for entry in score["surprisal"]) + unknown == pytest.approx(score["nats"], rel=1e-5)
+    assert "bits/byte" in seqloom("score", examples.run("lstm"), "some.txt").text
+    bound = seqloom("score", examples.run("masked"), "some.txt", "--json").json
     assert (bound["kind"], bound["context"]) == ("bound", "windows 16")
     assert bound["stderr"] > 0
-    numbers = seqloom("score", place.run("series"), place.table, "--json", "--tokens").json
+    numbers = seqloom("score", examples.run("series"), examples.table, "--json", "--tokens").json
     assert (numbers["unit"], numbers["count"]) == ("value", 800)
     assert len(numbers["surprisal"]) == 400
     assert numbers["bits_per_unit"] is None, "a density has no bits"
-    in_words = seqloom("score", place.run("series"), place.table).text
+    in_words = seqloom("score", examples.run("series"), examples.table).text
     assert "nats/value" in in_words
     assert "bits" not in in_words
-    check_error(seqloom("score", place.run("lstm"), "gone.txt"), "gone.txt: there is no such file")
+    check_error(seqloom("score", examples.run("lstm"), "gone.txt"), "gone.txt: there is no such file")
 
 
-def test_evaluate_scores_a_split_or_other_data(seqloom: Callable[..., Done], place: Place) -> None:
-    found = seqloom("evaluate", place.run("masked"), "--split", "valid", "--json").json
-    assert found["run"] == str(place.run("masked"))
-    assert found["split"] == "valid"
-    assert len(found["fingerprint"]) == 64
-    names = [metric["name"] for metric in found["metrics"]]
+def test_evaluate_scores_a_split_or_other_data(seqloom: Callable[..., Done], examples: Examples) -> None:
+    result = seqloom("evaluate", examples.run("masked"), "--split", "valid", "--json").json
+    assert result["run"] == str(examples.run("masked"))
+    assert result["split"] == "valid"
+    assert len(result["fingerprint"]) == 64
+    names = [metric["name"] for metric in result["metrics"]]
     assert names == ["likelihood", "likelihood_left_to_right"]
-    for metric in found["metrics"]:
+    for metric in result["metrics"]:
         assert set(metric) >= {"name", "value", "unit", "kind", "stderr", "better", "count", "context", "draws"}
-    bound, exact = found["metrics"]
+    bound, exact = result["metrics"]
     assert (bound["kind"], exact["kind"]) == ("bound", "exact")
     assert bound["unit"] == "bits/byte"
     assert bound["count"] == pytest.approx(0.05 * len(TEXT), rel=0.01)
     Path("more.txt").write_text(TEXT[:700])
-    other = seqloom("evaluate", place.run("lstm"), "more.txt", "--json").json
+    other = seqloom("evaluate", examples.run("lstm"), "more.txt", "--json").json
     assert other["split"] == "all"
     assert other["metrics"][0]["count"] == 700
-    value = seqloom("evaluate", place.run("gaussian"), "--json").json["metrics"][0]
+    value = seqloom("evaluate", examples.run("gaussian"), "--json").json["metrics"][0]
     assert (value["unit"], value["kind"]) == ("nats/value", "bound")
-    table = seqloom("evaluate", place.run("lstm"), "--weights", "last")
+    table = seqloom("evaluate", examples.run("lstm"), "--weights", "last")
     assert "step 6" in table.text
     assert "bits/byte" in table.text
-    check_error(seqloom("evaluate", place.run("lstm"), "--split", "train"), "no split 'train'", "valid or test")
+    check_error(seqloom("evaluate", examples.run("lstm"), "--split", "train"), "no split 'train'", "valid or test")
 
 
 def test_evaluate_notices_that_the_data_have_changed(seqloom: Callable[..., Done], tmp_path: Path) -> None:
@@ -572,32 +576,32 @@ def test_members_are_listed_and_shown(seqloom: Callable[..., Done]) -> None:
     assert "clip_by" in seqloom("show", "trainer").text
 
 
-def test_runs_are_listed_and_shown(seqloom: Callable[..., Done], place: Place) -> None:
-    rows = {Path(row["run"]).name: row for row in seqloom("runs", place.folder / "runs", "--json").json}
+def test_runs_are_listed_and_shown(seqloom: Callable[..., Done], examples: Examples) -> None:
+    rows = {Path(row["run"]).name: row for row in seqloom("runs", examples.folder / "runs", "--json").json}
     assert set(rows) == {"lstm", "masked", "gaussian", "series"}
     assert rows["masked"]["model"] == "masked"
     assert rows["series"]["model"] == "gru"
     assert rows["lstm"]["steps"] == 6
     assert "finished" in rows["lstm"]["state"]
-    assert len(seqloom("runs", place.folder / "runs").text.splitlines()) == 5
-    shown = seqloom("show", place.run("gaussian"))
+    assert len(seqloom("runs", examples.folder / "runs").text.splitlines()) == 5
+    shown = seqloom("show", examples.run("gaussian"))
     assert "gaussian on" in shown.text
     assert "prediction:" in shown.text
-    assert seqloom("show", place.run("lstm"), "--json").json["report"]["steps"] == 6
+    assert seqloom("show", examples.run("lstm"), "--json").json["report"]["steps"] == 6
     nothing = seqloom("runs")
     assert nothing.out == b""
     assert "seqloom train" in nothing.err
 
 
-def test_data_are_described(seqloom: Callable[..., Done], place: Place) -> None:
-    text = seqloom("data", place.text, "--json").json
+def test_data_are_described(seqloom: Callable[..., Done], examples: Examples) -> None:
+    text = seqloom("data", examples.text, "--json").json
     assert text["codec"] == "characters"
     assert text["splits"]["train"]["elements"] == int(0.9 * len(TEXT))
-    table = seqloom("data", place.table)
+    table = seqloom("data", examples.table)
     assert table.code == 0
     assert "load" in table.text
     assert "series" in table.text
-    shares = seqloom("data", place.text, "corpus.splits=[0.5,0.5,0]", "codec=bytes", "--json").json
+    shares = seqloom("data", examples.text, "corpus.splits=[0.5,0.5,0]", "codec=bytes", "--json").json
     assert shares["splits"]["valid"]["elements"] == len(TEXT) // 2
 
 
@@ -612,13 +616,13 @@ def test_the_doctor_tells_the_machine(seqloom: Callable[..., Done]) -> None:
 # ---- real processes -------------------------------------------------------------------------------------------------
 
 
-def test_a_reader_that_goes_away_is_no_error(place: Place) -> None:
+def test_a_reader_that_goes_away_is_no_error(examples: Examples) -> None:
     words = [
         sys.executable,
         "-m",
         "seqloom",
         "sample",
-        str(place.run("lstm")),
+        str(examples.run("lstm")),
         "--length",
         "30000",
         "-q",
@@ -637,7 +641,7 @@ def test_a_reader_that_goes_away_is_no_error(place: Place) -> None:
 
 
 def test_an_unexpected_error_is_one_line_and_its_traceback_only_with_v(
-    seqloom: Callable[..., Done], place: Place, monkeypatch: pytest.MonkeyPatch
+    seqloom: Callable[..., Done], examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from seqloom import model
 
@@ -645,15 +649,15 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_only_with_v(
         raise ZeroDivisionError("the moon is full")
 
     monkeypatch.setattr(model.Model, "stream", broken)
-    done = seqloom("sample", place.run("lstm"))
+    done = seqloom("sample", examples.run("lstm"))
     check_error(done, "ZeroDivisionError: the moon is full", "bug", code=1)
-    assert "Traceback" in seqloom("sample", place.run("lstm"), "-v").err
+    assert "Traceback" in seqloom("sample", examples.run("lstm"), "-v").err
 
 
-def test_sigterm_outside_training_ends_with_143(seqloom: Callable[..., Done], place: Place) -> None:
+def test_sigterm_outside_training_ends_with_143(seqloom: Callable[..., Done], examples: Examples) -> None:
     timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM))
     timer.start()
-    done = seqloom("sample", place.run("lstm"), "--length", 2_000_000, "--out", "made")
+    done = seqloom("sample", examples.run("lstm"), "--length", 2_000_000, "--out", "made")
     timer.join()
     assert done.code == 143
     assert not Path("made").exists()

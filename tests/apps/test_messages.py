@@ -14,7 +14,7 @@ import pytest
 
 from seqloom.core import config
 from seqloom.fit import train
-from terminal import TINY, Done, Place, check_error, series
+from terminal import TINY, Done, Examples, check_error, series
 
 Command = Callable[..., Done]
 
@@ -22,9 +22,9 @@ Command = Callable[..., Done]
 # ---- outputs --------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_there_is_replaced_only_with_force(seqloom: Command, place: Place) -> None:
+def test_what_is_there_is_replaced_only_with_force(seqloom: Command, examples: Examples) -> None:
     Path("ahead.csv").write_text("mine")
-    words = ("forecast", place.run("series"), "--horizon", 2, "--out", "ahead.csv", "--seed", 1)
+    words = ("forecast", examples.run("series"), "--horizon", 2, "--out", "ahead.csv", "--seed", 1)
     check_error(seqloom(*words), "--out: ahead.csv is there already", "--force")
     assert Path("ahead.csv").read_text() == "mine"
     assert seqloom(*words, "--force").code == 0
@@ -32,29 +32,29 @@ def test_what_is_there_is_replaced_only_with_force(seqloom: Command, place: Plac
     Path("made").mkdir()
     Path("made/0000.txt").write_text("mine")
     for verb, more in (("sample", ()), ("extend", ("the",)), ("infill", ("the ___",))):
-        words = (verb, place.run("masked"), *more, "--out", "made", "--seed", 1)
+        words = (verb, examples.run("masked"), *more, "--out", "made", "--seed", 1)
         check_error(seqloom(*words), "made/0000.txt is there already", "--force")
         assert Path("made/0000.txt").read_text() == "mine"
         assert seqloom(*words, "--force").code == 0
         assert Path("made/0000.txt").read_text() != "mine"
         Path("made/0000.txt").write_text("mine")
     Path("made/index.html").write_text("mine")
-    words = ("sample", place.run("masked"), "--frames", "made", "--seed", 1)
+    words = ("sample", examples.run("masked"), "--frames", "made", "--seed", 1)
     check_error(seqloom(*words), "--frames: made/index.html is there already", "--force")
 
 
-def test_one_file_is_named_as_one(seqloom: Command, place: Place) -> None:
-    assert "made/0000.txt\n" in seqloom("sample", place.run("lstm"), "--out", "made", "--seed", 1).err
-    assert "files" not in seqloom("sample", place.run("lstm"), "--out", "one", "--seed", 1).err
-    assert "2 files: two/0000.txt to 0001.txt" in seqloom("sample", place.run("lstm"), "-n", 2, "--out", "two").err
+def test_one_file_is_named_as_one(seqloom: Command, examples: Examples) -> None:
+    assert "made/0000.txt\n" in seqloom("sample", examples.run("lstm"), "--out", "made", "--seed", 1).err
+    assert "files" not in seqloom("sample", examples.run("lstm"), "--out", "one", "--seed", 1).err
+    assert "2 files: two/0000.txt to 0001.txt" in seqloom("sample", examples.run("lstm"), "-n", 2, "--out", "two").err
 
 
-def test_a_comparison_of_runs_has_a_folder_of_its_own(seqloom: Command, place: Place) -> None:
-    pair = (place.run("lstm"), place.run("masked"))
+def test_a_comparison_of_runs_has_a_folder_of_its_own(seqloom: Command, examples: Examples) -> None:
+    pair = (examples.run("lstm"), examples.run("masked"))
     first, second = (seqloom("compare", *pair, "-q").text.splitlines()[-1] for _ in range(2))
     assert (first, second) == ("runs/compare-runs/report.html", "runs/compare-runs-2/report.html")
     assert seqloom("compare", *pair, "--out", "runs/compare-runs", "-q").code == 0, "the same comparison again"
-    other = ("compare", place.run("lstm"), "--out", "runs/compare-runs", "-q")
+    other = ("compare", examples.run("lstm"), "--out", "runs/compare-runs", "-q")
     check_error(seqloom(*other), "holds another comparison", "--out")
     assert seqloom(*other, "--force").code == 0
     Path("mine").mkdir()
@@ -66,15 +66,15 @@ def test_a_comparison_of_runs_has_a_folder_of_its_own(seqloom: Command, place: P
 # ---- words ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_whose_at_was_forgotten_is_asked_about(seqloom: Command, place: Place) -> None:
+def test_a_file_whose_at_was_forgotten_is_asked_about(seqloom: Command, examples: Examples) -> None:
     Path("notes.txt").write_text("the quick")
     Path("power.csv").write_text(series(9))
-    check_error(seqloom("extend", place.run("lstm"), "notes.txt"), "'notes.txt' is the name of a file", "@notes.txt")
-    check_error(seqloom("infill", place.run("gaussian"), "power.csv"), "is the name of a file", "@power.csv")
-    literal = seqloom("extend", place.run("lstm"), "--length", 3, "--seed", 1, "--", "the quick")
+    check_error(seqloom("extend", examples.run("lstm"), "notes.txt"), "'notes.txt' is the name of a file", "@notes.txt")
+    check_error(seqloom("infill", examples.run("gaussian"), "power.csv"), "is the name of a file", "@power.csv")
+    literal = seqloom("extend", examples.run("lstm"), "--length", 3, "--seed", 1, "--", "the quick")
     Path("the quick").write_text("over")
-    check_error(seqloom("extend", place.run("lstm"), "the quick"), "is the name of a file", "-- 'the quick'")
-    again = seqloom("extend", place.run("lstm"), "--length", 3, "--seed", 1, "--", "the quick")
+    check_error(seqloom("extend", examples.run("lstm"), "the quick"), "is the name of a file", "-- 'the quick'")
+    again = seqloom("extend", examples.run("lstm"), "--length", 3, "--seed", 1, "--", "the quick")
     assert again.text == literal.text
     assert again.text.startswith("the quick")
 
@@ -89,27 +89,27 @@ def test_words_after_two_dashes_are_taken_as_they_are(seqloom: Command) -> None:
             assert seqloom("extend", "run", "--length", 2, "--seed", 1, "--", word).text.startswith(word)
 
 
-def test_nearest_names(seqloom: Command, place: Place) -> None:
-    check_error(seqloom("train", place.text, "--model", "LSTM"), "no model called 'LSTM'", "did you mean 'lstm'?")
-    check_error(seqloom("train", place.text, "--model", "diffusion"), "'diffusion'", "'gaussian' or 'masked'")
-    nearest = seqloom("train", place.text, "--model", "xyz")
+def test_nearest_names(seqloom: Command, examples: Examples) -> None:
+    check_error(seqloom("train", examples.text, "--model", "LSTM"), "no model called 'LSTM'", "did you mean 'lstm'?")
+    check_error(seqloom("train", examples.text, "--model", "diffusion"), "'diffusion'", "'gaussian' or 'masked'")
+    nearest = seqloom("train", examples.text, "--model", "xyz")
     check_error(nearest, "'xyz'", "a mixer (")
-    check_error(seqloom("train", place.text, "--model", ""), "no model called ''")
-    Path("runs").symlink_to(place.folder / "runs")
-    for verb in (("sample",), ("evaluate",), ("score", place.text)):
+    check_error(seqloom("train", examples.text, "--model", ""), "no model called ''")
+    Path("runs").symlink_to(examples.folder / "runs")
+    for verb in (("sample",), ("evaluate",), ("score", examples.text)):
         words = (verb[0], "lstm", *verb[1:])
         check_error(seqloom(*words), "there is no run at lstm", "did you mean runs/lstm?")
     check_error(seqloom("sample", "runs/lstmm"), "no run at runs/lstmm", "did you mean runs/lstm?")
 
 
-def test_seeds_have_bounds_that_are_said(seqloom: Command, place: Place) -> None:
-    for words in (("sample", place.run("lstm")), ("train", place.text, "--steps", 2)):
+def test_seeds_have_bounds_that_are_said(seqloom: Command, examples: Examples) -> None:
+    for words in (("sample", examples.run("lstm")), ("train", examples.text, "--steps", 2)):
         for seed in (-3, 2**64):
             check_error(seqloom(*words, "--seed", seed), f"--seed: {seed} is no seed", "from 0 to 9223372036854775807")
-    check_error(seqloom("train", place.text, "seed=-3"), "seed: a number from 0 on is wanted")
+    check_error(seqloom("train", examples.text, "seed=-3"), "seed: a number from 0 on is wanted")
 
 
-def test_settings_of_the_wrong_kind_are_told_in_plain_words(seqloom: Command, place: Place) -> None:
+def test_settings_of_the_wrong_kind_are_told_in_plain_words(seqloom: Command, examples: Examples) -> None:
     for setting, message in [
         ("corpus.splits=half", "corpus.splits: a list is wanted"),
         ("backbone.width=wide", "backbone.width: a whole number is wanted"),
@@ -117,22 +117,22 @@ def test_settings_of_the_wrong_kind_are_told_in_plain_words(seqloom: Command, pl
         ("backbone.norm=big", "backbone.norm: one of 'layer'"),
         ("trainer.rate=fast", "trainer.rate: a number is wanted"),
     ]:
-        done = seqloom("train", place.text, setting)
+        done = seqloom("train", examples.text, setting)
         check_error(done, message)
         assert "should" not in done.err
         assert "valid " not in done.err
 
 
-def test_minutes_and_steps_are_refused_together_in_python_too(place: Place) -> None:
+def test_minutes_and_steps_are_refused_together_in_python_too(examples: Examples) -> None:
     with pytest.raises(config.ConfigError, match="minutes"):
-        train(str(place.text), minutes=1, steps=2, out="both")
+        train(str(examples.text), minutes=1, steps=2, out="both")
     with pytest.raises(config.ConfigError, match="minutes"):
-        train(str(place.text), trainer={"minutes": 1, "steps": 2}, out="both")
+        train(str(examples.text), trainer={"minutes": 1, "steps": 2}, out="both")
     assert not Path("both").exists()
 
 
-def test_what_comes_next_can_be_pasted(seqloom: Command, place: Place) -> None:
-    done = seqloom("train", place.text, "--out", "runs/a b", *TINY[:-1])
+def test_what_comes_next_can_be_pasted(seqloom: Command, examples: Examples) -> None:
+    done = seqloom("train", examples.text, "--out", "runs/a b", *TINY[:-1])
     assert "next: seqloom sample 'runs/a b'   seqloom evaluate 'runs/a b'" in done.err
     check_error(seqloom("forecast", "runs/a b", "--horizon", 3), "means and quantiles", "seqloom extend 'runs/a b'")
 
@@ -148,13 +148,13 @@ def test_nothing_on_standard_input_is_called_that(seqloom: Command, monkeypatch:
 # ---- runs -----------------------------------------------------------------------------------------------------------
 
 
-def test_runs_that_cannot_be_read_are_listed_and_an_empty_folder_is_said(seqloom: Command, place: Place) -> None:
+def test_runs_that_cannot_be_read_are_listed_and_an_empty_folder_is_said(seqloom: Command, examples: Examples) -> None:
     Path("runs").mkdir()
     assert "there are no runs in runs" in seqloom("runs").err
     Path("other").mkdir()
     assert "there are no runs in other" in seqloom("runs", "other").err
-    assert seqloom("train", place.text, "--out", "runs/torn", *TINY).code == 0
-    assert seqloom("train", place.text, "--out", "runs/good", *TINY).code == 0
+    assert seqloom("train", examples.text, "--out", "runs/torn", *TINY).code == 0
+    assert seqloom("train", examples.text, "--out", "runs/good", *TINY).code == 0
     Path("runs/torn/recipe.yaml").write_text("[")
     rows = {row["run"]: row for row in seqloom("runs", "--json").json}
     assert rows["runs/torn"]["state"] == "unreadable"
@@ -164,7 +164,7 @@ def test_runs_that_cannot_be_read_are_listed_and_an_empty_folder_is_said(seqloom
     check_error(seqloom("show", "runs/torn"), "recipe.yaml")
 
 
-def test_a_deleted_run_is_called_deleted(seqloom: Command, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deleted_run_is_called_deleted(seqloom: Command, examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     from seqloom.core import checkpoints, durable
 
     save = checkpoints.save
@@ -175,7 +175,7 @@ def test_a_deleted_run_is_called_deleted(seqloom: Command, place: Place, monkeyp
         return save(lock, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(checkpoints, "save", deleting)
-    done = seqloom("train", place.text, "--out", "run", *TINY)
+    done = seqloom("train", examples.text, "--out", "run", *TINY)
     assert done.code == 2
     assert "deleted" in done.err
     assert "another program" not in done.err
@@ -185,7 +185,7 @@ def test_a_deleted_run_is_called_deleted(seqloom: Command, place: Place, monkeyp
 
 
 def test_a_broken_package_is_named_and_left_out(
-    seqloom: Command, place: Place, monkeypatch: pytest.MonkeyPatch
+    seqloom: Command, examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load() -> None:
         raise ZeroDivisionError("the moon is full")
@@ -199,15 +199,15 @@ def test_a_broken_package_is_named_and_left_out(
     assert done.err.splitlines() == [
         "moon (moon:Phase) of moonlight cannot be loaded and is left out: ZeroDivisionError: the moon is full"
     ]
-    assert seqloom("sample", place.run("lstm"), "--seed", 1, "-q").code == 0
+    assert seqloom("sample", examples.run("lstm"), "--seed", 1, "-q").code == 0
 
 
 def test_a_members_module_of_ones_own_that_is_broken_is_the_users_to_mend(
-    seqloom: Command, place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    seqloom: Command, examples: Examples, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "brokenmember.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    check_error(seqloom("train", place.text, "process=brokenmember:Mine"), "cannot be imported: ZeroDivisionError")
+    check_error(seqloom("train", examples.text, "process=brokenmember:Mine"), "cannot be imported: ZeroDivisionError")
 
 
 def test_a_comparison_in_which_a_model_failed_says_so_by_its_exit_code(
@@ -277,8 +277,13 @@ LIGHT = [
 ]
 
 
-def test_what_needs_no_torch_imports_none(place: Place, tmp_path: Path) -> None:
-    names = {"RUNS": place.folder / "runs", "RUN": place.run("lstm"), "TEXT": place.text, "TABLE": place.table}
+def test_what_needs_no_torch_imports_none(examples: Examples, tmp_path: Path) -> None:
+    names = {
+        "RUNS": examples.folder / "runs",
+        "RUN": examples.run("lstm"),
+        "TEXT": examples.text,
+        "TABLE": examples.table,
+    }
     script = (
         "import json, sys\nfrom seqloom.cli.main import run\n"
         "for words in json.loads(sys.argv[1]):\n"
@@ -295,24 +300,24 @@ def test_what_needs_no_torch_imports_none(place: Place, tmp_path: Path) -> None:
 
 
 def test_a_forecast_that_takes_long_shows_how_far_it_is(
-    seqloom: Command, place: Place, monkeypatch: pytest.MonkeyPatch
+    seqloom: Command, examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from seqloom.core import progress
 
     monkeypatch.setattr(progress, "LINE", 0.0)
-    done = seqloom("forecast", place.run("series"), "--horizon", 4, "--seed", 1)
+    done = seqloom("forecast", examples.run("series"), "--horizon", 4, "--seed", 1)
     assert "of 100 samples" in done.err
     assert "100 %" in done.err
-    assert "samples" not in seqloom("forecast", place.run("series"), "--horizon", 4, "--seed", 1, "-q").err
+    assert "samples" not in seqloom("forecast", examples.run("series"), "--horizon", 4, "--seed", 1, "-q").err
 
 
-def test_a_forecast_as_json(seqloom: Command, place: Place) -> None:
-    found = seqloom("forecast", place.run("series"), "--horizon", 3, "--seed", 1, "--json").json
-    assert set(found) == {"run", "seed", "elements", "summary"}
-    assert found["elements"] == [f"2024-01-17 {hour}:00:00" for hour in (16, 17, 18)]
-    assert set(found["summary"]) == {"load", "price"}
-    assert list(found["summary"]["load"]) == ["mean", *(f"{q / 10:g}" for q in range(1, 10))]
-    table = seqloom("forecast", place.run("series"), "--horizon", 3, "--seed", 1).table
-    assert [float(row["load_0.5"]) for row in table] == pytest.approx(found["summary"]["load"]["0.5"], rel=1e-4)
-    paths = seqloom("forecast", place.run("series"), "--horizon", 3, "--seed", 1, "-n", 2, "--json").json["paths"]
+def test_a_forecast_as_json(seqloom: Command, examples: Examples) -> None:
+    forecast = seqloom("forecast", examples.run("series"), "--horizon", 3, "--seed", 1, "--json").json
+    assert set(forecast) == {"run", "seed", "elements", "summary"}
+    assert forecast["elements"] == [f"2024-01-17 {hour}:00:00" for hour in (16, 17, 18)]
+    assert set(forecast["summary"]) == {"load", "price"}
+    assert list(forecast["summary"]["load"]) == ["mean", *(f"{q / 10:g}" for q in range(1, 10))]
+    table = seqloom("forecast", examples.run("series"), "--horizon", 3, "--seed", 1).table
+    assert [float(row["load_0.5"]) for row in table] == pytest.approx(forecast["summary"]["load"]["0.5"], rel=1e-4)
+    paths = seqloom("forecast", examples.run("series"), "--horizon", 3, "--seed", 1, "-n", 2, "--json").json["paths"]
     assert [len(path["values"]["load"]) for path in paths] == [3, 3]

@@ -23,9 +23,9 @@ def test_a_wheel_installed_elsewhere_runs_the_demo(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"}
-    place = [sys.executable, "-c", "import seqloom; print(seqloom.__file__)"]
-    found = subprocess.run(place, cwd=work, env=environment, check=True, capture_output=True, text=True).stdout
-    assert found.startswith(str(tmp_path / "site")), "the wheel's own package is what runs"
+    program = [sys.executable, "-c", "import seqloom; print(seqloom.__file__)"]
+    printed = subprocess.run(program, cwd=work, env=environment, check=True, capture_output=True, text=True).stdout
+    assert printed.startswith(str(tmp_path / "site")), "the wheel's own package is what runs"
     demo = [sys.executable, "-m", "seqloom", "demo", "--minutes", "0.05"]
     done = subprocess.run(demo, cwd=work, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -48,9 +48,9 @@ def test_a_step_stays_on_its_device(process, mixer, kind):
     backbone = Backbone(mixer=mixer, width=64, depth=1, mlp=2.0, dropout=0.1)
     specs = {"label": ConditionSpec(Tokens(size=3), "add"), "source": ConditionSpec(Tokens(size=4), "attend")}
     net = Network(backbone, spec, space, LENGTH, specs, 0, learned.module(space)).to(META)
-    here = batch(space).to(META)
+    moved = batch(space).to(META)
     rng = Rng.of(0, torch.arange(ROWS).numpy())
-    loss = learned.loss(net, here, rng, None, rng.at("dropout"))
+    loss = learned.loss(net, moved, rng, None, rng.at("dropout"))
     assert loss.total.device == META
     assert loss.total.dtype == torch.float32, "whatever the precision, losses are float32 or wider"
     (loss.total / loss.count.clamp_min(1)).backward()

@@ -1,4 +1,4 @@
-"""Rows among strangers equal the rows alone, whatever the mixer, the process, the space and the traffic."""
+"""Rows among those of others equal the rows alone, whatever the mixer, the process, the space and the traffic."""
 
 import copy
 import itertools
@@ -106,8 +106,8 @@ def samplers(process, space):
 
 def condition(number):
     """None, a label, a source, or both, of one row."""
-    there = torch.ones(1, 1 + number % 3, dtype=torch.bool)
-    source = Condition(torch.tensor([[1, 2, 3][: 1 + number % 3]]), there)
+    present = torch.ones(1, 1 + number % 3, dtype=torch.bool)
+    source = Condition(torch.tensor([[1, 2, 3][: 1 + number % 3]]), present)
     label = Condition(torch.tensor([[number % 3]]), torch.ones(1, 1, dtype=torch.bool))
     return [{}, {"label": label}, {"source": source}, {"label": label, "source": source}][number % 4]
 
@@ -198,7 +198,7 @@ def mixture(net, process, dtype=torch.float64):
 
 
 @product
-def test_rows_among_strangers_equal_the_rows_alone(mixer, process, space):
+def test_rows_among_others_equal_the_rows_alone(mixer, process, space):
     process, space = PROCESSES[process], SPACES[space]
     net = build(mixer, process, space)
     requests = mixture(net, process)
@@ -209,9 +209,9 @@ def test_rows_among_strangers_equal_the_rows_alone(mixer, process, space):
         engine = Engine(net, process, capacity=capacity, chunk=4)
         done = drive(engine, [requests[i] for i in arrival], every)
         assert engine.calls < sum(calls)
-        for place, i in enumerate(arrival):
+        for index, i in enumerate(arrival):
             for row, event in enumerate(expected[i]):
-                equal(done[place, row], event)
+                equal(done[index, row], event)
     assert any(event.x.double().std() > 0 for events in expected for event in events)
 
 
@@ -257,23 +257,23 @@ class Likeliest(Sampler, name="likeliest"):
     takes = (Gives.NEXT_LOGITS, Gives.NEXT_PARAMS)
 
     def start(self, process, rows):
-        return replace(rows, own={**rows.own, "place": rows.settled.argmin(1)})
+        return replace(rows, own={**rows.own, "position": rows.settled.argmin(1)})
 
     def ask(self, rows):
-        place = rows.own["place"]
-        return Ask(x=rows.x, want=np.where(rows.done, -1, place)[:, None], fixed=place.copy())
+        position = rows.own["position"]
+        return Ask(x=rows.x, want=np.where(rows.done, -1, position)[:, None], fixed=position.copy())
 
     def tell(self, rows, ask, guess):
         live = np.nonzero(guess.ready & ~rows.done)[0]
-        place = rows.own["place"]
+        position = rows.own["position"]
         if guess.head is None:
             best = guess.value[:, 0].argmax(-1)
         else:
             best = guess.head.draw(guess.value[:, 0], rows.key, torch.zeros(len(rows)))
-        rows.x[live, place[live]] = best[live].to(rows.x)
-        rows.settled[live, place[live]] = True
-        place[live] += 1
-        rows.done[live] |= place[live] >= rows.length[live]
+        rows.x[live, position[live]] = best[live].to(rows.x)
+        rows.settled[live, position[live]] = True
+        position[live] += 1
+        rows.done[live] |= position[live] >= rows.length[live]
         return rows
 
 
@@ -288,15 +288,15 @@ class FromTheRight(Sampler, name="from-the-right"):
     def ask(self, rows):
         want = np.full((len(rows), 2), -1)
         for row in np.nonzero(~rows.done)[0]:
-            places = np.nonzero(~rows.settled[row])[0][-2:]
-            want[row, : len(places)] = places
+            positions = np.nonzero(~rows.settled[row])[0][-2:]
+            want[row, : len(positions)] = positions
         return Ask(x=rows.x, want=want, fixed=np.zeros(len(rows), np.int64))
 
     def tell(self, rows, ask, guess):
         row, rank = np.nonzero((ask.want >= 0) & ~rows.done[:, None])
-        place = ask.want[row, rank]
-        rows.x[row, place] = guess.value[row, rank].argmax(-1)
-        rows.settled[row, place] = True
+        position = ask.want[row, rank]
+        rows.x[row, position] = guess.value[row, rank].argmax(-1)
+        rows.settled[row, position] = True
         rows.done[:] |= rows.settled.all(1)
         return rows
 
@@ -592,7 +592,7 @@ def test_what_must_never_be_drawn_is_not():
 @torch.no_grad()
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_beyond_the_window_attention_slides_and_recurrence_carries_on(mixer):
-    """Every element from a whole reading by hand of what it may have heard."""
+    """Every element from a whole reading by hand of what it may have read."""
     process = Autoregressive()
     net = build(mixer, process, TOKENS)
     length = 2 * WINDOW + 5
@@ -694,12 +694,12 @@ def readings(net, process, data, key):
     """Every likelihood's nats by position, and the loss with the gradient of all parameters."""
     state = process.start(net, len(data.x)) if data is None else None
     with torch.no_grad():
-        found = [likelihood.nats(net, data, key, state)[0] for likelihood in process.likelihoods().values()]
+        scores = [likelihood.nats(net, data, key, state)[0] for likelihood in process.likelihoods().values()]
     net.zero_grad()
     loss = process.loss(net, data, key)
     loss.total.backward()
     grads = [p.grad.clone() if p.grad is not None else torch.zeros_like(p) for p in net.parameters()]
-    return found, torch.cat([loss.total.detach().view(1), *(g.flatten() for g in grads)]), int(loss.count)
+    return scores, torch.cat([loss.total.detach().view(1), *(g.flatten() for g in grads)]), int(loss.count)
 
 
 @product
@@ -707,10 +707,10 @@ def test_absent_cells_and_padding_change_nothing(mixer, process, space):
     process, space = PROCESSES[process], SPACES[space]
     net = build(mixer, process, space, ports={})
     data, key = batch(space), Rng.of(3, np.arange(3))
-    found, loss, count = readings(net, process, data, key)
+    scores, loss, count = readings(net, process, data, key)
     assert count == int((data.known & ~data.shown).sum())
     assert torch.isfinite(loss).all()
-    for nats in found:
+    for nats in scores:
         assert (nats[~data.present] == 0).all()
         wanted = data.wanted if data.wanted.ndim == 2 else data.wanted.any(-1)
         assert (nats[~wanted] == 0).all()
@@ -718,7 +718,7 @@ def test_absent_cells_and_padding_change_nothing(mixer, process, space):
     for filler in fillers:
         hidden = ~data.present if isinstance(space, Tokens) else ~data.known
         other, loss_other, _ = readings(net, process, replace(data, x=data.x.masked_fill(hidden, filler)), key)
-        for one, two in zip(found, other, strict=True):
+        for one, two in zip(scores, other, strict=True):
             torch.testing.assert_close(one, two, atol=1e-12, rtol=1e-12)
         torch.testing.assert_close(loss_other, loss, atol=1e-10, rtol=1e-10)
 

@@ -34,7 +34,7 @@ def build(mixer, block, seed=0):
                 part.initialise(generator)
         for name, parameter in module.named_parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
-            if "bias" in name:  # a unit that is cut off hears nothing
+            if "bias" in name:  # a unit that is cut off reads nothing
                 parameter.abs_().add_(0.3)
     return module.double()
 
@@ -57,19 +57,19 @@ def same(one, other):
     torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
 
 
-# ---- what is heard ------------------------------------------------------------------------------------------------
+# ---- what is attended ---------------------------------------------------------------------------------------------
 
 
 @every
 @pytest.mark.parametrize("block", [1, None])
-def test_a_position_hears_what_it_may_and_only_that(mixer, block):
+def test_a_position_reads_what_it_may_and_only_that(mixer, block):
     module = build(mixer, block)
     h = sequence().requires_grad_()
     for t in (0, 4, STEPS - 1):
         (grad,) = torch.autograd.grad(module(h)[0][1, t].square().sum(), h)
-        heard = grad.abs().sum(-1) > 1e-14
-        assert not heard[[0, 2]].any()  # rows are strangers
-        assert heard[1].tolist() == [block is None or i <= t for i in range(STEPS)]
+        attended = grad.abs().sum(-1) > 1e-14
+        assert not attended[[0, 2]].any()  # rows are independent
+        assert attended[1].tolist() == [block is None or i <= t for i in range(STEPS)]
 
 
 @every
@@ -105,7 +105,7 @@ def test_gradients_reach_every_parameter_and_a_row_of_nothing_gives_no_nan(mixer
 
 @every
 def test_a_sequence_is_not_a_set(mixer):
-    """The order of what is heard matters, both ways too."""
+    """The order of what is read matters, both ways too."""
     for block in (1, None):
         module, h = build(mixer, block), sequence(rows=1)
         turned = h[:, [1, 0, *range(2, STEPS)]]
@@ -337,12 +337,12 @@ def test_learned_places_have_an_end_that_counts_only_what_is_read():
 
 
 @pytest.mark.parametrize("block", [2, 3])
-def test_attention_in_blocks_hears_its_own_block_and_earlier_ones(block):
+def test_attention_in_blocks_reads_its_own_block_and_earlier_ones(block):
     module, h = build(Attention(), block), sequence().requires_grad_()
     for t in range(STEPS):
         (grad,) = torch.autograd.grad(module(h)[0][0, t].sum(), h)
-        heard = grad[0].abs().sum(-1) > 1e-14
-        assert heard.tolist() == [i // block <= t // block for i in range(STEPS)]
+        attended = grad[0].abs().sum(-1) > 1e-14
+        assert attended.tolist() == [i // block <= t // block for i in range(STEPS)]
 
 
 def test_widths_that_cannot_be_are_refused():
@@ -360,14 +360,14 @@ def test_rotary_attention_knows_only_distances():
     h = sequence(rows=1)
     longer = torch.cat([sequence(rows=1, steps=3, seed=8), h], 1)
     present = torch.ones(1, STEPS + 3, dtype=torch.bool)
-    # Causal windows that begin later give the same, where only the window is heard.
+    # Causal windows that begin later give the same, where only the window is attended.
     causal = build(Attention(), 1)
     state = causal.begin(1, STEPS + 3)
     same(causal(h, state=state, count=np.array([STEPS]))[0], causal(h)[0])
     assert not torch.allclose(module(longer, present)[0][:, 3:], module(h)[0])
-    turn, place = Rope().build(WIDTH).turn, torch.arange(STEPS)[None]
+    turn, position = Rope().build(WIDTH).turn, torch.arange(STEPS)[None]
     q, k = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, 2, STEPS, 4)))
-    near, far = (scores(*turn(q, k, at)) for at in (place, place + 1000))
+    near, far = (scores(*turn(q, k, at)) for at in (position, position + 1000))
     torch.testing.assert_close(near, far, atol=1e-9, rtol=1e-9)
 
 

@@ -166,9 +166,9 @@ def test_solvers_converge_to_the_flow(noise, solver, order):
             exact = MEAN + (y - MEAN) @ np.linalg.solve(COV + last**2 * np.eye(6), COV).T
         made = draw(schedule, PredictClean(), Diffuse(solver=solver, steps=steps), rows=8).numpy()
         errors.append(np.abs(made - exact).max())
-    found = np.log2(errors[0] / errors[1])
+    measured = np.log2(errors[0] / errors[1])
     assert errors[-1] < (0.1 if order == 1 else 4e-3)
-    assert abs(found - order) < 0.4, errors
+    assert abs(measured - order) < 0.4, errors
 
 
 def test_a_solver_knows_its_step_keeps_what_it_needs_and_has_fresh_noise_in_each_stage():

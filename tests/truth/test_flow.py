@@ -98,8 +98,8 @@ def test_solvers_converge_in_their_order_on_paths_that_bend(solver, order):
     exact = made("midpoint", 800)
     assert float(exact.abs().mean()) == pytest.approx(1, abs=0.1)
     errors = [float((made(solver, steps) - exact).abs().mean()) for steps in (50, 100, 200)]
-    found = np.log2(np.array(errors[:-1]) / errors[1:])
-    assert (np.abs(found - order) < 0.35).all(), errors
+    measured = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert (np.abs(measured - order) < 0.35).all(), errors
 
 
 def test_known_cells_stay_and_the_rest_follows_their_conditional():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from oracles import TokenOracle, chi_square, next_law, next_table, place_table, random_joint, sample, unmask_law
+from oracles import TokenOracle, chi_square, next_law, next_table, position_table, random_joint, sample, unmask_law
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import Rng
 from seqloom.engine import Engine, Request
@@ -58,7 +58,7 @@ def finished(engine, *requests):
 def best_of(law, count, penalty, prefix=(), end=None):
     """All sequences by enumeration: those with the highest log-probability over length^penalty, and that number."""
     table = next_table(law, SIZE)
-    found = []
+    ranked = []
     for length in range(1, STEPS - len(prefix) + 1):
         for string in itertools.product(range(SIZE), repeat=length):
             whole = length + len(prefix) == STEPS
@@ -69,8 +69,8 @@ def best_of(law, count, penalty, prefix=(), end=None):
             total = sum(
                 logits[t][everything[t]] - np.log(np.exp(logits[t]).sum()) for t in range(len(prefix), len(everything))
             )
-            found.append((total / length**penalty, everything, total))
-    return sorted(found, reverse=True)[:count]
+            ranked.append((total / length**penalty, everything, total))
+    return sorted(ranked, reverse=True)[:count]
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
@@ -154,7 +154,7 @@ def test_an_ensemble_follows_the_mixed_law(mean):
         return table
 
     sampler = Ensemble(weights=(1, 3), mean=mean)
-    for build, table, law_of in ((autoregressive, next_table, next_law), (masked, place_table, None)):
+    for build, table, law_of in ((autoregressive, next_table, next_law), (masked, position_table, None)):
         (process, net), (second, beside) = build(ONE), build(OTHER)
         hidden = torch.full((STEPS,), SIZE if net.spec.mask is not None else 0)
         engine = Engine(net, process, beside=[(beside, second)], capacity=2 * ROWS)
@@ -168,7 +168,7 @@ def test_an_ensemble_follows_the_mixed_law(mean):
 
 def masked(law):
     process = Masked()
-    return process, TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, place_table(law, SIZE))
+    return process, TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, position_table(law, SIZE))
 
 
 def test_guidance_between_two_models_follows_the_mixed_law():
@@ -206,7 +206,7 @@ def test_models_that_are_not_there_or_do_not_fit_are_refused():
 
 
 def test_guidance_of_unmasking_equals_the_law_of_the_mixture():
-    tables = place_table(OTHER, SIZE), place_table(ONE, SIZE)
+    tables = position_table(OTHER, SIZE), position_table(ONE, SIZE)
     process = Masked()
     net = TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, tables[1], tables[0])
     drawn = sample(net, process, Unmask(guidance=1.0), torch.full((STEPS,), SIZE), given=GIVEN, rows=500)

@@ -146,12 +146,12 @@ def test_an_element_of_all_kinds_costs_the_sum_of_its_fields():
     head = Autoregressive().head_for(space)
     params = numbers(head.size(space), rows=5)
     x = drawn(head, space, params[0], 5)
-    here = torch.ones_like(x, dtype=torch.bool)
-    total = head.nats(space, params, x, here)
+    known = torch.ones_like(x, dtype=torch.bool)
+    total = head.nats(space, params, x, known)
     each = torch.zeros(5, dtype=torch.float64)
-    for there in space.slices.values():
-        only = torch.zeros_like(here)
-        only[:, there] = True
+    for channels in space.slices.values():
+        only = torch.zeros_like(known)
+        only[:, channels] = True
         alone = head.nats(space, params, x, only)
         assert (alone != 0).all()
         each += alone

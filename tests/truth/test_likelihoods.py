@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal, norm
 
-from oracles import GaussianOracle, TokenOracle, place_table, random_joint, random_places, softmax
+from oracles import GaussianOracle, TokenOracle, position_table, random_joint, random_positions, softmax
 from seqloom.core.config import members_of
 from seqloom.core.rng import Rng
 from seqloom.mixers.attention import Attention
@@ -29,11 +29,11 @@ STRINGS = torch.tensor(list(JOINT))
 
 def whole(x, known=None, shown=None):
     """A batch in which each row is one sequence, all of it to be scored."""
-    here = torch.ones(x.shape[:2], dtype=torch.bool)
+    present = torch.ones(x.shape[:2], dtype=torch.bool)
     known = torch.ones_like(x, dtype=torch.bool) if known is None else known
-    begins = torch.zeros_like(here)
+    begins = torch.zeros_like(present)
     begins[:, 0] = True
-    return Batch(x, here, known, torch.zeros_like(known) if shown is None else shown, begins)
+    return Batch(x, present, known, torch.zeros_like(known) if shown is None else shown, begins)
 
 
 def keys(rows, seed=0):
@@ -50,7 +50,7 @@ MASKS = ["counted", "independent"]
 @pytest.mark.parametrize("schedule", sorted(members_of(Masking)))
 def test_masked_bound_of_an_oracle_is_the_entropy(schedule, masks):
     process = Masked(schedule=schedule, masks=masks)
-    net = TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, place_table(JOINT, SIZE))
+    net = TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, position_table(JOINT, SIZE))
     weights = np.array(list(JOINT.values()))
     means = []
     for draws in range(60):
@@ -63,7 +63,7 @@ def test_masked_bound_of_an_oracle_is_the_entropy(schedule, masks):
 
 
 def test_masked_bound_of_any_network_is_above_its_entropy_and_independent_of_the_schedule():
-    table = random_places(SIZE, seed=8)
+    table = random_positions(SIZE, seed=8)
     values = {}
     for name, masks in itertools.product(members_of(Masking), MASKS):
         process = Masked(schedule=name, masks=masks)
@@ -104,7 +104,7 @@ def seed_shares(process, net, x, seed):
 
 def test_left_to_right_sums_to_one_and_is_the_chain_rule():
     process = Masked()
-    table = random_places(SIZE, seed=6)
+    table = random_positions(SIZE, seed=6)
     net = TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, table)
     nats = process.left_to_right(net, whole(STRINGS), at_once=7)
     assert float((-nats.sum(1)).exp().sum()) == pytest.approx(1, abs=1e-9)
@@ -125,7 +125,7 @@ def test_left_to_right_of_a_real_network_sums_to_one():
 
 def test_shown_symbols_are_seen_and_not_scored():
     process = Masked()
-    net = TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, place_table(JOINT, SIZE))
+    net = TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, position_table(JOINT, SIZE))
     shown = torch.tensor([[False, True, False]]).expand(len(STRINGS), -1)
     nats = process.left_to_right(net, whole(STRINGS, shown=shown))
     assert (nats[:, 1] == 0).all()
@@ -207,8 +207,8 @@ def test_autoregressive_nats_of_vectors_by_hand():
     for b, t in itertools.product(range(2), range(4)):
         seen = [[0.0] * 4 + [1.0] * 3]  # value, shown and absent of each channel, and the start
         for i in range(t):
-            there = known[b, i].double()
-            seen.append([*(x[b, i] * there).tolist(), *there.tolist(), *(1 - there).tolist(), 0.0])
+            exists = known[b, i].double()
+            seen.append([*(x[b, i] * exists).tolist(), *exists.tolist(), *(1 - exists).tolist(), 0.0])
         params = net(torch.tensor([seen], dtype=torch.float64))[0][0, -1].numpy()
         scale = np.log1p(np.exp(params[2:] + math.log(math.e - 1))) + 1e-3
         each = -norm.logpdf(x[b, t], params[:2], scale)
@@ -227,9 +227,9 @@ def test_lags_and_differences_by_hand():
         seen = []
         for i in range(t + 1):
             parts = []
-            for look in (1, 2, 3):  # what lies before the beginning is absent
-                there = known[b, i - look].double() if i >= look else torch.zeros(2, dtype=torch.float64)
-                parts += [*(x[b, i - look] * there).tolist(), *there.tolist(), *(1 - there).tolist()]
+            for lag in (1, 2, 3):  # what lies before the beginning is absent
+                exists = known[b, i - lag].double() if i >= lag else torch.zeros(2, dtype=torch.float64)
+                parts += [*(x[b, i - lag] * exists).tolist(), *exists.tolist(), *(1 - exists).tolist()]
             seen.append([*parts, float(i == 0)])
         params = net(torch.tensor([seen], dtype=torch.float64))[0][0, -1].numpy()
         scale = np.log1p(np.exp(params[2:] + math.log(math.e - 1))) + 1e-3

@@ -70,9 +70,9 @@ def test_one_number_alone_has_its_own_mixture():
     for i in range(2):
         wanted = torch.zeros(2, 2, dtype=torch.bool)
         wanted[:, i] = True
-        there = x[:1].expand(2, 2) if i else x
-        nats = head.nats(PAIR, params.expand(2, -1), there, wanted).numpy()
-        exact = (np.exp(weight) * norm(mean[:, i], scale[:, i]).pdf(there[:, i, None].numpy())).sum(1)
+        point = x[:1].expand(2, 2) if i else x
+        nats = head.nats(PAIR, params.expand(2, -1), point, wanted).numpy()
+        exact = (np.exp(weight) * norm(mean[:, i], scale[:, i]).pdf(point[:, i, None].numpy())).sum(1)
         np.testing.assert_allclose(np.exp(-nats), exact, rtol=1e-9)
     none = head.nats(PAIR, params.expand(2, -1), x, torch.zeros(2, 2, dtype=torch.bool))
     assert none.tolist() == [0.0, 0.0]

@@ -53,11 +53,11 @@ def network(process, space, mixer=None, window=8, seed=1, shake=0.3):
 
 
 def whole(x, known=None, shown=None):
-    here = torch.ones(x.shape[:2], dtype=torch.bool)
+    present = torch.ones(x.shape[:2], dtype=torch.bool)
     known = torch.ones_like(x, dtype=torch.bool) if known is None else known
-    begins = torch.zeros_like(here)
+    begins = torch.zeros_like(present)
     begins[:, 0] = True
-    return Batch(x, here, known, torch.zeros_like(known) if shown is None else shown, begins)
+    return Batch(x, present, known, torch.zeros_like(known) if shown is None else shown, begins)
 
 
 def keys(rows, seed=0):
@@ -84,10 +84,10 @@ class RunningScale(Feature, name="test scale of what is shown"):
         return True
 
     def read(self, space, visible, position):
-        here = (visible.known & visible.shown).double()
-        count = here.sum(1, keepdim=True).clamp_min(1)
-        mean = (visible.x.double() * here).sum(1, keepdim=True) / count
-        spread = (((visible.x - mean) ** 2 * here).sum(1, keepdim=True) / count + 1e-2).sqrt()
+        visible_cells = (visible.known & visible.shown).double()
+        count = visible_cells.sum(1, keepdim=True).clamp_min(1)
+        mean = (visible.x.double() * visible_cells).sum(1, keepdim=True) / count
+        spread = (((visible.x - mean) ** 2 * visible_cells).sum(1, keepdim=True) / count + 1e-2).sqrt()
         shape = (*position.shape, visible.x.shape[-1])
         return Read(None, mean.expand(shape), spread.log().expand(shape))
 
@@ -185,7 +185,7 @@ def test_guesses_read_the_lags_that_training_read_beyond_the_window_too(mixer):
 
 
 @torch.no_grad()
-def test_scoring_in_stretches_hears_the_season_that_lies_before_them():
+def test_scoring_in_stretches_reads_the_season_that_lies_before_them():
     """A network that gives what was a season ago knows a season of any length: the exact value is that of a formula."""
     season, rows = 300, 6000
     process = Autoregressive(difference=season)
@@ -253,15 +253,15 @@ class MissingOracle(GaussianOracle):
         absent = x[..., 2 * wide :].bool().flatten(1)
         out = torch.zeros(*x.shape[:2], wide, dtype=torch.float64)
         for pattern in torch.unique(absent, dim=0):
-            rows, there = (absent == pattern).all(1), ~pattern.numpy()
+            rows, kept = (absent == pattern).all(1), ~pattern.numpy()
             inner = GaussianOracle(
-                NetworkSpec(False, 3, 1, None, True), self.mean[there], self.cov[np.ix_(there, there)],
-                self.prediction, int(there.sum()),
+                NetworkSpec(False, 3, 1, None, True), self.mean[kept], self.cov[np.ix_(kept, kept)],
+                self.prediction, int(kept.sum()),
             )  # fmt: skip
-            part = [piece.flatten(1)[rows][:, there] for piece in x.split(wide, -1)]
+            part = [piece.flatten(1)[rows][:, kept] for piece in x.split(wide, -1)]
             made = inner.answer(torch.stack(part, -1), level[rows], None)
             flat = out[rows].flatten(1)
-            flat[:, torch.as_tensor(there)] = made[..., 0]
+            flat[:, torch.as_tensor(kept)] = made[..., 0]
             out[rows] = flat.view(-1, *out.shape[1:])
         return out
 

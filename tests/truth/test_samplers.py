@@ -12,9 +12,9 @@ from oracles import (
     next_law,
     next_table,
     order_law,
-    place_table,
+    position_table,
     random_joint,
-    random_places,
+    random_positions,
     sample,
     softmax,
     unmask_law,
@@ -88,8 +88,8 @@ def masked(table, schedule="linear", given=None):
 
 def test_the_enumerated_laws_agree_with_the_joint():
     assert next_law(next_table(JOINT, SIZE), SIZE, STEPS) == pytest.approx(JOINT)
-    assert unmask_law(place_table(JOINT, SIZE), SIZE, [SIZE] * STEPS, None) == pytest.approx(JOINT)
-    few = unmask_law(place_table(JOINT, SIZE), SIZE, [SIZE] * STEPS, [0.5, 0.5])
+    assert unmask_law(position_table(JOINT, SIZE), SIZE, [SIZE] * STEPS, None) == pytest.approx(JOINT)
+    few = unmask_law(position_table(JOINT, SIZE), SIZE, [SIZE] * STEPS, [0.5, 0.5])
     assert sum(abs(few[s] - p) for s, p in JOINT.items()) > 0.05  # few steps are another law, and the tests can tell
     drawn = np.random.default_rng(0).choice(len(JOINT), ROWS, p=list(JOINT.values()))
     strings = np.array(list(JOINT))[drawn]
@@ -127,13 +127,13 @@ def test_ancestral_refuses_what_is_known_after_a_gap():
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_first_hitting_follows_the_model(settings):
-    process, net = masked(place_table(JOINT, SIZE))
-    law = unmask_law(place_table(JOINT, SIZE), SIZE, [SIZE] * STEPS, None, bend(settings))
+    process, net = masked(position_table(JOINT, SIZE))
+    law = unmask_law(position_table(JOINT, SIZE), SIZE, [SIZE] * STEPS, None, bend(settings))
     assert chi_square(sample(net, process, Unmask(**settings), HIDDEN, rows=ROWS).numpy(), law) > 0.001
 
 
 def test_first_hitting_averages_the_orders_of_a_network_that_is_no_law():
-    table = random_places(SIZE, seed=5)
+    table = random_positions(SIZE, seed=5)
     process, net = masked(table)
     law = unmask_law(table, SIZE, [SIZE] * STEPS, None)
     one = order_law(table, SIZE, [SIZE] * STEPS, [[0], [1], [2]])
@@ -143,16 +143,16 @@ def test_first_hitting_averages_the_orders_of_a_network_that_is_no_law():
 
 
 def test_unmask_fills_a_gap_given_both_sides():
-    process, net = masked(place_table(JOINT, SIZE))
+    process, net = masked(position_table(JOINT, SIZE))
     x, shown = torch.tensor([1, SIZE, 2]), torch.tensor([True, False, True])
-    law = unmask_law(place_table(JOINT, SIZE), SIZE, x.tolist(), None)
+    law = unmask_law(position_table(JOINT, SIZE), SIZE, x.tolist(), None)
     assert chi_square(sample(net, process, Unmask(), x, shown=shown, rows=ROWS).numpy(), law) > 0.001
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
 @pytest.mark.parametrize("schedule", sorted(members_of(Masking)))
 def test_few_steps_follow_the_law_of_few_steps(schedule, steps):
-    table = place_table(JOINT, SIZE)
+    table = position_table(JOINT, SIZE)
     process, net = masked(table, schedule)
     alpha = process.schedule.alpha(torch.arange(steps + 1, dtype=torch.float64) / steps)
     shares = (alpha[:-1] - alpha[1:]).tolist()[::-1]  # from the last to appear at most noise, backwards in time
@@ -162,7 +162,7 @@ def test_few_steps_follow_the_law_of_few_steps(schedule, steps):
 
 def test_unmask_makes_no_more_calls_than_steps_or_symbols():
     for sampler, most in [(Unmask(), STEPS), (Unmask(steps=2), 2), (Unmask(steps=100), STEPS)]:
-        process, net = masked(place_table(JOINT, SIZE), "cosine")
+        process, net = masked(position_table(JOINT, SIZE), "cosine")
         sample(net, process, sampler, HIDDEN)
         assert 1 <= net.calls <= most
 
@@ -180,7 +180,7 @@ def test_guidance_follows_the_mixed_law(weight):
     x = torch.zeros(STEPS, dtype=torch.int64)
     drawn = sample(net, process, Ancestral(guidance=weight), x, given=GIVEN, rows=ROWS)
     assert chi_square(drawn.numpy(), law) > 0.001
-    tables = place_table(OTHER, SIZE), place_table(JOINT, SIZE)
+    tables = position_table(OTHER, SIZE), position_table(JOINT, SIZE)
     process, net = masked(tables[1], given=tables[0])
     guided = mixed(*(bounded(table) for table in tables))
     law = unmask_law(guided, SIZE, [SIZE] * STEPS, None)

@@ -102,9 +102,9 @@ def test_conditional_is_gaussian_conditioning(past, seed):
     gain = covariance[np.ix_(b, a)] @ np.linalg.inv(covariance[np.ix_(a, a)])
     expected = mean[b] + gain @ (x.reshape(-1)[a] - mean[a])
     spread = covariance[np.ix_(b, b)] - gain @ covariance[np.ix_(a, b)]
-    found = VAR.conditional(x, horizon)
-    np.testing.assert_allclose(found[0].reshape(-1), expected, rtol=1e-10)
-    np.testing.assert_allclose(found[1], spread, rtol=1e-9, atol=1e-12)
+    moments = VAR.conditional(x, horizon)
+    np.testing.assert_allclose(moments[0].reshape(-1), expected, rtol=1e-10)
+    np.testing.assert_allclose(moments[1], spread, rtol=1e-9, atol=1e-12)
 
 
 def test_chain_rule_of_past_and_future():

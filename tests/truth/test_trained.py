@@ -101,8 +101,8 @@ def test_var1_bound(diffusion: Model) -> None:
     exact, count = 0.0, 0
     assert np.isnan(values).any()
     for i in range(0, len(values), WINDOW):
-        found, cells = Var1().log_likelihood(values[i : i + WINDOW])
-        exact, count = exact - found, count + cells
+        log_likelihood, cells = Var1().log_likelihood(values[i : i + WINDOW])
+        exact, count = exact - log_likelihood, count + cells
     assert score.kind == "bound"
     assert score.count == count
     assert exact / count - 3 * score.stderr / score.count < score.per_unit < exact / count + 0.15

@@ -37,13 +37,13 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_training_in_a_worker_a_model_that_does_not_fit_and_the_same_again() -> None:
-    heard: list[str] = []
+    messages: list[str] = []
 
     def again() -> comparing.Comparison:
-        return compare("builtin:markov", ["rnn", "gaussian"], minutes=0.04, out="both", notify=heard.append, **SMALL)
+        return compare("builtin:markov", ["rnn", "gaussian"], minutes=0.04, out="both", notify=messages.append, **SMALL)
 
     found = again()
-    assert heard[0].startswith("1 training of 2.4s: about ")
+    assert messages[0].startswith("1 training of 2.4s: about ")
     rnn, gaussian = found.rows
     assert rnn.error is None
     assert gaussian.error is not None

@@ -21,10 +21,10 @@ TOKENS, VECTORS = Tokens(size=65), Vectors(fields=(Field(name="a", width=3),))
 )
 def test_cost_is_counted_before_anything_is_built(mixer, process, space):
     backbone, spec = Backbone(mixer=mixer, width=64, depth=2, mlp=2.0), process.spec(space)
-    told = cost(backbone, spec, space, {}, rows=4, window=32)
+    estimate = cost(backbone, spec, space, {}, rows=4, window=32)
     net = Network(backbone, spec, space, 32, {})
-    assert told.parameters == net.parameter_count
-    assert told.weights == sum(p.nbytes for p in net.parameters())
+    assert estimate.parameters == net.parameter_count
+    assert estimate.weights == sum(p.nbytes for p in net.parameters())
     own = {p.untyped_storage().data_ptr() for p in net.parameters()}
     kept = {}
 
@@ -36,10 +36,10 @@ def test_cost_is_counted_before_anything_is_built(mixer, process, space):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         net(x, level=torch.zeros(4, 1) if spec.timed else None)
     truth = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in own)
-    assert 0.5 * truth < told.activations < 1.5 * truth
+    assert 0.5 * truth < estimate.activations < 1.5 * truth
 
 
 def test_what_no_machine_has_is_counted_in_a_moment():
-    told = cost(Backbone(width=100_000), Autoregressive().spec(TOKENS), TOKENS, {}, rows=32, window=32)
-    assert told.parameters > 1.6e11  # two layers of 8 * width^2
-    assert told.training() > 3e12
+    estimate = cost(Backbone(width=100_000), Autoregressive().spec(TOKENS), TOKENS, {}, rows=32, window=32)
+    assert estimate.parameters > 1.6e11  # two layers of 8 * width^2
+    assert estimate.training() > 3e12

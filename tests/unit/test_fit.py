@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,10 @@ from seqloom import fit, model, planning, validation
 from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import ConfigError, DataError, RunError, Stopped
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.base import Likelihood
+from seqloom.processes.gaussian import Gaussian
+from seqloom.training.trainer import Trainer
 
 TINY: dict[str, Any] = {
     "corpus": {"size": 3000},
@@ -179,6 +184,15 @@ def test_what_is_validated_depends_on_data_and_recipe_alone(tmp_path: Path, monk
     assert len(parts[0]) == 1
 
 
+def test_what_is_drawn_several_times_over_is_validated_on_less() -> None:
+    """A validation takes as long whatever is learned; it was sixteen times as long for a diffusion."""
+    net: Any = SimpleNamespace(window=100, parameter_count=100_000)
+    for trainer in (Trainer(steps=10), Trainer(minutes=10)):
+        exact = validation.wanted(trainer, net, Autoregressive())
+        assert validation.wanted(trainer, net, Gaussian()) == exact // Gaussian().likelihoods()["likelihood"].draws
+    assert validation.wanted(Trainer(minutes=0.01), net, Gaussian()) == 200
+
+
 def test_a_part_says_how_far_it_may_be_from_the_whole(tmp_path: Path) -> None:
     """At the end the whole split is scored where that is quick; the parts before lie within their error of it."""
     settings = {**TINY, "corpus": {"size": 500_000}, "trainer": {"steps": 20, "average": 0}}
@@ -212,7 +226,9 @@ def test_a_likelihood_that_cannot_be_taken_gives_way_to_the_loss(
     def broken(*arguments: Any, **options: Any) -> Any:
         raise ZeroDivisionError("no sample")
 
-    monkeypatch.setattr(type(planned.recipe.process), "likelihoods", lambda self: {"likelihood": none})
+    monkeypatch.setattr(
+        type(planned.recipe.process), "likelihoods", lambda self: {"likelihood": Likelihood("exact", "stream", none)}
+    )
     monkeypatch.setattr(model.Model, "sample", broken)
     seen = events(planned)
     values = [event.facts for event in seen if event.kind == "valid"]

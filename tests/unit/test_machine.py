@@ -63,7 +63,7 @@ def test_quotas_of_control_groups(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("cores", "quotas", "wish", "usable"),
+    ("cores", "quotas", "requested", "usable"),
     [
         (8, [], "", 8),
         (8, [4.0, 2.5], "", 2),
@@ -74,10 +74,10 @@ def test_quotas_of_control_groups(tmp_path, kind):
         (4, [], "x", 4),
     ],
 )
-def test_threads(monkeypatch, cores, quotas, wish, usable):
+def test_threads(monkeypatch, cores, quotas, requested, usable):
     monkeypatch.setattr(machine, "_cores", lambda: cores)
     monkeypatch.setattr(machine, "_processor_quotas", lambda root: iter(quotas))
-    monkeypatch.setenv("OMP_NUM_THREADS", wish)
+    monkeypatch.setenv("OMP_NUM_THREADS", requested)
     assert machine.threads() == usable
 
 
@@ -214,4 +214,4 @@ def test_no_more_threads_than_can_run_at_once(monkeypatch):
     monkeypatch.setattr(machine, "_cores", lambda: 4)
     monkeypatch.setattr(machine, "_processor_quotas", lambda root: [])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert [machine.threads_for(wish) for wish in (None, 1, 3, 4, 1000)] == [1, 1, 3, 4, 4]
+    assert [machine.threads_for(requested) for requested in (None, 1, 3, 4, 1000)] == [1, 1, 3, 4, 4]

@@ -62,12 +62,12 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
 def test_a_pipe_is_written_through_and_stays_one(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    heard: list[bytes] = []
-    reader = threading.Thread(target=lambda: heard.append(pipe.read_bytes()))
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
     reader.start()
     OutputFile.at(pipe).write(b"x" * 100_000)
     reader.join(10)
-    assert heard == [b"x" * 100_000]
+    assert received == [b"x" * 100_000]
     assert pipe.is_fifo()
 
 

@@ -49,7 +49,7 @@ def compared(*rows, baselines=(), **fields):
     return Comparison(**{**known, "splits": splits, "baselines": tuple(baselines), **fields})
 
 
-def said(comparison):
+def concluded(comparison):
     return " ".join(conclusions(comparison))
 
 
@@ -82,7 +82,7 @@ def test_an_interval_is_never_narrower_than_its_draws():
 
 
 def test_exact_values_are_ranked_only_beyond_both_intervals():
-    text = said(compared(row("lstm", 2.0, 0.02), row("gru", 2.03, 0.02), row("rnn", 2.5, 0.02)))
+    text = concluded(compared(row("lstm", 2.0, 0.02), row("gru", 2.03, 0.02), row("rnn", 2.5, 0.02)))
     assert "lstm is better than rnn (by 0.500 bits/byte)" in text
     assert "gru is better than rnn (by 0.470 bits/byte)" in text
     assert "Between lstm and gru nothing is decided" in text
@@ -91,29 +91,29 @@ def test_exact_values_are_ranked_only_beyond_both_intervals():
 
 def test_a_bound_above_an_exact_value_proves_nothing():
     comparison = compared(row("lstm", 2.0, 0.02), row("masked", 2.5, 0.02, "bound"))
-    text = said(comparison)
+    text = concluded(comparison)
     assert "The bound of masked lies above the exact value of lstm. This proves nothing" in text
     assert "better" not in text
     assert "worse" not in text
 
 
 def test_a_bound_below_an_exact_value_is_a_win_only_beyond_the_errors():
-    win = said(compared(row("lstm", 2.0, 0.02), row("masked", 1.9, 0.02, "bound")))
+    win = concluded(compared(row("lstm", 2.0, 0.02), row("masked", 1.9, 0.02, "bound")))
     assert "lies below the exact value of lstm (by 0.100 bits/byte)" in win
     assert "real win" in win
-    near = said(compared(row("lstm", 2.0, 0.02), row("masked", 1.97, 0.02, "bound")))
+    near = concluded(compared(row("lstm", 2.0, 0.02), row("masked", 1.97, 0.02, "bound")))
     assert "within the error of lstm: not settled" in near
     assert "real win" not in near
 
 
 def test_two_bounds_are_not_an_order_of_models():
-    text = said(compared(row("masked", 2.0, 0.01, "bound"), row("masked-gru", 2.5, 0.01, "bound")))
+    text = concluded(compared(row("masked", 2.0, 0.01, "bound"), row("masked-gru", 2.5, 0.01, "bound")))
     assert "masked and masked-gru stand in the order of their bounds" in text
     assert "better" not in text
 
 
 def test_an_estimate_concludes_nothing():
-    text = said(compared(row("lstm", 2.0, 0.01), row("energy", 1.0, 0.01, "estimate")))
+    text = concluded(compared(row("lstm", 2.0, 0.01), row("energy", 1.0, 0.01, "estimate")))
     assert "Energy: only estimated" in text
     assert "energy is better" not in text
 
@@ -124,7 +124,7 @@ def test_one_seed_is_said_to_have_no_interval_over_seeds():
         row("rnn", 2.5, seeds=1),
         replace(row("masked", 3.0, 0.02, "bound", seeds=1), likelihood=metric(3.0, "bound", stderr=0.01, margin=0.02)),
     )
-    text = said(comparison)
+    text = concluded(comparison)
     assert "trained once (one seed), so there is no interval over seeds" in text
     assert "The interval of masked is only over what was drawn in scoring" in text
     assert "lstm came out better than rnn" in text
@@ -133,13 +133,15 @@ def test_one_seed_is_said_to_have_no_interval_over_seeds():
 
 
 def test_a_win_of_single_trainings_is_one_of_these_trainings():
-    text = said(compared(row("lstm", 2.0, seeds=1), row("masked", 1.9, 0.02, "bound", seeds=1)))
+    text = concluded(compared(row("lstm", 2.0, seeds=1), row("masked", 1.9, 0.02, "bound", seeds=1)))
     assert "a real win of these trainings" in text
 
 
 def test_an_exact_value_from_left_to_right_is_compared_with_the_exact_ones():
     extra = {"likelihood_left_to_right": metric(2.4, stderr=0.01, margin=0.02, count=64, context="windows 128")}
-    text = said(compared(row("lstm", 2.0, 0.02), row("rnn", 2.6, 0.02), row("masked", 2.9, 0.02, "bound", extra=extra)))
+    text = concluded(
+        compared(row("lstm", 2.0, 0.02), row("rnn", 2.6, 0.02), row("masked", 2.9, 0.02, "bound", extra=extra))
+    )
     assert "masked, left to right: = 2.400 ± 0.020 bits/byte (exact, windows 128, on 64 units)" in text
     assert "worse than lstm and better than rnn" in text
 
@@ -147,7 +149,7 @@ def test_an_exact_value_from_left_to_right_is_compared_with_the_exact_ones():
 def test_a_part_of_the_split_is_said():
     partial = replace(row("gaussian", 1.0, 0.1, "bound"), likelihood=metric(1.0, "bound", count=0.7 * COUNT))
     comparison = compared(row("lstm", 2.0, 0.1), partial, baselines=[baseline("naive", 3.0)])
-    assert "gaussian is scored on 70 % of the test split" in said(comparison)
+    assert "gaussian is scored on 70 % of the test split" in concluded(comparison)
     assert against_baselines(comparison) == [
         "naive (3.000 bits/byte) is beaten by lstm and gaussian (scored on a part)."
     ]
@@ -162,7 +164,7 @@ def test_contexts_failures_and_budgets_are_said():
         Row("rnn", likelihood=metric(math.nan)),
         row("gru", 2.2, 0.01, seeds=2, error="seed 1 ran out of disk"),
     )
-    text = said(comparison)
+    text = concluded(comparison)
     assert "lstm and gru with carried; transformer with sliding 256/128" in text
     assert "Part of a difference may come from the context" in text
     assert "gaussian has no value: the process cannot learn tokens." in text
@@ -170,7 +172,7 @@ def test_contexts_failures_and_budgets_are_said():
     assert "gru: not everything succeeded (seed 1 ran out of disk); its value is over 2 trainings." in text
     assert "Each training had 2m of wall-clock, alone on this machine" in text
     assert "print-test" in text
-    alone = said(compared(row("lstm", 2.0, seconds=60.0), row("rnn", 2.0, seconds=99.0), minutes=None))
+    alone = concluded(compared(row("lstm", 2.0, seconds=60.0), row("rnn", 2.0, seconds=99.0), minutes=None))
     assert "the budgets were not equal" in alone
 
 
@@ -282,7 +284,7 @@ def test_the_table_for_a_terminal_keeps_kinds_apart_and_its_columns_straight():
 def test_a_comparison_in_which_all_failed_has_a_table_and_a_page():
     comparison = compared(Row("lstm", error="boom"), Row("rnn"), baselines=[baseline("xz", 3.0)])
     assert "lstm: boom" in plain_table(comparison)
-    assert "nothing can be concluded" in said(comparison)
+    assert "nothing can be concluded" in concluded(comparison)
     assert "failed: boom" in page(comparison)
 
 

@@ -88,14 +88,18 @@ def watch(fit: Fit, session: Session, notes: Sequence[str] = ()) -> dict[str, An
     total, unit = (trainer.steps, "steps") if trainer.steps else (60 * (trainer.minutes or 0), "seconds")
     with Progress(total, unit, start=_done(fit), quiet=session.quiet) as bar:
         loss: float | None = None
-        valid, begun, elements = "", fit.seconds, fit.loop.state.elements
+        valid, elements = "", 0
+        begun: float | None = None
         for event in events:
             match event.kind:
                 case "step":
                     now = float(event.facts["loss"])
                     loss = now if loss is None else SMOOTH * loss + (1 - SMOOTH) * now
-                    speed = (fit.loop.state.elements - elements) / max(1e-9, fit.seconds - begun)
-                    bar.update(_done(fit), f"loss {loss:.3f}  {valid}{number(speed)} elements/s")
+                    if begun is None:  # before the first step there is no telling how fast it goes
+                        begun, elements = fit.seconds, fit.loop.state.elements
+                    rate = (fit.loop.state.elements - elements) / max(1e-9, fit.seconds - begun)
+                    speed = f"{number(rate)} elements/s" if fit.seconds > begun else ""
+                    bar.update(_done(fit), f"loss {loss:.3f}  {valid}{speed}")
                 case "valid":
                     valid = f"validation {shown_metric(event.facts)}  "
                     if session.verbose:

@@ -41,11 +41,11 @@ class Codec(Component, home="seqloom.codecs"):
     progressive: ClassVar[bool] = False
     """A half-made value can be printed as it grows."""
     enters: ClassVar[Literal["add", "align", "attend"]] = "attend"
-    """Where a condition of this kind enters a network unless told otherwise."""
+    """Where a condition of this kind enters a network by default."""
     fallback: ClassVar[str] = ""
     """The codec that is tried where `fit` refuses the data, and nobody asked for this one by name."""
     rank: ClassVar[int] = 0
-    """Of several codecs that read files of one suffix the highest is taken unless told otherwise; below 0 never."""
+    """Of several codecs that read files of one suffix the highest is taken by default; below 0 never."""
     reads_anything: ClassVar[bool] = False
     """A file whose suffix no codec has is tried with this one."""
     baselines: ClassVar[tuple[str, ...]] = ()
@@ -236,7 +236,7 @@ class Codec(Component, home="seqloom.codecs"):
         yield value if begin == 0 and end is None else self.cut(value, begin, self.size(value) if end is None else end)
 
     def raw(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """The bytes that the content between these positions is told by: what fingerprints are made of."""
+        """The bytes of the content between these positions, which its fingerprint is the hash of."""
         for value in self.pieces(content, begin, end):
             yield self.show(value)
 

@@ -1,4 +1,4 @@
-"""Dates as a file writes them: told from the cells, checked, and continued in the same spelling."""
+"""Dates as a file writes them: inferred from the cells, checked, and continued in the same spelling."""
 
 from __future__ import annotations
 
@@ -184,8 +184,8 @@ class Calendar(Settings):
         moments = [moment for moment in read if moment is not None]
         if len(moments) < 2:
             return 0
-        due = _instants([self._later(moment, 1) for moment in moments[:-1]])
-        return sum(a != b for a, b in zip(due, _instants(moments[1:]), strict=True))
+        expected = _instants([self._later(moment, 1) for moment in moments[:-1]])
+        return sum(a != b for a, b in zip(expected, _instants(moments[1:]), strict=True))
 
     def _later(self, moment: Moment, steps: int) -> Moment:
         if isinstance(moment, int):

@@ -423,15 +423,15 @@ def outlines_of(d: str) -> list[list[Curve]]:
         if ragged:
             raise DataError(f"{letter} of a path has {len(numbers)} numbers")
         for i in range(0, max(len(numbers), 1), max(arity, 1)):
-            at = now if letter.islower() else np.zeros(2)
+            origin = now if letter.islower() else np.zeros(2)
             if kind == "Z":
                 points = begin[None]
             elif kind in "HV":
                 points = now[None].copy()
                 axis = int(kind == "V")
-                points[0, axis] = numbers[i] + at[axis]
+                points[0, axis] = numbers[i] + origin[axis]
             else:
-                points = np.array(numbers[i : i + arity]).reshape(-1, 2) + at
+                points = np.array(numbers[i : i + arity]).reshape(-1, 2) + origin
             if kind in "ST":  # the first control point mirrors the last one of a curve of the same kind
                 smooth = before in ("CS" if kind == "S" else "QT")
                 points = np.concatenate([(2 * now - control if smooth else now)[None], points])
@@ -457,8 +457,8 @@ def _flattened(outline: list[Curve], tolerance: float) -> Points:
             parts.append(curve[1:])
             continue
         degree = len(curve) - 1
-        bend = float(np.abs(np.diff(curve, n=2, axis=0)).max())
-        steps = max(1, math.ceil(math.sqrt(degree * (degree - 1) / 8 * bend / tolerance)))
+        curvature = float(np.abs(np.diff(curve, n=2, axis=0)).max())
+        steps = max(1, math.ceil(math.sqrt(degree * (degree - 1) / 8 * curvature / tolerance)))
         t = np.arange(1, steps + 1)[:, None] / steps
         weights = [math.comb(degree, k) * t**k * (1 - t) ** (degree - k) for k in range(degree + 1)]
         parts.append(sum(w * point for w, point in zip(weights, curve, strict=True)))

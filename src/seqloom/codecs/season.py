@@ -66,15 +66,15 @@ def _detrended(x: Numbers) -> Numbers:
     """Each channel less its straight line by least squares, in units of its spread; missing stays nan."""
     out = np.full_like(x, np.nan)
     for d in range(x.shape[1]):
-        at = np.flatnonzero(~np.isnan(x[:, d]))
-        if len(at) < 3:
+        index = np.flatnonzero(~np.isnan(x[:, d]))
+        if len(index) < 3:
             continue
-        t = (at - at.mean()) / max(len(x), 1)
-        y = x[at, d] - x[at, d].mean()
+        t = (index - index.mean()) / max(len(x), 1)
+        y = x[index, d] - x[index, d].mean()
         y = y - t * (t @ y) / (t @ t)
         spread = float(y.std())
-        if spread > 1e-9 * max(float(np.abs(x[at, d]).max()), 1e-300):
-            out[at, d] = y / spread
+        if spread > 1e-9 * max(float(np.abs(x[index, d]).max()), 1e-300):
+            out[index, d] = y / spread
     return out
 
 

@@ -22,7 +22,7 @@ from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Tokens
 
 MOST = 1000
-"""Distinct characters up to which text is read by characters unless told otherwise."""
+"""Distinct characters up to which text is read by characters where the user names no codec."""
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 _POINTS = 0x110000
@@ -170,11 +170,11 @@ class Characters(Utf8, name="characters"):
     def check(self, value: str) -> None:
         unknown = self._symbols[_points(value)] == 0
         if unknown.any():
-            at = np.flatnonzero(unknown)
-            named = list(dict.fromkeys(value[i] for i in at))
+            indices = np.flatnonzero(unknown)
+            named = list(dict.fromkeys(value[i] for i in indices))
             listed = ", ".join(repr(character) for character in named[:5]) + (", ..." if len(named) > 5 else "")
             raise DataError(
-                f"not in the model's alphabet: {listed}, first at character {at[0] + 1}",
+                f"not in the model's alphabet: {listed}, first at character {indices[0] + 1}",
                 hint="leave it out or write it otherwise; the alphabet holds what the training text has "
                 "(codec=bytes reads anything)",
             )
@@ -297,10 +297,10 @@ class Bytes(Utf8, name="bytes"):
 
 def distinct(pieces: Iterable[str]) -> str:
     """The distinct characters of a text that comes in pieces, in order of their code points."""
-    seen = np.zeros(_POINTS, bool)
+    occurs = np.zeros(_POINTS, bool)
     for piece in pieces:
-        seen[_points(piece)] = True
-    return "".join(map(chr, np.flatnonzero(seen)))
+        occurs[_points(piece)] = True
+    return "".join(map(chr, np.flatnonzero(occurs)))
 
 
 def _points(text: str) -> NDArray[np.uint32]:

@@ -258,7 +258,7 @@ def prune(lock: Lock, newest: Checkpoint, best: int | None = None) -> list[int]:
         if step >= newest.step:
             continue
         if good < 2:
-            # A damaged one does not count, and stays until somebody has been told of it.
+            # A damaged one does not count, and stays until somebody has been warned of it.
             with contextlib.suppress(RunError):
                 verify(folder)
                 good += 1
@@ -419,10 +419,10 @@ def _check_room(run: Path, size: int) -> None:
     for folder in _saved(run)[:1]:
         with contextlib.suppress(OSError):
             last = sum(entry.stat().st_size for entry in os.scandir(folder))
-    need, free = 2 * max(last, size), durable.disk.free(run)
-    if free < need:
+    needed, free = 2 * max(last, size), durable.disk.free(run)
+    if free < needed:
         raise Stopped(
-            f"too little room to save a checkpoint in {run}: {free / 1e6:.1f} MB free, {need / 1e6:.1f} MB wanted",
+            f"too little room to save a checkpoint in {run}: {free / 1e6:.1f} MB free, {needed / 1e6:.1f} MB wanted",
             hint="free some space and go on with --resume; what was saved before is whole",
         )
 

@@ -127,9 +127,9 @@ def members_of(family: type[Component]) -> dict[str, type[Component]]:
 
 
 @functools.cache
-def _left_out(what: str, distribution: str, why: str) -> None:
+def _left_out(what: str, distribution: str, reason: str) -> None:
     """Say once what is wrong with another package's member."""
-    logger.warning("%s of %s cannot be loaded and is left out: %s", what, distribution, " ".join(why.split()))
+    logger.warning("%s of %s cannot be loaded and is left out: %s", what, distribution, " ".join(reason.split()))
 
 
 def member(family: type[C], name: str, path: str = "") -> type[C]:
@@ -139,9 +139,9 @@ def member(family: type[C], name: str, path: str = "") -> type[C]:
         try:
             value = getattr(importlib.import_module(module), attribute)
         except Exception as error:  # the module is the user's own, so is whatever it does when it is imported
-            why = f"{type(error).__name__}: {error}" if not isinstance(error, ImportError) else error
+            reason = f"{type(error).__name__}: {error}" if not isinstance(error, ImportError) else error
             hint = "MODULE:CLASS is imported as Python does: see that MODULE can be"
-            raise ConfigError(f"{name!r} cannot be imported: {why}", path=path, hint=hint) from None
+            raise ConfigError(f"{name!r} cannot be imported: {reason}", path=path, hint=hint) from None
         if not (inspect.isclass(value) and issubclass(value, family)):
             raise ConfigError(f"{name!r} is not a {family.__name__}", path=path)
         return value

@@ -78,19 +78,19 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
     DataError where it is not UTF-8, naming the offset of the first bad byte; `start` is that of the first piece.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    carriage_return, fed, first = "", start, start == 0
-    for piece in _and_an_end(pieces):
+    carriage_return, decoded_bytes, first = "", start, start == 0
+    for piece in _ending_empty(pieces):
         pending = len(decoder.getstate()[0])
         try:
             text = carriage_return + decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
-            at = fed - pending + error.start
+            offset = decoded_bytes - pending + error.start
             raise DataError(
-                f"the text is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {at}",
+                f"the text is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset}",
                 path=path,
                 hint="convert it to UTF-8 (iconv does), or read it as it is with codec=bytes",
             ) from None
-        fed += len(piece)
+        decoded_bytes += len(piece)
         if mend:
             if first and text:
                 text, first = text.removeprefix(BOM), False
@@ -100,7 +100,7 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
             yield text
 
 
-def _and_an_end(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _ending_empty(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The pieces that are not empty, and then an empty one."""
     yield from filter(None, pieces)
     yield b""

@@ -29,7 +29,7 @@ MOST_CHANNELS = 4
 """Channels of a series that a plot shows, from the first."""
 
 _INK = "#2b2f36"
-_INSTEAD_OF_INK = "#010203"
+_INK_PLACEHOLDER = "#010203"
 """Drawn in an SVG in place of the page's own colour, which matplotlib cannot name."""
 _STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -93,7 +93,7 @@ def style(form: Form) -> Iterator[str]:
     """The settings of all figures, and the colour of text and axes."""
     import matplotlib
 
-    ink = _INSTEAD_OF_INK if form == "svg" else _INK
+    ink = _INK_PLACEHOLDER if form == "svg" else _INK
     keys = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color")
     style: Any = {**_STYLE, **dict.fromkeys(keys, ink)}
     with matplotlib.rc_context(style), warnings.catch_warnings():
@@ -127,7 +127,7 @@ def written(figure: Figure, form: Form) -> bytes:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     # Groups are never referred to, and their names would stand on a page as often as there are figures on it.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
-    return text.replace(_INSTEAD_OF_INK, "currentColor").encode("utf-8")
+    return text.replace(_INK_PLACEHOLDER, "currentColor").encode("utf-8")
 
 
 def grid(axes: Axes, ink: str) -> None:

@@ -1,4 +1,4 @@
-"""What this computer is: usable cores, memory, devices, and how its allocator is told to keep what it has."""
+"""What this computer is: usable cores, memory, devices, and how its allocator is set to keep freed memory."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def record(path: Path = Path(".")) -> dict[str, Any]:
     """This machine in a few rounded numbers, without importing torch: what `doctor` and benchmark results show.
 
     Memory and the free disk space of `path` (or of its nearest parent that exists) are in GiB; `load` is the average
-    number of runnable tasks over the last minute; what a system does not tell is None.
+    number of runnable tasks over the last minute; what a system does not report is None.
     """
     total, available = _memory(Path("/"))
     existing = path.absolute()

@@ -19,7 +19,7 @@ from seqloom.core import durable
 from seqloom.core.errors import ConfigError, RunError, Stopped
 
 # What these lead to is opened already: a file there must be written into, not replaced.
-_OPENED = re.compile(r"/dev/(fd/\d+|std(out|err))|/proc/.*")
+_DEVICES = re.compile(r"/dev/(fd/\d+|std(out|err))|/proc/.*")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class OutputFile:
             raise RunError(f"{self.path} cannot be written: {error.strerror}", hint="name another file") from None
         if stat.S_ISDIR(mode):
             raise ConfigError(f"{self.path} is a folder, where a file is wanted", path=self.option, hint="name a file")
-        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or _OPENED.fullmatch(os.path.abspath(self.path)):
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or _DEVICES.fullmatch(os.path.abspath(self.path)):
             return True
         if not stat.S_ISREG(mode):
             raise ConfigError(f"{self.path} is no file that can be written", path=self.option, hint="name another")

@@ -43,7 +43,7 @@ def number(value: float) -> str:
 
 
 def decimal(value: float) -> str:
-    """Three decimals; fewer for large numbers, more for small ones, so that about as many digits tell something."""
+    """Three decimals; fewer for large numbers, more for small ones, so that about as many digits are significant."""
     if not math.isfinite(value):
         return "not finite"
     decimals = 3 if abs(value) < 100 else 1
@@ -101,7 +101,7 @@ class Progress:
             self._width = 0
 
     def update(self, done: float, text: str = "") -> None:
-        """Tell how far it has come and what is worth saying about it; cheap enough for every step."""
+        """Report how far it has come, and a text about it; cheap enough for every step."""
         self._done, self._text, now = done, text, self._clock()
         if not self._quiet and now >= self._next:
             self._next = now + (LIVE if self._live else LINE)

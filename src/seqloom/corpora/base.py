@@ -34,7 +34,7 @@ class Item:
     content: Any
     """A file that is read in pieces, text as somebody typed it (a string), or a value of the codec."""
     digest: str = ""
-    """A SHA-256 of its raw content, in hexadecimal; nothing: told from what the codec reads of it."""
+    """A SHA-256 of its raw content, in hexadecimal; nothing: computed from what the codec reads of it."""
     split: str = ""
     """The split that it belongs to beforehand; nothing where it is to be split."""
     context: int = 0
@@ -129,7 +129,7 @@ class Given(Settings):
     """A condition: how it becomes numbers, where it enters the network, and where it comes from in the data."""
 
     codec: Codec | None = None
-    """How the condition becomes numbers; None: told from the data (a label for a folder or a column of words)."""
+    """How the condition becomes numbers; None: chosen by the data (a label for a folder or a column of words)."""
     enters: Literal["add", "align", "attend"] | None = None
     """`add`: to every position (a label); `align`: element by element beside the sequence; `attend`: a sequence that
     positions attend to. None: as its codec says."""
@@ -182,7 +182,7 @@ class Corpus(Component, home="seqloom.corpora"):
 
     @abstractmethod
     def default_codec(self) -> Codec:
-        """How its things become numbers unless told otherwise."""
+        """The codec of its things where the user names none."""
 
     @abstractmethod
     def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
@@ -193,7 +193,7 @@ class Corpus(Component, home="seqloom.corpora"):
         return {}
 
     def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
-        """The codec as it reads these things: told which columns it has, for one."""
+        """The codec with what these things fix of it: its columns, for one."""
         return codec
 
     def condition_codec(self, given: Given) -> Codec:
@@ -237,7 +237,7 @@ class Corpus(Component, home="seqloom.corpora"):
         return {name: fingerprint(division, codec, name) for name in SPLITS}
 
     def _filled(self, given: Mapping[str, Given]) -> dict[str, Given]:
-        """The conditions with their codecs and the place where they enter."""
+        """The conditions, each with its codec and with where it enters the network."""
         own, filled = self.declares(), {}
         for name, item in given.items():
             if name in own and not item.source:

@@ -24,7 +24,7 @@ Name = Literal["topics", "markov", "var1", "reverse", "reverse-vectors", "labels
 BUILTINS: tuple[str, ...] = get_args(Name)
 PREFIX = "builtin:"
 SIZES: dict[str, int] = {"topics": 0, "markov": 200_000, "var1": 20_000}
-"""How large each is unless told otherwise: characters or rows; of the others, how many pairs."""
+"""Default sizes: characters or rows; of the others, how many pairs."""
 PAIRS = 5_000
 LENGTH = 8
 """Elements of each series of `reverse-vectors`."""
@@ -34,8 +34,8 @@ class Builtin(Corpus, name="builtin"):
     """A text or a toy that needs no file.
 
     `topics` is the reference of the Python language that CPython carries. `markov` is text of known entropy, `var1` a
-    series of known likelihood with 5 % of its cells missing. `reverse` gives a sequence and wants it reversed,
-    `labels` gives a class and wants its pattern, each as letters and, with `-vectors`, as numbers.
+    series of known likelihood with 5 % of its cells missing. `reverse` has a sequence as condition and its reverse as
+    target, `labels` a class and its pattern, each as letters and, with `-vectors`, as numbers.
     """
 
     rank: ClassVar[int] = 2

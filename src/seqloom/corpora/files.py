@@ -20,7 +20,7 @@ from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, codec_of_text, sources_of
 
 STDIN = "-"
-SPOKEN = "standard input"
+STDIN_NAME = "standard input"
 MARK = BOM.encode()
 
 
@@ -63,7 +63,7 @@ class Files(Corpus, name="files"):
 
     @property
     def place(self) -> str:
-        return SPOKEN if self._root.parent == shards.spooled() else self.path
+        return STDIN_NAME if self._root.parent == shards.spooled() else self.path
 
     def default_codec(self) -> Codec:
         root = self._root
@@ -125,7 +125,7 @@ class Files(Corpus, name="files"):
         except DataError as error:
             if Path(error.path).parent != shards.spooled():
                 raise
-            raise DataError(error.message, path=SPOKEN, line=error.line, hint=error.hint) from None
+            raise DataError(error.message, path=STDIN_NAME, line=error.line, hint=error.hint) from None
 
     @cached_property
     def _root(self) -> Path:
@@ -163,10 +163,10 @@ class Files(Corpus, name="files"):
         if not parts:
             yield Item(name, file.path, file.digest, split, path=file.path, column=partial(codec.column, file.path))
         for part, values in parts.items():
-            of = self._split_of(part, list(parts), file.path) or split
+            own_split = self._split_of(part, list(parts), file.path) or split
             for i, value in enumerate(values):
                 digest = hashlib.sha256(f"{file.digest} {part} {i}".encode()).hexdigest()
-                yield Item(f"{name} {part} {i}", value, digest, of, path=file.path)
+                yield Item(f"{name} {part} {i}", value, digest, own_split, path=file.path)
 
     def _split_of(self, part: str, parts: list[str], path: Path) -> str:
         """The split that a part of a file is; nothing where its things are to be shared out."""
@@ -252,7 +252,7 @@ def codec_for(paths: Iterable[Path], root: Path) -> Codec:
 
 
 def kind_of(path: Path) -> type[Codec] | None:
-    """The codec that reads a file, or one that would be called so, unless told otherwise."""
+    """The codec that reads a file, or one that would be called so, where the user names none."""
     name = path.name.lower()
     fitting = [kind for kind in _codecs() if kind.suffixes and name.endswith(kind.suffixes)]
     if len(fitting) > 1 and path.is_file():

@@ -86,7 +86,7 @@ class Markov:
         edges = np.cumsum(self.transition, 1)
         for begin in range(1, n, _BLOCK):
             u = rng.uniform(min(_BLOCK, n - begin), begin)[0]
-            # For every step where each letter would lead; following them is then a walk through lists.
+            # The next letter for each step and each present letter, drawn at once: the loop below only looks them up.
             leads = np.stack([np.minimum(np.searchsorted(edge, u, side="right"), size - 1) for edge in edges], 1)
             for choices in leads.tolist():
                 state = choices[state]
@@ -102,7 +102,7 @@ class Markov:
 class Var1:
     """A two-channel vector autoregression of order one with independent innovations, some cells missing at random.
 
-    x_t = mean + scale * z_t, z_t = A z_{t-1} + e_t, e_t ~ N(0, diag(innovation^2)), z_0 from the stationary law. The
+    x_t = mean + scale * z_t, z_t = A z_{t-1} + e_t, e_t ~ N(0, diag(innovation^2)), z_0 from the stationary one. The
     channels are of different size and far from zero, so that scaling matters. Likelihood and forecasts are exact by
     the Kalman filter (Kalman 1960), which reads a missing cell as no observation.
     """
@@ -172,10 +172,10 @@ class Var1:
         return total, int((~np.isnan(values)).sum())
 
     def conditional(self, past: Numbers, horizon: int) -> tuple[Numbers, Numbers]:
-        """The exact law of the next rows given the known cells of past (P,2): mean (H,2) and covariance (2H,2H).
+        """The exact distribution of the next rows given the known cells of past (P,2): mean (H,2), covariance (2H,2H).
 
         The covariance goes over the cells row by row: cell (h, d) is entry 2h + d. An empty past gives the stationary
-        law.
+        distribution.
         """
         a = self.transition
         _, state, spread = self._filter(past)
@@ -214,7 +214,7 @@ class Var1:
 
 @dataclass(frozen=True)
 class Reverse:
-    """A sequence is given, its reverse is to be made: whoever attends wrongly cannot do it.
+    """A sequence is given, its reverse is to be made, which takes attention to the right positions of the source.
 
     As letters the answer is certain (zero nats given the source). As numbers, one channel, the answer is the reversed
     source plus a little normal noise, so that its density is finite and known.
@@ -261,7 +261,7 @@ class Reverse:
 
 @dataclass(frozen=True)
 class Labels:
-    """A class is given, a small pattern of it is to be made; every class has the same length and an exact law.
+    """A class is given, a small pattern of it is to be made; every class has the same length and a known distribution.
 
     As letters: the class's word, each letter replaced by another one with probability `error`. As numbers, one channel:
     the class's curve plus independent normal noise.

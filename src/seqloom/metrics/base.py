@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from seqloom.processes.base import Process
 
 MetricRecord = dict[str, Any]
-"""What is told of a metric: name, value, unit, kind, stderr, better (lower or higher), count and whatever else."""
+"""The fields of a metric's record: name, value, unit, kind, stderr, better (lower or higher), count and others."""
 
 
 def _nothing(share: float) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not reported."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What a metric may look at: the network and its process, one encoded split, and samples of the model.
+    """The arguments of a metric: the network and its process, one encoded split, and samples of the model.
 
     `sample(count, seed)` makes values of the model from nothing; `values()` gives those of the split as the files have
     them. `full` asks for all where an expensive metric would take a part, `windows` limits that part.

@@ -188,15 +188,17 @@ def _streams(
     begin, end, first = begin[kept], end[kept], first[kept]
     for group in in_batches(np.arange(len(begin)), 2 * ROWS):
         state = process.start(net, len(group))
-        for at in range(0, int((end - first)[group].max()), CHUNK):
-            position = first[group, None] + np.arange(at, at + CHUNK)
+        for offset in range(0, int((end - first)[group].max()), CHUNK):
+            position = first[group, None] + np.arange(offset, offset + CHUNK)
             inside = position < end[group, None]
             position, inside = position[:, : int(inside.sum(1).max())], inside[:, : int(inside.sum(1).max())]
             batch = packed.batch(np.minimum(position, end[group, None] - 1), inside, past=process.past)
             nats, state = likelihood.nats(net, batch, Rng.of(0, group), state)
             tally.add(position, inside & (position >= begin[group, None]), nats, batch)
             if progress:
-                progress(min(1.0, (group[0] + len(group) * min(1.0, (at + CHUNK) / (end - first).max())) / len(begin)))
+                progress(
+                    min(1.0, (group[0] + len(group) * min(1.0, (offset + CHUNK) / (end - first).max())) / len(begin))
+                )
     return tally.score(likelihood, "carried", 0.0)
 
 
@@ -222,7 +224,7 @@ def _sliding(
         begins = batch.begins.clone()
         begins[:, 0] = True
         nats, _ = likelihood.nats(net, replace(batch, begins=begins), Rng.of(0, rows), None)
-        position = starts[rows, None] + np.arange(window)
+        position = starts[rows, None] + np.arange(window)  # (B,T)
         counted = slide(position - first[rows, None], window) == (starts - first)[rows, None]
         tally.add(position, batch.present.numpy() & counted, nats, batch)
         if progress:

@@ -30,7 +30,7 @@ class Attention(Mixer, name="attention"):
     heads: int | None = Field(default=None, ge=1)
     """Parallel attentions, each over width / heads features; None: one for each 64 features."""
     positions: Positions = Rope()
-    """How it is told where a position stands."""
+    """How a position enters queries, keys and values."""
 
     @property
     def bounded(self) -> bool:
@@ -50,7 +50,7 @@ class Attention(Mixer, name="attention"):
 
 
 class KeysValues(LayerState):
-    """Keys and values (B,H,room,E) of each row; what lies beyond `length` is garbage that no one sees."""
+    """Keys and values (B,H,room,E) of each row; what lies beyond `length` is never attended to."""
 
     def __init__(self, keys: Tensor, values: Tensor, length: Lengths) -> None:
         self.keys, self.values, self.length = keys, values, length
@@ -133,27 +133,27 @@ class Attend(MixerModule):
     ) -> Visible:
         """Which position (B|1,1,T|1,T) attends to which: all to what came before, where nothing else is said."""
         if self.block == 1 and begins is None and mask is None:
-            return "causal"  # padding lies at the right, where a causal position never looks
-        seen = None if present is None else present[:, None]  # (B,1,T)
+            return "causal"  # padding lies at the right, where a causal position never attends
+        allowed = None if present is None else present[:, None]  # (B,1,T)
         if mask is not None:
-            seen = mask if seen is None else mask & seen
+            allowed = mask if allowed is None else mask & allowed
         elif self.block is not None:
             part = torch.arange(steps, device=device) // self.block
             earlier = (part[:, None] >= part)[None]
-            seen = earlier if seen is None else earlier & seen
+            allowed = earlier if allowed is None else earlier & allowed
         if begins is not None:
             sequence = begins.cumsum(1)
             same = sequence[:, :, None] == sequence[:, None]
-            seen = same if seen is None else same & seen
-        return None if seen is None else seen[:, None]
+            allowed = same if allowed is None else same & allowed
+        return None if allowed is None else allowed[:, None]
 
     def after(
         self, state: KeysValues, k: Tensor, v: Tensor, slot: Tensor, reads: Lengths
     ) -> tuple[Tensor, Tensor, Tensor]:
         """All keys and values when those of a chunk are written to their slots, and which each position attends to.
 
-        A position sees its own block as far as it has been read, so reading in chunks equals reading at once where
-        chunks end with blocks.
+        A position attends to its own block as far as it has been read, so reading in chunks equals reading at once
+        where chunks end with blocks.
         """
         rows = len(k)
         row, step = np.nonzero(np.arange(k.shape[2]) < reads[:, None])

@@ -25,7 +25,7 @@ class MixerModule(nn.Module, ABC):
 
     stacked: Mapping[str, int] = MappingProxyType({})
     watched: Watcher | None = None
-    """Where weights and gates go while somebody watches (`Network.watch`)."""
+    """Where attention weights and gates are collected (`Network.watch`)."""
 
     @abstractmethod
     def forward(
@@ -58,7 +58,7 @@ class MixerModule(nn.Module, ABC):
         """
 
     def initialise(self, generator: Generator) -> None:
-        """Set the parameters that want more than the common rule."""
+        """Set the parameters that need more than the common rule."""
 
 
 class Mixer(Component, home="seqloom.mixers"):

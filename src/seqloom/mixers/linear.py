@@ -1,4 +1,4 @@
-"""Gated linear attention: a matrix for each head that forgets and learns (Yang et al. 2024; Dao & Gu 2024)."""
+"""Gated linear attention: a matrix state for each head, with decay (Yang et al. 2024; Dao & Gu 2024)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class GatedLinear(Recurrent):
         return self.close((q.unsqueeze(-2) @ new).squeeze(-2)), new
 
     def read(self, h: Tensor, start: Tensor, begins: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Within a chunk every query meets every key before it; what came before a chunk is in the matrix."""
+        """Within a chunk every query is multiplied by every key before it; earlier chunks are in the matrix."""
         steps = h.shape[1]
         size = min(CHUNK, steps)
         q, k, v, keep = self.parts(h)

@@ -1,4 +1,4 @@
-"""How attention is told where a position stands."""
+"""How the position of an element enters attention."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class PositionModule(nn.Module):
     """What a member makes for one layer; `position` is (B,T), or (B,T,C) where there are several coordinates."""
 
     def enter(self, h: Float[Tensor, "b t d"], position: Int[Tensor, "#b t *c"]) -> Float[Tensor, "b t d"]:
-        """Features that know where they stand, before they become queries, keys and values."""
+        """Features with their positions added, before they become queries, keys and values."""
         return h
 
     def turn(
         self, q: Float[Tensor, "b h t e"], k: Float[Tensor, "b h t e"], position: Int[Tensor, "#b t *c"]
     ) -> tuple[Float[Tensor, "b h t e"], Float[Tensor, "b h t e"]]:
-        """Queries and keys whose products know how far apart they stand."""
+        """Queries and keys whose products depend on the distance of their positions."""
         return q, k
 
     def check(self, last: int) -> None:
@@ -31,7 +31,7 @@ class PositionModule(nn.Module):
 
 
 class Positions(Component, home="seqloom.mixers"):
-    """How attention is told where a position stands; several coordinates (time, voice, row, column) are possible."""
+    """How the position of an element enters attention; several coordinates (time, voice, row, column) are possible."""
 
     @abstractmethod
     def build(self, width: int) -> PositionModule:
@@ -39,7 +39,7 @@ class Positions(Component, home="seqloom.mixers"):
 
 
 class NoPositions(Positions, name="none"):
-    """Not at all: a causal network can still count what it sees (Haviv et al. 2022), and one without order is a set."""
+    """Not at all: a causal network can still count elements (Haviv et al. 2022), and one without order is a set."""
 
     def build(self, width: int) -> PositionModule:
         return PositionModule()

@@ -197,7 +197,7 @@ def anew(state: Tensor, begins: Tensor) -> Tensor:
 
 
 def unmasked(mask: Tensor | None) -> None:
-    """ConfigError where a mask says who attends to whom."""
+    """ConfigError where a mask is given."""
     if mask is not None:
         raise ConfigError("a recurrent mixer reads in order and follows no mask", path="backbone.mixer")
 
@@ -267,7 +267,7 @@ class Gated(Recurrent):
         return hidden, hidden.unsqueeze(1)
 
     def _watch(self, h: Tensor, start: Tensor, out: Tensor) -> None:
-        """The gates, worked out anew: the fused kernels do not tell them."""
+        """The gates, worked out anew: the fused kernels do not return them."""
         if self.watched is None or self.cell not in GATES:
             return
         before = torch.cat([start[:, :1], out[:, :-1]], 1)
@@ -303,7 +303,7 @@ class BothWays(MixerModule):
             back = self.back(h.flip(1), begins=None if ends is None else ends.flip(1))[0].flip(1)
         else:
             index = torch.arange(h.shape[1], device=h.device)
-            last = present.sum(1, keepdim=True) - 1
+            last = present.sum(1, keepdim=True) - 1  # (B,1)
             turned = torch.where(index <= last, last - index, index)  # its own inverse
             ends = None if ends is None else ends.take_along_dim(turned, 1)
             turned = turned.unsqueeze(-1)

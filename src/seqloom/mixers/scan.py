@@ -1,7 +1,7 @@
-"""Recurrent mixers whose gates do not see the past, so that whole sequences are read by a scan (Feng et al. 2024).
+"""Recurrent mixers whose gates do not depend on the past, so that sequences are read by a scan (Feng et al. 2024).
 
-Their state follows h_t = a_t h_(t-1) + b_t, each feature by itself. A scan takes time linear in the length, and its way
-back is the same scan from the other end, written by hand; nothing goes through logarithms.
+Their state follows h_t = a_t h_(t-1) + b_t, each feature by itself. A scan takes time linear in the length, and its
+backward pass is the same scan from the other end, written by hand; nothing goes through logarithms.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ LONGEST = 64.0
 
 
 class MinGru(Mixer, name="mingru"):
-    """The minimal GRU: h = (1 - z) h + z c, where the gate z and the candidate c see the present element alone."""
+    """The minimal GRU: h = (1 - z) h + z c, where gate z and candidate c depend on the present element alone."""
 
     def build(self, width: int, block: int | None) -> MixerModule:
         return layer(MinimalGru, width, block)
 
 
 class MinLstm(Mixer, name="minlstm"):
-    """The minimal LSTM: h = (f h + i c) / (f + i), where gates and candidate see the present element alone."""
+    """The minimal LSTM: h = (f h + i c) / (f + i), where gates and candidate depend on the present element alone."""
 
     def build(self, width: int, block: int | None) -> MixerModule:
         return layer(MinimalLstm, width, block)

@@ -1,4 +1,4 @@
-"""Fast operations whose own way back cannot be differentiated again, beside the plain formula, which can."""
+"""Fast operations whose backward pass cannot be differentiated, beside the plain formula, whose can."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def differentiable(fast: Operation, plain: Operation, *inputs: Tensor) -> tuple[
 
 
 class Fast(torch.autograd.Function):
-    """The fast operation forth and back; back by the plain one where that is to be differentiated itself."""
+    """The fast operation; its backward pass is the plain one's where that is to be differentiated itself."""
 
     @staticmethod
     def forward(ctx: Any, fast: Operation, plain: Operation, *inputs: Tensor) -> tuple[Tensor, ...]:

@@ -35,7 +35,7 @@ class Backbone(Settings):
     """Use the embedding of the input symbols as the head's weights too."""
 
     marked: bool = False
-    """Mark the first position, where every position sees all: for sequences that are read whole."""
+    """Mark the first position, where every position attends to all: for sequences that are read whole."""
 
     @property
     def mixers(self) -> list[Mixer]:

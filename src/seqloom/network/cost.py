@@ -17,7 +17,7 @@ from seqloom.sequence.spec import NetworkSpec
 
 @dataclass(frozen=True)
 class Cost:
-    """How many numbers are trained, and bytes: of the weights, and of what one step keeps for its way back."""
+    """How many numbers are trained, and bytes: of the weights, and of what one step keeps for its backward pass."""
 
     parameters: int
     weights: int
@@ -42,7 +42,7 @@ def cost(
 
     def keep(x: Tensor) -> Tensor:
         storage = x.untyped_storage()
-        kept[storage._cdata] = storage  # held, or its number would be given to another
+        kept[storage._cdata] = storage  # kept alive, or its address would be given to another
         return x
 
     shape = (rows, window) if spec.symbolic else (rows, window, spec.inputs)

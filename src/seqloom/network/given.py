@@ -23,7 +23,7 @@ from seqloom.sequence.space import Space, Tokens
 
 @dataclass(frozen=True)
 class ConditionSpec:
-    """A condition as the network knows it: what its elements are, where it enters, and by which trunk.
+    """A condition as the network has it: what its elements are, where it enters, and by which trunk.
 
     `align`: element t belongs to position t of the canvas. `encoder` None: what is attended to is read both ways by
     the network's own mixers, and what is added or aligned enters as it is.
@@ -93,14 +93,14 @@ class EncodedConditions:
         """What is added at these positions of the canvas."""
         if self.aligned is None:
             return self.added
-        inside = position < self.aligned.shape[1]
-        index = position.masked_fill(~inside, 0).expand(len(self.aligned), -1)
+        inside = position < self.aligned.shape[1]  # (B|1,T)
+        index = position.masked_fill(~inside, 0).expand(len(self.aligned), -1)  # (B,T)
         part = self.aligned.take_along_dim(index.unsqueeze(-1), 1).masked_fill(~inside.unsqueeze(-1), 0.0)
         return part if self.added is None else part + self.added
 
 
 class Conditions(nn.Module):
-    """The ends and trunks of all conditions of a network."""
+    """The encoders of all conditions of a network."""
 
     def __init__(self, specs: Mapping[str, ConditionSpec], backbone: Backbone) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class Conditions(nn.Module):
         """Encoded conditions but for their keys and values, and the elements (B,S,width) of which these are made.
 
         A condition that is missing is null for all rows. Where rows run through several sequences, the elements of all
-        of these are those of every row (1,S,width), and each position sees its own.
+        of these are those of every row (1,S,width), and each position attends to its own.
         """
         unknown = set(given) - set(self.specs)
         if unknown:
@@ -151,7 +151,7 @@ class Conditions(nn.Module):
             if spec.enters == "attend":
                 h = h if self.marks is None else h + self.marks[self.attended.index(name)]
                 mask = condition.present
-                if condition.owner is not None:  # all sequences' elements (1,N*S,width), each position sees its own
+                if condition.owner is not None:  # all sequences' elements (1,N*S,width), masked by position
                     owned = condition.owner.unsqueeze(-1) == torch.arange(len(h), device=h.device)  # (B,T,N)
                     mask = (owned.unsqueeze(-1) & mask).flatten(2)  # (B,T,N*S)
                     h = h.flatten(0, 1).unsqueeze(0)

@@ -84,7 +84,7 @@ class Network(nn.Module):
                 own = getattr(module, "initialise", None)
                 if own is not None:
                     own(keyed(f"{name}.own"))
-            self.head.weight.mul_(0.1)  # begin near the least presumptuous guess
+            self.head.weight.mul_(0.1)  # small head weights: the first outputs are near those of no information
             if self.gain is not None:
                 self.gain.fill_(1 / self.backbone.width)
 
@@ -195,8 +195,8 @@ class Network(nn.Module):
     def watch(self) -> Iterator[dict[str, list[Tensor]]]:
         """While it lasts, weights of attention (B,H,T,S) and gates (B,T,D) are collected, one tensor a call.
 
-        Their names are those of the modules with `.weights`, `.update`, `.forget` and the like. What nobody watches
-        costs nothing.
+        Their names are those of the modules with `.weights`, `.update`, `.forget` and the like. Outside
+        the block nothing is computed for it.
         """
         seen: dict[str, list[Tensor]] = {}
         watchable = {name: module for name, module in self.named_modules() if hasattr(module, "watched")}

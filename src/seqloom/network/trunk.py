@@ -19,7 +19,7 @@ from seqloom.sequence.state import LayerState, Lengths
 LEVEL_FEATURES = 64
 
 Mix = Callable[[nn.Module, Tensor, LayerState | None], tuple[Tensor, LayerState | None]]
-"""A mixer's module with all it is told but features and state."""
+"""A mixer's module with all its arguments but features and state."""
 
 
 class Drop:
@@ -39,9 +39,9 @@ class Drop:
 class Trunk(nn.Module):
     """A stack of layers over features (B,T,width).
 
-    Where the settings say `marked`, a learned vector is added at the first position. Rotary attention tells how far
-    apart two positions are and no more: where all elements are equal and seen by all, as at the beginning of
-    unmasking, none of them could otherwise tell where it stands.
+    Where the settings say `marked`, a learned vector is added at the first position. Rotary attention depends on
+    the distance of two positions alone: where all elements are equal and attend to all, as at the beginning of
+    unmasking, every position would otherwise have the same output.
     """
 
     def __init__(self, spec: Backbone, block: int | None, timed: bool, attends: bool) -> None:
@@ -104,7 +104,7 @@ class Trunk(nn.Module):
 
 
 class Layer(nn.Module):
-    """One mixer and what goes with it, each part normed before and added after."""
+    """One mixer and what goes with it, each part with a norm before it and a residual sum after it."""
 
     def __init__(self, spec: Backbone, index: int, block: int | None, timed: bool, attends: bool) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ def _shifted(h: Tensor, changes: list[Tensor] | None, first: int) -> Tensor:
 
 
 class Square(torch.autograd.Function):
-    """x^2 with half the passes of autograd's own on the way back."""
+    """x^2 with half the passes of autograd's own backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -194,13 +194,13 @@ class Cross(nn.Module):
         self.out = nn.Linear(spec.width, spec.width, bias=False)
 
     def forward(self, h: Tensor, pair: Tensor, visible: Tensor | None) -> Tensor:
-        """What each position takes of elements whose keys and values (B,S,2*width) are `pair`."""
+        """The attention output of each position over elements whose keys and values (B,S,2*width) are `pair`."""
         q = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = pair.view(*pair.shape[:2], 2, self.heads, -1).transpose(1, 3).unbind(2)
-        seen = None if visible is None else visible[:, None, None] if visible.ndim == 2 else visible[:, None]
+        mask = None if visible is None else visible[:, None, None] if visible.ndim == 2 else visible[:, None]
         if self.watched is not None:
-            self.watched("weights", weights(q, k, seen))
-        mixed = attend(q, k, v, seen)
+            self.watched("weights", weights(q, k, mask))
+        mixed = attend(q, k, v, mask)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 

@@ -37,7 +37,7 @@ class Autoregressive(Process, name="autoregressive"):
     head: Head | None = None
     """The distribution of one element; fields that it does not cover, or all where it is None, go by their support."""
     lags: tuple[PositiveInt, ...] = ()
-    """How far back each position of a series sees beside the element just before it: its seasons."""
+    """The lags that are inputs at each position of a series, beside the element just before it: its seasons."""
     difference: int = Field(default=0, ge=0)
     """What is learned of a series: the change since so many elements ago; 0: the elements themselves."""
     features: tuple[Feature, ...] = ()
@@ -126,7 +126,7 @@ class Autoregressive(Process, name="autoregressive"):
             first = torch.cat([torch.ones_like(first[:, :1]), first[:, 1:]], 1)
         visible = Visible(batch.x, batch.known, batch.shown, batch.begins, batch.past)
         position = torch.arange(batch.x.shape[1], device=batch.x.device).expand(len(batch.x), -1)
-        inputs, read = self.inputs(net, visible, position, first)
+        inputs, read = self.inputs(net, visible, position, first)  # (B,T) or (B,T,C)
         given = net.encode(batch.given, len(batch.x))
         out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop, begins=batch.begins)
         x = batch.x if isinstance(net.space, Tokens) else batch.x.to(out.dtype)
@@ -177,20 +177,20 @@ class Autoregressive(Process, name="autoregressive"):
             active, np.minimum(state.length[:rows], np.minimum(ask.fixed, first) - origin), state.length[:rows]
         )
         state.rollback(begin)
-        need = np.where(active, last + 1 - origin - begin, 0)
-        count = need if limit is None else np.minimum(need, limit)
+        unread = np.where(active, last + 1 - origin - begin, 0)
+        count = unread if limit is None else np.minimum(unread, limit)
         reading = (origin + begin)[:, None] + np.arange(int(count.max(initial=1)))
         position = torch.as_tensor(np.minimum(reading, ask.x.shape[1] - 1), device=ask.x.device)
         known = torch.ones_like(ask.x, dtype=torch.bool) if ask.absent is None else ~ask.absent
         shown = known if ask.shown is None else ask.shown
         first_read = torch.as_tensor(reading <= origin[:, None], device=ask.x.device)
         inputs, read = self.inputs(net, Visible(ask.x, known, shown), position, first_read)
-        at = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
-        where = torch.as_tensor(at, device=inputs.device)
+        index = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
+        where = torch.as_tensor(index, device=inputs.device)
         out, state = net(inputs, given=ask.given, where=where, state=state, count=count)
         read = Read(None, *(_taken(part, where) for part in (read.location, read.log_scale, read.logits)))
         head = None if isinstance(net.space, Tokens) else self.bound_head(net)
-        return Guess(self._params(net, out, read), active & (count == need), head), state
+        return Guess(self._params(net, out, read), active & (count == unread), head), state
 
 
 def _taken(part: Tensor | None, where: Tensor) -> Tensor | None:

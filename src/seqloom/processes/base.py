@@ -21,7 +21,7 @@ from seqloom.sequence.state import Lengths, NetState, State
 
 
 class Net(Protocol):
-    """A network as a process sees it; an oracle in a test is one too."""
+    """What a process uses of a network; an oracle in a test is one too."""
 
     spec: NetworkSpec
     space: Space
@@ -84,7 +84,7 @@ class Process(Component, home="seqloom.processes"):
 
     gives: ClassVar[Gives]
     sampler: ClassVar[str]
-    """The sampler that draws from the process's own law: what the verbs use unless told otherwise."""
+    """The sampler that draws from the process's own distribution: the default of the verbs."""
     needs_gradient: ClassVar[bool] = False
     """Whether guesses and likelihoods differentiate the network (an energy)."""
     persistent: ClassVar[bool] = False
@@ -132,5 +132,5 @@ class Process(Component, home="seqloom.processes"):
 
 
 def channels(x: Tensor, shown: Tensor, absent: Tensor) -> Tensor:
-    """The three channels a field that every network of vectors sees: value (0 where absent), shown, absent (B,T,3D)."""
+    """The three input channels of each number of a vector: value (0 where absent), shown, absent (B,T,3D)."""
     return torch.cat([x.masked_fill(absent, 0.0), shown.to(x.dtype), absent.to(x.dtype)], -1)

@@ -1,4 +1,4 @@
-"""A head for elements of several kinds: each field has the distribution that its support asks for."""
+"""A head for elements of several kinds: each field has the distribution of its support."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Composed(Head, name="composed"):
     """Independent parts: each field goes to the first of `heads` that covers it, the rest by their support.
 
     Real numbers are normal, positive ones lognormal, counts negative binomial, yes or no and the end flag Bernoulli,
-    categories categorical. Where a sequence ends follows its own law at any temperature: a flag that is seldom set
+    categories categorical. The end flag is drawn at temperature 1 whatever is asked for: a flag that is seldom set
     would never be drawn at a low one.
     """
 

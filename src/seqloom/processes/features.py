@@ -20,7 +20,7 @@ class Visible:
     """Cells of rows (B,T[,D]), as far as they may be seen.
 
     Every position may read the cells that are `shown`, and of the other `known` ones those that are filled before it:
-    for an autoregressive model all before it, for one that fills in any order none (it knows only what is shown).
+    for an autoregressive model all before it, for one that fills in any order none (only those that are shown).
     `begins` (B,T) marks where a sequence begins inside a row (None: nowhere); `past` holds elements before the row.
     """
 
@@ -36,10 +36,10 @@ class Visible:
         if self.past is not None:
             length = self.past.x.shape[1]
             x, known = torch.cat([self.past.x.to(x), x], 1), torch.cat([self.past.known, known], 1)
-        index = position + length - back
+        index = position + length - back  # (B,K), into the past and x together
         exists = index >= 0
         if self.begins is not None:
-            sequence = self.begins[:, 1:].cumsum(1)
+            sequence = self.begins[:, 1:].cumsum(1)  # (B,T-1), the number of each element's sequence
             sequence = torch.nn.functional.pad(sequence, (length + 1, 0))  # the past is of the sequence that goes on
             exists &= sequence.take_along_dim(index.clamp_min(0), 1) == sequence.take_along_dim(position + length, 1)
         index = index.clamp(0, x.shape[1] - 1)
@@ -51,7 +51,7 @@ class Visible:
 
 @dataclass(frozen=True)
 class Read:
-    """What a feature says of some positions: inputs for the network (B,K,C), and what the head is to take.
+    """A feature's values at some positions: inputs for the network (B,K,C), and what the head is to take.
 
     Real numbers are distributed about `location` (B,K,D) and in units of exp(`log_scale`) (B,K,D), positive ones and
     the mean of counts in units of it; `logits` (B,K,V) are added to those of symbols.
@@ -66,12 +66,12 @@ class Read:
 class Feature(Component, home="seqloom.processes"):
     """Numbers that follow from the canvas: a season ago, the scale of what is shown, how often a symbol stood there.
 
-    What it says of a position must not depend on that position, nor on those that are filled after it.
+    Its values at a position must not depend on that position, nor on those that are filled after it.
     """
 
     @property
     def past(self) -> int:
-        """How many elements before a window it looks at."""
+        """How many elements before a window it depends on."""
         return 0
 
     @property
@@ -90,14 +90,14 @@ class Feature(Component, home="seqloom.processes"):
 
     @abstractmethod
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
-        """What it says of these positions (B,K) of the canvas."""
+        """Its values at these positions (B,K) of the canvas."""
 
 
 class Lags(Feature, name="lags"):
     """Elements of a season ago, or of several, as inputs; and what is learned as the change since one of them."""
 
     lags: tuple[PositiveInt, ...] = ()
-    """How far back each position sees."""
+    """The lags that are inputs at each position."""
     difference: int = Field(default=0, ge=0)
     """The change since so many elements ago is what is learned; 0: the elements themselves."""
 
@@ -131,7 +131,7 @@ class Lags(Feature, name="lags"):
 
 
 def combined(reads: list[Read]) -> Read:
-    """What several features say together: channels beside each other, the rest added up."""
+    """Several features as one: channels beside each other, the rest added up."""
 
     def total(parts: list[Tensor | None]) -> Tensor | None:
         present = [part for part in parts if part is not None]

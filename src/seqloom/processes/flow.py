@@ -28,7 +28,7 @@ class Straight(Noise, name="straight"):
     """alpha = 1 - t, sigma = t: the data are reached in a straight line at a constant speed."""
 
     times: Times = "uniform"
-    """Which times training sees: all alike, or mostly the middle ones."""
+    """The distribution of times in training: all alike, or mostly the middle ones."""
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
         alpha = LEAST_SIGNAL + (1 - LEAST_SIGNAL) * (1 - t)
@@ -67,7 +67,7 @@ class Flow(Process, name="flow"):
     sampler: ClassVar[str] = "diffuse"
 
     times: Times = "uniform"
-    """Which times training sees: all alike, or mostly the middle ones (Esser et al. 2024)."""
+    """The distribution of times in training: all alike, or mostly the middle ones (Esser et al. 2024)."""
 
     @property
     def schedule(self) -> Straight:

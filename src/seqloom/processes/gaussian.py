@@ -1,4 +1,4 @@
-"""Gaussian diffusion (Ho et al. 2020; Karras et al. 2022): data are noised, and the network learns the way back."""
+"""Gaussian diffusion (Ho et al. 2020; Karras et al. 2022): data are noised, and the network learns to denoise them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
 
 LEVEL_SCALE = 0.25
-"""The network is told log(sigma / alpha) / 4, about unit scale."""
+"""The network's input is log(sigma / alpha) / 4, about unit scale."""
 
 
 class Gaussian(Process, name="gaussian"):
@@ -54,20 +54,20 @@ class Gaussian(Process, name="gaussian"):
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         assert isinstance(net.space, Vectors)
-        t = _strata(rng, len(batch.x))[:, None]
+        t = _strata(rng, len(batch.x))[:, None]  # (B,1)
         if self.levels == "position":  # the strata of each position are turned by a number of its own
             t = (t + torch.from_numpy(rng.at("levels").uniform(batch.x.shape[1]))) % 1.0
         alpha, sigma = (level.to(batch.x).unsqueeze(-1) for level in self.schedule.training(t))  # (B,1|T,1)
         scale = (alpha**2 + sigma**2).sqrt()
         alpha, sigma = alpha / scale, sigma / scale
-        x, _ = diffused(net.space, batch, rng)
+        x, _ = diffused(net.space, batch, rng)  # (B,T,D)
         noise = rng.at("noise").normal(tuple(x.shape[1:])).to(x)
         wanted = batch.wanted
         z = alpha * x + sigma * noise
         out = self._out(net, batch, x, z, alpha, sigma, drop)
-        # Beyond the end both are drawn from N(0, 1), and what z says of them is all there is to be learned: the target
-        # is its mean given z, which has the same best network and a gradient with less noise.
-        free = beyond_end(net.space, batch)
+        # Beyond the end both are drawn from N(0, 1), and only their mean given z can be learned: the target
+        # is that mean, which has the same best network and a gradient with less noise.
+        free = beyond_end(net.space, batch)  # (B,T,D)
         x, noise = torch.where(free, alpha * z, x), torch.where(free, sigma * z, noise)
         error = (out - self.prediction.target(x, noise, alpha, sigma)) ** 2
         return Loss(error.masked_fill(~wanted, 0.0).sum(), wanted.sum())
@@ -76,9 +76,9 @@ class Gaussian(Process, name="gaussian"):
         self, net: Net, batch: Batch, x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, drop: Rng | None = None
     ) -> Tensor:
         """What the network puts out for x noised to z (B,T,D), alpha^2 + sigma^2 = 1, both (B,1|T,1)."""
-        seen = channels(torch.where(batch.shown, x, z), batch.shown, ~batch.known)
+        inputs = channels(torch.where(batch.shown, x, z), batch.shown, ~batch.known)  # (B,T,3D)
         given = net.encode(batch.given, len(batch.x))
-        return net(seen, level=_level(alpha, sigma), given=given, present=batch.present, rng=drop)[0]
+        return net(inputs, level=_level(alpha, sigma), given=given, present=batch.present, rng=drop)[0]
 
     def likelihoods(self) -> dict[str, Likelihood]:
         return {"likelihood": Likelihood("bound", "windows", self.bound, draws=16)}
@@ -88,29 +88,29 @@ class Gaussian(Process, name="gaussian"):
 
         Minus log p(x) <= recovery from the least noise + half the integral of SNR-weighted squared error + the
         distance of the noisiest state from the prior N(0, alpha^2 + sigma^2). Cells that are absent or shown are not
-        noised: the network sees which they are, so this is a bound on the others of a model that is told as much.
+        noised: the network has them as inputs, so this bounds the likelihood of the others given them.
         """
         space = net.space
         assert isinstance(space, Vectors)
         low, high = self.schedule.span()
-        log_nsr = low + (high - low) * _strata(rng, len(batch.x)).to(batch.x.device)
+        log_nsr = low + (high - low) * _strata(rng, len(batch.x)).to(batch.x.device)  # (B,)
         alpha, sigma = (
             v.to(batch.x)[:, None, None]
             for v in (torch.sigmoid(-2 * log_nsr).sqrt(), torch.sigmoid(2 * log_nsr).sqrt())
         )
-        x, beyond = diffused(space, batch, rng)
+        x, beyond = diffused(space, batch, rng)  # (B,T,D)
         noise = rng.at("noise").normal(tuple(x.shape[1:])).to(x)
         z = alpha * x + sigma * noise
         clean = self.prediction.clean(z, self._out(net, batch, x, z, alpha, sigma), alpha, sigma)
         error = (alpha / sigma * (x - clean)) ** 2  # half of it, times |d log SNR| = 2 d log_nsr, is integrated
-        # What the best denoiser of N(0, 1) errs with this noise, less its mean: 0 on average, and it takes spread away.
+        # What the best denoiser of N(0, 1) errs with this noise, less its mean: a control variate, 0 on average.
         control_variate = alpha**2 * ((sigma * x - alpha * noise) ** 2 - (sigma * x) ** 2 - alpha**2)
         control_variate = control_variate.masked_fill(_marks(space, "binary", "category").to(x.device), 0.0)
-        path = (high - low) * (error - control_variate)
+        integral = (high - low) * (error - control_variate)
         recovery = recovered(space, x, math.exp(low), rng) + _jacobian(space, x)
         most = math.exp(2 * high)
         prior = 0.5 * ((most + x**2) / (1 + most) - 1 + math.log1p(math.exp(-2 * high)))
-        return (path + recovery + prior - beyond).masked_fill(~batch.wanted, 0.0).sum(-1), None
+        return (integral + recovery + prior - beyond).masked_fill(~batch.wanted, 0.0).sum(-1), None
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None

@@ -1,6 +1,6 @@
 """Heads: the distribution of one element, from the numbers a network gives it.
 
-A head of vectors is a distribution over some of their fields, told by their `support`; `composed` puts several
+A head of vectors is a distribution over some of their fields, chosen by their `support`; `composed` puts several
 together, so that an element of numbers, counts and categories has one.
 """
 
@@ -24,7 +24,7 @@ from seqloom.sequence.space import Measure, Space, Tokens, Vectors
 
 AT_ONCE = 1024
 MOST_COUNT = 1 << 22
-"""Counts are looked at in so many at once, up to the most that is drawn."""
+"""Probabilities of so many counts are computed at once, up to the largest count that is drawn."""
 
 
 class Head(Component, home="seqloom.processes"):
@@ -38,7 +38,7 @@ class Head(Component, home="seqloom.processes"):
     """The supports of the fields it is for, each number by itself."""
 
     def covers(self, space: Vectors) -> tuple[str, ...]:
-        """The names of the fields (`space.all_fields`) that it is a distribution over; others are left to others."""
+        """The names of the fields (`space.all_fields`) that it is a distribution over; others have other heads."""
         return tuple(field.name for field in space.all_fields if field.support in self.supports)
 
     def fits(self, space: Space) -> bool:
@@ -140,7 +140,7 @@ class LogNormal(Normal, name="lognormal"):
 class Counts(Head, name="counts"):
     """Independent counts, negative binomial: the logarithms of the mean and of the size r are learned.
 
-    The variance is mean + mean^2 / r, so counts that are more alike than Poisson's cannot be told, and others can.
+    The variance is mean + mean^2 / r, so counts with less variance than Poisson's cannot be modelled.
     """
 
     supports: ClassVar[tuple[str, ...]] = ("count",)
@@ -156,7 +156,7 @@ class Counts(Head, name="counts"):
         return cells.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
-        normal = torch.special.ndtri(torch.from_numpy(rng.uniform(_dim(space))))
+        normal = torch.special.ndtri(torch.from_numpy(rng.uniform(_dim(space))))  # (B,D)
         return self._inverse(params, torch.special.ndtr(temperature.double().cpu()[:, None] * normal))
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
@@ -203,7 +203,7 @@ class Bernoulli(Head, name="bernoulli"):
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         logits, temperature = params.double(), temperature.to(params.device).unsqueeze(-1)
-        u = torch.as_tensor(rng.uniform(params.shape[-1]), device=params.device)
+        u = torch.as_tensor(rng.uniform(params.shape[-1]), device=params.device)  # (B,D)
         yes = u < torch.sigmoid(logits / temperature.clamp_min(1e-12).double())
         return torch.where(temperature > 0, yes, logits > 0).to(params)
 
@@ -232,15 +232,15 @@ class Categorical(Head, name="categorical"):
             return flat.view(x.shape).masked_fill(~wanted, 0.0)
         total = torch.zeros_like(params[..., 0])
         for channels in space.slices.values():
-            nats = F.log_softmax(params[..., channels], -1)
-            counted = wanted[..., channels].all(-1)
+            nats = F.log_softmax(params[..., channels], -1)  # (...,W)
+            counted = wanted[..., channels].all(-1)  # (...,)
             total = total - (nats * x[..., channels]).sum(-1).masked_fill(~counted, 0.0)
         return total
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         if isinstance(space, Tokens):
             return _pick(params, rng.uniform(1)[:, 0], temperature)
-        u = rng.uniform(len(space.fields))
+        u = rng.uniform(len(space.fields))  # (B, fields)
         parts = []
         for i, channels in enumerate(space.slices.values()):
             logits = params[..., channels]

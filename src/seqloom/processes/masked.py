@@ -1,4 +1,4 @@
-"""Masked (absorbing) diffusion: symbols vanish one by one, and the network learns to put them back."""
+"""Masked (absorbing) diffusion: symbols are masked one by one, and the network learns to restore them."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class Masked(Process, name="masked"):
     def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
         """One draw of the bound's terms (B,T): a weight times the cross-entropy of the masked symbols.
 
-        Times are stratified over the rows of the batch, which takes away the variance between times.
+        Times are stratified over the rows of the batch, which removes the variance between times.
         """
         rows = len(batch.x)
         strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
-        t = torch.as_tensor(strata, device=batch.x.device)
-        u = torch.as_tensor(rng.at("mask").uniform(batch.x.shape[1]), device=batch.x.device)
+        t = torch.as_tensor(strata, device=batch.x.device)  # (B,)
+        u = torch.as_tensor(rng.at("mask").uniform(batch.x.shape[1]), device=batch.x.device)  # (B,T)
         choose = self._independent if self.masks == "independent" else self._counted
-        masked, weight = choose(t, u, batch.wanted)
+        masked, weight = choose(t, u, batch.wanted)  # (B,T), (B,)
         assert net.spec.mask is not None
         given = net.encode(batch.given, rows)
         out, _ = net(batch.x.masked_fill(masked, net.spec.mask), given=given, present=batch.present, rng=drop)
@@ -87,10 +87,10 @@ class Masked(Process, name="masked"):
         p(m) is the share of times at which m are masked, so the mean over times is sum_m (cross-entropy with m masked)
         / m: the same bound in its any-order form (Hoogeboom et al. 2022; Ou et al. 2024), whatever the schedule.
         """
-        n = wanted.sum(1).clamp_min(1).double()
+        n = wanted.sum(1).clamp_min(1).double()  # (B,)
         m = ((1 - self.schedule.alpha(t)) * n).ceil().clamp_min(1).minimum(n)
         visited = self.schedule.time(1 - m / n) - self.schedule.time(1 - (m - 1) / n)
-        rank = u.masked_fill(~wanted, torch.inf).argsort(1).argsort(1)
+        rank = u.masked_fill(~wanted, torch.inf).argsort(1).argsort(1)  # (B,T)
         return (rank < m[:, None]) & wanted, 1 / (m * visited)
 
     def left_to_right(self, net: Net, batch: Batch, at_once: int = 64) -> Tensor:
@@ -103,17 +103,17 @@ class Masked(Process, name="masked"):
         cases = [(b, t) for b in range(rows) for t in range(steps) if bool(batch.wanted[b, t])]
         position = torch.arange(steps, device=batch.x.device)
         for i in range(0, len(cases), at_once):
-            row, at = (torch.tensor(part, device=batch.x.device) for part in zip(*cases[i : i + at_once], strict=True))
-            hidden = (position >= at[:, None]) & batch.wanted[row]
+            row, t = (torch.tensor(part, device=batch.x.device) for part in zip(*cases[i : i + at_once], strict=True))
+            hidden = (position >= t[:, None]) & batch.wanted[row]
             given = {n: Condition(c.x[row], c.present[row]) for n, c in batch.given.items()}
             out, _ = net(
                 batch.x[row].masked_fill(hidden, net.spec.mask or 0),
                 given=net.encode(given, len(row)),
                 present=batch.present[row],
-                where=at[:, None],
+                where=t[:, None],
             )
             nats = nats.to(out.dtype)
-            nats[row, at] = F.cross_entropy(out[:, 0], batch.x[row, at], reduction="none")
+            nats[row, t] = F.cross_entropy(out[:, 0], batch.x[row, t], reduction="none")
         return nats
 
     def guess(

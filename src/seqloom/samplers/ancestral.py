@@ -16,44 +16,44 @@ from seqloom.sequence.guess import Ask, Gives, Guess
 
 
 class Ancestral(TokenSampler, name="ancestral"):
-    """Left to right, each element drawn given those before it; with no truncation it is the model's own law."""
+    """Left to right, each element drawn given those before it: without truncation, the model's own distribution."""
 
     takes: ClassVar[tuple[Gives, ...]] = (Gives.NEXT_LOGITS, Gives.NEXT_PARAMS)
 
     def start(self, process: Any, rows: Rows) -> Rows:
-        at = first_open(rows)
-        done = rows.done | (at >= rows.length)
-        return replace(rows, own={**rows.own, **self.settings(rows), "at": at}, done=done)
+        position = first_open(rows)
+        done = rows.done | (position >= rows.length)
+        return replace(rows, own={**rows.own, **self.settings(rows), "at": position}, done=done)
 
     def ask(self, rows: Rows) -> Ask:
-        at = rows.own["at"]
-        return Ask(x=rows.x, want=np.where(rows.done, -1, at)[:, None], fixed=at)
+        position = rows.own["at"]
+        return Ask(x=rows.x, want=np.where(rows.done, -1, position)[:, None], fixed=position)
 
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         live = np.nonzero(guess.ready & ~rows.done)[0]
-        at = rows.own["at"]
-        key = rows.key.at("pick", at)
+        position = rows.own["at"]
+        key = rows.key.at("pick", position)
         if guess.head is None:
             chosen = draw(guess.value[:, 0], key.uniform(1)[:, 0], rows.own)
         else:
-            params = guess.value[:, 0].double()  # rounded after the draw: then its last digit knows no other rows
+            params = guess.value[:, 0].double()  # rounded after the draw: then its last digit depends on no other rows
             chosen = guess.head.draw(params, key, torch.as_tensor(rows.own["temperature"])).to(rows.x)
-        rows.x[live, at[live]] = chosen[live]
-        rows.settled[live, at[live]] = True
-        at[live] += 1
-        rows.done[live] |= at[live] >= rows.length[live]
+        rows.x[live, position[live]] = chosen[live]
+        rows.settled[live, position[live]] = True
+        position[live] += 1
+        rows.done[live] |= position[live] >= rows.length[live]
         return rows
 
 
 def first_open(rows: Rows) -> NDArray[np.int64]:
     """The position (B,) from which each row is to be made; UnsupportedQuery where something is known after it."""
-    at = rows.settled.argmin(1)
-    at = np.where(rows.settled.all(1), rows.length, at)
+    first = rows.settled.argmin(1)
+    first = np.where(rows.settled.all(1), rows.length, first)
     position = np.arange(rows.settled.shape[1])
     given = rows.along["shown"].any(-1).cpu().numpy() if "shown" in rows.along else rows.settled
-    if ((rows.settled | given) & (position >= at[:, None]) & (position < rows.length[:, None])).any():
+    if ((rows.settled | given) & (position >= first[:, None]) & (position < rows.length[:, None])).any():
         raise UnsupportedQuery(
             "an autoregressive model can only go on from a prefix; something is known after a gap",
             hint="ask a model trained with process=masked or process=gaussian, or use extend",
         )
-    return at
+    return first

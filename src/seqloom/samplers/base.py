@@ -1,4 +1,4 @@
-"""Sampler: how guesses become samples, row by row. A sampler is a state machine: it asks, and is told."""
+"""Sampler: how guesses become samples, row by row. A sampler is a state machine of `ask` and `tell`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Numbers = NDArray[Any]
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows on their way to being samples. The bookkeeping lives on the host; `x` where the network is.
+    """Rows on their way to being samples. All is on the host but `x`, which is on the device of the network.
 
     `x` (B,T[,D]); `settled` (B,T): the value is final (given, sampled, or beyond the row's `length`); `done` (B,);
     `key`, the row's random numbers. Rows of one `group` share every call, join and leave together; `member` is the
@@ -101,7 +101,7 @@ class Rows:
 
     def table(self) -> NDArray[np.int64]:
         """Row numbers by group and member (G,W), -1 where a group is narrower."""
-        groups, group_index = np.unique(self.group, return_inverse=True)
+        groups, group_index = np.unique(self.group, return_inverse=True)  # (G,), (B,)
         table = np.full((len(groups), int(self.member.max(initial=0)) + 1), -1)
         table[group_index, self.member] = np.arange(len(self))
         return table
@@ -112,10 +112,10 @@ class Sampler(Component, home="seqloom.samplers"):
 
     takes: ClassVar[tuple[Gives, ...]]
     by_row: ClassVar[tuple[str, ...]] = ()
-    """Settings that become values of rows (`settings`): rows that differ in no others are told together."""
+    """Settings that become values of rows (`settings`): rows that differ in no others share a call of `tell`."""
 
     guidance: float = Field(default=1.0, ge=0)
-    """Weight of the condition (classifier-free guidance, Ho & Salimans 2022): 1: the model's own law, 0: ignored."""
+    """Weight of the condition (classifier-free guidance, Ho & Salimans 2022): 1: the model as it is, 0: ignored."""
 
     def prepared(self, process: Any) -> Sampler:
         """The sampler that runs in its place: guidance is another one around it."""
@@ -132,7 +132,7 @@ class Sampler(Component, home="seqloom.samplers"):
 
     @property
     def lane(self) -> tuple[object, ...]:
-        """What is no value of a row: rows are told together where it is equal."""
+        """What is no value of a row: rows share a call of `tell` where it is equal."""
         values = [getattr(self, name) for name in type(self).model_fields if name not in self.by_row]
         return (type(self), *(value.lane if isinstance(value, Sampler) else repr(value) for value in values))
 

@@ -53,13 +53,13 @@ class Beam(Sampler, name="beam"):
             wanted.append(np.arange(size) < len(same))
         source = np.concatenate(chosen)
         grouped = rows.select(source)
-        at, members = first_open(grouped), np.concatenate(member)
+        position, members = first_open(grouped), np.concatenate(member)
         count = len(source)
         own = {
             **grouped.own,
             **self.settings(grouped),
-            "at": at,
-            "first": at.copy(),
+            "at": position,
+            "first": position.copy(),
             "wanted": np.concatenate(wanted),
             "total": np.where(members == 0, 0.0, NONE),
             "best_total": np.full(count, NONE),
@@ -72,18 +72,18 @@ class Beam(Sampler, name="beam"):
             along={**grouped.along, "best": grouped.x.clone()},
             group=rows.group[alike[source]],
             member=members,
-            done=grouped.done | (at >= grouped.length),
+            done=grouped.done | (position >= grouped.length),
         )
 
     def ask(self, rows: Rows) -> Ask:
-        at = rows.own["at"]
-        return Ask(x=rows.x, want=np.where(rows.done, -1, at)[:, None], fixed=at)
+        position = rows.own["at"]
+        return Ask(x=rows.x, want=np.where(rows.done, -1, position)[:, None], fixed=position)
 
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         table = rows.table()
         live = [group[group >= 0] for group in table if (guess.ready | rows.done)[group[group >= 0]].all()]
         live = [group for group in live if not rows.done[group].all()]
-        log_probs = guess.value[:, 0].double().log_softmax(-1)
+        log_probs = guess.value[:, 0].double().log_softmax(-1)  # (B,V)
         total = torch.as_tensor(np.where(rows.done, NONE, rows.own["total"]), device=log_probs.device)
         source = np.arange(len(rows))
         symbol = np.zeros(len(rows), np.int64)
@@ -104,13 +104,13 @@ class Beam(Sampler, name="beam"):
         self, rows: Rows, moved: NDArray[np.int64], source: NDArray[np.int64], symbol: NDArray[np.int64]
     ) -> Rows:
         """Every row of `moved` with the canvas of its source and one symbol more."""
-        at = rows.own["at"]
+        position = rows.own["at"]
         shared = _in_common(rows, source)
         rows.x[moved] = rows.x[source[moved]]
-        rows.x[moved, at[moved]] = torch.as_tensor(symbol[moved], device=rows.x.device)
-        rows.settled[moved, at[moved]] = True
-        at[moved] += 1
-        whole = moved[(at >= rows.length)[moved]]
+        rows.x[moved, position[moved]] = torch.as_tensor(symbol[moved], device=rows.x.device)
+        rows.settled[moved, position[moved]] = True
+        position[moved] += 1
+        whole = moved[(position >= rows.length)[moved]]
         if len(whole):
             self._keep(rows, whole, rows.length[whole])
         self._close(rows, np.unique(rows.group[moved]))

@@ -44,12 +44,12 @@ class Solver(Component, home="seqloom.samplers"):
     stages: ClassVar[int] = 1
     """Network calls a step."""
     stages_to_end: ClassVar[int] = 1
-    """Network calls of the step to no noise at all, where there is nothing to look at."""
+    """Network calls of the step to no noise at all, where there is no later slope to evaluate."""
     keeps: ClassVar[tuple[str, ...]] = ()
-    """What a row remembers from call to call: tensors like z, 0 at first."""
+    """State of a row from call to call: tensors like z, 0 at first."""
 
     def level(self, stage: int, step: Step) -> Level:
-        """At which level a stage's z is: the first sees it at `now`; here those after it at `then`."""
+        """At which level a stage's z is: the first has it at `now`; here those after it at `then`."""
         return step.now if stage == 0 else step.then
 
     @abstractmethod
@@ -86,7 +86,7 @@ class AncestralSteps(Solver, name="ancestral"):
 
 
 class Euler(Solver, name="euler"):
-    """Straight on from where it stands; for a diffusion that is DDIM (Song et al. 2021). First order."""
+    """One step along the present slope; for a diffusion that is DDIM (Song et al. 2021). First order."""
 
     def advance(
         self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
@@ -154,7 +154,7 @@ class Diffuse(Sampler, name="diffuse"):
             in_stage = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
             of_stage = self.solver.level(stage, step)
             alpha, sigma = torch.where(in_stage, of_stage[0], alpha), torch.where(in_stage, of_stage[1], sigma)
-        scale = (alpha**2 + sigma**2).sqrt()
+        scale = (alpha**2 + sigma**2).sqrt()  # (B,1,1)
         x = torch.where(rows.along["shown"], rows.along["given"], rows.along["z"] / scale)
         level = (sigma / alpha).log()[..., 0]  # (B,1)
         if "clean_level" in rows.own:
@@ -167,13 +167,13 @@ class Diffuse(Sampler, name="diffuse"):
         step, stage = rows.own["step"], rows.own["stage"]
         z, clean = rows.along["z"], guess.value.to(rows.along["z"])
         for turn in range(self.solver.stages):
-            at = np.nonzero(live & (stage == turn))[0]
-            if not len(at):
+            index = np.nonzero(live & (stage == turn))[0]
+            if not len(index):
                 continue
-            chosen = slice(None) if len(at) == len(z) else torch.as_tensor(at, device=z.device)
+            chosen = slice(None) if len(index) == len(z) else torch.as_tensor(index, device=z.device)
             kept = {name: rows.along[_kept(name)][chosen].clone() for name in self.solver.keeps}
-            noise = self._noise(rows, turn, at)
-            moved = self.solver.advance(turn, z[chosen], clean[chosen], self._step(rows, at), kept, noise)
+            noise = self._noise(rows, turn, index)
+            moved = self.solver.advance(turn, z[chosen], clean[chosen], self._step(rows, index), kept, noise)
             for name in self.solver.keeps:
                 rows.along[_kept(name)][chosen] = kept[name]
             z[chosen] = moved
@@ -189,25 +189,25 @@ class Diffuse(Sampler, name="diffuse"):
         rows.done[finished] = True
         return rows
 
-    def _step(self, rows: Rows, at: NDArray[np.int64] | None = None) -> Step:
+    def _step(self, rows: Rows, index: NDArray[np.int64] | None = None) -> Step:
         """The step at which these rows are (None: all)."""
-        at = np.arange(len(rows)) if at is None else at
-        number = rows.own["step"][at]
-        place = np.minimum([number, number + 1], rows.own["steps"][at])  # (2,B)
-        levels = np.stack([rows.own["alpha"][at, place], rows.own["sigma"][at, place]])
+        index = np.arange(len(rows)) if index is None else index
+        number = rows.own["step"][index]
+        level_number = np.minimum([number, number + 1], rows.own["steps"][index])  # (2,B)
+        levels = np.stack([rows.own["alpha"][index, level_number], rows.own["sigma"][index, level_number]])
         alpha, sigma = torch.as_tensor(levels).to(rows.along["z"])[..., None, None]  # (2,B,1,1) each
         return Step((alpha[0], sigma[0]), (alpha[1], sigma[1]), number)
 
-    def _noise(self, rows: Rows, stage: int, at: NDArray[np.int64]) -> Tensor:
+    def _noise(self, rows: Rows, stage: int, index: NDArray[np.int64]) -> Tensor:
         """What a random solver adds (B,T,D), scaled by each row's temperature."""
         z: Tensor = rows.along["z"]
         if not self.solver.random:
-            return z.new_zeros(len(at), *z.shape[1:])
-        temperature = torch.as_tensor(rows.own["temperature"][at]).to(z)[:, None, None]
-        key = rows.key.select(at).at("step" if stage == 0 else f"step, stage {stage}", rows.own["step"][at])
+            return z.new_zeros(len(index), *z.shape[1:])
+        temperature = torch.as_tensor(rows.own["temperature"][index]).to(z)[:, None, None]
+        key = rows.key.select(index).at("step" if stage == 0 else f"step, stage {stage}", rows.own["step"][index])
         return key.normal(tuple(z.shape[1:])).to(z) * temperature
 
 
 def _kept(name: str) -> str:
-    """Where a solver's memory stands among what follows the canvas."""
+    """The name in `along` of a solver's state."""
     return f"solver.{name}"

@@ -18,7 +18,7 @@ from seqloom.sequence.guess import Ask, Gives, Guess
 class Unmask(TokenSampler, name="unmask"):
     """Every hidden symbol has a time at which it appears, given those that have appeared before.
 
-    With steps=0 they appear one by one: first hitting (Zheng et al. 2024), exactly the law of the reverse process. With
+    With steps=0 they appear one by one: first hitting (Zheng et al. 2024), exactly the reverse process. With
     fewer steps, those whose times lie in one step appear together, drawn independently.
     """
 
@@ -41,10 +41,10 @@ class Unmask(TokenSampler, name="unmask"):
     def ask(self, rows: Rows) -> Ask:
         reveal = np.where(rows.settled | rows.done[:, None], -np.inf, rows.along["reveal"])
         next_up = reveal == reveal.max(1, keepdims=True)
-        chosen = next_up & ~rows.settled & ~rows.done[:, None]
+        chosen = next_up & ~rows.settled & ~rows.done[:, None]  # (B,T)
         width = max(1, int(chosen.sum(1).max(initial=1)))
-        want = np.full((len(rows), width), -1)
-        row, position = np.nonzero(chosen)
+        want = np.full((len(rows), width), -1)  # (B,K)
+        row, position = np.nonzero(chosen)  # (N,) each
         rank = np.cumsum(chosen, 1)[row, position] - 1
         want[row, rank] = position
         return Ask(x=rows.x, want=want, fixed=np.zeros(len(rows), np.int64))

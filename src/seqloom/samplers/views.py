@@ -27,10 +27,10 @@ class View(NamedTuple):
 
 
 class Views(Sampler):
-    """Each row of another sampler, seen in several ways at once.
+    """Each row of another sampler, put to the network in several ways at once.
 
-    The rows of one view stand beside those of the others, so all share a call. The other sampler knows of one row, with
-    the mixed guess; what it makes of it is laid upon every view.
+    The rows of one view stand beside those of the others, so all share a call. The other sampler has one row, with
+    the mixed guess, and its result is copied to every view.
     """
 
     takes: ClassVar[tuple[Gives, ...]] = (Gives.NEXT_LOGITS, Gives.PLACE_LOGITS, Gives.CLEAN)
@@ -130,7 +130,7 @@ class Views(Sampler):
         return None if scores is None else np.repeat(scores, len(self.views))
 
     def _leading(self, rows: Rows) -> Rows:
-        """The rows as the other sampler knows them: the first view of each."""
+        """The rows as the other sampler has them: the first view of each."""
         leading = rows.select(slice(0, None, len(self.views)))
         return replace(leading, member=leading.member // len(self.views))
 

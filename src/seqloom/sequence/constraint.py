@@ -1,4 +1,4 @@
-"""Constraint: which symbols a sample may have at a position, whatever the model thinks of them."""
+"""Constraint: which symbols a sample may have at a position, whatever probability the model gives them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Constraint(ABC):
     """What may be drawn. The engine asks before each draw; a symbol that is not allowed has no probability."""
 
     ordered: bool = False
-    """Whether it must know all elements before the one that is drawn: only samplers from left to right serve it."""
+    """Whether all elements before the one that is drawn must be known: only samplers from left to right then work."""
 
     @abstractmethod
     def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:

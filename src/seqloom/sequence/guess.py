@@ -1,4 +1,4 @@
-"""What a sampler asks of a process, and what it is told."""
+"""What a sampler asks of a process, and the answer."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """The two ends of a network and which positions see which.
+    """The input and output of a network, and which positions attend to which.
 
     `inputs` is the number of input symbols (embedded) or, where `symbolic` is False, of input channels (projected);
     `outputs` the numbers the head gives a position. Start and mask symbols lie above the space's own.
@@ -17,8 +17,8 @@ class NetworkSpec:
     inputs: int
     outputs: int
     block: int | None
-    """A position sees its own block and earlier ones: 1 is causal, None is everything."""
+    """A position attends to its own block and earlier ones: 1 is causal, None is everything."""
     timed: bool
-    """Whether the network is told the noise level."""
+    """Whether the noise level is an input of the network."""
     start: int | None = None
     mask: int | None = None

@@ -16,7 +16,7 @@ Lengths = NDArray[np.int64]
 
 
 class State:
-    """What a stream of rows goes on from. It can be saved by name, taken back, and cut loose from its gradient.
+    """What a stream of rows goes on from. It can be saved by name, loaded again, and detached from its gradient.
 
     Every tensor and array among its attributes is saved, and begins with the rows, unless a state says otherwise.
     """
@@ -32,7 +32,7 @@ class State:
         return kept
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `tensors` gave, of a state that was begun in the same way."""
+        """Load what `tensors` gave, of a state that was begun in the same way."""
         for name, value in tensors.items():
             old = getattr(self, name)
             setattr(self, name, value.numpy().copy() if isinstance(old, np.ndarray) else value.to(old))

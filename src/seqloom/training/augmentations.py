@@ -18,7 +18,7 @@ from seqloom.sequence.space import Space, Tokens
 
 
 class Augmentation(Component, home="seqloom.training"):
-    """How training rows are changed; validation and scoring see the data as they are."""
+    """How training rows are changed; validation and scoring read the data unchanged."""
 
     @abstractmethod
     def apply(self, rng: Rng, batch: Batch, space: Space) -> Batch:

@@ -27,7 +27,7 @@ class Feed(Settings):
     """How training reads: window, batch, order, and what is shown."""
 
     window: int = Field(default=128, ge=1)
-    """Positions a row of one step; for a model with a bounded reach, all it will ever see at once."""
+    """Positions a row of one step; for a model with a bounded reach, the most it reads at once."""
     batch: int = Field(default=32, ge=1)
     """Rows a step."""
     order: Literal["windows", "streams", "whole"] = "windows"
@@ -40,7 +40,7 @@ class Feed(Settings):
     pattern: Pattern = Nothing()
     """What is shown (given clean) in training."""
     shorter: float = Field(default=0.0, ge=0, le=1)
-    """Share of rows that are cut to a random length, so that a model that sees all at once can fill short canvases."""
+    """Share of rows that are cut to a random length, so that a model without a causal order can fill short canvases."""
     augment: list[Augmentation] = []
     """How rows are changed at random, one after another."""
 
@@ -127,8 +127,8 @@ class Reader:
         lap, chunk = divmod(cursor, self.chunks)
         slack = max(0, self.stretch - self.chunks * self.spec.window)
         phase = int(Rng.of(self.seed, lap).at("phase").uniform(1)[0, 0] * (slack + 1))
-        first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window
-        position = first[:, None] + np.arange(min(self.spec.window, self.stretch))
+        first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window  # (B,)
+        position = first[:, None] + np.arange(min(self.spec.window, self.stretch))  # (B,T)
         batch = self.packed.batch(position, np.ones(position.shape, bool), past=self.past)
         return replace(batch, given=self._dropped(batch, self.keys(cursor)))
 
@@ -184,8 +184,8 @@ class Epochs:
             self._order = self.kept[np.lexsort((rng.at("shuffle").uniform(len(self.kept))[0], self.bucket))]
             self._batches = np.argsort(rng.at("batches").uniform(len(self.bounds) - 1)[0])
             self._epoch = epoch
-        at = self._batches[step]
-        return epoch, self._order[self.bounds[at] : self.bounds[at + 1]]
+        number = self._batches[step]
+        return epoch, self._order[self.bounds[number] : self.bounds[number + 1]]
 
 
 def rows_of(spec: Feed, packed: Packed) -> int:

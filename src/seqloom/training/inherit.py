@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Inherited:
-    """What became of each tensor of a network."""
+    """Which tensors of a network were taken over, and which were not."""
 
     taken: tuple[str, ...]
     by_symbol: Mapping[str, tuple[int, int]]

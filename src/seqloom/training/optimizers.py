@@ -38,7 +38,7 @@ class Optimizer(Component, home="seqloom.training"):
 
     @abstractmethod
     def build(self, trained: Trained, rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
-        """What makes the updates; all that they remember is in their `state`, as tensors.
+        """What makes the updates; all that they carry over is in their `state`, as tensors.
 
         `rate` is the highest rate of the training. A group of parameters may have a rate of its own: its entry `share`
         is that over the trainer's.

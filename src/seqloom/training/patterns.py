@@ -52,10 +52,10 @@ class Spans(Pattern, name="spans"):
         size = np.minimum(size, length)
         begin = np.floor(u[:, 1] * (length - size + 1)).astype(np.int64)
         position = np.arange(length)
-        hidden = (position >= begin[:, None]) & (position < (begin + size)[:, None])
+        hidden = (position >= begin[:, None]) & (position < (begin + size)[:, None])  # (B,T)
         if known.ndim == 2:
             return np.asarray(known & ~hidden)
-        chosen = rng.at("channels").uniform(known.shape[2]) < 0.5
+        chosen = rng.at("channels").uniform(known.shape[2]) < 0.5  # (B,D)
         chosen |= (u[:, 2] < 0.5)[:, None] | ~chosen.any(1, keepdims=True)
         return np.asarray(known & ~(hidden[..., None] & chosen[:, None, :]))
 

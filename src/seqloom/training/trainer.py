@@ -183,7 +183,7 @@ class Loop:
         torch._foreach_lerp_([self.average[name] for name in names], [w.detach() for w in weights], 1 - keep)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the optimizers remember and the carried state, by name."""
+        """The state of the optimizers and the carried state, by name."""
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.net.named_parameters()}
         kept: dict[str, Tensor] = {}
         for optimizer in self.optimizers:
@@ -195,7 +195,7 @@ class Loop:
         return kept
 
     def restore(self, weights: dict[str, Tensor], average: dict[str, Tensor] | None, kept: dict[str, Tensor]) -> None:
-        """Take back what `tensors` gave; the numbers of the state are set before."""
+        """Load what `tensors` gave; the numbers of the state are set before."""
         self.net.load_state_dict(weights)
         if average is not None:
             self.average = {name: average[name].to(p.device) for name, p in self.net.named_parameters()}
