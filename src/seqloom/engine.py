@@ -488,7 +488,7 @@ class Engine:
             self._find_failing(asks, lengths, error)
             return self._leave()
         if len(self.never):
-            guess.value.index_fill_(-1, self.never, -torch.inf)
+            guess.value.index_fill_(-1, self.never.to(guess.value.device), -torch.inf)
         updates: list[RowUpdate] = []
         moves: list[tuple[_Lane, NDArray[np.int64], NDArray[np.int64] | None]] = []
         begin = 0

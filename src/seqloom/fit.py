@@ -88,7 +88,9 @@ class Fit:
 
     def _events(self) -> Iterator[TrainingEvent]:
         path, planned = self.plan.path, self.plan
-        run = planned.run or runs.create(path, planned.recipe, planned.prepared, planned.given, planned.advice)
+        run = planned.run or runs.create(
+            path, planned.recipe, planned.prepared, planned.given, planned.advice, self.device
+        )
         if run.recipe != planned.recipe:  # more steps or minutes, or moved data: the next resume asks for as many
             run = runs.amend(run, planned.recipe)
         self.run = run
@@ -155,7 +157,7 @@ class Fit:
         if checkpoint is None:
             self.notes.append("the run was stopped before its first checkpoint; it starts at step 0")
             return
-        now, then = runs.versions(), durable.read_json(run.path / runs.VERSIONS)
+        now, then = runs.versions(self.device), durable.read_json(run.path / runs.VERSIONS)
         changed = [key for key in now if now[key] != then.get(key)]
         if changed:
             changes = ", ".join(f"{key} was {then.get(key)} and is {now[key]}" for key in changed)
@@ -424,15 +426,17 @@ def train(
     resume: bool = False,
     save_every: float = 60.0,
     from_run: Path | str | None = None,
+    device: str = "auto",
     **settings: Any,
 ) -> runs.Run:
     """Train a model on DATA and return its run. Settings are keyword arguments, nested as in a recipe.
 
-    With `from_run` it begins with the weights of another run, as far as names and shapes agree.
+    With `from_run` it begins with the weights of another run, as far as names and shapes agree. `device` is auto, cpu,
+    cuda or cuda:N.
     """
     trainer = {key: value for key, value in (("minutes", minutes), ("steps", steps)) if value is not None}
     values = merge(settings, {"trainer": trainer} if trainer else {})
     planned = plan(data, values, model=model, out=out, resume=resume, start=from_run)
-    for _ in Fit(planned, save_every=save_every).events():
+    for _ in Fit(planned, save_every=save_every, device=machine.choose_device(device)).events():
         pass
     return runs.read(planned.path)

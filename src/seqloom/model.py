@@ -128,7 +128,7 @@ class Model:
         """One set of rows through all stages; each stage's canvas holds what the stage before has made."""
         like = next(self.network.parameters())
         x, shown, absent = (
-            torch.as_tensor(part).repeat(len(rows), *[1] * part.ndim)
+            torch.as_tensor(part, device=like.device).repeat(len(rows), *[1] * part.ndim)
             for part in (canvas.x, canvas.shown, canvas.absent)
         )
         x = x.long() if self.network.space.symbolic else x.to(like)
@@ -243,13 +243,13 @@ class Model:
 
     def _conditions(self, given: Mapping[str, Encoded], begin: int, length: int) -> dict[str, Condition]:
         """What is given beside a window; of an aligned condition the elements of the same positions."""
-        conditions = {}
+        conditions, device = {}, next(self.network.parameters()).device
         for name, item in given.items():
             part = item.x[begin : begin + length] if name in self.network.aligned else item.x
             if len(part):  # what ended before the window is the same there as one that is missing
-                x = torch.as_tensor(np.ascontiguousarray(part))[None]
+                x = torch.as_tensor(np.ascontiguousarray(part), device=device)[None]
                 x = x.long() if not x.is_floating_point() else x
-                conditions[name] = Condition(x, torch.ones(1, len(part), dtype=torch.bool))
+                conditions[name] = Condition(x, torch.ones(1, len(part), dtype=torch.bool, device=device))
         return conditions
 
     # --- the verbs --------------------------------------------------------------------------------------------
@@ -468,14 +468,14 @@ def _given(canvas: Canvas) -> NDArray[np.bool_]:
     return np.asarray(settled if settled.ndim == 1 else settled.all(1))
 
 
-def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best") -> Model:
+def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best", device: torch.device | str = "cpu") -> Model:
     """The model of a run folder; `weights` chooses the best checkpoint by validation or the last one."""
     opened = run if isinstance(run, runs.Run) else runs.read(run)
     network, notes = opened.load_network(weights)
     return Model(
         opened.codec,
         opened.recipe.process,
-        network,
+        network.to(device),
         given={name: codec for name, (codec, _) in opened.given.items()},
         sampler=opened.recipe.sampler,
         notes=notes,

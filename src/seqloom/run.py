@@ -133,7 +133,12 @@ class Run:
 
 
 def create(
-    path: Path, recipe: Recipe, prepared: Prepared, given: Mapping[str, Given], advice: Mapping[str, Any]
+    path: Path,
+    recipe: Recipe,
+    prepared: Prepared,
+    given: Mapping[str, Given],
+    advice: Mapping[str, Any],
+    device: object = "cpu",
 ) -> Run:
     """Write what a run is made of, before anything is trained. The lock is held by the caller."""
     written = {
@@ -149,7 +154,7 @@ def create(
     files = {
         RECIPE: _yaml(recipe.plain()),
         ADVICE: durable.json_bytes(dict(advice), indent=2),
-        VERSIONS: durable.json_bytes(versions(), indent=2),
+        VERSIONS: durable.json_bytes(versions(device), indent=2),
         CODEC: durable.json_bytes(written, indent=2),
     }
     for name, data in files.items():
@@ -236,7 +241,7 @@ def read(path: Path | str) -> Run:
         ) from None
 
 
-def versions() -> dict[str, Any]:
+def versions(device: object = "cpu") -> dict[str, Any]:
     """The versions and settings that the bits of a result depend on; a resume with others is noted."""
     import torch
 
@@ -245,7 +250,7 @@ def versions() -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "precision": "float32",
-        "device": "cpu",
+        "device": str(device),
     }
 
 

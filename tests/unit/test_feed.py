@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from seqloom import planning
 from seqloom.core.errors import DataError
@@ -93,6 +94,23 @@ def test_streams_never_read_beyond_the_data(size):
         assert batch.x.shape == (max(1, min(8, size // 16)), min(16, size))
         first = batch.x[:, :1]
         assert ((batch.x - first) % 250 == np.arange(min(16, size))).all(), "contiguous, never wrapped"
+
+
+def test_streams_read_each_sequence_beside_its_own_label():
+    space, labels = Tokens(size=250), np.arange(len(SIZES)) % 7
+    data = replace(split(SIZES), given={"label": Flat(labels.astype(np.uint8), np.arange(len(SIZES) + 1))})
+    reader = Reader(Feed(window=16, batch=8, order="streams"), data, space, 3, {"label": 0.25})
+    sequences, dropped, total = set(), 0, 0
+    for cursor in range(reader.chunks):
+        batch = reader.batch(cursor)
+        label = batch.given["label"]
+        each = torch.arange(len(batch.x))[:, None]
+        owner = each.expand(batch.x.shape) if label.owner is None else label.owner
+        assert torch.equal(label.x[:, 0][owner], batch.x % 7), "what is beside each element is its sequence's"
+        sequences |= set(batch.x.flatten().tolist())
+        dropped, total = dropped + int((~label.present).sum()), total + len(label.present)
+    assert len(sequences) > 190
+    assert abs(dropped / total - 0.25) < 4 * (0.25 * 0.75 / total) ** 0.5
 
 
 def plan(path, notes, **feed):

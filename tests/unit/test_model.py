@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from seqloom.codecs.dates import Calendar
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
 from seqloom.codecs.text import Bytes, Characters
@@ -230,6 +231,17 @@ def test_an_aligned_condition_is_cut_with_the_window():
     short = paths(label[:8])
     assert (short[:8] == whole[:8]).all()
     assert np.isfinite(short).all()
+
+
+def test_rows_of_another_step_are_refused_by_every_verb():
+    hours, quarters = (Calendar(format="%Y-%m-%d %H:%M", step=step) for step in (3600.0, 900.0))
+    made = model(Autoregressive(), TABLES.replace(calendar=hours, date="time"))
+    rows = np.full((4, 2), 1.0)
+    table, other = (Table(("a", "b"), rows, one.after("2025-01-01 00:00", 4), "time", one) for one in (hours, quarters))
+    assert np.isfinite(made.score(table).nats)
+    for verb in (made.score, lambda value: made.extend(value, 2), lambda value: made.forecast(value, 2)):
+        with pytest.raises(DataError, match="apart"):
+            verb(other)
 
 
 # ---- rows and numbers of them ---------------------------------------------------------------------------------------

@@ -217,7 +217,7 @@ def opened(run: str, weights: str, session: Session) -> Model:
     session.compute()
     from seqloom.model import load
 
-    model = load(folder, weights)  # type: ignore[arg-type]
+    model = load(folder, weights, session.place)  # type: ignore[arg-type]
     for note in model.notes[:-1]:  # the last says which checkpoint it is
         session.note(note)
     session.detail(model.notes[-1])

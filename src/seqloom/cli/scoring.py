@@ -109,8 +109,8 @@ def evaluate(
     if as_json:
         put_json(result)
         return
-    for failure in result["failed"]:
-        session.note(f"a metric could not be taken: {failure}")
+    for note in result["notes"]:
+        session.note(note)
     of = result["data"] if result["split"] == "all" else f"the {result['split']} split of {result['data']}"
     put(f"{result['run']} ({result['weights']}) on {of}:\n")
     rows = [["metric", "value", "unit", "kind", "stderr", "units", "context"]]
@@ -179,6 +179,7 @@ def compare(
                 seeds=seeds,
                 out=folder,
                 threads=session.threads,
+                device=session.device,
                 notify=notify,
                 **settings,
             )

@@ -20,6 +20,8 @@ from seqloom.core import durable, machine
 from seqloom.core.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
+    import torch
+
     from seqloom.codecs.base import Codec
 
 LITERAL = "\0"
@@ -27,7 +29,7 @@ LITERAL = "\0"
 SEEDS = 2**63
 """Seeds are below this."""
 
-DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; only the CPU is used for now.")]
+DEVICE = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")]
 PRECISION = Annotated[str, typer.Option(help="auto or float32; bf16 is not measured yet.")]
 THREADS = Annotated[int | None, typer.Option(help="Threads to compute with; all usable cores unless given.")]
 QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
@@ -73,12 +75,13 @@ class Session:
             )
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"{self.threads} threads cannot compute", path="--threads", hint="give 1 or more")
-        if self.device not in {"auto", "cpu"} and machine.choose_device(self.device).type != "cpu":
-            raise ConfigError(
-                f"{self.device} was asked for, but only the CPU is used for now",
-                path="--device",
-                hint="leave it out, or --device cpu",
-            )
+        if self.device not in {"auto", "cpu"}:
+            machine.choose_device(self.device)
+
+    @property
+    def place(self) -> torch.device:
+        """The device to compute on; imports torch."""
+        return machine.choose_device(self.device)
 
     def compute(self) -> None:
         """Make this process ready to compute: allocator and threads. To be called before anything imports torch."""

@@ -212,7 +212,7 @@ def train(
         notes += [f"  {key} = {why}" for key, why in planned.advice.items()]
     stop = Stop()
     with stop.handling_signals():
-        report = watch(Fit(planned, save_every=save_every, stop=stop), session, notes)
+        report = watch(Fit(planned, save_every=save_every, stop=stop, device=session.place), session, notes)
     if report is None:
         again = command("train", data, "--out", planned.path, "--resume")
         session.note(f"stopped and saved; go on with: {again}")

@@ -25,7 +25,7 @@ def work(message: str) -> int:
     from seqloom.evaluation.work import Task
 
     task = Task(**json.loads(message))
-    session = Session(quiet=task.quiet, threads=task.threads)
+    session = Session(device=task.device, quiet=task.quiet, threads=task.threads)
     session.compute()
     from seqloom import run as runs
     from seqloom.evaluation.judge import judged
@@ -40,10 +40,10 @@ def work(message: str) -> int:
     try:
         planned = task.plan()
         with stop.handling_signals():
-            if watch(Fit(planned, stop=ended, preview=False), session, [chosen(planned)]) is None:
+            if watch(Fit(planned, stop=ended, preview=False, device=session.place), session, [chosen(planned)]) is None:
                 return 128 + stop.signal
         session.note("scoring and sampling")
-        result = judged(runs.read(task.run), briefly=True)
+        result = judged(runs.read(task.run), briefly=True, device=session.place)
     except SeqloomError as error:
         result = {"error": str(error)}
     except MemoryError:

@@ -182,8 +182,7 @@ class Series(Codec, name="series"):
             return Canvas(np.zeros((length, wide), np.float32), empty, empty.copy(), origin)
         encoded = self.encode(template)
         known = encoded.known
-        if self._steps_otherwise(template):
-            raise DataError(_otherwise(template, self), hint="bring the rows to the same step, or leave the dates out")
+        self._check_steps(template)
         if length is None:
             if known.all():
                 raise DataError("there is no gap to fill: every cell of the table has a value", hint="empty some cells")
@@ -234,7 +233,10 @@ class Series(Codec, name="series"):
             lines = io.StringIO()
             csv.writer(lines).writerows([list(thing), *zip(*thing.values(), strict=True)])
             thing = self.typed(re.sub(r"\b(nan|NaN|NaT|None)\b", "", lines.getvalue()))
-        return super().accept(thing)
+        value = super().accept(thing)
+        if value is not None:
+            self._check_steps(value)
+        return value
 
     def element_names(self, value: Table) -> list[str]:
         return list(value.dates) if value.dates else super().element_names(value)
@@ -378,6 +380,10 @@ class Series(Codec, name="series"):
         if own is None or other is None or not (own.step or own.months) or not (other.step or other.months):
             return False
         return (own.seconds, own.seconds or own.step) != (other.seconds, other.seconds or other.step)
+
+    def _check_steps(self, table: Table) -> None:
+        if self._steps_otherwise(table):
+            raise DataError(_otherwise(table, self), hint="bring the rows to the same step, or leave the dates out")
 
     def _check(self, value: Table) -> None:
         if not isinstance(value, Table):

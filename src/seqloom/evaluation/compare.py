@@ -42,6 +42,7 @@ def compare(
     seeds: int = 1,
     out: Path | str,
     threads: int | None = None,
+    device: str = "auto",
     notify: Notify | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -54,6 +55,7 @@ def compare(
         seeds: Trainings of each model.
         out: The folder of the comparison; the same call on the same folder goes on with it.
         threads: Threads to compute with; all usable cores unless given.
+        device: auto, cpu, cuda or cuda:N.
         notify: Called with a line about each thing that is begun; without it the workers are quiet.
         settings: Of all trainings, nested as in a recipe.
 
@@ -71,7 +73,7 @@ def compare(
         model_settings(model)
     source, folder = _absolute(data), Path(out)
     tasks = [
-        Task(source, model, seed, minutes, settings, str(out), quiet, threads)
+        Task(source, model, seed, minutes, settings, str(out), quiet, threads, device)
         for model in models
         for seed in range(seeds)
     ]

@@ -105,6 +105,7 @@ def evaluate_model(
         "weights": model.notes[-1],
         "metrics": records,
         "failed": failed,
+        "notes": [] if data is None else list(prepared.notes),
     }
 
 

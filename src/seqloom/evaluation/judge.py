@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import numpy as np
+import torch
 
 from seqloom import run as runs
 from seqloom.core import durable
@@ -28,13 +29,13 @@ FEWEST, MOST = 8, 64
 """Windows of an expensive likelihood."""
 
 
-def judged(run: runs.Run, *, briefly: bool = False) -> dict[str, Any]:
+def judged(run: runs.Run, *, briefly: bool = False, device: torch.device | str = "cpu") -> dict[str, Any]:
     """The results of a finished run, as plain values: its test scores, samples, speed and learning curve.
 
     Left to right, a window costs its length squared; `briefly` keeps that to a tenth of what training cost.
     """
     report = durable.read_json(run.path / runs.REPORT)
-    model = load(run)
+    model = load(run, device=device)
     windows = MOST
     if briefly:
         windows = int(np.clip(0.25 * report["elements"] / model.network.window**2, FEWEST, MOST))

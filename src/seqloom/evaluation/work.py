@@ -40,6 +40,7 @@ class Task:
     folder: str
     quiet: bool = False
     threads: int | None = None
+    device: str = "auto"
 
     @property
     def name(self) -> str:

@@ -183,7 +183,7 @@ def _streams(
         begin = np.arange(count) * -(-total // count)
         end = np.append(begin[1:], total)
         first = np.maximum(begin - WARMUP, 0)
-    tally = _Tally(packed, reading, tokens)
+    tally, device = _Tally(packed, reading, tokens), _device(net)
     kept = begin < np.minimum(end, total)
     begin, end, first = begin[kept], end[kept], first[kept]
     for group in in_batches(np.arange(len(begin)), 2 * ROWS):
@@ -193,7 +193,7 @@ def _streams(
             inside = position < end[group, None]
             position, inside = position[:, : int(inside.sum(1).max())], inside[:, : int(inside.sum(1).max())]
             batch = packed.batch(np.minimum(position, end[group, None] - 1), inside, past=process.past)
-            nats, state = likelihood.nats(net, batch, Rng.of(0, group), state)
+            nats, state = likelihood.nats(net, batch.to(device), Rng.of(0, group), state)
             tally.add(position, inside & (position >= begin[group, None]), nats, batch)
             if progress:
                 progress(
@@ -218,12 +218,12 @@ def _sliding(
     if reading.most is not None:
         starts = starts[: max(1, reading.most // half)]
     first = packed.starts[packed.sequence(starts)]
-    tally = _Tally(packed, reading, tokens)
+    tally, device = _Tally(packed, reading, tokens), _device(net)
     for rows in in_batches(np.arange(len(starts)), max(1, ROWS * 128 // window)):
         batch = packed.window(starts[rows], window)
         begins = batch.begins.clone()
         begins[:, 0] = True
-        nats, _ = likelihood.nats(net, replace(batch, begins=begins), Rng.of(0, rows), None)
+        nats, _ = likelihood.nats(net, replace(batch, begins=begins).to(device), Rng.of(0, rows), None)
         position = starts[rows, None] + np.arange(window)  # (B,T)
         counted = slide(position - first[rows, None], window) == (starts - first)[rows, None]
         tally.add(position, batch.present.numpy() & counted, nats, batch)
@@ -254,15 +254,17 @@ def _windows(
     tally = _Tally(packed, reading, tokens)
     draws = _repetitions(likelihood, len(starts), reading.most, len(packed))
     totals, by_window = np.zeros(draws), np.zeros(len(starts))
-    fill, past = reading.space.ends, process.past
+    fill, past, device = reading.space.ends, process.past, _device(net)
     for rows in in_batches(np.arange(len(starts)), max(1, 2 * ROWS * 128 // window)):
         batch = packed.window(starts[rows], window, past=past, fill=fill)
+        there = batch.to(device)
         real = packed.window(starts[rows], window).present.numpy()
         mean = torch.zeros(batch.present.shape, dtype=torch.float64)
         for draw in range(draws):
-            nats, _ = likelihood.nats(net, batch, Rng.of(seed, starts[rows]).fork(draw), None)
-            totals[draw] += float(nats.double().sum())
-            mean += nats.double() / draws
+            nats, _ = likelihood.nats(net, there, Rng.of(seed, starts[rows]).fork(draw), None)
+            nats = nats.double().cpu()
+            totals[draw] += float(nats.sum())
+            mean += nats / draws
             if progress:
                 progress((rows[0] + len(rows) * (draw + 1) / draws) / len(starts))
         by_window[rows] = mean.sum(1).numpy()
@@ -285,6 +287,10 @@ def _repetitions(likelihood: Likelihood, windows: int, most: int | None, element
     if most is None:
         return max(likelihood.draws, -(-ENOUGH // windows))
     return 2 if most < elements else max(2, -(-ENOUGH // 4 // windows))
+
+
+def _device(net: Network) -> torch.device:
+    return next(net.parameters()).device
 
 
 class LikelihoodMetric(Metric, name="likelihood"):
@@ -326,7 +332,7 @@ def mean_loss(net: Network, process: Process, reading: Reading, *, seed: int = 0
         with torch.set_grad_enabled(process.needs_gradient):
             for rows in in_batches(starts, ROWS):
                 batch = packed.window(rows, net.window, past=process.past, fill=fill)
-                loss = process.loss(net, batch, Rng.of(seed, rows), process.start(net, len(rows)))
+                loss = process.loss(net, batch.to(_device(net)), Rng.of(seed, rows), process.start(net, len(rows)))
                 total, count = total + float(loss.total.detach()), count + float(loss.count)
                 means.append(float(loss.total.detach()) / max(1.0, float(loss.count)))
     finally:

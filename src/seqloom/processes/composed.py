@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqloom.core.errors import UnsupportedSpace
@@ -27,11 +29,11 @@ class Part:
     size: int
 
     @functools.cached_property
-    def index(self) -> slice | list[int]:
+    def index(self) -> slice | NDArray[np.int64]:
         """Its numbers in the whole element, as a slice where they lie side by side: that is copied nowhere."""
         first, count = self.channels[0], len(self.channels)
         together = self.channels == tuple(range(first, first + count))
-        return slice(first, first + count) if together else list(self.channels)
+        return slice(first, first + count) if together else np.array(self.channels)
 
     ends: bool = False
     """Whether it is for the end flag alone."""
@@ -109,8 +111,7 @@ class Composed(Head, name="composed"):
         if len(values) == 1:
             return values[0]
         order = [channel for part in parts(self, space) for channel in part.channels]
-        back = sorted(range(len(order)), key=order.__getitem__)
-        return torch.cat(values, -1)[..., back]
+        return torch.cat(values, -1)[..., np.argsort(order)]
 
 
 @functools.lru_cache(maxsize=64)

@@ -323,7 +323,7 @@ class BoundHead:
         """Which numbers (D,) of an element are of fields of this support."""
         assert isinstance(self.space, Vectors)
         marks = [field.support == support for field in self.space.all_fields for _ in range(field.width)]
-        return torch.tensor(marks, device=like.device)
+        return torch.as_tensor(np.array(marks), device=like.device)
 
 
 def _dim(space: Space) -> int:

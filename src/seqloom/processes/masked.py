@@ -103,7 +103,7 @@ class Masked(Process, name="masked"):
         cases = [(b, t) for b in range(rows) for t in range(steps) if bool(batch.wanted[b, t])]
         position = torch.arange(steps, device=batch.x.device)
         for i in range(0, len(cases), at_once):
-            row, t = (torch.tensor(part, device=batch.x.device) for part in zip(*cases[i : i + at_once], strict=True))
+            row, t = torch.as_tensor(np.array(cases[i : i + at_once]).T, device=batch.x.device)
             hidden = (position >= t[:, None]) & batch.wanted[row]
             given = {n: Condition(c.x[row], c.present[row]) for n, c in batch.given.items()}
             out, _ = net(

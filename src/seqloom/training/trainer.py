@@ -210,7 +210,9 @@ class Loop:
             for parameter in (p for group in optimizer.param_groups for p in group["params"]):
                 own = remembered.get(names[parameter], {})
                 if own:
-                    optimizer.state[parameter] = {kind: value.to(parameter.device) for kind, value in own.items()}
+                    optimizer.state[parameter] = {
+                        kind: value if kind == "step" else value.to(parameter.device) for kind, value in own.items()
+                    }
         self.state.carried = None
         saved = under("state", kept)
         if saved:
