@@ -67,6 +67,12 @@ NUMPY_STREAMS = {
     *("Generator", "default_rng", "BitGenerator", "SeedSequence"),
     *("Philox", "PCG64", "PCG64DXSM", "SFC64", "MT19937"),
 }
+NO_VALUES = {"run", "model", "engine", "metrics", "fit", "validation", "advisor", "evaluation"}
+"""Parts in which a thing called a value is a codec's, and never a setting."""
+NO_CODECS = {"base", "season"}
+"""Modules beside the codecs that are none."""
+KINDS = re.compile(r"\b(unit|media|codec\.name)$")
+VALUES = re.compile(r"\b(value|values|template|history|prefix|content|sample|piece)(\[.*\])?$")
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "handler", "handlers"}
 VAGUE_FILES = {*VAGUE, "common", "misc"}
 
@@ -193,6 +199,32 @@ def is_constant(node: ast.expr, value: object) -> bool:
     return isinstance(node, ast.Constant) and node.value == value
 
 
+def modalities(module: Module) -> Iterator[tuple[int, str]]:
+    """What asks, outside codecs, which kind of data it deals with."""
+    if module.part == "codecs":
+        return
+    for line, _, target in module.imports():
+        package, *rest = target.split(".")
+        if package == module.package.name and rest[:1] == ["codecs"] and rest[1:] and rest[1] not in NO_CODECS:
+            yield line, f"{target} is a codec of its own: ask Codec, or name none"
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            asked = [ast.unparse(side) for side in sides if KINDS.search(ast.unparse(side))]
+            if asked and any(isinstance(part, ast.Constant) for side in sides for part in [side, *_listed(side)]):
+                yield node.lineno, f"{asked[0]} is compared with a word: ask the codec what is wanted of it"
+        elif isinstance(node, ast.Match) and KINDS.search(ast.unparse(node.subject)):
+            yield node.lineno, f"{ast.unparse(node.subject)} is compared with words: ask the codec what is wanted of it"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance" and module.part in NO_VALUES:
+            thing, kinds = (ast.unparse(part) for part in node.args)
+            if VALUES.search(thing) and {"str", "bytes", "Table", "Drawing"} & set(re.findall(r"\w+", kinds)):
+                yield node.lineno, f"{ast.unparse(node)} asks what kind of value it is: ask the codec"
+
+
+def _listed(node: ast.expr) -> list[ast.expr]:
+    return node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else []
+
+
 def vague_names(module: Module) -> Iterator[tuple[int, str]]:
     """Names that say nothing of what a thing is for."""
     for part in module.parts:
@@ -216,7 +248,12 @@ def problems(package: Path, libraries: set[str]) -> list[str]:
     return [
         f"{module.path}:{line}: {reason}"
         for module in modules(package)
-        for breaches in (wrong_imports(module, libraries), global_draws(module), vague_names(module))
+        for breaches in (
+            wrong_imports(module, libraries),
+            global_draws(module),
+            vague_names(module),
+            modalities(module),
+        )
         for line, reason in sorted(set(breaches))
     ]
 
@@ -330,11 +367,22 @@ PLANTED = [
     ("core/a.py", "from numpy.random import seed\nseed(0)", "numpy.random.seed draws from"),
     ("core/a.py", "from numpy import random\nrandom.default_rng()", "default_rng without a seed"),
     ("core/utils.py", "", "utils is no name for a file"),
+    ("corpora/a.py", "from seqloom.codecs.text import Characters", "seqloom.codecs.text.Characters is a codec"),
+    ("cli/a.py", "def f(codec):\n    from seqloom.codecs import table", "seqloom.codecs.table is a codec"),
+    ("cli/a.py", "if codec.unit == 'byte':\n    pass", "codec.unit is compared with a word"),
+    ("run.py", "text = 'byte' != score.unit", "score.unit is compared with a word"),
+    ("fit.py", "x = self.codec.name in {'series', 'whiten'}", "self.codec.name is compared with a word"),
+    ("fit.py", "match codec.unit:\n    case 'byte':\n        pass", "codec.unit is compared with words"),
+    ("model.py", "if isinstance(value, str):\n    pass", "asks what kind of value it is"),
+    ("evaluation/a.py", "text = isinstance(answer.values[0], bytes | str)", "asks what kind of value it is"),
     ("core/a.py", "class RunManager:\n    pass", "RunManager says nothing"),
     ("core/a.py", "def signal_handler():\n    pass", "signal_handler says nothing"),
 ]
 ALLOWED = [
     ("codecs/npz.py", "import pickletools"),
+    ("codecs/a.py", "from seqloom.codecs.text import Text\nx = isinstance(value, str)\ny = codec.unit == 'byte'"),
+    ("evaluation/a.py", "from seqloom.codecs.base import Codec\nx = first.codec.unit != other.codec.unit"),
+    ("planning.py", "x = isinstance(value, str)"),
     ("core/a.py", "from seqloom import __version__\nimport seqloom.core.errors\nfrom . import errors\nimport torch"),
     ("samplers/a.py", "from seqloom.kernels import scan\nfrom seqloom.sequence.space import Space\nimport yaml"),
     ("evaluation/a.py", "from seqloom.fit import fit\nfrom seqloom.model import Model\nfrom .report import page"),

@@ -32,6 +32,9 @@ from seqloom.sequence.constraint import OnlySymbols
 from seqloom.sequence.query import Frame, Query, Score
 from seqloom.sequence.space import Tokens
 
+PARTS = 1 << 32
+"""What the sequences of a sample draw from begins here, above the numbers of stages."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -108,6 +111,12 @@ class Model:
 
     def stream(self, query: Query) -> Iterator[Frame]:
         """The frames of a query as its samples are made, row by row of the call that changed them."""
+        for part, canvas in enumerate(query.canvases):
+            for frame in self._stream(replace(query, canvas=canvas), part):
+                yield replace(frame, part=part)
+
+    def _stream(self, query: Query, part: int) -> Iterator[Frame]:
+        """The frames of one of the sequences that each sample is made of."""
         canvas, cut = self._cropped(self._with_end(query.canvas))
         stages = list(self._stages(canvas))
         sampler = query.sampler.prepared(self.process)
@@ -115,7 +124,7 @@ class Model:
         began = self.engine.engine.calls
         for first in range(0, query.count, most):
             rows = np.arange(first, min(query.count, first + most))
-            for frame in self._fill(canvas, stages, query, rows, cut):
+            for frame in self._fill(canvas, stages, query, rows, cut, part):
                 x, settled = frame.x, frame.settled
                 if cut:
                     x = np.concatenate([query.canvas.x[:cut].astype(x.dtype), x])
@@ -123,7 +132,7 @@ class Model:
                 yield replace(frame, x=x, settled=settled, call=frame.call - began)
 
     def _fill(
-        self, canvas: Canvas, stages: Sequence[_Stage], query: Query, rows: NDArray[np.int64], cut: int
+        self, canvas: Canvas, stages: Sequence[_Stage], query: Query, rows: NDArray[np.int64], cut: int, part: int
     ) -> Iterator[Frame]:
         """One set of rows through all stages; each stage's canvas holds what the stage before has made."""
         like = next(self.network.parameters())
@@ -136,20 +145,21 @@ class Model:
             x = x.masked_fill(~shown, self.network.spec.mask)
         active = np.arange(len(rows))
         key = Rng.of(query.seed, rows + query.first_row)
+        key = key.fork(PARTS + part) if part else key
         settled = _given(canvas)
         for number, stage in enumerate(stages):
-            part = slice(stage.begin, stage.begin + stage.length)
+            here = slice(stage.begin, stage.begin + stage.length)
             request = Request(
-                x[active, part],
-                shown[active, part],
-                absent[active, part],
+                x[active, here],
+                shown[active, here],
+                absent[active, here],
                 query.sampler,
                 (key if number == 0 else key.fork(number)).select(active),
                 self._conditions(query.given, cut + stage.begin, stage.length),
                 query.stops,
                 query.constraint,
                 cut + stage.begin,
-                bool(_shown(canvas)[part.stop :].any()),
+                bool(_shown(canvas)[here.stop :].any()),
             )
             last = number == len(stages) - 1
             ended: list[int] = []
@@ -168,8 +178,8 @@ class Model:
                 yield Frame(
                     int(rows[row]) + query.first_row, made, settled_now, done, self.engine.engine.calls, update.score
                 )
-            settled[part] = True
-            shown[:, part] |= ~absent[:, part]
+            settled[here] = True
+            shown[:, here] |= ~absent[:, here]
             active = np.array([row for row in active if row not in ended], np.int64)
             if not len(active):
                 return
@@ -254,9 +264,15 @@ class Model:
 
     # --- the verbs --------------------------------------------------------------------------------------------
 
+    def canvas(
+        self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
+    ) -> list[Canvas]:
+        """The canvases of a template, one for each sequence that a value of the codec is made of."""
+        return [self.codec.canvas(row, length, gap, blank) for row in self.codec.rows(template)]
+
     def query(
         self,
-        canvas: Canvas,
+        canvas: Canvas | Sequence[Canvas],
         count: int = 1,
         seed: int = 0,
         sampler: Sampler | None = None,
@@ -267,7 +283,9 @@ class Model:
         """A query of this model; conditions are values of their codecs."""
         stops = tuple(self._symbols(text) for text in ([stop] if isinstance(stop, str) else stop))
         constraint = None if allow is None else self._allowed(allow)
-        return Query(canvas, sampler or self.sampler, count, seed, 0, self.encode_given(given or {}), stops, constraint)
+        first, *others = [canvas] if isinstance(canvas, Canvas) else canvas
+        encoded = self.encode_given(given or {})
+        return Query(first, sampler or self.sampler, count, seed, 0, encoded, stops, constraint, others)
 
     def _symbols(self, text: str) -> NDArray[np.int64]:
         """A text to stop at as symbols; DataError where the model has none for it."""
@@ -316,22 +334,24 @@ class Model:
 
     def answer(self, query: Query) -> Answer:
         """All samples of a query, when they are done."""
-        last: dict[int, Frame] = {}
+        last: dict[tuple[int, int], Frame] = {}
         for frame in self.stream(query):
-            last[frame.row] = frame
-        rows = sorted(last)
-        return self.collect(query, [last[row] for row in rows])
+            last[frame.row, frame.part] = frame
+        return self.collect(query, [last[place] for place in sorted(last)])
 
     def collect(self, query: Query, frames: Sequence[Frame]) -> Answer:
-        """The samples of a query from the last frame of each row."""
-        values = [self.decode(frame, query.canvas) for frame in frames]
+        """The samples of a query from the last frame of each row, and of each of the sequences it is made of."""
+        rows: dict[int, list[Any]] = {}
+        for frame in frames:
+            rows.setdefault(frame.row, []).append(self.decode(frame, query.canvases[frame.part]))
+        values = [self.codec.merge(parts) for parts in rows.values()]
         numbers = [self.codec.numbers(value) for value in values]
         paths = None
         if numbers and all(one is not None and one.shape == numbers[0].shape for one in numbers):  # type: ignore[union-attr]
             paths = np.stack([one for one in numbers if one is not None])
         made = len(query.canvas) - int(np.count_nonzero(_given(query.canvas)))
-        scores = [frame.score for frame in frames if frame.score is not None]
-        return Answer(values, query.seed, [frame.row for frame in frames], paths, made, scores)
+        scores = [frame.score for frame in frames if frame.score is not None and not query.others]
+        return Answer(values, query.seed, list(rows), paths, made, scores)
 
     def decode(self, frame: Frame, canvas: Canvas) -> Any:
         """What a frame shows, in its own units; the end is left out, and so is context that was not asked for."""
@@ -345,18 +365,17 @@ class Model:
             x = x[:, : space.end]
         return self.codec.decode(Encoded(x[canvas.context :], known[canvas.context :], canvas.origin))
 
-    def empty(self, length: int | None = None) -> Canvas:
-        """A canvas of which all is to be made: `length` elements, the training window by default.
+    def empty(self, length: int | None = None) -> list[Canvas]:
+        """Canvases of which all is to be made: `length` elements, the training window by default.
 
         A model of one long text is shown what stands before a beginning, or its samples would begin anywhere.
         """
         opening = None if self.network.space.end is not None else self.codec.opening
         if opening is None:
-            return self.codec.canvas(None, length or self.network.window)
+            return self.canvas(None, length or self.network.window)
         context = self.codec.size(opening)
         most = self.network.window if self.process.incremental else max(1, self.network.window - context)
-        canvas = self.codec.canvas(opening, length or most)
-        return replace(canvas, context=context)
+        return [replace(canvas, context=context) for canvas in self.canvas(opening, length or most)]
 
     def sample(
         self,
@@ -389,7 +408,7 @@ class Model:
         allow: str | None = None,
     ) -> Answer:
         """`n` continuations of a prefix by `length` elements; the values hold the prefix too. See `sample`."""
-        canvas = self.codec.canvas(self.codec.accept(prefix), length)
+        canvas = self.canvas(self.codec.accept(prefix), length)
         return self.answer(self.query(canvas, n, seed, sampler, given, stop, allow))
 
     def infill(
@@ -405,7 +424,7 @@ class Model:
     ) -> Answer:
         """`n` ways to fill the gaps of a template, as its codec writes them."""
         return self.answer(
-            self.query(self.codec.canvas(self.codec.accept(template), None, gap, blank), n, seed, sampler, given)
+            self.query(self.canvas(self.codec.accept(template), None, gap, blank), n, seed, sampler, given)
         )
 
     def forecast(
@@ -436,18 +455,14 @@ class Model:
         progress: likelihood.Progress | None = None,
     ) -> Score:
         """What a value costs under the model, in nats, with unit, kind and standard error."""
-        value = self.codec.accept(value)
-        encoded = self.codec.encode(value)
-        conditions = {
-            key: Flat(item.x, np.array([0, len(item.x)])) for key, item in self.encode_given(given or {}).items()
-        }
-        known = None if encoded.known.all() else encoded.known
+        rows = self.codec.rows(self.codec.accept(value))
+        conditions = {key: Flat.of([item] * len(rows)) for key, item in self.encode_given(given or {}).items()}
         reading = likelihood.Reading(
-            Flat(encoded.x, np.array([0, len(encoded.x)]), known),
+            Flat.of([self.codec.encode(row) for row in rows]),
             self.network.space,
             self.codec.unit,
-            self.codec.count(value),
-            self.codec.extra_nats(value),
+            sum(self.codec.count(row) for row in rows),
+            sum(self.codec.extra_nats(row) for row in rows),
             self.codec.log_scales,
             conditions or None,
             bits=self.codec.bits,

@@ -120,17 +120,25 @@ def part_of(split: Split, positions: int) -> Split:
     total = int(sizes.sum())
     if total <= positions:
         return split
-    count = int(np.clip(positions * len(sizes) // total, 1, len(sizes)))
-    rows = np.unique(np.linspace(0, len(sizes) - 1, count).round().astype(np.int64)) if count > 1 else np.zeros(1, int)
+    owner = np.arange(len(sizes)) if split.items is None else split.items
+    things = int(owner[-1]) + 1
+    count = int(np.clip(positions * things // total, 1, things))
+    chosen = np.unique(np.linspace(0, things - 1, count).round().astype(np.int64)) if count > 1 else np.zeros(1, int)
+    rows = np.flatnonzero(np.isin(owner, chosen))
     kept = np.cumsum(sizes[rows]) <= positions
-    kept[0] = True
+    kept[owner[rows] == owner[0]] = True
     rows = rows[kept]
     lengths = np.minimum(sizes[rows], positions)
     data = _rows_of(split.data, rows, lengths)
     given = {name: _rows_of(flat, rows, np.diff(flat.starts)[rows]) for name, flat in split.given.items()}
     share = _known(data) / max(1, _known(split.data))
     return dataclasses.replace(
-        split, data=data, given=given, units=split.units * share, extra_nats=split.extra_nats * share
+        split,
+        data=data,
+        given=given,
+        units=split.units * share,
+        extra_nats=split.extra_nats * share,
+        items=None if split.items is None else split.items[rows],
     )
 
 

@@ -90,8 +90,8 @@ def test_a_sample_ends_before_the_first_stop(process):
             assert value.startswith("abc")
             assert not any(mark in value[3:] for mark in stops)
             if process.name == "autoregressive":
-                found = [at for at in (whole.find(mark, 3) for mark in stops) if at >= 0]
-                assert value == whole[: min(found)] if found else whole
+                stops_at = [at for at in (whole.find(mark, 3) for mark in stops) if at >= 0]
+                assert value == whole[: min(stops_at)] if stops_at else whole
 
 
 def test_a_beam_ends_at_a_stop_too():
@@ -264,17 +264,17 @@ def test_the_same_row_is_printed_alike_whatever_the_number_of_rows(process, mixe
 def test_several_threads_share_the_engine_of_a_model():
     made = text()
     expected = {seed: made.sample(2, 30, seed=seed).values for seed in range(6)}
-    found, calls = {}, made.engine.engine.calls
+    samples, calls = {}, made.engine.engine.calls
 
     def draw(seed):
-        found[seed] = made.sample(2, 30, seed=seed).values
+        samples[seed] = made.sample(2, 30, seed=seed).values
 
     threads = [threading.Thread(target=draw, args=(seed,)) for seed in expected]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == expected
+    assert samples == expected
     assert made.engine.engine.calls - calls <= 6 * 31
     assert made.engine.engine.idle
 

@@ -114,7 +114,7 @@ def extend(
     positive(length, "--length")
     check_literal(prefix)
     model = opened(run, weights, session)
-    canvas = model.codec.canvas(value_of(prefix, model.codec), length or model.network.window)
+    canvas = model.canvas(value_of(prefix, model.codec), length or model.network.window)
     annotated = _annotated(model, canvas, n, seed, settings, stop, allow)
     _write_samples(model, annotated, session, out, force, as_json)
 
@@ -143,7 +143,7 @@ def infill(
     positive(n, "-n")
     check_literal(template)
     model = opened(run, weights, session)
-    canvas = model.codec.canvas(value_of(template, model.codec), None, gap, blank)
+    canvas = model.canvas(value_of(template, model.codec), None, gap, blank)
     annotated = _annotated(model, canvas, n, seed, settings)
     _write_samples(model, annotated, session, out, force, as_json)
 
@@ -180,7 +180,7 @@ def forecast(
     file = None if out is None or several else OutputFile.at(out, force=force)
     folder = _numbered_files(out, paths or 0, codec, force) if several and out is not None else None
     history = _history(model, plain[1:], session)
-    annotated = _annotated(model, codec.canvas(history, horizon), paths or PATHS, seed, settings)
+    annotated = _annotated(model, model.canvas(history, horizon), paths or PATHS, seed, settings)
     answer = _collected(model, annotated, session)
     made = [_end_of(codec, value, horizon) for value in answer.values]
     if folder is not None:
@@ -261,7 +261,7 @@ class AnnotatedQuery:
 
 def _annotated(
     model: Model,
-    canvas: Canvas,
+    canvas: Sequence[Canvas],
     n: int,
     seed: int | None,
     settings: Sequence[str],
@@ -276,7 +276,7 @@ def _annotated(
         for name in model.given
         if name not in given
     ]
-    if note := past_the_window(model, canvas):
+    if note := past_the_window(model, canvas[0]):
         notes.append(note)
     number = seed_of(seed)
     if seed is None:
@@ -319,7 +319,7 @@ def _write_samples(
     codec, count = model.codec, annotated.query.count
     folder = None if out is None else _numbered_files(out, count, codec, force)
     began = time.monotonic()
-    if not as_json and folder is None and codec.progressive:
+    if not as_json and folder is None and codec.progressive and not annotated.query.others:
         _print_growing(model, annotated.query, watch(annotated.frames(model, session)), session)
         return
     answer = _collected(model, annotated, session, watch)
@@ -346,15 +346,16 @@ def _collected(
 ) -> Answer:
     """The samples of a query when all are made, with a line on how far it is where that takes a while."""
     query = annotated.query
-    last: dict[int, Frame] = {}
-    settled: dict[int, int] = {}
-    with Progress(query.count * len(query.canvas), "", quiet=session.quiet) as bar:
+    last: dict[tuple[int, int], Frame] = {}
+    settled: dict[tuple[int, int], int] = {}
+    with Progress(query.count * sum(map(len, query.canvases)), "", quiet=session.quiet) as bar:
         for frame in watch(annotated.frames(model, session)):
-            last[frame.row] = frame
-            settled[frame.row] = len(query.canvas) if frame.done else int(frame.settled.sum())
-            done = sum(one.done for one in last.values())
+            place = frame.row, frame.part
+            last[place] = frame
+            settled[place] = len(query.canvases[frame.part]) if frame.done else int(frame.settled.sum())
+            done = sum(one.done for one in last.values()) // len(query.canvases)
             bar.update(sum(settled.values()), f"{done} of {query.count} samples, {frame.call:,} network calls")
-    return model.collect(query, [last[row] for row in sorted(last)])
+    return model.collect(query, [last[place] for place in sorted(last)])
 
 
 def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session: Session) -> None:

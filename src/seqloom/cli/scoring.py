@@ -83,8 +83,9 @@ def _in_words(score: Score) -> str:
 
 def _names(codec: Codec, value: Any, score: Score) -> list[str]:
     """What each element that was scored is called; an end that was scored, too, has no name."""
-    names = codec.element_names(value)
-    return names + [""] * (len(score.surprisal or ()) - len(names))
+    rows = [codec.element_names(row) for row in codec.rows(value)]
+    ends = (len(score.surprisal or ()) - sum(map(len, rows))) // max(1, len(rows))
+    return [name for names in rows for name in [*names, *[""] * ends]]
 
 
 @verb

@@ -68,7 +68,7 @@ class Trajectory:
     def watched(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """The frames as they come, those of the first sample kept."""
         for frame in frames:
-            if frame.row == self.query.first_row:
+            if frame.row == self.query.first_row and not frame.part:
                 self.seen.append(frame)
             yield frame
 

@@ -86,10 +86,15 @@ class Flat:
         return len(self.starts) - 1
 
     @classmethod
-    def of(cls, encoded: Encoded) -> Self:
-        """One sequence."""
+    def of(cls, encoded: Sequence[Encoded]) -> Self:
+        """These sequences."""
+        known = np.concatenate([one.known for one in encoded])
+        shown = [np.zeros_like(one.known) if one.shown is None else one.shown for one in encoded]
         return cls(
-            encoded.x, np.array([0, len(encoded.x)]), None if encoded.known.all() else encoded.known, encoded.shown
+            np.concatenate([one.x for one in encoded]),
+            np.cumsum([0, *[len(one.x) for one in encoded]]),
+            None if known.all() else known,
+            None if all(one.shown is None for one in encoded) else np.concatenate(shown),
         )
 
 

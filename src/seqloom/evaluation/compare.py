@@ -178,11 +178,11 @@ def _absolute(data: str) -> str:
 def _words(settings: Mapping[str, Any], path: str = "") -> list[str]:
     """Settings as they are written on the command line."""
     words = []
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and "name" not in value:
-            words += _words(value, f"{path}{key}.")
+    for key, setting in settings.items():
+        if isinstance(setting, Mapping) and "name" not in setting:
+            words += _words(setting, f"{path}{key}.")
         else:
-            words.append(f"{path}{key}={value if isinstance(value, str) else json.dumps(value)}")
+            words.append(f"{path}{key}={setting if isinstance(setting, str) else json.dumps(setting)}")
     return words
 
 

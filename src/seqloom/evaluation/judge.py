@@ -77,9 +77,9 @@ def _samples(model: Model) -> tuple[dict[str, Any], float]:
         history, truth = _around_test(model, length)
     else:
         count, length = SAMPLES, min(LONGEST_SAMPLE, longest)
-    canvas = model.empty(length) if history is None else codec.canvas(history, length)
+    canvas, *others = model.empty(length) if history is None else model.canvas(history, length)
     began = time.monotonic()
-    answer = model.answer(Query(canvas, model.sampler, count, 0, 0, given))
+    answer = model.answer(Query(canvas, model.sampler, count, 0, 0, given, others=others))
     rate = count / max(1e-9, time.monotonic() - began)
     shown: dict[str, Any] = {"count": count, "length": length}
     if forecasts:
