@@ -56,7 +56,7 @@ def commands(text: str) -> Iterator[str]:
 def shortened(command: str) -> str:
     """The same with its training cut short, and of a small network."""
     shorter = re.sub(r"--minutes [\d.]+", f"--minutes {MINUTES}", command)
-    shorter = re.sub(r"--steps (\d+)", lambda found: f"--steps {STEPS * int(found[1]) // 50}", shorter)
+    shorter = re.sub(r"--steps (\d+)", lambda match: f"--steps {STEPS * int(match[1]) // 50}", shorter)
     if shorter == command:
         return command
     return re.sub(r"^(seqloom \w+ \S+)", rf"\1 {SMALL}", shorter)
@@ -299,12 +299,12 @@ def test_what_is_added_trains_resumes_and_answers_on_the_command_line(
     assert run(f"seqloom {question.format(run='stopped')}") == 0
     assert capsys.readouterr().out.strip()
     assert run(f"seqloom score stopped {file} --tokens --json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert sum(one["nats"] for one in told["surprisal"]) == pytest.approx(told["nats"], rel=1e-4)
+    scored = json.loads(capsys.readouterr().out)
+    assert sum(one["nats"] for one in scored["surprisal"]) == pytest.approx(scored["nats"], rel=1e-4)
     assert run("seqloom evaluate stopped --json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["failed"] == []
-    names = [record["name"] for record in found["metrics"]]
+    evaluated = json.loads(capsys.readouterr().out)
+    assert evaluated["failed"] == []
+    names = [record["name"] for record in evaluated["metrics"]]
     assert names[0] == "likelihood"
     assert ("distinct" in names) == (name == "spread")
 

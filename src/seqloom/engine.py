@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from threading import Lock
@@ -98,6 +98,23 @@ class _Lane:
     slot: NDArray[np.int64]
     reported: NDArray[np.bool_]
     conditions: list[EncodedConditions | None]
+    asked: Mapping[int, Request]
+
+    @cached_property
+    def requests(self) -> list[tuple[Request, NDArray[np.int64]]]:
+        """The requests and their rows. A lane whose rows change is a new one, so this is worked out once."""
+        return [(self.asked[n], np.nonzero(self.request == n)[0]) for n in np.unique(self.request).tolist()]
+
+    @cached_property
+    def begin(self) -> NDArray[np.int64] | None:
+        """Where each row's canvas begins in the whole sequence; None: all at its beginning."""
+        begin = np.array([self.asked[n].begin for n in self.request.tolist()], np.int64)
+        return begin if begin.any() else None
+
+    @cached_property
+    def last_known(self) -> int:
+        """The last position that is known in any row: after it all rows may end."""
+        return max(int(request.open_until.max(initial=-1)) for request, _ in self.requests)
 
     def select(self, kept: NDArray[np.bool_]) -> _Lane:
         """The lane with some of its rows."""
@@ -112,6 +129,7 @@ class _Lane:
             self.slot[rows],
             self.reported[rows],
             [None if one is None else one.select(rows) for one in self.conditions],
+            self.asked,
         )
 
     def join(self, other: _Lane) -> _Lane:
@@ -125,6 +143,7 @@ class _Lane:
             np.concatenate([self.slot, other.slot]),
             np.concatenate([self.reported, other.reported]),
             [None if a is None or b is None else EncodedConditions.join([a, b]) for a, b in pairs],
+            {**self.asked, **other.asked},
         )
 
 
@@ -157,6 +176,7 @@ class _Memory:
         self.state: NetState | None = None
         self.live = self.rows = self.room = self.undo = 0
         self.block = alike(network) if steady and not network.space.symbolic else 1
+        self._given: tuple[list[_Lane], NDArray[np.int64] | None, EncodedConditions] | None = None
 
     def room_for(self, length: int) -> int:
         """Elements that a state must have room for: a bounded reach, or the longest canvas."""
@@ -186,8 +206,24 @@ class _Memory:
             grown.put(live, self.state, live)
         self.state, self.rows, self.room, self.undo = grown, rows, room, undo
 
+    def given(self, number: int, lanes: Sequence[_Lane], rows: NDArray[np.int64] | None) -> EncodedConditions | None:
+        """The conditions of the rows of a call, put together anew only when lanes or their order have changed."""
+        parts = [one for lane in lanes if (one := lane.conditions[number]) is not None]
+        if not parts:
+            return None
+        if self._given is not None:
+            before, order, encoded = self._given
+            alike = len(before) == len(lanes) and all(a is b for a, b in zip(before, lanes, strict=True))
+            if alike and (order is rows or (order is not None and rows is not None and np.array_equal(order, rows))):
+                return encoded
+        encoded = EncodedConditions.join(parts)
+        encoded = encoded if rows is None else encoded.select(rows)
+        self._given = list(lanes), rows, encoded
+        return encoded
+
     def forget(self) -> None:
         """Release the state: no row is left that needs it."""
+        self._given = None
         self.state, self.rows, self.room, self.undo = None, 0, 0, 0
 
 
@@ -229,7 +265,6 @@ class Engine:
         self.elements_read = 0
         self._request_count = 0
         self._group_count = 0
-        self._requests: dict[int, Request] = {}
         self._rows_left: dict[int, int] = {}
         self._errors: list[RowUpdate] = []
 
@@ -270,8 +305,7 @@ class Engine:
                 )
             lane = self._lane(sampler, request, encoded)
         self._request_count += 1
-        lane.request[:] = self._request_count
-        self._rows_left[self._request_count], self._requests[self._request_count] = len(lane.rows), request
+        self._rows_left[self._request_count] = len(lane.rows)
         self.waiting.append((self._request_count, gradient, lane))
         return self._request_count
 
@@ -303,15 +337,16 @@ class Engine:
         self._group_count += count
         rows = sampler.start(self.process, rows)
         network = sampler.ask(rows).network
-        count = len(rows)
+        count, number = len(rows), self._request_count + 1
         return _Lane(
             sampler,
             rows,
-            np.zeros(count, np.int64),
+            np.full(count, number),
             np.zeros(count, np.int64) if network is None else network.copy(),
             np.zeros(count, np.int64),
             np.zeros(count, bool),
             [None if one is None else one.select(rows.null.astype(np.int64)) for one in encoded],
+            {number: request},
         )
 
     def tick(self) -> list[RowUpdate]:
@@ -445,12 +480,12 @@ class Engine:
         if not asks:
             return self._leave()
         wants_gradient = any(lane.sampler.needs_gradient for lane, _ in asks)
+        lengths = [None if memory.state is None else memory.state.length.copy() for memory in self.memories]
         try:
-            with torch.set_grad_enabled(wants_gradient):
+            with self._differentiated(wants_gradient):
                 guess, order = self._guess(Ask.join([ask for _, ask in asks]), [lane for lane, _ in asks])
-        except Exception as error:  # all rows were in one call, so it belongs to no single request
-            for lane, _ in asks:
-                self._drop(lane, error)
+        except Exception as error:
+            self._find_failing(asks, lengths, error)
             return self._leave()
         if len(self.never):
             guess.value.index_fill_(-1, self.never.to(guess.value.device), -torch.inf)
@@ -464,7 +499,7 @@ class Engine:
             before, over = lane.rows.settled.sum(1), lane.rows.done.copy()
             differentiates = lane.sampler.needs_gradient
             try:
-                with torch.set_grad_enabled(differentiates):
+                with self._differentiated(differentiates):
                     own = self._constrained(guess.select(span if order is None else order[span], width), ask, lane)
                     rows = lane.sampler.tell(lane.rows, ask, own if differentiates else own.detached())
                 if rows.source is not None:
@@ -477,6 +512,10 @@ class Engine:
             updates += self._updates(lane, (lane.rows.settled.sum(1) != before) | (ask.level is not None))
         self._move(moves)
         return updates + self._leave()
+
+    def _differentiated(self, wanted: bool) -> AbstractContextManager[None]:
+        """What is computed inside has a gradient where one is wanted; inference has none anyway."""
+        return torch.set_grad_enabled(wanted) if self.gradient else nullcontext()
 
     def _ask(self) -> list[tuple[_Lane, Ask]]:
         """What each lane asks; a request that cannot ask is over, and the others of its lane go on."""
@@ -500,18 +539,55 @@ class Engine:
             return [(lane, self._complete(lane.sampler.ask(lane.rows), lane)) for lane in self.lanes.values()]
         return asks
 
+    def _find_failing(
+        self, asks: Sequence[tuple[_Lane, Ask]], lengths: Sequence[NDArray[np.int64] | None], error: Exception
+    ) -> None:
+        """A shared call failed: each request is tried alone, and those that fail are over.
+
+        The others ask again at the next tick. All are over where none fails alone, or where the call had already
+        changed a state that cannot go back.
+        """
+        failing: list[tuple[_Lane, int, Exception]] = []
+        try:
+            for memory, length in zip(self.memories, lengths, strict=True):
+                if memory.state is not None and length is not None:
+                    for layer in memory.state.layers:
+                        layer.rollback(length)
+            for lane, ask in asks:
+                for number in np.unique(lane.request).tolist():
+                    own = self._fails(lane, ask, np.nonzero(lane.request == number)[0])
+                    if own is not None:
+                        failing.append((lane, number, own))
+        except ValueError:
+            failing = []
+        for lane, number, own in failing:
+            self._fail(number, own)
+            lane.rows.done[lane.request == number] = lane.reported[lane.request == number] = True
+        if not failing:
+            for lane, _ in asks:
+                self._drop(lane, error)
+
+    def _fails(self, lane: _Lane, ask: Ask, rows: NDArray[np.int64]) -> Exception | None:
+        """What goes wrong where these rows of a lane ask alone; their states stay as they are."""
+        for number in np.unique(lane.network[rows]).tolist():
+            memory, own = self.memories[number], rows[lane.network[rows] == number]
+            given = lane.conditions[number]
+            alone = replace(ask.select(own), network=None, given=None if given is None else given.select(own))
+            state = None if memory.state is None else memory.state.select(lane.slot[own])
+            try:
+                memory.process.guess(memory.network, alone, state)
+            except Exception as error:
+                return error
+        return None
+
     def _complete(self, ask: Ask, lane: _Lane) -> Ask:
         """Add what a sampler does not know: which positions exist, which cells are given, where the canvas begins."""
-        rows = lane.rows
-        exists = np.arange(ask.x.shape[1]) < rows.length[:, None]
-        begins = [self._requests[number].begin for number in lane.request.tolist()]
-        return replace(
-            ask,
-            present=None if exists.all() else torch.as_tensor(exists, device=ask.x.device),
-            shown=rows.along.get("shown"),
-            absent=rows.along.get("absent"),
-            begin=np.array(begins) if any(begins) else None,
-        )
+        rows, width = lane.rows, ask.x.shape[1]
+        present = None
+        if (rows.length < width).any():
+            present = torch.as_tensor(np.arange(width) < rows.length[:, None], device=ask.x.device)
+        shown, absent = rows.along.get("shown"), rows.along.get("absent")
+        return replace(ask, present=present, shown=shown, absent=absent, begin=lane.begin)
 
     def _guess(self, ask: Ask, lanes: Sequence[_Lane]) -> tuple[Guess, NDArray[np.int64] | None]:
         """The guess of the networks, and in which row of it each row of the lanes stands (None: in this order)."""
@@ -537,17 +613,14 @@ class Engine:
     def _call(self, number: int, ask: Ask, lanes: Sequence[_Lane], rows: NDArray[np.int64] | None) -> Guess:
         """One call of one network for these rows, in the order of their slots."""
         memory = self.memories[number]
-        given = [lane.conditions[number] for lane in lanes]
-        encoded = EncodedConditions.join([one for one in given if one is not None]) if given[0] is not None else None
         count = len(ask.want) if rows is None else len(rows)
         extra = memory.fillers(count, ask.x.shape[1])
         if extra:
             rows = np.arange(count) if rows is None else rows
             rows = np.concatenate([rows, np.full(extra, rows[0])])
-        ask = replace(ask if rows is None else ask.select(rows), network=None)
-        ask.want[count:] = -1
-        if encoded is not None:
-            ask = replace(ask, given=encoded if rows is None else encoded.select(rows))
+        ask = replace(ask if rows is None else ask.select(rows), network=None, given=memory.given(number, lanes, rows))
+        if extra:
+            ask.want[count:] = -1
         guess, _ = memory.process.guess(memory.network, ask, memory.state)
         self.calls += 1
         return guess.select(slice(0, count)) if extra else guess
@@ -555,21 +628,25 @@ class Engine:
     def _constrained(self, guess: Guess, ask: Ask, lane: _Lane) -> Guess:
         """The guess without the symbols that a request does not allow, and without an end before what is known."""
         space = self.network.space
-        for number in np.unique(lane.request).tolist():
-            request = self._requests[number]
-            rows = np.nonzero(lane.request == number)[0]
-            want = ask.want[rows]
-            allowed = np.ones((*want.shape, guess.value.shape[-1]), bool) if isinstance(space, Tokens) else None
-            if request.constraint is not None:
-                allowed = request.constraint.allowed(ask.x[rows].cpu().numpy(), want, guess.value.shape[-1])
-                allowed = allowed | (want < 0)[..., None]
-            if allowed is not None and space.end is not None:
-                allowed[..., space.end] &= (want < 0) | (want > request.open_until[lane.rows.origin[rows]][:, None])
-            if allowed is None or allowed.all():
+        if not isinstance(space, Tokens):
+            return guess
+        for request, rows in lane.requests:
+            if request.constraint is None:
                 continue
+            want = ask.want[rows]
+            allowed = request.constraint.allowed(ask.x[rows].cpu().numpy(), want, guess.value.shape[-1])
+            hidden = torch.as_tensor(~(allowed | (want < 0)[..., None]), device=guess.value.device)
             value = guess.value.clone()
-            value[rows] = value[rows].masked_fill(~torch.as_tensor(allowed, device=value.device), -torch.inf)
+            value[rows] = value[rows].masked_fill(hidden, -torch.inf)
             guess = replace(guess, value=value)
+        if space.end is not None:
+            early = (ask.want >= 0) & (ask.want <= lane.last_known)
+            if early.any():
+                for request, rows in lane.requests:
+                    early[rows] &= ask.want[rows] <= request.open_until[lane.rows.origin[rows]][:, None]
+                value = guess.value.clone()
+                value[..., space.end].masked_fill_(torch.as_tensor(early, device=value.device), -torch.inf)
+                guess = replace(guess, value=value)
         return guess
 
     def _ended(self, lane: _Lane, rows: Rows, over: NDArray[np.bool_]) -> Rows:
@@ -578,7 +655,7 @@ class Engine:
         The end stays a part of the row, and a stop does not. Rows that were `over` before are left alone.
         """
         end = self.network.space.end
-        stopping = [number for number in np.unique(lane.request).tolist() if self._requests[number].stops]
+        stopping = [(request, chosen) for request, chosen in lane.requests if request.stops]
         if end is None and not stopping:
             return rows
         width = rows.x.shape[1]
@@ -589,10 +666,9 @@ class Engine:
             flags = rows.x == end if isinstance(self.network.space, Tokens) else rows.x[..., end] > 0.5
             ends = flags.cpu().numpy() & (np.arange(width) < reached[:, None])
             lengths = np.where(ends.any(1), np.minimum(rows.length, ends.argmax(1) + 1), lengths)
-        for number in stopping:
-            request = self._requests[number]
+        for request, chosen in stopping:
             first = int((~request.shown).any(0).int().argmax())
-            for row in np.nonzero((lane.request == number) & ~over)[0].tolist():
+            for row in chosen[~over[chosen]].tolist():
                 made = rows.x[row, first : reached[row]].cpu().numpy()
                 positions = [at for at in (_find(made, stop) for stop in request.stops) if at >= 0]
                 if positions:
@@ -684,7 +760,7 @@ class Engine:
         for number, count in zip(*np.unique(requests, return_counts=True), strict=True):
             self._rows_left[int(number)] -= int(count)
             if not self._rows_left[int(number)]:
-                del self._rows_left[int(number)], self._requests[int(number)]
+                del self._rows_left[int(number)]
 
     def _fail(self, number: int, error: Exception) -> None:
         nothing = torch.zeros(0)

@@ -155,7 +155,7 @@ class Model:
                 absent[active, here],
                 query.sampler,
                 (key if number == 0 else key.fork(number)).select(active),
-                self._conditions(query.given),
+                self._conditions(query.given, cut + stage.begin, stage.length),
                 query.stops,
                 query.constraint,
                 cut + stage.begin,
@@ -251,12 +251,15 @@ class Model:
         cut = min(cut, max(0, len(canvas) - window))
         return Canvas(canvas.x[cut:], canvas.shown[cut:], canvas.absent[cut:]), cut
 
-    def _conditions(self, given: Mapping[str, Encoded]) -> dict[str, Condition]:
+    def _conditions(self, given: Mapping[str, Encoded], begin: int, length: int) -> dict[str, Condition]:
+        """What is given beside a window; of an aligned condition the elements of the same positions."""
         conditions, device = {}, next(self.network.parameters()).device
         for name, item in given.items():
-            x = torch.as_tensor(np.ascontiguousarray(item.x), device=device)[None]
-            x = x.long() if not x.is_floating_point() else x
-            conditions[name] = Condition(x, torch.ones(1, len(item.x), dtype=torch.bool, device=device))
+            part = item.x[begin : begin + length] if name in self.network.aligned else item.x
+            if len(part):  # what ended before the window is the same there as one that is missing
+                x = torch.as_tensor(np.ascontiguousarray(part), device=device)[None]
+                x = x.long() if not x.is_floating_point() else x
+                conditions[name] = Condition(x, torch.ones(1, len(part), dtype=torch.bool, device=device))
         return conditions
 
     # --- the verbs --------------------------------------------------------------------------------------------

@@ -320,8 +320,8 @@ def _differences(wanted: Mapping[str, Any], have: Mapping[str, Any], path: str =
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             differing += _differences(value, old, f"{path}{key}.")
         elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)) and len(value) == len(old):
-            listed, there = (dict(zip(map(str, range(len(old))), part, strict=True)) for part in (value, old))
-            differing += [f"{path}{key}"] if _differences(listed, there) else []
+            numbered, numbered_old = (dict(zip(map(str, range(len(old))), part, strict=True)) for part in (value, old))
+            differing += [f"{path}{key}"] if _differences(numbered, numbered_old) else []
         elif isinstance(value, str):
             name = old.get("name") if isinstance(old, Mapping) else old
             differing += [] if value == name or called(value) == name else [f"{path}{key}"]

@@ -201,9 +201,9 @@ def test_a_signal_lets_a_compared_training_save_and_the_same_command_goes_on(seq
     reached = checkpoints.steps(run)[-1]
     assert reached > 0
     assert not list(Path("both/results").iterdir())
-    found = seqloom(*words, "--json", "-q").json
-    assert found["rows"][0]["likelihood"]["unit"] == "bits/byte"
-    assert found["report"] == "both/report.html"
+    result = seqloom(*words, "--json", "-q").json
+    assert result["rows"][0]["likelihood"]["unit"] == "bits/byte"
+    assert result["report"] == "both/report.html"
     assert checkpoints.steps(run)[-1] > reached
 
 
@@ -564,10 +564,10 @@ def test_evaluate_notices_that_the_data_have_changed(seqloom: Callable[..., Done
 
 
 def test_members_are_listed_and_shown(seqloom: Callable[..., Done]) -> None:
-    found = seqloom("list", "--json").json
-    assert {"mixer", "process", "sampler", "codec", "corpus", "noise", "masking", "solver", "pattern"} <= set(found)
-    assert {"rnn", "lstm", "gru", "attention"} <= set(found["mixer"])
-    assert all(note for members in found.values() for note in members.values())
+    result = seqloom("list", "--json").json
+    assert {"mixer", "process", "sampler", "codec", "corpus", "noise", "masking", "solver", "pattern"} <= set(result)
+    assert {"rnn", "lstm", "gru", "attention"} <= set(result["mixer"])
+    assert all(note for members in result.values() for note in members.values())
     assert "  lstm " in seqloom("list", "mixer").text
     both = seqloom("show", "cosine").text
     assert "masking cosine" in both
@@ -606,10 +606,10 @@ def test_data_are_described(seqloom: Callable[..., Done], examples: Examples) ->
 
 
 def test_the_doctor_tells_the_machine(seqloom: Callable[..., Done]) -> None:
-    found = seqloom("doctor", "--json").json
-    assert found["threads"] >= 1
-    assert found["torch"].startswith("2.")
-    assert isinstance(found["problems"], list)
+    result = seqloom("doctor", "--json").json
+    assert result["threads"] >= 1
+    assert result["torch"].startswith("2.")
+    assert isinstance(result["problems"], list)
     assert "torch" in seqloom("doctor").text
 
 

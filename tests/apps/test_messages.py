@@ -221,9 +221,9 @@ def test_a_comparison_in_which_a_model_failed_says_so_by_its_exit_code(
     assert done.code == 3
     assert "rnn: the memory is used up" in done.text
     assert done.err.splitlines()[-1] == "not everything succeeded: rnn"
-    found = seqloom(*words, "--json", "-q")
-    assert found.code == 3
-    assert json.loads(found.out)["rows"][0]["error"] == "the memory is used up"
+    result = seqloom(*words, "--json", "-q")
+    assert result.code == 3
+    assert json.loads(result.out)["rows"][0]["error"] == "the memory is used up"
 
 
 def test_help_of_a_verb_and_completion(seqloom: Command) -> None:
@@ -295,8 +295,8 @@ def test_what_needs_no_torch_imports_none(examples: Examples, tmp_path: Path) ->
         [sys.executable, "-c", script, json.dumps(lines)], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
-    assert found == [[words, []] for words in lines]
+    result = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
+    assert result == [[words, []] for words in lines]
 
 
 def test_a_forecast_that_takes_long_shows_how_far_it_is(

@@ -216,11 +216,11 @@ def test_data_and_runs_are_described(seqloom: Command, data: Path) -> None:
 
 
 def test_symbols_are_made_gone_on_from_and_filled_in(seqloom: Command, data: Path) -> None:
-    found = seqloom("sample", data / "thrown", "-n", 2, "--length", 9, "--seed", 1, "--json").json["samples"]
-    assert all(set(one) == {"throws", "seed", "row"} for one in found)
-    assert all(set(one["throws"]) <= set(range(1, 7)) for one in found)
+    result = seqloom("sample", data / "thrown", "-n", 2, "--length", 9, "--seed", 1, "--json").json["samples"]
+    assert all(set(one) == {"throws", "seed", "row"} for one in result)
+    assert all(set(one["throws"]) <= set(range(1, 7)) for one in result)
     printed = seqloom("sample", data / "thrown", "-n", 2, "--length", 9, "--seed", 1)
-    assert [list(map(int, line.split())) for line in printed.text.split("\n\n")] == [one["throws"] for one in found]
+    assert [list(map(int, line.split())) for line in printed.text.split("\n\n")] == [one["throws"] for one in result]
     assert "sample 1 of 2" not in printed.err, "what is half made is not printed"
     assert seqloom("extend", data / "thrown", "1 2 3", "--length", 4, "--seed", 1).text.startswith("1 2 3")
     Path("some.dice").write_text("4 5")
@@ -238,20 +238,20 @@ def test_symbols_are_made_gone_on_from_and_filled_in(seqloom: Command, data: Pat
 
 
 def test_vectors_that_end_are_made_and_gone_on_from(seqloom: Command, data: Path) -> None:
-    found = seqloom("sample", data / "walked", "-n", 2, "--length", 40, "--seed", 3, "--json").json["samples"]
-    assert all(1 <= len(one["steps"]) <= 40 for one in found)
+    result = seqloom("sample", data / "walked", "-n", 2, "--length", 40, "--seed", 3, "--json").json["samples"]
+    assert all(1 <= len(one["steps"]) <= 40 for one in result)
     printed = seqloom("sample", data / "walked", "-n", 2, "--length", 40, "--seed", 3)
-    assert sum(len(one["steps"]) for one in found) == sum(" " in line for line in printed.text.splitlines())
+    assert sum(len(one["steps"]) for one in result) == sum(" " in line for line in printed.text.splitlines())
     longer = seqloom("extend", data / "walked", "0.5 0.25", "--length", 3, "--seed", 1)
     assert longer.text.startswith("0.5000 0.2500\n")
 
 
 def test_things_are_scored_and_evaluated(seqloom: Command, data: Path) -> None:
     Path("some.dice").write_text("1 2 3 4")
-    found = seqloom("score", data / "thrown", "some.dice", "--tokens", "--json").json
-    assert (found["unit"], found["count"]) == ("throw", 4)
-    assert [entry["element"] for entry in found["surprisal"]] == ["1", "2", "3", "4", ""]
-    assert sum(entry["nats"] for entry in found["surprisal"]) == pytest.approx(found["nats"], rel=1e-5)
+    result = seqloom("score", data / "thrown", "some.dice", "--tokens", "--json").json
+    assert (result["unit"], result["count"]) == ("throw", 4)
+    assert [entry["element"] for entry in result["surprisal"]] == ["1", "2", "3", "4", ""]
+    assert sum(entry["nats"] for entry in result["surprisal"]) == pytest.approx(result["nats"], rel=1e-5)
     assert "nats/throw" in seqloom("score", data / "thrown", "some.dice").text
     Path("some.walk").write_text("0.5 0.5\n1 0\n")
     names = [
@@ -266,9 +266,9 @@ def test_things_are_scored_and_evaluated(seqloom: Command, data: Path) -> None:
 def test_runs_are_compared_with_baselines_and_a_report(seqloom: Command, data: Path) -> None:
     done = seqloom("compare", data / "thrown", data / "masked", "--out", "both", "-q", "--json")
     assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert found["unit"] == "nats/throw"
-    assert [baseline["name"] for baseline in found["baselines"]] == ["unigram", "xz"]
+    result = json.loads(done.out)
+    assert result["unit"] == "nats/throw"
+    assert [baseline["name"] for baseline in result["baselines"]] == ["unigram", "xz"]
     page = Path("both/report.html").read_text()
     assert page.count('<pre class="sample"') == 6
     assert "nats/throw" in page

@@ -192,6 +192,33 @@ def test_an_error_in_a_prompt_belongs_to_its_own_request(monkeypatch):
     assert sorted(done) == [(0, 0), (0, 1)]
 
 
+@pytest.mark.parametrize("known", [0, 6])
+def test_an_error_in_a_shared_call_belongs_to_its_own_request(known, monkeypatch):
+    process = Autoregressive()
+    net = network(process, SYMBOLS)
+    good = [request(net, Ancestral(), rows=3, known=known, seed=1), request(net, Ancestral(), seed=2)]
+    bad = request(net, Always(which="second"), rows=2, seed=3)
+    expected = [drive(Engine(net, process), one)[0] for one in good]
+    guess = Autoregressive.guess
+
+    def breaks(self, net, ask, state, limit=None):
+        if limit is None and len(ask.x) and ((ask.x == 1).all(1) & (ask.want[:, 0] > 3)).any():
+            raise RuntimeError("these rows cannot be guessed")
+        return guess(self, net, ask, state, limit)
+
+    breaking = replace(bad, x=torch.ones_like(bad.x))
+    monkeypatch.setattr(Autoregressive, "guess", breaks)
+    engine = Engine(net, process)
+    done, errors = drive(engine, good[0], breaking, good[1])
+    assert list(errors) == [1]
+    assert "cannot be guessed" in str(errors[1])
+    for i, rows in zip((0, 2), expected, strict=True):
+        for (_, row), update in rows.items():
+            assert torch.equal(done[i, row].x, update.x)
+    assert engine.idle
+    assert engine.live == 0
+
+
 # ---- going back ---------------------------------------------------------------------------------------------------
 
 

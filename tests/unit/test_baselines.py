@@ -27,10 +27,10 @@ def skewed(n, size, seed):
     """Text-like symbols: what follows depends on the two symbols before, unevenly."""
     rng = draw(seed)
     table = rng.dirichlet(np.full(size, 0.3), (size, size))
-    found = [0, 1]
+    symbols = [0, 1]
     for _ in range(n - 2):
-        found.append(int(rng.choice(size, p=table[found[-2], found[-1]])))
-    return np.array(found)
+        symbols.append(int(rng.choice(size, p=table[symbols[-2], symbols[-1]])))
+    return np.array(symbols)
 
 
 class Twin:

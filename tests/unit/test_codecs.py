@@ -80,8 +80,8 @@ def test_reading_files(tmp_path: Path):
         assert Bytes().whole(tmp_path / name) == text.encode()
     (tmp_path / "torn.txt.gz").write_bytes(gzip.compress(text.encode())[:-20])
     (tmp_path / "none.txt").write_bytes(b"")
-    for name, told in [("torn.txt.gz", "gzip"), ("none.txt", "empty"), ("no.txt", "no such file"), ("", "folder")]:
-        with pytest.raises(DataError, match=told):
+    for name, message in [("torn.txt.gz", "gzip"), ("none.txt", "empty"), ("no.txt", "no such file"), ("", "folder")]:
+        with pytest.raises(DataError, match=message):
             ABC.whole(tmp_path / name)
 
 
@@ -236,7 +236,7 @@ def test_a_canvas_that_cannot_be():
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "told"),
+    ("text", "line", "message"),
     [
         ("", None, "empty"),
         ("x", None, "header but no rows"),
@@ -260,8 +260,8 @@ def test_a_canvas_that_cannot_be():
         ("date\n2024-01-01\n", 1, "no column of numbers"),
     ],
 )
-def test_tables_that_cannot_be_read(text, line, told):
-    with pytest.raises(DataError, match=told) as caught:
+def test_tables_that_cannot_be_read(text, line, message):
+    with pytest.raises(DataError, match=message) as caught:
         table_of(text, "t.csv")
     assert caught.value.line == line
     assert caught.value.hint

@@ -42,9 +42,9 @@ def test_a_training_in_a_worker_a_model_that_does_not_fit_and_the_same_again() -
     def again() -> comparing.Comparison:
         return compare("builtin:markov", ["rnn", "gaussian"], minutes=0.04, out="both", notify=messages.append, **SMALL)
 
-    found = again()
+    compared = again()
     assert messages[0].startswith("1 training of 2.4s: about ")
-    rnn, gaussian = found.rows
+    rnn, gaussian = compared.rows
     assert rnn.error is None
     assert gaussian.error is not None
     assert "learns vectors" in gaussian.error
@@ -54,7 +54,7 @@ def test_a_training_in_a_worker_a_model_that_does_not_fit_and_the_same_again() -
     assert rnn.ci95 is None, "one exact value says nothing of other seeds"
     assert rnn.curves[0][-1][2] > 0
     assert len(rnn.samples or ()) == judge.SHOWN
-    assert [baseline.name for baseline in found.baselines] == ["unigram", "5-gram", "xz"]
+    assert [baseline.name for baseline in compared.baselines] == ["unigram", "5-gram", "xz"]
     assert "rnn" in Path("both/report.html").read_text()
     kept = json.loads(Path("both/compare.json").read_text())
     assert {"rows", "baselines", "report", "fingerprint", "asked"} <= set(kept)
@@ -75,13 +75,13 @@ def test_seeds_make_a_mean_with_an_interval(monkeypatch: pytest.MonkeyPatch) -> 
             return {"error": "the memory is used up"}
         if not task.run.exists():
             train("builtin:markov", str(task.run), corpus=SMALL["corpus"])
-        found = judge.judged(runs.read(task.run))
-        found["metrics"][0]["value"] = values[task.seed]
-        return found
+        compared = judge.judged(runs.read(task.run))
+        compared["metrics"][0]["value"] = values[task.seed]
+        return compared
 
     monkeypatch.setattr(work, "_worked", worked)
-    found = compare("builtin:markov", ["rnn"], minutes=0.01, seeds=4, out="both", **SMALL)
-    (row,) = found.rows
+    compared = compare("builtin:markov", ["rnn"], minutes=0.01, seeds=4, out="both", **SMALL)
+    (row,) = compared.rows
     assert row.value == pytest.approx(np.mean(values))
     half = student_975(2) * np.std(values, ddof=1) / math.sqrt(3)
     assert row.ci95 == pytest.approx((np.mean(values) - half, np.mean(values) + half))
@@ -130,10 +130,10 @@ def test_finished_runs_are_compared_where_they_can_be() -> None:
     Path("text.txt").write_text(TEXT)
     Path("other.txt").write_text(TEXT + "!")
     lstm, masked = train("text.txt", "lstm", model="lstm"), train("text.txt", "masked", model="masked")
-    found = compare_runs([lstm, masked], out="side")
-    assert [(row.model, row.kind) for row in found.rows] == [("lstm", "exact"), ("masked", "bound")]
-    assert set(found.rows[1].extra) == {"likelihood_left_to_right"}
-    assert found.minutes is None
+    compared = compare_runs([lstm, masked], out="side")
+    assert [(row.model, row.kind) for row in compared.rows] == [("lstm", "exact"), ("masked", "bound")]
+    assert set(compared.rows[1].extra) == {"likelihood_left_to_right"}
+    assert compared.minutes is None
     assert Path("side/report.html").is_file()
     with pytest.raises(RunError, match="holds another comparison"):
         compare_runs([lstm], out="side")
@@ -149,10 +149,10 @@ def test_finished_runs_are_compared_where_they_can_be() -> None:
 @pytest.mark.parametrize("data", ["builtin:labels", "builtin:labels-vectors", "builtin:var1"])
 def test_whatever_can_be_trained_can_be_judged(data: str) -> None:
     name = train(data, "run", model="gru", corpus={"size": 400})
-    found = judge.judged(runs.read(name))
-    json.dumps(found, allow_nan=False)
-    assert found["samples_per_second"] > 0
-    row = rows.row_of("gru", [found])
+    compared = judge.judged(runs.read(name))
+    json.dumps(compared, allow_nan=False)
+    assert compared["samples_per_second"] > 0
+    row = rows.row_of("gru", [compared])
     assert row.value is not None
     assert row.samples is not None
     compared = compare_runs([name], out="side")

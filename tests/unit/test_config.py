@@ -61,7 +61,7 @@ class Drawing(Settings):
     inner: Inner = Inner()
     maybe: Inner | None = None
     title: str = ""
-    place: Path | None = None
+    file: Path | None = None
     sizes: tuple[float, ...] = (1.0,)
 
 
@@ -105,9 +105,9 @@ def test_a_member_of_the_users_own(monkeypatch):
     assert member(Shape, "user_shapes:Mine") is Ring
     assert Drawing.parse({"shape": "user_shapes:Mine"}).shape == Ring()
     for name in ("user_shapes:Other", "user_shapes:number", "user_shapes:absent", "no_such_module:Thing"):
-        found = error({"shape": name})
-        assert found.path == "shape"
-        assert name in found.message
+        caught = error({"shape": name})
+        assert caught.path == "shape"
+        assert name in caught.message
 
 
 def test_installed_packages_offer_members(monkeypatch):
@@ -127,7 +127,7 @@ def test_installed_packages_offer_members(monkeypatch):
     [
         Drawing(),
         Drawing(shape=Square(side=7), others=[Ring(hole=0.1), Circle()], either=Square(), named={"a": Ring()}),
-        Drawing(inner=Inner(depth=4), maybe=Inner(), title="x", place=Path("a/b"), sizes=(1.5, 2.5)),
+        Drawing(inner=Inner(depth=4), maybe=Inner(), title="x", file=Path("a/b"), sizes=(1.5, 2.5)),
         Backbone(mixer=["gru", {"name": "attention", "heads": 2}], width=8, norm="rms", tie=True),
         *[cls() for family in (Mixer, Process, Sampler, Noise, Masking) for cls in members_of(family).values()],
     ],
@@ -186,23 +186,23 @@ def test_records_are_frozen_and_replaced():
     ],
 )
 def test_errors_name_their_key_and_help(values, path, hint):
-    found = error(values)
-    assert found.path == path
-    assert hint in found.hint
-    assert str(found) == f"{path}: {found.message}"
-    assert "\n" not in str(found)
-    assert "validation error" not in str(found)
+    caught = error(values)
+    assert caught.path == path
+    assert hint in caught.hint
+    assert str(caught) == f"{path}: {caught.message}"
+    assert "\n" not in str(caught)
+    assert "validation error" not in str(caught)
 
 
 def test_an_error_deep_within_has_its_whole_path():
-    found = error({"process": {"name": "masked", "schedule": "cosin"}}, Recipe)
-    assert found.path == "process.schedule"
-    assert "cosine" in found.hint
-    found = error({"process": {"name": "gaussian", "schedule": {"name": "cosine", "s": 2}}}, Recipe)
-    assert found.path == "process.schedule.s"
-    found = error({"backbone": {"mixer": ["gru", {"name": "attention", "hedas": 2}]}}, Recipe)
-    assert found.path == "backbone.mixer.hedas"
-    assert "heads" in found.hint
+    caught = error({"process": {"name": "masked", "schedule": "cosin"}}, Recipe)
+    assert caught.path == "process.schedule"
+    assert "cosine" in caught.hint
+    caught = error({"process": {"name": "gaussian", "schedule": {"name": "cosine", "s": 2}}}, Recipe)
+    assert caught.path == "process.schedule.s"
+    caught = error({"backbone": {"mixer": ["gru", {"name": "attention", "hedas": 2}]}}, Recipe)
+    assert caught.path == "backbone.mixer.hedas"
+    assert "heads" in caught.hint
 
 
 class Recipe(Settings):
@@ -302,9 +302,9 @@ def test_what_is_no_pair_is_refused(word):
     ],
 )
 def test_values_on_the_command_line(text, value):
-    found = scalar(text)
-    assert found == value
-    assert type(found) is type(value)
+    parsed = scalar(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
 def test_what_the_command_line_says_can_be_parsed():
@@ -339,10 +339,12 @@ def test_merge(under, over, merged):
 
 def test_merge_of_trees_parses():
     under = Recipe().plain()
-    found = Recipe.parse(merge(under, parse_pairs(["process=gaussian", "process.schedule=cosine", "backbone.width=8"])))
-    assert found.process.name == "gaussian"
-    assert found.process.schedule.name == "cosine"
-    assert (found.backbone.width, found.backbone.mixer) == (8, Recipe().backbone.mixer)
+    recipe = Recipe.parse(
+        merge(under, parse_pairs(["process=gaussian", "process.schedule=cosine", "backbone.width=8"]))
+    )
+    assert recipe.process.name == "gaussian"
+    assert recipe.process.schedule.name == "cosine"
+    assert (recipe.backbone.width, recipe.backbone.mixer) == (8, Recipe().backbone.mixer)
 
 
 # ---- files --------------------------------------------------------------------------------------------------------

@@ -132,13 +132,13 @@ def test_standard_input_is_read_once_into_the_cache(cache: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [(b"", "empty"), (b"\xef\xbb\xbf", "empty"), (b"x", "too little data"), (b"ab\xff" * 9, "offset 2")],
 )
-def test_files_that_cannot_be_learned_from(tmp_path: Path, cache: Path, data: bytes, told: str) -> None:
+def test_files_that_cannot_be_learned_from(tmp_path: Path, cache: Path, data: bytes, message: str) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(data)
-    with pytest.raises(DataError, match=told) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         corpus_of(str(path)).prepare(None, {})
     assert caught.value.hint
     assert not list(cache.glob("shards/*"))
@@ -154,19 +154,19 @@ def test_a_folder_holds_documents_shared_out_by_name(tmp_path: Path) -> None:
     corpus = corpus_of(str(root), {"splits": [0.5, 0.25, 0.25]})
     prepared = corpus.prepare(None, {"label": Given(source="folder")})
     assert prepared.ends
-    found = {name: text_of(prepared, name) for name in SPLITS}
-    assert [len(found[name]) for name in SPLITS] == [20, 10, 11]
-    assert sorted(map(str, chain.from_iterable(found.values()))) == sorted([*texts.values(), "text 40."])
+    by_split = {name: text_of(prepared, name) for name in SPLITS}
+    assert [len(by_split[name]) for name in SPLITS] == [20, 10, 11]
+    assert sorted(map(str, chain.from_iterable(by_split.values()))) == sorted([*texts.values(), "text 40."])
     assert any("none.txt is empty" in note for note in prepared.notes)
     assert prepared.given == {"label": Label(names=("a", "b"))}
     for name in SPLITS:
         labels = prepared.splits[name].given["label"]
-        assert len(labels) == len(found[name])
-        assert [int(str(text)[5:-1]) % 2 for text in found[name]] == labels.x.tolist()
-        assert list(corpus.values(prepared.codec, name)) == found[name]
+        assert len(labels) == len(by_split[name])
+        assert [int(str(text)[5:-1]) % 2 for text in by_split[name]] == labels.x.tolist()
+        assert list(corpus.values(prepared.codec, name)) == by_split[name]
     moved = shutil.copytree(root, tmp_path / "elsewhere")
     again = corpus_of(str(moved), {"splits": [0.5, 0.25, 0.25]}).prepare(None, {})
-    assert {name: text_of(again, name) for name in SPLITS} == found
+    assert {name: text_of(again, name) for name in SPLITS} == by_split
 
 
 def test_few_documents_are_each_split_by_position(tmp_path: Path) -> None:
@@ -350,14 +350,14 @@ def test_what_data_means(tmp_path: Path) -> None:
     assert corpus_of(str(root)).prepare(Characters(), {}).facts["kind"] == "text"
     assert corpus_of(str(root)).things(Series(), {}).ends is False
     assert corpus_of(str(root / "n.csv")).prepare(Characters(), {}).facts["kind"] == "text"
-    for data, told, hint in [
+    for data, message, hint in [
         (root, "several kinds: a.txt .*codec=characters.* n.csv .*codec=series", "codec="),
         (root / "m" / "n.csv", "is text", "codec=characters"),
         (root / "b.txt", "no such file", "a.txt"),
         (folder_of(tmp_path / "none", {"x.png": "?"}), "nothing that can be read", ".txt"),
         ("builtin:topcs", "'topcs'", "topics"),
     ]:
-        with pytest.raises(DataError, match=told) as caught:
+        with pytest.raises(DataError, match=message) as caught:
             corpus_of(str(data)).prepare(None, {})
         assert hint in caught.value.hint
     with pytest.raises(ConfigError, match=r"^corpus\.splits"):
@@ -426,12 +426,12 @@ def test_the_toys_are_what_they_say() -> None:
     prepared = labels.prepare(None, labels.declares())
     drawn = prepared.splits["train"]
     assert drawn.data.starts.tolist() == list(range(0, 45 * 16 + 1, 16))
-    there = {tuple(np.float32(x[:, 0])): label for label, x in Labels().vector_examples(50, 0)}
+    by_vector = {tuple(np.float32(x[:, 0])): label for label, x in Labels().vector_examples(50, 0)}
     codec, label = prepared.codec, prepared.given["label"]
     for i, begin in enumerate(drawn.data.starts[:-1]):
         value = codec.decode(Encoded(drawn.data.x[begin : begin + 16], np.ones((16, 1), bool))).values[:, 0]
-        near = min(there, key=lambda x: float(np.abs(np.array(x) - value).max()))
-        assert there[near] == label.names[drawn.given["label"].x[i]]
+        near = min(by_vector, key=lambda x: float(np.abs(np.array(x) - value).max()))
+        assert by_vector[near] == label.names[drawn.given["label"].x[i]]
     missing = corpus_of("builtin:var1").prepare(None, {}).splits["train"].data.known
     assert missing is not None
     assert 0.04 < 1 - missing.mean() < 0.06

@@ -44,13 +44,13 @@ class Failing(Disk):
         if name not in self.counted:
             return False
         self.seen.append(name)
-        here = len(self.seen) - 1
+        index = len(self.seen) - 1
         if isinstance(self.how, int):
-            if here == self.at:
+            if index == self.at:
                 raise OSError(self.how, os.strerror(self.how))
-        elif here > self.at or (here == self.at and (self.how == "kill" or name != "write")):
+        elif index > self.at or (index == self.at and (self.how == "kill" or name != "write")):
             raise Killed
-        return here == self.at
+        return index == self.at
 
     def open(self, path, flags):
         self._meet("open")
@@ -123,19 +123,19 @@ def save(lock, step, mark=0):
     )
 
 
-def check(found):
+def check(checkpoint):
     """The checkpoint holds what was saved for its step; returns (step, mark)."""
-    state = found.state()
-    wanted = tensors(found.step + state["mark"])
-    got = found.tensors("weights")
+    state = checkpoint.state()
+    wanted = tensors(checkpoint.step + state["mark"])
+    got = checkpoint.tensors("weights")
     assert got.keys() == wanted.keys()
     assert all(torch.equal(got[name], wanted[name]) for name in wanted)
     assert torch.equal(
-        found.tensors("average")["layer.weight"], tensors(found.step + state["mark"] + 0.5)["layer.weight"]
+        checkpoint.tensors("average")["layer.weight"], tensors(checkpoint.step + state["mark"] + 0.5)["layer.weight"]
     )
-    assert torch.equal(found.tensors("training")["moment"], torch.full((7,), float(found.step)))
-    assert (state["step"], found.log, found.identity) == (found.step, found.step * 10, IDENTITY)
-    return found.step, state["mark"]
+    assert torch.equal(checkpoint.tensors("training")["moment"], torch.full((7,), float(checkpoint.step)))
+    assert (state["step"], checkpoint.log, checkpoint.identity) == (checkpoint.step, checkpoint.step * 10, IDENTITY)
+    return checkpoint.step, state["mark"]
 
 
 def names(run):
@@ -152,13 +152,15 @@ def run(tmp_path):
 
 
 def test_saved_and_loaded(run):
-    found, damaged = checkpoints.newest_good(run)
-    assert check(found) == (20, 0)
+    checkpoint, damaged = checkpoints.newest_good(run)
+    assert check(checkpoint) == (20, 0)
     assert damaged == []
-    assert found.parts == ("weights", "average", "training")
+    assert checkpoint.parts == ("weights", "average", "training")
     assert names(run) == ["00000010", "00000020"]
     assert checkpoints.steps(run) == [10, 20]
-    assert found.size == sum(file.stat().st_size for file in found.folder.iterdir() if file.name != "manifest.json")
+    assert checkpoint.size == sum(
+        file.stat().st_size for file in checkpoint.folder.iterdir() if file.name != "manifest.json"
+    )
     assert check(checkpoints.verify(checkpoints.folder_of(run, 10))) == (10, 0)
 
 
@@ -233,12 +235,12 @@ def test_a_kill_at_any_operation(run, tmp_path, failing, how, work, new):
             with pytest.raises(Killed):
                 work(lock)
             failing()
-        found, damaged = checkpoints.newest_good(copy)  # as a reader sees it
-        outcomes.append(check(found))
+        checkpoint, damaged = checkpoints.newest_good(copy)  # as a reader sees it
+        outcomes.append(check(checkpoint))
         assert damaged == []
         with Lock(copy) as lock:  # as the next writer does
-            found, damaged = checkpoints.newest_good(copy, lock)
-            assert check(found) == outcomes[-1]
+            checkpoint, damaged = checkpoints.newest_good(copy, lock)
+            assert check(checkpoint) == outcomes[-1]
             assert damaged == []
             assert all(name.isdecimal() for name in names(copy)), "nothing half-written may stay"
             work(lock)
@@ -264,9 +266,9 @@ def test_a_kill_during_the_first_save(tmp_path, failing):
                 save(lock, 10)
             failing()
         with Lock(run) as lock:
-            found, damaged = checkpoints.newest_good(run, lock)
+            checkpoint, damaged = checkpoints.newest_good(run, lock)
             assert damaged == []
-            outcomes.append(found and check(found))
+            outcomes.append(checkpoint and check(checkpoint))
             check(save(lock, 10))
     assert outcomes[0] is None
     assert outcomes[-1] == (10, 0)
@@ -352,17 +354,17 @@ def test_a_real_kill(run, tmp_path):
     out = tmp_path / "killed"
     out.mkdir()
     subprocess.run([sys.executable, program, run, out], check=True, timeout=120, env=environment())
-    found = []
+    steps = []
     for at in range(len(list(out.iterdir()))):
         with Lock(out / str(at)) as lock:  # death freed it
             good, damaged = checkpoints.newest_good(out / str(at), lock)
-            found.append(check(good)[0])
+            steps.append(check(good)[0])
             assert damaged == []
             assert all(name.isdecimal() for name in names(out / str(at)))
-    assert len(found) > 25
-    assert found[0] == 20
-    assert found[-1] == 30
-    assert found == sorted(found)
+    assert len(steps) > 25
+    assert steps[0] == 20
+    assert steps[-1] == 30
+    assert steps == sorted(steps)
 
 
 def environment():
@@ -401,7 +403,7 @@ def test_the_order_that_a_power_cut_needs(run, monkeypatch):
         trace = Trace()
         monkeypatch.setattr(durable, "disk", trace)
         save_and_prune(lock)
-    events = [event for place, event in enumerate(trace.events) if event != trace.events[place - 1]]
+    events = [event for index, event in enumerate(trace.events) if event != trace.events[index - 1]]
     (aside,) = [name for what, name in events if what == "fsync" and name.startswith(".tmp-30-")]
     files = [(what, name) for name in FILES for what in ("write", "fsync")]
     committed = [*files, ("fsync", aside), ("rename", "00000030"), ("fsync", "checkpoints")]
@@ -415,9 +417,9 @@ def test_the_order_that_a_power_cut_needs(run, monkeypatch):
 # Damage
 
 
-def flip(path, place):
+def flip(path, bit):
     data = bytearray(path.read_bytes())
-    data[place // 8 % len(data)] ^= 1 << (place % 8)
+    data[bit // 8 % len(data)] ^= 1 << (bit % 8)
     path.write_bytes(bytes(data))
 
 
@@ -429,10 +431,10 @@ def test_a_flipped_bit_is_seen(run, name):
     path = run / "checkpoints/00000020" / name
     whole = path.read_bytes()
     bits = 8 * len(whole)
-    for place in sorted({0, bits - 1, *range(3, bits, max(1, bits // 150))}):
-        flip(path, place)
-        found, damaged = checkpoints.newest_good(run)
-        assert check(found) == (10, 0), f"bit {place}"
+    for bit in sorted({0, bits - 1, *range(3, bits, max(1, bits // 150))}):
+        flip(path, bit)
+        checkpoint, damaged = checkpoints.newest_good(run)
+        assert check(checkpoint) == (10, 0), f"bit {bit}"
         assert [bad.folder.name for bad in damaged] == ["00000020"]
         assert "checkpoint 00000020" in damaged[0].reason
         path.write_bytes(whole)
@@ -521,13 +523,13 @@ def test_damage_is_seen_and_the_older_one_used(run, kind):
     DAMAGE[kind](folder)
     with pytest.raises(RunError, match="checkpoint 00000020"):
         checkpoints.verify(folder)
-    found, damaged = checkpoints.newest_good(run)
-    assert check(found) == (10, 0)
+    checkpoint, damaged = checkpoints.newest_good(run)
+    assert check(checkpoint) == (10, 0)
     assert len(damaged) == 1
     assert folder.exists(), "a reader moves nothing"
     with Lock(run) as lock:
-        found, damaged = checkpoints.newest_good(run, lock)
-        assert check(found) == (10, 0)
+        checkpoint, damaged = checkpoints.newest_good(run, lock)
+        assert check(checkpoint) == (10, 0)
         assert damaged[0].folder == run / "quarantine/00000020"
         assert damaged[0].folder.is_dir()
         assert not folder.exists()
@@ -539,9 +541,9 @@ def test_damage_is_seen_and_the_older_one_used(run, kind):
 
 def test_a_sound_forgery_is_read(run):
     forge(run / "checkpoints/00000020", f"{{{tensor(0, 2)},{tensor(2, 4, 'b')}}}".encode(), b"1234")
-    found, damaged = checkpoints.newest_good(run)
-    assert (found.step, damaged) == (20, [])
-    assert found.tensors("weights")["b"].tolist() == [51, 52]
+    checkpoint, damaged = checkpoints.newest_good(run)
+    assert (checkpoint.step, damaged) == (20, [])
+    assert checkpoint.tensors("weights")["b"].tolist() == [51, 52]
 
 
 def test_no_good_checkpoint_is_an_error(run):
@@ -563,13 +565,13 @@ def test_a_checkpoint_of_another_run_is_passed_over(run):
 
 
 def test_a_change_after_the_check_is_seen(run):
-    found, _ = checkpoints.newest_good(run)
-    flip(found.folder / "weights.safetensors", 2000)
+    checkpoint, _ = checkpoints.newest_good(run)
+    flip(checkpoint.folder / "weights.safetensors", 2000)
     with pytest.raises(RunError, match="has changed"):
-        found.tensors("weights")
-    shutil.rmtree(found.folder)
+        checkpoint.tensors("weights")
+    shutil.rmtree(checkpoint.folder)
     with pytest.raises(RunError, match="cannot be read"):
-        found.state()
+        checkpoint.state()
 
 
 # A full disk
@@ -594,8 +596,8 @@ def test_a_full_disk(run, tmp_path, failing, work, number):
             failing()
         assert error.value.code == 75
         assert "--resume" in error.value.hint
-        found, damaged = checkpoints.newest_good(copy)
-        check(found)
+        checkpoint, damaged = checkpoints.newest_good(copy)
+        check(checkpoint)
         assert damaged == []
         assert not [name for name in names(copy) if name.startswith(".tmp-")]
         with Lock(copy) as lock:
@@ -716,11 +718,11 @@ def test_the_same_step_twice(run):
         target = checkpoints.folder_of(run, 20)
         shutil.copytree(target, target.with_name(".old-00000020"))
         flip(target / "weights.safetensors", 888)
-        found, damaged = checkpoints.newest_good(run, lock)
-        assert check(found) == (20, 5)
+        checkpoint, damaged = checkpoints.newest_good(run, lock)
+        assert check(checkpoint) == (20, 5)
         assert len(damaged) == 1
         assert names(run) == ["00000010", "00000020"]
-        assert found.folder == target
+        assert checkpoint.folder == target
 
 
 # One writer

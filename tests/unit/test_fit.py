@@ -107,10 +107,10 @@ def test_steps_that_are_not_finite_are_not_applied_and_then_passed_over(
     fitting = fit.Fit(planned, save_every=0.0)
 
     def loss(self: Any, net: Any, batch: Any, rng: Any, state: Any = None, drop: Any = None) -> Any:
-        found = true_loss(self, net, batch, rng, state, drop)
+        outcome = true_loss(self, net, batch, rng, state, drop)
         if fitting.loop.state.cursor in bad:
-            return type(found)(found.total * math.nan, found.count, found.state)
-        return found
+            return type(outcome)(outcome.total * math.nan, outcome.count, outcome.state)
+        return outcome
 
     monkeypatch.setattr(process, "loss", loss)
     seen = list(fitting.events())
@@ -128,9 +128,9 @@ def test_it_gives_up_when_nothing_is_finite(tmp_path: Path, monkeypatch: pytest.
     fitting = fit.Fit(planned, save_every=0.0)
 
     def loss(self: Any, net: Any, batch: Any, rng: Any, state: Any = None, drop: Any = None) -> Any:
-        found = true_loss(self, net, batch, rng, state, drop)
+        outcome = true_loss(self, net, batch, rng, state, drop)
         broken = fitting.loop.state.step >= 3
-        return type(found)(found.total * (math.nan if broken else 1), found.count, found.state)
+        return type(outcome)(outcome.total * (math.nan if broken else 1), outcome.count, outcome.state)
 
     monkeypatch.setattr(process, "loss", loss)
     with pytest.raises(Stopped, match="not finite"):

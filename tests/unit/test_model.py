@@ -90,8 +90,8 @@ def test_a_sample_ends_before_the_first_stop(process):
             assert value.startswith("abc")
             assert not any(mark in value[3:] for mark in stops)
             if process.name == "autoregressive":
-                found = [at for at in (whole.find(mark, 3) for mark in stops) if at >= 0]
-                assert value == whole[: min(found)] if found else whole
+                stops_at = [at for at in (whole.find(mark, 3) for mark in stops) if at >= 0]
+                assert value == whole[: min(stops_at)] if stops_at else whole
 
 
 def test_a_beam_ends_at_a_stop_too():
@@ -209,6 +209,30 @@ def test_a_forecast_takes_what_people_have(tmp_path):
         made.forecast(rows, 4, given={"label": "x"})
 
 
+def test_an_aligned_condition_is_cut_with_the_window():
+    process, window = Gaussian(), 8
+    specs = {"label": ConditionSpec(LETTERS.space, "align")}
+    net = Network(
+        Backbone(width=32, depth=1, mixer="attention"), process.spec(TABLES.space), TABLES.space, window, specs
+    )
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.3)
+    made = Model(TABLES, process, net.eval(), given={"label": LETTERS})
+    label = "a" * 24
+
+    def paths(label):
+        return made.sample(1, 24, seed=1, sampler=Diffuse(steps=4), given={"label": label}).paths[0]
+
+    whole = paths(label)
+    late = paths(label[:22] + "b" + label[23:])  # in the last window alone, which begins at 16
+    assert (late[:20] == whole[:20]).all()
+    assert (late[20:] != whole[20:]).any()
+    short = paths(label[:8])
+    assert (short[:8] == whole[:8]).all()
+    assert np.isfinite(short).all()
+
+
 def test_rows_of_another_step_are_refused_by_every_verb():
     hours, quarters = (Calendar(format="%Y-%m-%d %H:%M", step=step) for step in (3600.0, 900.0))
     made = model(Autoregressive(), TABLES.replace(calendar=hours, date="time"))
@@ -240,17 +264,17 @@ def test_the_same_row_is_printed_alike_whatever_the_number_of_rows(process, mixe
 def test_several_threads_share_the_engine_of_a_model():
     made = text()
     expected = {seed: made.sample(2, 30, seed=seed).values for seed in range(6)}
-    found, calls = {}, made.engine.engine.calls
+    samples, calls = {}, made.engine.engine.calls
 
     def draw(seed):
-        found[seed] = made.sample(2, 30, seed=seed).values
+        samples[seed] = made.sample(2, 30, seed=seed).values
 
     threads = [threading.Thread(target=draw, args=(seed,)) for seed in expected]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == expected
+    assert samples == expected
     assert made.engine.engine.calls - calls <= 6 * 31
     assert made.engine.engine.idle
 

@@ -373,20 +373,20 @@ def test_padding_of_a_condition_is_ignored(mixer):
     net = build(given=given, mixer=mixer)
     x = symbols(rows=1)
     condition = Condition(torch.tensor([[2, 1]]), torch.ones(1, 2, dtype=torch.bool))
-    there = torch.tensor([[True, True, False, False]])
+    present = torch.tensor([[True, True, False, False]])
     for name in given:
         out, _ = net(x, given=net.encode({name: condition}, 1))
         for filler in (0, 1):
-            padded = Condition(torch.tensor([[2, 1, filler, filler]]), there)
+            padded = Condition(torch.tensor([[2, 1, filler, filler]]), present)
             torch.testing.assert_close(net(x, given=net.encode({name: padded}, 1))[0], out)
 
 
 @torch.no_grad()
 def test_the_order_of_an_attended_condition_matters():
     net = build(given={"source": ATTEND})
-    there = torch.ones(1, 3, dtype=torch.bool)
+    present = torch.ones(1, 3, dtype=torch.bool)
     x = symbols(rows=1)
-    orders = [Condition(torch.tensor([order]), there) for order in ([1, 2, 3], [3, 2, 1])]
+    orders = [Condition(torch.tensor([order]), present) for order in ([1, 2, 3], [3, 2, 1])]
     out = [net(x, given=net.encode({"source": order}, 1))[0] for order in orders]
     assert float((out[0] - out[1]).abs().max()) > 1e-4
 
@@ -412,17 +412,17 @@ def test_a_condition_of_vectors():
         net = build(given={"c": ConditionSpec(VECTORS, enters)})
         x = symbols(rows=1)
         value = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0))
-        there = torch.ones(1, 2, dtype=torch.bool)
-        out = net(x, given=net.encode({"c": Condition(value, there)}, 1))[0]
+        present = torch.ones(1, 2, dtype=torch.bool)
+        out = net(x, given=net.encode({"c": Condition(value, present)}, 1))[0]
         assert float((out - net(x, given=net.encode({}, 1))[0]).abs().max()) > 1e-3
 
 
 ALIGN = ConditionSpec(Tokens(size=3), "align")
 
 
-def along(symbols, there=None):
+def along(symbols, present=None):
     x = torch.tensor(symbols)
-    return Condition(x, torch.ones(x.shape, dtype=torch.bool) if there is None else torch.tensor(there))
+    return Condition(x, torch.ones(x.shape, dtype=torch.bool) if present is None else torch.tensor(present))
 
 
 @pytest.mark.parametrize("mixer", [Gru(), Attention(heads=2)], ids=lambda m: m.name)
@@ -472,9 +472,9 @@ def test_an_aligned_condition_is_cut_with_what_is_read(mixer):
     torch.testing.assert_close(by_position, out)
     if net.reach is None:  # a stream has its conditions cut with its chunks
         stream, parts = net.begin(2), []
-        for here in (slice(0, 5), slice(5, 8)):
-            piece = Condition(voice[:, here], torch.ones_like(voice[:, here], dtype=torch.bool))
-            out, stream = net(x[:, here], given=net.encode({"voice": piece}, 2), state=stream)
+        for span in (slice(0, 5), slice(5, 8)):
+            piece = Condition(voice[:, span], torch.ones_like(voice[:, span], dtype=torch.bool))
+            out, stream = net(x[:, span], given=net.encode({"voice": piece}, 2), state=stream)
             parts.append(out)
         torch.testing.assert_close(torch.cat(parts, 1), whole)
 

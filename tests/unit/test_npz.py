@@ -188,8 +188,8 @@ def test_every_truncation_and_flipped_byte_is_an_array_or_an_error(tmp_path: Pat
     whole = buffer.getvalue()
     rng = np.random.default_rng(1)
     damaged = [whole[:size] for size in range(len(whole))]
-    for place in rng.integers(0, len(whole), 400):
-        damaged.append(whole[:place] + bytes([rng.integers(256)]) + whole[place + 1 :])
+    for position in rng.integers(0, len(whole), 400):
+        damaged.append(whole[:position] + bytes([rng.integers(256)]) + whole[position + 1 :])
     refused = 0
     for data in damaged:
         try:

@@ -85,23 +85,23 @@ def test_each_line_ends_by_itself_and_is_in_one_split_only(tmp_path: Path) -> No
     (tmp_path / "names.csv").write_bytes((tmp_path / "names.txt").read_bytes())  # a list is often called so
     listed = corpus_of(str(tmp_path / "names.csv"), {"items": "line", "splits": [0.5, 0.25, 0.25]}).prepare(None, {})
     assert sequences(listed, "test") == sequences(prepared, "test")
-    found = {split: sequences(prepared, split) for split in SPLITS}
-    assert sorted(chain.from_iterable(found.values())) == sorted([*names, "last"])
-    assert not set(found["train"]) & set(found["test"])
-    assert all(len(found[split]) >= 15 for split in SPLITS)
-    assert list(corpus.values(prepared.codec, "test")) == found["test"]
+    texts = {split: sequences(prepared, split) for split in SPLITS}
+    assert sorted(chain.from_iterable(texts.values())) == sorted([*names, "last"])
+    assert not set(texts["train"]) & set(texts["test"])
+    assert all(len(texts[split]) >= 15 for split in SPLITS)
+    assert list(corpus.values(prepared.codec, "test")) == texts["test"]
     again = corpus.prepare(Bytes(), {})
-    assert [text.decode() for text in sequences(again, "test")] == found["test"]
+    assert [text.decode() for text in sequences(again, "test")] == texts["test"]
     assert again.splits["test"].fingerprint == prepared.splits["test"].fingerprint
     packed = Packed(prepared.splits["test"].data, prepared.codec.space.replace(ends=True))
-    assert len(packed) == sum(len(text) + 1 for text in found["test"])
+    assert len(packed) == sum(len(text) + 1 for text in texts["test"])
 
 
 def test_paragraphs_are_what_stands_between_blank_lines(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("\n\n".join(f"first {i}\nsecond {i}" for i in range(12)) + "\n", encoding="utf-8")
     prepared = corpus_of(str(tmp_path / "p.txt"), {"items": "paragraph"}).prepare(Bytes(), {})
-    found = chain.from_iterable(sequences(prepared, split) for split in SPLITS)
-    assert sorted(found) == sorted(f"first {i}\nsecond {i}".encode() for i in range(12))
+    texts = chain.from_iterable(sequences(prepared, split) for split in SPLITS)
+    assert sorted(texts) == sorted(f"first {i}\nsecond {i}".encode() for i in range(12))
 
 
 def test_a_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -261,10 +261,10 @@ def test_one_column_is_modelled_and_another_attended_to(tmp_path: Path, name: st
     assert prepared.ends
     assert prepared.given["source"].name == "characters"
     for split in SPLITS:
-        found = sequences(prepared, split)
+        texts = sequences(prepared, split)
         beside = conditions(prepared, split, "source")
-        assert len(found) == {"train": 36, "valid": 2, "test": 2}[split]
-        assert [text.replace("hund", "dog").replace("ein", "a") for text in found] == beside
+        assert len(texts) == {"train": 36, "valid": 2, "test": 2}[split]
+        assert [text.replace("hund", "dog").replace("ein", "a") for text in texts] == beside
     labels = corpus.prepare(None, {"label": Given(codec=Label(), source="column:en")})
     assert labels.given["label"].enters == "add"
 
@@ -284,7 +284,7 @@ def test_two_files_whose_lines_belong_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "column", "told", "hint"),
+    ("name", "text", "column", "message", "hint"),
     [
         ("a.tsv", "en\tde\nx\ty\n", "dd", "line 2: there is no column 'dd'", "de"),
         ("a.tsv", "en\tde\nx\t\n", "de", "line 2: column 'de' is empty", "leave the row out"),
@@ -296,9 +296,9 @@ def test_two_files_whose_lines_belong_together(tmp_path: Path) -> None:
         ("a.jsonl", '{"en": "x", "de": "y"}\n', "", "which column", "de"),
     ],
 )
-def test_pairs_that_cannot_be_read(tmp_path: Path, name: str, text: str, column: str, told: str, hint: str) -> None:
+def test_pairs_that_cannot_be_read(tmp_path: Path, name: str, text: str, column: str, message: str, hint: str) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
-    with pytest.raises((DataError, ConfigError), match=told) as caught:
+    with pytest.raises((DataError, ConfigError), match=message) as caught:
         corpus_of(str(tmp_path / name), {"text": column} if column else {}).prepare(None, {})
     assert hint in caught.value.hint
 

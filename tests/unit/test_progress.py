@@ -147,9 +147,9 @@ def test_stderr_and_never_stdout(capsys):
         clock.now += 11
         bar.update(5)
         bar.say("hello")
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.splitlines() == ["50 %  5 of 10 steps  11s left", "hello"], "and nothing twice"
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == ["50 %  5 of 10 steps  11s left", "hello"], "and nothing twice"
 
 
 def test_counts_are_in_the_plural_unless_there_is_one():

@@ -246,7 +246,7 @@ def test_the_rows_for_scripts_have_the_promised_keys():
         baselines=[baseline("xz", 3.0)],
     )
     value = json.loads(json.dumps(plain(comparison, "r.html"), allow_nan=False))
-    assert [found["model"] for found in value["rows"]] == ["masked", "lstm", "gaussian", "rnn"]
+    assert [record["model"] for record in value["rows"]] == ["masked", "lstm", "gaussian", "rnn"]
     first = value["rows"][0]
     assert first["likelihood"] == {**metric(2.5, "bound"), "ci95": [2.0, 3.0]}
     assert {key: first[key] for key in measured} == measured
@@ -276,8 +276,8 @@ def test_the_table_for_a_terminal_keeps_kinds_apart_and_its_columns_straight():
     assert "= 2.125 ± 0.012" in lines[2]
     assert "≤ 1.000 ± 0.010" in lines[4]
     assert lines[5] == "gaussian: cannot learn this"
-    places = [lines[2].index("= 2"), lines[3].index("= 2") + 2, lines[4].index("≤"), lines[7].index("=")]
-    assert len(set(places)) == 1
+    starts = [lines[2].index("= 2"), lines[3].index("= 2") + 2, lines[4].index("≤"), lines[7].index("=")]
+    assert len(set(starts)) == 1
     assert lines[-1].startswith("No model beat 5-gram (0.900 bits/byte), as far as")
 
 
@@ -359,8 +359,8 @@ def series_comparison(names=("one", "($x_1$) <b>", "温度", "d", "e")):
     for model, kind, count in (("lstm", "exact", 40), ("gaussian", "bound", 3)):
         paths = rng.normal(0, 1, (count, 12, len(names)))
         paths[0, :, 0] = np.nan
-        found = Paths(names, paths, history, truth, "hours")
-        rows.append(Row(model, likelihood=metric(1.0, kind, "nats/value"), curves=CURVES, samples=found))
+        samples = Paths(names, paths, history, truth, "hours")
+        rows.append(Row(model, likelihood=metric(1.0, kind, "nats/value"), curves=CURVES, samples=samples))
     return compared(*rows, unit="nats/value", baselines=[BaselineScore("naive", 1500.0, COUNT, "value", "")])
 
 
@@ -368,35 +368,35 @@ def test_the_page_stands_alone_and_everything_in_it_is_escaped(tmp_path):
     path = tmp_path / "report.html"
     write_report(text_comparison(), path)
     text = path.read_bytes().decode("utf-8")
-    found = Page(text)
-    assert "script" not in found.tags
-    assert all(link.startswith(("#", "data:")) for link in found.links)
+    parsed = Page(text)
+    assert "script" not in parsed.tags
+    assert all(link.startswith(("#", "data:")) for link in parsed.links)
     assert not re.search(r"@import|url\((?!#)", text)
     assert "default-src 'none'" in text
     assert 'name="viewport"' in text
     assert "prefers-color-scheme: dark" in text
-    assert found.tags.count("svg") == 2
-    assert f"failed: broken {EVIL}" in found.text
-    assert f"lstm, masked and bad {EVIL} on a {EVIL}.txt" in found.text
-    assert found.pres[0] == f"First {EVIL}"
-    assert found.pres[1] == "x" * 4000 + "…"
-    assert found.pres[2] == "two␀␇�� end"
-    assert found.pres[3] == f"seqloom compare {EVIL}"
-    assert f"a: {EVIL}" in found.pres
+    assert parsed.tags.count("svg") == 2
+    assert f"failed: broken {EVIL}" in parsed.text
+    assert f"lstm, masked and bad {EVIL} on a {EVIL}.txt" in parsed.text
+    assert parsed.pres[0] == f"First {EVIL}"
+    assert parsed.pres[1] == "x" * 4000 + "…"
+    assert parsed.pres[2] == "two␀␇�� end"
+    assert parsed.pres[3] == f"seqloom compare {EVIL}"
+    assert f"a: {EVIL}" in parsed.pres
     for sentence in conclusions(text_comparison()):
-        assert sentence in found.text
-    assert "print-test" in found.text
-    assert "memory gib" in found.text
-    assert "load" not in found.text.split("Machine and versions")[1]
+        assert sentence in parsed.text
+    assert "print-test" in parsed.text
+    assert "memory gib" in parsed.text
+    assert "load" not in parsed.text.split("Machine and versions")[1]
 
 
 def test_the_page_of_series_shows_every_models_paths():
-    found = Page(page(series_comparison()))
-    assert found.tags.count("svg") == 4
-    assert "hours after the last known one; the first 4 of 5 columns" in found.text
-    assert "($x_1$) <b>" in found.text
-    assert "80 % of samples" in found.text
-    assert "what really followed" in found.text
+    parsed = Page(page(series_comparison()))
+    assert parsed.tags.count("svg") == 4
+    assert "hours after the last known one; the first 4 of 5 columns" in parsed.text
+    assert "($x_1$) <b>" in parsed.text
+    assert "80 % of samples" in parsed.text
+    assert "what really followed" in parsed.text
 
 
 def test_a_model_has_one_colour_in_all_figures():
@@ -435,20 +435,20 @@ def labels(figure):
 def test_learning_curves_have_units_models_and_baselines():
     lines = [plots.Line("lstm", CURVES), plots.Line("masked (bound)", CURVES[:1])]
     levels = [plots.Level("5-gram", 2.3), plots.Level("far", 99.0), plots.Level("none", math.nan)]
-    found = labels(plots.learning_curves(lines, levels, "seconds", "bits/byte"))
-    assert {"lstm", "masked (bound)", "5-gram 2.30", "far 99.00 (above the plot)"} <= set(found)
-    assert "validation bits/byte" in found
-    assert "training time" in found
-    assert not any("none" in label for label in found)
+    texts = labels(plots.learning_curves(lines, levels, "seconds", "bits/byte"))
+    assert {"lstm", "masked (bound)", "5-gram 2.30", "far 99.00 (above the plot)"} <= set(texts)
+    assert "validation bits/byte" in texts
+    assert "training time" in texts
+    assert not any("none" in label for label in texts)
     assert "elements read in training" in labels(plots.learning_curves(lines, levels, "elements", "bits/byte"))
 
 
 def test_figures_take_the_colour_of_the_page_and_leave_no_names_behind():
-    found = plots.learning_curves([plots.Line("a", CURVES)], [], "seconds", "bits/byte").decode()
-    assert "currentColor" in found
-    assert "#010203" not in found
-    assert '<g id="' not in found
-    assert "<metadata" not in found
+    svg = plots.learning_curves([plots.Line("a", CURVES)], [], "seconds", "bits/byte").decode()
+    assert "currentColor" in svg
+    assert "#010203" not in svg
+    assert '<g id="' not in svg
+    assert "<metadata" not in svg
 
 
 @pytest.mark.parametrize("curves", [(), ((),), (((1.0, 5.0, 2.0),),), (((0.0, 0.0, 2.0), (1.0, 9e9, math.nan)),)])
@@ -462,10 +462,10 @@ def test_curves_of_hardly_any_points_are_drawn(curves, across):
 @pytest.mark.parametrize("shape", [(1, 1, 1), (10, 3, 1), (2, 5, 6)])
 def test_paths_without_a_past_are_drawn(shape):
     figure = plots.forecast_plot(draw(3).normal(size=shape), [f"c{d}" for d in range(shape[2])])
-    found = labels(figure)
-    assert "c0" in found
-    assert ("median" in found) == (shape[0] >= plots.FEWEST_FOR_BANDS)
-    assert "known past" not in found
+    texts = labels(figure)
+    assert "c0" in texts
+    assert ("median" in texts) == (shape[0] >= plots.FEWEST_FOR_BANDS)
+    assert "known past" not in texts
 
 
 def test_paths_that_are_all_missing_or_not_finite_are_drawn():

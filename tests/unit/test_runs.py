@@ -34,16 +34,16 @@ def best_of(path: Path) -> tuple[Any, list[Any], bytes]:
     """What is best, what each validation found, and the last weights."""
     checkpoint = runs.read(path).checkpoint("last")[0]
     records = [record for record in durable.Journal.read(path / runs.LOG) if "valid" in record]
-    told = [(record["step"], record["valid"], record["part"]) for record in records]
-    return checkpoint.state()["best"], told, (checkpoint.folder / "weights.safetensors").read_bytes()
+    validations = [(record["step"], record["valid"], record["part"]) for record in records]
+    return checkpoint.state()["best"], validations, (checkpoint.folder / "weights.safetensors").read_bytes()
 
 
 def test_a_stop_at_any_step_changes_neither_the_best_nor_a_validation(tmp_path: Path) -> None:
     steps = 7  # validations at steps that are no tenth, too
     events(plan(tmp_path / "whole", steps=steps))
     for stop in range(1, steps):
-        looks = iter(range(steps))
-        events(plan(tmp_path / f"{stop}", steps=steps), stop=lambda looks=looks, stop=stop: next(looks) == stop - 1)
+        checks = iter(range(steps))
+        events(plan(tmp_path / f"{stop}", steps=steps), stop=lambda checks=checks, stop=stop: next(checks) == stop - 1)
         events(plan(tmp_path / f"{stop}", resume=True))
         assert best_of(tmp_path / f"{stop}") == best_of(tmp_path / "whole")
 
@@ -158,8 +158,8 @@ def test_what_fails_before_its_first_checkpoint_leaves_nothing(tmp_path: Path, m
     true_loss = type(planned.recipe.process).loss
 
     def loss(*arguments: Any, **options: Any) -> Any:
-        found = true_loss(*arguments, **options)
-        return type(found)(found.total * math.nan, found.count, found.state)
+        outcome = true_loss(*arguments, **options)
+        return type(outcome)(outcome.total * math.nan, outcome.count, outcome.state)
 
     monkeypatch.setattr(type(planned.recipe.process), "loss", loss)
     with pytest.raises(Stopped, match="not finite"):
@@ -208,9 +208,9 @@ def test_a_run_that_began_with_another_goes_on_without_it(tmp_path: Path) -> Non
     for name in "ab":
         events(planning.plan(first, values, model="gru", out=tmp_path / f"origin-{name}"))
     events(planning.plan(second, values, model="gru", out=tmp_path / "whole", start=tmp_path / "origin-a"))
-    looks = iter(range(3))
+    checks = iter(range(3))
     planned = planning.plan(second, values, model="gru", out=tmp_path / "parts", start=tmp_path / "origin-a")
-    events(planned, stop=lambda: next(looks) == 0)
+    events(planned, stop=lambda: next(checks) == 0)
     (tmp_path / "origin-a").rename(tmp_path / "gone")
     events(planning.plan(second, {}, out=tmp_path / "parts", resume=True, start=tmp_path / "origin-a"))
     assert best_of(tmp_path / "parts") == best_of(tmp_path / "whole")

@@ -116,9 +116,9 @@ def test_files_are_known_by_what_is_in_them(tmp_path: Path) -> None:
 def test_fingerprints_tell_drawings_apart() -> None:
     codec = fitted()
     other = Drawing((*DRAWING.strokes[:-1], DRAWING.strokes[-1] + [[0, 0], [1e-9, 0]]))
-    told = [b"".join(codec.raw(drawing)) for drawing in (DRAWING, DRAWING.part(0, 4), other)]
-    assert len(set(told)) == 3
-    assert b"".join(codec.raw(DRAWING)) == told[0]
+    raws = [b"".join(codec.raw(drawing)) for drawing in (DRAWING, DRAWING.part(0, 4), other)]
+    assert len(set(raws)) == 3
+    assert b"".join(codec.raw(DRAWING)) == raws[0]
 
 
 @pytest.mark.skipif(not DATA, reason="SEQLOOM_DATA names no folder of data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,7 +43,7 @@ class Autoregressive(Process, name="autoregressive"):
     features: tuple[Feature, ...] = ()
     """What else is read off the canvas beside the network."""
 
-    @property
+    @cached_property
     def read_off(self) -> tuple[Feature, ...]:
         """All features, lags and the difference among them."""
         own = (Lags(lags=self.lags, difference=self.difference),) if self.lags or self.difference else ()
@@ -68,6 +69,10 @@ class Autoregressive(Process, name="autoregressive"):
                     f"the head {head.name!r} is no distribution over tokens", hint="leave process.head unset"
                 )
             return head
+        return self._composed
+
+    @cached_property
+    def _composed(self) -> Composed:
         return self.head if isinstance(self.head, Composed) else Composed(heads=(self.head,) if self.head else ())
 
     def module(self, space: Space) -> nn.Module | None:
@@ -148,6 +153,8 @@ class Autoregressive(Process, name="autoregressive"):
         """The head's parameters at each position, with what features say of it."""
         if read.logits is not None:
             out = out + read.logits.to(out)
+        if read.location is None and read.log_scale is None:
+            return out
         bound = self.bound_head(net)
         beside = [(bound.located, read.location), (bound.spread, read.log_scale)]
         parts = [part.to(out) for used, part in beside if used and part is not None]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqloom.core.errors import UnsupportedSpace
@@ -26,6 +27,14 @@ class Part:
     space: Vectors
     channels: tuple[int, ...]
     size: int
+
+    @functools.cached_property
+    def index(self) -> slice | NDArray[np.int64]:
+        """Its numbers in the whole element, as a slice where they lie side by side: that is copied nowhere."""
+        first, count = self.channels[0], len(self.channels)
+        together = self.channels == tuple(range(first, first + count))
+        return slice(first, first + count) if together else np.array(self.channels)
+
     ends: bool = False
     """Whether it is for the end flag alone."""
 
@@ -53,11 +62,11 @@ class Composed(Head, name="composed"):
         return nn.ModuleDict(modules) if modules else None
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
-        total = torch.zeros_like(params[..., 0])
-        for i, (part, inner) in enumerate(self._split(space, params)):
-            channels = np.array(part.channels)
-            total = total + part.head.nats(part.space, inner, x[..., channels], wanted[..., channels], _own(own, i))
-        return total
+        nats = [
+            part.head.nats(part.space, inner, x[..., part.index], wanted[..., part.index], _own(own, i))
+            for i, (part, inner) in enumerate(self._split(space, params))
+        ]
+        return functools.reduce(torch.add, nats)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         return self._gathered(
@@ -86,17 +95,21 @@ class Composed(Head, name="composed"):
 
     def scaled(self, space: Space, params: Tensor, log_scale: Tensor) -> Tensor:
         moved = [
-            part.head.scaled(part.space, inner, log_scale[..., np.array(part.channels)])
+            part.head.scaled(part.space, inner, log_scale[..., part.index])
             for part, inner in self._split(space, params)
         ]
         return torch.cat(moved, -1)
 
     def _split(self, space: Space, params: Tensor) -> list[tuple[Part, Tensor]]:
         members = parts(self, space)
+        if len(members) == 1:
+            return [(members[0], params)]
         return list(zip(members, torch.split(params, [part.size for part in members], -1), strict=True))
 
     def _gathered(self, space: Space, values: list[Tensor]) -> Tensor:
         """Numbers of the parts, in the order of the element."""
+        if len(values) == 1:
+            return values[0]
         order = [channel for part in parts(self, space) for channel in part.channels]
         return torch.cat(values, -1)[..., np.argsort(order)]
 

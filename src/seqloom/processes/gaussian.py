@@ -167,6 +167,8 @@ def beyond_end(space: Vectors, batch: Batch) -> Tensor:
 
 def lifted(space: Vectors, x: Tensor) -> Tensor:
     """Elements as they are diffused: yes and no, and the kinds of a category, as 1 and -1, positive numbers as logs."""
+    if _all_real(space):
+        return x
     discrete, positive = (_marks(space, *which).to(x.device) for which in (("binary", "category"), ("positive",)))
     x = torch.where(discrete, 2 * x - 1, x)
     if not any(field.support == "positive" for field in space.all_fields):
@@ -176,6 +178,8 @@ def lifted(space: Vectors, x: Tensor) -> Tensor:
 
 def lowered(space: Vectors, x: Tensor) -> Tensor:
     """What `lifted` was made from, of numbers that may lie between."""
+    if _all_real(space):
+        return x
     parts = []
     for field, cells in zip(space.all_fields, space.slices.values(), strict=True):
         part = x[..., cells]
@@ -211,7 +215,12 @@ def recovered(space: Vectors, x: Tensor, ratio: float, rng: Rng) -> Tensor:
 
 def _jacobian(space: Vectors, x: Tensor) -> Tensor:
     """Log |d value / d x| (B,T,D): positive numbers are diffused as their logarithms."""
-    return x.masked_fill(~_marks(space, "positive").to(x.device), 0.0)
+    return torch.zeros_like(x) if _all_real(space) else x.masked_fill(~_marks(space, "positive").to(x.device), 0.0)
+
+
+def _all_real(space: Vectors) -> bool:
+    """Whether elements are diffused as they are."""
+    return all(field.support == "real" for field in space.all_fields)
 
 
 def _marks(space: Vectors, *supports: str) -> Tensor:

@@ -148,8 +148,9 @@ class Diffuse(Sampler, name="diffuse"):
         )
 
     def ask(self, rows: Rows) -> Ask:
-        step, alpha, sigma = self._step(rows), *self._level(rows, rows.own["step"])
-        for stage in range(1, self.solver.stages):
+        step = self._step(rows)
+        alpha, sigma = step.now
+        for stage in np.unique(rows.own["stage"]).tolist():
             in_stage = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
             of_stage = self.solver.level(stage, step)
             alpha, sigma = torch.where(in_stage, of_stage[0], alpha), torch.where(in_stage, of_stage[1], sigma)
@@ -169,12 +170,13 @@ class Diffuse(Sampler, name="diffuse"):
             index = np.nonzero(live & (stage == turn))[0]
             if not len(index):
                 continue
-            kept = {name: rows.along[_kept(name)][index] for name in self.solver.keeps}
-            z[index] = self.solver.advance(
-                turn, z[index], clean[index], self._step(rows, index), kept, self._noise(rows, turn, index)
-            )
+            chosen = slice(None) if len(index) == len(z) else torch.as_tensor(index, device=z.device)
+            kept = {name: rows.along[_kept(name)][chosen].clone() for name in self.solver.keeps}
+            noise = self._noise(rows, turn, index)
+            moved = self.solver.advance(turn, z[chosen], clean[chosen], self._step(rows, index), kept, noise)
             for name in self.solver.keeps:
-                rows.along[_kept(name)][index] = kept[name]
+                rows.along[_kept(name)][chosen] = kept[name]
+            z[chosen] = moved
         stage[live] += 1
         last = step + 1 >= rows.own["steps"]
         made = live & (stage >= np.where(last, self.solver.stages_to_end, self.solver.stages))
@@ -189,26 +191,21 @@ class Diffuse(Sampler, name="diffuse"):
 
     def _step(self, rows: Rows, index: NDArray[np.int64] | None = None) -> Step:
         """The step at which these rows are (None: all)."""
-        number = rows.own["step"]
-        (alpha, sigma), (alpha_s, sigma_s) = self._level(rows, number), self._level(rows, number + 1)
-        chosen = np.arange(len(rows)) if index is None else index
-        return Step((alpha[chosen], sigma[chosen]), (alpha_s[chosen], sigma_s[chosen]), number[chosen])
+        index = np.arange(len(rows)) if index is None else index
+        number = rows.own["step"][index]
+        level_number = np.minimum([number, number + 1], rows.own["steps"][index])  # (2,B)
+        levels = np.stack([rows.own["alpha"][index, level_number], rows.own["sigma"][index, level_number]])
+        alpha, sigma = torch.as_tensor(levels).to(rows.along["z"])[..., None, None]  # (2,B,1,1) each
+        return Step((alpha[0], sigma[0]), (alpha[1], sigma[1]), number)
 
     def _noise(self, rows: Rows, stage: int, index: NDArray[np.int64]) -> Tensor:
         """What a random solver adds (B,T,D), scaled by each row's temperature."""
-        z: Tensor = rows.along["z"][index]
+        z: Tensor = rows.along["z"]
         if not self.solver.random:
-            return torch.zeros_like(z)
+            return z.new_zeros(len(index), *z.shape[1:])
         temperature = torch.as_tensor(rows.own["temperature"][index]).to(z)[:, None, None]
         key = rows.key.select(index).at("step" if stage == 0 else f"step, stage {stage}", rows.own["step"][index])
         return key.normal(tuple(z.shape[1:])).to(z) * temperature
-
-    def _level(self, rows: Rows, number: NDArray[np.int64]) -> Level:
-        row = np.arange(len(rows))
-        number = np.minimum(number, rows.own["steps"])
-        like = rows.along["z"]
-        alpha = torch.as_tensor(rows.own["alpha"][row, number]).to(like)[:, None, None]
-        return alpha, torch.as_tensor(rows.own["sigma"][row, number]).to(like)[:, None, None]
 
 
 def _kept(name: str) -> str:

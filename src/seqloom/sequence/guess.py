@@ -73,10 +73,23 @@ class Ask:
 
     def select(self, rows: NDArray[np.int64] | slice) -> Ask:
         """Some of the rows, in this order; one may come twice."""
-        names = ("level", "present", "shown", "absent", "network", "begin")
-        more = {name: None if (value := getattr(self, name)) is None else value[rows] for name in names}
-        given = None if self.given is None else self.given.select(rows)
-        return Ask(self.x[rows], self.want[rows], self.fixed[rows], given=given, **more)
+        index = rows if isinstance(rows, slice) else torch.as_tensor(rows, device=self.x.device)
+
+        def tensor(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[index]
+
+        return Ask(
+            self.x[index],
+            self.want[rows],
+            self.fixed[rows],
+            tensor(self.level),
+            tensor(self.present),
+            tensor(self.shown),
+            tensor(self.absent),
+            None if self.given is None else self.given.select(rows),
+            None if self.network is None else self.network[rows],
+            None if self.begin is None else self.begin[rows],
+        )
 
     @staticmethod
     def join(asks: Sequence[Ask]) -> Ask:
