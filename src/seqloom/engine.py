@@ -311,7 +311,7 @@ class Engine:
 
     @staticmethod
     def _encoded(network: Network, given: Mapping[str, Condition]) -> EncodedConditions | None:
-        """The conditions, and after them the null one; None where the network knows none."""
+        """The conditions, and after them the null one; None where the network takes none."""
         encoded = network.encode(given, 1)
         if encoded is None:
             return None

@@ -206,7 +206,7 @@ class Fit:
             yield TrainingEvent(
                 "step", step.step, share, facts={"loss": step.loss, "rate": step.rate, "applied": step.applied}
             )
-            # Before a stop is looked for: the value of a validation must not depend on when somebody stops.
+            # Before a stop is looked for: the value of a validation must not depend on when the training is stopped.
             at = self.loop.state.step / trainer.steps if trainer.steps else self.share
             if at >= due and at < 1 and self._may("valid"):
                 yield from self._validate(last=False)

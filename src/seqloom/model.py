@@ -54,7 +54,7 @@ class Answer:
         """The q-quantile over the samples, at each position and channel (T, D)."""
         numbers = self._numbers()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="All-NaN")  # a cell that nobody knows stays so
+            warnings.filterwarnings("ignore", message="All-NaN")  # a cell that is absent in all samples stays absent
             return np.nanquantile(numbers, q, axis=0)
 
     @property

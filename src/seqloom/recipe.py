@@ -96,7 +96,7 @@ def model_settings(word: str) -> dict[str, Any]:
     known = [*mixers, "transformer", *processes, *(f"{p}-{m}" for p in processes for m in [*mixers, "transformer"])]
     hint = nearest(word, known)
     if not hint.startswith("did"):
-        # "diffusion" is what several processes are: who says so of themselves is meant.
+        # A word such as "diffusion" stands for the processes whose docstrings have it.
         about = [name for name, kind in processes.items() if word.lower() in (kind.__doc__ or "").lower().split()]
         listed = (
             f"a mixer ({', '.join(mixers)}), transformer, or a process ({', '.join(processes)}) with or without one"

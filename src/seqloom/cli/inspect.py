@@ -1,4 +1,4 @@
-"""The verbs that only look: list, show, runs, data and doctor."""
+"""The verbs that only read: list, show, runs, data and doctor."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _sections() -> dict[str, type[Settings]]:
 
 
 def _summary(kind: type) -> str:
-    """The first sentence of what is said about a class."""
+    """The first sentence of the docstring of a class."""
     text = " ".join((inspect.getdoc(kind) or "").split())
     return re.split(r"(?<=\.)(?<!et al\.) ", text, maxsplit=1)[0]  # "et al." ends no sentence
 
@@ -162,7 +162,7 @@ def _indented(text: str) -> str:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a run folder says of itself, as plain values: to look at it takes no torch and none of its members."""
+    """The small files of a run folder, as plain values: reading them needs neither torch nor the members they name."""
 
     path: Path
     recipe: dict[str, Any]
@@ -206,7 +206,7 @@ class Stored:
         return f"at step {self.steps[-1]:,}, not finished" if self.steps else "not saved yet"
 
     def line(self) -> dict[str, Any]:
-        """What a list of runs says of it."""
+        """Its entry in a list of runs."""
         from seqloom.evaluation.naming import data_word, model_word
 
         report = self.report if self.finished else None

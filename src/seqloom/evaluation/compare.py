@@ -187,4 +187,4 @@ def _words(settings: Mapping[str, Any], path: str = "") -> list[str]:
 
 
 def _silent(text: str) -> None:
-    """Drop a message that nobody asked for."""
+    """Drop a message: no `notify` was given."""

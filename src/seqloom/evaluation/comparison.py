@@ -1,4 +1,4 @@
-"""Comparison: what is known of models that were trained on one thing and scored on one test split.
+"""Comparison: the values of models that were trained on the same data and scored on one test split.
 
 A value is exact, a bound from above on the model's own value, or an estimate. The three are never put in one order
 without saying so: a bound below another model's exact value is a real win, a bound above it proves nothing.
@@ -22,7 +22,7 @@ KINDS = ("exact", "bound", "estimate")
 
 @dataclass(frozen=True)
 class Paths:
-    """What a model makes of a series, in the data's own units: samples (N,H,D), nan where missing.
+    """Sample paths of a series, in the data's own units: samples (N,H,D), nan where missing.
 
     `history` (P,D) is what they go on from, `truth` (H,D) what really followed; `step` says what one row is.
     """
@@ -36,7 +36,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class Picture:
-    """Samples that people would rather look at: one PNG."""
+    """Samples that are shown as a picture: one PNG."""
 
     png: bytes
 
@@ -82,7 +82,7 @@ class Row:
 
     @property
     def measured(self) -> bool:
-        """Whether a training succeeded, so that there is something to say of it besides why not."""
+        """Whether a training succeeded, so that there is more to show than why it failed."""
         return self.value is not None or (self.error is None and bool(self.extra))
 
     @property

@@ -1,4 +1,4 @@
-"""What people call a model and its data: a recipe's values as `--model` and DATA would name them."""
+"""A model and its data as words of the command line: a recipe's values as `--model` and DATA would name them."""
 
 from __future__ import annotations
 

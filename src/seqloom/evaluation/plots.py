@@ -1,4 +1,4 @@
-"""Figures of a comparison: learning curves, and what models make of a series, as SVG for a page or PNG for a file."""
+"""Figures of a comparison: learning curves and forecasts of a series, as SVG for a page or PNG for a file."""
 
 from __future__ import annotations
 

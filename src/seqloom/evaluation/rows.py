@@ -1,4 +1,4 @@
-"""The table of a comparison, from what is known of each of its runs."""
+"""The table of a comparison, from the results of each of its runs."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def comparison_of(
     minutes: float | None,
     command: Sequence[str],
 ) -> Comparison:
-    """The rows with all that belongs to a comparison: the splits, the baselines, this machine."""
+    """The rows with the rest of a comparison: the splits, the baselines, this machine."""
     codec = prepared.codec
     splits = {
         name: SplitSummary(part.units, int(part.data.starts[-1]), part.fingerprint)
