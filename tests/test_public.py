@@ -309,6 +309,28 @@ def test_what_is_added_trains_resumes_and_answers_on_the_command_line(
     assert ("distinct" in names) == (name == "spread")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "tunes codec=melody:Melody --model gaussian",
+        "tunes codec=melody:Melody --model flow",
+        "toys.txt --model linear feed.order=streams",
+    ],
+)
+def test_vectors_that_end_and_a_matrix_state_are_resumed_to_the_bit(words: str, toys: None) -> None:
+    stop(f"{words} {SHORT}", steps=4, at=2, out="stopped")
+    assert run(f"seqloom train {words} {SHORT} --out stopped --steps 4 --resume") == 0
+    assert run(f"seqloom train {words} {SHORT} --out through --steps 4") == 0
+    for part in ("weights", "training"):
+        one, other = (
+            (Path(out) / "checkpoints" / "00000004" / f"{part}.safetensors").read_bytes()
+            for out in ("through", "stopped")
+        )
+        assert one == other, part
+    model = seqloom.load("stopped")
+    assert all(1 <= model.codec.size(value) <= 9 for value in model.sample(4, 9, seed=1).values)
+
+
 def test_every_file_of_the_page_is_run(modules: dict[str, str]) -> None:
     assert set(modules) == set(ADDED)
 
