@@ -312,8 +312,8 @@ def test_what_is_added_trains_resumes_and_answers_on_the_command_line(
 @pytest.mark.parametrize(
     "words",
     [
-        "tunes codec=melody:Melody --model gaussian",
-        "tunes codec=melody:Melody --model flow",
+        pytest.param("tunes codec=melody:Melody --model gaussian", marks=pytest.mark.slow),
+        pytest.param("tunes codec=melody:Melody --model flow", marks=pytest.mark.slow),
         "toys.txt --model linear feed.order=streams",
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import pytest
 
 from seqloom.cli.main import run
 from terminal import TEXT, TINY, Done, Examples, series
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals() -> None:
+    """Ctrl-C is heeded: a shell that starts the tests behind itself has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

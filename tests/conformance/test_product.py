@@ -47,8 +47,8 @@ VARIANTS: dict[str, Any] = {
 }
 CASES += [(m, p, "vectors") for m in ("lstm", "attention") for p in VARIANTS]
 REFUSED = [(p, s) for p in members_of(Process) for s in SPACES if not fits(p, s)]
-CONDITIONS = [
-    (m, p, data, given)
+CONDITIONS = [  # those of a Transformer that attends take half a minute each; a GRU's are their fast twins
+    pytest.param(m, p, data, given, marks=[pytest.mark.slow] if (m, given) == ("attention", "source") else [])
     for m in ("gru", "attention")
     for p in members_of(Process)
     for data, given, space in (

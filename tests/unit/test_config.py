@@ -228,8 +228,9 @@ def test_describe_is_help():
     assert {row["key"]: row["default"] for row in describe(Drawing)}["shape"] == {"name": "circle", "radius": 1.0}
     for family in (Mixer, Process, Sampler):
         for cls in members_of(family).values():
-            assert all(row["note"] for row in describe(cls)), f"a setting of {cls.name} has no note"
-            assert cls.__doc__
+            if cls.__module__.startswith("seqloom."):  # other tests bring members of their own
+                assert all(row["note"] for row in describe(cls)), f"a setting of {cls.name} has no note"
+                assert cls.__doc__
 
 
 def test_nearest():
