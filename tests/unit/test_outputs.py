@@ -84,7 +84,7 @@ def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a folder, where a file is wanted"):
         OutputFile.at(tmp_path)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(ConfigError, match="is a file, where a folder is wanted"):
+    with pytest.raises(ConfigError, match="is no folder, and one is wanted"):
         OutputFolder.at(tmp_path / "file", ["0000.txt"])
     with pytest.raises(RunError, match="could not be written"):
         OutputFile.at(tmp_path / "file" / "below.txt").write(b"x")

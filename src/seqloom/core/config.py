@@ -155,14 +155,14 @@ def member(family: type[C], name: str, path: str = "") -> type[C]:
 
 def called(word: str) -> str:
     """The name of the member that `module:Class` is; any other word as it stands."""
-    place, _, attribute = word.partition(":")
-    if not (attribute.isidentifier() and place.replace(".", "").isidentifier()):
+    module, _, attribute = word.partition(":")
+    if not (attribute.isidentifier() and module.replace(".", "").isidentifier()):
         return word
     try:
-        found = getattr(importlib.import_module(place), attribute, None)
+        value = getattr(importlib.import_module(module), attribute, None)
     except Exception:  # it is no module, or one that will say what is wrong with it where it is needed
         return word
-    return found.name if inspect.isclass(found) and issubclass(found, Component) else word
+    return value.name if inspect.isclass(value) and issubclass(value, Component) else word
 
 
 def make(family: type[C], value: Any) -> C:

@@ -85,7 +85,7 @@ class OutputFolder:
         """The folder that a word names; ConfigError where it is a file, or holds one of these files already."""
         path = Path(word)
         if path.exists() and not path.is_dir():
-            raise ConfigError(f"{path} is a file, where a folder is wanted", path=option, hint="name a folder")
+            raise ConfigError(f"{path} is no folder, and one is wanted", path=option, hint="name a folder")
         return cls(path, tuple(OutputFile.at(path / name, force=force, option=option) for name in names))
 
     def file(self, name: str) -> OutputFile:
