@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
+from torch.nn import functional
 
 from seqloom.core.config import Component
 from seqloom.core.errors import UnsupportedSpace
@@ -32,21 +34,32 @@ class Visible:
 
     def before(self, position: Tensor, back: int) -> tuple[Tensor, Tensor]:
         """The elements `back` before these positions (B,K), and which of their cells are known."""
-        x, known, length = self.x, self.known, 0
-        if self.past is not None:
-            length = self.past.x.shape[1]
-            x, known = torch.cat([self.past.x.to(x), x], 1), torch.cat([self.past.known, known], 1)
-        index = position + length - back  # (B,K), into the past and x together
+        x, known, length = self._with_past
+        index = position + (length - back)  # (B,K), into the past and x together
         exists = index >= 0
-        if self.begins is not None:
-            sequence = self.begins[:, 1:].cumsum(1)  # (B,T-1), the number of each element's sequence
-            sequence = torch.nn.functional.pad(sequence, (length + 1, 0))  # the past is of the sequence that goes on
-            exists &= sequence.take_along_dim(index.clamp_min(0), 1) == sequence.take_along_dim(position + length, 1)
         index = index.clamp(0, x.shape[1] - 1)
+        if self._sequence is not None:
+            own = self._sequence.take_along_dim(position + length, 1)
+            exists &= self._sequence.take_along_dim(index, 1) == own
         if x.ndim == 3:
             index, exists = index.unsqueeze(-1), exists.unsqueeze(-1)
         known = known.take_along_dim(index, 1) & exists
         return x.take_along_dim(index, 1).masked_fill(~known, 0), known
+
+    @cached_property
+    def _with_past(self) -> tuple[Tensor, Tensor, int]:
+        """The past and the rows together, which of their cells are known, and how long the past is."""
+        if self.past is None:
+            return self.x, self.known, 0
+        x, known = self.past.x.to(self.x), self.past.known
+        return torch.cat([x, self.x], 1), torch.cat([known, self.known], 1), x.shape[1]
+
+    @cached_property
+    def _sequence(self) -> Tensor | None:
+        """The number of each element's sequence in its row; None where each row is of one, which the past is of too."""
+        if self.begins is None or not self.begins[:, 1:].any():
+            return None
+        return functional.pad(self.begins[:, 1:].cumsum(1), (self._with_past[2] + 1, 0))
 
 
 @dataclass(frozen=True)
