@@ -138,7 +138,9 @@ class Table(PositionModule):
                 path="backbone.mixer.positions.coordinates",
             )
         first = torch.arange(self.coordinates, device=position.device) * self.size
-        vectors: Tensor = self.vectors(position.clamp_max(self.size - 1) + first)  # beyond what is `ready` nothing is read
+        vectors: Tensor = self.vectors(
+            position.clamp_max(self.size - 1) + first
+        )  # beyond what is `ready` nothing is read
         return h + vectors.sum(-2)
 
     def ready(self, last: int) -> None:
