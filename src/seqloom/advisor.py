@@ -26,6 +26,8 @@ class Facts:
     tokens: bool
     ends: bool
     conditioned: bool
+    attended: tuple[str, ...] = ()
+    """The conditions that positions attend to."""
     season: int = 1
     persistence: float = 0.0
     longest: int = 0
@@ -57,6 +59,12 @@ def advise(facts: Facts, process: str, recurrent: bool, minutes: float | None) -
         advice = _vectors(facts, process, recurrent, minutes)
     if process != "autoregressive" and facts.length + facts.ends <= advice["feed.window"][0]:
         advice["backbone.marked"] = (True, "sequences are read whole, so places count")
+    if not recurrent:
+        for name in facts.attended:
+            advice[f"given.{name}.encoder"] = (
+                {"mixer": {"name": "gru"}, "depth": 1},
+                "what is read in order has its place in it, which attention alone is slow to learn",
+            )
     if facts.ends and 0 < facts.longest <= WHOLE:
         # Each by itself and short: none is cut, each is read as often as any other, short ones beside short ones.
         advice["feed.order"] = ("whole", "sequences are short and stand by themselves")

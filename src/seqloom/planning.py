@@ -90,7 +90,7 @@ def plan(
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
     prepared = corpus.prepare(codec, declared, notify)
     advice, reasons = advise(
-        facts_of(prepared),
+        facts_of(prepared, declared),
         draft.process.name,
         not draft.backbone.bounded,
         draft.trainer.minutes,
@@ -100,6 +100,11 @@ def plan(
         rate = advice["trainer"]["rate"] * over_adamw
         advice = merge(advice, {"trainer": {"rate": rate}})
         reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
+    encoders = {name: own["encoder"] for name, own in advice.pop("given", {}).items()}
+    declared = {
+        name: given.replace(encoder=encoders[name]) if given.encoder is None and name in encoders else given
+        for name, given in declared.items()
+    }
     values = merge(advice, base)
     trainer = dict(values.get("trainer", {}))
     if trainer.get("steps") is None and trainer.get("minutes") is None:
@@ -140,7 +145,7 @@ def _is_set(tree: Mapping[str, Any], key: str) -> bool:
     return True
 
 
-def facts_of(prepared: Prepared) -> Facts:
+def facts_of(prepared: Prepared, given: Mapping[str, Given]) -> Facts:
     """The facts about the data that advice depends on."""
     data = prepared.splits["train"].data
     sizes, space = np.diff(data.starts), prepared.codec.space
@@ -150,6 +155,7 @@ def facts_of(prepared: Prepared) -> Facts:
         tokens=isinstance(prepared.codec.space, Tokens),
         ends=prepared.ends,
         conditioned=bool(prepared.given),
+        attended=tuple(n for n, codec in prepared.given.items() if (given[n].enters or codec.enters) == "attend"),
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
         longest=int(sizes.max(initial=0)),

@@ -118,3 +118,11 @@ def test_a_diffusion_of_things_that_end_mostly_makes_them_from_nothing_in_small_
         assert advise(longer, process, True, 2)[0]["feed"]["batch"] < feed["batch"] < 32
     for process in ("gaussian", "autoregressive"):
         assert advise(longer, process, True, 2)[0]["feed"]["batch"] * 250 <= 2048
+
+
+def test_a_source_that_is_attended_to_by_attention_is_read_by_a_recurrent_encoder():
+    facts = Facts(2_000_000, 120, tokens=True, ends=True, conditioned=True, attended=("source",), longest=254)
+    settings, reasons = advise(facts, "autoregressive", recurrent=False, minutes=3.0)
+    assert settings["given"]["source"]["encoder"] == {"mixer": {"name": "gru"}, "depth": 1}
+    assert "slow to learn" in reasons["given.source.encoder"]
+    assert "given" not in advise(facts, "autoregressive", recurrent=True, minutes=3.0)[0]

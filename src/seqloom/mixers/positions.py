@@ -97,7 +97,7 @@ class Rotation(PositionModule):
         wide = q.dtype == torch.float64
         if position.ndim == 2:
             known = turns_below(self.size, half, self.base, wide, q.device)
-            turns = known[position.clamp_max(self.size - 1)]  # beyond what is `ready` nothing is read
+            turns = known[position.clamp_max(self.size - 1)]  # what is beyond is not read
         else:
             turns = unit_numbers(angles(position, half, self.base), wide)
         return turned(q, turns.unsqueeze(1)), turned(k, turns.unsqueeze(1))
@@ -118,7 +118,7 @@ def unit_numbers(angle: Tensor, wide: bool) -> Tensor:
 def turned(x: Tensor, turns: Tensor) -> Tensor:
     """Vectors (B,H,T,E) turned by complex numbers (B,1,T,E/2)."""
     pairs = x if x.dtype == torch.float64 else x.float()
-    product = torch.view_as_complex(pairs.unflatten(-1, (-1, 2))) * turns
+    product = torch.view_as_complex(pairs.reshape(*pairs.shape[:-1], -1, 2)) * turns
     return torch.view_as_real(product).flatten(-2).to(x.dtype)
 
 
@@ -138,9 +138,7 @@ class Table(PositionModule):
                 path="backbone.mixer.positions.coordinates",
             )
         first = torch.arange(self.coordinates, device=position.device) * self.size
-        vectors: Tensor = self.vectors(
-            position.clamp_max(self.size - 1) + first
-        )  # beyond what is `ready` nothing is read
+        vectors: Tensor = self.vectors(position.clamp_max(self.size - 1) + first)  # what is beyond is not read
         return h + vectors.sum(-2)
 
     def ready(self, last: int) -> None:
