@@ -360,7 +360,7 @@ class Engine:
             for memory, length in zip(self.memories, lengths, strict=True):
                 if memory.state is not None and length is not None:
                     for layer in memory.state.layers:
-                        layer.rollback(length)
+                        layer.rollback(np.repeat(length, memory.state.each))
             for lane, ask in asks:
                 for number in np.unique(lane.request).tolist():
                     own = self._fails(lane, ask, np.nonzero(lane.request == number)[0])
@@ -415,6 +415,7 @@ class Engine:
             torch.cat([guess.value for _, guess in parts]),
             np.concatenate([guess.ready for _, guess in parts]),
             parts[0][1].head,
+            {name: torch.cat([guess.parts[name] for _, guess in parts]) for name in parts[0][1].parts},
         )
         return joined, np.argsort(np.concatenate([rows for rows, _ in parts]))
 
