@@ -227,7 +227,7 @@ class Window(Feature, name="window"):
             raise UnsupportedSpace(
                 "only real numbers have a mean and a spread to be read in units of", hint="leave window out"
             )
-        return space.dim
+        return 0
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
         count, total, squares = visible.sums(position, self.length)
@@ -235,7 +235,7 @@ class Window(Feature, name="window"):
         variance = (squares - count * mean**2).clamp_min(0)
         log_scale = 0.5 * ((variance + 1) / (count + 1)).log()
         mean, log_scale = mean.to(visible.x.dtype), log_scale.to(visible.x.dtype)
-        return Read(channels=log_scale, location=mean, log_scale=log_scale)
+        return Read(location=mean, log_scale=log_scale)
 
 
 @dataclass(frozen=True)
