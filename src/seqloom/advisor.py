@@ -34,12 +34,17 @@ class Facts:
     """Of the sequences."""
     paired: bool = False
     """Two of the numbers belong together, as those of a pen's movement."""
+    numbers: int = 0
+    """The real numbers of an element, where it has nothing else and sequences do not end: the channels of a series."""
 
 
 WHOLE = 255
 """Up to this length sequences that stand by themselves are read whole."""
 WANDERS = 0.9
 """From this persistence on a series does not return to its mean soon: its changes are modelled."""
+
+CHANNELS = "attend"
+"""How the channels of a series are modelled unless it is said."""
 
 Advice = dict[str, tuple[Any, str]]
 
@@ -59,6 +64,8 @@ def advise(facts: Facts, process: str, recurrent: bool, minutes: float | None) -
         advice = _vectors(facts, process, recurrent, minutes)
     if process != "autoregressive" and facts.length + facts.ends <= advice["feed.window"][0]:
         advice["backbone.marked"] = (True, "sequences are read whole, so places count")
+    if facts.numbers:
+        advice |= _channels(facts, advice["feed.batch"][0])
     if not recurrent:
         for name in facts.attended:
             advice[f"given.{name}.encoder"] = (
@@ -141,6 +148,18 @@ def _recurrent_vectors(facts: Facts, minutes: float | None) -> Advice:
             "feed.batch": (32, "windows a step"),
         }
     return advice | _changes(facts)
+
+
+def _channels(facts: Facts, batch: int) -> Advice:
+    """A series is read about its own level, each channel as a sequence of its own."""
+    length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
+    advice: Advice = {
+        "process.features": ([{"name": "window", "length": length}], "levels shift: each is read about its own past")
+    }
+    if facts.numbers > 1:
+        advice["backbone.channels"] = (CHANNELS, "channels share what is learned of one")
+        advice["feed.batch"] = (max(2, batch // min(facts.numbers, 4)), "each row is as many as there are channels")
+    return advice
 
 
 def _changes(facts: Facts) -> Advice:

@@ -191,7 +191,11 @@ class Autoregressive(Process, name="autoregressive"):
         index = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
         where = torch.as_tensor(index, device=inputs.device)
         out, state = net(inputs, given=ask.given, where=where, state=state, count=count)
-        read = Read(None, *(_taken(part, where) for part in (read.location, read.log_scale, read.logits)))
+        read = Read(
+            location=_taken(read.location, where),
+            log_scale=_taken(read.log_scale, where),
+            logits=_taken(read.logits, where),
+        )
         head = None if isinstance(net.space, Tokens) else self.bound_head(net)
         return Guess(self._params(net, out, read), active & (count == unread), head), state
 
