@@ -61,7 +61,9 @@ class Recipe(Settings):
         if given.encoder is None:
             return None
         try:
-            return Backbone.parse(merge(self.backbone.replace(dropout=0.0, channels="joint").plain(), given.encoder))
+            return Backbone.parse(
+                merge(self.backbone.replace(dropout=0.0, channels="joint", patch=1).plain(), given.encoder)
+            )
         except ConfigError as error:
             raise error.under(f"given.{name}.encoder") from None
 

@@ -45,17 +45,17 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.spec, self.space, self.window = backbone, spec, space, window
-        self.channels = self._channels()
+        self.channels, self.patch = self._channels(), self._patch(given)
         own_inputs = (spec.inputs - spec.shared) // self.channels
         with torch.device("meta"):
             self.embed: nn.Module = (
                 nn.Embedding(spec.inputs, backbone.width)
                 if spec.symbolic
-                else nn.Linear(own_inputs + spec.shared, backbone.width)
+                else nn.Linear(self.patch * (own_inputs + spec.shared), backbone.width)
             )
             self.conditions = Conditions(given, backbone)
             self.trunk = Trunk(backbone, spec.block, spec.timed, bool(self.conditions.attended))
-            self.head = nn.Linear(backbone.width, spec.outputs // self.channels)
+            self.head = nn.Linear(backbone.width, self.patch * spec.outputs // self.channels)
             self.identity = nn.Embedding(self.channels, backbone.width) if self.channels > 1 else None
             # Embeddings are of the size of inputs; what they say as a head's weights begins small and grows.
             self.gain = nn.Parameter(torch.empty(())) if backbone.tie else None
@@ -80,6 +80,17 @@ class Network(nn.Module):
                 hint="use backbone.channels=joint",
             )
         return self.spec.channels
+
+    def _patch(self, given: Mapping[str, ConditionSpec]) -> int:
+        """Elements of one position; ConfigError where positions must be told apart."""
+        whole = self.spec.block is None and not self.spec.symbolic
+        if self.backbone.patch > 1 and not (whole and all(spec.enters != "align" for spec in given.values())):
+            raise ConfigError(
+                "only numbers that are all made at once, without aligned conditions, can be patched",
+                path="backbone.patch",
+                hint="use backbone.patch=1",
+            )
+        return self.backbone.patch
 
     def _initialise(self, seed: int) -> None:
         def keyed(name: str) -> Generator:
@@ -153,7 +164,7 @@ class Network(nn.Module):
         `level` (B,1) or (B,T) is the noise level; `count` (B,) says how many of the chunk's inputs each row reads
         after `state`; `rng`, one key a row, turns dropout on. Rows go on as if nothing had been read before where
         `begins` (B,T) is True. `position` (B,T) is where each input stands on the canvas; None: one after another.
-        `mask` (B|1,T,T) says which input attends to which, in place of the process's block.
+        `mask` (B|1,T,T) says which input attends to which, in place of the process's block. T is a multiple of `patch`.
         """
         # Whatever reads without a state begins anyway; a tensor without numbers (meta) cannot be asked.
         if begins is not None and (begins.is_meta or not (begins if state else begins[:, 1:]).any()):
@@ -161,6 +172,11 @@ class Network(nn.Module):
         if self.channels > 1:
             split = self._split(x, level, given, present, where, count, rng, begins, position, mask)
             x, level, given, present, where, count, rng, begins, position, mask = split
+        if self.patch > 1:
+            if level is not None and level.shape[1] > 1:
+                raise ConfigError("a patch has one noise level", path="backbone.patch", hint="use process.levels=row")
+            x = x.reshape(len(x), -1, self.patch * x.shape[2])  # (B,T/p,p*C)
+            present = None if present is None else present.view(len(present), -1, self.patch).any(-1)
         h = self.embed(x if self.spec.symbolic else x.to(self.head.bias.dtype))
         if self.identity is not None:
             h = h + self.identity.weight.repeat(len(h) // self.channels, 1)[:, None]
@@ -188,6 +204,8 @@ class Network(nn.Module):
             out = F.linear(h * self.gain, self.embed.weight[: self.spec.outputs], self.head.bias)
         else:
             out = self.head(h)
+        if self.patch > 1:
+            out = out.reshape(len(out), out.shape[1] * self.patch, -1)
         if self.channels > 1:  # (B*D,K,P) to (B,K,P*D): all channels of one parameter after another
             out = out.view(-1, self.channels, *out.shape[1:]).permute(0, 2, 3, 1).flatten(2)
         out = out if out.dtype == torch.float64 else out.float()

@@ -103,9 +103,8 @@ class Gaussian(Process, name="gaussian"):
     ) -> Tensor:
         """What the network puts out for x noised to z (B,T,D), alpha^2 + sigma^2 = 1, both (B,1|T,1)."""
         inputs = channels(torch.where(batch.shown, x, z), batch.shown, ~batch.known)  # (B,T,3D)
-        inputs = inputs if read is None else torch.cat([inputs, read], -1)
         given = net.encode(batch.given, len(batch.x))
-        return net(inputs, level=_level(alpha, sigma), given=given, present=batch.present, rng=drop)[0]
+        return _called(net, inputs, read, level=_level(alpha, sigma), given=given, present=batch.present, rng=drop)
 
     def likelihoods(self) -> dict[str, Likelihood]:
         return {"likelihood": Likelihood("bound", "windows", self.bound, draws=16)}
@@ -157,8 +156,7 @@ class Gaussian(Process, name="gaussian"):
         own = lifted(net.space, ask.x) if frame is None else frame.inside(ask.x, ask.shown)
         x = torch.where(ask.shown, own, ask.x)
         inputs = channels(x, ask.shown, ask.absent)
-        inputs = inputs if read is None else torch.cat([inputs, read], -1)
-        out, _ = net(inputs, level=_level(alpha, sigma), given=ask.given, present=ask.present)
+        out = _called(net, inputs, read, level=_level(alpha, sigma), given=ask.given, present=ask.present)
         clean = self.prediction.clean(x, out, alpha, sigma)
         parts = {} if frame is None else {"location": frame.location, "log_scale": frame.log_scale}
         return Guess(clean, np.ones(len(x), bool), Diffused(net.space), parts), state
@@ -266,6 +264,20 @@ def _all_real(space: Vectors) -> bool:
 def _marks(space: Vectors, *supports: str) -> Tensor:
     """Which numbers (D,) of an element are of fields of these supports."""
     return torch.tensor([field.support in supports for field in space.all_fields for _ in range(field.width)])
+
+
+def _called(net: Net, inputs: Tensor, read: Tensor | None, *, present: Tensor | None, **rest: Any) -> Tensor:
+    """The outputs (B,T,P) for inputs (B,T,3D) and what is read off beside them; what fills a last patch is absent."""
+    steps, extra = inputs.shape[1], -inputs.shape[1] % getattr(net, "patch", 1)
+    if extra:
+        absent = inputs.new_zeros(len(inputs), extra, 3, inputs.shape[2] // 3)
+        absent[:, :, 2] = 1
+        inputs = torch.cat([inputs, absent.flatten(2)], 1)
+        read = None if read is None else torch.nn.functional.pad(read, (0, 0, 0, extra))
+        present = inputs.new_ones(len(inputs), steps, dtype=torch.bool) if present is None else present
+        present = torch.nn.functional.pad(present, (0, extra))
+    inputs = inputs if read is None else torch.cat([inputs, read], -1)
+    return net(inputs, present=present, **rest)[0][:, :steps]
 
 
 def _level(alpha: Tensor, sigma: Tensor) -> Tensor:
