@@ -43,8 +43,8 @@ WHOLE = 255
 WANDERS = 0.9
 """From this persistence on a series does not return to its mean soon: its changes are modelled."""
 
-CHANNELS = "attend"
-"""How the channels of a series are modelled unless it is said."""
+FEW_CHANNELS = 8
+"""So many channels of a series attend to each other; more would cost too much."""
 
 Advice = dict[str, tuple[Any, str]]
 
@@ -65,7 +65,7 @@ def advise(facts: Facts, process: str, recurrent: bool, minutes: float | None) -
     if process != "autoregressive" and facts.length + facts.ends <= advice["feed.window"][0]:
         advice["backbone.marked"] = (True, "sequences are read whole, so places count")
     if facts.numbers:
-        advice |= _channels(facts, advice["feed.batch"][0])
+        advice |= _read_about_level(facts, process, advice["feed.batch"][0])
     if not recurrent:
         for name in facts.attended:
             advice[f"given.{name}.encoder"] = (
@@ -150,15 +150,16 @@ def _recurrent_vectors(facts: Facts, minutes: float | None) -> Advice:
     return advice | _changes(facts)
 
 
-def _channels(facts: Facts, batch: int) -> Advice:
-    """A series is read about its own level, each channel as a sequence of its own."""
+def _read_about_level(facts: Facts, process: str, batch: int) -> Advice:
+    """A series is read about its own level; by an autoregressive model each channel as a sequence of its own."""
     length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
     advice: Advice = {
         "process.features": ([{"name": "window", "length": length}], "levels shift: each is read about its own past")
     }
-    if facts.numbers > 1:
-        advice["backbone.channels"] = (CHANNELS, "channels share what is learned of one")
-        advice["feed.batch"] = (max(2, batch // min(facts.numbers, 4)), "each row is as many as there are channels")
+    if facts.numbers > 1 and process == "autoregressive":
+        channels = "attend" if facts.numbers <= FEW_CHANNELS else "own"
+        advice["backbone.channels"] = (channels, "what is learned of one channel holds for the others")
+        advice["feed.batch"] = (max(4, batch // min(facts.numbers, 4)), "each row is as many as there are channels")
     return advice
 
 

@@ -266,3 +266,42 @@ def test_what_is_not_alike_cannot_be_sequences_of_its_own():
         with pytest.raises(ConfigError):
             Network(Backbone(channels="own"), Autoregressive().spec(space), space, 8, {})
     assert Normal().independent
+
+
+# ---- patches ----------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", ["joint", "own"])
+def test_what_fills_a_last_patch_is_absent(channels):
+    process = Gaussian(features=(WINDOW,))
+    spec = Backbone(width=8, depth=2, mixer=Attention(heads=2), channels=channels, patch=3)
+    net = Network(spec, process.spec(TWO), TWO, window=12, given={}, seed=1).double().eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)).double())
+    x = numbers(steps=7)
+    shown = torch.zeros_like(x, dtype=torch.bool)
+    shown[:, :4] = True
+    level = torch.zeros(3, 1).double()
+
+    def guessed(steps):
+        wide = torch.zeros(3, steps, 2).double()
+        wide[:, :7] = x
+        seen = torch.zeros_like(wide, dtype=torch.bool)
+        seen[:, :7] = shown
+        there = torch.arange(steps).expand(3, -1) < 7
+        absent = ~there.unsqueeze(-1).expand(-1, -1, 2)
+        ask = Ask(wide, np.zeros((3, 1), int), np.zeros(3, int), level, present=there, shown=seen, absent=absent)
+        return process.guess(net, ask, None)[0].value[:, :7]
+
+    torch.testing.assert_close(guessed(7), guessed(9))
+    before = guessed(7)
+    x[:, 1] += 1  # every patch attends to every other
+    assert (guessed(7) - before)[:, 6].abs().min() > 1e-6
+
+
+def test_only_what_is_made_at_once_can_be_patched():
+    for process, space in ((Autoregressive(), TWO), (Autoregressive(), Tokens(size=3))):
+        with pytest.raises(ConfigError):
+            Network(Backbone(patch=2), process.spec(space), space, 8, {})
