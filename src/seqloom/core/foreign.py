@@ -1,0 +1,57 @@
+"""Code that is not the package's own: what its members were made from, and where in it an error arose."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seqloom.core.config import Component, Settings
+
+PACKAGE = __name__.partition(".")[0]
+
+
+def is_own(module: str) -> bool:
+    """Whether a module belongs to the package."""
+    return module.partition(".")[0] == PACKAGE
+
+
+def code_of(*things: Any) -> list[str]:
+    """Hashes of the files that define the members among `things`, and in their settings, which are not the package's.
+
+    What is computed by such a member depends on code that no version of the package stands for. Of a module only its
+    own file is seen, not what it imports.
+    """
+    hashes: dict[str, None] = {}
+    queue = list(things)
+    while queue:
+        thing = queue.pop()
+        if isinstance(thing, Settings):
+            hashes |= dict.fromkeys(filter(None, map(_hash_of, _foreign_classes(type(thing)))))
+            queue += [getattr(thing, key) for key in type(thing).model_fields]
+        elif isinstance(thing, Mapping):
+            queue += thing.values()
+        elif isinstance(thing, (list, tuple)):
+            queue += thing
+    return sorted(hashes)
+
+
+def _foreign_classes(kind: type) -> list[type]:
+    """A class and those it inherits from, without the package's and what these inherit from."""
+    return [base for base in kind.__mro__ if not is_own(base.__module__) and base not in Component.__mro__]
+
+
+@functools.cache  # by the class: one that is defined anew is read anew, and an edit after the import is not its code
+def _hash_of(kind: type) -> str:
+    """The hash of the file that a class is defined in, or of its own text (a notebook); empty where there is neither."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        pass
+    try:
+        return hashlib.sha256(inspect.getsource(kind).encode("utf-8", "surrogatepass")).hexdigest()
+    except (OSError, TypeError):
+        return ""
