@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 import os
@@ -18,9 +19,11 @@ from typing import Any
 
 import pytest
 
+from seqloom import run as runs
 from seqloom.cli.main import VERBS
 from seqloom.cli.sampling import whole_characters
 from seqloom.core import checkpoints, durable
+from seqloom.metrics.base import Metric
 from terminal import TEXT, TINY, Done, Examples, check_error, series
 
 # ---- help and usage -------------------------------------------------------------------------------------------------
@@ -550,6 +553,46 @@ def test_evaluate_scores_a_split_or_other_data(seqloom: Callable[..., Done], exa
     assert "step 6" in table.text
     assert "bits/byte" in table.text
     check_error(seqloom("evaluate", examples.run("lstm"), "--split", "train"), "no split 'train'", "valid or test")
+
+
+METRICS = """
+from seqloom.metrics.base import Metric
+
+
+class Bad(Metric, name="bad-of-a-test"):
+    def measure(self, view):
+        return [{"name": "bad", "value": 1.0, "kind": "exact", "count": 1}]
+
+
+class Raising(Metric, name="raising-of-a-test"):
+    def measure(self, view):
+        raise ZeroDivisionError("the moon is full")
+"""
+
+
+def test_a_metric_that_fails_is_named_and_the_others_are_reported(
+    seqloom: Callable[..., Done], examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "metricsoftest.py").write_text(METRICS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    opened = runs.read(examples.run("lstm"))
+    named = ["likelihood", "metricsoftest:Bad", "metricsoftest:Raising"]
+    recipe = opened.recipe.replace(metrics=named)
+    monkeypatch.setattr(runs, "read", lambda path: dataclasses.replace(opened, recipe=recipe))
+    try:
+        result = seqloom("evaluate", opened.path, "--json").json
+        done = seqloom("evaluate", opened.path, "-v")
+    finally:
+        for name in ("bad-of-a-test", "raising-of-a-test"):
+            Metric.members.pop(name, None)
+    assert [metric["name"] for metric in result["metrics"]] == ["likelihood"]
+    bad, raising = result["failed"]
+    assert bad == "bad-of-a-test: its record 'bad' lacks unit, stderr and better"
+    assert raising == "raising-of-a-test: ZeroDivisionError: the moon is full"
+    assert "bits/byte" in done.text
+    assert bad in done.err
+    assert "Traceback" in done.err
+    assert "metricsoftest.py" in done.err
 
 
 def test_evaluate_notices_that_the_data_have_changed(seqloom: Callable[..., Done], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -47,11 +48,7 @@ def _foreign_classes(kind: type) -> list[type]:
 @functools.cache  # by the class: one that is defined anew is read anew, and an edit after the import is not its code
 def _hash_of(kind: type) -> str:
     """The hash of the file that a class is defined in, or of its own text (a notebook); empty where there is neither."""
-    try:
-        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
-    except (OSError, TypeError):
-        pass
-    try:
-        return hashlib.sha256(inspect.getsource(kind).encode("utf-8", "surrogatepass")).hexdigest()
-    except (OSError, TypeError):
-        return ""
+    for read in (lambda: Path(inspect.getfile(kind)).read_bytes(), lambda: inspect.getsource(kind).encode()):
+        with contextlib.suppress(OSError, TypeError):
+            return hashlib.sha256(read()).hexdigest()
+    return ""
