@@ -47,8 +47,9 @@ def _foreign_classes(kind: type) -> list[type]:
 
 @functools.cache  # by the class: one that is defined anew is read anew, and an edit after the import is not its code
 def _hash_of(kind: type) -> str:
-    """The hash of the file that a class is defined in, or of its own text (a notebook); empty where there is neither."""
-    for read in (lambda: Path(inspect.getfile(kind)).read_bytes(), lambda: inspect.getsource(kind).encode()):
-        with contextlib.suppress(OSError, TypeError):
-            return hashlib.sha256(read()).hexdigest()
+    """The hash of the file that a class is defined in, or of its own text (a notebook); else nothing."""
+    with contextlib.suppress(OSError, TypeError):
+        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+    with contextlib.suppress(OSError, TypeError):
+        return hashlib.sha256(inspect.getsource(kind).encode()).hexdigest()
     return ""
