@@ -292,7 +292,7 @@ def data(
     """Say what a file or folder is as data: counts, splits, alphabet, missing cells, and what was guessed."""
     plain, pairs = sort_words(words or [], "data DATA")
     from seqloom.codecs.base import Codec
-    from seqloom.core.config import make
+    from seqloom.core.config import make, over
     from seqloom.corpora.base import declared_by, describe
     from seqloom.corpora.files import corpus_of
 
@@ -300,8 +300,9 @@ def data(
     for key in settings:
         if key not in {"corpus", "codec", "given"}:
             raise ConfigError("there is no such setting of data", path=key, hint="corpus, codec and given are")
-    codec = make(Codec, settings["codec"]) if settings.get("codec") else None  # type: ignore[type-abstract]
     corpus = corpus_of(path_of(plain[0]), settings.get("corpus"))
+    chosen = over(corpus.default_codec, settings.get("codec") or None)
+    codec = make(Codec, chosen) if chosen else None  # type: ignore[type-abstract]
     given = declared_by(corpus, settings.get("given", {}))
     facts = describe(corpus.prepare(codec, given, session.note))
     if as_json:
