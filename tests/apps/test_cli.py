@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from seqloom import run as runs
@@ -688,13 +689,24 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_only_with_v(
 ) -> None:
     from seqloom import model
 
+    monkeypatch.setattr(model.Model, "_stream", None)
+    done = seqloom("sample", examples.run("lstm"))
+    check_error(done, "TypeError: 'NoneType' object is not callable", "bug in seqloom", code=1)
+    assert "Traceback" in seqloom("sample", examples.run("lstm"), "-v").err
+
+
+def test_an_unexpected_error_in_code_of_the_users_own_names_its_place(
+    seqloom: Callable[..., Done], examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqloom import model
+
     def broken(self: model.Model, query: Any) -> Iterator[Any]:
-        raise ZeroDivisionError("the moon is full")
+        return iter(np.linalg.inv(np.zeros((2, 2))))  # raises in a library that this file calls
 
     monkeypatch.setattr(model.Model, "stream", broken)
     done = seqloom("sample", examples.run("lstm"))
-    check_error(done, "ZeroDivisionError: the moon is full", "bug", code=1)
-    assert "Traceback" in seqloom("sample", examples.run("lstm"), "-v").err
+    check_error(done, "LinAlgError: Singular matrix", f"{__file__}, line {broken.__code__.co_firstlineno + 1}", code=1)
+    assert "bug" not in done.err
 
 
 def test_sigterm_outside_training_ends_with_143(seqloom: Callable[..., Done], examples: Examples) -> None:

@@ -6,13 +6,17 @@ import contextlib
 import functools
 import hashlib
 import inspect
-from collections.abc import Mapping
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from seqloom.core.config import Component, Settings
 
 PACKAGE = __name__.partition(".")[0]
+FOLDER = Path(__file__).resolve().parents[1]
 
 
 def is_own(module: str) -> bool:
@@ -53,3 +57,28 @@ def _hash_of(kind: type) -> str:
     with contextlib.suppress(OSError, TypeError):
         return hashlib.sha256(inspect.getsource(kind).encode()).hexdigest()
     return ""
+
+
+def arose_in(error: BaseException) -> tuple[str, int] | None:
+    """The file and line of a module of the user's own in which an error arose; None where it arose in the package.
+
+    Libraries that either of them called are passed over: that error is of whoever called them.
+    """
+    libraries = {Path(path).resolve() for key, path in sysconfig.get_paths().items() if "lib" in key}
+    members = set(_files_of_members())
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        if FOLDER in path.parents:
+            return None
+        if path in members or (path.is_file() and libraries.isdisjoint(path.parents)):
+            return frame.filename, frame.lineno or 0
+    return None
+
+
+def _files_of_members() -> Iterator[Path]:
+    """The files that define members which are not the package's: an installed package may lie among the libraries."""
+    for family in Component.__subclasses__():
+        for kind in family.members.values():
+            file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+            if file and not is_own(kind.__module__):
+                yield Path(file).resolve()
