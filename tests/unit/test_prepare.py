@@ -7,6 +7,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -21,7 +22,7 @@ from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.content import edge, edge_in
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.foreign import code_of
-from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared
+from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, describe
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.packed import Packed
 from seqloom.corpora.sources import Source
@@ -382,6 +383,13 @@ def test_context_is_read_and_not_counted() -> None:
     batch = Packed(train.data, Tokens(size=9, ends=True), {}).window(np.array([0]), 3)
     assert batch.wanted.tolist() == [[False, False, True]]
     assert any("nothing is kept for validation" in note for note in prepared.notes)
+
+
+def test_a_size_that_is_not_known_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert describe(Chunks(splits=(1, 0, 0)).prepare(Bytes(), {}))["bytes"] == 20
+    known = Chunks.things
+    monkeypatch.setattr(Chunks, "things", lambda *asked: replace(known(*asked), size=0, identity="chunks anew"))
+    assert describe(Chunks(splits=(1, 0, 0)).prepare(Bytes(), {}))["bytes"] is None
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from seqloom.cli.session import JSON, Session, path_of, put, put_json, put_table
 from seqloom.cli.training import settings_of, shown_metric
 from seqloom.core import machine
 from seqloom.core.errors import ConfigError, RunError, SeqloomError
-from seqloom.core.progress import duration, number
+from seqloom.core.progress import duration, number, plural
 
 if TYPE_CHECKING:
     from seqloom.core.config import Component, Settings
@@ -321,7 +321,7 @@ def data(
             table.append([row["name"], f"{row['mean']:.6g}", f"{row['scale']:.6g}", f"{row['missing']:,}"])
         put_table(table)
     unit = next(iter(splits.values()))["unit"]
-    table = [["split", "sequences", "elements", f"{unit}s", "fingerprint"]]
+    table = [["split", "sequences", "elements", plural(unit), "fingerprint"]]
     for name, row in splits.items():
         counts = [f"{row['sequences']:,}", f"{row['elements']:,}", f"{row['units']:,.0f}"]
         table.append([name, *counts, row["fingerprint"][:16]])

@@ -327,7 +327,10 @@ def _over_defaults(record: type[Settings], value: Any) -> Any:
     defaults = {
         key: field.default for key, field in record.model_fields.items() if isinstance(field.default, Component)
     }
-    return {key: over(lambda key=key: defaults[key], item) if key in defaults else item for key, item in value.items()}
+    return {
+        key: over(functools.partial(defaults.__getitem__, key), item) if key in defaults else item
+        for key, item in value.items()
+    }
 
 
 def _say_where(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
