@@ -191,9 +191,9 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
         "trainer.average": (0.998, "smooths the last updates"),
     }
     if process != "autoregressive":
-        advice["backbone.dropout"] = (0.0, "masking is noise enough")
-        advice["trainer.rate"] = (2e-3, "what is masked makes gradients noisy")
-        advice["feed.batch"] = (_few(advice["feed.window"][0]), "masked models want still more updates")
+        advice["backbone.dropout"] = (0.0, "dropout is advised for autoregressive processes only")
+        advice["trainer.rate"] = (2e-3, "slower than for an autoregressive process")
+        advice["feed.batch"] = (_few(advice["feed.window"][0]), "smaller batches give still more updates")
         advice["feed.shorter"] = (0.1, "so that short texts can be filled in too")
     return advice
 
@@ -212,7 +212,7 @@ def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None)
         advice = {
             "backbone.width": (128, "small data"),
             "backbone.depth": (2 if recurrent else 4, "small data"),
-            "backbone.dropout": (0.0, "noise is enough"),
+            "backbone.dropout": (0.0, "dropout is advised for autoregressive processes only"),
             "feed.batch": (_few(window), "small batches give more updates"),
             "feed.pattern": ({"name": "mixed"}, "so that it can forecast, fill gaps and sample"),
             "feed.shorter": (0.1, "so that short series can be filled in too"),

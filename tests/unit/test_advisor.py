@@ -7,7 +7,7 @@ import pytest
 
 from seqloom import planning
 from seqloom.advisor import Facts, advise
-from seqloom.core.config import members_of
+from seqloom.core.config import members_of, parse_pairs
 from seqloom.mixers.base import Mixer
 from seqloom.processes.base import Process
 from seqloom.recipe import Recipe
@@ -95,6 +95,22 @@ def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
         "features": [{"name": "window", "length": 54}],
     }  # fmt: skip
     assert "process.difference" not in planned.advice
+
+
+def test_settings_of_members_that_are_not_named_are_laid_over_what_would_be_taken(hourly, tmp_path):
+    own = parse_pairs(["process.head=student", "sampler.temperature=0.5", "codec.columns=[a]", "trainer.steps=1"])
+    recipe = planning.plan(str(hourly), own, out=tmp_path / "a").recipe
+    assert (recipe.process.name, recipe.process.head.name, recipe.process.lags) == (
+        "autoregressive",
+        "student",
+        (24, 48, 72),
+    )
+    assert recipe.backbone.plain()["mixer"]["name"] == "lstm"
+    assert (recipe.sampler.name, recipe.sampler.temperature) == ("ancestral", 0.5)
+    assert (recipe.codec.name, recipe.codec.columns) == ("series", ("a",))
+    own = parse_pairs(["sampler.steps=6", "process.schedule.mean=0.02", "trainer.steps=1"])
+    recipe = planning.plan(str(hourly), own, model="gaussian", out=tmp_path / "b").recipe
+    assert (recipe.sampler.name, recipe.sampler.steps, recipe.process.schedule.mean) == ("diffuse", 6, 0.02)
 
 
 def test_pairs_of_numbers_have_a_head_of_their_own_where_things_end():
