@@ -95,7 +95,7 @@ class Rotation(PositionModule):
     def turn(self, q: Tensor, k: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         half = q.shape[-1] // 2
         wide = q.dtype == torch.float64
-        if position.ndim == 2:
+        if position.ndim == 2 and self.size:
             known = turns_below(self.size, half, self.base, wide, q.device)
             turns = known[position.clamp_max(self.size - 1)]  # what is beyond is not read
         else:
@@ -118,7 +118,7 @@ def unit_numbers(angle: Tensor, wide: bool) -> Tensor:
 def turned(x: Tensor, turns: Tensor) -> Tensor:
     """Vectors (B,H,T,E) turned by complex numbers (B,1,T,E/2)."""
     pairs = x if x.dtype == torch.float64 else x.float()
-    product = torch.view_as_complex(pairs.reshape(*pairs.shape[:-1], -1, 2)) * turns
+    product = torch.view_as_complex(pairs.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)) * turns
     return torch.view_as_real(product).flatten(-2).to(x.dtype)
 
 

@@ -102,7 +102,8 @@ class Visible:
     @cached_property
     def _sequence(self) -> Tensor | None:
         """The number of each element's sequence in its row; None where each row is of one, which the past is of too."""
-        if self.begins is None or not self.begins[:, 1:].any():
+        # A tensor without numbers (meta) cannot be asked.
+        if self.begins is None or not (self.begins.is_meta or self.begins[:, 1:].any()):
             return None
         return functional.pad(self.begins[:, 1:].cumsum(1), (self._with_past[2] + 1, 0))
 
