@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -329,8 +330,8 @@ def in_child(data: Path, folder: Path, words: list[str]) -> None:
 
 def processor() -> float:
     """Seconds of the processor used so far by this process and the children that ended."""
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 if __name__ == "__main__":

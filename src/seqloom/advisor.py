@@ -26,18 +26,25 @@ class Facts:
     tokens: bool
     ends: bool
     conditioned: bool
+    attended: tuple[str, ...] = ()
+    """The conditions that positions attend to."""
     season: int = 1
     persistence: float = 0.0
     longest: int = 0
     """Of the sequences."""
     paired: bool = False
     """Two of the numbers belong together, as those of a pen's movement."""
+    numbers: int = 0
+    """The real numbers of an element, where it has nothing else and sequences do not end: the channels of a series."""
 
 
 WHOLE = 255
 """Up to this length sequences that stand by themselves are read whole."""
 WANDERS = 0.9
 """From this persistence on a series does not return to its mean soon: its changes are modelled."""
+
+FEW_CHANNELS = 8
+"""So many channels of a series attend to each other; more would cost too much."""
 
 Advice = dict[str, tuple[Any, str]]
 
@@ -57,6 +64,14 @@ def advise(facts: Facts, process: str, recurrent: bool, minutes: float | None) -
         advice = _vectors(facts, process, recurrent, minutes)
     if process != "autoregressive" and facts.length + facts.ends <= advice["feed.window"][0]:
         advice["backbone.marked"] = (True, "sequences are read whole, so places count")
+    if facts.numbers:
+        advice |= _read_about_level(facts, process, advice["feed.batch"][0])
+    if not recurrent:
+        for name in facts.attended:
+            advice[f"given.{name}.encoder"] = (
+                {"mixer": {"name": "gru"}, "depth": 1},
+                "what is read in order has its place in it, which attention alone is slow to learn",
+            )
     if facts.ends and 0 < facts.longest <= WHOLE:
         # Each by itself and short: none is cut, each is read as often as any other, short ones beside short ones.
         advice["feed.order"] = ("whole", "sequences are short and stand by themselves")
@@ -135,6 +150,19 @@ def _recurrent_vectors(facts: Facts, minutes: float | None) -> Advice:
     return advice | _changes(facts)
 
 
+def _read_about_level(facts: Facts, process: str, batch: int) -> Advice:
+    """A series is read about its own level; by an autoregressive model each channel as a sequence of its own."""
+    length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
+    advice: Advice = {
+        "process.features": ([{"name": "window", "length": length}], "levels shift: each is read about its own past")
+    }
+    if facts.numbers > 1 and process == "autoregressive":
+        channels = "attend" if facts.numbers <= FEW_CHANNELS else "own"
+        advice["backbone.channels"] = (channels, "what is learned of one channel holds for the others")
+        advice["feed.batch"] = (max(4, batch // min(facts.numbers, 4)), "each row is as many as there are channels")
+    return advice
+
+
 def _changes(facts: Facts) -> Advice:
     """An autoregressive model of a series sees the seasons before, and learns what has changed."""
     season = facts.season
@@ -163,9 +191,9 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
         "trainer.average": (0.998, "smooths the last updates"),
     }
     if process != "autoregressive":
-        advice["backbone.dropout"] = (0.0, "masking is noise enough")
-        advice["trainer.rate"] = (2e-3, "what is masked makes gradients noisy")
-        advice["feed.batch"] = (_few(advice["feed.window"][0]), "masked models want still more updates")
+        advice["backbone.dropout"] = (0.0, "dropout is advised for autoregressive processes only")
+        advice["trainer.rate"] = (2e-3, "slower than for an autoregressive process")
+        advice["feed.batch"] = (_few(advice["feed.window"][0]), "smaller batches give still more updates")
         advice["feed.shorter"] = (0.1, "so that short texts can be filled in too")
     return advice
 
@@ -184,7 +212,7 @@ def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None)
         advice = {
             "backbone.width": (128, "small data"),
             "backbone.depth": (2 if recurrent else 4, "small data"),
-            "backbone.dropout": (0.0, "noise is enough"),
+            "backbone.dropout": (0.0, "dropout is advised for autoregressive processes only"),
             "feed.batch": (_few(window), "small batches give more updates"),
             "feed.pattern": ({"name": "mixed"}, "so that it can forecast, fill gaps and sample"),
             "feed.shorter": (0.1, "so that short series can be filled in too"),

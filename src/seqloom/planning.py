@@ -21,6 +21,7 @@ from seqloom.corpora.packed import Packed
 from seqloom.network.cost import cost
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
+from seqloom.processes.base import Process
 from seqloom.recipe import Recipe, model_settings
 from seqloom.sequence.space import Tokens, Vectors
 from seqloom.training.feed import Feed, rows_of
@@ -90,7 +91,7 @@ def plan(
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
     prepared = corpus.prepare(codec, declared, notify)
     advice, reasons = advise(
-        facts_of(prepared),
+        facts_of(prepared, declared, draft.process),
         draft.process.name,
         not draft.backbone.bounded,
         draft.trainer.minutes,
@@ -100,6 +101,11 @@ def plan(
         rate = advice["trainer"]["rate"] * over_adamw
         advice = merge(advice, {"trainer": {"rate": rate}})
         reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
+    encoders = {name: own["encoder"] for name, own in advice.pop("given", {}).items()}
+    declared = {
+        name: given.replace(encoder=encoders[name]) if given.encoder is None and name in encoders else given
+        for name, given in declared.items()
+    }
     values = merge(advice, base)
     trainer = dict(values.get("trainer", {}))
     if trainer.get("steps") is None and trainer.get("minutes") is None:
@@ -140,7 +146,7 @@ def _is_set(tree: Mapping[str, Any], key: str) -> bool:
     return True
 
 
-def facts_of(prepared: Prepared) -> Facts:
+def facts_of(prepared: Prepared, given: Mapping[str, Given], process: Process) -> Facts:
     """The facts about the data that advice depends on."""
     data = prepared.splits["train"].data
     sizes, space = np.diff(data.starts), prepared.codec.space
@@ -150,11 +156,21 @@ def facts_of(prepared: Prepared) -> Facts:
         tokens=isinstance(prepared.codec.space, Tokens),
         ends=prepared.ends,
         conditioned=bool(prepared.given),
+        attended=tuple(n for n, codec in prepared.given.items() if (given[n].enters or codec.enters) == "attend"),
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
         longest=int(sizes.max(initial=0)),
+        numbers=_numbers(prepared, process),
         paired=isinstance(space, Vectors) and any(f.support == "real" and f.width == 2 for f in space.fields),
     )
+
+
+def _numbers(prepared: Prepared, process: Process) -> int:
+    """The channels of a series of real numbers that goes on, for a process that can read them in a frame."""
+    space = prepared.codec.space
+    if not isinstance(space, Vectors) or prepared.ends or any(field.support != "real" for field in space.fields):
+        return 0
+    return process.spec(space).channels if "features" in type(process).model_fields else 0
 
 
 def _check(recipe: Recipe, prepared: Prepared) -> None:

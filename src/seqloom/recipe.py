@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import Settings, make, members_of, merge, nearest
+from seqloom.core.config import Settings, make, members_of, merge, nearest, over
 from seqloom.core.errors import ConfigError
 from seqloom.corpora.base import Corpus, Given
 from seqloom.metrics.base import Metric
@@ -50,6 +50,16 @@ class Recipe(Settings):
     metrics: tuple[Metric, ...] = (LikelihoodMetric(),)
     """What `evaluate` reports."""
 
+    @field_validator("codec", mode="before")
+    @classmethod
+    def _of_the_corpus(cls, value: Any, info: ValidationInfo) -> Any:
+        return over(info.data["corpus"].default_codec, value) if "corpus" in info.data else value
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _of_the_process(cls, value: Any, info: ValidationInfo) -> Any:
+        return over(lambda: default_sampler(info.data["process"]), value) if "process" in info.data else value
+
     @model_validator(mode="after")
     def _encoders(self) -> Self:
         for name, given in self.given.items():
@@ -61,7 +71,9 @@ class Recipe(Settings):
         if given.encoder is None:
             return None
         try:
-            return Backbone.parse(merge(self.backbone.replace(dropout=0.0).plain(), given.encoder))
+            return Backbone.parse(
+                merge(self.backbone.replace(dropout=0.0, channels="joint", patch=1).plain(), given.encoder)
+            )
         except ConfigError as error:
             raise error.under(f"given.{name}.encoder") from None
 

@@ -15,7 +15,7 @@ import yaml
 from seqloom import __version__
 from seqloom.codecs.base import Codec
 from seqloom.core import checkpoints, durable, manifest
-from seqloom.core.config import make, parse_yaml
+from seqloom.core.config import MODULES, make, parse_yaml
 from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
 from seqloom.sequence.space import Space
@@ -237,7 +237,8 @@ def read(path: Path | str) -> Run:
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"{path}: {RECIPE} or {CODEC} cannot be read: {error}",
-            hint="if it uses a member of your own, import that module first",
+            hint=f"if it uses a member of your own, name its module: {MODULES}=MODULE before the command, or import it "
+            "in Python first",
         ) from None
 
 

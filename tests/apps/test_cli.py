@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 import os
@@ -16,11 +17,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from seqloom import run as runs
 from seqloom.cli.main import VERBS
 from seqloom.cli.sampling import whole_characters
 from seqloom.core import checkpoints, durable
+from seqloom.metrics.base import Metric
 from terminal import TEXT, TINY, Done, Examples, check_error, series
 
 # ---- help and usage -------------------------------------------------------------------------------------------------
@@ -552,6 +556,46 @@ def test_evaluate_scores_a_split_or_other_data(seqloom: Callable[..., Done], exa
     check_error(seqloom("evaluate", examples.run("lstm"), "--split", "train"), "no split 'train'", "valid or test")
 
 
+METRICS = """
+from seqloom.metrics.base import Metric
+
+
+class Bad(Metric, name="bad-of-a-test"):
+    def measure(self, view):
+        return [{"name": "bad", "value": 1.0, "kind": "exact", "count": 1}]
+
+
+class Raising(Metric, name="raising-of-a-test"):
+    def measure(self, view):
+        raise ZeroDivisionError("the moon is full")
+"""
+
+
+def test_a_metric_that_fails_is_named_and_the_others_are_reported(
+    seqloom: Callable[..., Done], examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "metricsoftest.py").write_text(METRICS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    opened = runs.read(examples.run("lstm"))
+    named = ["likelihood", "metricsoftest:Bad", "metricsoftest:Raising"]
+    recipe = opened.recipe.replace(metrics=named)
+    monkeypatch.setattr(runs, "read", lambda path: dataclasses.replace(opened, recipe=recipe))
+    try:
+        result = seqloom("evaluate", opened.path, "--json").json
+        done = seqloom("evaluate", opened.path, "-v")
+    finally:
+        for name in ("bad-of-a-test", "raising-of-a-test"):
+            Metric.members.pop(name, None)
+    assert [metric["name"] for metric in result["metrics"]] == ["likelihood"]
+    bad, raising = result["failed"]
+    assert bad == "bad-of-a-test: its record 'bad' lacks unit, stderr and better"
+    assert raising == "raising-of-a-test: ZeroDivisionError: the moon is full"
+    assert "bits/byte" in done.text
+    assert bad in done.err
+    assert "Traceback" in done.err
+    assert "metricsoftest.py" in done.err
+
+
 def test_evaluate_notices_that_the_data_have_changed(seqloom: Callable[..., Done], tmp_path: Path) -> None:
     Path("fox.txt").write_text(TEXT)
     assert seqloom("train", "fox.txt", "--out", "run", *TINY).code == 0
@@ -645,13 +689,24 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_only_with_v(
 ) -> None:
     from seqloom import model
 
+    monkeypatch.setattr(model.Model, "_stream", None)
+    done = seqloom("sample", examples.run("lstm"))
+    check_error(done, "TypeError: 'NoneType' object is not callable", "bug in seqloom", code=1)
+    assert "Traceback" in seqloom("sample", examples.run("lstm"), "-v").err
+
+
+def test_an_unexpected_error_in_code_of_the_users_own_names_its_place(
+    seqloom: Callable[..., Done], examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqloom import model
+
     def broken(self: model.Model, query: Any) -> Iterator[Any]:
-        raise ZeroDivisionError("the moon is full")
+        return iter(np.linalg.inv(np.zeros((2, 2))))  # raises in a library that this file calls
 
     monkeypatch.setattr(model.Model, "stream", broken)
     done = seqloom("sample", examples.run("lstm"))
-    check_error(done, "ZeroDivisionError: the moon is full", "bug", code=1)
-    assert "Traceback" in seqloom("sample", examples.run("lstm"), "-v").err
+    check_error(done, "LinAlgError: Singular matrix", f"{__file__}, line {broken.__code__.co_firstlineno + 1}", code=1)
+    assert "bug" not in done.err
 
 
 def test_sigterm_outside_training_ends_with_143(seqloom: Callable[..., Done], examples: Examples) -> None:

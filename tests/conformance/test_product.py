@@ -44,6 +44,8 @@ def fits(process: str, space: str) -> bool:
 CASES = [(m, p, s) for m in members_of(Mixer) for p in members_of(Process) for s in SPACES if fits(p, s)]
 VARIANTS: dict[str, Any] = {
     "autoregressive with lags": {"name": "autoregressive", "lags": [3, 5], "difference": 5},
+    "autoregressive in a window's frame": {"name": "autoregressive", "features": [{"name": "window", "length": 6}]},
+    "gaussian in a window's frame": {"name": "gaussian", "features": [{"name": "window"}]},
 }
 CASES += [(m, p, "vectors") for m in ("lstm", "attention") for p in VARIANTS]
 REFUSED = [(p, s) for p in members_of(Process) for s in SPACES if not fits(p, s)]

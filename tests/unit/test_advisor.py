@@ -7,7 +7,7 @@ import pytest
 
 from seqloom import planning
 from seqloom.advisor import Facts, advise
-from seqloom.core.config import members_of
+from seqloom.core.config import members_of, parse_pairs
 from seqloom.mixers.base import Mixer
 from seqloom.processes.base import Process
 from seqloom.recipe import Recipe
@@ -91,9 +91,26 @@ def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
     own = {"trainer": {"steps": 1}, "process": {"difference": 0}}
     planned = planning.plan(str(hourly), own, model="lstm", out=tmp_path / "b")
     assert planned.recipe.process.plain() | {"head": None} == {
-        "name": "autoregressive", "head": None, "lags": [24, 48, 72], "difference": 0, "features": [],
+        "name": "autoregressive", "head": None, "lags": [24, 48, 72], "difference": 0,
+        "features": [{"name": "window", "length": 54}],
     }  # fmt: skip
     assert "process.difference" not in planned.advice
+
+
+def test_settings_of_members_that_are_not_named_are_laid_over_what_would_be_taken(hourly, tmp_path):
+    own = parse_pairs(["process.head=student", "sampler.temperature=0.5", "codec.columns=[a]", "trainer.steps=1"])
+    recipe = planning.plan(str(hourly), own, out=tmp_path / "a").recipe
+    assert (recipe.process.name, recipe.process.head.name, recipe.process.lags) == (
+        "autoregressive",
+        "student",
+        (24, 48, 72),
+    )
+    assert recipe.backbone.plain()["mixer"]["name"] == "lstm"
+    assert (recipe.sampler.name, recipe.sampler.temperature) == ("ancestral", 0.5)
+    assert (recipe.codec.name, recipe.codec.columns) == ("series", ("a",))
+    own = parse_pairs(["sampler.steps=6", "process.schedule.mean=0.02", "trainer.steps=1"])
+    recipe = planning.plan(str(hourly), own, model="gaussian", out=tmp_path / "b").recipe
+    assert (recipe.sampler.name, recipe.sampler.steps, recipe.process.schedule.mean) == ("diffuse", 6, 0.02)
 
 
 def test_pairs_of_numbers_have_a_head_of_their_own_where_things_end():
@@ -118,3 +135,39 @@ def test_a_diffusion_of_things_that_end_mostly_makes_them_from_nothing_in_small_
         assert advise(longer, process, True, 2)[0]["feed"]["batch"] < feed["batch"] < 32
     for process in ("gaussian", "autoregressive"):
         assert advise(longer, process, True, 2)[0]["feed"]["batch"] * 250 <= 2048
+
+
+def test_a_source_that_is_attended_to_by_attention_is_read_by_a_recurrent_encoder():
+    facts = Facts(2_000_000, 120, tokens=True, ends=True, conditioned=True, attended=("source",), longest=254)
+    settings, reasons = advise(facts, "autoregressive", recurrent=False, minutes=3.0)
+    assert settings["given"]["source"]["encoder"] == {"mixer": {"name": "gru"}, "depth": 1}
+    assert "slow to learn" in reasons["given.source.encoder"]
+    assert "given" not in advise(facts, "autoregressive", recurrent=True, minutes=3.0)[0]
+
+
+@pytest.mark.parametrize(("numbers", "channels"), [(1, None), (7, "attend"), (28, "own")])
+def test_series_are_read_about_their_own_level(numbers, channels):
+    facts = replace(SERIES, numbers=numbers)
+    for process in ("autoregressive", "gaussian", "flow"):
+        settings, _ = advise(facts, process, True, 1)
+        assert settings["process"]["features"] == [{"name": "window", "length": 168}]
+        own = settings["backbone"].get("channels")
+        assert own == (channels if process == "autoregressive" else None)
+    assert "features" not in advise(SERIES, "autoregressive", True, 1)[0]["process"]
+
+
+def test_levels_that_were_never_seen_are_forecast(tmp_path):
+    """A sine whose level lies a hundred deviations above that of training goes on where it is."""
+    import seqloom
+    from seqloom.fit import Fit
+
+    rng = np.random.Generator(np.random.Philox(key=4))
+    values = np.sin(np.arange(600) * 2 * np.pi / 12) + 0.1 * rng.normal(size=600)
+    path = tmp_path / "sine.csv"
+    path.write_text("a\n" + "\n".join(f"{value:.4f}" for value in values) + "\n")
+    for model in ("gru", "gaussian"):
+        planned = planning.plan(str(path), {"trainer": {"steps": 60}}, model=model, out=tmp_path / model)
+        list(Fit(planned, preview=False).events())
+        history = 100 + values[:120].reshape(-1, 1)
+        answer = seqloom.load(tmp_path / model).forecast(history, 12, n=10, seed=1)
+        assert np.abs(answer.quantile(0.5)[-12:] - 100).max() < 4

@@ -152,6 +152,19 @@ def test_members_by_name_by_mapping_and_as_they_are():
     assert Drawing(either="square").either == Square()
 
 
+def test_settings_without_a_name_are_laid_over_the_default_member():
+    class Board(Settings):
+        shape: Shape = Ring(hole=0.25)
+        drawing: Drawing = Drawing()
+
+    assert Board.parse({"shape": {"radius": 2}}).shape == Ring(radius=2, hole=0.25)
+    assert Board(shape={"hole": 0.125}).shape == Ring(hole=0.125)
+    assert Board.parse({"shape": {}}).shape == Ring(hole=0.25)
+    assert Board.parse({"shape": {"name": "circle", "radius": 2}}).shape == Circle(radius=2)
+    assert Board.parse({"drawing": {"shape": {"radius": 3}}}).drawing.shape == Circle(radius=3)
+    assert error({"either": {"side": 3}}).path == "either", "its default is no member"
+
+
 def test_records_are_frozen_and_replaced():
     drawing = Drawing(title="a")
     with pytest.raises(Exception, match="frozen"):
@@ -173,7 +186,8 @@ def test_records_are_frozen_and_replaced():
         ({"shape": {"name": "ring", "hoel": 1}}, "shape.hoel", "did you mean 'hole'?"),
         ({"others": ["ring", "sqare"]}, "others", "did you mean 'square'?"),
         ({"either": "circel"}, "either", "did you mean 'circle'?"),
-        ({"shape": {"radius": 2}}, "shape", "one of: circle, ring, square"),
+        ({"others": [{"radius": 2}]}, "others", "one of: circle, ring, square"),
+        ({"shape": {"radios": 2}}, "shape.radios", "did you mean 'radius'?"),
         ({"shape": {"name": "circle", "radius": -2}}, "shape.radius", "seqloom show circle"),
         ({"shape": {"name": "circle", "radius": "wide"}}, "shape.radius", ""),
         ({"shape": {"name": "square", "kind": "odd"}}, "shape.kind", ""),

@@ -44,6 +44,25 @@ def test_the_end_flag_is_on_the_last_element_and_beyond():
     assert filled.present.all()
 
 
+def test_what_is_filled_beyond_an_end_keeps_its_own_condition():
+    labels = Flat(np.array([7, 8, 9], np.uint8), np.array([0, 1, 2, 3]))
+    data = Flat(np.arange(6, dtype=np.uint8), np.array([0, 1, 3, 6]))
+    packed = Packed(data, Tokens(size=10, ends=True), {"label": labels})
+    batch = packed.window(packed.starts[:2], 6, fill=True)
+    assert batch.present.all()
+    assert batch.given["label"].owner is None
+    assert batch.given["label"].x.tolist() == [[7], [8]]
+    assert batch.begins.sum(1).tolist() == [1, 1]
+
+
+def test_a_batch_on_another_device_keeps_whose_condition_is_whose():
+    labels = Flat(np.array([7, 8], np.uint8), np.array([0, 1, 2]))
+    packed = Packed(Flat(np.arange(4, dtype=np.uint8), np.array([0, 2, 4])), Tokens(size=10), {"label": labels})
+    batch = packed.batch(np.arange(4)[None], np.ones((1, 4), bool))
+    assert batch.given["label"].owner.tolist() == [[0, 0, 1, 1]]
+    assert batch.to(torch.device("meta")).given["label"].owner.shape == (1, 4)
+
+
 def test_the_past_is_of_the_same_sequence():
     data = Flat(np.arange(5, dtype=np.uint8), STARTS)
     packed = Packed(data, Tokens(size=5, ends=True))  # 0 1 2 end 3 4 end

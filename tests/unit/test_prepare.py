@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,7 +21,8 @@ from seqloom.codecs.series import Series
 from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.content import edge, edge_in
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared
+from seqloom.core.foreign import code_of
+from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, describe
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.packed import Packed
 from seqloom.corpora.sources import Source
@@ -381,6 +385,13 @@ def test_context_is_read_and_not_counted() -> None:
     assert any("nothing is kept for validation" in note for note in prepared.notes)
 
 
+def test_a_size_that_is_not_known_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert describe(Chunks(splits=(1, 0, 0)).prepare(Bytes(), {}))["bytes"] == 20
+    known = Chunks.things
+    monkeypatch.setattr(Chunks, "things", lambda *asked: replace(known(*asked), size=0, identity="chunks anew"))
+    assert describe(Chunks(splits=(1, 0, 0)).prepare(Bytes(), {}))["bytes"] is None
+
+
 # ---- tables -------------------------------------------------------------------------------------------------------
 
 
@@ -468,6 +479,47 @@ def test_empty_standard_input_is_called_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"ab\xff" * 30)))
     with pytest.raises(DataError, match=r"^standard input: the text is not UTF-8"):
         corpus_of("-").prepare(None, {})
+
+
+# ---- code that is not the package's own ---------------------------------------------------------------------------
+
+PLUGIN = """
+from seqloom.codecs.text import Bytes
+from seqloom.corpora.sources import Source
+
+
+class Shifted(Bytes, name="shifted-of-a-test"):
+    def encode(self, value):
+        return super().encode(bytes((byte + SHIFT) % 256 for byte in value))
+
+
+class Said(Source, name="said-of-a-test"):
+    def value(self, item, codec, *, aligned):
+        return codec.typed(WORD)
+"""
+
+
+def test_what_a_users_own_code_makes_of_the_data_follows_that_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "a.txt").write_text("abc" * 40, encoding="utf-8")
+    corpus = corpus_of(str(tmp_path / "a.txt"))
+    own = tmp_path / "shiftedoftest.py"
+    try:
+        for shift, word in ((0, "one"), (1, "other")):
+            own.write_text(f"SHIFT, WORD = {shift}, {word!r}\n{PLUGIN}", encoding="utf-8")
+            sys.modules.pop("shiftedoftest", None)
+            module = importlib.import_module("shiftedoftest")
+            given = {"word": Given(codec=Label(), source="said-of-a-test")}
+            prepared = corpus.prepare(module.Shifted(), given)
+            assert prepared.splits["train"].data.x[0] == ord("a") + shift
+            assert conditions(prepared, "train", "word") == [word]
+            assert len(code_of(module.Shifted(), {"codec": [Label()]})) == 1
+    finally:
+        del Codec.members["shifted-of-a-test"], Source.members["said-of-a-test"]
+    assert code_of(Bytes(), Label(), corpus) == [], "the package's own members are covered by its format"
 
 
 # ---- real data ----------------------------------------------------------------------------------------------------

@@ -154,3 +154,5 @@ def test_stderr_and_never_stdout(capsys):
 
 def test_counts_are_in_the_plural_unless_there_is_one():
     assert [count(n, "step") for n in (0, 1, 2, 1200)] == ["0 steps", "1 step", "2 steps", "1,200 steps"]
+    nouns = ("fix", "pass", "match", "push", "byte")
+    assert [count(4, noun) for noun in nouns] == ["4 fixes", "4 passes", "4 matches", "4 pushes", "4 bytes"]

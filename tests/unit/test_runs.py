@@ -13,6 +13,7 @@ from seqloom import fit, model, planning
 from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import DataError, RunError, Stopped
+from seqloom.processes.base import Process
 
 TINY: dict[str, Any] = {
     "corpus": {"size": 3000},
@@ -46,6 +47,16 @@ def test_a_stop_at_any_step_changes_neither_the_best_nor_a_validation(tmp_path: 
         events(plan(tmp_path / f"{stop}", steps=steps), stop=lambda checks=checks, stop=stop: next(checks) == stop - 1)
         events(plan(tmp_path / f"{stop}", resume=True))
         assert best_of(tmp_path / f"{stop}") == best_of(tmp_path / "whole")
+
+
+def test_a_run_with_a_member_that_is_not_there_says_how_to_name_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events(plan(tmp_path / "a", word="masked", steps=1))
+    monkeypatch.delitem(Process.members, "masked")
+    with pytest.raises(RunError, match="there is no process called 'masked'") as caught:
+        runs.read(tmp_path / "a")
+    assert "SEQLOOM_MODULES=MODULE" in caught.value.hint
 
 
 def test_every_byte_that_a_run_depends_on_is_watched(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqloom.cli.session import content_of
 from seqloom.codecs.drawing import Drawing
 from seqloom.codecs.strokes import Strokes
 from seqloom.core.errors import ConfigError, DataError
@@ -104,6 +105,13 @@ def test_files_of_many_drawings_are_shared_out_by_their_keys(tmp_path: Path) -> 
     assert codec.parts(alone) == {}
     with pytest.raises(DataError, match="2 drawings"):
         codec.whole(lines)
+    for several, count in ((path, 5), (lines, 2)):
+        for read in (codec.only, codec.value_of, lambda file: content_of(str(file), codec)):
+            with pytest.raises(DataError, match=f"holds {count} things") as caught:
+                read(several)
+            assert "evaluate RUN FILE" in caught.value.hint
+    np.savez(tmp_path / "single.npz", train=DRAWING.moves[None])
+    assert codec.only(tmp_path / "single.npz") == codec.only(alone) == DRAWING
 
 
 def test_files_are_known_by_what_is_in_them(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from seqloom.cli.session import JSON, Session, path_of, put, put_json, put_table
 from seqloom.cli.training import settings_of, shown_metric
 from seqloom.core import machine
 from seqloom.core.errors import ConfigError, RunError, SeqloomError
-from seqloom.core.progress import duration, number
+from seqloom.core.progress import duration, number, plural
 
 if TYPE_CHECKING:
     from seqloom.core.config import Component, Settings
@@ -292,7 +292,7 @@ def data(
     """Say what a file or folder is as data: counts, splits, alphabet, missing cells, and what was guessed."""
     plain, pairs = sort_words(words or [], "data DATA")
     from seqloom.codecs.base import Codec
-    from seqloom.core.config import make
+    from seqloom.core.config import make, over
     from seqloom.corpora.base import declared_by, describe
     from seqloom.corpora.files import corpus_of
 
@@ -300,8 +300,9 @@ def data(
     for key in settings:
         if key not in {"corpus", "codec", "given"}:
             raise ConfigError("there is no such setting of data", path=key, hint="corpus, codec and given are")
-    codec = make(Codec, settings["codec"]) if settings.get("codec") else None  # type: ignore[type-abstract]
     corpus = corpus_of(path_of(plain[0]), settings.get("corpus"))
+    chosen = over(corpus.default_codec, settings.get("codec") or None)
+    codec = make(Codec, chosen) if chosen else None  # type: ignore[type-abstract]
     given = declared_by(corpus, settings.get("given", {}))
     facts = describe(corpus.prepare(codec, given, session.note))
     if as_json:
@@ -320,7 +321,7 @@ def data(
             table.append([row["name"], f"{row['mean']:.6g}", f"{row['scale']:.6g}", f"{row['missing']:,}"])
         put_table(table)
     unit = next(iter(splits.values()))["unit"]
-    table = [["split", "sequences", "elements", f"{unit}s", "fingerprint"]]
+    table = [["split", "sequences", "elements", plural(unit), "fingerprint"]]
     for name, row in splits.items():
         counts = [f"{row['sequences']:,}", f"{row['elements']:,}", f"{row['units']:,.0f}"]
         table.append([name, *counts, row["fingerprint"][:16]])

@@ -129,8 +129,7 @@ def run(words: Sequence[str]) -> int:
         if verbose:
             traceback.print_exc()
         where = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        hint = "this is a bug in seqloom; -v shows where it arose" if not verbose else "this is a bug in seqloom"
-        return _report_error(f"unexpected {where}", hint, 1)
+        return _report_error(f"unexpected {where}", _blame(error, verbose), 1)
 
 
 def _report_error(message: str, hint: str, code: int) -> int:
@@ -139,6 +138,17 @@ def _report_error(message: str, hint: str, code: int) -> int:
         line = " ".join(text.split())
         say(f"{label}: " + "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line))
     return code
+
+
+def _blame(error: Exception, verbose: bool) -> str:
+    """Whose an unexpected error is: the package's, or that of a module which is not."""
+    from seqloom.core.foreign import arose_in
+
+    arose = arose_in(error)
+    if arose is None:
+        return "this is a bug in seqloom" if verbose else "this is a bug in seqloom; -v shows where it arose"
+    file, line = arose
+    return f"it arose in {file}, line {line}, which is not seqloom's" + ("" if verbose else "; -v shows the traceback")
 
 
 def _hint_for(error: SeqloomError) -> str:

@@ -26,7 +26,7 @@ from seqloom.cli.session import (
 )
 from seqloom.cli.training import settings_of
 from seqloom.core.errors import ConfigError, DataError, RunError
-from seqloom.core.progress import Progress, listed
+from seqloom.core.progress import Progress, count, listed
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
@@ -76,7 +76,8 @@ def _in_words(score: Score) -> str:
     bits = "" if score.bits_per_unit is None else f"{mark}{score.bits_per_unit:.4f} bits/{score.unit}   "
     lines = [
         f"{bits}{mark}{score.per_unit:.4f} nats/{score.unit}",
-        f"{score.nats:.1f}{error} nats for {score.count:,.0f} {score.unit}s; {score.kind}, context: {score.context}",
+        f"{score.nats:.1f}{error} nats for {count(round(score.count), score.unit)}; {score.kind}, "
+        f"context: {score.context}",
     ]
     return "\n".join(lines)
 

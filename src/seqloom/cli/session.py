@@ -265,7 +265,7 @@ def content_of(word: str, codec: Codec) -> Any:
     if not path.exists():
         hint = "see that the path is right; - in its place reads standard input"
         raise DataError("there is no such file", path=path, hint=hint)
-    return codec.whole(path)
+    return codec.only(path)
 
 
 def check_literal(word: str) -> None:
@@ -291,7 +291,7 @@ def typed_in(codec: Codec) -> Any:
 
     path = shards.spool(sys.stdin.buffer)
     try:
-        return codec.whole(path)
+        return codec.only(path)
     except DataError as error:
         error.path = "standard input"
         raise

@@ -128,6 +128,18 @@ class Codec(Component, home="seqloom.codecs"):
             raise DataError("the file is empty", path=path)
         return self.join(pieces)
 
+    def only(self, path: Path) -> Any:
+        """The one thing that a file holds, as a value; DataError where it holds many."""
+        parts = [part for part in self.parts(path).values() if len(part)]
+        count = sum(map(len, parts))
+        if count > 1:
+            raise DataError(
+                f"the file holds {count:,} things, where one is wanted",
+                path=path,
+                hint="give one of them as a file; `seqloom evaluate RUN FILE` scores them all",
+            )
+        return parts[0][0] if parts else self.whole(path)
+
     def write(self, value: Any, path: Path) -> None:
         """A value into a file that `read` reads."""
         shown = self.show(value)
@@ -285,7 +297,7 @@ class Codec(Component, home="seqloom.codecs"):
     def value_of(self, content: Any) -> Any:
         """The value that raw content is."""
         if isinstance(content, Path):
-            return self.whole(content)
+            return self.only(content)
         return self.typed(content) if isinstance(content, str) else content
 
     # --- several values, and what is known of them ------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 A direct subclass of `Component` opens a family (`class Schedule(Component, home="seqloom.processes")`); a subclass with
 a name joins it (`class Cosine(Schedule, name="cosine")`). A field typed with the family takes a member, its name, or
-`{name: cosine, s: 0.01}`. One spelling serves YAML, `key=value`, JSON and keyword arguments.
+`{name: cosine, s: 0.01}`; settings without `name` are laid over the field's default member, where it has one. One
+spelling serves YAML, `key=value`, JSON and keyword arguments.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Settings(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.with_info_wrap_validator_function(
-            lambda value, inner, info: _say_where(value, inner, info), handler(source)
+            lambda value, inner, info: _say_where(_over_defaults(cls, value), inner, info), handler(source)
         )
 
     @classmethod
@@ -185,6 +186,14 @@ def make(family: type[C], value: Any) -> C:
     return member(family, str(rest.pop("name"))).parse(rest)
 
 
+def over(default: Callable[[], Component], value: Any) -> Any:
+    """Settings without a `name` laid upon those of a default member; any other value as it is."""
+    if not isinstance(value, Mapping) or "name" in value:
+        return value
+    member = default()
+    return merge({"name": member.name} | {key: _plain(getattr(member, key)) for key in member.model_fields_set}, value)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint: the known words nearest to one that is not known, else all of them."""
     known = sorted(known)
@@ -309,6 +318,19 @@ def _resolve(family: type[Component], value: Any, info: ValidationInfo) -> Compo
         return make(family, value)
     except ConfigError as error:
         raise _located(error, info) from None
+
+
+def _over_defaults(record: type[Settings], value: Any) -> Any:
+    """The values of a record, where settings of a member without its name are laid over the field's default member."""
+    if not isinstance(value, Mapping):
+        return value
+    defaults = {
+        key: field.default for key, field in record.model_fields.items() if isinstance(field.default, Component)
+    }
+    return {
+        key: over(functools.partial(defaults.__getitem__, key), item) if key in defaults else item
+        for key, item in value.items()
+    }
 
 
 def _say_where(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:

@@ -27,7 +27,12 @@ def duration(seconds: float) -> str:
 
 def count(amount: int, noun: str) -> str:
     """1 step, 1,200 steps."""
-    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+    return f"{amount:,} {noun if amount == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Steps, boxes, matches."""
+    return f"{noun}es" if noun.endswith(("s", "x", "z", "ch", "sh")) else f"{noun}s"
 
 
 def number(value: float) -> str:

@@ -16,6 +16,7 @@ from pydantic import field_validator
 from seqloom.codecs.base import Codec
 from seqloom.core.config import Component, Settings, members_of, merge
 from seqloom.core.errors import ConfigError
+from seqloom.core.foreign import code_of
 from seqloom.sequence.canvas import Encoded
 
 if TYPE_CHECKING:
@@ -218,7 +219,9 @@ class Corpus(Component, home="seqloom.corpora"):
         filled = self._filled(given)
         used = self.reading(codec or self.default_codec(), filled)
         items = self.things(used, filled)
-        prepared = Preparation(items, self.splits, used, filled, self.place, guessed=codec is None).run(notify)
+        prepared = Preparation(
+            items, self.splits, used, filled, self.place, guessed=codec is None, code=code_of(self)
+        ).run(notify)
         return replace(prepared, notes=(*self.notes(prepared.codec), *prepared.notes))
 
     def full(self, codec: Codec) -> list[Any]:

@@ -261,7 +261,7 @@ class Encoding:
     def _facts(self, values: Mapping[str, _Values]) -> dict[str, Any]:
         facts = self.codec.facts(values)
         kind = {"kind": facts.pop("kind", self.codec.name)}
-        kind |= {"items": self.count, "bytes": self.division.items.size}
+        kind |= {"items": self.count, "bytes": self.division.items.size or None}
         space = self.codec.space
         if isinstance(space, Tokens):
             kind["symbols"] = space.size

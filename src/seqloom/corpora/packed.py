@@ -55,15 +55,16 @@ class Packed:
         owner = self.sequence(safe)
         offset = safe - self.starts[owner]
         x, known, shown = self._cells(owner, offset, inside)
-        if fill and self.space.ends:
-            x, known, inside = self._filled(x, known, inside)
         given = {
             name: aligned(flat, owner, offset, inside) if name in self.aligned else beside(flat, owner, inside)
             for name, flat in self.given.items()
         }
+        present = inside
+        if fill and self.space.ends:
+            x, known, present = self._filled(x, known, inside)
         return Batch(
             x=torch.from_numpy(x),
-            present=torch.from_numpy(np.array(inside)),
+            present=torch.from_numpy(np.array(present)),
             known=torch.from_numpy(np.array(known)),
             shown=torch.from_numpy(np.array(shown)),
             begins=torch.from_numpy((offset == 0) & inside),

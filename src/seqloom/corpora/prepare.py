@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make
 from seqloom.core.errors import DataError
+from seqloom.core.foreign import code_of
 from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Flat, Given, Item, Items, Prepared, Shares, Split, sources_of
 from seqloom.corpora.division import Division, empty, located
@@ -24,11 +25,20 @@ Notify = Callable[[str], None]
 class Preparation:
     """What a corpus is made ready with: fit what is not fitted, encode what is not in the cache, say what was found.
 
-    `guessed` says that nobody asked for the codec by name, so that its fallback may take its place.
+    `guessed` says that nobody asked for the codec by name, so that its fallback may take its place; `code` is that of
+    the corpus, where it is not the package's own.
     """
 
     def __init__(
-        self, items: Items, shares: Shares, codec: Codec, given: Mapping[str, Given], place: str, *, guessed: bool
+        self,
+        items: Items,
+        shares: Shares,
+        codec: Codec,
+        given: Mapping[str, Given],
+        place: str,
+        *,
+        guessed: bool,
+        code: Sequence[str] = (),
     ) -> None:
         self.items, self.shares, self.codec, self.given, self.place = items, shares, codec, given, place
         self.guessed = guessed
@@ -36,6 +46,7 @@ class Preparation:
         self.sources = sources_of(given)
         conditions = {name: [item.source, item.enters] for name, item in given.items()}
         self.content = [items.identity, items.whole, items.ends, list(shares), conditions]
+        self.content += [*code, *code_of(codec, self.requested, self.sources)]
 
     @cached_property
     def division(self) -> Division:
@@ -45,7 +56,8 @@ class Preparation:
     def run(self, notify: Notify | None = None) -> Prepared:
         """The corpus, ready for training."""
         codec, conditions, notes = self._fitted()
-        key = shards.key_of(self.content, codec.plain(), {name: item.plain() for name, item in conditions.items()})
+        plain = [codec.plain(), {name: item.plain() for name, item in conditions.items()}]
+        key = shards.key_of(self.content, *plain, code_of(codec, conditions))
         if shards.read(key) is None:
             if notify and self.items.size >= LARGE:
                 notify(f"encoding {self.items.size / 1e6:.0f} MB, once, into {shards.cache()}")
@@ -64,6 +76,8 @@ class Preparation:
         if not self.guessed and self.codec.fitted and all(item.fitted for item in self.requested.values()):
             return self.codec, self.requested, []
         asked = [self.codec.plain(), self.guessed, {name: item.plain() for name, item in self.requested.items()}]
+        if self.guessed and self.codec.fallback:
+            asked.append(code_of(make(Codec, self.codec.fallback)))  # type: ignore[type-abstract]
         key = shards.key_of("fit", self.content, asked)
         stored = shards.recall(key)
         if stored is not None:

@@ -5,7 +5,8 @@
     $SEQLOOM_CACHE/fits/<key>.json      codecs that were fitted on a training split
     $SEQLOOM_CACHE/spool/<sha256>.txt   what came by standard input
 
-A key is a hash of all that the content depends on, so nothing is ever out of date. All of it may be deleted.
+A key is a hash of all that the content depends on, code that is not the package's own included, so nothing is ever out
+of date. All of it may be deleted.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from seqloom.core.errors import DataError
 
-FORMAT = 2
+FORMAT = 3
 INDEX = "index.json"
 STALE = 86_400.0
 """Seconds after which what a killed writer left behind is deleted."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seqloom.core.progress import count, decimal, duration, listed
+from seqloom.core.progress import count, decimal, duration, listed, plural
 from seqloom.evaluation.comparison import KINDS, Comparison, Row
 
 MARKS = {"exact": "=", "bound": "≤", "estimate": "≈"}
@@ -140,7 +140,7 @@ def against_baselines(comparison: Comparison) -> list[str]:
 
 def _setting(comparison: Comparison) -> str:
     test, unit = comparison.test, comparison.unit.partition("/")[2]
-    split = f"the test split of {comparison.data} ({test.units:,.0f} {unit}s, fingerprint {test.fingerprint})"
+    split = f"the test split of {comparison.data} ({test.units:,.0f} {plural(unit)}, fingerprint {test.fingerprint})"
     if comparison.minutes is not None:
         each = duration(60 * comparison.minutes)
         return (

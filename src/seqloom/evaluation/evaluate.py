@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,12 @@ from seqloom.core.errors import ConfigError, DataError, SeqloomError
 from seqloom.corpora.base import Prepared
 from seqloom.corpora.files import corpus_like
 from seqloom.evaluation.naming import data_word
-from seqloom.metrics.base import MetricRecord, View
+from seqloom.metrics.base import MetricRecord, View, wrong_with
 from seqloom.model import Model, load
 from seqloom.recipe import Recipe
 from seqloom.validation import reading_of
+
+logger = logging.getLogger(__name__)
 
 WHOLE = (0.0, 0.0, 1.0)
 """Shares that make all of a corpus its test split."""
@@ -88,13 +91,18 @@ def evaluate_model(
             progress=report_share,
         )
         try:
-            records += metric.measure(view)
+            measured = metric.measure(view)
+            if wrong := wrong_with(measured):
+                failed.append(f"{metric.name}: {wrong}")
+            else:
+                records += measured
         except SeqloomError as error:
             if len(members) == 1:
                 raise
             failed.append(f"{metric.name}: {error}")
         except Exception as error:  # a metric of the user's own: the others are reported all the same
             failed.append(f"{metric.name}: {type(error).__name__}: {error}")
+            logger.debug("the metric %s failed:", metric.name, exc_info=True)
     if not records:
         raise DataError("none of the metrics can be taken", hint="; ".join(failed))
     return {

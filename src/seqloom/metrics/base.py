@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from seqloom.core.config import Component
+from seqloom.core.progress import listed
 from seqloom.sequence.query import Score
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 MetricRecord = dict[str, Any]
 """The fields of a metric's record: name, value, unit, kind, stderr, better (lower or higher), count and others."""
+FIELDS = ("name", "value", "unit", "kind", "stderr", "better", "count")
+NUMBERS = ("value", "stderr", "count")
+"""The fields that are numbers; a standard error may be None."""
 
 
 def _nothing(share: float) -> None:
@@ -48,6 +52,22 @@ class Metric(Component, home="seqloom.metrics"):
     @abstractmethod
     def measure(self, view: View) -> list[MetricRecord]:
         """One record or several, the headline first."""
+
+
+def wrong_with(records: Any) -> str:
+    """What is wrong with what a metric returned, in words; nothing where it is records with all FIELDS."""
+    if not isinstance(records, (list, tuple)) or not all(isinstance(record, Mapping) for record in records):
+        return f"it returned {type(records).__name__}, where a list of records is wanted"
+    for number, record in enumerate(records, 1):
+        name = record.get("name", number)
+        missing = [field for field in FIELDS if field not in record]
+        if missing:
+            return f"its record {name!r} lacks {listed(missing)}"
+        for field in NUMBERS:
+            value = record[field]
+            if not (isinstance(value, int | float) or (field == "stderr" and value is None)):
+                return f"{field} of its record {name!r} is {value!r}, where an int or a float is wanted"
+    return ""
 
 
 def metric_of(name: str, score: Score) -> MetricRecord:

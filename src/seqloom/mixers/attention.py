@@ -111,9 +111,9 @@ class Attend(MixerModule):
             slot = slot + torch.as_tensor(state.length[:rows, None], device=h.device)  # (B,T)
         if position is None:
             position = slot
-            self.positions.check(int((reads if state is None else state.length[:rows] + reads).max()) - 1)
+            self.positions.ready(int((reads if state is None else state.length[:rows] + reads).max()) - 1)
         else:
-            self.positions.check(int(position.max()))
+            self.positions.ready(int(position.max()))
         h = self.positions.enter(h, position)
         q, k, v = self.project(h).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)  # (B,H,T,E) each
         q, k = unit(q) * self.query_gain, unit(k) * self.key_gain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
@@ -26,8 +27,8 @@ class PositionModule(nn.Module):
         """Queries and keys whose products depend on the distance of their positions."""
         return q, k
 
-    def check(self, last: int) -> None:
-        """ConfigError where there is no position as far as this."""
+    def ready(self, last: int) -> None:
+        """Be ready for positions up to this one, which is called before they come; ConfigError where there are none."""
 
 
 class Positions(Component, home="seqloom.mixers"):
@@ -81,22 +82,44 @@ class Sinusoidal(Positions, name="sinusoidal"):
 
 
 class Rotation(PositionModule):
-    """Half-split rotation of queries and keys."""
+    """Neighbouring features of queries and keys are turned as the two parts of one complex number."""
 
     def __init__(self, base: float) -> None:
         super().__init__()
-        self.base = base
+        self.base, self.size = base, 0
+
+    def ready(self, last: int) -> None:
+        if last >= self.size:
+            self.size = 1 << last.bit_length()
 
     def turn(self, q: Tensor, k: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         half = q.shape[-1] // 2
-        angle = angles(position, half, self.base).unsqueeze(1)  # (B,1,T,E/2)
-        cos, sin = angle.cos().to(q.dtype), angle.sin().to(q.dtype)
+        wide = q.dtype == torch.float64
+        if position.ndim == 2 and self.size:
+            known = turns_below(self.size, half, self.base, wide, q.device)
+            turns = known[position.clamp_max(self.size - 1)]  # what is beyond is not read
+        else:
+            turns = unit_numbers(angles(position, half, self.base), wide)
+        return turned(q, turns.unsqueeze(1)), turned(k, turns.unsqueeze(1))
 
-        def turned(x: Tensor) -> Tensor:
-            left, right = x[..., :half], x[..., half:]
-            return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
 
-        return turned(q), turned(k)
+@lru_cache(maxsize=16)
+def turns_below(size: int, count: int, base: float, wide: bool, device: torch.device) -> Tensor:
+    """Complex numbers (size,count) of all positions below `size`: made once for all layers and steps."""
+    with torch.inference_mode(False), torch.no_grad():
+        return unit_numbers(angles(torch.arange(size, device=device)[None], count, base)[0], wide)
+
+
+def unit_numbers(angle: Tensor, wide: bool) -> Tensor:
+    """Complex numbers of length one; computed in float64, `wide` or not."""
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex128 if wide else torch.complex64)
+
+
+def turned(x: Tensor, turns: Tensor) -> Tensor:
+    """Vectors (B,H,T,E) turned by complex numbers (B,1,T,E/2)."""
+    pairs = x if x.dtype == torch.float64 else x.float()
+    product = torch.view_as_complex(pairs.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)) * turns
+    return torch.view_as_real(product).flatten(-2).to(x.dtype)
 
 
 class Table(PositionModule):
@@ -115,10 +138,10 @@ class Table(PositionModule):
                 path="backbone.mixer.positions.coordinates",
             )
         first = torch.arange(self.coordinates, device=position.device) * self.size
-        vectors: Tensor = self.vectors(position.clamp_max(self.size - 1) + first)  # beyond `check` nothing is read
+        vectors: Tensor = self.vectors(position.clamp_max(self.size - 1) + first)  # what is beyond is not read
         return h + vectors.sum(-2)
 
-    def check(self, last: int) -> None:
+    def ready(self, last: int) -> None:
         if last >= self.size:
             raise ConfigError(
                 "the sequence is longer than the learned positions",

@@ -7,6 +7,7 @@ follow from it. Those of torch read whole sequences by their fused kernels.
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +23,9 @@ from seqloom.core.errors import ConfigError
 from seqloom.mixers.base import Mixer, MixerModule
 from seqloom.mixers.twice import differentiable
 from seqloom.sequence.state import LayerState, Lengths
+
+# On a GPU torch says at every call that the weights are copied side by side: little beside what it then saves.
+warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk of memory")
 
 Cell = Literal["tanh", "relu", "lstm", "gru"]
 GATES = {"lstm": ("input", "forget", "", "output"), "gru": ("reset", "update", "")}
@@ -239,10 +243,10 @@ class Gated(Recurrent):
         first = start.transpose(0, 1).contiguous()  # (S,B,D): each part has a leading layer axis of one
         if self.cell == "lstm":
             parts = [first[:1], first[1:]]
-            out, hidden, memory = torch.lstm(h, parts, weights, True, 1, 0.0, self.training, False, True)
+            out, hidden, memory = torch.lstm(h, parts, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
             return out, torch.cat([hidden, memory]).transpose(0, 1)
         kernel = {"gru": torch.gru, "tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[self.cell]
-        out, hidden = kernel(h, first, weights, True, 1, 0.0, self.training, False, True)
+        out, hidden = kernel(h, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         return out, hidden.transpose(0, 1)
 
     def _plain(self, h: Tensor, past: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:

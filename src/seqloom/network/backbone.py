@@ -34,6 +34,13 @@ class Backbone(Settings):
     tie: bool = False
     """Use the embedding of the input symbols as the head's weights too."""
 
+    channels: Literal["joint", "own", "attend"] = "joint"
+    """The numbers of an element: one vector; each a sequence of its own, all with the same weights; or that, where each
+    also attends to the others of its element (Tashiro et al. 2021)."""
+
+    patch: int = Field(default=1, ge=1)
+    """Elements that are read and made as one position (Nie et al. 2023), where all positions attend to each other."""
+
     marked: bool = False
     """Mark the first position, where every position attends to all: for sequences that are read whole."""
 

@@ -105,7 +105,7 @@ class Conditions(nn.Module):
     def __init__(self, specs: Mapping[str, ConditionSpec], backbone: Backbone) -> None:
         super().__init__()
         self.specs = dict(specs)
-        plain = backbone.replace(dropout=0.0)
+        plain = backbone.replace(dropout=0.0, channels="joint", patch=1)
         encoders = {name: spec.encoder or (plain if spec.enters == "attend" else None) for name, spec in specs.items()}
         self.ends, self.trunks, self.exits = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for name, spec in specs.items():

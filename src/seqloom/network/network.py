@@ -6,7 +6,9 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -43,13 +45,18 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.spec, self.space, self.window = backbone, spec, space, window
+        self.channels, self.patch = self._channels(), self._patch(given)
+        own_inputs = (spec.inputs - spec.shared) // self.channels
         with torch.device("meta"):
             self.embed: nn.Module = (
-                nn.Embedding(spec.inputs, backbone.width) if spec.symbolic else nn.Linear(spec.inputs, backbone.width)
+                nn.Embedding(spec.inputs, backbone.width)
+                if spec.symbolic
+                else nn.Linear(self.patch * (own_inputs + spec.shared), backbone.width)
             )
             self.conditions = Conditions(given, backbone)
             self.trunk = Trunk(backbone, spec.block, spec.timed, bool(self.conditions.attended))
-            self.head = nn.Linear(backbone.width, spec.outputs)
+            self.head = nn.Linear(backbone.width, self.patch * spec.outputs // self.channels)
+            self.identity = nn.Embedding(self.channels, backbone.width) if self.channels > 1 else None
             # Embeddings are of the size of inputs; what they say as a head's weights begins small and grows.
             self.gain = nn.Parameter(torch.empty(())) if backbone.tie else None
         if seed is not None:
@@ -61,6 +68,29 @@ class Network(nn.Module):
             if not (spec.symbolic and isinstance(self.embed, nn.Embedding)):
                 raise ConfigError("only a model of tokens can tie its ends", path="backbone.tie")
             self.head.register_parameter("weight", None)
+
+    def _channels(self) -> int:
+        """How many sequences an element is; ConfigError where its numbers cannot be sequences of their own."""
+        if self.backbone.channels == "joint":
+            return 1
+        if not self.spec.channels:
+            raise ConfigError(
+                "only numbers that are all of one kind, of series that do not end, can be sequences of their own",
+                path="backbone.channels",
+                hint="use backbone.channels=joint",
+            )
+        return self.spec.channels
+
+    def _patch(self, given: Mapping[str, ConditionSpec]) -> int:
+        """Elements of one position; ConfigError where positions must be told apart."""
+        whole = self.spec.block is None and not self.spec.symbolic
+        if self.backbone.patch > 1 and not (whole and all(spec.enters != "align" for spec in given.values())):
+            raise ConfigError(
+                "only numbers that are all made at once, without aligned conditions, can be patched",
+                path="backbone.patch",
+                hint="use backbone.patch=1",
+            )
+        return self.backbone.patch
 
     def _initialise(self, seed: int) -> None:
         def keyed(name: str) -> Generator:
@@ -84,6 +114,8 @@ class Network(nn.Module):
                 own = getattr(module, "initialise", None)
                 if own is not None:
                     own(keyed(f"{name}.own"))
+            if self.identity is not None:
+                self.identity.weight.mul_(0.1)
             self.head.weight.mul_(0.1)  # small head weights: the first outputs are near those of no information
             if self.gain is not None:
                 self.gain.fill_(1 / self.backbone.width)
@@ -132,12 +164,22 @@ class Network(nn.Module):
         `level` (B,1) or (B,T) is the noise level; `count` (B,) says how many of the chunk's inputs each row reads
         after `state`; `rng`, one key a row, turns dropout on. Rows go on as if nothing had been read before where
         `begins` (B,T) is True. `position` (B,T) is where each input stands on the canvas; None: one after another.
-        `mask` (B|1,T,T) says which input attends to which, in place of the process's block.
+        `mask` (B|1,T,T) says which input attends to which, in place of the process's block. T is a multiple of `patch`.
         """
         # Whatever reads without a state begins anyway; a tensor without numbers (meta) cannot be asked.
         if begins is not None and (begins.is_meta or not (begins if state else begins[:, 1:]).any()):
             begins = None
+        if self.channels > 1:
+            split = self._split(x, level, given, present, where, count, rng, begins, position, mask)
+            x, level, given, present, where, count, rng, begins, position, mask = split
+        if self.patch > 1:
+            if level is not None and level.shape[1] > 1:
+                raise ConfigError("a patch has one noise level", path="backbone.patch", hint="use process.levels=row")
+            x = x.reshape(len(x), -1, self.patch * x.shape[2])  # (B,T/p,p*C)
+            present = None if present is None else present.view(len(present), -1, self.patch).any(-1)
         h = self.embed(x if self.spec.symbolic else x.to(self.head.bias.dtype))
+        if self.identity is not None:
+            h = h + self.identity.weight.repeat(len(h) // self.channels, 1)[:, None]
         if given is not None and (entering := self._entering(given, x, state, count, position)) is not None:
             h = h + entering
         h, states = self.trunk(
@@ -152,6 +194,7 @@ class Network(nn.Module):
             begins=begins,
             position=position,
             mask=mask,
+            channels=self.channels,
         )
         if where is not None:
             h = h.take_along_dim(where.unsqueeze(-1), 1)
@@ -161,8 +204,47 @@ class Network(nn.Module):
             out = F.linear(h * self.gain, self.embed.weight[: self.spec.outputs], self.head.bias)
         else:
             out = self.head(h)
+        if self.patch > 1:
+            out = out.reshape(len(out), out.shape[1] * self.patch, -1)
+        if self.channels > 1:  # (B*D,K,P) to (B,K,P*D): all channels of one parameter after another
+            out = out.view(-1, self.channels, *out.shape[1:]).permute(0, 2, 3, 1).flatten(2)
         out = out if out.dtype == torch.float64 else out.float()
-        return out, NetState(states, state.origin) if state is not None else None
+        return out, NetState(states, state.origin, state.each) if state is not None else None
+
+    def _split(
+        self,
+        x: Tensor,
+        level: Tensor | None,
+        given: EncodedConditions | None,
+        present: Tensor | None,
+        where: Tensor | None,
+        count: Lengths | None,
+        rng: Rng | None,
+        begins: Tensor | None,
+        position: Tensor | None,
+        mask: Tensor | None,
+    ) -> tuple[Any, ...]:
+        """Inputs (B,T,C) with each channel as a row (B*D,T,C'), and all that goes with the rows as often."""
+        own, shared = x[..., : self.spec.inputs - self.spec.shared], x[..., self.spec.inputs - self.spec.shared :]
+        own = own.reshape(*own.shape[:2], -1, self.channels).movedim(-1, 1)  # (B,D,T,M)
+        shared = shared.unsqueeze(1).expand(-1, self.channels, -1, -1)
+        rows = np.repeat(np.arange(len(x)), self.channels)
+
+        def each(value: Tensor | None) -> Tensor | None:
+            return value if value is None or len(value) != len(x) else value.repeat_interleave(self.channels, 0)
+
+        return (
+            torch.cat([own, shared], -1).flatten(0, 1),
+            each(level),
+            None if given is None else given.select(rows),
+            each(present),
+            each(where),
+            None if count is None else count[rows],
+            None if rng is None else rng.select(rows),
+            each(begins),
+            each(position),
+            each(mask),
+        )
 
     def _entering(
         self,
@@ -182,14 +264,17 @@ class Network(nn.Module):
         if position is None:
             position = torch.arange(x.shape[1], device=x.device)[None]
             if state is not None and count is not None:
-                read = state.origin[: len(x)] + state.length[: len(x)]
+                begun = len(x) // state.each
+                read = np.repeat(state.origin[:begun] + state.length[:begun], state.each)
                 position = position + torch.as_tensor(read[:, None], device=x.device)
         return given.at(position if position.ndim == 2 else position[..., 0])
 
     def begin(self, rows: int, room: int | None = None, undo: int = 0) -> NetState:
         """An empty state for `rows` rows of at most `room` elements (needed where it `grows`)."""
         layers = [layer.mixer for layer in self.trunk.layers]
-        return NetState([mixer.begin(rows, room, undo) for mixer in layers if isinstance(mixer, MixerModule)])
+        each = self.channels
+        states = [mixer.begin(rows * each, room, undo) for mixer in layers if isinstance(mixer, MixerModule)]
+        return NetState(states, each=each)
 
     @contextmanager
     def watch(self) -> Iterator[dict[str, list[Tensor]]]:

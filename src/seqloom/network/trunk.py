@@ -66,8 +66,9 @@ class Trunk(nn.Module):
         begins: Tensor | None = None,
         position: Tensor | None = None,
         mask: Tensor | None = None,
+        channels: int = 1,
     ) -> tuple[Tensor, list[LayerState]]:
-        """Features after all layers, and the states after what was read.
+        """Features after all layers, and the states after what was read. So many rows are channels of one sequence.
 
         `attended` holds keys and values (B,S,2*width) of the conditions for each layer; `visible` (B,S), or (B,T,S),
         says of which.
@@ -88,7 +89,7 @@ class Trunk(nn.Module):
         after: list[LayerState] = []
         for i, layer in enumerate(self.layers):
             pair = (attended[i], visible) if attended else None
-            h, state = layer(h, mix, states[i] if states else None, level_embedding, pair, drop)
+            h, state = layer(h, mix, states[i] if states else None, level_embedding, pair, drop, channels)
             if state is not None:
                 after.append(state)
         return drop(self.norm(h)), after
@@ -112,6 +113,7 @@ class Layer(nn.Module):
         self.residual = spec.residual
         self.mixer_norm = make_norm(spec)
         self.mixer = spec.mixers[index].build(width, block)
+        self.across = Across(spec) if spec.channels == "attend" else None
         self.cross = Cross(spec) if attends else None
         self.mlp_norm = make_norm(spec) if spec.mlp else None
         self.mlp = FeedForward(width, round(spec.mlp * width)) if spec.mlp else None
@@ -125,10 +127,13 @@ class Layer(nn.Module):
         level_embedding: Tensor | None,
         attended: tuple[Tensor, Tensor | None] | None,
         drop: Drop,
+        channels: int,
     ) -> tuple[Tensor, LayerState | None]:
         changes = None if self.modulate is None or level_embedding is None else self.modulate(level_embedding)
         mixed, state = mix(self.mixer, _shifted(self.mixer_norm(h), changes, 0), state)
         h = self._add(h, drop(mixed), changes, 2)
+        if self.across is not None:
+            h = h + self.across(h, channels)
         if self.cross is not None and attended is not None:
             h = h + self.cross(h, *attended)
         if self.mlp is not None and self.mlp_norm is not None:
@@ -145,22 +150,31 @@ def _shifted(h: Tensor, changes: list[Tensor] | None, first: int) -> Tensor:
     return h if changes is None else h * (1 + changes[first]) + changes[first + 1]
 
 
-class Square(torch.autograd.Function):
-    """x^2 with half the passes of autograd's own backward."""
+class SquaredRelu(torch.autograd.Function):
+    """max(x, 0)^2 (So et al. 2021), which keeps only max(x, 0) for the way back: half the passes of autograd's own.
+
+    max(x, 0) is an output as well, so that the backward pass knows where it came from and can be differentiated.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x * x
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        positive = x.relu()
+        ctx.save_for_backward(positive)
+        ctx.set_materialize_grads(False)
+        return positive * positive, positive
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        x: Tensor = ctx.saved_tensors[0]
-        return (x * gradient).mul_(2)
+    def backward(ctx: Any, of_square: Tensor | None, of_positive: Tensor | None) -> Tensor | None:
+        positive: Tensor = ctx.saved_tensors[0]
+        gradient = None if of_square is None else (positive * of_square).mul_(2)
+        if of_positive is None:
+            return gradient
+        own = of_positive * (positive > 0)
+        return own if gradient is None else gradient + own
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a squared ReLU (So et al. 2021) between them: as good as a GELU and half as expensive."""
+    """Two linear maps with a squared ReLU between them: as good as a GELU and half as expensive."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -168,7 +182,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(inner, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        inner: Tensor = Square.apply(self.up(h).relu_())  # type: ignore[no-untyped-call]
+        inner: Tensor = SquaredRelu.apply(self.up(h))[0]  # type: ignore[no-untyped-call]
         out: Tensor = self.down(inner)
         return out
 
@@ -203,6 +217,32 @@ class Cross(nn.Module):
         mixed = attend(q, k, v, mask)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
+
+
+class Across(nn.Module):
+    """Attention of each channel of an element to all channels of it; it starts as no change."""
+
+    def __init__(self, spec: Backbone) -> None:
+        super().__init__()
+        self.heads = max(1, spec.width // 32)
+        while spec.width % self.heads:
+            self.heads -= 1
+        self.norm = make_norm(spec)
+        self.project = nn.Linear(spec.width, 3 * spec.width, bias=False)
+        self.stacked = {"project.weight": 3}
+        self.out = nn.Linear(spec.width, spec.width, bias=False)
+
+    def forward(self, h: Tensor, channels: int) -> Tensor:
+        """The attention output (B*D,T,width) of rows of which each D are the channels of one sequence."""
+        x = self.norm(h).view(-1, channels, *h.shape[1:]).transpose(1, 2).flatten(0, 1)  # (B*T,D,width)
+        q, k, v = self.project(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)  # (B*T,H,D,E) each
+        mixed = attend(q, k, v, None).transpose(1, 2).flatten(2)  # (B*T,D,width)
+        out: Tensor = self.out(mixed)
+        return out.view(-1, h.shape[1], *out.shape[1:]).transpose(1, 2).flatten(0, 1)
+
+    def initialise(self, generator: Generator) -> None:
+        with torch.no_grad():
+            self.out.weight.zero_()
 
 
 class Modulation(nn.Module):

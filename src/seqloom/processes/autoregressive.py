@@ -15,7 +15,7 @@ from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
-from seqloom.processes.features import Feature, Lags, Read, Visible, combined
+from seqloom.processes.features import Feature, Lags, Read, Visible, framed, inputs_of
 from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.guess import Ask, Gives, Guess
@@ -45,9 +45,9 @@ class Autoregressive(Process, name="autoregressive"):
 
     @cached_property
     def read_off(self) -> tuple[Feature, ...]:
-        """All features, lags and the difference among them."""
+        """All features; lags and the difference come last, so that a change since then wins over a window's mean."""
         own = (Lags(lags=self.lags, difference=self.difference),) if self.lags or self.difference else ()
-        return (*own, *self.features)
+        return (*self.features, *own)
 
     @property
     def past(self) -> int:
@@ -98,7 +98,8 @@ class Autoregressive(Process, name="autoregressive"):
                     "a model of symbols takes no channels beside them", hint="leave process.features unset"
                 )
             return NetworkSpec(True, space.total + 1, size, block=1, timed=False, start=space.total)
-        return NetworkSpec(False, 3 * space.dim + beside + 1, size, block=1, timed=False)
+        inputs, numbers = 3 * space.dim + beside + 1, self._composed.channels(space)
+        return NetworkSpec(False, inputs, size, block=1, timed=False, channels=numbers, shared=1)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         if batch.past is not None and not isinstance(net.space, Tokens):
@@ -140,14 +141,16 @@ class Autoregressive(Process, name="autoregressive"):
 
         `first` (B,K) marks those at which its reading begins.
         """
-        read = combined([feature.read(net.space, visible, position) for feature in self.read_off])
+        read, frame = framed(self.read_off, net.space, visible, position)
         x, known = visible.before(position, 1)
         if net.spec.symbolic:
             assert net.spec.start is not None
             return x.masked_fill(first, net.spec.start), read
-        beside = [] if read.channels is None else [read.channels]
+        beside = inputs_of(read, frame)
+        own = channels(x if frame is None else frame.inside(x, known), known, ~known)
         # The start is a channel of its own, so the learned start vector is that channel's weight.
-        return torch.cat([channels(x, known, ~known), *beside, first.unsqueeze(-1).to(x.dtype)], -1), read
+        parts = [own, *([] if beside is None else [beside]), first.unsqueeze(-1).to(x.dtype)]
+        return torch.cat(parts, -1), read
 
     def _params(self, net: Net, out: Tensor, read: Read) -> Tensor:
         """The head's parameters at each position, with what features say of it."""
@@ -188,7 +191,11 @@ class Autoregressive(Process, name="autoregressive"):
         index = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
         where = torch.as_tensor(index, device=inputs.device)
         out, state = net(inputs, given=ask.given, where=where, state=state, count=count)
-        read = Read(None, *(_taken(part, where) for part in (read.location, read.log_scale, read.logits)))
+        read = Read(
+            location=_taken(read.location, where),
+            log_scale=_taken(read.log_scale, where),
+            logits=_taken(read.logits, where),
+        )
         head = None if isinstance(net.space, Tokens) else self.bound_head(net)
         return Guess(self._params(net, out, read), active & (count == unread), head), state
 

@@ -56,6 +56,11 @@ class Composed(Head, name="composed"):
     def size(self, space: Space) -> int:
         return sum(part.size for part in parts(self, space))
 
+    def channels(self, space: Space) -> int:
+        """The numbers of an element where all are independent and of one kind; else 0."""
+        members = parts(self, space)
+        return space.dim if isinstance(space, Vectors) and len(members) == 1 and members[0].head.independent else 0
+
     def module(self, space: Space) -> nn.Module | None:
         own = {str(i): part.head.module(part.space) for i, part in enumerate(parts(self, space))}
         modules = {name: module for name, module in own.items() if module is not None}

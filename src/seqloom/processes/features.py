@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
+from torch.nn import functional
 
 from seqloom.core.config import Component
 from seqloom.core.errors import UnsupportedSpace
+from seqloom.processes.base import channels
 from seqloom.sequence.batch import Past
-from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.space import Space, Tokens, Vectors
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Visible:
     Every position may read the cells that are `shown`, and of the other `known` ones those that are filled before it:
     for an autoregressive model all before it, for one that fills in any order none (only those that are shown).
     `begins` (B,T) marks where a sequence begins inside a row (None: nowhere); `past` holds elements before the row.
+    `ordered` says that positions are filled from left to right.
     """
 
     x: Tensor
@@ -29,38 +34,95 @@ class Visible:
     shown: Tensor
     begins: Tensor | None = None
     past: Past | None = None
+    ordered: bool = True
 
     def before(self, position: Tensor, back: int) -> tuple[Tensor, Tensor]:
         """The elements `back` before these positions (B,K), and which of their cells are known."""
-        x, known, length = self.x, self.known, 0
-        if self.past is not None:
-            length = self.past.x.shape[1]
-            x, known = torch.cat([self.past.x.to(x), x], 1), torch.cat([self.past.known, known], 1)
-        index = position + length - back  # (B,K), into the past and x together
+        x, known, length = self._with_past
+        index = position + (length - back)  # (B,K), into the past and x together
         exists = index >= 0
-        if self.begins is not None:
-            sequence = self.begins[:, 1:].cumsum(1)  # (B,T-1), the number of each element's sequence
-            sequence = torch.nn.functional.pad(sequence, (length + 1, 0))  # the past is of the sequence that goes on
-            exists &= sequence.take_along_dim(index.clamp_min(0), 1) == sequence.take_along_dim(position + length, 1)
         index = index.clamp(0, x.shape[1] - 1)
+        if self._sequence is not None:
+            own = self._sequence.take_along_dim(position + length, 1)
+            exists &= self._sequence.take_along_dim(index, 1) == own
         if x.ndim == 3:
             index, exists = index.unsqueeze(-1), exists.unsqueeze(-1)
         known = known.take_along_dim(index, 1) & exists
         return x.take_along_dim(index, 1).masked_fill(~known, 0), known
 
+    def sums(self, position: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the `length` elements before these positions (B,K) that may be read, in float64 (B,K,D) each.
+
+        How many cells are known, their sum, and the sum of their squares. Where positions are filled in any order all
+        that is shown counts, wherever it stands.
+        """
+        x, _, past = self._with_past
+        if not self.ordered:
+            cells = self.known & self.shown
+            if self.past is not None:
+                cells = torch.cat([self.past.known, cells], 1)
+            wide = x.double().masked_fill(~cells, 0.0)
+            parts = (cells.double(), wide, wide**2)
+            return tuple(part.sum(1, keepdim=True).expand(-1, position.shape[1], -1) for part in parts)  # type: ignore[return-value]
+        end = position + past  # (B,K)
+        begin = (end - length).clamp_min(0)
+        if self._first is not None:
+            begin = begin.maximum(self._first.take_along_dim(end, 1))
+        counted = []
+        for running in self._running:  # (B,1+L+T,D)
+            ends, begins = (running.take_along_dim(at.unsqueeze(-1), 1) for at in (end, begin))
+            counted.append(ends - begins)
+        return counted[0], counted[1], counted[2]
+
+    @cached_property
+    def _running(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Running sums (B,1+L+T,D) of known cells, of their values and of their squares, over the past and the rows."""
+        x, known, _ = self._with_past
+        wide = x.double().masked_fill(~known, 0.0)
+        one, two, three = (functional.pad(part.cumsum(1), (0, 0, 1, 0)) for part in (known.double(), wide, wide**2))
+        return one, two, three
+
+    @cached_property
+    def _first(self) -> Tensor | None:
+        """Where the sequence of each element begins in the past and the row; None where each row is of one."""
+        if self._sequence is None:
+            return None
+        changes = functional.pad(self._sequence[:, 1:] != self._sequence[:, :-1], (1, 0))
+        index = torch.arange(changes.shape[1], device=changes.device).expand(len(changes), -1)
+        return index.masked_fill(~changes, 0).cummax(1).values
+
+    @cached_property
+    def _with_past(self) -> tuple[Tensor, Tensor, int]:
+        """The past and the rows together, which of their cells are known, and how long the past is."""
+        if self.past is None:
+            return self.x, self.known, 0
+        x, known = self.past.x.to(self.x), self.past.known
+        return torch.cat([x, self.x], 1), torch.cat([known, self.known], 1), x.shape[1]
+
+    @cached_property
+    def _sequence(self) -> Tensor | None:
+        """The number of each element's sequence in its row; None where each row is of one, which the past is of too."""
+        # A tensor without numbers (meta) cannot be asked.
+        if self.begins is None or not (self.begins.is_meta or self.begins[:, 1:].any()):
+            return None
+        return functional.pad(self.begins[:, 1:].cumsum(1), (self._with_past[2] + 1, 0))
+
 
 @dataclass(frozen=True)
 class Read:
-    """A feature's values at some positions: inputs for the network (B,K,C), and what the head is to take.
+    """A feature's values at some positions: inputs for the network, and what the head is to take.
 
-    Real numbers are distributed about `location` (B,K,D) and in units of exp(`log_scale`) (B,K,D), positive ones and
-    the mean of counts in units of it; `logits` (B,K,V) are added to those of symbols.
+    Inputs are `values`, elements (B,K,D) with which of their cells are known, in the units of the canvas, and
+    `channels` (B,K,C). Real numbers are distributed about `location` (B,K,D; nan: none) and in units of
+    exp(`log_scale`) (B,K,D), positive ones and the mean of counts in units of it; `logits` (B,K,V) are added to those
+    of symbols.
     """
 
     channels: Tensor | None = None
     location: Tensor | None = None
     log_scale: Tensor | None = None
     logits: Tensor | None = None
+    values: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 class Feature(Component, home="seqloom.processes"):
@@ -84,8 +146,13 @@ class Feature(Component, home="seqloom.processes"):
         """Whether it gives a scale."""
         return False
 
+    @property
+    def frames(self) -> bool:
+        """Whether the network reads the canvas about its location and in units of its scale."""
+        return False
+
     def channels(self, space: Space) -> int:
-        """How many input channels it adds; UnsupportedSpace where it means nothing."""
+        """How many input channels it adds, three a number of `values`; UnsupportedSpace where it means nothing."""
         return 0
 
     @abstractmethod
@@ -122,25 +189,109 @@ class Lags(Feature, name="lags"):
         return 3 * space.dim * len(self.channel_lags)
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
-        parts = []
-        for back in self.channel_lags:
-            x, known = visible.before(position, back)
-            parts += [x, known.to(x.dtype), (~known).to(x.dtype)]
-        location = visible.before(position, self.difference)[0] if self.difference else None
-        return Read(torch.cat(parts, -1) if parts else None, location)
+        values = tuple(visible.before(position, back) for back in self.channel_lags)
+        if not self.difference:
+            return Read(values=values)
+        x, known = visible.before(position, self.difference)
+        return Read(values=values, location=x.masked_fill(~known, torch.nan))
 
 
-def combined(reads: list[Read]) -> Read:
-    """Several features as one: channels beside each other, the rest added up."""
+class Window(Feature, name="window"):
+    """The mean and the spread of what is known of the last elements, or where any order is filled of all that is shown.
+
+    A model that reads about the one and in units of the other forecasts as well after the level has shifted (the
+    per-window scaling of Salinas et al. 2020 and Kim et al. 2022). The spread of the training data counts as one
+    element more, so nothing known has a scale of 1 and a constant past one that is not 0.
+    """
+
+    length: int = Field(default=168, ge=1)
+    """Elements that are looked at."""
+
+    @property
+    def past(self) -> int:
+        return self.length
+
+    @property
+    def located(self) -> bool:
+        return True
+
+    @property
+    def spread(self) -> bool:
+        return True
+
+    @property
+    def frames(self) -> bool:
+        return True
+
+    def channels(self, space: Space) -> int:
+        if not isinstance(space, Vectors) or any(field.support != "real" for field in space.all_fields):
+            raise UnsupportedSpace(
+                "only real numbers have a mean and a spread to be read in units of", hint="leave window out"
+            )
+        return 0
+
+    def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
+        count, total, squares = visible.sums(position, self.length)
+        mean = total / count.clamp_min(1)
+        variance = (squares - count * mean**2).clamp_min(0)
+        log_scale = 0.5 * ((variance + 1) / (count + 1)).log()
+        mean, log_scale = mean.to(visible.x.dtype), log_scale.to(visible.x.dtype)
+        return Read(location=mean, log_scale=log_scale)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the network reads about (B,K,D), and in units of the exponential of what."""
+
+    location: Tensor
+    log_scale: Tensor
+
+    def inside(self, x: Tensor, known: Tensor) -> Tensor:
+        """Numbers (B,K,D) in this frame, 0 where they are not known."""
+        return ((x - self.location) * (-self.log_scale).exp()).masked_fill(~known, 0.0)
+
+    def outside(self, x: Tensor) -> Tensor:
+        """Numbers of this frame in the units of the canvas."""
+        return x * self.log_scale.exp() + self.location
+
+
+def framed(features: Sequence[Feature], space: Space, visible: Visible, position: Tensor) -> tuple[Read, Frame | None]:
+    """What all features say, and the frame in which the network reads the canvas."""
+    reads = [feature.read(space, visible, position) for feature in features]
+    frame = None
+    for feature, read in zip(features, reads, strict=True):
+        if feature.frames:
+            assert read.location is not None
+            assert read.log_scale is not None
+            frame = Frame(read.location, read.log_scale)
+    return combined(reads), frame
+
+
+def inputs_of(read: Read, frame: Frame | None) -> Tensor | None:
+    """What features add to the inputs (B,K,C): values in the frame, and channels as they are."""
+    values = [channels(x if frame is None else frame.inside(x, known), known, ~known) for x, known in read.values]
+    parts = values if read.channels is None else [*values, read.channels]
+    return torch.cat(parts, -1) if parts else None
+
+
+def combined(reads: Sequence[Read]) -> Read:
+    """Several features as one: inputs beside each other, the last location that there is, the rest added up."""
 
     def total(parts: list[Tensor | None]) -> Tensor | None:
         present = [part for part in parts if part is not None]
         return torch.stack(present).sum(0) if present else None
 
     channels = [read.channels for read in reads if read.channels is not None]
+    location: Tensor | None = None
+    for read in reads:
+        if read.location is not None:
+            location = (
+                read.location if location is None else torch.where(read.location.isnan(), location, read.location)
+            )
     return Read(
         torch.cat(channels, -1) if channels else None,
-        total([read.location for read in reads]),
+        None if location is None else location.nan_to_num(0.0),
         total([read.log_scale for read in reads]),
         total([read.logits for read in reads]),
+        tuple(value for read in reads for value in read.values),
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process
+from seqloom.processes.features import Feature
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.schedules import Noise, Prediction
 from seqloom.sequence.batch import Batch
@@ -69,6 +70,9 @@ class Flow(Process, name="flow"):
     times: Times = "uniform"
     """The distribution of times in training: all alike, or mostly the middle ones (Esser et al. 2024)."""
 
+    features: tuple[Feature, ...] = ()
+    """What is read off the cells that are shown, beside the network."""
+
     @property
     def schedule(self) -> Straight:
         """How the noise fades."""
@@ -77,7 +81,7 @@ class Flow(Process, name="flow"):
     @cached_property
     def diffusion(self) -> Gaussian:
         """The same as a diffusion."""
-        return Gaussian(schedule=Straight(times=self.times), prediction=PredictSlope())
+        return Gaussian(schedule=Straight(times=self.times), prediction=PredictSlope(), features=self.features)
 
     def spec(self, space: Space) -> NetworkSpec:
         return self.diffusion.spec(space)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
+from seqloom.processes.features import Feature, Frame, Visible, framed, inputs_of
 from seqloom.processes.schedules import EdmNoise, Noise, PredictEdm, Prediction
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.guess import Ask, Gives, Guess
@@ -40,6 +42,9 @@ class Gaussian(Process, name="gaussian"):
     levels: Literal["row", "position"] = "row"
     """Training noises a whole row alike, or each position by a level of its own (diffusion forcing)."""
 
+    features: tuple[Feature, ...] = ()
+    """What is read off the cells that are shown, beside the network."""
+
     def spec(self, space: Space) -> NetworkSpec:
         if not isinstance(space, Vectors):
             raise UnsupportedSpace(
@@ -50,7 +55,9 @@ class Gaussian(Process, name="gaussian"):
             raise UnsupportedSpace(
                 f"Gaussian diffusion has no counts, and {counts[0]!r} is one", hint="use an autoregressive model"
             )
-        return NetworkSpec(False, 3 * space.dim, space.dim, block=None, timed=True)
+        beside = sum(feature.channels(space) for feature in self.features)
+        numbers = space.dim if _all_real(space) else 0
+        return NetworkSpec(False, 3 * space.dim + beside, space.dim, block=None, timed=True, channels=numbers)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         assert isinstance(net.space, Vectors)
@@ -61,10 +68,12 @@ class Gaussian(Process, name="gaussian"):
         scale = (alpha**2 + sigma**2).sqrt()
         alpha, sigma = alpha / scale, sigma / scale
         x, _ = diffused(net.space, batch, rng)  # (B,T,D)
+        read, frame = self._read(net, batch.x, batch.shown)
+        x = x if frame is None else frame.inside(x, batch.known)
         noise = rng.at("noise").normal(tuple(x.shape[1:])).to(x)
         wanted = batch.wanted
         z = alpha * x + sigma * noise
-        out = self._out(net, batch, x, z, alpha, sigma, drop)
+        out = self._out(net, batch, read, x, z, alpha, sigma, drop)
         # Beyond the end both are drawn from N(0, 1), and only their mean given z can be learned: the target
         # is that mean, which has the same best network and a gradient with less noise.
         free = beyond_end(net.space, batch)  # (B,T,D)
@@ -72,13 +81,30 @@ class Gaussian(Process, name="gaussian"):
         error = (out - self.prediction.target(x, noise, alpha, sigma)) ** 2
         return Loss(error.masked_fill(~wanted, 0.0).sum(), wanted.sum())
 
+    def _read(self, net: Net, x: Tensor, shown: Tensor) -> tuple[Tensor | None, Frame | None]:
+        """What features say as inputs (B,T,C), and the frame in which a row is diffused: from its shown cells alone."""
+        if not self.features:
+            return None, None
+        visible = Visible(x, shown, shown, ordered=False)
+        position = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
+        read, frame = framed(self.features, net.space, visible, position)
+        return inputs_of(read, frame), frame
+
     def _out(
-        self, net: Net, batch: Batch, x: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor, drop: Rng | None = None
+        self,
+        net: Net,
+        batch: Batch,
+        read: Tensor | None,
+        x: Tensor,
+        z: Tensor,
+        alpha: Tensor,
+        sigma: Tensor,
+        drop: Rng | None = None,
     ) -> Tensor:
         """What the network puts out for x noised to z (B,T,D), alpha^2 + sigma^2 = 1, both (B,1|T,1)."""
         inputs = channels(torch.where(batch.shown, x, z), batch.shown, ~batch.known)  # (B,T,3D)
         given = net.encode(batch.given, len(batch.x))
-        return net(inputs, level=_level(alpha, sigma), given=given, present=batch.present, rng=drop)[0]
+        return _called(net, inputs, read, level=_level(alpha, sigma), given=given, present=batch.present, rng=drop)
 
     def likelihoods(self) -> dict[str, Likelihood]:
         return {"likelihood": Likelihood("bound", "windows", self.bound, draws=16)}
@@ -99,9 +125,11 @@ class Gaussian(Process, name="gaussian"):
             for v in (torch.sigmoid(-2 * log_nsr).sqrt(), torch.sigmoid(2 * log_nsr).sqrt())
         )
         x, beyond = diffused(space, batch, rng)  # (B,T,D)
+        read, frame = self._read(net, batch.x, batch.shown)
+        x = x if frame is None else frame.inside(x, batch.known)
         noise = rng.at("noise").normal(tuple(x.shape[1:])).to(x)
         z = alpha * x + sigma * noise
-        clean = self.prediction.clean(z, self._out(net, batch, x, z, alpha, sigma), alpha, sigma)
+        clean = self.prediction.clean(z, self._out(net, batch, read, x, z, alpha, sigma), alpha, sigma)
         error = (alpha / sigma * (x - clean)) ** 2  # half of it, times |d log SNR| = 2 d log_nsr, is integrated
         # What the best denoiser of N(0, 1) errs with this noise, less its mean: a control variate, 0 on average.
         control_variate = alpha**2 * ((sigma * x - alpha * noise) ** 2 - (sigma * x) ** 2 - alpha**2)
@@ -110,6 +138,8 @@ class Gaussian(Process, name="gaussian"):
         recovery = recovered(space, x, math.exp(low), rng) + _jacobian(space, x)
         most = math.exp(2 * high)
         prior = 0.5 * ((most + x**2) / (1 + most) - 1 + math.log1p(math.exp(-2 * high)))
+        if frame is not None:
+            recovery = recovery + frame.log_scale
         return (integral + recovery + prior - beyond).masked_fill(~batch.wanted, 0.0).sum(-1), None
 
     def guess(
@@ -122,11 +152,14 @@ class Gaussian(Process, name="gaussian"):
         assert isinstance(net.space, Vectors)
         log_nsr = ask.level.double()[..., None]
         alpha, sigma = torch.sigmoid(-2 * log_nsr).sqrt().to(ask.x), torch.sigmoid(2 * log_nsr).sqrt().to(ask.x)
-        x = torch.where(ask.shown, lifted(net.space, ask.x), ask.x)
-        out, _ = net(
-            channels(x, ask.shown, ask.absent), level=_level(alpha, sigma), given=ask.given, present=ask.present
-        )
-        return Guess(self.prediction.clean(x, out, alpha, sigma), np.ones(len(x), bool), Diffused(net.space)), state
+        read, frame = self._read(net, ask.x, ask.shown)
+        own = lifted(net.space, ask.x) if frame is None else frame.inside(ask.x, ask.shown)
+        x = torch.where(ask.shown, own, ask.x)
+        inputs = channels(x, ask.shown, ask.absent)
+        out = _called(net, inputs, read, level=_level(alpha, sigma), given=ask.given, present=ask.present)
+        clean = self.prediction.clean(x, out, alpha, sigma)
+        parts = {} if frame is None else {"location": frame.location, "log_scale": frame.log_scale}
+        return Guess(clean, np.ones(len(x), bool), Diffused(net.space), parts), state
 
 
 @dataclass(frozen=True)
@@ -135,8 +168,13 @@ class Diffused:
 
     space: Vectors
 
-    def values(self, x: Tensor) -> Tensor:
-        """Yes or no by the sign, the kind of a category that is largest, positive numbers from their logarithms."""
+    def values(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        """Yes or no by the sign, the kind of a category that is largest, positive numbers from their logarithms.
+
+        Numbers that were diffused in a frame come back from it.
+        """
+        if "location" in parts:
+            return Frame(parts["location"], parts["log_scale"]).outside(x)
         return lowered(self.space, x)
 
 
@@ -226,6 +264,20 @@ def _all_real(space: Vectors) -> bool:
 def _marks(space: Vectors, *supports: str) -> Tensor:
     """Which numbers (D,) of an element are of fields of these supports."""
     return torch.tensor([field.support in supports for field in space.all_fields for _ in range(field.width)])
+
+
+def _called(net: Net, inputs: Tensor, read: Tensor | None, *, present: Tensor | None, **rest: Any) -> Tensor:
+    """The outputs (B,T,P) for inputs (B,T,3D) and what is read off beside them; what fills a last patch is absent."""
+    steps, extra = inputs.shape[1], -inputs.shape[1] % getattr(net, "patch", 1)
+    if extra:
+        absent = inputs.new_zeros(len(inputs), extra, 3, inputs.shape[2] // 3)
+        absent[:, :, 2] = 1
+        inputs = torch.cat([inputs, absent.flatten(2)], 1)
+        read = None if read is None else torch.nn.functional.pad(read, (0, 0, 0, extra))
+        present = inputs.new_ones(len(inputs), steps, dtype=torch.bool) if present is None else present
+        present = torch.nn.functional.pad(present, (0, extra))
+    inputs = inputs if read is None else torch.cat([inputs, read], -1)
+    return net(inputs, present=present, **rest)[0][:, :steps]
 
 
 def _level(alpha: Tensor, sigma: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ class Head(Component, home="seqloom.processes"):
 
     supports: ClassVar[tuple[str, ...]] = ()
     """The supports of the fields it is for, each number by itself."""
+    independent: ClassVar[bool] = False
+    """Its numbers are independent, and its parameters blocks with one for each number."""
 
     def covers(self, space: Vectors) -> tuple[str, ...]:
         """The names of the fields (`space.all_fields`) that it is a distribution over; others have other heads."""
@@ -88,6 +90,7 @@ class Normal(Head, name="normal"):
     """Independent normal numbers, the mean and scale of each learned."""
 
     supports: ClassVar[tuple[str, ...]] = ("real",)
+    independent: ClassVar[bool] = True
 
     floor: float = Field(default=1e-3, gt=0)
     """The least scale, in units of the data's spread: keeps a constant channel from an unbounded density."""
@@ -117,6 +120,46 @@ class Normal(Head, name="normal"):
         return mean + scale * float(torch.special.ndtri(torch.tensor(q, dtype=torch.float64)))
 
 
+class StudentT(Head, name="student"):
+    """Independent numbers with heavy tails: location, scale and degrees of freedom of each are learned."""
+
+    supports: ClassVar[tuple[str, ...]] = ("real",)
+    independent: ClassVar[bool] = True
+
+    floor: float = Field(default=1e-3, gt=0)
+    """The least scale, in units of the data's spread."""
+    least_freedom: float = Field(default=2.0, ge=1)
+    """The degrees of freedom are more than this: above 2 there is a variance."""
+
+    def size(self, space: Space) -> int:
+        return 3 * _dim(space)
+
+    def split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Location, scale and degrees of freedom (...,D) each."""
+        location, scale, freedom = params.chunk(3, -1)
+        one = math.log(math.e - 1)
+        return location, F.softplus(scale + one) + self.floor, self.least_freedom + F.softplus(freedom + 4.0)
+
+    def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
+        location, scale, freedom = self.split(params)
+        half = (freedom + 1) / 2
+        constant = torch.lgamma(freedom / 2) - torch.lgamma(half) + 0.5 * (freedom * math.pi).log() + scale.log()
+        cells = constant + half * torch.log1p(((x - location) / scale) ** 2 / freedom)
+        return cells.masked_fill(~wanted, 0.0).sum(-1)
+
+    def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
+        """The polar method of Bailey (1994)."""
+        location, scale, freedom = self.split(params)
+        u, v = torch.as_tensor(rng.uniform(2 * location.shape[-1])).to(location.device).chunk(2, -1)
+        wide = freedom.double()
+        radius = (wide * torch.expm1(-2 / wide * u.clamp_min(1e-300).log())).sqrt()
+        noise: Tensor = (radius * (2 * math.pi * v).cos()).to(params)
+        return location + temperature.to(params).unsqueeze(-1) * scale * noise
+
+    def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
+        return self.split(params)[0]
+
+
 class LogNormal(Normal, name="lognormal"):
     """Positive numbers whose logarithms are normal."""
 
@@ -144,6 +187,7 @@ class Counts(Head, name="counts"):
     """
 
     supports: ClassVar[tuple[str, ...]] = ("count",)
+    independent: ClassVar[bool] = True
 
     def size(self, space: Space) -> int:
         return 2 * _dim(space)
@@ -193,6 +237,7 @@ class Bernoulli(Head, name="bernoulli"):
     """Independent yes or no, one probability each."""
 
     supports: ClassVar[tuple[str, ...]] = ("binary",)
+    independent: ClassVar[bool] = True
 
     def size(self, space: Space) -> int:
         return _dim(space)

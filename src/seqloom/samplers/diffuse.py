@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqloom.core.config import Component
 from seqloom.samplers.base import Rows, Sampler
-from seqloom.sequence.guess import Ask, Elements, Gives, Guess
+from seqloom.sequence.guess import Ask, Gives, Guess
 
 Level = tuple[Tensor, Tensor]
 """Signal alpha and noise sigma of each row, (B,1,1) both."""
@@ -183,8 +183,7 @@ class Diffuse(Sampler, name="diffuse"):
         stage[made] = 0
         step[made] += 1
         finished = live & (step >= rows.own["steps"])
-        clean = guess.head.values(z) if isinstance(guess.head, Elements) else z
-        rows.x[:] = torch.where(rows.along["shown"], rows.along["given"], clean)
+        rows.x[:] = torch.where(rows.along["shown"], rows.along["given"], guess.elements(z))
         rows.settled[finished] = True
         rows.done[finished] = True
         return rows

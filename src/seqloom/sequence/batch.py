@@ -26,7 +26,8 @@ class Condition:
 
     def to(self, device: torch.device) -> Condition:
         """The same on a device."""
-        return Condition(self.x.to(device), self.present.to(device))
+        owner = None if self.owner is None else self.owner.to(device)
+        return Condition(self.x.to(device), self.present.to(device), owner)
 
 
 @dataclass(frozen=True)

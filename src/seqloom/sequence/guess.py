@@ -44,8 +44,8 @@ class Draws(Protocol):
 class Elements(Protocol):
     """What clean numbers stand for: yes or no by their sign, positive numbers by their logarithms."""
 
-    def values(self, x: Tensor) -> Tensor:
-        """Elements (...,D) of the space from numbers that may lie between."""
+    def values(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        """Elements (B,T,D) of the space from numbers that may lie between, with what the guess says of each row."""
         ...
 
 
@@ -147,6 +147,10 @@ class Guess:
     ready: NDArray[np.bool_]
     head: Any = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def elements(self, x: Tensor) -> Tensor:
+        """What clean numbers (B,T,D) like those of the guess stand for."""
+        return self.head.values(x, self.parts) if isinstance(self.head, Elements) else x
 
     def detached(self) -> Guess:
         """The same, through which no gradient flows."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.core.errors import NotComparable
+from seqloom.core.progress import plural
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.constraint import Constraint
 from seqloom.sequence.space import Measure
@@ -116,7 +117,9 @@ class Score:
                 hint="compare models of the same data, read by the same codec",
             )
         if (self.unit, self.count) != (other.unit, other.count):
-            raise NotComparable(f"{self.count:g} {self.unit}s cannot be compared with {other.count:g} {other.unit}s")
+            raise NotComparable(
+                f"{self.count:g} {plural(self.unit)} cannot be compared with {other.count:g} {plural(other.unit)}"
+            )
 
 
 def student(freedom: int) -> float:

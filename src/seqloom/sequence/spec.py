@@ -20,5 +20,10 @@ class NetworkSpec:
     """A position attends to its own block and earlier ones: 1 is causal, None is everything."""
     timed: bool
     """Whether the noise level is an input of the network."""
+    channels: int = 0
+    """Numbers of an element that are all of one kind: inputs are so many a block, `shared` ones after them, and outputs
+    too. 0 where they are not, so that they cannot be sequences of their own."""
+    shared: int = 0
+    """The last inputs, which belong to no channel."""
     start: int | None = None
     mask: int | None = None

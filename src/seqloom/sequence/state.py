@@ -71,17 +71,18 @@ class LayerState(State, ABC):
 class NetState(State):
     """The state of a whole network: one of each layer, and where each row's reading began.
 
-    `origin` (B,) is the position of the canvas at which a row's reading starts (a sliding window moves it).
+    `origin` (B,) is the position of the canvas at which a row's reading starts (a sliding window moves it). Where the
+    channels of an element are sequences of their own, layers have `each` rows for one of these.
     """
 
-    def __init__(self, layers: Sequence[LayerState], origin: Lengths | None = None) -> None:
-        self.layers = list(layers)
+    def __init__(self, layers: Sequence[LayerState], origin: Lengths | None = None, each: int = 1) -> None:
+        self.layers, self.each = list(layers), each
         self.origin = np.zeros(len(self.length), np.int64) if origin is None else origin
 
     @property
     def length(self) -> Lengths:
         """Elements read since `origin`, for each row."""
-        return self.layers[0].length
+        return self.layers[0].length[:: self.each]
 
     def tensors(self) -> dict[str, Tensor]:
         kept = {"origin": torch.from_numpy(self.origin.copy())}
@@ -95,12 +96,12 @@ class NetState(State):
             layer.load(under(f"layers.{i}", tensors))
 
     def select(self, rows: Lengths) -> NetState:
-        return NetState([layer.select(rows) for layer in self.layers], self.origin[rows])
+        return NetState([layer.select(self._of(rows)) for layer in self.layers], self.origin[rows], self.each)
 
     def put(self, slots: Lengths, other: NetState, rows: Lengths, since: int = 0) -> None:
         """Write `rows` of another state, or of this one, into these slots; both agree on the first `since` elements."""
         for own_layer, other_layer in zip(self.layers, other.layers, strict=True):
-            own_layer.put(slots, other_layer, rows, since)
+            own_layer.put(self._of(slots), other_layer, self._of(rows), since)
         self.origin[slots] = other.origin[rows]
 
     def clear(self, slots: Lengths) -> None:
@@ -114,10 +115,14 @@ class NetState(State):
         """Forget what was read after `length` (of the first len(length) rows)."""
         if (length < self.length[: len(length)]).any():
             for layer in self.layers:
-                layer.rollback(length)
+                layer.rollback(np.repeat(length, self.each))
 
     def detach(self) -> NetState:
-        return NetState([layer.detach() for layer in self.layers], self.origin)
+        return NetState([layer.detach() for layer in self.layers], self.origin, self.each)
+
+    def _of(self, rows: Lengths) -> Lengths:
+        """The rows that the layers have for these."""
+        return rows if self.each == 1 else (rows[:, None] * self.each + np.arange(self.each)).reshape(-1)
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

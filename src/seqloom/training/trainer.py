@@ -95,7 +95,8 @@ class Loop:
         groups = net.groups()
         trained = Trained(groups["matrices"], groups["ends"] + groups["vectors"], net.stacks())
         self.optimizers = spec.optimizer.build(trained, spec.rate, spec.weight_decay)
-        self.average = {n: p.detach().clone() for n, p in net.named_parameters()} if spec.average else None
+        self.weights = dict(net.named_parameters())
+        self.average = {name: p.detach().clone() for name, p in self.weights.items()} if spec.average else None
         self.bad = 0
 
     def done_share(self, seconds: float) -> float:
@@ -156,7 +157,8 @@ class Loop:
             self.state.carried = carried if self.process.persistent else None
             self.bad += 1
         self.state.cursor += 1
-        self.net.zero_grad(set_to_none=True)
+        for parameter in self.weights.values():
+            parameter.grad = None
         return Step(self.state.step, value, rate, size, int(count), finite)
 
     def _fresh(self) -> State | None:
@@ -165,7 +167,7 @@ class Loop:
         return self.process.start(self.net, self.reader.rows) if keeps else None
 
     def _clip(self) -> Tensor:
-        parameters = [p for p in self.net.parameters() if p.grad is not None]
+        parameters = [p for p in self.weights.values() if p.grad is not None]
         if self.spec.clip and self.spec.clip_by == "norm":
             return torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -179,12 +181,12 @@ class Loop:
         if self.average is None:
             return
         keep = min(self.spec.average, (1 + self.state.step) / (10 + self.state.step))
-        names, weights = zip(*self.net.named_parameters(), strict=True)
-        torch._foreach_lerp_([self.average[name] for name in names], [w.detach() for w in weights], 1 - keep)
+        weights = [p.detach() for p in self.weights.values()]
+        torch._foreach_lerp_([self.average[name] for name in self.weights], weights, 1 - keep)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state of the optimizers and the carried state, by name."""
-        names: dict[Tensor, str] = {parameter: name for name, parameter in self.net.named_parameters()}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.weights.items()}
         kept: dict[str, Tensor] = {}
         for optimizer in self.optimizers:
             for parameter, values in optimizer.state.items():
@@ -198,13 +200,13 @@ class Loop:
         """Load what `tensors` gave; the numbers of the state are set before."""
         self.net.load_state_dict(weights)
         if average is not None:
-            self.average = {name: average[name].to(p.device) for name, p in self.net.named_parameters()}
+            self.average = {name: average[name].to(p.device) for name, p in self.weights.items()}
         remembered: dict[str, dict[str, Tensor]] = {}
         for key, value in kept.items():
             if key.startswith("optimizer."):
                 name, _, kind = key.removeprefix("optimizer.").rpartition(".")
                 remembered.setdefault(name, {})[kind] = value
-        names: dict[Tensor, str] = {parameter: name for name, parameter in self.net.named_parameters()}
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.weights.items()}
         for optimizer in self.optimizers:
             optimizer.state.clear()
             for parameter in (p for group in optimizer.param_groups for p in group["params"]):

@@ -3,228 +3,34 @@
 One tick: waiting requests join; prompts that are being read go on by one chunk; then the samplers of all live rows ask,
 share one network call, and take its guess. A request is checked when it is submitted; a later error ends that request
 alone.
-`Shared` lets several threads put their requests through one engine.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
-from threading import Lock
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from seqloom.core.errors import UnsupportedQuery
-from seqloom.core.rng import Rng
+from seqloom.engine.lanes import Lane, Prompt, PromptReading
+from seqloom.engine.limits import constrained, ended
+from seqloom.engine.network_rows import CAPACITY, NetworkRows
+from seqloom.engine.request import Request, RowUpdate
 from seqloom.network.given import EncodedConditions
 from seqloom.network.network import Network
 from seqloom.processes.base import Process
 from seqloom.samplers.base import Rows, Sampler
 from seqloom.sequence.batch import Condition
-from seqloom.sequence.constraint import Constraint
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Tokens
-from seqloom.sequence.state import NetState
 
 CHUNK = 128
 """Elements of a prompt read in one call: no running row waits longer than for this many."""
-CAPACITY = 64
-
-
-@dataclass(frozen=True)
-class Request:
-    """Rows that ask the same of one model: canvases (n,T[,D]) of one length, each with a key of its own.
-
-    `shown` and `absent` are masks over cells; `given` holds one condition for all rows. A row ends before the first of
-    the symbols `stops` that comes up in what is made of it. `begin` is where the canvas begins in the whole sequence,
-    and `followed` says that elements are known after it: no row ends before what is known.
-    """
-
-    x: Tensor
-    shown: Tensor
-    absent: Tensor
-    sampler: Sampler
-    key: Rng
-    given: Mapping[str, Condition] = field(default_factory=dict)
-    stops: Sequence[NDArray[np.int64]] = ()
-    constraint: Constraint | None = None
-    begin: int = 0
-    followed: bool = False
-
-    @cached_property
-    def open_until(self) -> NDArray[np.int64]:
-        """The position (n,) of the last element that is known: before it there is no end."""
-        shown = self.shown if self.shown.ndim == 2 else self.shown.any(-1)
-        position = np.arange(1, shown.shape[1] + 1)
-        last = (shown.cpu().numpy() * position).max(1) - 1
-        return np.full_like(last, shown.shape[1]) if self.followed else last
-
-
-@dataclass
-class RowUpdate:
-    """What changed in one row of a request: its canvas as it stands, what of it is settled, and whether it is done.
-
-    `score` ranks the row for a sampler that chooses between rows, as a beam does. An `error` ends the whole request.
-    """
-
-    request: int
-    row: int
-    x: Tensor
-    settled: NDArray[np.bool_]
-    length: int
-    done: bool
-    score: float | None = None
-    error: Exception | None = None
-
-
-@dataclass
-class _Lane:
-    """Rows that share one sampler: their requests, the network that each asks and its slot there.
-
-    `conditions` has the encoded conditions of every row for each network; `reported` marks rows reported as done.
-    """
-
-    sampler: Sampler
-    rows: Rows
-    request: NDArray[np.int64]
-    network: NDArray[np.int64]
-    slot: NDArray[np.int64]
-    reported: NDArray[np.bool_]
-    conditions: list[EncodedConditions | None]
-    asked: Mapping[int, Request]
-
-    @cached_property
-    def requests(self) -> list[tuple[Request, NDArray[np.int64]]]:
-        """The requests and their rows. A lane whose rows change is a new one, so this is worked out once."""
-        return [(self.asked[n], np.nonzero(self.request == n)[0]) for n in np.unique(self.request).tolist()]
-
-    @cached_property
-    def begin(self) -> NDArray[np.int64] | None:
-        """Where each row's canvas begins in the whole sequence; None: all at its beginning."""
-        begin = np.array([self.asked[n].begin for n in self.request.tolist()], np.int64)
-        return begin if begin.any() else None
-
-    @cached_property
-    def last_known(self) -> int:
-        """The last position that is known in any row: after it all rows may end."""
-        return max(int(request.open_until.max(initial=-1)) for request, _ in self.requests)
-
-    def select(self, kept: NDArray[np.bool_]) -> _Lane:
-        """The lane with some of its rows."""
-        if kept.all():
-            return self
-        rows = np.nonzero(kept)[0]
-        return _Lane(
-            self.sampler,
-            self.rows.select(rows),
-            self.request[rows],
-            self.network[rows],
-            self.slot[rows],
-            self.reported[rows],
-            [None if one is None else one.select(rows) for one in self.conditions],
-            self.asked,
-        )
-
-    def join(self, other: _Lane) -> _Lane:
-        """This lane's rows and then the other's."""
-        pairs = zip(self.conditions, other.conditions, strict=True)
-        return _Lane(
-            self.sampler,
-            Rows.join([self.rows, other.rows]),
-            np.concatenate([self.request, other.request]),
-            np.concatenate([self.network, other.network]),
-            np.concatenate([self.slot, other.slot]),
-            np.concatenate([self.reported, other.reported]),
-            [None if a is None or b is None else EncodedConditions.join([a, b]) for a, b in pairs],
-            {**self.asked, **other.asked},
-        )
-
-
-@dataclass
-class _Prompt:
-    """A beginning on its way into a state of its own; row i of `rows` will go on from row `copies[i]` of the state."""
-
-    network: int
-    ask: Ask
-    state: NetState
-    rows: NDArray[np.int64]
-    copies: NDArray[np.int64]
-    ready: bool = False
-
-
-@dataclass
-class _Reader:
-    """A lane whose prompts are being read."""
-
-    lane: _Lane
-    prompts: list[_Prompt]
-
-
-class _Memory:
-    """One network with the state of the live rows that ask it: slots 0..live-1 of it, where it keeps one."""
-
-    def __init__(self, network: Network, process: Process, room: int | None, steady: bool) -> None:
-        self.network, self.process = network, process
-        self.least_room = room or 1
-        self.state: NetState | None = None
-        self.live = self.rows = self.room = self.undo = 0
-        self.block = alike(network) if steady and not network.space.symbolic else 1
-        self._given: tuple[list[_Lane], NDArray[np.int64] | None, EncodedConditions] | None = None
-
-    def room_for(self, length: int) -> int:
-        """Elements that a state must have room for: a bounded reach, or the longest canvas."""
-        return self.network.reach or max(length, self.least_room)
-
-    def fillers(self, rows: int, steps: int) -> int:
-        """Rows to add to a call, so that no row's numbers depend on how many there are: see `alike`."""
-        if self.block == 1:
-            return 0
-        every = self.block
-        if not self.process.incremental and all(mixer.bounded for mixer in self.network.backbone.mixers):
-            every //= math.gcd(every, steps)  # all products are over rows x steps
-        return -rows % every
-
-    def prepare(self, rows: int, length: int, undo: int, most: int) -> None:
-        """A state with slots for so many rows of this length; grown only where it is too small."""
-        rows += -rows % self.block
-        room = self.room_for(length)
-        if self.state is not None and rows <= self.rows and room <= self.room and undo <= self.undo:
-            return
-        if self.state is not None and rows > self.rows:
-            rows = max(rows, min(most, 2 * self.rows))
-        rows, room, undo = max(rows, self.rows), max(room, self.room), max(undo, self.undo)
-        grown = self.network.begin(rows, room, undo)
-        if self.state is not None:
-            live = np.arange(self.live)
-            grown.put(live, self.state, live)
-        self.state, self.rows, self.room, self.undo = grown, rows, room, undo
-
-    def given(self, number: int, lanes: Sequence[_Lane], rows: NDArray[np.int64] | None) -> EncodedConditions | None:
-        """The conditions of the rows of a call, put together anew only when lanes or their order have changed."""
-        parts = [one for lane in lanes if (one := lane.conditions[number]) is not None]
-        if not parts:
-            return None
-        if self._given is not None:
-            before, order, encoded = self._given
-            alike = len(before) == len(lanes) and all(a is b for a, b in zip(before, lanes, strict=True))
-            if alike and (order is rows or (order is not None and rows is not None and np.array_equal(order, rows))):
-                return encoded
-        encoded = EncodedConditions.join(parts)
-        encoded = encoded if rows is None else encoded.select(rows)
-        self._given = list(lanes), rows, encoded
-        return encoded
-
-    def forget(self) -> None:
-        """Release the state: no row is left that needs it."""
-        self._given = None
-        self.state, self.rows, self.room, self.undo = None, 0, 0, 0
 
 
 class Engine:
@@ -247,7 +53,7 @@ class Engine:
         steady: bool = False,
     ) -> None:
         self.network, self.process = network, process
-        self.memories = [_Memory(*one, room, steady) for one in [(network, process), *beside]]
+        self.memories = [NetworkRows(*one, room, steady) for one in [(network, process), *beside]]
         self.gives = process.kind_of_guess(network.space)
         for other, other_process in beside:
             if (other.space, other_process.kind_of_guess(other.space)) != (network.space, self.gives):
@@ -258,9 +64,9 @@ class Engine:
         self.capacity, self.chunk = capacity, chunk
         self.never = torch.tensor(list(never), dtype=torch.int64)
         self.gradient = False
-        self.waiting: deque[tuple[int, bool, _Lane]] = deque()
-        self.lanes: dict[tuple[object, ...], _Lane] = {}
-        self.readers: list[_Reader] = []
+        self.waiting: deque[tuple[int, bool, Lane]] = deque()
+        self.lanes: dict[tuple[object, ...], Lane] = {}
+        self.readers: list[PromptReading] = []
         self.calls = 0
         self.elements_read = 0
         self._request_count = 0
@@ -288,7 +94,7 @@ class Engine:
         """Queue a request; its number marks its updates. UnsupportedQuery where it cannot be answered."""
         sampler = request.sampler.prepared(self.process)
         gradient = self.process.needs_gradient or sampler.needs_gradient
-        with _mode(gradient):
+        with mode(gradient):
             encoded = [self._encoded(memory.network, request.given) for memory in self.memories]
             sampler.check(self.gives, conditioned=encoded[0] is not None, networks=len(self.memories))
             if request.stops and not isinstance(self.network.space, Tokens):
@@ -317,7 +123,7 @@ class Engine:
             return None
         return EncodedConditions.join([encoded, network.encode({}, 1) or encoded])
 
-    def _lane(self, sampler: Sampler, request: Request, encoded: Sequence[EncodedConditions | None]) -> _Lane:
+    def _lane(self, sampler: Sampler, request: Request, encoded: Sequence[EncodedConditions | None]) -> Lane:
         """Lay out a request's rows and start its sampler."""
         count, width = request.x.shape[:2]
         symbolic = isinstance(self.network.space, Tokens)
@@ -338,7 +144,7 @@ class Engine:
         rows = sampler.start(self.process, rows)
         network = sampler.ask(rows).network
         count, number = len(rows), self._request_count + 1
-        return _Lane(
+        return Lane(
             sampler,
             rows,
             np.full(count, number),
@@ -352,7 +158,7 @@ class Engine:
     def tick(self) -> list[RowUpdate]:
         """One step for every row; what changed."""
         updates = self._join()
-        with _mode(self.gradient):
+        with mode(self.gradient):
             self._read()
             if self.lanes:
                 updates += self._step()
@@ -382,17 +188,17 @@ class Engine:
             self._release(lane.request[~kept])
             if not kept.any():
                 continue
-            with _mode(self.gradient):
+            with mode(self.gradient):
                 lane = lane.select(kept)
                 prompts = self._prompts(lane) if self.process.incremental else []
                 if prompts:
-                    self.readers.append(_Reader(lane, prompts))
+                    self.readers.append(PromptReading(lane, prompts))
                 else:
                     self._admit(lane, [])
             taken += len(lane.rows)
         return updates
 
-    def _prompts(self, lane: _Lane) -> list[_Prompt]:
+    def _prompts(self, lane: Lane) -> list[Prompt]:
         """What must be read before the first draw, by network; none where the next call reads it all anyway."""
         ask = lane.sampler.ask(lane.rows)
         first = int(ask.want[:, 0].min())  # what every row has; a row that has more reads the rest among the live ones
@@ -412,7 +218,7 @@ class Engine:
                 given=None if conditions is None else conditions.select(chosen),
             )
             prompts.append(
-                _Prompt(number, read, memory.network.begin(len(chosen), memory.room_for(first)), rows, copies)
+                Prompt(number, read, memory.network.begin(len(chosen), memory.room_for(first)), rows, copies)
             )
         return prompts
 
@@ -424,7 +230,7 @@ class Engine:
 
     def _read(self) -> None:
         """Read one chunk of every prompt; lanes whose prompts are read join the live rows."""
-        unfinished: list[_Reader] = []
+        unfinished: list[PromptReading] = []
         for reader in self.readers:
             if reader.lane.rows.done.all():  # stopped: they leave as live rows do
                 self._admit(reader.lane, [])
@@ -442,7 +248,7 @@ class Engine:
                 unfinished.append(reader)
         self.readers = unfinished
 
-    def _read_on(self, prompt: _Prompt) -> None:
+    def _read_on(self, prompt: Prompt) -> None:
         if prompt.ready:
             return
         memory, before = self.memories[prompt.network], int(prompt.state.length.sum())
@@ -452,7 +258,7 @@ class Engine:
         self.calls += 1
         self.elements_read += max(0, int(state.length.sum()) - before)
 
-    def _admit(self, lane: _Lane, prompts: Sequence[_Prompt]) -> None:
+    def _admit(self, lane: Lane, prompts: Sequence[Prompt]) -> None:
         """Give a lane's rows slots in the network states and add them to the live ones of their kind."""
         for number, memory in enumerate(self.memories):
             rows = np.nonzero(lane.network == number)[0]
@@ -490,7 +296,7 @@ class Engine:
         if len(self.never):
             guess.value.index_fill_(-1, self.never.to(guess.value.device), -torch.inf)
         updates: list[RowUpdate] = []
-        moves: list[tuple[_Lane, NDArray[np.int64], NDArray[np.int64] | None]] = []
+        moves: list[tuple[Lane, NDArray[np.int64], NDArray[np.int64] | None]] = []
         begin = 0
         for lane, ask in asks:
             span = slice(begin, begin + len(lane.rows))
@@ -500,12 +306,14 @@ class Engine:
             differentiates = lane.sampler.needs_gradient
             try:
                 with self._differentiated(differentiates):
-                    own = self._constrained(guess.select(span if order is None else order[span], width), ask, lane)
+                    own = constrained(
+                        guess.select(span if order is None else order[span], width), ask, lane, self.network.space
+                    )
                     rows = lane.sampler.tell(lane.rows, ask, own if differentiates else own.detached())
                 if rows.source is not None:
                     moves.append((lane, rows.source, rows.shared))
                     rows = replace(rows, source=None, shared=None)
-                lane.rows = self._ended(lane, rows, over)
+                lane.rows = ended(rows, lane, self.network.space, over)
             except Exception as error:
                 self._drop(lane, error)
                 continue
@@ -517,7 +325,7 @@ class Engine:
         """What is computed inside has a gradient where one is wanted; inference has none anyway."""
         return torch.set_grad_enabled(wanted) if self.gradient else nullcontext()
 
-    def _ask(self) -> list[tuple[_Lane, Ask]]:
+    def _ask(self) -> list[tuple[Lane, Ask]]:
         """What each lane asks; a request that cannot ask is over, and the others of its lane go on."""
         asks = []
         for lane in list(self.lanes.values()):
@@ -527,7 +335,7 @@ class Engine:
                 wrong = [
                     number
                     for number in np.unique(lane.request).tolist()
-                    if not _can_ask(lane.sampler, lane.rows.select(np.nonzero(lane.request == number)[0]))
+                    if not can_ask(lane.sampler, lane.rows.select(np.nonzero(lane.request == number)[0]))
                 ]
                 for number in wrong:
                     self._fail(number, error)
@@ -540,19 +348,19 @@ class Engine:
         return asks
 
     def _find_failing(
-        self, asks: Sequence[tuple[_Lane, Ask]], lengths: Sequence[NDArray[np.int64] | None], error: Exception
+        self, asks: Sequence[tuple[Lane, Ask]], lengths: Sequence[NDArray[np.int64] | None], error: Exception
     ) -> None:
         """A shared call failed: each request is tried alone, and those that fail are over.
 
         The others ask again at the next tick. All are over where none fails alone, or where the call had already
         changed a state that cannot go back.
         """
-        failing: list[tuple[_Lane, int, Exception]] = []
+        failing: list[tuple[Lane, int, Exception]] = []
         try:
             for memory, length in zip(self.memories, lengths, strict=True):
                 if memory.state is not None and length is not None:
                     for layer in memory.state.layers:
-                        layer.rollback(length)
+                        layer.rollback(np.repeat(length, memory.state.each))
             for lane, ask in asks:
                 for number in np.unique(lane.request).tolist():
                     own = self._fails(lane, ask, np.nonzero(lane.request == number)[0])
@@ -567,7 +375,7 @@ class Engine:
             for lane, _ in asks:
                 self._drop(lane, error)
 
-    def _fails(self, lane: _Lane, ask: Ask, rows: NDArray[np.int64]) -> Exception | None:
+    def _fails(self, lane: Lane, ask: Ask, rows: NDArray[np.int64]) -> Exception | None:
         """What goes wrong where these rows of a lane ask alone; their states stay as they are."""
         for number in np.unique(lane.network[rows]).tolist():
             memory, own = self.memories[number], rows[lane.network[rows] == number]
@@ -580,7 +388,7 @@ class Engine:
                 return error
         return None
 
-    def _complete(self, ask: Ask, lane: _Lane) -> Ask:
+    def _complete(self, ask: Ask, lane: Lane) -> Ask:
         """Add what a sampler does not know: which positions exist, which cells are given, where the canvas begins."""
         rows, width = lane.rows, ask.x.shape[1]
         present = None
@@ -589,7 +397,7 @@ class Engine:
         shown, absent = rows.along.get("shown"), rows.along.get("absent")
         return replace(ask, present=present, shown=shown, absent=absent, begin=lane.begin)
 
-    def _guess(self, ask: Ask, lanes: Sequence[_Lane]) -> tuple[Guess, NDArray[np.int64] | None]:
+    def _guess(self, ask: Ask, lanes: Sequence[Lane]) -> tuple[Guess, NDArray[np.int64] | None]:
         """The guess of the networks, and in which row of it each row of the lanes stands (None: in this order)."""
         slots = np.concatenate([lane.slot for lane in lanes])
         if len(self.memories) == 1:
@@ -607,10 +415,11 @@ class Engine:
             torch.cat([guess.value for _, guess in parts]),
             np.concatenate([guess.ready for _, guess in parts]),
             parts[0][1].head,
+            {name: torch.cat([guess.parts[name] for _, guess in parts]) for name in parts[0][1].parts},
         )
         return joined, np.argsort(np.concatenate([rows for rows, _ in parts]))
 
-    def _call(self, number: int, ask: Ask, lanes: Sequence[_Lane], rows: NDArray[np.int64] | None) -> Guess:
+    def _call(self, number: int, ask: Ask, lanes: Sequence[Lane], rows: NDArray[np.int64] | None) -> Guess:
         """One call of one network for these rows, in the order of their slots."""
         memory = self.memories[number]
         count = len(ask.want) if rows is None else len(rows)
@@ -625,58 +434,7 @@ class Engine:
         self.calls += 1
         return guess.select(slice(0, count)) if extra else guess
 
-    def _constrained(self, guess: Guess, ask: Ask, lane: _Lane) -> Guess:
-        """The guess without the symbols that a request does not allow, and without an end before what is known."""
-        space = self.network.space
-        if not isinstance(space, Tokens):
-            return guess
-        for request, rows in lane.requests:
-            if request.constraint is None:
-                continue
-            want = ask.want[rows]
-            allowed = request.constraint.allowed(ask.x[rows].cpu().numpy(), want, guess.value.shape[-1])
-            hidden = torch.as_tensor(~(allowed | (want < 0)[..., None]), device=guess.value.device)
-            value = guess.value.clone()
-            value[rows] = value[rows].masked_fill(hidden, -torch.inf)
-            guess = replace(guess, value=value)
-        if space.end is not None:
-            early = (ask.want >= 0) & (ask.want <= lane.last_known)
-            if early.any():
-                for request, rows in lane.requests:
-                    early[rows] &= ask.want[rows] <= request.open_until[lane.rows.origin[rows]][:, None]
-                value = guess.value.clone()
-                value[..., space.end].masked_fill_(torch.as_tensor(early, device=value.device), -torch.inf)
-                guess = replace(guess, value=value)
-        return guess
-
-    def _ended(self, lane: _Lane, rows: Rows, over: NDArray[np.bool_]) -> Rows:
-        """Offer rows that came to an end to their sampler: an end symbol or flag, or a stop, and all before it settled.
-
-        The end stays a part of the row, and a stop does not. Rows that were `over` before are left alone.
-        """
-        end = self.network.space.end
-        stopping = [(request, chosen) for request, chosen in lane.requests if request.stops]
-        if end is None and not stopping:
-            return rows
-        width = rows.x.shape[1]
-        known = rows.settled & (np.arange(width) < rows.length[:, None])
-        reached = np.where(known.all(1), width, known.argmin(1))  # all before it is settled
-        lengths = rows.length + 1
-        if end is not None:
-            flags = rows.x == end if isinstance(self.network.space, Tokens) else rows.x[..., end] > 0.5
-            ends = flags.cpu().numpy() & (np.arange(width) < reached[:, None])
-            lengths = np.where(ends.any(1), np.minimum(rows.length, ends.argmax(1) + 1), lengths)
-        for request, chosen in stopping:
-            first = int((~request.shown).any(0).int().argmax())
-            for row in chosen[~over[chosen]].tolist():
-                made = rows.x[row, first : reached[row]].cpu().numpy()
-                positions = [at for at in (_find(made, stop) for stop in request.stops) if at >= 0]
-                if positions:
-                    lengths[row] = min(lengths[row], first + min(positions))
-        numbers = np.nonzero((lengths <= rows.length) & ~over)[0]
-        return lane.sampler.ended(rows, numbers, lengths[numbers]) if len(numbers) else rows
-
-    def _move(self, moves: Sequence[tuple[_Lane, NDArray[np.int64], NDArray[np.int64] | None]]) -> None:
+    def _move(self, moves: Sequence[tuple[Lane, NDArray[np.int64], NDArray[np.int64] | None]]) -> None:
         """Rows that go on from another row get its state; what both have read alike is not copied."""
         for lane, source, shared in moves:
             for number, memory in enumerate(self.memories):
@@ -691,7 +449,7 @@ class Engine:
 
     # ---- leaving ------------------------------------------------------------------------------------------------
 
-    def _updates(self, lane: _Lane, changed: NDArray[np.bool_]) -> list[RowUpdate]:
+    def _updates(self, lane: Lane, changed: NDArray[np.bool_]) -> list[RowUpdate]:
         """The updates of rows that changed, and of rows that are done and were not reported as done."""
         rows = lane.rows
         newly = rows.done & ~lane.reported
@@ -766,7 +524,7 @@ class Engine:
         nothing = torch.zeros(0)
         self._errors.append(RowUpdate(number, -1, nothing, np.zeros(0, bool), 0, True, error=error))
 
-    def _drop(self, lane: _Lane, error: Exception) -> None:
+    def _drop(self, lane: Lane, error: Exception) -> None:
         """All requests of a lane are over."""
         for number in np.unique(lane.request[~lane.reported]).tolist():
             self._fail(number, error)
@@ -805,90 +563,15 @@ class Engine:
                     yield update
 
 
-class Shared:
-    """One engine for the requests of several threads: a thread that waits for updates makes the next step for all."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self._lock = Lock()
-        self._queues: dict[int, deque[RowUpdate]] = {}
-
-    def run(self, request: Request) -> Iterator[RowUpdate]:
-        """The updates of one request; it is cancelled where the iterator is closed early."""
-        with self._lock:
-            number = self.engine.submit(request)
-            queue = self._queues[number] = deque()
-        try:
-            while True:
-                with self._lock:
-                    if not queue and self.engine.open(number):
-                        for update in self.engine.tick():
-                            if update.request in self._queues:
-                                self._queues[update.request].append(update)
-                    updates = list(queue)
-                    queue.clear()
-                    over = not self.engine.open(number)
-                for update in updates:
-                    if update.error is not None:
-                        raise update.error
-                    yield update
-                if over and not queue:
-                    return
-        finally:
-            with self._lock:
-                if self.engine.open(number):
-                    self.engine.cancel(number)
-                del self._queues[number]
-
-    def cancel(self, request: int, row: int) -> None:
-        """Stop one row of a request."""
-        with self._lock:
-            self.engine.cancel(request, row)
-
-
-def _mode(gradient: bool) -> AbstractContextManager[None]:
+def mode(gradient: bool) -> AbstractContextManager[None]:
     """The mode in which tensors are made: inference mode, unless a process or sampler differentiates."""
     return torch.no_grad() if gradient else torch.inference_mode()
 
 
-def _can_ask(sampler: Sampler, rows: Rows) -> bool:
+def can_ask(sampler: Sampler, rows: Rows) -> bool:
     """Whether a sampler can ask about these rows alone."""
     try:
         sampler.ask(rows)
     except Exception:
         return False
     return True
-
-
-def alike(network: Network) -> int:
-    """The least m such that products of m, 2m, 3m ... rows give each row the same bits, on this machine.
-
-    Libraries of linear algebra add up in another order for few rows than for many, and a number that a person sees
-    would change its last digit with the number of samples.
-    """
-    shapes = sorted({(p.shape[0], p.shape[1]) for p in network.parameters() if p.ndim == 2})
-    return _alike(tuple(shapes), next(network.parameters()).dtype, torch.get_num_threads())
-
-
-@cache
-def _alike(shapes: tuple[tuple[int, int], ...], dtype: torch.dtype, threads: int) -> int:
-    generator = torch.Generator().manual_seed(0)
-    least = 1
-    for outputs, inputs in shapes:
-        weight = torch.randn(outputs, inputs, generator=generator, dtype=dtype)
-        x = torch.randn(CAPACITY, inputs, generator=generator, dtype=dtype)
-        whole = torch.nn.functional.linear(x, weight)
-        while least < CAPACITY and not all(
-            torch.equal(torch.nn.functional.linear(x[:rows], weight), whole[:rows])
-            for rows in range(least, CAPACITY, least)
-        ):
-            least *= 2
-    return least
-
-
-def _find(x: NDArray[np.int64], pattern: NDArray[np.int64]) -> int:
-    """The position at which a pattern begins in a row of symbols, -1 where it does not occur."""
-    if len(x) < len(pattern):
-        return -1
-    matches = (np.lib.stride_tricks.sliding_window_view(x, len(pattern)) == pattern).all(1)
-    return int(matches.argmax()) if matches.any() else -1

@@ -1,0 +1,99 @@
+"""Rows side by side: those that share a sampler, and those whose prompts are still being read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.engine.request import Request
+from seqloom.network.given import EncodedConditions
+from seqloom.samplers.base import Rows, Sampler
+from seqloom.sequence.guess import Ask
+from seqloom.sequence.state import NetState
+
+
+@dataclass
+class Lane:
+    """Rows that share one sampler: their requests, the network that each asks and its slot there.
+
+    `conditions` has the encoded conditions of every row for each network; `reported` marks rows reported as done.
+    """
+
+    sampler: Sampler
+    rows: Rows
+    request: NDArray[np.int64]
+    network: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    reported: NDArray[np.bool_]
+    conditions: list[EncodedConditions | None]
+    asked: Mapping[int, Request]
+
+    @cached_property
+    def requests(self) -> list[tuple[Request, NDArray[np.int64]]]:
+        """The requests and their rows. A lane whose rows change is a new one, so this is worked out once."""
+        return [(self.asked[n], np.nonzero(self.request == n)[0]) for n in np.unique(self.request).tolist()]
+
+    @cached_property
+    def begin(self) -> NDArray[np.int64] | None:
+        """Where each row's canvas begins in the whole sequence; None: all at its beginning."""
+        begin = np.array([self.asked[n].begin for n in self.request.tolist()], np.int64)
+        return begin if begin.any() else None
+
+    @cached_property
+    def last_known(self) -> int:
+        """The last position that is known in any row: after it all rows may end."""
+        return max(int(request.open_until.max(initial=-1)) for request, _ in self.requests)
+
+    def select(self, kept: NDArray[np.bool_]) -> Lane:
+        """The lane with some of its rows."""
+        if kept.all():
+            return self
+        rows = np.nonzero(kept)[0]
+        return Lane(
+            self.sampler,
+            self.rows.select(rows),
+            self.request[rows],
+            self.network[rows],
+            self.slot[rows],
+            self.reported[rows],
+            [None if one is None else one.select(rows) for one in self.conditions],
+            self.asked,
+        )
+
+    def join(self, other: Lane) -> Lane:
+        """This lane's rows and then the other's."""
+        pairs = zip(self.conditions, other.conditions, strict=True)
+        return Lane(
+            self.sampler,
+            Rows.join([self.rows, other.rows]),
+            np.concatenate([self.request, other.request]),
+            np.concatenate([self.network, other.network]),
+            np.concatenate([self.slot, other.slot]),
+            np.concatenate([self.reported, other.reported]),
+            [None if a is None or b is None else EncodedConditions.join([a, b]) for a, b in pairs],
+            {**self.asked, **other.asked},
+        )
+
+
+@dataclass
+class Prompt:
+    """A beginning on its way into a state of its own; row i of `rows` will go on from row `copies[i]` of the state."""
+
+    network: int
+    ask: Ask
+    state: NetState
+    rows: NDArray[np.int64]
+    copies: NDArray[np.int64]
+    ready: bool = False
+
+
+@dataclass
+class PromptReading:
+    """A lane whose prompts are being read."""
+
+    lane: Lane
+    prompts: list[Prompt]

@@ -1,0 +1,74 @@
+"""Where rows end, and which symbols are not allowed in them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqloom.engine.lanes import Lane
+from seqloom.samplers.base import Rows
+from seqloom.sequence.guess import Ask, Guess
+from seqloom.sequence.space import Space, Tokens
+
+
+def constrained(guess: Guess, ask: Ask, lane: Lane, space: Space) -> Guess:
+    """The guess without the symbols that a request does not allow, and without an end before what is known."""
+    if not isinstance(space, Tokens):
+        return guess
+    for request, rows in lane.requests:
+        if request.constraint is None:
+            continue
+        want = ask.want[rows]
+        allowed = request.constraint.allowed(ask.x[rows].cpu().numpy(), want, guess.value.shape[-1])
+        hidden = torch.as_tensor(~(allowed | (want < 0)[..., None]), device=guess.value.device)
+        value = guess.value.clone()
+        value[rows] = value[rows].masked_fill(hidden, -torch.inf)
+        guess = replace(guess, value=value)
+    if space.end is not None:
+        early = (ask.want >= 0) & (ask.want <= lane.last_known)
+        if early.any():
+            for request, rows in lane.requests:
+                early[rows] &= ask.want[rows] <= request.open_until[lane.rows.origin[rows]][:, None]
+            value = guess.value.clone()
+            value[..., space.end].masked_fill_(torch.as_tensor(early, device=value.device), -torch.inf)
+            guess = replace(guess, value=value)
+    return guess
+
+
+def ended(rows: Rows, lane: Lane, space: Space, over: NDArray[np.bool_]) -> Rows:
+    """Offer rows that came to an end to their sampler: an end symbol or flag, or a stop, and all before it settled.
+
+    The end stays a part of the row, and a stop does not. Rows that were `over` before are left alone.
+    """
+    end = space.end
+    stopping = [(request, chosen) for request, chosen in lane.requests if request.stops]
+    if end is None and not stopping:
+        return rows
+    width = rows.x.shape[1]
+    known = rows.settled & (np.arange(width) < rows.length[:, None])
+    reached = np.where(known.all(1), width, known.argmin(1))  # all before it is settled
+    lengths = rows.length + 1
+    if end is not None:
+        flags = rows.x == end if isinstance(space, Tokens) else rows.x[..., end] > 0.5
+        ends = flags.cpu().numpy() & (np.arange(width) < reached[:, None])
+        lengths = np.where(ends.any(1), np.minimum(rows.length, ends.argmax(1) + 1), lengths)
+    for request, chosen in stopping:
+        first = int((~request.shown).any(0).int().argmax())
+        for row in chosen[~over[chosen]].tolist():
+            made = rows.x[row, first : reached[row]].cpu().numpy()
+            positions = [at for at in (position_of(made, stop) for stop in request.stops) if at >= 0]
+            if positions:
+                lengths[row] = min(lengths[row], first + min(positions))
+    numbers = np.nonzero((lengths <= rows.length) & ~over)[0]
+    return lane.sampler.ended(rows, numbers, lengths[numbers]) if len(numbers) else rows
+
+
+def position_of(x: NDArray[np.int64], pattern: NDArray[np.int64]) -> int:
+    """The position at which a pattern begins in a row of symbols, -1 where it does not occur."""
+    if len(x) < len(pattern):
+        return -1
+    matches = (np.lib.stride_tricks.sliding_window_view(x, len(pattern)) == pattern).all(1)
+    return int(matches.argmax()) if matches.any() else -1

@@ -1,0 +1,106 @@
+"""The live rows of one network: its state, how large that is, and the conditions of its calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqloom.engine.lanes import Lane
+from seqloom.network.given import EncodedConditions
+from seqloom.network.network import Network
+from seqloom.processes.base import Process
+from seqloom.sequence.state import NetState
+
+CAPACITY = 64
+"""Rows of an engine, unless it is told otherwise."""
+
+
+class NetworkRows:
+    """One network with the state of the live rows that ask it: slots 0..live-1 of it, where it keeps one."""
+
+    def __init__(self, network: Network, process: Process, room: int | None, steady: bool) -> None:
+        self.network, self.process = network, process
+        self.least_room = room or 1
+        self.state: NetState | None = None
+        self.live = self.rows = self.room = self.undo = 0
+        self.block = alike(network) if steady and not network.space.symbolic else 1
+        self._given: tuple[list[Lane], NDArray[np.int64] | None, EncodedConditions] | None = None
+
+    def room_for(self, length: int) -> int:
+        """Elements that a state must have room for: a bounded reach, or the longest canvas."""
+        return self.network.reach or max(length, self.least_room)
+
+    def fillers(self, rows: int, steps: int) -> int:
+        """Rows to add to a call, so that no row's numbers depend on how many there are: see `alike`."""
+        if self.block == 1:
+            return 0
+        every = self.block
+        if not self.process.incremental and all(mixer.bounded for mixer in self.network.backbone.mixers):
+            every //= math.gcd(every, steps)  # all products are over rows x steps
+        return -rows % every
+
+    def prepare(self, rows: int, length: int, undo: int, most: int) -> None:
+        """A state with slots for so many rows of this length; grown only where it is too small."""
+        rows += -rows % self.block
+        room = self.room_for(length)
+        if self.state is not None and rows <= self.rows and room <= self.room and undo <= self.undo:
+            return
+        if self.state is not None and rows > self.rows:
+            rows = max(rows, min(most, 2 * self.rows))
+        rows, room, undo = max(rows, self.rows), max(room, self.room), max(undo, self.undo)
+        grown = self.network.begin(rows, room, undo)
+        if self.state is not None:
+            live = np.arange(self.live)
+            grown.put(live, self.state, live)
+        self.state, self.rows, self.room, self.undo = grown, rows, room, undo
+
+    def given(self, number: int, lanes: Sequence[Lane], rows: NDArray[np.int64] | None) -> EncodedConditions | None:
+        """The conditions of the rows of a call, put together anew only when lanes or their order have changed."""
+        parts = [one for lane in lanes if (one := lane.conditions[number]) is not None]
+        if not parts:
+            return None
+        if self._given is not None:
+            before, order, encoded = self._given
+            alike = len(before) == len(lanes) and all(a is b for a, b in zip(before, lanes, strict=True))
+            if alike and (order is rows or (order is not None and rows is not None and np.array_equal(order, rows))):
+                return encoded
+        encoded = EncodedConditions.join(parts)
+        encoded = encoded if rows is None else encoded.select(rows)
+        self._given = list(lanes), rows, encoded
+        return encoded
+
+    def forget(self) -> None:
+        """Release the state: no row is left that needs it."""
+        self._given = None
+        self.state, self.rows, self.room, self.undo = None, 0, 0, 0
+
+
+def alike(network: Network) -> int:
+    """The least m such that products of m, 2m, 3m ... rows give each row the same bits, on this machine.
+
+    Libraries of linear algebra add up in another order for few rows than for many, and a number that a person sees
+    would change its last digit with the number of samples.
+    """
+    shapes = sorted({(p.shape[0], p.shape[1]) for p in network.parameters() if p.ndim == 2})
+    return _alike(tuple(shapes), next(network.parameters()).dtype, torch.get_num_threads())
+
+
+@cache
+def _alike(shapes: tuple[tuple[int, int], ...], dtype: torch.dtype, threads: int) -> int:
+    generator = torch.Generator().manual_seed(0)
+    least = 1
+    for outputs, inputs in shapes:
+        weight = torch.randn(outputs, inputs, generator=generator, dtype=dtype)
+        x = torch.randn(CAPACITY, inputs, generator=generator, dtype=dtype)
+        whole = torch.nn.functional.linear(x, weight)
+        while least < CAPACITY and not all(
+            torch.equal(torch.nn.functional.linear(x[:rows], weight), whole[:rows])
+            for rows in range(least, CAPACITY, least)
+        ):
+            least *= 2
+    return least

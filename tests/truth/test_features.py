@@ -1,0 +1,307 @@
+"""What is read off the canvas, and channels that are sequences of their own: against sums by hand and invariances."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from seqloom.core.errors import ConfigError, UnsupportedSpace
+from seqloom.core.rng import Rng
+from seqloom.engine import Engine, Request
+from seqloom.mixers.attention import Attention
+from seqloom.mixers.recurrent import Gru
+from seqloom.network.backbone import Backbone
+from seqloom.network.network import Network
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.features import Lags, Visible, Window, framed
+from seqloom.processes.flow import Flow
+from seqloom.processes.gaussian import Gaussian
+from seqloom.processes.heads import Normal
+from seqloom.samplers.ancestral import Ancestral
+from seqloom.samplers.diffuse import Diffuse
+from seqloom.sequence.batch import Batch, Past
+from seqloom.sequence.guess import Ask
+from seqloom.sequence.space import Field, Tokens, Vectors
+
+TWO = Vectors(fields=(Field(name="a"), Field(name="b")))
+WINDOW = Window(length=5)
+CHANNELS = ("own", "attend")
+
+
+def built(process, channels, mixer=None, space=TWO, seed=1):
+    """A float64 network with channels of their own in which nothing is left at zero."""
+    spec = Backbone(width=8, depth=2, mixer=mixer or Gru(), mlp=1.0, channels=channels)
+    net = Network(spec, process.spec(space), space, window=12, given={}, seed=seed).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return net.eval()
+
+
+def keys(rows, seed=0):
+    return Rng.of(seed, np.arange(rows))
+
+
+def numbers(rows=3, steps=9, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(rows, steps, 2)))
+
+
+def batch_of(x, shown=None, past=None):
+    everything = torch.ones_like(x, dtype=torch.bool)
+    begins = torch.zeros(x.shape[:2], dtype=torch.bool)
+    begins[:, 0] = past is None
+    shown = ~everything if shown is None else shown
+    return Batch(x, everything[..., 0], everything, shown, begins, past=past)
+
+
+# ---- the window -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_windows_mean_and_spread_are_those_of_what_may_be_read(ordered):
+    rng = np.random.default_rng(1)
+    x, past = rng.normal(size=(2, 8, 2)), rng.normal(size=(2, 4, 2))
+    known, past_known = rng.random(x.shape) < 0.7, rng.random(past.shape) < 0.7
+    visible = Visible(
+        *map(torch.from_numpy, (x, known, known)),
+        past=Past(torch.from_numpy(past), torch.from_numpy(past_known)),
+        ordered=ordered,
+    )
+    position = torch.tensor([[0, 3, 7], [1, 2, 6]])
+    read = WINDOW.read(TWO, visible, position)
+    whole, cells = np.concatenate([past, x], 1), np.concatenate([past_known, known], 1)
+    for row, column, d in np.ndindex(2, 3, 2):
+        end = int(position[row, column]) + 4
+        span = slice(max(0, end - 5), end) if ordered else slice(None)
+        seen = whole[row, span, d][cells[row, span, d]]
+        mean = seen.mean() if len(seen) else 0.0
+        variance = (((seen - mean) ** 2).sum() + 1) / (len(seen) + 1)
+        assert float(read.location[row, column, d]) == pytest.approx(mean, abs=1e-9)
+        assert float(read.log_scale[row, column, d]) == pytest.approx(0.5 * math.log(variance), abs=1e-9)
+
+
+def test_a_window_does_not_reach_over_the_beginning_of_a_sequence():
+    x = torch.arange(8.0)[None, :, None].expand(1, 8, 2)
+    everything = torch.ones_like(x, dtype=torch.bool)
+    begins = torch.zeros(1, 8, dtype=torch.bool)
+    begins[0, [0, 4]] = True
+    read = WINDOW.read(TWO, Visible(x, everything, everything, begins), torch.arange(8)[None])
+    assert read.location[0, :, 0].tolist() == [0.0, 0.0, 0.5, 1.0, 0.0, 4.0, 4.5, 5.0]
+
+
+def test_the_last_location_that_is_known_is_taken():
+    x = torch.arange(6.0)[None, :, None].expand(1, 6, 2)
+    everything = torch.ones_like(x, dtype=torch.bool)
+    features = (WINDOW, Lags(difference=3))
+    read, frame = framed(features, TWO, Visible(x, everything, everything), torch.arange(6)[None])
+    assert read.location[0, :, 0].tolist() == [0.0, 0.0, 0.5, 0.0, 1.0, 2.0]  # the window's mean, then 3 ago
+    assert frame is not None
+    assert frame.location[0, 3:, 0].tolist() == [1.0, 1.5, 2.0]
+
+
+def test_a_window_is_for_real_numbers_alone():
+    for space in (Tokens(size=3), Vectors(fields=(Field(name="n", support="count"),))):
+        with pytest.raises(UnsupportedSpace):
+            Autoregressive(features=(WINDOW,)).spec(space)
+
+
+# ---- models that read in a frame --------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_an_autoregressive_model_in_a_frame_costs_the_same_at_another_level_and_scale():
+    """With a past of real spread against which one more element of spread 1 is nothing, only the units change."""
+    process = Autoregressive(features=(Window(length=50),), lags=(3,))
+    net = built(process, "joint")
+    x, past = numbers() * 1e4, numbers(steps=60, seed=5) * 1e4
+    everything = torch.ones_like(past, dtype=torch.bool)
+
+    def nats(a, b):
+        batch = batch_of(a * x + b, past=Past(a * past + b, everything))
+        return process.nats(net, batch, keys(3), net.begin(3))[0]
+
+    torch.testing.assert_close(nats(3.0, 7e4), nats(1.0, 0.0) + 2 * math.log(3.0), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mixer", [Gru(), Attention(heads=2)], ids=lambda m: m.name)
+@pytest.mark.parametrize("channels", ["joint", *CHANNELS])
+def test_guesses_in_a_frame_are_what_is_scored(mixer, channels):
+    process = Autoregressive(features=(WINDOW,), lags=(4,), difference=4)
+    net = built(process, channels, mixer)
+    x = numbers(rows=2, steps=9)
+    nats, _ = process.nats(net, batch_of(x), keys(2), None)
+    nothing = torch.zeros_like(x, dtype=torch.bool)
+    state = net.begin(2, 9)
+    for t in range(9):
+        ask = Ask(x, np.full((2, 1), t), np.full(2, t), shown=~nothing, absent=nothing)
+        guess, state = process.guess(net, ask, state)
+        cost = guess.head.nats(guess.value[:, 0], x[:, t], ~nothing[:, t])
+        torch.testing.assert_close(cost, nats[:, t])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("process", [Gaussian(features=(WINDOW,)), Flow(features=(WINDOW,))], ids=lambda p: p.name)
+def test_a_diffusion_in_a_frame_costs_the_same_at_another_level_and_scale(process):
+    net = built(process, "joint")
+    x = numbers(steps=40) * 1e5
+    shown = torch.zeros_like(x, dtype=torch.bool)
+    shown[:, :30] = True
+
+    def bound(a, b):
+        batch = batch_of(a * x + b, shown)
+        return process.likelihoods()["likelihood"].nats(net, batch, keys(3), None)[0].sum(1)
+
+    torch.testing.assert_close(bound(2.0, 3e5), bound(1.0, 0.0) + 20 * math.log(2.0), atol=2e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_a_diffusion_in_a_frame_is_sampled_in_the_units_of_the_canvas():
+    """What the network says nothing about is N(level, spread) of what is shown, wherever that lies."""
+    process = Gaussian(features=(WINDOW,))
+    net = built(process, "own")
+    for parameter in net.head.parameters():
+        parameter.zero_()
+    rng = np.random.default_rng(2)
+    x = torch.from_numpy(np.concatenate([50 + 4 * rng.normal(size=(1, 400, 2)), np.zeros((1, 5, 2))], 1)).float()
+    shown = torch.zeros_like(x, dtype=torch.bool)
+    shown[:, :400] = True
+    engine = Engine(net.float(), process)
+    rows = [Request(x, shown, torch.zeros_like(shown), Diffuse(steps=8), keys(1, seed=i)) for i in range(24)]
+    made = [update.x[400:] for request in rows for update in engine.run(request) if update.done]
+    values = torch.stack(made).numpy()
+    assert values.mean() == pytest.approx(50, abs=2)
+    assert 0.5 < values.std() / 4 < 2
+
+
+# ---- channels of their own --------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", CHANNELS)
+@pytest.mark.parametrize("process", [Autoregressive(lags=(2,)), Gaussian()], ids=lambda p: p.name)
+def test_channels_change_places_with_their_names(process, channels):
+    net = built(process, channels)
+    x = numbers()
+    turned = torch.stack([x[..., 1], x[..., 0]], -1)
+    score = process.likelihoods()["likelihood"].nats
+
+    def nats(x):
+        return score(net, batch_of(x), keys(3), None)[0]
+
+    one = nats(x)
+    if process.name == "autoregressive":
+        assert not torch.allclose(nats(turned), one)
+        net.identity.weight.copy_(net.identity.weight.flip(0))
+        torch.testing.assert_close(nats(turned), one)
+    else:  # noise is drawn by position, so only the network can be asked
+        spec = process.spec(TWO)
+        inputs = torch.from_numpy(np.random.default_rng(4).normal(size=(3, 9, spec.inputs)))
+        level = torch.zeros(3, 1).double()
+        out, _ = net(inputs, level=level)
+        net.identity.weight.copy_(net.identity.weight.flip(0))
+        swapped, _ = net(inputs.unflatten(-1, (-1, 2)).flip(-1).flatten(2), level=level)
+        torch.testing.assert_close(swapped.flip(-1), out)
+
+
+@torch.no_grad()
+def test_only_channels_that_attend_know_of_each_other():
+    for channels in CHANNELS:
+        process = Autoregressive()
+        net = built(process, channels)
+        x = numbers()
+        changed = x.clone()
+        changed[:, 2, 1] += 5
+        read = torch.stack([_means(process, net, value) for value in (x, changed)])
+        moved = (read[0] - read[1]).abs().amax((0, 1))  # of each channel
+        assert moved[1] > 1e-3
+        assert (moved[0] > 1e-6) == (channels == "attend")
+
+
+def _means(process, net, x):
+    nothing = torch.zeros_like(x, dtype=torch.bool)
+    ask = Ask(x, np.full((3, 1), 8), np.full(3, 8), shown=~nothing, absent=nothing)
+    guess, _ = process.guess(net, ask, net.begin(3, 9))
+    return guess.head.mean(guess.value)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mixer", [Gru(), Attention(heads=2)], ids=lambda m: m.name)
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_rows_of_channels_are_the_same_alone_and_among_others(mixer, channels):
+    process = Autoregressive(features=(WINDOW,))
+    net = built(process, channels, mixer)
+    lengths = (4, 7, 3)
+    alone = {}
+    for together in (False, True):
+        engine = Engine(net, process)
+        requests = []
+        for i, length in enumerate(lengths):
+            x = numbers(rows=2, steps=12, seed=i)
+            shown = torch.zeros_like(x, dtype=torch.bool)
+            shown[:, :length] = True
+            requests.append(Request(x, shown, torch.zeros_like(shown), Ancestral(), keys(2, seed=i)))
+        if not together:
+            for i, request in enumerate(requests):
+                for update in Engine(net, process).run(request):
+                    alone[i, update.row] = update.x
+            continue
+        numbered = {engine.submit(request): i for i, request in enumerate(requests)}
+        while not engine.idle:
+            for update in engine.tick():
+                if update.done:
+                    torch.testing.assert_close(update.x, alone[numbered[update.request], update.row])
+
+
+def test_what_is_not_alike_cannot_be_sequences_of_its_own():
+    for space in (
+        Tokens(size=3),
+        TWO.replace(ends=True),
+        Vectors(fields=(Field(name="a", width=3, support="category"),)),
+    ):
+        with pytest.raises(ConfigError):
+            Network(Backbone(channels="own"), Autoregressive().spec(space), space, 8, {})
+    assert Normal().independent
+
+
+# ---- patches ----------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", ["joint", "own"])
+def test_what_fills_a_last_patch_is_absent(channels):
+    process = Gaussian(features=(WINDOW,))
+    spec = Backbone(width=8, depth=2, mixer=Attention(heads=2), channels=channels, patch=3)
+    net = Network(spec, process.spec(TWO), TWO, window=12, given={}, seed=1).double().eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)).double())
+    x = numbers(steps=7)
+    shown = torch.zeros_like(x, dtype=torch.bool)
+    shown[:, :4] = True
+    level = torch.zeros(3, 1).double()
+
+    def guessed(steps):
+        wide = torch.zeros(3, steps, 2).double()
+        wide[:, :7] = x
+        seen = torch.zeros_like(wide, dtype=torch.bool)
+        seen[:, :7] = shown
+        there = torch.arange(steps).expand(3, -1) < 7
+        absent = ~there.unsqueeze(-1).expand(-1, -1, 2)
+        ask = Ask(wide, np.zeros((3, 1), int), np.zeros(3, int), level, present=there, shown=seen, absent=absent)
+        return process.guess(net, ask, None)[0].value[:, :7]
+
+    torch.testing.assert_close(guessed(7), guessed(9))
+    before = guessed(7)
+    x[:, 1] += 1  # every patch attends to every other
+    assert (guessed(7) - before)[:, 6].abs().min() > 1e-6
+
+
+def test_only_what_is_made_at_once_can_be_patched():
+    for process, space in ((Autoregressive(), TWO), (Autoregressive(), Tokens(size=3))):
+        with pytest.raises(ConfigError):
+            Network(Backbone(patch=2), process.spec(space), space, 8, {})
