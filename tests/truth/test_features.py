@@ -84,6 +84,20 @@ def test_a_windows_mean_and_spread_are_those_of_what_may_be_read(ordered):
         assert float(read.log_scale[row, column, d]) == pytest.approx(0.5 * math.log(variance), abs=1e-9)
 
 
+def test_one_position_of_a_long_canvas_is_read_as_all_of_them_are():
+    rng = np.random.default_rng(3)
+    x, known = rng.normal(size=(2, 40, 2)), rng.random((2, 40, 2)) < 0.8
+    begins = torch.zeros(2, 40, dtype=torch.bool)
+    begins[0, [0, 18]] = True
+    for ends in (None, begins):
+        visible = Visible(torch.from_numpy(x), torch.from_numpy(known), torch.from_numpy(known), ends)
+        whole = WINDOW.read(TWO, visible, torch.arange(40).expand(2, -1))
+        for t in (0, 3, 19, 21, 39):
+            one = WINDOW.read(TWO, visible, torch.full((2, 1), t))
+            torch.testing.assert_close(one.location[:, 0], whole.location[:, t])
+            torch.testing.assert_close(one.log_scale[:, 0], whole.log_scale[:, t])
+
+
 def test_a_window_does_not_reach_over_the_beginning_of_a_sequence():
     x = torch.arange(8.0)[None, :, None].expand(1, 8, 2)
     everything = torch.ones_like(x, dtype=torch.bool)

@@ -56,7 +56,7 @@ class Visible:
         How many cells are known, their sum, and the sum of their squares. Where positions are filled in any order all
         that is shown counts, wherever it stands.
         """
-        x, _, past = self._with_past
+        x, known, past = self._with_past
         if not self.ordered:
             cells = self.known & self.shown
             if self.past is not None:
@@ -68,6 +68,15 @@ class Visible:
         begin = (end - length).clamp_min(0)
         if self._first is not None:
             begin = begin.maximum(self._first.take_along_dim(end, 1))
+        if position.shape[1] * length < x.shape[1]:  # one position of a long canvas: its window alone is added up
+            index = end.unsqueeze(-1) - length + torch.arange(length, device=end.device)  # (B,K,L)
+            inside = (index >= begin.unsqueeze(-1)).flatten(1).unsqueeze(-1)  # (B,K*L,1)
+            index = index.clamp_min(0).flatten(1).unsqueeze(-1)
+            cells = known.take_along_dim(index, 1) & inside
+            wide = x.take_along_dim(index, 1).double().masked_fill(~cells, 0.0)
+            parts = (cells.double(), wide, wide**2)
+            one, two, three = (part.view(len(x), -1, length, x.shape[2]).sum(2) for part in parts)
+            return one, two, three
         counted = []
         for running in self._running:  # (B,1+L+T,D)
             ends, begins = (running.take_along_dim(at.unsqueeze(-1), 1) for at in (end, begin))
