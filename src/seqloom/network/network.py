@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -169,9 +168,16 @@ class Network(nn.Module):
         # Whatever reads without a state begins anyway; a tensor without numbers (meta) cannot be asked.
         if begins is not None and (begins.is_meta or not (begins if state else begins[:, 1:]).any()):
             begins = None
-        if self.channels > 1:
-            split = self._split(x, level, given, present, where, count, rng, begins, position, mask)
-            x, level, given, present, where, count, rng, begins, position, mask = split
+        if self.channels > 1:  # each channel is a row of its own, beside which all that goes with a row comes as often
+            rows = np.repeat(np.arange(len(x)), self.channels)
+            level, present, where, begins, position, mask = (
+                v if v is None or len(v) != len(x) else v.repeat_interleave(self.channels, 0)
+                for v in (level, present, where, begins, position, mask)
+            )
+            given = None if given is None else given.select(rows)
+            count = None if count is None else count[rows]
+            rng = None if rng is None else rng.select(rows)
+            x = self._by_channel(x)
         if self.patch > 1:
             if level is not None and level.shape[1] > 1:
                 raise ConfigError("a patch has one noise level", path="backbone.patch", hint="use process.levels=row")
@@ -211,40 +217,12 @@ class Network(nn.Module):
         out = out if out.dtype == torch.float64 else out.float()
         return out, NetState(states, state.origin, state.each) if state is not None else None
 
-    def _split(
-        self,
-        x: Tensor,
-        level: Tensor | None,
-        given: EncodedConditions | None,
-        present: Tensor | None,
-        where: Tensor | None,
-        count: Lengths | None,
-        rng: Rng | None,
-        begins: Tensor | None,
-        position: Tensor | None,
-        mask: Tensor | None,
-    ) -> tuple[Any, ...]:
-        """Inputs (B,T,C) with each channel as a row (B*D,T,C'), and all that goes with the rows as often."""
+    def _by_channel(self, x: Tensor) -> Tensor:
+        """Inputs (B,T,C) with each channel as a row (B*D,T,C'); those that are shared come with all of them."""
         own, shared = x[..., : self.spec.inputs - self.spec.shared], x[..., self.spec.inputs - self.spec.shared :]
         own = own.reshape(*own.shape[:2], -1, self.channels).movedim(-1, 1)  # (B,D,T,M)
         shared = shared.unsqueeze(1).expand(-1, self.channels, -1, -1)
-        rows = np.repeat(np.arange(len(x)), self.channels)
-
-        def each(value: Tensor | None) -> Tensor | None:
-            return value if value is None or len(value) != len(x) else value.repeat_interleave(self.channels, 0)
-
-        return (
-            torch.cat([own, shared], -1).flatten(0, 1),
-            each(level),
-            None if given is None else given.select(rows),
-            each(present),
-            each(where),
-            None if count is None else count[rows],
-            None if rng is None else rng.select(rows),
-            each(begins),
-            each(position),
-            each(mask),
-        )
+        return torch.cat([own, shared], -1).flatten(0, 1)
 
     def _entering(
         self,
