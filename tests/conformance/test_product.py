@@ -47,7 +47,9 @@ VARIANTS: dict[str, Any] = {
     "autoregressive in a window's frame": {"name": "autoregressive", "features": [{"name": "window", "length": 6}]},
     "gaussian in a window's frame": {"name": "gaussian", "features": [{"name": "window"}]},
 }
-CASES += [(m, p, "vectors") for m in ("lstm", "attention") for p in VARIANTS]
+CASES += [(m, "autoregressive with lags", "vectors") for m in ("lstm", "attention")]
+CASES += [("gru", "autoregressive in a window's frame", "vectors")]
+CASES += [("attention", "gaussian in a window's frame", "vectors")]
 REFUSED = [(p, s) for p in members_of(Process) for s in SPACES if not fits(p, s)]
 CONDITIONS = [  # those of a Transformer that attends take half a minute each; a GRU's are their fast twins
     pytest.param(m, p, data, given, marks=[pytest.mark.slow] if (m, given) == ("attention", "source") else [])

@@ -166,7 +166,7 @@ def test_levels_that_were_never_seen_are_forecast(tmp_path):
     path = tmp_path / "sine.csv"
     path.write_text("a\n" + "\n".join(f"{value:.4f}" for value in values) + "\n")
     for model in ("gru", "gaussian"):
-        planned = planning.plan(str(path), {"trainer": {"steps": 60}}, model=model, out=tmp_path / model)
+        planned = planning.plan(str(path), {"trainer": {"steps": 40}}, model=model, out=tmp_path / model)
         list(Fit(planned, preview=False).events())
         history = 100 + values[:120].reshape(-1, 1)
         answer = seqloom.load(tmp_path / model).forecast(history, 12, n=10, seed=1)
