@@ -166,10 +166,13 @@ def write_data(folder: Path) -> None:
 def planned(data: Path, model: str, out: Path) -> Any:
     """The plan of one of the trainings, with steps enough for nothing but updates to happen in those that are timed."""
     from seqloom.core.config import merge
+    from seqloom.network.backbone import Backbone
     from seqloom.planning import plan
 
     name, word, settings = RUNS[model]
     tree: dict[str, Any] = {"trainer": {"steps": 10_000}}
+    if name == "series.csv" and "channels" in Backbone.model_fields:  # advice has changed; the same model is wanted
+        settings = {**settings, "backbone.channels": "joint", "process.features": []}
     for key, value in settings.items():
         part, _, field = key.partition(".")
         tree = merge(tree, {part: {field: value}})
