@@ -322,7 +322,7 @@ class LikelihoodMetric(Metric, name="likelihood"):
 
 def mean_loss(net: Network, process: Process, reading: Reading, *, seed: int = 0) -> MetricRecord:
     """The mean training loss a cell over windows that cover everything, each by itself."""
-    packed = Packed(reading.data, reading.space, reading.given)
+    packed = Packed(reading.data, reading.space, reading.given, net.aligned)
     fill = net.spec.block is None and reading.space.ends
     starts = packed.windows(net.window, net.window)
     total, count, means = 0.0, 0.0, []

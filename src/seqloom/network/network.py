@@ -76,7 +76,7 @@ class Network(nn.Module):
             raise ConfigError(
                 "only numbers that are all of one kind, of series that do not end, can be sequences of their own",
                 path="backbone.channels",
-                hint="use backbone.channels=joint",
+                hint="use backbone.channels=joint; a head that takes numbers together, such as mixture, wants it too",
             )
         return self.spec.channels
 

@@ -198,9 +198,7 @@ class Cross(nn.Module):
 
     def __init__(self, spec: Backbone) -> None:
         super().__init__()
-        self.heads = max(1, spec.width // 32)
-        while spec.width % self.heads:
-            self.heads -= 1
+        self.heads = narrow_heads(spec.width)
         self.norm = make_norm(spec)
         self.query = nn.Linear(spec.width, spec.width, bias=False)
         self.pair = nn.Linear(spec.width, 2 * spec.width, bias=False)
@@ -224,9 +222,7 @@ class Across(nn.Module):
 
     def __init__(self, spec: Backbone) -> None:
         super().__init__()
-        self.heads = max(1, spec.width // 32)
-        while spec.width % self.heads:
-            self.heads -= 1
+        self.heads = narrow_heads(spec.width)
         self.norm = make_norm(spec)
         self.project = nn.Linear(spec.width, 3 * spec.width, bias=False)
         self.stacked = {"project.weight": 3}
@@ -243,6 +239,14 @@ class Across(nn.Module):
     def initialise(self, generator: Generator) -> None:
         with torch.no_grad():
             self.out.weight.zero_()
+
+
+def narrow_heads(width: int) -> int:
+    """Heads of about 32 features that a width divides into."""
+    heads = max(1, width // 32)
+    while width % heads:
+        heads -= 1
+    return heads
 
 
 class Modulation(nn.Module):
