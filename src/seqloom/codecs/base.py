@@ -263,8 +263,8 @@ class Codec(Component, home="seqloom.codecs"):
         """Whether a file with one of the suffixes looks like one of this codec's."""
         return True
 
-    def column(self, path: Path, name: str) -> Sequence[str]:
-        """The cells of a column of a file, one an element, which a condition may ask for."""
+    def column(self, content: Any, name: str) -> Sequence[str]:
+        """The cells of a column of raw content, one an element, which a condition may ask for."""
         raise ConfigError("these data have no columns", path="source", hint="source=column:NAME is for tables")
 
     def choosing(self, columns: Sequence[str], without: Sequence[str]) -> Self:
