@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,6 +152,33 @@ class Calendar(Settings):
             weekdays = _weekdays(local) if days == DAY / SECOND else ()
             return self.replace(step=days, weekdays=weekdays)
         return self.replace(step=_most_common(gaps) / SECOND)
+
+    @staticmethod
+    def often(every: str) -> dict[str, Any] | None:
+        """The step that a frequency such as `15min`, `H`, `B`, `W-SUN`, `MS` or `QE-DEC` is, as pandas writes them."""
+        match = re.fullmatch(r"([0-9]*)([A-Za-z]+)(?:-[A-Z]{3})?", every.strip())
+        if match is None:
+            return None
+        count, unit = int(match.group(1) or 1), match.group(2)
+        months = {"M": 1, "ME": 1, "MS": 1, "Q": 3, "QE": 3, "QS": 3, "A": 12, "Y": 12, "YE": 12, "YS": 12, "AS": 12}
+        seconds = {
+            "S": 1.0,
+            "T": 60.0,
+            "MIN": 60.0,
+            "H": 3600.0,
+            "D": 86_400.0,
+            "W": 604_800.0,
+            "L": 0.001,
+            "MS": 0.001,
+        }
+        if unit == "B":
+            return {"step": 86_400.0 * count, "weekdays": WORKDAYS}
+        if unit in months:
+            return {
+                "months": months[unit] * count,
+                "day": LAST if unit in {"M", "ME", "Q", "QE", "A", "Y", "YE"} else "",
+            }
+        return {"step": seconds[unit.upper()] * count} if unit.upper() in seconds else None
 
     @property
     def stepping(self) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from seqloom.codecs import frames
 from seqloom.codecs.dates import INTEGER, Calendar, check_order, shown
 from seqloom.codecs.dialect import PREFIX, Dialect
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
@@ -98,6 +99,8 @@ def read_tables(path: Path, wanted: Wanted | None = None) -> Mapping[str, Table]
 
 @lru_cache(maxsize=2)
 def _read(path: Path, state: tuple[int, int, int], wanted: Wanted) -> Mapping[str, Table]:
+    if path.name.lower().endswith(frames.SUFFIXES):
+        return tables_in(frames.cells_of_file(path), path, wanted)
     return tables_of(text_of(path, wanted.dialect), path, wanted)
 
 
@@ -125,6 +128,8 @@ def text_of(path: Path, dialect: Dialect) -> str:
 
 def has_numbers(path: Path, dialect: Dialect) -> bool:
     """Whether a file is a table with a column of numbers, as far as its beginning shows."""
+    if path.name.lower().endswith(frames.SUFFIXES):
+        return frames.has_rows(path)
     try:
         beginning = next(raw(path), b"")[:PROBED].decode(dialect.encoding or "utf-8", "replace")
         cells = read_cells(beginning.rpartition("\n")[0] or beginning, dialect, path)
@@ -160,7 +165,12 @@ def tables_of(text: str, path: Path | str = "", wanted: Wanted | None = None) ->
                     hint="give a table with the columns that are wanted",
                 ) from None
         raise
-    return _Reader(cells, wanted, path).tables()
+    return tables_in(cells, path, wanted)
+
+
+def tables_in(cells: Cells, path: Path | str = "", wanted: Wanted | None = None) -> Mapping[str, Table]:
+    """The series among the cells of a table."""
+    return _Reader(cells, wanted or Wanted(), path).tables()
 
 
 @dataclass
@@ -212,6 +222,10 @@ class _Reader:
                 1,
             )
         values, sheet = self._numbers(chosen)
+        if self.wanted.columns:
+            extra = [name for name in self.columns if name not in {*left, *chosen} and name]
+            if extra:
+                self.remarks.append(f"{_listed(extra)} {'is' if len(extra) == 1 else 'are'} left out")
         groups = {name: self._ordered(rows, dated, values) for name, rows in groups.items()}
         dated = self._stepped(dated, groups)
         words = {name: np.array(self.columns[name].to_list(), object) for name in self.wanted.words}
@@ -700,8 +714,10 @@ def _least(calendar: Calendar) -> float:
     return calendar.step * unit * (7 / len(calendar.weekdays) if calendar.weekdays else 1.0)
 
 
-def _lines_of(sheet: Sheet, places: NDArray[np.int64], chosen: Sequence[str], descending: bool) -> Sheet:
+def _lines_of(sheet: Sheet, places: NDArray[np.int64], chosen: Sequence[str], descending: bool) -> Sheet | None:
     """The lines of the rows of one series; those that it makes are empty."""
+    if sheet.made:
+        return None
     whole = len(places) == len(sheet.rows) and bool((np.diff(places) == 1).all())
     if whole:
         return sheet
@@ -714,7 +730,7 @@ def _lines_of(sheet: Sheet, places: NDArray[np.int64], chosen: Sequence[str], de
 def _listed(names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"column {names[0]!r}"
-    return f"each of {len(names)} columns ({', '.join(names[:3])}{' ...' * (len(names) > 3)})"
+    return f"{len(names)} columns ({', '.join(names[:3])}{' ...' * (len(names) > 3)})"
 
 
 def _word(name: str) -> str:

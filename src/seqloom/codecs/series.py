@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,7 +15,8 @@ from pydantic import model_validator
 from seqloom.codecs.base import Codec
 from seqloom.codecs.dates import INTEGER, Calendar, shown
 from seqloom.codecs.dialect import Dialect
-from seqloom.codecs.reading import INDEX_NAMES, Wanted, has_numbers, read_table, read_tables, table_of
+from seqloom.codecs.frames import SUFFIXES, cells_of, frame_of
+from seqloom.codecs.reading import INDEX_NAMES, Wanted, has_numbers, read_table, read_tables, table_of, tables_in
 from seqloom.codecs.season import persistence_of, season_of
 from seqloom.codecs.sheet import DATE_NAMES, quoted
 from seqloom.codecs.table import Table, filled_text, joined
@@ -47,7 +45,7 @@ class Series(Codec, name="series"):
     """
 
     media: ClassVar[str] = "text/csv"
-    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz", *SUFFIXES)
     unit: ClassVar[str] = "value"
     divisible: ClassVar[bool] = True
     positions: ClassVar[str] = "rows"
@@ -218,7 +216,7 @@ class Series(Codec, name="series"):
         return value.rows(begin, end)
 
     def accept(self, thing: Any) -> Any:
-        """A table from a path, a frame of polars or pandas, a dict of columns, or an array (T,D) of its columns."""
+        """A table from a path, a frame, an Arrow table, a dict of columns, or an array (T,D) of its columns."""
         if isinstance(thing, str) and "\n" not in thing:
             thing = Path(thing)
         if isinstance(thing, np.ndarray | Sequence) and not isinstance(thing, str | bytes):
@@ -230,17 +228,12 @@ class Series(Codec, name="series"):
                     hint=f"one row a time, one column each for {', '.join(self.columns)}",
                 )
             return Table(self.columns, values)
-        if hasattr(thing, "columns") and hasattr(thing, "__getitem__") and not isinstance(thing, Table):
-            columns = {str(name): list(thing[name]) for name in thing.columns}
-            if self.date and self.date not in columns and hasattr(thing, "index"):
-                columns = {self.date: list(thing.index), **columns}
-            thing = columns
-        if isinstance(thing, Mapping):
-            if len({len(column) for column in thing.values()}) != 1:
-                raise DataError("the columns of a series are of one length", hint="give lists that are equally long")
-            lines = io.StringIO()
-            csv.writer(lines).writerows([list(thing), *zip(*thing.values(), strict=True)])
-            thing = self.typed(re.sub(r"\b(nan|NaN|NaT|None)\b", "", lines.getvalue()))
+        frame = None if thing is None or isinstance(thing, Table | str | Path) else frame_of(thing)
+        if frame is not None:
+            tables = tables_in(cells_of(frame), "", self._wanted())
+            if len(tables) > 1:
+                raise DataError(f"the frame holds {len(tables):,} series, where one is wanted", hint="give one of them")
+            (thing,) = tables.values()
         value = super().accept(thing)
         if value is not None:
             self._check_steps(value)

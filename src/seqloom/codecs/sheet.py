@@ -47,6 +47,8 @@ class Sheet:
     names: tuple[str, ...]
     """What each column is called, in the order of the file."""
     delimiter: str = ","
+    made: bool = False
+    """There is no text: the table comes from a frame."""
     descending: bool = False
     """The last row of the series is the first of the file."""
     styles: Mapping[str, Style] = field(default_factory=dict)
@@ -143,7 +145,13 @@ class _Reader:
         self.delimiter = dialect.delimiter or _delimiter([one.body for one in self.records[dialect.skip :]], dialect)
 
     def cells(self) -> Cells:
-        kept = [one for one in self.records[self.dialect.skip :] if one.body.strip() and not self._is_comment(one)]
+        comments = {id(one) for one in self.records[self.dialect.skip :] if self._is_comment(one)}
+        self.comments = len(comments)
+        kept = [
+            one
+            for one in self.records[self.dialect.skip :]
+            if one.body and id(one) not in comments and not one.body.isspace()
+        ]
         if not kept:
             raise self._error("the table is empty", "a series needs a header and rows under it")
         self.counts = {id(one): count for one, count in zip(kept, self._counted(kept), strict=True)}
@@ -166,7 +174,10 @@ class _Reader:
         return Cells(sheet, found, [row.line for row in rows], tuple(self.remarks))
 
     def _is_comment(self, record: _Record) -> bool:
-        text = record.body.lstrip().removeprefix('"')
+        text = record.body
+        if text[:1].isalnum() and not self.dialect.comment:  # nearly all of them
+            return False
+        text = text.lstrip().removeprefix('"')
         return text.startswith(self.dialect.comment or COMMENTS)
 
     def _counted(self, kept: Sequence[_Record]) -> list[int]:
@@ -211,10 +222,10 @@ class _Reader:
                     "a number with a comma needs quotes, or another sign between cells",
                     kept[1].line,
                 )
-            self._say_comments(kept[0])
+            self._say_comments()
             return names, list(kept[1:])
         commented = self._commented_header(kept[0])
-        self._say_comments(kept[0], less=bool(commented))
+        self._say_comments(less=bool(commented))
         if commented:
             return commented, list(kept)
         self.remarks.append("the first row holds values: the columns are called column1, column2 ...")
@@ -230,10 +241,9 @@ class _Reader:
                 return names
         return []
 
-    def _say_comments(self, first: _Record, less: int = 0) -> None:
-        count = sum(map(self._is_comment, self.records[self.dialect.skip :])) - less
-        if count > 0:
-            self.remarks.append(f"{_lines(count, ' of comment')} left out")
+    def _say_comments(self, less: int = 0) -> None:
+        if self.comments > less:
+            self.remarks.append(f"{_lines(self.comments - less, ' of comment')} left out")
 
     def _without_units(self, rows: list[_Record]) -> list[_Record]:
         """The rows without one of units under the names: words where the rows below have numbers."""
