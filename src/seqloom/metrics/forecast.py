@@ -126,7 +126,8 @@ def pit(paths: Numbers, truth: Numbers, levels: Numbers) -> Numbers:
     """
     count = len(paths)
     low, high = (paths < truth).sum(0) / (count + 1), ((paths <= truth).sum(0) + 1) / (count + 1)
-    return np.clip((levels[:, None] - low) / (high - low), 0.0, 1.0)
+    share: Numbers = np.clip((levels[:, None] - low) / (high - low), 0.0, 1.0)
+    return share
 
 
 def seasonal_change(past: Numbers, season: int) -> Numbers:
@@ -263,8 +264,8 @@ def _by_channel(forecast: Forecast) -> dict[str, tuple[float, float]]:
     relative = np.divide(2 * error, size, out=np.zeros_like(error), where=~(size == 0))
     width = upper - lower
     width = width + 2 / ALPHA * (np.maximum(lower - truth, 0) + np.maximum(truth - upper, 0))
-    usable = known.any(0)
-    scaled = usable & (forecast.change > 0)
+    usable = np.asarray(known.any(0))
+    scaled = np.logical_and(usable, forecast.change > 0)
 
     def mean(values: Numbers, channels: NDArray[np.bool_], scale: Numbers | float = 1.0) -> tuple[float, float]:
         with np.errstate(divide="ignore", invalid="ignore"):
