@@ -131,7 +131,8 @@ class Autoregressive(Process, name="autoregressive"):
         given = net.encode(batch.given, len(batch.x))
         out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop, begins=batch.begins)
         x = batch.x if isinstance(net.space, Tokens) else batch.x.to(out.dtype)
-        return self.bound_head(net).nats(self._params(net, out, read), x, batch.wanted), after
+        head = self.bound_head(net)
+        return head.nats(_params(head, out, read), x, batch.wanted), after
 
     def start(self, net: Net, rows: int) -> NetState:
         return net.begin(rows)
@@ -142,7 +143,7 @@ class Autoregressive(Process, name="autoregressive"):
         `first` (B,K) marks those at which its reading begins.
         """
         read, frame = framed(self.read_off, net.space, visible, position)
-        x, known = visible.before(position, 1)
+        ((x, known),) = visible.before(position, 1)
         if net.spec.symbolic:
             assert net.spec.start is not None
             return x.masked_fill(first, net.spec.start), read
@@ -151,17 +152,6 @@ class Autoregressive(Process, name="autoregressive"):
         # The start is a channel of its own, so the learned start vector is that channel's weight.
         parts = [own, *([] if beside is None else [beside]), first.unsqueeze(-1).to(x.dtype)]
         return torch.cat(parts, -1), read
-
-    def _params(self, net: Net, out: Tensor, read: Read) -> Tensor:
-        """The head's parameters at each position, with what features say of it."""
-        if read.logits is not None:
-            out = out + read.logits.to(out)
-        if read.location is None and read.log_scale is None:
-            return out
-        bound = self.bound_head(net)
-        beside = [(bound.located, read.location), (bound.spread, read.log_scale)]
-        parts = [part.to(out) for used, part in beside if used and part is not None]
-        return torch.cat([out, *parts], -1) if parts else out
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
@@ -196,8 +186,18 @@ class Autoregressive(Process, name="autoregressive"):
             log_scale=_taken(read.log_scale, where),
             logits=_taken(read.logits, where),
         )
-        head = None if isinstance(net.space, Tokens) else self.bound_head(net)
-        return Guess(self._params(net, out, read), active & (count == unread), head), state
+        head = self.bound_head(net)
+        value = _params(head, out, read)
+        return Guess(value, active & (count == unread), None if isinstance(net.space, Tokens) else head), state
+
+
+def _params(head: BoundHead, out: Tensor, read: Read) -> Tensor:
+    """The head's parameters at each position, with what features say of it."""
+    if read.logits is not None:
+        out = out + read.logits.to(out)
+    beside = [(head.located, read.location), (head.spread, read.log_scale)]
+    parts = [part.to(out) for used, part in beside if used and part is not None]
+    return torch.cat([out, *parts], -1) if parts else out
 
 
 def _taken(part: Tensor | None, where: Tensor) -> Tensor | None:

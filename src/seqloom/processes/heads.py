@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -324,13 +325,12 @@ class BoundHead:
         filled = x.masked_fill(~wanted, 0)
         if location is None and log_scale is None:
             return self.head.nats(self.space, params, filled, wanted, self.own)
-        real, positive = (self._cells(support, x) for support in ("real", "positive"))
         standard = filled
         if location is not None:
-            standard = standard - location.masked_fill(~real, 0.0)
+            standard = standard - location.masked_fill(~self._cells(x, "real"), 0.0)
         if log_scale is None:
             return self.head.nats(self.space, params, standard, wanted, self.own)
-        logs = log_scale.masked_fill(~(real | positive), 0.0)
+        logs = log_scale.masked_fill(~self._cells(x, "real", "positive"), 0.0)
         nats = self.head.nats(self.space, params, standard * (-logs).exp(), wanted, self.own)
         return nats + logs.masked_fill(~wanted, 0.0).sum(-1)
 
@@ -352,23 +352,28 @@ class BoundHead:
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if not (self.located or self.spread):
             return params, None, None
-        sizes = [_dim(self.space)] * (self.located + self.spread)
-        inner, *rest = torch.split(params, [params.shape[-1] - sum(sizes), *sizes], -1)
-        location = rest[0] if self.located else None
-        log_scale = rest[-1] if self.spread else None
+        dim = _dim(self.space)
+        inner = params[..., : -dim * (self.located + self.spread)]
+        location = params[..., inner.shape[-1] :][..., :dim] if self.located else None
+        log_scale = params[..., -dim:] if self.spread else None
         return inner if log_scale is None else self.head.scaled(self.space, inner, log_scale), location, log_scale
 
     def _moved(self, x: Tensor, location: Tensor | None, log_scale: Tensor | None) -> Tensor:
         if log_scale is not None:
-            moves = self._cells("real", x) | self._cells("positive", x)
-            x = x * log_scale.masked_fill(~moves, 0.0).exp()
-        return x if location is None else x + location.masked_fill(~self._cells("real", x), 0.0)
+            x = x * log_scale.masked_fill(~self._cells(x, "real", "positive"), 0.0).exp()
+        return x if location is None else x + location.masked_fill(~self._cells(x, "real"), 0.0)
 
-    def _cells(self, support: str, like: Tensor) -> Tensor:
-        """Which numbers (D,) of an element are of fields of this support."""
-        assert isinstance(self.space, Vectors)
-        marks = [field.support == support for field in self.space.all_fields for _ in range(field.width)]
-        return torch.as_tensor(np.array(marks), device=like.device)
+    def _cells(self, like: Tensor, *supports: str) -> Tensor:
+        """Which numbers (D,) of an element are of fields of one of these supports."""
+        return _cells_of(self.space, supports, like.device)
+
+
+@lru_cache(maxsize=64)
+def _cells_of(space: Space, supports: tuple[str, ...], device: torch.device) -> Tensor:
+    assert isinstance(space, Vectors)
+    marks = [field.support in supports for field in space.all_fields for _ in range(field.width)]
+    with torch.inference_mode(False):  # kept, so training may come upon it too
+        return torch.tensor(marks, device=device)
 
 
 def _dim(space: Space) -> int:
