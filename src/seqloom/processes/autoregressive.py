@@ -105,8 +105,8 @@ class Autoregressive(Process, name="autoregressive"):
         if batch.past is not None and not isinstance(net.space, Tokens):
             kept = torch.as_tensor(rng.at("past").uniform(1)[:, :, None] >= HIDDEN, device=batch.x.device)
             batch = replace(batch, past=Past(batch.past.x, batch.past.known & kept))
-        nats, state = self.nats(net, batch, rng, state, drop)
-        return Loss(nats.sum(), batch.wanted.sum(), state)
+        head, params, state = self.distributions(net, batch, state, drop)
+        return Loss(head.loss(params, _like(batch.x, params), batch.wanted).sum(), batch.wanted.sum(), state)
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def nats(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
@@ -117,7 +117,14 @@ class Autoregressive(Process, name="autoregressive"):
     def nats(
         self, net: Net, batch: Batch, rng: Rng, state: NetState | None, drop: Rng | None = None
     ) -> tuple[Tensor, NetState | None]:
-        """Minus log probability (B,T) of the wanted cells of each element, and the network's state after them.
+        """Minus log probability (B,T) of the wanted cells of each element, and the network's state after them."""
+        head, params, after = self.distributions(net, batch, state, drop)
+        return head.nats(params, _like(batch.x, params), batch.wanted), after
+
+    def distributions(
+        self, net: Net, batch: Batch, state: NetState | None, drop: Rng | None = None
+    ) -> tuple[BoundHead, Tensor, NetState | None]:
+        """The head, its parameters (B,T,P) for each element given those before it, and the state after them.
 
         Without a state every row starts anew. With it, a row goes on, but where a sequence begins. What is looked back
         at beyond the first position is `batch.past`.
@@ -130,9 +137,8 @@ class Autoregressive(Process, name="autoregressive"):
         inputs, read = self.inputs(net, visible, position, first)  # (B,T) or (B,T,C)
         given = net.encode(batch.given, len(batch.x))
         out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop, begins=batch.begins)
-        x = batch.x if isinstance(net.space, Tokens) else batch.x.to(out.dtype)
         head = self.bound_head(net)
-        return head.nats(_params(head, out, read), x, batch.wanted), after
+        return head, _params(head, out, read), after
 
     def start(self, net: Net, rows: int) -> NetState:
         return net.begin(rows)
@@ -189,6 +195,11 @@ class Autoregressive(Process, name="autoregressive"):
         head = self.bound_head(net)
         value = _params(head, out, read)
         return Guess(value, active & (count == unread), None if isinstance(net.space, Tokens) else head), state
+
+
+def _like(x: Tensor, params: Tensor) -> Tensor:
+    """Numbers in the precision of the parameters; symbols as they are."""
+    return x.to(params.dtype) if x.is_floating_point() else x
 
 
 def _params(head: BoundHead, out: Tensor, read: Read) -> Tensor:
