@@ -290,6 +290,11 @@ class Codec(Component, home="seqloom.codecs"):
         return [str(symbol) for symbol in range(self.space.size)] if isinstance(self.space, Tokens) else []
 
     @property
+    def seconds(self) -> float | None:
+        """Seconds from one element to the next; None where that is not known."""
+        return None
+
+    @property
     def measure(self) -> Measure:
         """Whether a likelihood is a probability or a density."""
         return self.space.measure

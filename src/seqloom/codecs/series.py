@@ -50,7 +50,15 @@ class Series(Codec, name="series"):
     divisible: ClassVar[bool] = True
     positions: ClassVar[str] = "rows"
     ends: ClassVar[bool] = False
-    baselines: ClassVar[tuple[str, ...]] = ("mean", "persistence", "seasonal", "autoregression")
+    baselines: ClassVar[tuple[str, ...]] = (
+        "mean",
+        "persistence",
+        "seasonal",
+        "drift",
+        "autoregression",
+        "ets",
+        "arima",
+    )
 
     dialect: Dialect = Dialect()
     """How the table is written, where it is not told from the table itself."""
@@ -88,6 +96,10 @@ class Series(Codec, name="series"):
         if not self.means:
             raise ConfigError("the columns are not known until the codec is fitted", path="codec.columns")
         return Vectors(fields=tuple(Field(name=name) for name in self.columns))
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.calendar is None else self.calendar.seconds
 
     @property
     def log_scales(self) -> NDArray[np.float64] | None:
