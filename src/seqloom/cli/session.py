@@ -259,13 +259,20 @@ def value_of(word: str, codec: Codec) -> Any:
 
 def content_of(word: str, codec: Codec) -> Any:
     """The content of the file FILE or @FILE, or of standard input (`-`)."""
-    if word == "-":
-        return typed_in(codec)
+    return typed_in(codec) if word == "-" else codec.only(_file_of(word))
+
+
+def several_of(word: str, codec: Codec) -> list[Any]:
+    """All things that a file holds, or standard input."""
+    return [typed_in(codec)] if word == "-" else codec.several(_file_of(word))
+
+
+def _file_of(word: str) -> Path:
     path = Path(path_of(word.removeprefix("@")))
     if not path.exists():
         hint = "see that the path is right; - in its place reads standard input"
         raise DataError("there is no such file", path=path, hint=hint)
-    return codec.only(path)
+    return path
 
 
 def check_literal(word: str) -> None:
