@@ -14,6 +14,7 @@ from seqloom.cli.session import (
     WEIGHTS,
     Session,
     check_exists,
+    check_file,
     conditions_of,
     content_of,
     path_of,
@@ -49,6 +50,7 @@ def score(
 ) -> None:
     """Say what a file costs under a model: how likely the model finds it."""
     (run, file), settings = sort_words(words or [], "score RUN FILE|-", ("given",))
+    check_file(file)
     model = opened(run, weights, session)
     codec = model.codec
     value = content_of(file, codec)
@@ -102,6 +104,8 @@ def evaluate(
     plain, _ = sort_words(words or [], "evaluate RUN [DATA]")
     if split not in {"valid", "test"}:
         raise ConfigError(f"there is no split {split!r} to evaluate on", path="--split", hint="valid or test")
+    for data in plain[1:]:
+        check_exists(path_of(data))
     model = opened(plain[0], weights, session)
     from seqloom.evaluation.evaluate import evaluate_model
 

@@ -222,6 +222,8 @@ class Series(Codec, name="series"):
                     hint=f"one row a time, one column each for {', '.join(self.columns)}",
                 )
             return Table(self.columns, values)
+        if hasattr(thing, "collect"):  # a lazy frame
+            thing = thing.collect()
         if hasattr(thing, "columns") and hasattr(thing, "__getitem__") and not isinstance(thing, Table):
             columns = {str(name): list(thing[name]) for name in thing.columns}
             if self.date and self.date not in columns and hasattr(thing, "index"):
