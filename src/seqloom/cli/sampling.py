@@ -48,8 +48,6 @@ EVERY = 0.05
 """Seconds between two prints of what has been settled of a text."""
 PATHS = 100
 QUANTILES = tuple(i / 10 for i in range(1, 10))
-HISTORY = 4096
-"""Rows of a history that a forecast goes on from, at most: no model here uses more."""
 
 COUNT = Annotated[int, typer.Option("-n", "--count", help="How many samples.")]
 FOLDER = Annotated[str | None, typer.Option("--out", help="A folder for one file a sample.")]
@@ -435,6 +433,8 @@ def _history(model: Model, words: Sequence[str], session: Session) -> Any:
         session.note("going on from the end of the training data")
         if corpus.fingerprints(codec) != dict(model.run.fingerprints):
             session.note("the data have changed since the model was trained: it goes on from what they are now")
+    from seqloom.model import HISTORY
+
     size = codec.size(history)
     if size > HISTORY:
         session.detail(f"the last {HISTORY} of {size} rows are read")

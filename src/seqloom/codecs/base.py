@@ -263,8 +263,8 @@ class Codec(Component, home="seqloom.codecs"):
         """Whether a file with one of the suffixes looks like one of this codec's."""
         return True
 
-    def column(self, path: Path, name: str) -> Sequence[str]:
-        """The cells of a column of a file, one an element, which a condition may ask for."""
+    def column(self, content: Any, name: str) -> Sequence[str]:
+        """The cells of a column of raw content, one an element, which a condition may ask for."""
         raise ConfigError("these data have no columns", path="source", hint="source=column:NAME is for tables")
 
     def choosing(self, columns: Sequence[str], without: Sequence[str]) -> Self:
@@ -288,6 +288,11 @@ class Codec(Component, home="seqloom.codecs"):
     def symbols(self) -> list[str]:
         """What each symbol stands for, so that weights find it in another alphabet; none for vectors."""
         return [str(symbol) for symbol in range(self.space.size)] if isinstance(self.space, Tokens) else []
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds from one element to the next; None where that is not known."""
+        return None
 
     @property
     def measure(self) -> Measure:

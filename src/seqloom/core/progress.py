@@ -32,7 +32,9 @@ def count(amount: int, noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """Steps, boxes, matches."""
+    """Steps, boxes, matches, series."""
+    if noun.endswith("series"):
+        return noun
     return f"{noun}es" if noun.endswith(("s", "x", "z", "ch", "sh")) else f"{noun}s"
 
 
