@@ -120,8 +120,8 @@ def evaluate(
     plain, _ = sort_words(words or [], "evaluate RUN [DATA]")
     if split not in {"valid", "test"}:
         raise ConfigError(f"there is no split {split!r} to evaluate on", path="--split", hint="valid or test")
-    for data in plain[1:]:
-        check_exists(path_of(data))
+    for word in plain[1:]:
+        check_exists(path_of(word))
     for number, option in ((horizon, "--horizon"), (windows, "--windows"), (stride, "--stride"), (paths, "--paths")):
         positive(number, option)
     model = opened(plain[0], weights, session)
