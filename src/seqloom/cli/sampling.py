@@ -16,6 +16,7 @@ from seqloom.cli.session import (
     SEED,
     WEIGHTS,
     Session,
+    check_file,
     check_literal,
     command,
     conditions_of,
@@ -170,6 +171,8 @@ def forecast(
         raise ConfigError("how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24")
     positive(horizon, "--horizon")
     positive(paths, "--paths")
+    for word in plain[1:]:
+        check_file(word)
     model = opened(plain[0], weights, session)
     codec = model.codec
     if codec.numbers(codec.examples()[0]) is None:

@@ -192,7 +192,7 @@ class Codec(Component, home="seqloom.codecs"):
         kind = type(self.examples()[0])
         if not isinstance(thing, kind):
             raise DataError(
-                f"a {type(thing).__name__} is nothing that codec={self.name} reads",
+                f"codec={self.name} reads no {type(thing).__name__}",
                 hint=f"give a {kind.__name__}, or the pathlib.Path of a file",
             )
         return thing
