@@ -172,7 +172,10 @@ class Feature(Component, home="seqloom.processes"):
         return False
 
     def channels(self, space: Space) -> int:
-        """How many input channels it adds, three a number of `values`; UnsupportedSpace where it means nothing."""
+        """How many input channels it adds, three a number of `values`; UnsupportedSpace where it means nothing.
+
+        They are blocks of one for each number of an element.
+        """
         return 0
 
     @abstractmethod
@@ -247,7 +250,7 @@ class Window(Feature, name="window"):
             raise UnsupportedSpace(
                 "only real numbers have a mean and a spread to be read in units of", hint="leave window out"
             )
-        return 0
+        return 2 * space.dim
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
         count, total, squares = visible.sums(position, self.length)
@@ -255,7 +258,8 @@ class Window(Feature, name="window"):
         variance = (squares - count * mean**2).clamp_min(0)
         log_scale = 0.5 * ((variance + 1) / (count + 1)).log()
         mean, log_scale = mean.to(visible.x.dtype), log_scale.to(visible.x.dtype)
-        return Read(location=mean, log_scale=log_scale)
+        seen = functional.softsign(torch.cat([mean, log_scale], -1))
+        return Read(channels=seen, location=mean, log_scale=log_scale)
 
 
 @dataclass(frozen=True)
