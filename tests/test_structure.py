@@ -44,6 +44,8 @@ USERS_OF_KERNELS = {"kernels", "mixers", "samplers"}
 VERSION = "__version__"  # the one name of the root that everybody may read
 
 PICKLES = {"pickle", "pickletools", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+OPTIONAL = {("evaluation", "baselines", "statistical", "statsforecast")}
+"""What an extra installs, and the one file that imports it, in a process of its own."""
 READS_OPCODES = {
     ("codecs", "npz", "pickletools")
 }  # interprets what NumPy writes for arrays, and imports and calls none of it
@@ -132,6 +134,8 @@ def wrong_imports(module: Module, libraries: set[str]) -> Iterator[tuple[int, st
             yield line, "the module random draws from a global stream"
         elif top == module.package.name:
             yield from ((line, reason) for reason in wrong_layer(module, rest))
+        elif (*module.parts, top) in OPTIONAL:
+            continue
         elif top not in libraries and top not in sys.stdlib_module_names:
             yield line, f"{top} is no dependency of pyproject.toml"
 

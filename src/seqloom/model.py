@@ -6,8 +6,9 @@ import copy
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ from seqloom.sequence.constraint import OnlySymbols
 from seqloom.sequence.query import Frame, Query, Score
 from seqloom.sequence.space import Tokens
 
+HISTORY = 4096
+"""Rows of a history that a forecast goes on from, at most: no model here uses more."""
+TOGETHER = 200
+"""Rows of several queries that share the network's calls."""
 PARTS = 1 << 32
 """What the sequences of a sample draw from begins here, above the numbers of stages."""
 
@@ -66,6 +71,35 @@ class Answer:
         if self.paths is None:
             raise UnsupportedQuery("only samples of series have means and quantiles")
         return self.paths
+
+
+@dataclass
+class _Running:
+    """A query on its way: the last frame of each of its rows, and how many positions are settled."""
+
+    number: int
+    query: Query
+    frames: Iterator[Frame]
+    last: dict[tuple[int, int], Frame] = field(default_factory=dict)
+    settled: int = 0
+
+    def take(self, frame: Frame) -> None:
+        """Keep a frame."""
+        place = frame.row, frame.part
+        before = self.last.get(place)
+        self.settled += _settled(frame, self.query) - (0 if before is None else _settled(before, self.query))
+        self.last[place] = frame
+
+    @property
+    def ordered(self) -> list[Frame]:
+        """The last frames, row by row."""
+        return [self.last[place] for place in sorted(self.last)]
+
+
+def _settled(frame: Frame, query: Query) -> int:
+    """How many of the positions that are to be made are settled."""
+    empty = ~_given(query.canvases[frame.part])
+    return int(empty.sum()) if frame.done else int((frame.settled & empty[: len(frame.settled)]).sum())
 
 
 @dataclass(frozen=True)
@@ -104,6 +138,7 @@ class Model:
         self.notes = list(notes)
         self.run = run
         self.others: list[Model] = []
+        self.capacity = CAPACITY
         self._engine: Shared | None = None
         self._engine_process = 0
 
@@ -120,7 +155,7 @@ class Model:
         canvas, cut = self._cropped(self._with_end(query.canvas))
         stages = list(self._stages(canvas))
         sampler = query.sampler.prepared(self.process)
-        most = query.count if sampler.together else max(1, CAPACITY // sampler.rows_for(1))
+        most = query.count if sampler.together else max(1, self.capacity // sampler.rows_for(1))
         began = self.engine.engine.calls
         for first in range(0, query.count, most):
             rows = np.arange(first, min(query.count, first + most))
@@ -190,7 +225,14 @@ class Model:
         if self._engine is None or self._engine_process != os.getpid():
             networks = [(other.network, other.process) for other in self.others]
             self._engine = Shared(
-                Engine(self.network, self.process, beside=networks, never=self.codec.never, steady=True)
+                Engine(
+                    self.network,
+                    self.process,
+                    beside=networks,
+                    never=self.codec.never,
+                    capacity=self.capacity,
+                    steady=True,
+                )
             )
             self._engine_process = os.getpid()
         return self._engine
@@ -268,6 +310,7 @@ class Model:
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
     ) -> list[Canvas]:
         """The canvases of a template, one for each sequence that a value of the codec is made of."""
+        _check_whole(length=length, gap=gap)
         return [self.codec.canvas(row, length, gap, blank) for row in self.codec.rows(template)]
 
     def query(
@@ -281,6 +324,9 @@ class Model:
         allow: str | None = None,
     ) -> Query:
         """A query of this model; conditions are values of their codecs."""
+        _check_whole(n=count, seed=seed)
+        if count < 1:
+            raise ConfigError("at least one sample must be asked for", path="n")
         stops = tuple(self._symbols(text) for text in ([stop] if isinstance(stop, str) else stop))
         constraint = None if allow is None else self._allowed(allow)
         first, *others = [canvas] if isinstance(canvas, Canvas) else canvas
@@ -338,6 +384,45 @@ class Model:
         for frame in self.stream(query):
             last[frame.row, frame.part] = frame
         return self.collect(query, [last[place] for place in sorted(last)])
+
+    def answers(
+        self, queries: Sequence[Query], progress: Callable[[float, str], None] | None = None
+    ) -> Iterator[Answer]:
+        """The answers of several queries, in their order; those that stand next to each other share the calls.
+
+        `progress` gets the share that is done, and how far it is in words.
+        """
+        wide = self._wide(TOGETHER)
+        waiting, running = deque(enumerate(queries)), deque[_Running]()
+        done: dict[int, Answer] = {}
+        sizes = [query.count * sum(int((~_given(canvas)).sum()) for canvas in query.canvases) for query in queries]
+        given, total = 0, max(1, sum(sizes))
+        while waiting or running:
+            rows = sum(one.query.count for one in running)
+            while waiting and (not running or rows + waiting[0][1].count <= TOGETHER):
+                number, query = waiting.popleft()
+                running.append(_Running(number, query, wide.stream(query)))
+                rows += query.count
+            current = running.popleft()
+            frame = next(current.frames, None)
+            if frame is None:
+                done[current.number] = self.collect(current.query, current.ordered)
+            else:
+                current.take(frame)
+                running.append(current)
+            if progress is not None:
+                over = sum(size for number, size in enumerate(sizes) if number < given or number in done)
+                share = (over + sum(one.settled for one in running)) / total
+                progress(share, f"{given + len(done)} of {len(queries)} forecasts")
+            while given in done:
+                yield done.pop(given)
+                given += 1
+
+    def _wide(self, capacity: int) -> Model:
+        """This model with an engine of its own for so many rows."""
+        wide = copy.copy(self)
+        wide.capacity, wide._engine = max(capacity, self.capacity), None
+        return wide
 
     def collect(self, query: Query, frames: Sequence[Frame]) -> Answer:
         """The samples of a query from the last frame of each row, and of each of the sequences it is made of."""
@@ -441,6 +526,11 @@ class Model:
 
         The history is a path, a frame of polars or pandas, a dict of columns, an array (T,D), or a value of the codec.
         """
+        if self.codec.numbers(self.codec.examples()[0]) is None:
+            raise UnsupportedQuery(
+                f"a forecast has means and quantiles, which what this model makes (codec={self.codec.name}) has not",
+                hint="extend goes on from a beginning",
+            )
         return self.extend(history, horizon, n=n, seed=seed, sampler=sampler, given=given)
 
     def score(
@@ -470,6 +560,13 @@ class Model:
         return likelihood.score(
             self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, progress=progress
         )
+
+
+def _check_whole(**numbers: Any) -> None:
+    """ConfigError where what should be a whole number, or nothing, is something else."""
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+            raise ConfigError(f"a whole number is wanted, got {value!r}", path=name)
 
 
 def _shown(canvas: Canvas) -> NDArray[np.bool_]:

@@ -72,6 +72,7 @@ USAGE = [
     (("forecast", "runs/nowhere"), "--horizon", "--horizon 24"),
     (("compare", "builtin:markov", "--models", "lstm,gur", "--minutes", "1"), "no model called 'gur'", "gru"),
     (("compare", "builtin:markov", "--minutes", "1"), "--models", "--models lstm"),
+    (("help", "nothing"), "there is no verb 'nothing'", "the verbs: demo, train"),
     (("list", "mixxer"), "no family 'mixxer'", "mixer"),
     (("show", "lstn"), "lstn", "lstm"),
     (("data", "nothing.txt"), "there is no such file", ""),
@@ -594,6 +595,23 @@ def test_a_metric_that_fails_is_named_and_the_others_are_reported(
     assert bad in done.err
     assert "Traceback" in done.err
     assert "metricsoftest.py" in done.err
+
+
+def test_evaluate_measures_forecasts(seqloom: Callable[..., Done], examples: Examples) -> None:
+    words = ("evaluate", examples.run("series"), "--horizon", 3, "--windows", 2)
+    result = seqloom(*words, "--json").json
+    assert (result["horizon"], result["windows"], result["split"], result["paths"]) == (3, 2, "test", 100)
+    assert [row["baseline"] for row in result["rows"]] == [False] + [True] * (len(result["rows"]) - 1)
+    metrics = {metric["name"]: metric for metric in result["rows"][0]["metrics"]}
+    assert set(metrics) >= {"wql", "mae", "crps", "crps_sum", "energy", "mase", "smape", "msis", "coverage_80", "pit"}
+    done = seqloom(*words, "--split", "valid")
+    assert "3 rows ahead from 2 origins" in done.text
+    assert "\nlast value " in done.text
+    whole = seqloom(*words[:1], examples.run("series"), examples.table, "--horizon", 3, "--stride", 40, "--json").json
+    assert (whole["split"], whole["windows"], whole["stride"]) == ("all", 5, 40)
+    check_error(seqloom("evaluate", examples.run("lstm"), "--horizon", 3), "codec=characters", "likelihood")
+    check_error(seqloom("evaluate", examples.run("series"), "--windows", 3), "--horizon", "--horizon 24")
+    check_error(seqloom("evaluate", examples.run("series"), "--horizon", 999), "nothing of 999 rows", "smaller")
 
 
 def test_evaluate_notices_that_the_data_have_changed(seqloom: Callable[..., Done], tmp_path: Path) -> None:

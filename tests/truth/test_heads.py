@@ -15,6 +15,7 @@ from seqloom.core.rng import Rng
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.composed import Composed
 from seqloom.processes.heads import BoundHead, Head, Normal
+from seqloom.processes.shaped import Pieces, Quantiles
 from seqloom.sequence.space import Field, Tokens, Vectors
 
 SUPPORTS = ("real", "positive", "count", "binary", "category")
@@ -32,10 +33,12 @@ def space_of(*supports, ends=False):
 
 def members():
     """Every head with each single support that it covers."""
+    settings = {"student": [{}, {"components": 3}], "counts": [{}, {"inflated": True}]}
     for name, head in members_of(Head).items():
         for support in SUPPORTS:
-            if head().covers(space_of(support)):
-                yield pytest.param(head(), support, id=f"{name}-{support}")
+            for own in settings.get(name, [{}]):
+                if head().covers(space_of(support)):
+                    yield pytest.param(head(**own), support, id="-".join([name, *own, support]))
 
 
 def numbers(size, seed=0, rows=None):
@@ -74,6 +77,8 @@ def test_it_sums_or_integrates_to_one_and_draws_what_it_scores(head, support, se
 
         low = -40 if support == "real" else 1e-9
         pieces = [low, -5, -1, 0, 1, 5, 40] if support == "real" else [low, 0.3, 1, 3, 20, 400, 9000]
+        if isinstance(head, Pieces):  # a density that jumps is integrated from one jump to the next
+            pieces = sorted({*pieces, *head.pieces(params)[0].flatten().tolist()})
         grid = [quad(density, *pair, limit=200)[0] for pair in itertools.pairwise(pieces)]
         assert sum(grid) == pytest.approx(1, abs=1e-5)
 
@@ -225,3 +230,22 @@ def test_an_end_keeps_its_own_law_at_any_temperature():
         x = drawn(head, space, params, 4000, temperature)
         assert abs(float(x[:, space.end].mean()) - often) < 4 * math.sqrt(often * (1 - often) / 4000)
         assert temperature or not x[:, 1].any(), "other yes or no are what is likelier"
+
+
+def test_the_pinball_loss_is_least_at_the_quantiles():
+    space, head = space_of("real"), Quantiles(levels=(0.1, 0.5, 0.9))
+    x = torch.from_numpy(np.random.default_rng(0).gamma(2.0, size=(4000, 1)))
+    wanted = torch.ones_like(x, dtype=torch.bool)
+    params = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([params], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = head.loss(space, params.expand(4000, -1), x, wanted).mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    learned = head.pieces(params.detach())[0][0]
+    shares = (x <= learned).double().mean(0)
+    assert torch.allclose(shares, torch.tensor([0.1, 0.5, 0.9]).double(), atol=0.01)

@@ -334,12 +334,12 @@ def test_autoregression_finds_its_order_and_nears_the_truth(tmp_path):
     x = ar2(12_000, 12)
     content = "a,b\n" + "".join(f"{a!r},{b!r}\n" for a, b in x.tolist())
     scores, *_ = scored(tmp_path / "ar.csv", content, {"splits": [5 / 6, 0, 1 / 6]})
-    assert list(scores) == ["mean", "persistence", "autoregression"]  # no season: that would be persistence again
-    assert scores["autoregression"].note.startswith("2 lags")
+    assert list(scores) == ["mean", "last value", "linear with lags"]  # no season: that would be the last value again
+    assert scores["linear with lags"].note.startswith("2 lags")
     truth = math.log(0.3 * 10) + math.log(0.5 * 0.1) + math.log(2 * math.pi) + 1
     # 4,000 cells, each of standard deviation 1/sqrt 2 nats: a standard error of .011.
-    assert scores["autoregression"].nats_per_unit == pytest.approx(truth / 2, abs=0.035)
-    assert scores["persistence"].nats_per_unit > scores["autoregression"].nats_per_unit + 0.1
+    assert scores["linear with lags"].nats_per_unit == pytest.approx(truth / 2, abs=0.035)
+    assert scores["last value"].nats_per_unit > scores["linear with lags"].nats_per_unit + 0.1
     train, test = x[:10_000], x[10_000:]
     normal = (0.5 * ((test - train.mean(0)) / train.std(0)) ** 2 + np.log(train.std(0))).mean()
     assert scores["mean"].nats_per_unit == pytest.approx(normal + 0.5 * math.log(2 * math.pi))

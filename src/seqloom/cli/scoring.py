@@ -14,6 +14,8 @@ from seqloom.cli.session import (
     WEIGHTS,
     Session,
     check_exists,
+    check_file,
+    checked_seed,
     conditions_of,
     content_of,
     path_of,
@@ -31,11 +33,18 @@ from seqloom.core.progress import Progress, count, listed
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
     from seqloom.evaluation.comparison import Comparison
+    from seqloom.model import Model
     from seqloom.sequence.query import Score
 
 FAILED = 3
 """The exit code of a comparison in which a training failed; the rest of it stands."""
 FULL = Annotated[bool, typer.Option("--full", help="Score all windows where an expensive likelihood takes some.")]
+
+HORIZON = Annotated[int | None, typer.Option(help="Forecast so many rows, from several places in the split.")]
+WINDOWS = Annotated[int | None, typer.Option(help="From how many places in each series; 20 in all unless given.")]
+STRIDE = Annotated[
+    int | None, typer.Option(help="Rows from one place to the next; spread over the split unless given.")
+]
 
 
 @verb
@@ -49,6 +58,7 @@ def score(
 ) -> None:
     """Say what a file costs under a model: how likely the model finds it."""
     (run, file), settings = sort_words(words or [], "score RUN FILE|-", ("given",))
+    check_file(file)
     model = opened(run, weights, session)
     codec = model.codec
     value = content_of(file, codec)
@@ -96,17 +106,34 @@ def evaluate(
     split: Annotated[str, typer.Option(help="valid or test, of the data that the run was trained on.")] = "test",
     weights: WEIGHTS = "best",
     full: FULL = False,
+    horizon: HORIZON = None,
+    windows: WINDOWS = None,
+    stride: STRIDE = None,
+    paths: Annotated[int, typer.Option(help="With --horizon: sample paths of each forecast.")] = 100,
+    seed: Annotated[int, typer.Option(help="With --horizon: what the paths follow from.")] = 0,
     as_json: JSON = False,
 ) -> None:
-    """Score a model on a split of its training data, or on all of other data."""
+    """Score a model on a split of its training data, or on all of other data.
+
+    With --horizon: forecast from several places in it, and measure the forecasts beside those of baselines.
+    """
     plain, _ = sort_words(words or [], "evaluate RUN [DATA]")
     if split not in {"valid", "test"}:
         raise ConfigError(f"there is no split {split!r} to evaluate on", path="--split", hint="valid or test")
+    for word in plain[1:]:
+        check_exists(path_of(word))
+    for number, option in ((horizon, "--horizon"), (windows, "--windows"), (stride, "--stride"), (paths, "--paths")):
+        positive(number, option)
     model = opened(plain[0], weights, session)
+    data = path_of(plain[1]) if len(plain) > 1 else None
+    if horizon is not None:
+        _evaluate_forecasts(session, model, data, split, horizon, windows, stride, paths, checked_seed(seed), as_json)
+        return
+    if windows is not None or stride is not None:
+        raise _no_horizon()
     from seqloom.evaluation.evaluate import evaluate_model
 
     with Progress(1, "", quiet=session.quiet) as bar:
-        data = path_of(plain[1]) if len(plain) > 1 else None
         result = evaluate_model(model, data, split, full, lambda share: bar.update(share))  # type: ignore[arg-type]
     if as_json:
         put_json(result)
@@ -126,6 +153,42 @@ def evaluate(
         session.note(failure)
 
 
+def _no_horizon() -> ConfigError:
+    return ConfigError(
+        "windows and a stride are those of forecasts", path="--horizon", hint="say how far: --horizon 24"
+    )
+
+
+def _evaluate_forecasts(
+    session: Session,
+    model: Model,
+    data: str | None,
+    split: str,
+    horizon: int,
+    windows: int | None,
+    stride: int | None,
+    paths: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """The table of forecasts from rolling origins."""
+    from seqloom.evaluation.evaluate import data_of
+    from seqloom.evaluation.forecasts import evaluate_forecasts
+
+    assert model.run is not None
+    with Progress(1, "", quiet=session.quiet) as bar:
+        table = evaluate_forecasts(model, data, split, horizon, windows, stride, paths, seed, bar.update)
+    of = data or data_of(model.run.recipe)
+    if as_json:
+        fields = {"run": str(model.run.path), "data": of, "split": split if data is None else "all"}
+        put_json({**fields, "weights": model.notes[-1], "paths": paths, "seed": seed, **table.data()})
+        return
+    for note in table.notes:
+        session.note(note)
+    put(f"{model.run.path} ({model.notes[-1]}) on {of if data else f'the {split} split of {of}'}:\n")
+    put("\n".join(table.lines()) + "\n")
+
+
 @verb
 def compare(
     session: Session,
@@ -133,6 +196,8 @@ def compare(
     models: Annotated[str | None, typer.Option(help="Models, with commas: lstm,transformer,masked.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Wall-clock for each model and seed.")] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 1,
+    horizon: HORIZON = None,
+    windows: WINDOWS = None,
     out: Annotated[str | None, typer.Option(help="Its folder; runs/DATA-compare or runs/compare-runs-N.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a comparison of other runs in that folder.")] = False,
     as_json: JSON = False,
@@ -141,11 +206,14 @@ def compare(
 
     With DATA, each model and seed is trained alone, one after another; the same command again goes on where it was
     stopped. With finished runs, they are scored; they need the same test split. Exit code 3 where a training failed.
+    With --horizon, models and baselines forecast the same rows of the test split, too.
     """
     plain, pairs = sort_words(words or [], "compare DATA|RUN...")
     settings = settings_of(pairs)
-    positive(minutes, "--minutes")
-    positive(seeds, "--seeds")
+    for number, option in ((minutes, "--minutes"), (seeds, "--seeds"), (horizon, "--horizon"), (windows, "--windows")):
+        positive(number, option)
+    if windows is not None and horizon is None:
+        raise _no_horizon()
     named = [path_of(word) for word in plain]
     from seqloom import run as runs
 
@@ -166,7 +234,9 @@ def compare(
 
     if all(finished):
         folder = out or str(runs.free_name(Path("runs"), "compare-runs"))
-        comparison = comparing.compare_runs(named, out=folder, force=force, notify=session.note)
+        comparison = comparing.compare_runs(
+            named, out=folder, force=force, horizon=horizon, windows=windows, notify=session.note
+        )
     else:
         assert models is not None
         assert minutes is not None
@@ -182,6 +252,8 @@ def compare(
                 out=folder,
                 threads=session.threads,
                 device=session.device,
+                horizon=horizon,
+                windows=windows,
                 notify=notify,
                 **settings,
             )

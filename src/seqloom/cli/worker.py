@@ -43,7 +43,9 @@ def work(message: str) -> int:
             if watch(Fit(planned, stop=ended, preview=False, device=session.place), session, [chosen(planned)]) is None:
                 return 128 + stop.signal
         session.note("scoring and sampling")
-        result = judged(runs.read(task.run), briefly=True, device=session.place)
+        result = judged(
+            runs.read(task.run), briefly=True, device=session.place, horizon=task.horizon, origins=task.windows
+        )
     except SeqloomError as error:
         result = {"error": str(error)}
     except MemoryError:

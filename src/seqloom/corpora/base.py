@@ -131,6 +131,16 @@ class Prepared:
     """What `seqloom data` says: counts, alphabet, missing cells, columns, the time step."""
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """What of one thing belongs to a split, from position `begin` on, with all that precedes it."""
+
+    value: Any
+    begin: int
+    given: Mapping[str, Any]
+    """The conditions beside the thing, by name, as values of their codecs."""
+
+
 class Given(Settings):
     """A condition: how it becomes numbers, where it enters the network, and where it comes from in the data."""
 
@@ -236,6 +246,22 @@ class Corpus(Component, home="seqloom.corpora"):
         from seqloom.corpora.division import Division, values_of
 
         return values_of(Division(self.things(codec, {}), self.splits, codec, self.place), codec, split, last)
+
+    def stretches(self, codec: Codec, split: str, given: Mapping[str, Given] | None = None) -> Iterator[Stretch]:
+        """The parts of a split, each with all that precedes it in its thing, and with the conditions beside it."""
+        from seqloom.corpora.division import Division
+
+        wanted = given or {}
+        sources = sources_of(wanted)
+        for segment in Division(self.things(codec, wanted), self.splits, codec, self.place).of(split):
+            beside = {}
+            for name, item in wanted.items():
+                assert item.codec is not None
+                value = sources[name].value(segment.item, item.codec, aligned=item.enters == "align")
+                if value is not None:
+                    beside[name] = value
+            value = codec.join(list(codec.pieces(segment.item.content, 0, segment.end)))
+            yield Stretch(value, segment.begin, beside)
 
     def fingerprints(self, codec: Codec) -> dict[str, str]:
         """Those of the splits as the things are now."""

@@ -43,6 +43,8 @@ def compare(
     out: Path | str,
     threads: int | None = None,
     device: str = "auto",
+    horizon: int | None = None,
+    windows: int | None = None,
     notify: Notify | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -56,6 +58,8 @@ def compare(
         out: The folder of the comparison; the same call on the same folder goes on with it.
         threads: Threads to compute with; all usable cores unless given.
         device: auto, cpu, cuda or cuda:N.
+        horizon: Let models and baselines forecast so many rows, too; None: no forecasts.
+        windows: From so many places in each series of the test split; None: 20 in all.
         notify: Called with a line about each thing that is begun; without it the workers are quiet.
         settings: Of all trainings, nested as in a recipe.
 
@@ -73,11 +77,11 @@ def compare(
         model_settings(model)
     source, folder = _absolute(data), Path(out)
     tasks = [
-        Task(source, model, seed, minutes, settings, str(out), quiet, threads, device)
+        Task(source, model, seed, minutes, settings, str(out), quiet, threads, device, horizon, windows)
         for model in models
         for seed in range(seeds)
     ]
-    request = {"data": source, "minutes": minutes, "settings": settings}
+    request = {"data": source, "minutes": minutes, "settings": settings, **_asked(horizon, windows)}
     _refuse_another(folder, request)
     first, unfit = first_plan(tasks)
     if not len(first.prepared.splits["test"].data.x):
@@ -89,23 +93,36 @@ def compare(
         notify("baselines")
         rows = [row_of(model, [results[task.name] for task in tasks if task.model == model]) for model in models]
         command = ["seqloom", "compare", data, "--models", ",".join(models), "--minutes", f"{minutes:g}"]
-        command += ["--seeds", str(seeds), "--out", str(out), *_words(settings)]
+        command += ["--seeds", str(seeds), *_options(horizon, windows), "--out", str(out), *_words(settings)]
         comparison = comparison_of(
-            data, first.recipe.corpus, first.prepared, of_one_measure(rows), minutes=minutes, command=command
+            data,
+            first.recipe.corpus,
+            first.prepared,
+            of_one_measure(rows),
+            minutes=minutes,
+            command=command,
+            horizon=horizon,
+            windows=windows,
         )
         _write(comparison, folder, request)
     return comparison
 
 
 def compare_runs(
-    paths: Sequence[str], *, out: Path | str, force: bool = False, notify: Notify | None = None
+    paths: Sequence[str],
+    *,
+    out: Path | str,
+    force: bool = False,
+    horizon: int | None = None,
+    windows: int | None = None,
+    notify: Notify | None = None,
 ) -> Comparison:
     """Judge finished runs; NotComparable unless they have one test split, one unit, and all probabilities or densities.
 
     `out` may hold the comparison of the same runs; one of other runs is replaced with `force` only.
     """
     notify, folder = notify or _silent, Path(out)
-    request = {"runs": [os.path.abspath(path) for path in paths]}
+    request = {"runs": [os.path.abspath(path) for path in paths], **_asked(horizon, windows)}
     if not force:
         _refuse_another(folder, request)
     several = [runs.read(path) for path in paths]
@@ -131,13 +148,33 @@ def compare_runs(
         rows = []
         for name, run in zip(names, several, strict=True):
             notify(f"{name}: scoring and sampling")
-            rows.append(row_of(name, [judged(run)]))
+            rows.append(row_of(name, [judged(run, horizon=horizon, origins=windows)]))
         notify("baselines")
-        command = ["seqloom", "compare", *paths, "--out", str(out)]
+        command = ["seqloom", "compare", *paths, *_options(horizon, windows), "--out", str(out)]
         data = data_of(first.recipe)
-        comparison = comparison_of(data, first.recipe.corpus, prepared, rows, minutes=None, command=command)
+        comparison = comparison_of(
+            data,
+            first.recipe.corpus,
+            prepared,
+            rows,
+            minutes=None,
+            command=command,
+            horizon=horizon,
+            windows=windows,
+        )
         _write(comparison, folder, request)
     return comparison
+
+
+def _asked(horizon: int | None, windows: int | None) -> dict[str, int]:
+    """What was asked of forecasts, where anything was."""
+    asked = {"horizon": horizon, "windows": windows}
+    return {name: number for name, number in asked.items() if number is not None}
+
+
+def _options(horizon: int | None, windows: int | None) -> list[str]:
+    """The same as options of the command line."""
+    return [word for name, number in _asked(horizon, windows).items() for word in (f"--{name}", str(number))]
 
 
 def _refuse_another(folder: Path, request: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from seqloom.core.errors import NotComparable
 from seqloom.evaluation.baselines.base import BaselineScore
+from seqloom.evaluation.forecasts import ForecastTable
 
 KINDS = ("exact", "bound", "estimate")
 
@@ -71,6 +72,8 @@ class Row:
     """How many samples were made at a time, and of what length, when `samples_per_second` was taken."""
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Further metrics by name, such as `likelihood_left_to_right`."""
+    forecast: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Measures of its forecasts by name, where there are any."""
     recipe: str = ""
     """The settings of the first seed's run, as its recipe.yaml has them."""
 
@@ -136,6 +139,8 @@ class Comparison:
     """What repeats all this."""
     notes: tuple[str, ...] = ()
     """What was guessed or mended in the data."""
+    forecasts: ForecastTable | None = None
+    """The forecasts of the models beside those of the baselines, where a horizon was given."""
 
     def __post_init__(self) -> None:
         for row in self.rows:

@@ -80,6 +80,8 @@ def conclusions(comparison: Comparison) -> list[str]:
     ]
     sentences += _contexts(comparison)
     sentences += against_baselines(comparison)
+    if comparison.forecasts is not None and comparison.forecasts.verdict:
+        sentences.append(f"Of the forecasts, {comparison.forecasts.verdict}.")
     sentences += [f"{row.model} has no value: {row.failure}." for row in comparison.ordered if row.value is None]
     sentences += [
         f"{row.model}: not everything succeeded ({row.failure}); its value is over {count(row.seeds, 'training')}."

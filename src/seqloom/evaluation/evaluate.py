@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,15 +13,13 @@ from seqloom.core.errors import ConfigError, DataError, SeqloomError
 from seqloom.corpora.base import Prepared
 from seqloom.corpora.files import corpus_like
 from seqloom.evaluation.naming import data_word
-from seqloom.metrics.base import MetricRecord, View, wrong_with
+from seqloom.evaluation.rolling import WHOLE, forecasts_of
+from seqloom.metrics.base import Metric, MetricRecord, View, wrong_with
 from seqloom.model import Model, load
 from seqloom.recipe import Recipe
 from seqloom.validation import reading_of
 
 logger = logging.getLogger(__name__)
-
-WHOLE = (0.0, 0.0, 1.0)
-"""Shares that make all of a corpus its test split."""
 
 SplitName = Literal["valid", "test"]
 Progress = Callable[[float], None]
@@ -58,8 +56,12 @@ def evaluate_model(
     full: bool = False,
     progress: Progress | None = None,
     windows: int | None = None,
+    more: Sequence[Metric] = (),
 ) -> dict[str, Any]:
-    """The metrics of a model that was loaded from a run; an expensive likelihood takes at most `windows` windows."""
+    """The metrics of a model that was loaded from a run, and `more` besides those of its recipe.
+
+    An expensive likelihood takes at most `windows` windows.
+    """
     assert model.run is not None
     if split not in {"valid", "test"}:
         raise ConfigError(f"there is no split {split!r} to evaluate on", path="--split", hint="valid or test")
@@ -71,7 +73,7 @@ def evaluate_model(
             hint=f"corpus.splits={list(model.run.recipe.corpus.splits)} of this run; name another --split",
         )
     reading = reading_of(prepared, part, model.run)
-    members = model.run.recipe.metrics
+    members = (*model.run.recipe.metrics, *more)
     records: list[MetricRecord] = []
     failed: list[str] = []
     for i, metric in enumerate(members):
@@ -86,6 +88,7 @@ def evaluate_model(
             reading,
             sample=lambda count, seed: model.sample(count, seed=seed).values,
             values=partial(_values, model.run, data, split),
+            forecasts=partial(forecasts_of, model, data, split, progress=partial(_of_share, report_share)),
             full=full,
             windows=windows,
             progress=report_share,
@@ -115,6 +118,11 @@ def evaluate_model(
         "failed": failed,
         "notes": [] if data is None else list(prepared.notes),
     }
+
+
+def _of_share(report: Progress, share: float, text: str) -> None:
+    """Progress of forecasts, as the share alone."""
+    report(share)
 
 
 def _values(run: runs.Run, data: str | None, split: SplitName) -> list[Any]:

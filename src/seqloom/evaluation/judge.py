@@ -12,6 +12,7 @@ import torch
 from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.evaluation.evaluate import evaluate_model, prepare
+from seqloom.metrics.forecast import ForecastMetric
 from seqloom.model import Model, load
 from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.query import Query
@@ -29,8 +30,17 @@ FEWEST, MOST = 8, 64
 """Windows of an expensive likelihood."""
 
 
-def judged(run: runs.Run, *, briefly: bool = False, device: torch.device | str = "cpu") -> dict[str, Any]:
+def judged(
+    run: runs.Run,
+    *,
+    briefly: bool = False,
+    device: torch.device | str = "cpu",
+    horizon: int | None = None,
+    origins: int | None = None,
+) -> dict[str, Any]:
     """The results of a finished run, as plain values: its test scores, samples, speed and learning curve.
+
+    With a `horizon` also forecasts from `origins` places in each series.
 
     Left to right, a window costs its length squared; `briefly` keeps that to a tenth of what training cost.
     """
@@ -39,7 +49,8 @@ def judged(run: runs.Run, *, briefly: bool = False, device: torch.device | str =
     windows = MOST
     if briefly:
         windows = int(np.clip(0.25 * report["elements"] / model.network.window**2, FEWEST, MOST))
-    scores = evaluate_model(model, windows=windows)
+    more = [] if horizon is None else [ForecastMetric(horizon=horizon, windows=origins)]
+    scores = evaluate_model(model, windows=windows, more=more)
     samples, rate = _samples(model)
     return {
         "run": str(run.path),
@@ -48,7 +59,7 @@ def judged(run: runs.Run, *, briefly: bool = False, device: torch.device | str =
         "elements_per_second": report["elements_per_second"],
         "peak_memory_mb": report["peak_memory_mb"],
         "fingerprint": scores["fingerprint"],
-        "metrics": scores["metrics"],
+        "metrics": durable.finite(scores["metrics"]),
         "failed": scores["failed"],
         "samples_per_second": rate,
         "samples": samples,

@@ -14,6 +14,7 @@ from seqloom.core.progress import columns, decimal, duration, listed, number
 from seqloom.evaluation import plots
 from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row
 from seqloom.evaluation.conclusions import MARKS, against_baselines, best, conclusions
+from seqloom.evaluation.forecasts import LEGEND as FORECAST_LEGEND
 
 LEGEND = "= exact value   ≤ bound: the model's own value is this or lower   ≈ estimate: may be off to either side"
 LONGEST_SAMPLE = 4000
@@ -41,6 +42,7 @@ def table(comparison: Comparison) -> list[dict[str, Any]]:
             "seeds": row.seeds,
             "runs": list(row.runs),
             **{name: dict(metric) for name, metric in row.extra.items()},
+            **({"forecast": dict(row.forecast)} if row.forecast else {}),
         }
         rows.append(durable.finite(values if row.error is None else {**values, "error": row.error}))
     return rows
@@ -60,6 +62,7 @@ def plain(comparison: Comparison, report: Path | str) -> dict[str, Any]:
             )
             for b in comparison.baselines
         ],
+        **({} if comparison.forecasts is None else {"forecasts": durable.finite(comparison.forecasts.data())}),
         "conclusions": conclusions(comparison),
         "report": str(report),
     }
@@ -89,7 +92,8 @@ def plain_table(comparison: Comparison) -> str:
     body = [ready[0], rule, *ready[1:divided], *failed]
     if known:
         body += [rule, *ready[divided:]]
-    return "\n".join([*body, "", LEGEND, *against_baselines(comparison)])
+    forecasts = [] if comparison.forecasts is None else ["", *comparison.forecasts.lines()]
+    return "\n".join([*body, "", LEGEND, *against_baselines(comparison), *forecasts])
 
 
 def metric_word(name: str) -> str:
@@ -152,6 +156,8 @@ def page(comparison: Comparison) -> str:
         failures={row.model: row.failure for row in comparison.rows if not row.measured},
         best=best(comparison),
         legend=LEGEND.split("   "),
+        ahead=comparison.forecasts,
+        ahead_legend=FORECAST_LEGEND,
         duration=duration,
         summary=against_baselines(comparison),
         conclusions=conclusions(comparison),

@@ -17,6 +17,8 @@ from seqloom.core import machine
 from seqloom.corpora.base import Corpus, Prepared
 from seqloom.evaluation.baselines.base import baselines_of
 from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row, SplitSummary, ci95
+from seqloom.evaluation.forecasts import ForecastRow, ForecastTable, baseline_rows, table_of
+from seqloom.evaluation.rolling import origins_of
 
 
 def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
@@ -41,6 +43,7 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
     errors += [f"a metric could not be taken: {failure}" for result in good for failure in result["failed"]]
     likelihood = metrics.pop("likelihood", None)
     interval = None if likelihood is None else likelihood.pop("ci95")
+    forecast = {name: metric for name, metric in metrics.items() if "horizon" in metric}
 
     def mean(key: str) -> float:
         return math.fsum(result[key] for result in good) / len(good)
@@ -61,7 +64,8 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
         curves=tuple(tuple((a, b, c) for a, b, c in result["curve"]) for result in good),
         samples=_shown(good[0]["samples"]),
         made=f"{good[0]['samples']['count']} at a time, of {good[0]['samples']['length']} elements",
-        extra=metrics,
+        extra={name: metric for name, metric in metrics.items() if name not in forecast},
+        forecast=forecast,
         recipe=(first / runs.RECIPE).read_text(encoding="utf-8"),
     )
 
@@ -103,8 +107,13 @@ def comparison_of(
     *,
     minutes: float | None,
     command: Sequence[str],
+    horizon: int | None = None,
+    windows: int | None = None,
 ) -> Comparison:
-    """The rows with the rest of a comparison: the splits, the baselines, this machine."""
+    """The rows with the rest of a comparison: the splits, the baselines, this machine.
+
+    With a `horizon` the baselines forecast, too, from the same origins as the models.
+    """
     codec = prepared.codec
     splits = {
         name: SplitSummary(part.units, int(part.data.starts[-1]), part.fingerprint)
@@ -122,4 +131,15 @@ def comparison_of(
         machine=machine.record(),
         command=shlex.join(command),
         notes=(*prepared.notes, *why_not, *filter(None, [made])),
+        forecasts=None if horizon is None else _forecasts(corpus, prepared, rows, horizon, windows),
     )
+
+
+def _forecasts(
+    corpus: Corpus, prepared: Prepared, rows: Sequence[Row], horizon: int, windows: int | None
+) -> ForecastTable:
+    """The table of forecasts: those of the models as they were measured, and the baselines' from the same origins."""
+    codec = prepared.codec
+    origins = origins_of(corpus, codec, {}, "test", horizon, windows)
+    models = [ForecastRow(row.model, row.forecast, "" if row.forecast else row.failure) for row in rows]
+    return table_of(origins, models, baseline_rows(codec.baselines, origins))

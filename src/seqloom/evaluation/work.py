@@ -41,6 +41,8 @@ class Task:
     quiet: bool = False
     threads: int | None = None
     device: str = "auto"
+    horizon: int | None = None
+    windows: int | None = None
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from seqloom.core.progress import listed
 from seqloom.sequence.query import Score
 
 if TYPE_CHECKING:
+    from seqloom.metrics.forecast import Rolling
     from seqloom.metrics.likelihood import Reading
     from seqloom.network.network import Network
     from seqloom.processes.base import Process
@@ -32,7 +33,8 @@ class View:
     """The arguments of a metric: the network and its process, one encoded split, and samples of the model.
 
     `sample(count, seed)` makes values of the model from nothing; `values()` gives those of the split as the files have
-    them. `full` asks for all where an expensive metric would take a part, `windows` limits that part.
+    them. `full` asks for all where an expensive metric would take a part, `windows` limits that part. `forecasts` makes
+    forecasts from origins in the split, where such data have any.
     """
 
     network: Network
@@ -40,6 +42,7 @@ class View:
     reading: Reading
     sample: Callable[[int, int], Sequence[Any]] | None = None
     values: Callable[[], Sequence[Any]] | None = None
+    forecasts: Rolling | None = None
     full: bool = False
     windows: int | None = None
     seed: int = 0

@@ -105,8 +105,8 @@ class Autoregressive(Process, name="autoregressive"):
         if batch.past is not None and not isinstance(net.space, Tokens):
             kept = torch.as_tensor(rng.at("past").uniform(1)[:, :, None] >= HIDDEN, device=batch.x.device)
             batch = replace(batch, past=Past(batch.past.x, batch.past.known & kept))
-        nats, state = self.nats(net, batch, rng, state, drop)
-        return Loss(nats.sum(), batch.wanted.sum(), state)
+        head, params, state = self.distributions(net, batch, state, drop)
+        return Loss(head.loss(params, _like(batch.x, params), batch.wanted).sum(), batch.wanted.sum(), state)
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def nats(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
@@ -117,7 +117,14 @@ class Autoregressive(Process, name="autoregressive"):
     def nats(
         self, net: Net, batch: Batch, rng: Rng, state: NetState | None, drop: Rng | None = None
     ) -> tuple[Tensor, NetState | None]:
-        """Minus log probability (B,T) of the wanted cells of each element, and the network's state after them.
+        """Minus log probability (B,T) of the wanted cells of each element, and the network's state after them."""
+        head, params, after = self.distributions(net, batch, state, drop)
+        return head.nats(params, _like(batch.x, params), batch.wanted), after
+
+    def distributions(
+        self, net: Net, batch: Batch, state: NetState | None, drop: Rng | None = None
+    ) -> tuple[BoundHead, Tensor, NetState | None]:
+        """The head, its parameters (B,T,P) for each element given those before it, and the state after them.
 
         Without a state every row starts anew. With it, a row goes on, but where a sequence begins. What is looked back
         at beyond the first position is `batch.past`.
@@ -130,8 +137,8 @@ class Autoregressive(Process, name="autoregressive"):
         inputs, read = self.inputs(net, visible, position, first)  # (B,T) or (B,T,C)
         given = net.encode(batch.given, len(batch.x))
         out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop, begins=batch.begins)
-        x = batch.x if isinstance(net.space, Tokens) else batch.x.to(out.dtype)
-        return self.bound_head(net).nats(self._params(net, out, read), x, batch.wanted), after
+        head = self.bound_head(net)
+        return head, _params(head, out, read), after
 
     def start(self, net: Net, rows: int) -> NetState:
         return net.begin(rows)
@@ -142,7 +149,7 @@ class Autoregressive(Process, name="autoregressive"):
         `first` (B,K) marks those at which its reading begins.
         """
         read, frame = framed(self.read_off, net.space, visible, position)
-        x, known = visible.before(position, 1)
+        ((x, known),) = visible.before(position, 1)
         if net.spec.symbolic:
             assert net.spec.start is not None
             return x.masked_fill(first, net.spec.start), read
@@ -151,17 +158,6 @@ class Autoregressive(Process, name="autoregressive"):
         # The start is a channel of its own, so the learned start vector is that channel's weight.
         parts = [own, *([] if beside is None else [beside]), first.unsqueeze(-1).to(x.dtype)]
         return torch.cat(parts, -1), read
-
-    def _params(self, net: Net, out: Tensor, read: Read) -> Tensor:
-        """The head's parameters at each position, with what features say of it."""
-        if read.logits is not None:
-            out = out + read.logits.to(out)
-        if read.location is None and read.log_scale is None:
-            return out
-        bound = self.bound_head(net)
-        beside = [(bound.located, read.location), (bound.spread, read.log_scale)]
-        parts = [part.to(out) for used, part in beside if used and part is not None]
-        return torch.cat([out, *parts], -1) if parts else out
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
@@ -196,8 +192,23 @@ class Autoregressive(Process, name="autoregressive"):
             log_scale=_taken(read.log_scale, where),
             logits=_taken(read.logits, where),
         )
-        head = None if isinstance(net.space, Tokens) else self.bound_head(net)
-        return Guess(self._params(net, out, read), active & (count == unread), head), state
+        head = self.bound_head(net)
+        value = _params(head, out, read)
+        return Guess(value, active & (count == unread), None if isinstance(net.space, Tokens) else head), state
+
+
+def _like(x: Tensor, params: Tensor) -> Tensor:
+    """Numbers in the precision of the parameters; symbols as they are."""
+    return x.to(params.dtype) if x.is_floating_point() else x
+
+
+def _params(head: BoundHead, out: Tensor, read: Read) -> Tensor:
+    """The head's parameters at each position, with what features say of it."""
+    if read.logits is not None:
+        out = out + read.logits.to(out)
+    beside = [(head.located, read.location), (head.spread, read.log_scale)]
+    parts = [part.to(out) for used, part in beside if used and part is not None]
+    return torch.cat([out, *parts], -1) if parts else out
 
 
 def _taken(part: Tensor | None, where: Tensor) -> Tensor | None:

@@ -67,11 +67,19 @@ class Composed(Head, name="composed"):
         return nn.ModuleDict(modules) if modules else None
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
-        nats = [
-            part.head.nats(part.space, inner, x[..., part.index], wanted[..., part.index], _own(own, i))
+        return self._total("nats", space, params, x, wanted, own)
+
+    def loss(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
+        return self._total("loss", space, params, x, wanted, own)
+
+    def _total(
+        self, cost: str, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None
+    ) -> Tensor:
+        costs: list[Tensor] = [
+            getattr(part.head, cost)(part.space, inner, x[..., part.index], wanted[..., part.index], _own(own, i))
             for i, (part, inner) in enumerate(self._split(space, params))
         ]
-        return functools.reduce(torch.add, nats)
+        return functools.reduce(torch.add, costs)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         return self._gathered(

@@ -36,19 +36,30 @@ class Visible:
     past: Past | None = None
     ordered: bool = True
 
-    def before(self, position: Tensor, back: int) -> tuple[Tensor, Tensor]:
-        """The elements `back` before these positions (B,K), and which of their cells are known."""
+    def before(self, position: Tensor, *backs: int) -> list[tuple[Tensor, Tensor]]:
+        """For each of `backs` the elements so far before these positions (B,K), and which of their cells are known.
+
+        All are gathered at once: in decoding every small operation counts.
+        """
         x, known, length = self._with_past
-        index = position + (length - back)  # (B,K), into the past and x together
+        if not backs:
+            return []
+        if len(backs) > 1:
+            offsets = torch.tensor(backs, device=position.device).repeat_interleave(position.shape[1])
+            position = position.repeat(1, len(backs))
+            index = position + length - offsets  # (B,M*K), into the past and x together
+        else:
+            index = position + (length - backs[0])
         exists = index >= 0
-        index = index.clamp(0, x.shape[1] - 1)
+        index = index.clamp_min(0)
         if self._sequence is not None:
             own = self._sequence.take_along_dim(position + length, 1)
             exists &= self._sequence.take_along_dim(index, 1) == own
         if x.ndim == 3:
             index, exists = index.unsqueeze(-1), exists.unsqueeze(-1)
         known = known.take_along_dim(index, 1) & exists
-        return x.take_along_dim(index, 1).masked_fill(~known, 0), known
+        x = x.take_along_dim(index, 1).masked_fill(~known, 0)
+        return list(zip(x.chunk(len(backs), 1), known.chunk(len(backs), 1), strict=True))
 
     def sums(self, position: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
         """Of the `length` elements before these positions (B,K) that may be read, in float64 (B,K,D) each.
@@ -198,11 +209,10 @@ class Lags(Feature, name="lags"):
         return 3 * space.dim * len(self.channel_lags)
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
-        values = tuple(visible.before(position, back) for back in self.channel_lags)
         if not self.difference:
-            return Read(values=values)
-        x, known = visible.before(position, self.difference)
-        return Read(values=values, location=x.masked_fill(~known, torch.nan))
+            return Read(values=tuple(visible.before(position, *self.channel_lags)))
+        (x, known), *values = visible.before(position, self.difference, *self.channel_lags)
+        return Read(values=tuple(values), location=x.masked_fill(~known, torch.nan))
 
 
 class Window(Feature, name="window"):

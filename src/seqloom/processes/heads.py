@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -66,6 +68,10 @@ class Head(Component, home="seqloom.processes"):
         What stands in a cell that is not wanted is of no account.
         """
 
+    def loss(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
+        """What is trained on, as `nats`: these, unless the head learns better by something else."""
+        return self.nats(space, params, x, wanted, own)
+
     @abstractmethod
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         """Elements (B,D), or symbols (B,), from params (B,P), keys of their own and temperatures (B,).
@@ -96,7 +102,7 @@ class Normal(Head, name="normal"):
     """The least scale, in units of the data's spread: keeps a constant channel from an unbounded density."""
 
     def size(self, space: Space) -> int:
-        return 2 * _dim(space)
+        return 2 * dim_of(space)
 
     def split(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale (..., D) each."""
@@ -121,43 +127,62 @@ class Normal(Head, name="normal"):
 
 
 class StudentT(Head, name="student"):
-    """Independent numbers with heavy tails: location, scale and degrees of freedom of each are learned."""
+    """Independent numbers with heavy tails: location, scale and degrees of freedom of each are learned.
+
+    With several `components` each number is a mixture of so many, which may have several peaks.
+    """
 
     supports: ClassVar[tuple[str, ...]] = ("real",)
     independent: ClassVar[bool] = True
 
+    components: int = Field(default=1, ge=1)
+    """How many are mixed."""
     floor: float = Field(default=1e-3, gt=0)
     """The least scale, in units of the data's spread."""
     least_freedom: float = Field(default=2.0, ge=1)
     """The degrees of freedom are more than this: above 2 there is a variance."""
 
     def size(self, space: Space) -> int:
-        return 3 * _dim(space)
+        return (3 * self.components + (self.components if self.components > 1 else 0)) * dim_of(space)
 
-    def split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Location, scale and degrees of freedom (...,D) each."""
-        location, scale, freedom = params.chunk(3, -1)
+    def split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Location, scale, degrees of freedom and the logarithm of the weight (...,K,D) of each component."""
+        count = self.components
+        parts = params.reshape(*params.shape[:-1], 3 if count == 1 else 4, count, -1)  # (...,3|4,K,D)
+        location, scale, freedom = parts[..., :3, :, :].unbind(-3)
+        weight = torch.zeros_like(location) if count == 1 else F.log_softmax(parts[..., 3, :, :], -2)
+        if count > 1:  # components begin beside each other, or they would stay alike
+            location = location + torch.linspace(-1, 1, count, dtype=params.dtype, device=params.device)[:, None]
         one = math.log(math.e - 1)
-        return location, F.softplus(scale + one) + self.floor, self.least_freedom + F.softplus(freedom + 4.0)
+        return location, F.softplus(scale + one) + self.floor, self.least_freedom + F.softplus(freedom + 4.0), weight
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
-        location, scale, freedom = self.split(params)
+        location, scale, freedom, weight = self.split(params)
         half = (freedom + 1) / 2
         constant = torch.lgamma(freedom / 2) - torch.lgamma(half) + 0.5 * (freedom * math.pi).log() + scale.log()
-        cells = constant + half * torch.log1p(((x - location) / scale) ** 2 / freedom)
+        z = (x.masked_fill(~wanted, 0.0).unsqueeze(-2) - location) / scale
+        cells = constant + half * torch.log1p(z**2 / freedom) - weight  # (...,K,D)
+        cells = cells.squeeze(-2) if self.components == 1 else -torch.logsumexp(-cells, -2)
         return cells.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
-        """The polar method of Bailey (1994)."""
-        location, scale, freedom = self.split(params)
-        u, v = torch.as_tensor(rng.uniform(2 * location.shape[-1])).to(location.device).chunk(2, -1)
+        """The polar method of Bailey (1994); temperature also divides the logits of the components."""
+        location, scale, freedom, weight = self.split(params)
+        dim = location.shape[-1]
+        if self.components > 1:
+            number = rng.skip(2 * dim).uniform(dim)
+            chosen = _pick(weight.transpose(-1, -2), number, temperature.unsqueeze(-1))[:, None]  # (B,1,D)
+            location, scale, freedom = (part.take_along_dim(chosen, 1) for part in (location, scale, freedom))
+        location, scale, freedom = location[:, 0], scale[:, 0], freedom[:, 0]
+        u, v = torch.as_tensor(rng.uniform(2 * dim)).to(location.device).chunk(2, -1)
         wide = freedom.double()
         radius = (wide * torch.expm1(-2 / wide * u.clamp_min(1e-300).log())).sqrt()
         noise: Tensor = (radius * (2 * math.pi * v).cos()).to(params)
         return location + temperature.to(params).unsqueeze(-1) * scale * noise
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
-        return self.split(params)[0]
+        location, _, _, weight = self.split(params)
+        return (weight.exp() * location).sum(-2)
 
 
 class LogNormal(Normal, name="lognormal"):
@@ -183,41 +208,55 @@ class LogNormal(Normal, name="lognormal"):
 class Counts(Head, name="counts"):
     """Independent counts, negative binomial: the logarithms of the mean and of the size r are learned.
 
-    The variance is mean + mean^2 / r, so counts with less variance than Poisson's cannot be modelled.
+    The variance is mean + mean^2 / r, so counts with less variance than Poisson's cannot be modelled. `inflated`
+    learns besides how often there is nothing to count.
     """
 
     supports: ClassVar[tuple[str, ...]] = ("count",)
     independent: ClassVar[bool] = True
 
+    inflated: bool = False
+    """Zeros have a probability of their own, beside that of the negative binomial."""
+
     def size(self, space: Space) -> int:
-        return 2 * _dim(space)
+        return (3 if self.inflated else 2) * dim_of(space)
+
+    def split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The logarithms of mean and size, and the logits of nothing to count (...,D)."""
+        mean, size, *none = params.chunk(3 if self.inflated else 2, -1)
+        return mean, size, none[0] - 3.0 if none else None
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
-        mean, size = params.chunk(2, -1)  # logarithms
+        mean, size, none = self.split(params)
         x, r, log_odds = x.masked_fill(~wanted, 0.0), size.exp(), mean - size
         log_ways = torch.lgamma(x + r) - torch.lgamma(r) - torch.lgamma(x + 1)
         cells = -log_ways - r * F.logsigmoid(-log_odds) - x * F.logsigmoid(log_odds)
+        if none is not None:
+            some = cells - F.logsigmoid(-none)
+            cells = torch.where(x == 0, -torch.logaddexp(F.logsigmoid(none), -some), some)
         return cells.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
-        normal = torch.special.ndtri(torch.from_numpy(rng.uniform(_dim(space))))  # (B,D)
+        normal = torch.special.ndtri(torch.from_numpy(rng.uniform(dim_of(space))))  # (B,D)
         return self._inverse(params, torch.special.ndtr(temperature.double().cpu()[:, None] * normal))
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
-        return params.chunk(2, -1)[0].exp()
+        mean, _, none = self.split(params)
+        return mean.exp() if none is None else mean.exp() * torch.sigmoid(-none)
 
     def quantile(self, space: Space, params: Tensor, q: float, own: nn.Module | None = None) -> Tensor:
         return self._inverse(params, torch.tensor(q, dtype=torch.float64))
 
     def scaled(self, space: Space, params: Tensor, log_scale: Tensor) -> Tensor:
-        mean, size = params.chunk(2, -1)
-        return torch.cat([mean + log_scale, size], -1)
+        mean, *rest = params.chunk(3 if self.inflated else 2, -1)
+        return torch.cat([mean + log_scale, *rest], -1)
 
-    @staticmethod
-    def _inverse(params: Tensor, u: Tensor) -> Tensor:
+    def _inverse(self, params: Tensor, u: Tensor) -> Tensor:
         """The least count whose cumulative probability is at least u: probabilities are added up, many at a time."""
-        mean, size = (part.detach().double() for part in params.chunk(2, -1))
+        mean, size, none = self.split(params.detach().double())
         r, log_odds, u = size.exp(), mean - size, u.to(params.device).expand_as(mean)
+        if none is not None:  # below the share of nothing it is zero, above it the negative binomial's
+            u = ((u - torch.sigmoid(none)) / torch.sigmoid(-none)).clamp_min(0.0)
         count = torch.zeros_like(mean)
         below = torch.zeros_like(mean)
         for first in range(0, MOST_COUNT, AT_ONCE):
@@ -240,7 +279,7 @@ class Bernoulli(Head, name="bernoulli"):
     independent: ClassVar[bool] = True
 
     def size(self, space: Space) -> int:
-        return _dim(space)
+        return dim_of(space)
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
         x = x.masked_fill(~wanted, 0.0).to(params)
@@ -320,19 +359,22 @@ class BoundHead:
 
     def nats(self, params: Tensor, x: Tensor, wanted: Tensor) -> Tensor:
         """Minus log probability or density (...,) of the wanted cells of elements x."""
+        return self._cost(self.head.nats, params, x, wanted)
+
+    def loss(self, params: Tensor, x: Tensor, wanted: Tensor) -> Tensor:
+        """What the head is trained on (...,), as `nats`."""
+        return self._cost(self.head.loss, params, x, wanted)
+
+    def _cost(self, cost: Callable[..., Tensor], params: Tensor, x: Tensor, wanted: Tensor) -> Tensor:
         params, location, log_scale = self._split(params)
-        filled = x.masked_fill(~wanted, 0)
-        if location is None and log_scale is None:
-            return self.head.nats(self.space, params, filled, wanted, self.own)
-        real, positive = (self._cells(support, x) for support in ("real", "positive"))
-        standard = filled
+        standard = x.masked_fill(~wanted, 0)
         if location is not None:
-            standard = standard - location.masked_fill(~real, 0.0)
+            standard = standard - location.masked_fill(~self._cells(x, "real"), 0.0)
         if log_scale is None:
-            return self.head.nats(self.space, params, standard, wanted, self.own)
-        logs = log_scale.masked_fill(~(real | positive), 0.0)
-        nats = self.head.nats(self.space, params, standard * (-logs).exp(), wanted, self.own)
-        return nats + logs.masked_fill(~wanted, 0.0).sum(-1)
+            return cost(self.space, params, standard, wanted, self.own)
+        logs = log_scale.masked_fill(~self._cells(x, "real", "positive"), 0.0)
+        total = cost(self.space, params, standard * (-logs).exp(), wanted, self.own)
+        return total + logs.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, params: Tensor, rng: Rng, temperature: Tensor) -> Tensor:
         """Elements (B,D), or symbols (B,)."""
@@ -352,26 +394,32 @@ class BoundHead:
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if not (self.located or self.spread):
             return params, None, None
-        sizes = [_dim(self.space)] * (self.located + self.spread)
-        inner, *rest = torch.split(params, [params.shape[-1] - sum(sizes), *sizes], -1)
-        location = rest[0] if self.located else None
-        log_scale = rest[-1] if self.spread else None
+        dim = dim_of(self.space)
+        inner = params[..., : -dim * (self.located + self.spread)]
+        location = params[..., inner.shape[-1] :][..., :dim] if self.located else None
+        log_scale = params[..., -dim:] if self.spread else None
         return inner if log_scale is None else self.head.scaled(self.space, inner, log_scale), location, log_scale
 
     def _moved(self, x: Tensor, location: Tensor | None, log_scale: Tensor | None) -> Tensor:
         if log_scale is not None:
-            moves = self._cells("real", x) | self._cells("positive", x)
-            x = x * log_scale.masked_fill(~moves, 0.0).exp()
-        return x if location is None else x + location.masked_fill(~self._cells("real", x), 0.0)
+            x = x * log_scale.masked_fill(~self._cells(x, "real", "positive"), 0.0).exp()
+        return x if location is None else x + location.masked_fill(~self._cells(x, "real"), 0.0)
 
-    def _cells(self, support: str, like: Tensor) -> Tensor:
-        """Which numbers (D,) of an element are of fields of this support."""
-        assert isinstance(self.space, Vectors)
-        marks = [field.support == support for field in self.space.all_fields for _ in range(field.width)]
-        return torch.as_tensor(np.array(marks), device=like.device)
+    def _cells(self, like: Tensor, *supports: str) -> Tensor:
+        """Which numbers (D,) of an element are of fields of one of these supports."""
+        return _cells_of(self.space, supports, like.device)
 
 
-def _dim(space: Space) -> int:
+@lru_cache(maxsize=64)
+def _cells_of(space: Space, supports: tuple[str, ...], device: torch.device) -> Tensor:
+    assert isinstance(space, Vectors)
+    marks = [field.support in supports for field in space.all_fields for _ in range(field.width)]
+    with torch.inference_mode(False):  # kept, so training may come upon it too
+        return torch.tensor(marks, device=device)
+
+
+def dim_of(space: Space) -> int:
+    """The numbers of an element of a space of vectors."""
     assert isinstance(space, Vectors)
     return space.dim
 

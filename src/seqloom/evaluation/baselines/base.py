@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,10 @@ from seqloom.sequence.space import Tokens
 
 Symbols = NDArray[np.integer[Any]]
 Numbers = NDArray[np.float64]
+
+
+def _nothing(share: float) -> None:
+    """Progress that is not reported."""
 
 
 @dataclass(frozen=True)
@@ -96,20 +99,51 @@ class Material:
         return (codec.show(value) for value in self.corpus.values(codec, split, last))
 
 
+@dataclass(frozen=True)
+class ForecastTask:
+    """What is to be forecast: so many rows after each of several pasts (T,D), by what `train` teaches and no more.
+
+    All in the data's own units, nan where missing. `progress` gets the share that is done.
+    """
+
+    train: Sequence[Numbers]
+    pasts: Sequence[Numbers]
+    owners: Sequence[int]
+    """Which series each past is of: those of one series are equal but for their ends."""
+    horizon: int
+    season: int
+    """After how many rows the series resemble themselves; 1 where none was found."""
+    progress: Callable[[float], None] = _nothing
+
+
+@dataclass(frozen=True)
+class BaselineForecast:
+    """Paths (N,H,D) for each past, and how they were made; no paths where that was not possible."""
+
+    paths: Sequence[Numbers]
+    note: str
+    joint: bool = True
+    """Whether the numbers of one path belong together, or are only each cell's own law."""
+
+
 class Baseline(Component, home="seqloom.evaluation.baselines"):
-    """What a model should beat. A codec names those that suit its data (`Codec.baselines`)."""
+    """What a model should beat, in likelihood or in forecasts or in both. A codec names those that suit its data."""
 
     @property
     def label(self) -> str:
         """What it is called in a table."""
         return self.name
 
-    @abstractmethod
     def score(self, material: Material) -> tuple[float, float, str] | None:
         """Total nats of the test split, the units they are spread over, and how it was made.
 
-        None where it would be another baseline under another name.
+        None where it has no likelihood, or would be another baseline under another name.
         """
+        return None
+
+    def forecast(self, task: ForecastTask) -> BaselineForecast | None:
+        """Forecasts; None where it makes none, or would be another baseline under another name."""
+        return None
 
 
 def baselines_of(corpus: Corpus, prepared: Prepared) -> tuple[list[BaselineScore], list[str]]:
@@ -117,7 +151,7 @@ def baselines_of(corpus: Corpus, prepared: Prepared) -> tuple[list[BaselineScore
     material, unit = Material(corpus, prepared), prepared.codec.unit
     scores, notes = [], []
     for name in prepared.codec.baselines:
-        baseline = make(Baseline, name)  # type: ignore[type-abstract]
+        baseline = make(Baseline, name)
         try:
             scored = baseline.score(material)
         except (SeqloomError, MemoryError) as error:

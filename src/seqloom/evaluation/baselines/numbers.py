@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs.season import season_of
-from seqloom.evaluation.baselines.base import Baseline, Material
+from seqloom.evaluation.baselines.base import Baseline, BaselineForecast, ForecastTask, Material
+from seqloom.evaluation.baselines.paths import ruled
 
 Numbers = NDArray[np.float64]
 Series = Numbers | Sequence[Numbers]
@@ -38,15 +39,25 @@ class Mean(Baseline, name="mean"):
 
 
 class Persistence(Baseline, name="persistence"):
-    """Every cell is normal about the last known one."""
+    """The last known value: a cell's likelihood is normal about it, a forecast repeats it."""
+
+    @property
+    def label(self) -> str:
+        return "last value"
 
     def score(self, material: Material) -> tuple[float, float, str]:
         scored = seasonal_naive(material.numbers("train"), material.numbers("test"), 1, continued=material.continued)
         return *scored, "the value before, Gaussian errors"
 
+    def forecast(self, task: ForecastTask) -> BaselineForecast:
+        return ruled(task, lambda past, horizon: naive_forecast(past, horizon, 1), "the last value, repeated")
+
 
 class Seasonal(Baseline, name="seasonal"):
-    """Every cell is normal about the one a season before it; nothing where no season is found."""
+    """The value a season before: a cell's likelihood is normal about it, a forecast repeats the last season.
+
+    Nothing where no season is found.
+    """
 
     @property
     def label(self) -> str:
@@ -61,15 +72,47 @@ class Seasonal(Baseline, name="seasonal"):
         scored = seasonal_naive(train, material.numbers("test"), season, continued=material.continued)
         return *scored, f"the value {season} steps before, Gaussian errors"
 
+    def forecast(self, task: ForecastTask) -> BaselineForecast | None:
+        season = task.season
+        if season <= 1:
+            return None
+        return ruled(
+            task, lambda past, horizon: naive_forecast(past, horizon, season), f"the last {season} values, repeated"
+        )
+
 
 class Autoregression(Baseline, name="autoregression"):
     """A vector autoregression by least squares (Lütkepohl 2005, chapter 3), its order by the Bayesian criterion."""
+
+    @property
+    def label(self) -> str:
+        return "linear with lags"
 
     def score(self, material: Material) -> tuple[float, float, str]:
         train = material.numbers("train")
         order = _best_order(_pieces(train))
         scored = autoregression(train, material.numbers("test"), order, continued=material.continued)
-        return *scored, f"{order} lag{'s' if order > 1 else ''} of all channels by least squares, Gaussian errors"
+        return *scored, f"{_lags(order)} of all channels by least squares, Gaussian errors"
+
+    def forecast(self, task: ForecastTask) -> BaselineForecast:
+        pieces = _pieces(task.train)
+        order = _best_order(pieces)
+        mean, spread, _ = _moments(pieces)
+        solution, _, _ = _regression([(piece - mean) / spread for piece in pieces], [order])[order]
+
+        def rule(past: Numbers, horizon: int) -> Numbers:
+            scaled = np.zeros((order + horizon, past.shape[1]))  # what is missing enters as the mean
+            recent = np.nan_to_num((past[-order:] - mean) / spread)
+            scaled[order - len(recent) : order] = recent
+            for step in range(order, order + horizon):
+                scaled[step] = (_lagged(scaled[step - order : step + 1], order) @ solution)[0]
+            return scaled[order:] * spread + mean
+
+        return ruled(task, rule, f"{_lags(order)} of all channels by least squares, step by step")
+
+
+def _lags(order: int) -> str:
+    return f"{order} lag{'s' if order > 1 else ''}"
 
 
 def naive_forecast(history: Numbers, horizon: int, season: int) -> Numbers:

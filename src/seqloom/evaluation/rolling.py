@@ -1,0 +1,223 @@
+"""Rolling origins: where in a split forecasts begin, and a model's forecasts from there. It is never fitted again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.codecs.base import Codec
+from seqloom.codecs.season import season_of
+from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
+from seqloom.core.progress import count
+from seqloom.corpora.base import Corpus, Given, Stretch
+from seqloom.corpora.files import corpus_like
+from seqloom.metrics.forecast import Forecast, Forecasts, seasonal_change
+from seqloom.model import HISTORY, Model
+from seqloom.run import Run
+
+Numbers = NDArray[np.float64]
+Progress = Callable[[float, str], None]
+
+ORIGINS = 20
+"""Origins in all, where nothing is said."""
+WHOLE = (0.0, 0.0, 1.0)
+"""Shares that make all of a corpus its test split."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One place that is forecast from."""
+
+    history: Any
+    """What a model reads of it: a value of the codec."""
+    past: Numbers
+    """All numbers that precede it (T,D)."""
+    truth: Numbers
+    """What followed (H,D)."""
+    given: Mapping[str, Any]
+    """The conditions beside the history and what is forecast."""
+    owner: int
+    """The number of its series."""
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Several origins, and what is known of the training data: numbers (T,D) of each series."""
+
+    each: Sequence[Origin]
+    train: Sequence[Numbers]
+    horizon: int
+    stride: int
+    season: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def spread(self) -> Numbers:
+        """The standard deviation of each channel's known training cells (D,); 1 where it never changes."""
+        joined = np.concatenate(list(self.train))
+        spread = np.ones(joined.shape[1])
+        for d, channel in enumerate(joined.T):
+            known = channel[~np.isnan(channel)]
+            if len(known) and known.min() < known.max():
+                spread[d] = known.std()
+        return spread
+
+    def measured(self, paths: Sequence[Numbers]) -> Forecasts:
+        """Paths (N,H,D) from each origin, beside what followed."""
+        each = [
+            Forecast(made, origin.truth, seasonal_change(origin.past, self.season))
+            for made, origin in zip(paths, self.each, strict=True)
+        ]
+        return Forecasts(each, self.spread, self.horizon, self.stride, self.season)
+
+    @property
+    def in_words(self) -> str:
+        """How many there are and how they lie."""
+        apart = f", {count(self.stride, 'row')} apart" if self.stride else ""
+        return f"{count(len(self.each), 'origin')}{apart}"
+
+
+def origins_of(
+    corpus: Corpus,
+    codec: Codec,
+    given: Mapping[str, Given],
+    split: str,
+    horizon: int,
+    windows: int | None = None,
+    stride: int | None = None,
+    learned: Corpus | None = None,
+) -> Origins:
+    """Where forecasts of `horizon` rows begin in a split.
+
+    Args:
+        windows: Origins in each series; None: 20 in all.
+        stride: Rows from one to the next; None: so many that they spread over the split.
+        learned: The corpus of the training rows, where it is another.
+
+    Errors:
+        UnsupportedQuery where such data have no means and quantiles, DataError where the split is shorter than the
+        horizon.
+    """
+    if codec.numbers(codec.examples()[0]) is None:
+        raise UnsupportedQuery(
+            f"a forecast has means and quantiles, which data of codec={codec.name} have not",
+            hint="leave the horizon out: evaluate scores their likelihood",
+        )
+    parts = list(corpus.stretches(codec, split, given))
+    rooms = [(number, part, *_room(codec, part)) for number, part in enumerate(parts)]
+    usable = [(number, part, begin, end) for number, part, begin, end in rooms if end - begin >= horizon]
+    if not usable:
+        longest = max((end - begin for _, _, begin, end in rooms), default=0)
+        raise DataError(
+            f"nothing of {horizon:,} rows can be forecast: the {split} split has {count(longest, 'row')} with a past",
+            hint="a smaller --horizon, or a larger share of it in corpus.splits",
+        )
+    if windows is None and stride is None:
+        windows = max(1, ORIGINS // len(usable))
+    least = min(end - begin for _, _, begin, end in usable) - horizon
+    if stride is None:
+        assert windows is not None
+        stride = max(1, least // (windows - 1)) if windows > 1 else 0
+    train, notes = _train_of(learned or corpus, codec, parts)
+    season = season_of(train, codec.seconds)
+    each = []
+    for number, part, begin, end in usable:
+        starts = list(range(begin, end - horizon + 1, stride)) if stride else [begin]
+        each += [_origin(codec, given, part, start, horizon, number) for start in starts[:windows]]
+    each = [origin for origin in each if not np.isnan(origin.truth).all()]
+    if not each:
+        raise DataError("no cell of what would be forecast is known", hint="give a split with values in it")
+    if len(usable) < len(parts):
+        notes.append(f"{count(len(parts) - len(usable), 'series')} too short for the horizon: left out")
+    return Origins(each, train, horizon, stride, season, tuple(notes))
+
+
+def forecast_from(
+    model: Model, origins: Origins, paths: int, seed: int = 0, progress: Progress | None = None
+) -> list[Numbers]:
+    """A model's sample paths (N,H,D) from each origin."""
+    if paths < 2:
+        raise ConfigError(f"{paths} paths have no spread", path="--paths", hint="give 2 or more")
+    queries = [
+        model.query(model.canvas(origin.history, origins.horizon), paths, seed, given=origin.given)
+        for origin in origins.each
+    ]
+    made = []
+    for answer in model.answers(queries, progress):
+        if answer.paths is None:
+            raise UnsupportedQuery("the samples of this model are of different lengths", hint="score their likelihood")
+        made.append(answer.paths[:, -origins.horizon :])
+    return made
+
+
+def _room(codec: Codec, part: Stretch) -> tuple[int, int]:
+    """Between which positions of a part rows may be forecast: each with a past, and none beyond the last known one.
+
+    Where nothing precedes the part, its first half is the past.
+    """
+    size = codec.size(part.value)
+    begin = part.begin or size // 2
+    numbers = codec.numbers(part.value)
+    assert numbers is not None
+    known = np.flatnonzero(~np.isnan(numbers).all(1))
+    if not len(known):
+        return size, size
+    return max(begin, int(known[0]) + 1), int(known[-1]) + 1
+
+
+def _origin(codec: Codec, given: Mapping[str, Given], part: Stretch, start: int, horizon: int, owner: int) -> Origin:
+    numbers = codec.numbers(part.value)
+    assert numbers is not None
+    first = max(0, start - HISTORY)
+    conditions = {}
+    for name, value in part.given.items():
+        item = given[name]
+        assert item.codec is not None
+        conditions[name] = item.codec.cut(value, first, start + horizon) if item.enters == "align" else value
+    history = codec.cut(part.value, first, start)
+    return Origin(history, numbers[:start], numbers[start : start + horizon], conditions, owner)
+
+
+def _train_of(corpus: Corpus, codec: Codec, parts: Sequence[Stretch]) -> tuple[list[Numbers], list[str]]:
+    """The numbers of the training split; where that cannot be read, of what precedes the split."""
+    notes: list[str] = []
+    try:
+        arrays = [codec.numbers(value) for value in corpus.values(codec, "train")]
+    except SeqloomError as error:
+        notes.append(f"the training data cannot be read, so baselines learn from what precedes the origins: {error}")
+        arrays = []
+    train = [array for array in arrays if array is not None and len(array)]
+    if not train:
+        pasts = [(codec.numbers(part.value), _room(codec, part)[0]) for part in parts]
+        train = [array[:begin] for array, begin in pasts if array is not None and begin]
+    return train, notes
+
+
+def origins_of_run(
+    run: Run, data: str | None, split: str, horizon: int, windows: int | None = None, stride: int | None = None
+) -> Origins:
+    """Origins in a split of a run's own data, or in other data, all of which are their test split."""
+    given = {name: item.replace(codec=codec) for name, (codec, item) in run.given.items()}
+    own = run.recipe.corpus
+    corpus = own if data is None else corpus_like(own, data, splits=WHOLE)
+    return origins_of(corpus, run.codec, given, split if data is None else "test", horizon, windows, stride, own)
+
+
+def forecasts_of(
+    model: Model,
+    data: str | None,
+    split: str,
+    horizon: int,
+    windows: int | None,
+    stride: int | None,
+    paths: int,
+    progress: Progress | None = None,
+) -> Forecasts:
+    """What a model forecasts from the origins of a split, beside what followed."""
+    assert model.run is not None
+    origins = origins_of_run(model.run, data, split, horizon, windows, stride)
+    return origins.measured(forecast_from(model, origins, paths, progress=progress))
