@@ -310,6 +310,7 @@ class Model:
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
     ) -> list[Canvas]:
         """The canvases of a template, one for each sequence that a value of the codec is made of."""
+        _check_whole(length=length, gap=gap)
         return [self.codec.canvas(row, length, gap, blank) for row in self.codec.rows(template)]
 
     def query(
@@ -323,6 +324,9 @@ class Model:
         allow: str | None = None,
     ) -> Query:
         """A query of this model; conditions are values of their codecs."""
+        _check_whole(n=count, seed=seed)
+        if count < 1:
+            raise ConfigError("at least one sample must be asked for", path="n")
         stops = tuple(self._symbols(text) for text in ([stop] if isinstance(stop, str) else stop))
         constraint = None if allow is None else self._allowed(allow)
         first, *others = [canvas] if isinstance(canvas, Canvas) else canvas
@@ -522,6 +526,11 @@ class Model:
 
         The history is a path, a frame of polars or pandas, a dict of columns, an array (T,D), or a value of the codec.
         """
+        if self.codec.numbers(self.codec.examples()[0]) is None:
+            raise UnsupportedQuery(
+                f"a forecast has means and quantiles, which what this model makes (codec={self.codec.name}) has not",
+                hint="extend goes on from a beginning",
+            )
         return self.extend(history, horizon, n=n, seed=seed, sampler=sampler, given=given)
 
     def score(
@@ -551,6 +560,13 @@ class Model:
         return likelihood.score(
             self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, progress=progress
         )
+
+
+def _check_whole(**numbers: Any) -> None:
+    """ConfigError where what should be a whole number, or nothing, is something else."""
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+            raise ConfigError(f"a whole number is wanted, got {value!r}", path=name)
 
 
 def _shown(canvas: Canvas) -> NDArray[np.bool_]:

@@ -72,6 +72,7 @@ USAGE = [
     (("forecast", "runs/nowhere"), "--horizon", "--horizon 24"),
     (("compare", "builtin:markov", "--models", "lstm,gur", "--minutes", "1"), "no model called 'gur'", "gru"),
     (("compare", "builtin:markov", "--minutes", "1"), "--models", "--models lstm"),
+    (("help", "nothing"), "there is no verb 'nothing'", "the verbs: demo, train"),
     (("list", "mixxer"), "no family 'mixxer'", "mixer"),
     (("show", "lstn"), "lstn", "lstm"),
     (("data", "nothing.txt"), "there is no such file", ""),

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
 from seqloom.codecs.dialect import Dialect
-from seqloom.codecs.reading import Wanted, read_tables
+from seqloom.codecs.label import Label
+from seqloom.codecs.reading import Wanted, read_tables, table_of, tables_of
 from seqloom.codecs.series import Series
+from seqloom.codecs.table import Table
 from seqloom.core.errors import DataError
+from seqloom.corpora.base import Given
+from seqloom.corpora.files import corpus_of
+from seqloom.sequence.canvas import Encoded
 
 FOLDER = Path(__file__).parent.parent / "tables"
 
@@ -172,3 +179,163 @@ def test_a_table_as_people_have_it(name: str):
     if table.sheet is not None and case.series == 1:  # nothing is filled, so the file comes back to the byte
         encoding = case.wanted.dialect.encoding or "utf-8"
         assert codec.show(table).decode() == path.read_bytes().decode(encoding)
+
+
+# ---- several series -----------------------------------------------------------------------------------------------
+
+
+LONG = "store,ds,y\nb,2024-01-01,1\na,2024-01-01,2\nb,2024-01-02,3\nb,2024-01-03,\na,2024-01-02,5\n"
+
+
+def ahead(tables: list[Table]) -> tuple[Series, list[Table]]:
+    """A codec of some series, and one more row of each, filled with its number."""
+    codec = Series().fit(tables)
+    made = []
+    for i, table in enumerate(tables):
+        canvas = codec.canvas(table, 1)
+        value = codec.decode(Encoded(canvas.x, ~canvas.absent, canvas.origin))
+        value.values[-1] = i
+        made.append(codec.cut(value, len(table), len(table) + 1))
+    return codec, made
+
+
+def test_series_under_each_other_come_back_so():
+    tables = list(tables_of(LONG).values())
+    assert [(table.name, len(table)) for table in tables] == [("b", 3), ("a", 2)]
+    codec, made = ahead(tables)
+    assert codec.together(made).decode() == "store,ds,y\nb,2024-01-04,0.0\na,2024-01-03,1.0\n"
+    several = codec.show_several([tuple(made), tuple(made)], "path").decode().splitlines()
+    assert several[:3] == ["path,store,ds,y", "0,b,2024-01-04,0.0", "0,a,2024-01-03,1.0"]
+    assert several[3].startswith("1,b,")
+    summary = codec.summaries(made, [{"mean": np.full((1, 1), 2.0), "0.5": np.full((1, 1), 3.0)}] * 2).decode()
+    assert summary == "store,ds,y_mean,y_0.5\nb,2024-01-04,2.0,3.0\na,2024-01-03,2.0,3.0\n"
+
+
+def test_series_of_which_each_is_a_row_come_back_so():
+    tables = list(tables_of("name,2024-01,2024-02,2024-03\nx,1,2,3\ny,4,,6\n").values())
+    assert [table.values[:, 0].tolist() for table in tables] == [[1, 2, 3], [4, pytest.approx(np.nan, nan_ok=True), 6]]
+    codec, made = ahead(tables)
+    assert codec.together(made).decode() == "name,2024-04\nx,0.0\ny,1.0\n"
+    summary = codec.summaries(made, [{"mean": np.full((1, 1), 2.0), "0.5": np.full((1, 1), 3.0)}] * 2).decode()
+    assert summary.splitlines() == ["name,statistic,2024-04", "x,mean,2.0", "x,0.5,3.0", "y,mean,2.0", "y,0.5,3.0"]
+
+
+def test_rows_of_times_without_dates_are_of_different_lengths():
+    header = ",".join(f'"V{i}"' for i in range(1, 12))
+    tables = tables_of(f'{header}\n"H1",{",".join("123456789")},\n"H2",{",".join("12345678")},,\n')
+    assert {name: len(table) for name, table in tables.items()} == {"H1": 9, "H2": 8}
+    assert all(table.dates is None for table in tables.values())
+
+
+def test_a_file_of_several_series_is_as_many_things(tmp_path: Path):
+    (tmp_path / "t.csv").write_text(LONG, encoding="utf-8")
+    assert [value.name for value in Series().several(tmp_path / "t.csv")] == ["b", "a"]
+    with pytest.raises(DataError, match="2 things, where one is wanted"):
+        Series().only(tmp_path / "t.csv")
+    days = [f"{s},2024-01-{d:02},{d}" for s in ("x", "y") for d in range(1, 21)]
+    (tmp_path / "u.csv").write_text("\n".join(["unique_id,ds,y", *days, ""]), encoding="utf-8")
+    prepared = corpus_of(str(tmp_path / "u.csv")).prepare(None, {"who": Given(source="column:unique_id")})
+    assert prepared.splits["train"].data.starts.tolist() == [0, 18, 36]  # each is split by position
+    assert prepared.given["who"] == Label(names=("x", "y"))
+    assert prepared.splits["train"].given["who"].x.tolist() == [0, 1]
+    assert any("2 series (column 'unique_id') of 40 rows in all" in note for note in prepared.notes)
+
+
+# ---- dates and steps ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "columns", "after", "step"),
+    [
+        ("year,month,y", ["2023,11,1", "2023,12,2", "2024,1,3"], ("y",), "2024\t2", "1 month"),
+        ("y,Year,Month,Day,Hour", [f"{h},2024,3,30,{h}" for h in range(22, 24)], ("y",), "2024\t3\t31\t0", "1 hour"),
+        ("year,quarter,y", ["2023,Q3,1", "2023,Q4,2", "2024,Q1,3"], ("y",), "2024\tQ2", "1 quarter"),
+        ("date,time,y", ["2024-01-01,22:30,1", "2024-01-01,23:00,2", "2024-01-01,23:30,3"], ("y",), "2024-01-02\t00:00",
+         "30 minutes"),
+        ("date,y", [f"2024-01-{d:02},{d}" for d in (1, 2, 3, 4, 5, 8, 9, 10, 11, 12)], ("y",), "2024-01-15",
+         "1 workday"),
+        ("ds,y", ["2023-03-31,1", "2023-06-30,2", "2023-09-30,3", "2023-12-31,4"], ("y",), "2024-03-31",
+         "1 quarter, on its last day"),
+        ("when,y", ["Mon 1 Jan 2024,1", "Tue 2 Jan 2024,2"], ("y",), "Wed 3 Jan 2024", "1 day"),
+        ("ts,y", ["2024-01-01T00:00:00.000Z,1", "2024-01-01T00:00:01.000Z,2"], ("y",), "2024-01-01T00:00:02.000Z",
+         "1 second"),
+        ("ts,y", ["1704067200.0,1", "1704070800.0,2"], ("y",), "1704074400.0", "1 hour"),
+        ("period,y", ["2023M11,1", "2023M12,2"], ("y",), "2024M01", "1 month"),
+        ("period,y", ["Q3 2023,1", "Q4 2023,2"], ("y",), "Q1 2024", "1 quarter"),
+        ("date,y", ["31-JAN-2023,1", "28-FEB-2023,2", "31-MAR-2023,3"], ("y",), "30-APR-2023",
+         "1 month, on its last day"),
+        ("date,y", ["January 2023,1", "February 2023,2"], ("y",), "March 2023", "1 month"),
+        ("a,b", ["1,2", "3,4"], ("a", "b"), "", ""),
+    ],
+)  # fmt: skip
+def test_dates_of_every_kind_go_on(header: str, rows: list[str], columns: tuple[str, ...], after: str, step: str):
+    table = table_of("\n".join([header, *rows, ""]))
+    assert table.columns == columns
+    if not after:
+        assert table.calendar is None
+        return
+    assert table.calendar is not None
+    assert table.dates is not None
+    assert table.calendar.after(table.dates[-1], 1) == (after,)
+    assert table.calendar.step_text == step
+    codec = Series().fit([table])
+    grown = codec.canvas(table, 1)
+    made = codec.show(codec.decode(Encoded(grown.x, ~grown.absent, grown.origin))).decode()
+    assert made.startswith("\n".join([header, *rows, ""]))
+    cells = made.splitlines()[-1].split(",")
+    assert [cell for cell in after.split("\t") if cell not in cells] == []
+
+
+def test_dates_that_are_left_out_are_rows_without_values():
+    text = "date,y\n2024-01-01,1\n2024-01-02,2\n2024-01-05,5\n2024-01-06,6\n2024-01-07,\n"
+    table = table_of(text)
+    assert table.dates == tuple(f"2024-01-{day:02}" for day in range(1, 8))
+    np.testing.assert_array_equal(table.values[:, 0], [1, 2, np.nan, np.nan, 5, 6, np.nan])
+    assert "2 dates that are left out are rows without values" in table.remarks
+    codec = Series().fit([table])
+    assert codec.show(table).decode() == text
+    canvas = codec.canvas(table)
+    filled = codec.decode(Encoded(np.zeros_like(canvas.x), np.ones_like(canvas.shown), canvas.origin))
+    lines = codec.show(filled).decode().splitlines()
+    assert lines[:3] == text.splitlines()[:3]
+    assert [line.partition(",")[0] for line in lines[3:5]] == ["2024-01-03", "2024-01-04"]
+    assert lines[5:7] == text.splitlines()[3:5]
+    even = table_of(text, "", reads(even=False))
+    assert len(even) == 5
+    assert even.calendar is not None
+    assert even.calendar.jumps(even.dates) == 1
+
+
+def test_clocks_that_change_are_even():
+    def hours(first: str, count: int, place: str) -> list[str]:
+        zone = ZoneInfo(place)
+        start = datetime.fromisoformat(first).replace(tzinfo=zone).astimezone(UTC)
+        return [f"{(start + timedelta(hours=i)).astimezone(zone):%Y-%m-%d %H:%M}" for i in range(count)]
+
+    for place, first in (
+        ("Europe/Berlin", "2024-03-30 12:00"), ("Europe/Berlin", "2024-10-26 12:00"),
+        ("Europe/London", "2024-03-30 12:00"),
+        ("America/New_York", "2024-11-02 12:00"), ("America/New_York", "2024-03-09 12:00"),
+    ):  # fmt: skip
+        dates = hours(first, 40, place)
+        table = table_of("time,y\n" + "".join(f"{date},1\n" for date in dates[:30]))
+        assert table.calendar is not None
+        assert (table.calendar.place, len(table), table.calendar.jumps(table.dates)) == (place, 30, 0)
+        assert table.calendar.after(dates[29], 10) == tuple(dates[30:])
+    autumn = hours("2024-10-26 12:00", 14, "Europe/Berlin")  # the change is still to come
+    known = table_of("time,y\n" + "".join(f"{date},1\n" for date in autumn), "", reads(zone="Europe/Berlin"))
+    assert known.calendar is not None
+    assert known.calendar.after(autumn[-1], 3) == ("2024-10-27 02:00", "2024-10-27 02:00", "2024-10-27 03:00")
+
+
+def test_rows_in_disorder_and_of_one_date():
+    text = "date,y\n2024-01-03,3\n2024-01-01,1\n2024-01-02,2\n2024-01-02,4\n"
+    with pytest.raises(DataError, match="line 3: the date '2024-01-01' goes backward") as disorder:
+        table_of(text, "t.csv")
+    assert "codec.dialect.sort=true" in disorder.value.hint
+    with pytest.raises(DataError, match="line 5: the date '2024-01-02' repeats") as repeated:
+        table_of(text, "t.csv", reads(sort=True))
+    assert "codec.dialect.repeats=mean" in repeated.value.hint
+    for which, value in (("first", 2), ("last", 4), ("mean", 3)):
+        table = table_of(text, "t.csv", reads(sort=True, repeats=which))
+        assert table.values[:, 0].tolist() == [1, value, 3]

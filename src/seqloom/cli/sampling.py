@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,10 +16,10 @@ from seqloom.cli.session import (
     SEED,
     WEIGHTS,
     Session,
+    check_file,
     check_literal,
     command,
     conditions_of,
-    content_of,
     path_of,
     positive,
     put,
@@ -27,15 +27,19 @@ from seqloom.cli.session import (
     run_folder,
     say,
     seed_of,
+    several_of,
     sort_words,
     value_of,
     verb,
 )
-from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
+from seqloom.core.errors import ConfigError, UnsupportedQuery
 from seqloom.core.outputs import OutputFile, OutputFolder
 from seqloom.core.progress import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from seqloom.codecs.base import Codec
     from seqloom.model import Answer, Model
     from seqloom.samplers.base import Sampler
@@ -167,6 +171,8 @@ def forecast(
         raise ConfigError("how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24")
     positive(horizon, "--horizon")
     positive(paths, "--paths")
+    for word in plain[1:]:
+        check_file(word)
     model = opened(plain[0], weights, session)
     codec = model.codec
     if codec.numbers(codec.examples()[0]) is None:
@@ -177,29 +183,34 @@ def forecast(
     several = paths is not None and out is not None and not out.endswith((*codec.suffixes, ".gz"))
     file = None if out is None or several else OutputFile.at(out, force=force)
     folder = _numbered_files(out, paths or 0, codec, force) if several and out is not None else None
-    history = _history(model, plain[1:], session)
-    annotated = _annotated(model, model.canvas(history, horizon), paths or PATHS, seed, settings)
-    answer = _collected(model, annotated, session)
-    made = [_end_of(codec, value, horizon) for value in answer.values]
+    histories = _histories(model, plain[1:], session)
+    answers = _forecasts(model, histories, horizon, paths or PATHS, seed, settings, session)
+    made = [[_end_of(codec, value, horizon) for value in answer.values] for answer in answers]
+    # A path of several series is all of theirs of one number; one series is itself.
+    joint = [own[0] if len(own) == 1 else own for own in zip(*made, strict=True)]
     if folder is not None:
-        _write_files(folder, [codec.show(value) for value in made], session)
+        _write_files(folder, [codec.together(own if isinstance(own, tuple) else (own,)) for own in joint], session)
+    statistics = [] if paths is not None else [_statistics(answer, horizon) for answer in answers]
     if paths is not None:
-        data = codec.show_several(made, "path")
-        content: dict[str, Any] = {"paths": [{**codec.as_json(value), "row": i} for i, value in enumerate(made)]}
+        data = codec.show_several(joint, "path")
     else:
-        numbers = {"mean": answer.mean, **{f"{q:g}": answer.quantile(q) for q in QUANTILES}}
-        numbers = {name: array[-horizon:] for name, array in numbers.items()}
-        data = codec.summary(made[0], numbers)
-        content = {
-            "summary": {
-                column: {name: array[:, d].tolist() for name, array in numbers.items()}
-                for d, column in enumerate(codec.number_names())
-            }
-        }
+        data = codec.summaries([values[0] for values in made], statistics)
     if file is not None:
         file.write(data)
     if as_json:
-        put_json({"run": path_of(plain[0]), "seed": answer.seed, "elements": codec.element_names(made[0]), **content})
+        contents = []
+        for i, values in enumerate(made):
+            own: dict[str, Any] = {"elements": codec.element_names(values[0])}
+            if paths is not None:
+                own["paths"] = [{**codec.as_json(value), "row": row} for row, value in enumerate(values)]
+            else:
+                own["summary"] = {
+                    column: {name: array[:, d].tolist() for name, array in statistics[i].items()}
+                    for d, column in enumerate(codec.number_names())
+                }
+            contents.append(own if len(made) == 1 else {"name": codec.called(values[0]), **own})
+        content = contents[0] if len(made) == 1 else {"series": contents}
+        put_json({"run": path_of(plain[0]), "seed": answers[0].seed, **content})
     elif out is None:
         put(data)
 
@@ -412,31 +423,58 @@ def _write_files(folder: OutputFolder, contents: Sequence[bytes], session: Sessi
 # ---- forecasts ------------------------------------------------------------------------------------------------------
 
 
-def _history(model: Model, words: Sequence[str], session: Session) -> Any:
-    """What a forecast goes on from: a file's value, or that of the training."""
+def _histories(model: Model, words: Sequence[str], session: Session) -> list[Any]:
+    """What a forecast goes on from: the series of a file, or those of the training."""
     assert model.run is not None
     codec = model.codec
     if words:
-        history = content_of(words[0], codec)
+        histories = several_of(words[0], codec)
+        for remark in dict.fromkeys(remark for history in histories for remark in codec.remarks(history)):
+            session.note(remark)
     else:
         corpus = model.run.recipe.corpus
-        values = corpus.full(codec)
-        if len(values) != 1:
-            raise DataError(
-                f"the training data hold {len(values)} series, so it is not clear which one goes on",
-                hint="name the file to go on from: seqloom forecast RUN FILE",
-            )
-        history = values[0]
+        histories = corpus.full(codec)
         session.note("going on from the end of the training data")
         if corpus.fingerprints(codec) != dict(model.run.fingerprints):
             session.note("the data have changed since the model was trained: it goes on from what they are now")
     from seqloom.model import HISTORY
 
-    size = codec.size(history)
-    if size > HISTORY:
-        session.detail(f"the last {HISTORY} of {size} rows are read")
-        return codec.cut(history, size - HISTORY, size)
-    return history
+    longest = max(map(codec.size, histories))
+    if longest > HISTORY:
+        session.detail(f"the last {HISTORY} of {longest} rows are read")
+    sizes = [(history, codec.size(history)) for history in histories]
+    return [codec.cut(history, size - HISTORY, size) if size > HISTORY else history for history, size in sizes]
+
+
+def _forecasts(
+    model: Model,
+    histories: Sequence[Any],
+    horizon: int,
+    count: int,
+    seed: int | None,
+    settings: Sequence[str],
+    session: Session,
+) -> list[Answer]:
+    """The paths of each series. No two of them draw the same random numbers."""
+    answers: list[Answer] = []
+    for i, history in enumerate(histories):
+        canvas = model.canvas(history, horizon)
+        if not answers:
+            annotated = _annotated(model, canvas, count, seed, settings)
+        else:
+            query = replace(model.query(canvas, count, answers[0].seed), first_row=i * count)
+            first = annotated.query
+            annotated = AnnotatedQuery(replace(query, sampler=first.sampler, given=first.given), ())
+        answers.append(_collected(model, annotated, session))
+        if len(histories) > 1 and not session.quiet:
+            session.detail(f"series {i + 1:,} of {len(histories):,}: {model.codec.called(history)}")
+    return answers
+
+
+def _statistics(answer: Answer, horizon: int) -> dict[str, NDArray[np.float64]]:
+    """The mean and the quantiles of what is new."""
+    numbers = {"mean": answer.mean, **{f"{q:g}": answer.quantile(q) for q in QUANTILES}}
+    return {name: array[-horizon:] for name, array in numbers.items()}
 
 
 def _end_of(codec: Codec, value: Any, horizon: int) -> Any:

@@ -198,16 +198,16 @@ class _Reader:
         self.wanted, self.path, self.dialect = replace(wanted, words=words), path, wanted.dialect
         self.cells, self.columns = cells, dict(cells.columns)
         self.remarks = list(cells.remarks)
-        for name in (*wanted.columns, *wanted.words, *self.dialect.date, *(self.dialect.series or ())):
-            if name not in self.columns:
-                addition = "" if len(self.columns) > 1 else ": this is no table with that column"
-                raise self._error(f"there is no column {name!r}{addition}", nearest(name, self.columns), 1)
 
     def tables(self) -> Mapping[str, Table]:
         """The series by their names."""
         times = self._times()
         if times:
             return self._unfolded(times)
+        for name in (*self.wanted.columns, *self.wanted.words, *self.dialect.date, *(self.dialect.series or ())):
+            if name not in self.columns:
+                addition = "" if len(self.columns) > 1 else ": this is no table with that column"
+                raise self._error(f"there is no column {name!r}{addition}", nearest(name, self.columns), 1)
         columns, spelling = find_dates(self.columns, self.wanted)
         self._without_empty(columns)
         dated = self._dates(columns, spelling)
@@ -317,7 +317,16 @@ class _Reader:
             words = {word: (own[word][row],) * (end - begin) for word in self.wanted.words if word in own}
             part = None if dates is None else dates[begin:end]
             tables[name] = Table(
-                (WIDE,), values[row, begin:end, None], part, "date" if dates else "", calendar, words, None, name, key
+                (WIDE,),
+                values[row, begin:end, None],
+                part,
+                "date" if dates else "",
+                calendar,
+                words,
+                None,
+                name,
+                key,
+                True,
             )
         return self._said(tables)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,7 +20,8 @@ from seqloom.codecs.frames import SUFFIXES, cells_of, frame_of
 from seqloom.codecs.reading import INDEX_NAMES, Wanted, has_numbers, read_table, read_tables, table_of, tables_in
 from seqloom.codecs.season import persistence_of, season_of
 from seqloom.codecs.sheet import DATE_NAMES, quoted
-from seqloom.codecs.table import Table, filled_text, joined
+from seqloom.codecs.table import Table, joined
+from seqloom.codecs.writing import summary_of_tables, text_of_tables
 from seqloom.core.content import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.figures import numbers_plot
@@ -161,14 +163,13 @@ class Series(Codec, name="series"):
             own = template.values[:size]
             values[:size] = np.where(np.isnan(own), values[:size], own)
         dates = origin.get("dates")
-        return Table(
-            self.columns,
-            values,
-            None if dates is None else dates[: len(values)],
-            origin.get("date", ""),
-            origin.get("calendar"),
-            sheet=template.sheet.part(0, len(values)) if template is not None and template.sheet is not None else None,
-        )
+        dates = None if dates is None else dates[: len(values)]
+        made = Table(self.columns, values, dates, origin.get("date", ""), origin.get("calendar"))
+        if template is None:
+            return made
+        sheet = None if template.sheet is None else template.sheet.part(0, len(values))
+        series = template.series_column
+        return replace(made, sheet=sheet, name=template.name, series_column=series, wide=template.wide)
 
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
@@ -370,7 +371,16 @@ class Series(Codec, name="series"):
         return table_of(text, "", self._wanted())
 
     def show(self, value: Table) -> bytes:
-        return filled_text(value, self._digits(value.columns)).encode("utf-8", "replace")
+        return self.together([value])
+
+    def together(self, values: Sequence[Table]) -> bytes:
+        return text_of_tables(values, self._digits(values[0].columns)).encode("utf-8", "replace")
+
+    def called(self, value: Table) -> str:
+        return shown(value.name)
+
+    def remarks(self, value: Table) -> Sequence[str]:
+        return value.remarks
 
     def examples(self) -> list[Table]:
         hours = Calendar(format="%Y-%m-%d %H:%M:%S", step=3600.0)
@@ -387,24 +397,32 @@ class Series(Codec, name="series"):
         date = self.date if self.calendar else ""
         return Wanted(self.dialect, self.columns, kept, perhaps, date, self.calendar, series=self.series)
 
-    def show_several(self, values: Sequence[Table], name: str) -> bytes:
+    def show_several(self, values: Sequence[Any], name: str) -> bytes:
         """One table, with a first column that counts them."""
         lines: list[str] = []
         for i, value in enumerate(values):
-            header, *rows = self.show(value).decode("utf-8", "replace").splitlines()
-            mark = "," if value.sheet is None else value.sheet.delimiter
+            several = value if isinstance(value, tuple) else (value,)
+            header, *rows = self.together(several).decode("utf-8", "replace").splitlines()
+            mark = "," if several[0].sheet is None else several[0].sheet.delimiter
             lines += [f"{name}{mark}{header}"] if i == 0 else []
             lines += [f"{i}{mark}{row}" for row in rows]
         return "".join(f"{line}\n" for line in lines).encode()
 
     def summary(self, like: Table, statistics: Mapping[str, NDArray[np.float64]]) -> bytes:
         """The time, and a column NAME_STATISTIC for each column and statistic."""
-        columns = tuple(f"{column}_{name}" for column in self.columns for name in statistics)
-        values = np.stack(list(statistics.values()), -1).reshape(len(like), -1)
+        return self.summaries([like], [statistics])
+
+    def summaries(self, likes: Sequence[Table], statistics: Sequence[Mapping[str, NDArray[np.float64]]]) -> bytes:
+        names = list(statistics[0])
+        columns = tuple(f"{column}_{name}" for column in self.columns for name in names)
         # The same codec with these columns, so that each is written with the digits that are worth writing.
-        means, scales = (np.repeat(known, len(statistics)).tolist() for known in (self.means, self.scales))
-        wide = self.replace(columns=columns, means=means, scales=scales)
-        return wide.show(Table(columns, values, like.dates, like.date_column))
+        means, scales = (np.repeat(known, len(names)).tolist() for known in (self.means, self.scales))
+        codec = self.replace(columns=columns, means=means, scales=scales)
+        tables = [
+            replace(like, columns=columns, values=np.stack(list(own.values()), -1).reshape(len(like), -1), words={})
+            for like, own in zip(likes, statistics, strict=True)
+        ]
+        return summary_of_tables(tables, names, codec._digits(columns)).encode()
 
     def picture(self, values: Sequence[Table], title: str = "") -> bytes:
         return numbers_plot([value.values for value in values], self.columns, title)

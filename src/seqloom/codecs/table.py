@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -10,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs.dates import Calendar
-from seqloom.codecs.numerals import Style
-from seqloom.codecs.sheet import Sheet, quoted
-
-PLAIN = Style()
+from seqloom.codecs.sheet import Sheet
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +33,8 @@ class Table:
     """What tells it from the other series of its file."""
     series_column: str = ""
     """The columns that its name stands in, where rows of several series stand under each other."""
+    wide: bool = False
+    """It is a row of its file, whose columns are the times."""
     remarks: tuple[str, ...] = ()
     """What was understood of the file that is not plain from its cells, in words."""
 
@@ -83,56 +81,3 @@ def joined(pieces: Sequence[Table]) -> Table:
         words={name: tuple(cell for piece in pieces for cell in piece.words[name]) for name in first.words},
         sheet=Sheet.joined(sheets) if len(sheets) == len(pieces) else None,
     )
-
-
-def filled_text(table: Table, digits: Mapping[str, int]) -> str:
-    """The table as CSV. What came from a file is copied to the byte, but for empty cells that now have a value.
-
-    `digits` says how many decimals the numbers of a column are worth (fewer than 0: tens, hundreds ...).
-    """
-    sheet = table.sheet
-    if sheet is None:
-        return _fresh(table, digits)
-    names = list(sheet.names)
-    rows = [*sheet.rows, *[("", "")] * (len(table) - len(sheet.rows))]
-    lines: list[str | None] = []
-    for i, (row, (line, end)) in enumerate(zip(table.values, rows, strict=True)):
-        own = bool(line or end)
-        if not own and i < len(sheet.rows) and np.isnan(row).all():
-            lines.append(None)  # a row that the file leaves out, and that nothing is known of
-            continue
-        changes = {
-            names.index(name): sheet.styles.get(name, PLAIN).write(number(value, digits[name]))
-            for name, value in zip(table.columns, row, strict=True)
-            if not math.isnan(value) and (not own or sheet.gaps[name][i])
-        }
-        lines.append(sheet.changed(line if own else sheet.delimiter.join(_new_row(table, i, names)), changes))
-    return sheet.text(lines)
-
-
-def number(value: float, digits: int) -> str:
-    """The shortest writing of a number rounded to `digits` decimals; empty for nan."""
-    return "" if math.isnan(value) else repr(round(float(value), digits) + 0.0)
-
-
-def _new_row(table: Table, i: int, names: Sequence[str]) -> list[str]:
-    """The cells of a row that the file does not have: its date, and what tells its series."""
-    cells = [""] * len(names)
-    if table.dates is not None:
-        for name, cell in zip(table.date_column.split("\t"), table.dates[i].split("\t"), strict=True):
-            if name in names:
-                cells[names.index(name)] = quoted(cell)
-    for name, cell in zip(table.series_column.split("\t"), table.name.split("\t"), strict=False):
-        if name in names:
-            cells[names.index(name)] = quoted(cell)
-    return cells
-
-
-def _fresh(table: Table, digits: Mapping[str, int]) -> str:
-    lines = [[quoted(name) for name in table.columns]]
-    for row in table.values:
-        lines.append([number(value, digits[name]) for name, value in zip(table.columns, row, strict=True)])
-    if table.dates is not None:
-        for line, date in zip(lines, (table.date_column, *table.dates), strict=True):
-            line[:0] = [quoted(cell) for cell in date.split("\t")]
-    return "".join(",".join(line) + "\n" for line in lines)

@@ -64,7 +64,7 @@ class Gaussian(Process, name="gaussian"):
         t = _strata(rng, len(batch.x))[:, None]  # (B,1)
         if self.levels == "position":  # the strata of each position are turned by a number of its own
             t = (t + torch.from_numpy(rng.at("levels").uniform(batch.x.shape[1]))) % 1.0
-        alpha, sigma = (level.to(batch.x).unsqueeze(-1) for level in self.schedule.training(t))  # (B,1|T,1)
+        alpha, sigma = (level.to(batch.x).unsqueeze(-1) for level in self.schedule.at(t))  # (B,1|T,1)
         scale = (alpha**2 + sigma**2).sqrt()
         alpha, sigma = alpha / scale, sigma / scale
         x, _ = diffused(net.space, batch, rng)  # (B,T,D)
