@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,11 +55,8 @@ class Answer:
     """By what a sampler ranks the samples it chooses between, such as log-probabilities of a beam."""
 
     def quantile(self, q: float) -> NDArray[np.float64]:
-        """The q-quantile over the samples, at each position and channel (T, D)."""
-        numbers = self._numbers()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="All-NaN")  # a cell that is absent in all samples stays absent
-            return np.nanquantile(numbers, q, axis=0)
+        """The q-quantile over the samples, at each position and channel (T, D); nan where a cell is absent in all."""
+        return np.asarray(np.quantile(self._numbers(), q, axis=0))
 
     @property
     def mean(self) -> NDArray[np.float64]:
