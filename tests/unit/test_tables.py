@@ -12,9 +12,9 @@ import polars
 import pytest
 
 import seqloom
-from seqloom.codecs.dialect import Dialect
+from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.label import Label
-from seqloom.codecs.reading import Wanted, read_tables, table_of, tables_of
+from seqloom.codecs.reading import read_tables, table_of, tables_of
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
 from seqloom.core.errors import DataError

@@ -14,21 +14,13 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
+from seqloom.codecs.beside import are_numbers, cells_ahead, column_of_numbers
 from seqloom.codecs.dates import INTEGER, Calendar, shown
-from seqloom.codecs.dialect import Dialect
+from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.frames import SUFFIXES, cells_of, frame_of
-from seqloom.codecs.reading import (
-    INDEX_NAMES,
-    Wanted,
-    are_numbers,
-    cells_ahead,
-    column_of_numbers,
-    has_numbers,
-    read_table,
-    read_tables,
-    table_of,
-    tables_in,
-)
+from seqloom.codecs.layout import tables_in
+from seqloom.codecs.reading import has_numbers, read_table, read_tables, table_of
+from seqloom.codecs.roles import INDEX_NAMES
 from seqloom.codecs.season import persistence_of, season_of
 from seqloom.codecs.sheet import DATE_NAMES
 from seqloom.codecs.table import Table, joined
