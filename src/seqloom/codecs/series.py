@@ -17,9 +17,20 @@ from seqloom.codecs.base import Codec
 from seqloom.codecs.dates import INTEGER, Calendar, shown
 from seqloom.codecs.dialect import Dialect
 from seqloom.codecs.frames import SUFFIXES, cells_of, frame_of
-from seqloom.codecs.reading import INDEX_NAMES, Wanted, has_numbers, read_table, read_tables, table_of, tables_in
+from seqloom.codecs.reading import (
+    INDEX_NAMES,
+    Wanted,
+    are_numbers,
+    cells_ahead,
+    column_of_numbers,
+    has_numbers,
+    read_table,
+    read_tables,
+    table_of,
+    tables_in,
+)
 from seqloom.codecs.season import persistence_of, season_of
-from seqloom.codecs.sheet import DATE_NAMES, quoted
+from seqloom.codecs.sheet import DATE_NAMES
 from seqloom.codecs.table import Table, joined
 from seqloom.codecs.writing import summary_of_tables, text_of_tables
 from seqloom.core.content import write_bytes
@@ -289,7 +300,44 @@ class Series(Codec, name="series"):
         return self
 
     def of_cells(self, name: str, cells: Sequence[str]) -> Table:
-        return self.typed("".join(f"{cell}\n" for cell in (quoted(name), *map(quoted, cells))))
+        return column_of_numbers(name, cells, self.dialect)
+
+    def column_codec(self, content: Path, name: str) -> Codec | None:
+        """Numbers, and words for yes and no, are read as a series is."""
+        tables = read_tables(content, replace(self._wanted(name), columns=(), numbers=False)).values()
+        cells = [cell for table in tables for cell in table.words[name]]
+        return Series(dialect=self.dialect) if are_numbers(cells, self.dialect) else None
+
+    def words_of(self, value: Table, name: str) -> Sequence[str]:
+        return value.words.get(name, ())
+
+    def words_ahead(self, value: Table, length: int, future: Any, name: str) -> Sequence[str]:
+        if name not in value.words:
+            raise DataError(
+                f"the history has no column {name!r}", hint="it stands beside the rows that the model was trained on"
+            )
+        dates = self._continued(value, length)
+        found = self._future(value, future, name)
+        own = None if dates is None else dates[len(value) :]
+        return (*value.words[name], *cells_ahead(found, own, length, name, future))
+
+    def _future(self, value: Table, future: Any, name: str) -> Table:
+        """The rows of the future that are of the same series."""
+        if isinstance(future, Table):
+            return future
+        wanted = replace(self._wanted(name), columns=(), numbers=False)
+        if isinstance(future, Path | str):
+            tables = read_tables(Path(future), wanted)
+        else:
+            frame = frame_of(future)
+            if frame is None:
+                raise DataError(f"a {type(future).__name__} is no table of the future", hint="give a file or a frame")
+            tables = tables_in(cells_of(frame), "", wanted)
+        found = tables.get(value.name) or (next(iter(tables.values())) if len(tables) == 1 else None)
+        if found is None:
+            path = future if isinstance(future, Path | str) else ""
+            raise DataError(f"the future holds no series {shown(value.name)!r}", path=path, hint="give its rows")
+        return found
 
     def facts(self, splits: Mapping[str, Iterable[Table]]) -> dict[str, Any]:
         missing, rows, dated = np.zeros(len(self.columns), np.int64), 0, []
