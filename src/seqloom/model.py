@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from seqloom import run as runs
 from seqloom.codecs.base import Codec
 from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.core.rng import Rng
-from seqloom.corpora.base import Flat
+from seqloom.corpora.base import Flat, sources_of
 from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.metrics import likelihood
 from seqloom.network.network import Network
@@ -56,11 +55,8 @@ class Answer:
     """By what a sampler ranks the samples it chooses between, such as log-probabilities of a beam."""
 
     def quantile(self, q: float) -> NDArray[np.float64]:
-        """The q-quantile over the samples, at each position and channel (T, D)."""
-        numbers = self._numbers()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="All-NaN")  # a cell that is absent in all samples stays absent
-            return np.nanquantile(numbers, q, axis=0)
+        """The q-quantile over the samples, at each position and channel (T, D); nan where a cell is absent in all."""
+        return np.asarray(np.quantile(self._numbers(), q, axis=0))
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -521,17 +517,40 @@ class Model:
         seed: int = 0,
         sampler: Sampler | None = None,
         given: Mapping[str, Any] | None = None,
+        future: Any = None,
     ) -> Answer:
         """`n` paths of the next `horizon` elements; `quantile` and `mean` of the answer summarise them.
 
-        The history is a path, a frame of polars or pandas, a dict of columns, an array (T,D), or a value of the codec.
+        The history is a path, a frame of polars or pandas, an Arrow table, a dict of columns, an array (T,D), or a
+        value of the codec; `future` is a table like it, with the columns that are known ahead of time.
         """
         if self.codec.numbers(self.codec.examples()[0]) is None:
             raise UnsupportedQuery(
                 f"a forecast has means and quantiles, which what this model makes (codec={self.codec.name}) has not",
                 hint="extend goes on from a beginning",
             )
-        return self.extend(history, horizon, n=n, seed=seed, sampler=sampler, given=given)
+        history = self.codec.accept(history)
+        own = self.given_ahead(history, horizon, future, given)
+        return self.extend(history, horizon, n=n, seed=seed, sampler=sampler, given=own)
+
+    def given_ahead(
+        self, history: Any, horizon: int, future: Any = None, given: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The conditions of a forecast: those given, and those that stand in columns beside its history and `future`.
+
+        DataError where one stands beside every row, and the future does not have it.
+        """
+        found = dict(given or {})
+        if self.run is None:
+            return found
+        for name, source in sources_of(self.run.recipe.given).items():
+            if name in found or name not in self.given:
+                continue
+            aligned = name in self.network.aligned
+            value = source.ahead(history, horizon, future, self.codec, self.given[name], aligned=aligned)
+            if value is not None:
+                found[name] = value
+        return found
 
     def score(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from seqloom.codecs import frames
 from seqloom.codecs.dates import INTEGER, Calendar, check_order, shown
 from seqloom.codecs.dialect import PREFIX, Dialect
-from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
+from seqloom.codecs.numerals import Numbers, decimal_of, is_missing, looks_like_number, read_numbers
 from seqloom.codecs.sheet import DATE_NAMES, Cells, Sheet, read_cells
 from seqloom.codecs.spelling import TIMES, common, pattern_of
 from seqloom.codecs.table import Table
@@ -75,6 +75,8 @@ class Wanted:
     """The decimal sign, where the cells leave it open."""
     series: tuple[str, ...] = ()
     """The columns that tell series apart, where the table has them."""
+    numbers: bool = True
+    """Whether there must be columns of numbers; else dates and words are all that is read."""
 
 
 def read_table(path: Path, wanted: Wanted | None = None) -> Table:
@@ -137,6 +139,56 @@ def has_numbers(path: Path, dialect: Dialect) -> bool:
         return False
     known = [[cell for cell in column.to_list() if not is_missing(cell)] for column in cells.columns.values()]
     return any(column and all(map(looks_like_number, column)) for column in known)
+
+
+def are_numbers(cells: Sequence[str], dialect: Dialect) -> bool:
+    """Whether cells are numbers, or words for yes and no."""
+    return _read_cells(cells, dialect).odd is None
+
+
+def column_of_numbers(name: str, cells: Sequence[str], dialect: Dialect) -> Table:
+    """A column of cells as a series of its own; DataError with the row that holds no number."""
+    read = _read_cells(cells, dialect)
+    if read.odd is not None:
+        raise DataError(f"column {name!r} holds {cells[read.odd]!r} in row {read.odd + 1}", hint="it is no number")
+    return Table((name,), read.values[:, None])
+
+
+def _read_cells(cells: Sequence[str], dialect: Dialect) -> Numbers:
+    import polars
+
+    column = polars.Series(list(cells), dtype=polars.String).str.strip_chars()
+    return read_numbers(column, decimal_of([column], ",", dialect.decimal), dialect.missing)
+
+
+def cells_ahead(future: Table, dates: Sequence[str] | None, length: int, name: str, path: Any) -> Sequence[str]:
+    """The cells of a column on these dates, or in the first `length` rows where there are none; none may be empty."""
+    place = path if isinstance(path, Path | str) else ""
+    cells = future.words[name]
+    if dates is None or future.dates is None or future.calendar is None:
+        if len(cells) < length:
+            raise DataError(
+                f"column {name!r} has {len(cells)} rows of the future, row {len(cells) + 1} is missing",
+                path=place,
+                hint=f"give a row for each of the {length} that are asked for",
+            )
+        rows, named = list(range(length)), [f"row {i + 1}" for i in range(length)]
+    else:
+        instants = {instant: i for i, instant in enumerate(future.calendar.instants(future.dates).tolist())}
+        wanted = future.calendar.instants(dates).tolist()
+        named = list(map(shown, dates))
+        for instant, date in zip(wanted, named, strict=True):
+            if instant not in instants:
+                raise DataError(
+                    f"the future of column {name!r} has no row for {date}",
+                    path=place,
+                    hint=f"give a row for each date from {named[0]} to {named[-1]}",
+                )
+        rows = [instants[instant] for instant in wanted]
+    for row, date in zip(rows, named, strict=True):
+        if is_missing(cells[row]):
+            raise DataError(f"column {name!r} has no value in {date}", path=place, hint="fill the cell")
+    return [cells[row] for row in rows]
 
 
 def table_of(text: str, path: Path | str = "", wanted: Wanted | None = None) -> Table:
@@ -215,7 +267,9 @@ class _Reader:
         groups = self._groups(ids)
         left = {*dated.columns, *ids, *self._counting(dated, ids), *self.wanted.words}
         chosen = self.wanted.columns or tuple(name for name in self.columns if name not in left)
-        if not chosen:
+        if not self.wanted.numbers:
+            chosen = ()
+        elif not chosen:
             raise self._error(
                 "there is no column of numbers",
                 "codec=characters reads the file as plain text; a table of texts is read with corpus.text=COLUMN",
@@ -561,7 +615,8 @@ class _Reader:
             styles={name: numbers.style for name, numbers in read.items()},
             gaps={name: np.isnan(numbers.values) for name, numbers in read.items()},
         )
-        return np.column_stack([numbers.values for numbers in read.values()]), sheet
+        empty = np.zeros((self.cells.height, 0))
+        return np.column_stack([empty, *(numbers.values for numbers in read.values())]), sheet
 
     def _text(self, name: str, row: int, chosen: Sequence[str], decimal: str) -> DataError:
         """The error of a column that is read as numbers and holds a word."""

@@ -212,8 +212,8 @@ class Corpus(Component, home="seqloom.corpora"):
         """The codec with what these things fix of it: its columns, for one."""
         return codec
 
-    def condition_codec(self, given: Given) -> Codec:
-        """How a condition becomes numbers where nothing is said."""
+    def condition_codec(self, given: Given, codec: Codec) -> Codec:
+        """How a condition beside things of this codec becomes numbers where nothing is said."""
         return codec_of_words()
 
     def notes(self, codec: Codec) -> Iterator[str]:
@@ -226,8 +226,9 @@ class Corpus(Component, home="seqloom.corpora"):
         """Fit the codecs on the training split, encode everything once, and say what was guessed."""
         from seqloom.corpora.prepare import Preparation
 
-        filled = self._filled(given)
-        used = self.reading(codec or self.default_codec(), filled)
+        main = codec or self.default_codec()
+        filled = self._filled(given, main)
+        used = self.reading(main, filled)
         items = self.things(used, filled)
         prepared = Preparation(
             items, self.splits, used, filled, self.place, guessed=codec is None, code=code_of(self)
@@ -270,13 +271,13 @@ class Corpus(Component, home="seqloom.corpora"):
         division = Division(self.things(codec, {}), self.splits, codec, self.place)
         return {name: fingerprint(division, codec, name) for name in SPLITS}
 
-    def _filled(self, given: Mapping[str, Given]) -> dict[str, Given]:
+    def _filled(self, given: Mapping[str, Given], main: Codec) -> dict[str, Given]:
         """The conditions, each with its codec and with where it enters the network."""
         own, filled = self.declares(), {}
         for name, item in given.items():
             if name in own and not item.source:
                 item = own[name].replace(**{key: getattr(item, key) for key in item.model_fields_set})
-            codec = item.codec or self.condition_codec(item)
+            codec = item.codec or self.condition_codec(item, main)
             filled[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
         return filled
 
