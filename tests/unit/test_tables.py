@@ -218,7 +218,7 @@ def test_series_of_which_each_is_a_row_come_back_so():
     tables = list(tables_of("name,2024-01,2024-02,2024-03\nx,1,2,3\ny,4,,6\n").values())
     assert [table.values[:, 0].tolist() for table in tables] == [[1, 2, 3], [4, pytest.approx(np.nan, nan_ok=True), 6]]
     codec, made = ahead(tables)
-    assert codec.together(made).decode() == "name,2024-04\nx,0.0\ny,1.0\n"
+    assert codec.together(made).decode() == "name,2024-04\nx,0\ny,1\n"
     summary = codec.summaries(made, [{"mean": np.full((1, 1), 2.0), "0.5": np.full((1, 1), 3.0)}] * 2).decode()
     assert summary.splitlines() == ["name,statistic,2024-04", "x,mean,2.0", "x,0.5,3.0", "y,mean,2.0", "y,0.5,3.0"]
 

@@ -37,6 +37,8 @@ MOST_REMARKS = 8
 """Remarks on how files were read that are repeated, at most: a folder may hold thousands."""
 SEASON_ROWS = 50_000
 """Last rows of each series in which a season is looked for."""
+FEWEST = 5
+"""Known cells that must be whole numbers before a column is taken to hold nothing else."""
 DIGITS = 6
 """Significant digits of a deviation that are worth writing: what float32 carries."""
 
@@ -75,6 +77,10 @@ class Series(Codec, name="series"):
     """The mean of each, in its own units."""
     scales: tuple[float, ...] = ()
     """The standard deviation of each, in its own units."""
+    integers: tuple[bool, ...] = ()
+    """Whether each holds whole numbers alone: then what is made is rounded to them."""
+    signed: tuple[bool, ...] = ()
+    """Whether each may be below zero; of those that may not, what is made is not either."""
     date: str = ""
     """The name of the column of dates, where there is one."""
     calendar: Calendar | None = None
@@ -134,6 +140,8 @@ class Series(Codec, name="series"):
             columns=first.columns,
             means=means,
             scales=scales,
+            integers=tuple(map(_whole, known.T)),
+            signed=tuple(map(_signed, known.T)),
             date=first.date_column,
             calendar=first.calendar,
             start=first.dates[0] if first.dates else "",
@@ -160,6 +168,9 @@ class Series(Codec, name="series"):
         origin = encoded.origin
         x = np.asarray(encoded.x, np.float64)
         values = np.where(encoded.known, x * np.array(self.scales) + np.array(self.means), np.nan)
+        if self.integers:
+            values = np.where(self.integers, np.round(values), values)
+            values = np.where(self.signed, values, np.maximum(values, 0.0))
         template: Table | None = origin.get("template")
         if template is not None:
             size = min(len(values), len(template))
@@ -457,7 +468,7 @@ class Series(Codec, name="series"):
         columns = tuple(f"{column}_{name}" for column in self.columns for name in names)
         # The same codec with these columns, so that each is written with the digits that are worth writing.
         means, scales = (np.repeat(known, len(names)).tolist() for known in (self.means, self.scales))
-        codec = self.replace(columns=columns, means=means, scales=scales)
+        codec = self.replace(columns=columns, means=means, scales=scales, integers=(), signed=())
         tables = [
             replace(like, columns=columns, values=np.stack(list(own.values()), -1).reshape(len(like), -1), words={})
             for like, own in zip(likes, statistics, strict=True)
@@ -497,7 +508,20 @@ class Series(Codec, name="series"):
     def _digits(self, columns: tuple[str, ...]) -> Mapping[str, int]:
         """Decimals worth writing of each column."""
         scales = dict(zip(self.columns, self.scales, strict=True))
-        return {name: DIGITS - 1 - math.floor(math.log10(scales.get(name, 1.0))) for name in columns}
+        digits = {name: DIGITS - 1 - math.floor(math.log10(scales.get(name, 1.0))) for name in columns}
+        integers = dict(zip(self.columns, self.integers, strict=False))
+        return {name: min(count, 0) if integers.get(name) else count for name, count in digits.items()}
+
+
+def _whole(column: NDArray[np.float64]) -> bool:
+    """Whether all known cells are whole numbers, and not by chance."""
+    known = column[~np.isnan(column)]
+    return len(known) >= FEWEST and bool((known % 1 == 0).all())
+
+
+def _signed(column: NDArray[np.float64]) -> bool:
+    """Whether numbers below zero can be expected: not of counts, nor of what is never below zero and often zero."""
+    return bool((column < 0).any()) or not (_whole(column) or (column == 0).sum() > 1)
 
 
 def _moments(values: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
