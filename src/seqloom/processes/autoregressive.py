@@ -15,9 +15,10 @@ from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
-from seqloom.processes.features import Feature, Lags, Read, Visible, framed, inputs_of
+from seqloom.processes.features import Feature, Lags, Read, Visible, about_level, framed, inputs_of
 from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.sequence.batch import Batch, Past
+from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
@@ -26,6 +27,8 @@ from seqloom.sequence.windows import slide
 
 HIDDEN = 0.1
 """Share of training windows whose past is hidden, as it is for whatever begins from nothing."""
+WANDERS = 0.9
+"""From this persistence on a series does not return to its mean soon: its changes are modelled."""
 
 
 class Autoregressive(Process, name="autoregressive"):
@@ -33,6 +36,7 @@ class Autoregressive(Process, name="autoregressive"):
 
     gives: ClassVar[Gives] = Gives.NEXT_LOGITS
     sampler: ClassVar[str] = "ancestral"
+    channels: ClassVar[tuple[str, ...]] = ("joint", "own", "attend")
 
     head: Head | None = None
     """The distribution of one element; fields that it does not cover, or all where it is None, go by their support."""
@@ -100,6 +104,14 @@ class Autoregressive(Process, name="autoregressive"):
             return NetworkSpec(True, space.total + 1, size, block=1, timed=False, start=space.total)
         inputs, numbers = 3 * space.dim + beside + 1, self._composed.channels(space)
         return NetworkSpec(False, inputs, size, block=1, timed=False, channels=numbers, shared=1)
+
+    def advice(self, facts: Facts) -> Advice:
+        if facts.tokens:
+            return {}
+        if facts.ends:
+            head = ({"name": "mixture"}, "two numbers of an element belong together")
+            return {"head": head} if facts.paired else {}
+        return _changes(facts) | about_level(facts)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         if batch.past is not None and not isinstance(net.space, Tokens):
@@ -195,6 +207,20 @@ class Autoregressive(Process, name="autoregressive"):
         head = self.bound_head(net)
         value = _params(head, out, read)
         return Guess(value, active & (count == unread), None if isinstance(net.space, Tokens) else head), state
+
+
+def _changes(facts: Facts) -> Advice:
+    """A series is read with the seasons before, and what is learned is what has changed."""
+    season = facts.season
+    if season > 1:
+        further = [times * season for times in (2, 3) if 3 * times * season <= facts.length]  # else too few have them
+        return {
+            "lags": ([season, *further], f"a season of {season} was found"),
+            "difference": (season, f"a season of {season} was found"),
+        }
+    if facts.persistence >= WANDERS:
+        return {"difference": (1, "the values wander: the last one says more than their mean")}
+    return {}
 
 
 def _like(x: Tensor, params: Tensor) -> Tensor:
