@@ -22,7 +22,8 @@ from seqloom.evaluation.baselines import statistical
 from seqloom.evaluation.baselines.base import Baseline, BaselineForecast, ForecastTask
 from seqloom.evaluation.baselines.paths import errors_of
 from seqloom.evaluation.compare import compare_runs
-from seqloom.evaluation.forecasts import ForecastRow, ForecastTable, baseline_rows, evaluate_forecasts
+from seqloom.evaluation.forecast_table import ForecastRow, ForecastTable
+from seqloom.evaluation.forecasts import baseline_rows, evaluate_forecasts
 from seqloom.evaluation.report import plain_table
 from seqloom.evaluation.rolling import Origins, forecast_from, origins_of
 from seqloom.metrics.forecast import quantile
