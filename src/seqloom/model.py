@@ -288,6 +288,7 @@ class Model:
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
     ) -> list[Canvas]:
         """The canvases of a template, one for each sequence that a value of the codec is made of."""
+        _check_whole(length=length, gap=gap)
         return [self.codec.canvas(row, length, gap, blank) for row in self.codec.rows(template)]
 
     def query(
@@ -301,6 +302,9 @@ class Model:
         allow: str | None = None,
     ) -> Query:
         """A query of this model; conditions are values of their codecs."""
+        _check_whole(n=count, seed=seed)
+        if count < 1:
+            raise ConfigError("at least one sample must be asked for", path="n")
         stops = tuple(self._symbols(text) for text in ([stop] if isinstance(stop, str) else stop))
         constraint = None if allow is None else self._allowed(allow)
         first, *others = [canvas] if isinstance(canvas, Canvas) else canvas
@@ -514,6 +518,11 @@ class Model:
         condition. The history is a path, a frame of polars or pandas, a dict of columns, an array (T,D), or a value of
         the codec; `from_` is the date, or the number of the row from 1 on, that is forecast first.
         """
+        if self.codec.numbers(self.codec.examples()[0]) is None:
+            raise UnsupportedQuery(
+                f"a forecast has means and quantiles, which what this model makes (codec={self.codec.name}) has not",
+                hint="extend goes on from a beginning",
+            )
         known = self.codec.accept(history)
         if from_ is not None:
             known = self.codec.cut(known, 0, self.codec.position(known, str(from_)))
@@ -560,6 +569,13 @@ class Model:
         return likelihood.score(
             self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, progress=progress
         )
+
+
+def _check_whole(**numbers: Any) -> None:
+    """ConfigError where what should be a whole number, or nothing, is something else."""
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+            raise ConfigError(f"a whole number is wanted, got {value!r}", path=name)
 
 
 def _shown(canvas: Canvas) -> NDArray[np.bool_]:

@@ -74,6 +74,7 @@ USAGE = [
     (("forecast", "runs/nowhere", "-n", "2", "--quantiles", "0.5"), "--quantiles: paths have no quantiles", "--paths"),
     (("compare", "builtin:markov", "--models", "lstm,gur", "--minutes", "1"), "no model called 'gur'", "gru"),
     (("compare", "builtin:markov", "--minutes", "1"), "--models", "--models lstm"),
+    (("help", "nothing"), "there is no verb 'nothing'", "the verbs: demo, train"),
     (("list", "mixxer"), "no family 'mixxer'", "mixer"),
     (("show", "lstn"), "lstn", "lstm"),
     (("data", "nothing.txt"), "there is no such file", ""),

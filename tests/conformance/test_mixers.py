@@ -10,6 +10,7 @@ from seqloom.core.config import members_of
 from seqloom.core.errors import ConfigError
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.base import Mixer
+from seqloom.mixers.conv import Conv, Dilated
 from seqloom.mixers.positions import Learned, NoPositions, Rope, Sinusoidal
 from seqloom.mixers.recurrent import RecurrentState, Rnn
 from seqloom.mixers.scan import scan
@@ -17,6 +18,7 @@ from seqloom.mixers.scan import scan
 WIDTH, STEPS, ROWS = 8, 9, 3
 MIXERS = {name: cls() for name, cls in members_of(Mixer).items()}
 MIXERS["attention, learned places"] = Attention(positions=Learned(size=STEPS))
+MIXERS["conv"] = Conv(dilations=(1, 2))  # a sequence of nine elements is all that they read
 MIXERS["rnn, relu"] = Rnn(nonlinearity="relu")
 
 every = pytest.mark.parametrize("mixer", MIXERS.values(), ids=MIXERS)
@@ -545,3 +547,20 @@ def test_linear_attention_equals_its_matrices_over_many_chunks():
             parts.append(out)
         same(torch.stack(parts, 1), whole)
         same(last, state)
+
+
+def test_convolutions_are_those_of_torch():
+    """One convolution against torch's own, and how far back all of them read."""
+    module, h = Dilated(3, (2,), WIDTH, WIDTH).double(), sequence()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(3))
+        weight = torch.stack([module.taps[back] for back in (2, 1, 0)], -1)[:, None]  # (D,1,3), the oldest first
+        inside = torch.nn.functional.pad(h.mT, (4, 0))
+        mixed = torch.nn.functional.conv1d(inside, weight, dilation=2, groups=WIDTH).mT
+        values, share = module.gates[0](mixed).chunk(2, -1)
+        expected = module.out(h + values.tanh() * share.sigmoid())
+        same(module(h)[0], expected)
+    long = sequence(rows=1, steps=80).requires_grad_()
+    (grad,) = torch.autograd.grad(build(Conv(), 1)(long)[0][0, -1].square().sum(), long)
+    assert int((grad.abs().sum(-1) > 0).sum()) == 1 + 3 * (1 + 4 + 16)

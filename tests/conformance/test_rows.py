@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -127,6 +128,15 @@ def test_the_command_line_makes_and_scores_them(folder: Path, capsys: pytest.Cap
     total, count = sum(score.nats for score in scores), sum(score.count for score in scores)
     assert evaluated["value"] == pytest.approx(total / count, rel=1e-5)
     assert evaluated["count"] == count
+
+
+def test_the_states_of_a_sample_of_several_sequences_are_said_to_be_of_the_first(folder: Path) -> None:
+    shutil.copytree(folder / "data", folder / "few")
+    assert run(["train", str(folder / "few"), "--model", "flow", "--out", str(folder / "flow"), *TINY]) == 0
+    states = folder / "states"
+    assert run(["sample", str(folder / "flow"), "--frames", str(states), "--length", "5", "sampler.steps=3", "-q"]) == 0
+    assert "made of 2 sequences; this is the first of them" in (states / "index.html").read_text()
+    assert all(b"|" not in file.read_bytes() for file in states.glob("*.txt"))
 
 
 def test_a_part_of_a_split_has_all_channels_of_what_it_has(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,16 +12,19 @@ from scipy.stats import multivariate_normal, norm
 from torch import nn
 
 from oracles import GaussianOracle, Oracle, sample
+from seqloom.codecs.series import Series
 from seqloom.core.config import members_of
 from seqloom.core.errors import DataError, NotComparable, UnsupportedSpace
 from seqloom.core.rng import Rng
-from seqloom.corpora.base import Flat, Split
+from seqloom.corpora.base import Flat, Prepared, Split
+from seqloom.corpora.builtin import Builtin
 from seqloom.metrics import likelihood
 from seqloom.metrics.base import View
 from seqloom.metrics.likelihood import LikelihoodMetric, Reading, mean_loss
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Gru
 from seqloom.network.backbone import Backbone
+from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Loss, Process
@@ -28,6 +32,7 @@ from seqloom.processes.features import Feature, Read
 from seqloom.processes.gaussian import Gaussian, diffused, lifted, lowered
 from seqloom.processes.heads import Normal
 from seqloom.processes.schedules import PredictClean, Prediction
+from seqloom.recipe import Recipe
 from seqloom.samplers.base import Sampler
 from seqloom.samplers.diffuse import Diffuse
 from seqloom.sequence.batch import Batch
@@ -38,6 +43,7 @@ from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import State
 from seqloom.training.feed import Feed, Reader
 from seqloom.training.trainer import Loop, Trainer
+from seqloom.validation import LOSS, Validation
 
 SERIES = Vectors(fields=(Field(name="a"),))
 
@@ -508,6 +514,40 @@ def test_without_a_likelihood_the_loss_is_what_is_told():
     assert record == mean_loss(net, process, data)
     assert record["name"] == "loss"
     assert math.isfinite(record["value"])
+
+
+class Beside(Process, name="test nearness to what is beside"):
+    """The squared distance of each element to the condition at its position: its mean loss follows from the data."""
+
+    gives = Gives.CLEAN
+    sampler = "diffuse"
+
+    def spec(self, space):
+        return NetworkSpec(False, space.dim, space.dim, block=None, timed=False)
+
+    def loss(self, net, batch, rng, state=None, drop=None):
+        return Loss(((batch.given["beside"].x - batch.x) ** 2 * batch.wanted).sum(), batch.wanted.sum(), state)
+
+    def guess(self, net, ask, state, limit=None):
+        raise NotImplementedError
+
+
+def test_the_mean_loss_reads_an_aligned_condition_by_position():
+    """What stands beside each element is 1 more than it, in sequences longer and shorter than a window."""
+    process, starts = Beside(), np.array([0, 19, 24])
+    x = np.random.default_rng(0).normal(size=(24, 1)).astype(np.float32)
+    beside = {"beside": Flat(x + 1, starts)}
+    specs = {"beside": ConditionSpec(SERIES, "align")}
+    net = Network(Backbone(mixer=Gru(), width=8, depth=1), process.spec(SERIES), SERIES, 8, specs, 0)
+    (record,) = LikelihoodMetric().measure(View(net, process, reading(x, SERIES, starts, given=beside)))
+    assert record["value"] == pytest.approx(1, rel=1e-5)
+    assert record["count"] == 24
+    split = Split(Flat(x, starts), beside, 24.0, 0.0, "x", aligned=("beside",))
+    prepared = Prepared(Series(), {}, {"valid": split}, ends=False)
+    feed, trainer = Feed(window=8, batch=2, order="windows"), Trainer(steps=1)
+    recipe = Recipe(corpus=Builtin(data="markov"), process=process, feed=feed, trainer=trainer)
+    validation = Validation(SimpleNamespace(recipe=recipe, space=SERIES), prepared, net)
+    assert validation.measure(net, LOSS)["value"] == pytest.approx(1, rel=1e-5)
 
 
 # ---- an energy ----------------------------------------------------------------------------------------------------

@@ -190,6 +190,7 @@ def test_a_forecast_takes_what_people_have(tmp_path):
     expected = made.forecast(Table(("a", "b"), rows), 4, n=2, seed=1).paths
     for history in (
         columns,
+        polars.DataFrame(columns).lazy(),
         rows,
         rows.tolist(),
         polars.DataFrame(columns),
@@ -203,7 +204,7 @@ def test_a_forecast_takes_what_people_have(tmp_path):
         made.forecast({"a": [1.0], "b": [1.0, 2.0]}, 4)
     with pytest.raises(DataError, match="set"):
         made.forecast({1.0, 2.0}, 4)
-    with pytest.raises(DataError, match="no column"):
+    with pytest.raises(DataError, match=r"^line 1: there is no column"):
         made.forecast({"a": [1.0, 2.0]}, 4)
     with pytest.raises(UnsupportedQuery, match="condition"):
         made.forecast(rows, 4, given={"label": "x"})
@@ -251,6 +252,28 @@ def test_gaps_are_drawn_where_they_are():
     drawn = answer.plot().data.decode()
     assert ">known<" in drawn
     assert ">median<" in drawn
+
+
+@pytest.mark.parametrize("wrong", ["3", 2.5, True])
+def test_numbers_of_a_question_are_whole(wrong):
+    letters, tables = text(), model(Autoregressive(), TABLES)
+    for ask in (
+        lambda: letters.sample(wrong),
+        lambda: letters.sample(1, wrong),
+        lambda: letters.sample(seed=wrong),
+        lambda: letters.extend("a", wrong),
+        lambda: letters.infill("a ___", gap=wrong),
+        lambda: tables.forecast(np.ones((5, 2)), wrong),
+    ):
+        with pytest.raises(ConfigError, match="whole number"):
+            ask()
+    with pytest.raises(ConfigError, match="at least one sample"):
+        letters.sample(0)
+
+
+def test_a_forecast_is_of_numbers():
+    with pytest.raises(UnsupportedQuery, match="means and quantiles"):
+        text().forecast("ab", 3)
 
 
 def test_an_aligned_condition_is_cut_with_the_window():

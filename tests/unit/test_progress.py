@@ -1,6 +1,11 @@
 """What a person sees while waiting, and how numbers are read."""
 
+import fcntl
 import io
+import os
+import pty
+import struct
+import termios
 
 import pytest
 
@@ -93,6 +98,23 @@ def test_a_live_line_fits_the_terminal(monkeypatch, letter):
     bar.update(10, letter * 90)
     fitting = {"x": 17, "織": 8, "e\u0301": 17}[letter]  # of the 27 columns that do not wrap, less the count's 10
     assert stream.getvalue().rstrip() == "\r10 steps  " + letter * fitting
+
+
+def test_the_width_is_that_of_the_terminal_written_to(monkeypatch):
+    """Standard output may be a file, or wider."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    end, terminal = pty.openpty()
+    try:
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+        with open(terminal, "w", closefd=False) as stream:
+            clock = Clock()
+            bar = Progress(0, "steps", stream=stream, clock=clock)
+            clock.now += 3
+            bar.update(10, "x" * 200)
+        assert os.read(end, 1000).decode().strip() == ("10 steps  " + "x" * 200)[:39]
+    finally:
+        os.close(terminal)
+        os.close(end)
 
 
 def test_a_text_cannot_break_the_line():

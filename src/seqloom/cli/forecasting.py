@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from seqloom.cli.sampling import (
     KEYS,
     PATHS,
+    AnnotatedQuery,
     annotated,
     by_column,
     check_numbers,
@@ -26,17 +28,19 @@ from seqloom.cli.session import (
     SEED,
     WEIGHTS,
     Session,
+    check_file,
     command,
-    content_of,
     path_of,
     positive,
     put,
     put_json,
+    several_of,
     sort_words,
     verb,
 )
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.outputs import OutputFile
+from seqloom.core.progress import count
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
@@ -84,6 +88,8 @@ def forecast(
         )
     chart = None if plot is None else _chart_file(plot, force)
     page = None if html is None else OutputFile.at(html, force=force, option="--html")
+    for word in plain[1:]:
+        check_file(word)
     model = opened(plain[0], weights, session)
     codec = model.codec
     hint = command("extend", path_of(plain[0]), "PREFIX", "--length", horizon or 24)
@@ -98,32 +104,48 @@ def forecast(
     several = paths is not None and out is not None and not out.endswith((*codec.suffixes, ".gz"))
     file = None if out is None or several else OutputFile.at(out, force=force)
     folder = numbered_files(out, paths or 0, codec, force) if several and out is not None else None
-    history, truth = _history(model, plain[1:], session, start, steps)
-    drawn = draws or max(paths or PATHS, PATHS if where else 0)
-    asked = annotated(model, model.canvas(history, steps), max(drawn, paths or 0), seed, settings)
+    histories = _histories(model, plain[1:], session, start, steps)
+    if len(histories) > 1 and (chart or page):
+        raise ConfigError(
+            f"a chart is of one series, and there are {len(histories):,}",
+            path="--plot" if chart else "--html",
+            hint="name one of them as a file",
+        )
     if note := _past_the_horizon(model, steps):
         session.note(note)
-    answer = collected(model, asked, session)
+    drawn = max(draws or 0, paths or 0) or PATHS
+    drawn = max(drawn, PATHS) if where is not None and draws is None else drawn
+    answers = _forecasts(model, [history for history, _ in histories], steps, drawn, seed, settings, session)
     if where is not None:
-        answer = _met(answer, where, session)
-    _write_charts(session, model, answer, chart, page, truth, f"{model.run.path.name if model.run else ''}")
-    made = [codec.cut(value, codec.size(value) - steps, codec.size(value)) for value in answer.values][:paths]
+        answers = [_met(answer, where, session) for answer in answers]
+    _write_charts(session, model, answers[0], chart, page, histories[0][1])
+    made = [[codec.cut(v, codec.size(v) - steps, codec.size(v)) for v in answer.values][:paths] for answer in answers]
+    # A path of several series is all of theirs of one number; one series is itself.
+    joint = [own[0] if len(own) == 1 else own for own in zip(*made, strict=where is None)]
     if folder is not None:
-        write_files(folder, [codec.show(value) for value in made], session)
+        texts = [codec.together(own if isinstance(own, tuple) else (own,)) for own in joint]
+        write_files(replace(folder, files=folder.files[: len(texts)]), texts, session)
+    statistics = [answer.statistics(*([levels] if levels else [])) for answer in answers] if paths is None else []
     if paths is not None:
-        data = codec.show_several(made, "path")
-        numbered = zip(made, answer.rows, strict=False)
-        content: dict[str, Any] = {"paths": [{**codec.as_json(value), "row": row} for value, row in numbered]}
+        data = codec.show_several(joint, "path")
     else:
-        numbers = answer.statistics() if levels is None else answer.statistics(levels)
-        data = codec.summary(made[0], numbers)
-        content = {"summary": by_column(answer, numbers)}
-    if where is not None:
-        content["where"] = {"condition": where, "met": len(answer.values), "drawn": max(drawn, paths or 0)}
+        data = codec.summaries([values[0] for values in made], statistics)
     if file is not None:
         file.write(data)
     if as_json:
-        put_json({"run": path_of(plain[0]), "seed": answer.seed, "elements": codec.element_names(made[0]), **content})
+        contents = []
+        for i, (answer, values) in enumerate(zip(answers, made, strict=True)):
+            own: dict[str, Any] = {"elements": codec.element_names(values[0])}
+            if paths is not None:
+                numbered = zip(values, answer.rows, strict=False)
+                own["paths"] = [{**codec.as_json(value), "row": row - i * drawn} for value, row in numbered]
+            else:
+                own["summary"] = by_column(answer, statistics[i])
+            if where is not None:
+                own["where"] = {"condition": where, "met": len(answer.values), "drawn": drawn}
+            contents.append(own if len(made) == 1 else {"name": codec.called(values[0]), **own})
+        content = contents[0] if len(made) == 1 else {"series": contents}
+        put_json({"run": path_of(plain[0]), "seed": answers[0].seed, **content})
     elif out is None:
         put(data)
 
@@ -136,41 +158,65 @@ def _chart_file(word: str, force: bool) -> tuple[OutputFile, str]:
     return OutputFile.at(word, force=force, option="--plot"), form
 
 
-def _history(model: Model, words: Sequence[str], session: Session, start: str | None, horizon: int) -> tuple[Any, Any]:
+def _histories(
+    model: Model, words: Sequence[str], session: Session, start: str | None, horizon: int
+) -> list[tuple[Any, Any]]:
     """What a forecast goes on from, and what really followed where that stands in the same file.
 
-    It is a file's value, or that of the training; with `start` only what precedes that row.
+    These are the series of a file, or those of the training; with `start` only what precedes that row of each.
     """
     assert model.run is not None
     codec = model.codec
     if words:
-        history = content_of(words[0], codec)
+        histories = several_of(words[0], codec)
+        for remark in dict.fromkeys(remark for history in histories for remark in codec.remarks(history)):
+            session.note(remark)
     else:
         corpus = model.run.recipe.corpus
-        values = corpus.full(codec)
-        if len(values) != 1:
-            raise DataError(
-                f"the training data hold {len(values)} series, so it is not clear which one goes on",
-                hint="name the file to go on from: seqloom forecast RUN FILE",
-            )
-        history = values[0]
+        histories = corpus.full(codec)
         if start is None:
             session.note("going on from the end of the training data")
         if corpus.fingerprints(codec) != dict(model.run.fingerprints):
             session.note("the data have changed since the model was trained: it goes on from what they are now")
-    truth = None
-    if start is not None:
-        begin = _position(codec, history, start)
-        after = codec.cut(history, begin, min(begin + horizon, codec.size(history)))
-        truth = codec.numbers(after) if codec.size(after) == horizon else None
-        history = codec.cut(history, 0, begin)
     from seqloom.model import HISTORY
 
-    size = codec.size(history)
-    if size > HISTORY:
-        session.detail(f"the last {HISTORY} of {size} rows are read")
-        return codec.cut(history, size - HISTORY, size), truth
-    return history, truth
+    found = []
+    for history in histories:
+        size, truth = codec.size(history), None
+        if start is not None:
+            begin = _position(codec, history, start)
+            after = codec.cut(history, begin, min(begin + horizon, size))
+            truth, size = codec.numbers(after) if codec.size(after) == horizon else None, begin
+        found.append((codec.cut(history, max(0, size - HISTORY), size), truth))
+    longest = max(map(codec.size, histories))
+    if longest > HISTORY:
+        session.detail(f"the last {HISTORY} of {longest} rows are read")
+    return found
+
+
+def _forecasts(
+    model: Model,
+    histories: Sequence[Any],
+    horizon: int,
+    number: int,
+    seed: int | None,
+    settings: Sequence[str],
+    session: Session,
+) -> list[Answer]:
+    """The paths of each series. No two of them draw the same random numbers."""
+    answers: list[Answer] = []
+    for i, history in enumerate(histories):
+        canvas = model.canvas(history, horizon)
+        if not answers:
+            asked = annotated(model, canvas, number, seed, settings)
+        else:
+            query = replace(model.query(canvas, number, answers[0].seed), first_row=i * number)
+            first = asked.query
+            asked = AnnotatedQuery(replace(query, sampler=first.sampler, given=first.given), ())
+        answers.append(collected(model, asked, session))
+        if len(histories) > 1:
+            session.detail(f"series {i + 1:,} of {len(histories):,}: {model.codec.called(history)}")
+    return answers
 
 
 def _position(codec: Codec, history: Any, start: str) -> int:
@@ -203,9 +249,10 @@ def _write_charts(
     chart: tuple[OutputFile, str] | None,
     page: OutputFile | None,
     truth: Any,
-    title: str,
 ) -> None:
     """The fan chart into its file, and the page into its."""
+    assert model.run is not None
+    title = f"{model.run.path.name}: {count(len(answer.new), 'row')} ahead"
     if chart is not None:
         file, form = chart
         file.write(answer.plot(form, title=title, truth=truth).data)  # type: ignore[arg-type]

@@ -173,7 +173,8 @@ def _usage(error: typer.TyperException, words: Sequence[str]) -> tuple[str, str]
     unknown = re.match(r"No such command '(.*)'", message)
     if unknown:
         close = get_close_matches(unknown[1], VERBS, n=1)
-        return f"there is no verb {unknown[1]!r}", f"did you mean `seqloom {close[0]}`?" if close else hint
+        near = f"did you mean `seqloom {close[0]}`?" if close else f"the verbs: {', '.join(VERBS)}"
+        return f"there is no verb {unknown[1]!r}", near
     message = error.format_message().rstrip(".")
     return f"{message[:1].lower()}{message[1:]}", hint
 

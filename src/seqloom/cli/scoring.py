@@ -14,6 +14,7 @@ from seqloom.cli.session import (
     WEIGHTS,
     Session,
     check_exists,
+    check_file,
     checked_seed,
     conditions_of,
     content_of,
@@ -57,6 +58,7 @@ def score(
 ) -> None:
     """Say what a file costs under a model: how likely the model finds it."""
     (run, file), settings = sort_words(words or [], "score RUN FILE|-", ("given",))
+    check_file(file)
     model = opened(run, weights, session)
     codec = model.codec
     value = content_of(file, codec)
@@ -118,6 +120,8 @@ def evaluate(
     plain, _ = sort_words(words or [], "evaluate RUN [DATA]")
     if split not in {"valid", "test"}:
         raise ConfigError(f"there is no split {split!r} to evaluate on", path="--split", hint="valid or test")
+    for word in plain[1:]:
+        check_exists(path_of(word))
     for number, option in ((horizon, "--horizon"), (windows, "--windows"), (stride, "--stride"), (paths, "--paths")):
         positive(number, option)
     model = opened(plain[0], weights, session)

@@ -261,15 +261,30 @@ def content_of(word: str, codec: Codec) -> Any:
     """The content of the file FILE or @FILE, or of standard input (`-`)."""
     if word == "-":
         return typed_in(codec)
+    check_file(word)
+    return codec.only(Path(path_of(word.removeprefix("@"))))
+
+
+def several_of(word: str, codec: Codec) -> list[Any]:
+    """All things that a file holds, or standard input."""
+    if word == "-":
+        return [typed_in(codec)]
+    check_file(word)
+    return codec.several(Path(path_of(word.removeprefix("@"))))
+
+
+def check_file(word: str) -> None:
+    """DataError where FILE or @FILE is not there; verbs ask before they load a model, which takes seconds."""
     path = Path(path_of(word.removeprefix("@")))
-    if not path.exists():
+    if word != "-" and not path.exists():
         hint = "see that the path is right; - in its place reads standard input"
         raise DataError("there is no such file", path=path, hint=hint)
-    return codec.only(path)
 
 
 def check_literal(word: str) -> None:
-    """ConfigError where words that are to be gone on from name a file: its content is more likely meant."""
+    """An error where @FILE is not there, or where words name a file: its content is more likely meant."""
+    if word.startswith("@") and not word.startswith("@@"):
+        check_file(word)
     if is_file(word) and not word.startswith("@"):
         raise ConfigError(
             f"{word!r} is the name of a file: is its content meant, or these very words?",

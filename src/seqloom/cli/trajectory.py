@@ -91,6 +91,8 @@ class Trajectory:
                 self.folder.file(name).write(picture)
         hidden = self._hides
         note = f"{len(states)} of the {len(self.seen) + hidden} states of one sample, seed {self.query.seed}."
+        if self.query.others:
+            note += f" It is made of {len(self.query.canvases)} sequences; this is the first of them."
         if hidden:
             note += f" A position that is still hidden is shown as {HIDDEN}."
         run = "" if self.model.run is None else str(self.model.run.path)

@@ -141,6 +141,18 @@ class Codec(Component, home="seqloom.codecs"):
             )
         return parts[0][0] if parts else self.whole(path)
 
+    def several(self, path: Path) -> list[Any]:
+        """All things that a file holds, as values."""
+        return [value for part in self.parts(path).values() for value in part] or [self.whole(path)]
+
+    def remarks(self, value: Any) -> Sequence[str]:
+        """What was understood of a value's file that is not plain from it, in words."""
+        return ()
+
+    def called(self, value: Any) -> str:
+        """What tells a value from the others of its file; nothing where it is alone."""
+        return ""
+
     def write(self, value: Any, path: Path) -> None:
         """A value into a file that `read` reads."""
         shown = self.show(value)
@@ -181,7 +193,7 @@ class Codec(Component, home="seqloom.codecs"):
         kind = type(self.examples()[0])
         if not isinstance(thing, kind):
             raise DataError(
-                f"a {type(thing).__name__} is nothing that codec={self.name} reads",
+                f"codec={self.name} reads no {type(thing).__name__}",
                 hint=f"give a {kind.__name__}, or the pathlib.Path of a file",
             )
         return thing
@@ -264,8 +276,8 @@ class Codec(Component, home="seqloom.codecs"):
         """Whether a file with one of the suffixes looks like one of this codec's."""
         return True
 
-    def column(self, path: Path, name: str) -> Sequence[str]:
-        """The cells of a column of a file, one an element, which a condition may ask for."""
+    def column(self, content: Any, name: str) -> Sequence[str]:
+        """The cells of a column of raw content, one an element, which a condition may ask for."""
         raise ConfigError("these data have no columns", path="source", hint="source=column:NAME is for tables")
 
     def choosing(self, columns: Sequence[str], without: Sequence[str]) -> Self:
@@ -335,6 +347,14 @@ class Codec(Component, home="seqloom.codecs"):
     def show_several(self, values: Sequence[Any], name: str) -> bytes:
         """Several values as bytes for standard output; `name` is what each is called, such as "sample"."""
         return b"\n".join(shown if shown.endswith(b"\n") else shown + b"\n" for shown in map(self.show, values))
+
+    def together(self, values: Sequence[Any]) -> bytes:
+        """The values of one file as it has them, as bytes."""
+        return b"\n".join(map(self.show, values))
+
+    def summaries(self, likes: Sequence[Any], statistics: Sequence[Mapping[str, NDArray[np.float64]]]) -> bytes:
+        """The `summary` of each of several values, laid out as their file has them."""
+        return b"\n".join(self.summary(like, own) for like, own in zip(likes, statistics, strict=True))
 
     def summary(self, like: Any, statistics: Mapping[str, NDArray[np.float64]]) -> bytes:
         """Statistics (T,D) of the `numbers` of many values like this one, as a table: NAME_STATISTIC by element."""

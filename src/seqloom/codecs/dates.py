@@ -1,264 +1,442 @@
-"""Dates as a file writes them: inferred from the cells, checked, and continued in the same spelling."""
+"""The calendar of a series: how its dates are spelled, how far apart its rows stand, and which dates come next."""
 
 from __future__ import annotations
 
-import calendar
 import re
-from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.codecs import clocks
+from seqloom.codecs.spelling import DAY, LONG_WEEKDAYS, SECOND, as_written, common, read_all, read_one, tail, written
 from seqloom.core.config import Settings
 from seqloom.core.errors import DataError
 
-INTEGER, SECONDS, MILLISECONDS = "integer", "epoch seconds", "epoch milliseconds"
-FORMATS = (
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%d",
-    "%Y-%m-%dT%H:%M:%S",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%dT%H:%M",
-    "%Y-%m",
-    "%Y/%m/%d %H:%M:%S",
-    "%Y/%m/%d %H:%M",
-    "%Y/%m/%d",
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%d/%m/%Y %H:%M:%S",
-    "%m/%d/%Y %H:%M:%S",
-    "%d/%m/%Y %H:%M",
-    "%m/%d/%Y %H:%M",
-    "%d.%m.%Y",
-    "%d.%m.%Y %H:%M:%S",
-    "%d.%m.%Y %H:%M",
-    "%Y%m%d",
-)
-"""Spellings that are tried, in this order: of several that fit, the first whose dates go forward most evenly."""
+Instants = NDArray[np.int64]
+"""Microseconds since the beginning of 1970, or the file's own whole numbers."""
 
-_WHOLE = re.compile(r"-?\d{1,15}")
+INTEGER = "integer"
+EPOCHS = {"epoch seconds": SECOND, "epoch milliseconds": 1000, "epoch microseconds": 1}
+"""Whole numbers that count from the beginning of 1970, and the microseconds of one."""
+LAST, LAST_WORKDAY, FIRST_WORKDAY = "last day", "last workday", "first workday"
+WORKDAYS = (0, 1, 2, 3, 4)
+SAMPLE = 60
+"""Cells by which spellings are told apart before a whole column is read."""
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _POINT = re.compile(r"\.0+$")
-_ZONE = re.compile(r"(?<=:\d\d)(?:\.\d+)?(Z|[+-]\d\d:?\d\d)$")
-_FRACTION = re.compile(r":\d\d\.(\d{1,6})$")
 _MEAN_MONTH = 31_556_952 / 12
-
-Moment = datetime | int
 
 
 class Calendar(Settings):
     """How the dates of a file are written, and how far apart they stand."""
 
     format: str
-    """As `strftime` spells it (`%-d`: without a leading zero), or `integer`, `epoch seconds`, `epoch milliseconds`."""
+    """As `strftime` spells it (`%-d`: without a leading zero; `%q`: the quarter), or `integer`, `epoch seconds` ... A
+    date in several columns has a tab between them."""
     step: float = 0.0
-    """The most common step: in seconds, or in units of the integers; 0 where it is not known."""
+    """The common step: in seconds, or in units of the integers; 0 where it is not known, or in months."""
     months: int = 0
-    """The step in calendar months, where it is one; `step` is 0 then."""
-    last_day: bool = False
-    """Whether monthly dates stand on the last day of their month."""
+    """The step in calendar months, where it is one."""
+    day: str = ""
+    """On which day of the month monthly dates stand: a number (or the last day of a shorter month), `last day`, `last
+    workday` or `first workday`."""
+    weekdays: tuple[int, ...] = ()
+    """The days of the week (Monday is 0) that a daily series has; none: all of them."""
     fraction: int = 0
     """Digits of a fraction of a second."""
     zone: str = ""
-    """What follows every time, such as `Z` or `+00:00`, or the `.0` of epochs."""
+    """What follows every time, such as `Z` or `+00:00`, or the `.0` of epochs; `%z` where it changes."""
+    place: str = ""
+    """The place whose clock the times are on, such as `Europe/Berlin`, where summer time is told from the data."""
 
     @classmethod
-    def of(cls, texts: Sequence[str], path: Path | str = "", first_line: int = 2) -> tuple[Self, list[Moment]]:
-        """The calendar of these cells and their moments; DataError where they do not parse, repeat or go backward."""
+    def of(cls, texts: Sequence[str], path: Path | str = "", first_line: int = 2) -> tuple[Self, Instants]:
+        """The calendar of these cells, and their instants; DataError where they do not parse, repeat or go backward."""
+        lines = range(first_line, first_line + len(texts))
+        spelled, shown_instants = cls.spelled(texts, path, lines)
+        placed, (instants,) = spelled.placed([shown_instants])
+        check_order(texts, instants, path, lines)
+        return placed.stepped([instants]), instants
+
+    @classmethod
+    def spelled(
+        cls,
+        texts: Sequence[str],
+        path: Path | str = "",
+        lines: Sequence[int] = (),
+        spelling: str = "",
+        pieces: Sequence[slice] = (slice(None),),
+        zone: str = "",
+    ) -> tuple[Self, Instants]:
+        """How these cells are written, and their instants on the clock that they show; the step is left open.
+
+        `spelling` and `zone` are ones that are known, `pieces` are the rows of the series that the cells are of.
+        """
+        import polars
+
         point = _POINT.search(texts[0])
-        tail = point.group() if point else ""
-        whole = [text.removesuffix(tail) for text in texts if text.endswith(tail)]
-        if len(whole) == len(texts) and all(_WHOLE.fullmatch(text) for text in whole) and not _is_compact(texts):
-            kind = MILLISECONDS if int(whole[0]) >= 10**11 else SECONDS if int(whole[0]) >= 10**8 else INTEGER
-            calendar = cls(format=kind, zone=tail)
-            moments: list[Moment] = [int(text) for text in whole]
-        else:
-            calendar, moments = cls._spelled(texts, path, first_line)
-        for i, (before, now) in enumerate(pairwise(_instants(moments)), 1):
-            if now <= before:
-                what = "repeats the one before it" if now == before else "goes backward"
-                raise DataError(
-                    f"the date {texts[i]!r} {what}",
-                    path=path,
-                    line=first_line + i,
-                    hint="a series has one row a date, the oldest first: sort the rows, or split the file by series",
-                )
-        return calendar.replace(**_step(moments)), moments
-
-    @classmethod
-    def _spelled(cls, texts: Sequence[str], path: Path | str, first_line: int) -> tuple[Self, list[Moment]]:
-        zone, fraction = _tail(texts[0])
-        best: tuple[float, Self, list[Moment]] | None = None
-        furthest, failing = -1, 0
-        for spelling in FORMATS:
-            plain = cls(format=spelling, fraction=fraction, zone=zone)
-            moments = []
-            for text in texts:
-                moment = plain.read(text)
-                if moment is None:
-                    break
-                moments.append(moment)
-            if len(moments) < len(texts):
-                if len(moments) > furthest:
-                    furthest, failing = len(moments), len(moments)
+        end = point.group() if point else ""
+        if spelling in {"", INTEGER, *EPOCHS} and all(_is_whole(text, end) for text in texts):
+            whole = np.array([int(text.removesuffix(end)) for text in texts], np.int64)
+            kind = spelling or _kind_of(texts, whole)
+            if kind:
+                return cls(format=kind, zone=end), whole * EPOCHS.get(kind, 1)
+        zones, fraction = {tail(text)[0] for text in _sample(texts)}, tail(texts[0])[1]
+        cells = polars.Series(texts, dtype=polars.String)
+        zone = zone or (next(iter(zones)) if len(zones) == 1 else "%z")
+        shifts = None
+        if zone not in {"", "%z"} and not cells.str.ends_with(zone).all():
+            zone = "%z"
+        if zone == "%z":
+            parts = cells.str.extract_groups(f"^(?P<body>.*?)(?P<zone>{clocks.OFFSET})$").struct.unnest()
+            cells = parts["body"].fill_null("")
+            offsets = {text: clocks.seconds_of(text) for text in parts["zone"].unique().to_list() if text is not None}
+            shifts = parts["zone"].replace_strict(offsets, default=0, return_dtype=polars.Int64).to_numpy() * SECOND
+        elif zone:
+            cells = cells.str.strip_suffix(zone)
+        small: Instants | int = 0
+        if fraction:
+            digits = cells.str.extract(r"[.,]([0-9]{1,9})$").fill_null("0").str.pad_end(6, "0").str.slice(0, 6)
+            small = digits.cast(polars.Int64).to_numpy()
+            cells = cells.str.replace(r"[.,][0-9]{1,9}$", "")
+        bodies = cells.to_list()
+        known = [spelling] if spelling else common(_sample(bodies), named=True)
+        best: tuple[float, str, Instants] | None = None
+        furthest = -1
+        for one in known:
+            instants, valid = read_all(cells, one)
+            if not valid.all():
+                furthest = max(furthest, int(np.argmin(valid)))
                 continue
-            evenness = _evenness(moments)
+            evenness = float(np.mean([_evenness(instants[piece]) for piece in pieces]))
             if best is None or evenness > best[0]:
-                best = evenness, plain, moments
+                best = evenness, one, instants
         if best is None:
-            raise DataError(
-                f"the date {texts[failing]!r} cannot be read"
-                + (" as the ones before it are written" if furthest > 0 else ""),
-                path=path,
-                line=first_line + failing,
-                hint="write all dates alike, such as 2024-01-31 or 2024-01-31 06:00:00",
-            )
-        _, calendar, moments = best
-        if any(calendar.write(moment) != text for moment, text in zip(moments, texts, strict=True)):
-            short = calendar.replace(format=re.sub("%([dmH])", r"%-\1", calendar.format))
-            if all(short.write(moment) == text for moment, text in zip(moments, texts, strict=True)):
-                calendar = short
-        return calendar, moments
+            raise _unread(texts, _first_odd(bodies) if furthest < 0 else furthest, path, lines, spelling)
+        _, chosen, instants = best
+        calendar = cls(format=as_written(chosen, _sample(bodies)), fraction=fraction, zone=zone)
+        instants = instants + small
+        if shifts is None:
+            return calendar, instants
+        return calendar.replace(place=clocks.place_of_offsets(instants - shifts, shifts)), instants - shifts
+
+    def placed(self, pieces: Sequence[Instants], place: str = "") -> tuple[Self, list[Instants]]:
+        """The calendar with the place whose clock the times are on, and the instants of its pieces by that clock.
+
+        `place` is one that is known. DataError where its clock never showed one of the times.
+        """
+        if self.zone or self.format in {INTEGER, *EPOCHS}:
+            return self, list(pieces)
+        found = place or clocks.place_of(pieces)
+        if not found:
+            return self, list(pieces)
+        return self.replace(place=found), [clocks.universal(piece, found) for piece in pieces]
+
+    def stepped(self, pieces: Sequence[Instants]) -> Self:
+        """The calendar with the step of these series, whose instants go forward."""
+        gaps = np.concatenate([np.diff(piece) for piece in pieces] or [np.zeros(0, np.int64)])
+        if not len(gaps):
+            return self
+        if self.format == INTEGER:
+            return self.replace(step=float(_most_common(gaps)))
+        local = [self._local(piece) for piece in pieces]
+        times = {int(time) for piece in local for time in np.unique(piece % DAY)[:2]}
+        if len(times) == 1:
+            monthly = _monthly(local)
+            if monthly is not None:
+                return self.replace(months=monthly[0], day=monthly[1])
+            days = _most_common(np.concatenate([np.diff(piece) for piece in local])) / SECOND
+            weekdays = _weekdays(local) if days == DAY / SECOND else ()
+            return self.replace(step=days, weekdays=weekdays)
+        return self.replace(step=_most_common(gaps) / SECOND)
+
+    @staticmethod
+    def often(every: str) -> dict[str, Any] | None:
+        """The step that a frequency such as `15min`, `H`, `B`, `W-SUN`, `MS` or `QE-DEC` is, as pandas writes them."""
+        match = re.fullmatch(r"([0-9]*)([A-Za-z]+)(?:-[A-Z]{3})?", every.strip())
+        if match is None:
+            return None
+        count, unit = int(match.group(1) or 1), match.group(2)
+        months = {"M": 1, "ME": 1, "MS": 1, "Q": 3, "QE": 3, "QS": 3, "A": 12, "Y": 12, "YE": 12, "YS": 12, "AS": 12}
+        seconds = {
+            "S": 1.0,
+            "T": 60.0,
+            "MIN": 60.0,
+            "H": 3600.0,
+            "D": 86_400.0,
+            "W": 604_800.0,
+            "L": 0.001,
+            "MS": 0.001,
+        }
+        if unit == "B":
+            return {"step": 86_400.0 * count, "weekdays": WORKDAYS}
+        if unit in months:
+            return {
+                "months": months[unit] * count,
+                "day": LAST if unit in {"M", "ME", "Q", "QE", "A", "Y", "YE"} else "",
+            }
+        return {"step": seconds[unit.upper()] * count} if unit.upper() in seconds else None
+
+    @property
+    def stepping(self) -> bool:
+        """Whether the step is known."""
+        return bool(self.step or self.months)
 
     @property
     def seconds(self) -> float | None:
         """Seconds between two rows (of a mean month, where the step is in months); None where not known."""
         if self.months:
             return self.months * _MEAN_MONTH
-        if self.format == INTEGER or not self.step:
-            return None
-        return self.step / 1000 if self.format == MILLISECONDS else self.step
+        return None if self.format == INTEGER or not self.step else self.step
 
     @property
     def step_text(self) -> str:
         """The step in words."""
         if self.months:
-            return f"{self.months} month{'s' * (self.months > 1)}"
+            named = {1: "1 month", 3: "1 quarter", 12: "1 year"}.get(self.months, f"{self.months} months")
+            if self.day in {"", "1"}:
+                return named
+            return f"{named}, on {f'day {self.day}' if self.day.isdigit() else f'its {self.day}'}"
         if not self.step:
             return "not known"
         if self.seconds is None:
             return f"{self.step:g}"
-        for name, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if self.weekdays:
+            return "1 workday" if self.weekdays == WORKDAYS else "1 day, " + _names(self.weekdays)
+        for name, size in (("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)):
             if self.seconds % size == 0:
                 count = int(self.seconds // size)
                 return f"{count} {name}{'s' * (count > 1)}"
-        return f"{self.seconds:g} s"
+        return f"{self.seconds * 1000:g} ms" if self.seconds < 1 else f"{self.seconds:g} s"
 
-    def read(self, text: str) -> Moment | None:
-        """The moment that a cell says, or None."""
-        if self.format in {INTEGER, SECONDS, MILLISECONDS}:
-            body = text.removesuffix(self.zone) if text.endswith(self.zone) else ""
-            return int(body) if _WHOLE.fullmatch(body) else None
-        if not text.endswith(self.zone):
-            return None
-        body = text.removesuffix(self.zone)
-        spelling = self.format.replace("%-", "%") + (".%f" if self.fraction else "")
+    def same_step(self, other: Calendar) -> bool:
+        """Whether the rows of two calendars are as far apart, as far as both are known."""
+        if not (self.stepping and other.stepping):
+            return True
+        return (self.seconds, self.seconds or self.step) == (other.seconds, other.seconds or other.step)
+
+    def read(self, text: str) -> int | None:
+        """The instant that a cell says, or None."""
         try:
-            if spelling.startswith("%Y-%m-%d") and len(body) >= 10:  # ten times as fast, and as strict
-                moment = datetime.fromisoformat(body)
-                return moment if self.write(moment) == text else None
-            return datetime.strptime(body, spelling)
-        except ValueError:
+            _, instants = Calendar.spelled([text], spelling=self.format, zone=self.zone)
+        except DataError:
             return None
+        if self.place and self.zone != "%z":
+            return int(clocks.universal(instants, self.place)[0])
+        return int(instants[0])
 
-    def write(self, moment: Moment) -> str:
-        """A moment as the file spells it."""
-        if isinstance(moment, int):
-            return f"{moment}{self.zone}"
-        if self.format == "%Y-%m-%d %H:%M:%S" and not self.fraction:
-            return moment.isoformat(" ", "seconds") + self.zone
-        digits = f".{moment.microsecond:06d}"[: self.fraction + 1] if self.fraction else ""
-        return f"{moment.strftime(self.format)}{digits}{self.zone}"
+    def instants(self, texts: Sequence[str]) -> Instants:
+        """The instants of dates that are spelled so, in their order."""
+        _, instants = Calendar.spelled(texts, spelling=self.format, zone=self.zone)
+        return clocks.universal(instants, self.place) if self.place and self.zone != "%z" else instants
+
+    def write(self, instant: int) -> str:
+        """An instant as the file spells it."""
+        if self.format == INTEGER or self.format in EPOCHS:
+            return f"{instant // EPOCHS.get(self.format, 1)}{self.zone}"
+        local = int(self._local(np.array([instant]))[0])
+        digits = f".{local % SECOND:06d}"[: self.fraction + 1].ljust(self.fraction + 1, "0") if self.fraction else ""
+        zone = clocks.offset_text((local - instant) // SECOND) if self.zone == "%z" else self.zone
+        return f"{written(local, self.format)}{digits}{zone}"
 
     def after(self, last: str, count: int, first: int = 1) -> tuple[str, ...]:
         """`count` dates that go on from `last`, beginning `first` steps after it."""
-        moment = self.read(last)
-        if moment is None or not (self.step or self.months):
-            raise DataError(f"the dates after {last!r} are not known", hint="give a history of two rows or more")
-        return tuple(self.write(self._later(moment, k)) for k in range(first, first + count))
+        instant = self.read(last)
+        if instant is None or not self.stepping:
+            raise DataError(f"the dates after {shown(last)!r} are not known", hint="give a history of two rows or more")
+        return tuple(self.write(int(later)) for later in self.later(instant, np.arange(first, first + count)))
+
+    def stamps(self, first: int, last: int) -> Instants:
+        """Every instant of this calendar from `first` to `last`."""
+        least = self.months * 28 * DAY if self.months else self.step * (1 if self.format == INTEGER else SECOND)
+        instants = self.later(first, np.arange(int((last - first) // max(least, 1)) + 2))
+        return instants[instants <= last]
 
     def jumps(self, texts: Sequence[str] | None) -> int:
         """How many of the steps between these dates are not the common one."""
-        read = [self.read(text) for text in texts or ()]
-        moments = [moment for moment in read if moment is not None]
-        if len(moments) < 2:
+        if not texts or len(texts) < 2 or not self.stepping:
             return 0
-        expected = _instants([self._later(moment, 1) for moment in moments[:-1]])
-        return sum(a != b for a, b in zip(expected, _instants(moments[1:]), strict=True))
+        instants = self.instants(texts)
+        return int((self.later(instants[:-1], np.ones(len(texts) - 1, np.int64)) != instants[1:]).sum())
 
-    def _later(self, moment: Moment, steps: int) -> Moment:
-        if isinstance(moment, int):
-            return moment + round(steps * self.step)
-        if not self.months:
-            return moment + timedelta(seconds=steps * self.step)
-        years, month = divmod(moment.month - 1 + steps * self.months, 12)
-        year = moment.year + years
-        longest = calendar.monthrange(year, month + 1)[1]
-        return moment.replace(year=year, month=month + 1, day=longest if self.last_day else min(moment.day, longest))
+    def later(self, instant: int | Instants, steps: NDArray[np.int64]) -> Instants:
+        """The instants so many steps after an instant."""
+        if self.format == INTEGER:
+            return np.asarray(instant + np.rint(steps * self.step), np.int64)
+        days = not self.months and self.step * SECOND % DAY == 0
+        if not self.months and not self.weekdays and not (days and self.place):
+            return np.asarray(instant + np.rint(steps * self.step * SECOND), np.int64)
+        local = self._local(np.atleast_1d(np.asarray(instant, np.int64)))
+        day, time = local // DAY, local % DAY
+        if self.months:
+            day = self._month_day(day.astype("M8[D]").astype("M8[M]").astype(np.int64) + steps * self.months)
+        elif self.weekdays:
+            mask = [number in self.weekdays for number in range(7)]
+            day = np.busday_offset(day.astype("M8[D]"), steps, roll="forward", weekmask=mask).astype(np.int64)
+        else:
+            day = day + np.rint(steps * self.step * SECOND / DAY).astype(np.int64)
+        later = np.asarray(day * DAY + time, np.int64)
+        return clocks.universal(later, self.place) if self.place else later
+
+    def _month_day(self, month: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The day since 1970 on which the date of a month (since 1970) stands."""
+        first = month.astype("M8[M]").astype("M8[D]")
+        after = (month + 1).astype("M8[M]").astype("M8[D]")
+        if self.day == FIRST_WORKDAY:
+            return np.busday_offset(first, 0, roll="forward").astype(np.int64)
+        if self.day == LAST_WORKDAY:
+            return np.busday_offset(after, -1, roll="forward").astype(np.int64)
+        length = (after - first).astype(np.int64)
+        day = length if self.day == LAST else np.minimum(int(self.day or 1), length)
+        return np.asarray(first.astype(np.int64) + day - 1, np.int64)
+
+    def _local(self, instants: Instants) -> Instants:
+        return clocks.local(instants, self.place) if self.place else instants
 
 
-def is_date(text: str) -> bool:
-    """Whether a cell that is no number is written as a date."""
-    zone, fraction = _tail(text)
-    return any(Calendar(format=spelling, fraction=fraction, zone=zone).read(text) is not None for spelling in FORMATS)
+def shown(text: str) -> str:
+    """A date, or the name of its column, as a person reads it: several columns have a tab between them."""
+    return text.replace("\t", " ")
 
 
-def _tail(text: str) -> tuple[str, int]:
-    """The zone and the digits of the fraction at the end of a time."""
-    match = _ZONE.search(text)
-    zone = match.group(1) if match else ""
-    fraction = _FRACTION.search(text.removesuffix(zone))
-    return zone, len(fraction.group(1)) if fraction else 0
-
-
-def _is_compact(texts: Sequence[str]) -> bool:
-    """Whether whole numbers are dates without separators, such as 20240131."""
-    compact = Calendar(format="%Y%m%d")
-    return all(len(text) == 8 and text[:2] in {"18", "19", "20", "21"} for text in texts) and all(
-        compact.read(text) is not None for text in texts
+def check_order(texts: Sequence[str], instants: Instants, path: Path | str, lines: Sequence[int]) -> None:
+    """DataError where dates repeat or go backward."""
+    odd = np.flatnonzero(np.diff(instants) <= 0)
+    if not len(odd):
+        return
+    i = int(odd[0]) + 1
+    repeated = instants[i] == instants[i - 1]
+    raise DataError(
+        f"the date {shown(texts[i])!r} {'repeats the one before it' if repeated else 'goes backward'}",
+        path=path,
+        line=lines[i],
+        hint="codec.dialect.repeats=mean (or first, last) makes one row of those of one date"
+        if repeated
+        else "codec.dialect.sort=true sorts the rows by date; codec.dialect.series=COLUMN tells several series apart",
     )
 
 
-def _instants(moments: Sequence[Moment]) -> list[int]:
-    """Moments as integers that can be compared and subtracted: microseconds, or the file's own integers."""
-    microsecond = timedelta(microseconds=1)
-    return [moment if isinstance(moment, int) else (moment - datetime.min) // microsecond for moment in moments]
+def _sample(texts: Sequence[str]) -> list[str]:
+    """A few cells from everywhere in a column, the first and the last among them."""
+    if len(texts) <= SAMPLE:
+        return list(texts)
+    return [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, SAMPLE).astype(int))]
 
 
-def _common_step(moments: Sequence[Moment]) -> tuple[float, float]:
-    """The most common step, in seconds or in units of the integers, and its share of all steps."""
-    step, times = Counter(b - a for a, b in pairwise(_instants(moments))).most_common(1)[0]
-    return step if isinstance(moments[0], int) else step / 1e6, times / (len(moments) - 1)
+def _is_whole(text: str, end: str) -> bool:
+    return text.endswith(end) and _WHOLE.fullmatch(text.removesuffix(end)) is not None
 
 
-def _evenness(moments: Sequence[Moment]) -> float:
-    """How plausible a reading of the dates is: -1 where they do not go forward, else the share of the common step."""
-    if len(moments) < 2:
+def _kind_of(texts: Sequence[str], whole: NDArray[np.int64]) -> str:
+    """What whole numbers count; nothing where they are dates without separators, such as 20240131, or years."""
+    compact = common(_sample(texts), named=True)
+    low, high = int(whole.min()), int(whole.max())
+    if compact and len(texts[0]) == 8 and all(text[:2] in {"17", "18", "19", "20", "21"} for text in _sample(texts)):
+        return ""
+    if "%Y%m" in compact and all(text[:2] in {"17", "18", "19", "20", "21"} for text in _sample(texts)):
+        return ""
+    if "%Y" in compact and low >= 1000 and high <= 2999:
+        return ""
+    if low >= 10**14 and high < 10**16:
+        return "epoch microseconds"
+    if low >= 10**11 and high < 10**14:
+        return "epoch milliseconds"
+    return "epoch seconds" if low >= 10**8 and high < 10**11 else INTEGER
+
+
+def _first_odd(bodies: Sequence[str]) -> int:
+    """The first cell that is not spelled as the ones before it."""
+    kept = common(bodies[:1], named=True)
+    for i, body in enumerate(bodies):
+        kept = [spelling for spelling in kept if read_one(body, spelling) is not None]
+        if not kept:
+            return i
+    return 0
+
+
+def _unread(texts: Sequence[str], failing: int, path: Path | str, lines: Sequence[int], spelling: str) -> DataError:
+    before = " as the ones before it are written" if failing > 0 and not spelling else ""
+    last = failing == len(texts) - 1 and failing > 0
+    return DataError(
+        f"the date {shown(texts[failing])!r} cannot be read" + (f" as {shown(spelling)!r}" if spelling else before),
+        path=path,
+        line=lines[failing] if len(lines) else None,
+        hint="codec.dialect.footer=1 leaves the last row out"
+        if last
+        else "write all dates alike, such as 2024-01-31 or 2024-01-31 06:00:00, or say how they are spelled: "
+        "codec.dialect.dates='%d %b %Y'",
+    )
+
+
+def _most_common(gaps: NDArray[np.int64]) -> float:
+    """The most common gap; of those that are equally common the smallest."""
+    values, counts = np.unique(gaps, return_counts=True)
+    return float(values[np.argmax(counts)])
+
+
+def _evenness(instants: Instants) -> float:
+    """How plausible a reading of dates is: the share of the common step; negative where they go to and fro."""
+    gaps = np.diff(instants)
+    if not len(gaps):
         return 0.0
-    if any(b <= a for a, b in pairwise(_instants(moments))):
-        return -1.0
-    monthly = _monthly(moments)
-    return monthly[2] if monthly else _common_step(moments)[1]
-
-
-def _monthly(moments: Sequence[Moment]) -> tuple[int, bool, float] | None:
-    """The common step in months, whether on the last day, and its share; None where the day is not fixed."""
-    dates = [moment for moment in moments if isinstance(moment, datetime)]
-    if len(dates) < 2 or len({moment.time() for moment in dates}) > 1:
-        return None
-    last = all(moment.day == calendar.monthrange(moment.year, moment.month)[1] for moment in dates)
-    if not last and len({moment.day for moment in dates}) > 1:
-        return None
-    counts = Counter((b.year - a.year) * 12 + b.month - a.month for a, b in pairwise(dates))
-    months, times = counts.most_common(1)[0]
-    return (months, last, times / (len(dates) - 1)) if months >= 1 else None
-
-
-def _step(moments: Sequence[Moment]) -> dict[str, float | int | bool]:
-    if len(moments) < 2:
-        return {}
-    monthly = _monthly(moments)
+    if (gaps < 0).all():
+        gaps, instants = -gaps, instants[::-1]
+    if (gaps < 0).mean() > 0.01:
+        return -float((gaps < 0).mean())
+    monthly = _monthly([instants])
     if monthly:
-        return {"months": monthly[0], "last_day": monthly[1]}
-    return {"step": _common_step(moments)[0]}
+        return monthly[2]
+    # Workdays are as even as all days: three days over a weekend are one step.
+    days = gaps // DAY
+    usual = gaps == _most_common(gaps)
+    if (gaps % DAY == 0).all() and _weekdays([instants]):
+        usual |= days <= 3
+    return float(usual.mean())
+
+
+def _monthly(pieces: Sequence[Instants]) -> tuple[int, str, float] | None:
+    """The common step in months, on which day, and its share; None where the day is not fixed."""
+    days = np.concatenate(list(pieces)) // DAY
+    if len(days) < 2:
+        return None
+    stamps = days.astype("M8[D]")
+    month = stamps.astype("M8[M]").astype(np.int64)
+    first = month.astype("M8[M]").astype("M8[D]")
+    after = (month + 1).astype("M8[M]").astype("M8[D]")
+    number = (stamps - first).astype(np.int64) + 1
+    length = (after - first).astype(np.int64)
+    if len(np.unique(np.concatenate([piece % DAY for piece in pieces]))) > 1:
+        return None
+    if (number == length).all():
+        day = LAST
+    elif (number == np.minimum(number.max(), length)).all():
+        day = str(number.max())
+    elif (stamps == np.busday_offset(after, -1, roll="forward")).all():
+        day = LAST_WORKDAY
+    elif (stamps == np.busday_offset(first, 0, roll="forward")).all():
+        day = FIRST_WORKDAY
+    else:
+        return None
+    ends = np.cumsum([len(piece) for piece in pieces])[:-1]
+    gaps = np.concatenate([np.diff(part) for part in np.split(month, ends)])
+    if not len(gaps) or (gaps <= 0).any():
+        return None
+    months = int(_most_common(gaps))
+    return months, day, float((gaps == months).mean())
+
+
+def _weekdays(pieces: Sequence[Instants]) -> tuple[int, ...]:
+    """The days of the week that a daily series has, where it leaves some out each week; else none."""
+    days = np.concatenate([piece // DAY for piece in pieces])
+    present = tuple(int(number) for number in np.unique((days + 3) % 7))
+    span = sum(int(piece[-1] - piece[0]) // DAY + 1 for piece in pieces if len(piece))
+    if len(present) == 7 or len(present) < 2 or span < 10:
+        return ()
+    return present if len(days) >= 0.6 * span * len(present) / 7 else ()
+
+
+def _names(weekdays: Sequence[int]) -> str:
+    return ", ".join(LONG_WEEKDAYS[number] for number in weekdays)

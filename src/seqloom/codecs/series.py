@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,20 +15,14 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.dates import INTEGER, Calendar
+from seqloom.codecs.dates import INTEGER, Calendar, shown
+from seqloom.codecs.dialect import Dialect
+from seqloom.codecs.frames import SUFFIXES, cells_of, frame_of
+from seqloom.codecs.reading import INDEX_NAMES, Wanted, has_numbers, read_table, read_tables, table_of, tables_in
 from seqloom.codecs.season import persistence_of, season_of
-from seqloom.codecs.table import (
-    DATE_NAMES,
-    INDEX_NAMES,
-    Table,
-    column_of,
-    delimiter_of,
-    filled_text,
-    joined,
-    quoted,
-    read_table,
-    table_of,
-)
+from seqloom.codecs.sheet import DATE_NAMES, quoted
+from seqloom.codecs.table import Table, joined
+from seqloom.codecs.writing import summary_of_tables, text_of_tables
 from seqloom.core.content import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.figures import numbers_plot
@@ -38,6 +31,8 @@ from seqloom.sequence.space import Field, Vectors
 
 FURTHEST = 1e15
 """Deviations from the mean beyond which a value cannot be computed with."""
+MOST_REMARKS = 8
+"""Remarks on how files were read that are repeated, at most: a folder may hold thousands."""
 SEASON_ROWS = 50_000
 """Last rows of each series in which a season is looked for."""
 DIGITS = 6
@@ -53,7 +48,7 @@ class Series(Codec, name="series"):
     """
 
     media: ClassVar[str] = "text/csv"
-    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz")
+    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz", *SUFFIXES)
     unit: ClassVar[str] = "value"
     divisible: ClassVar[bool] = True
     positions: ClassVar[str] = "rows"
@@ -68,6 +63,8 @@ class Series(Codec, name="series"):
         "arima",
     )
 
+    dialect: Dialect = Dialect()
+    """How the table is written, where it is not told from the table itself."""
     columns: tuple[str, ...] = ()
     """The columns of numbers, in order; empty: all but the dates and `without`."""
     without: tuple[str, ...] = ()
@@ -80,6 +77,8 @@ class Series(Codec, name="series"):
     """The name of the column of dates, where there is one."""
     calendar: Calendar | None = None
     """How dates are written and how far apart they stand, where there are any."""
+    series: tuple[str, ...] = ()
+    """The columns that tell the series of a file apart, where it held several."""
     start: str = ""
     """The first date of the training split: where the dates of a sample from nothing begin."""
 
@@ -155,6 +154,7 @@ class Series(Codec, name="series"):
             date=first.date_column,
             calendar=first.calendar,
             start=first.dates[0] if first.dates else "",
+            series=tuple(filter(None, first.series_column.split("\t"))),
         )
 
     def encode(self, value: Table) -> Encoded:
@@ -183,14 +183,13 @@ class Series(Codec, name="series"):
             own = template.values[:size]
             values[:size] = np.where(np.isnan(own), values[:size], own)
         dates = origin.get("dates")
-        return Table(
-            self.columns,
-            values,
-            None if dates is None else dates[: len(values)],
-            origin.get("date", ""),
-            origin.get("calendar"),
-            lines=template.lines[: len(values) + 1] if template is not None else (),
-        )
+        dates = None if dates is None else dates[: len(values)]
+        made = Table(self.columns, values, dates, origin.get("date", ""), origin.get("calendar"))
+        if template is None:
+            return made
+        sheet = None if template.sheet is None else template.sheet.part(0, len(values))
+        series = template.series_column
+        return replace(made, sheet=sheet, name=template.name, series_column=series, wide=template.wide)
 
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
@@ -229,10 +228,19 @@ class Series(Codec, name="series"):
         return float((~np.isnan(value.values)).sum(0) @ np.log(np.array(self.scales)))
 
     def read(self, path: Path) -> Iterator[Table]:
-        yield read_table(path, self.columns, self._words, date=self.date if self.calendar else None)
+        yield read_table(path, self._wanted())
 
-    def column(self, path: Path, name: str) -> Sequence[str]:
-        return column_of(path, name)
+    def probe(self, path: Path) -> bool:
+        return has_numbers(path, self.dialect)
+
+    def parts(self, path: Path) -> Mapping[str, Sequence[Table]]:
+        """The series of a file that holds several."""
+        tables = tuple(read_tables(path, self._wanted()).values())
+        return {"": tables} if len(tables) > 1 else {}
+
+    def column(self, content: Any, name: str) -> Sequence[str]:
+        table = read_table(content, self._wanted(name)) if isinstance(content, Path) else content
+        return table.words[name]
 
     def join(self, pieces: Sequence[Table]) -> Table:
         return joined(pieces)
@@ -241,7 +249,7 @@ class Series(Codec, name="series"):
         return value.rows(begin, end)
 
     def accept(self, thing: Any) -> Any:
-        """A table from a path, a frame of polars or pandas, a dict of columns, or an array (T,D) of its columns."""
+        """A table from a path, a frame, an Arrow table, a dict of columns, or an array (T,D) of its columns."""
         if isinstance(thing, str) and "\n" not in thing:
             thing = Path(thing)
         if isinstance(thing, np.ndarray | Sequence) and not isinstance(thing, str | bytes):
@@ -253,17 +261,12 @@ class Series(Codec, name="series"):
                     hint=f"one row a time, one column each for {', '.join(self.columns)}",
                 )
             return Table(self.columns, values)
-        if hasattr(thing, "columns") and hasattr(thing, "__getitem__") and not isinstance(thing, Table):
-            columns = {str(name): list(thing[name]) for name in thing.columns}
-            if self.date and self.date not in columns and hasattr(thing, "index"):
-                columns = {self.date: list(thing.index), **columns}
-            thing = columns
-        if isinstance(thing, Mapping):
-            if len({len(column) for column in thing.values()}) != 1:
-                raise DataError("the columns of a series are of one length", hint="give lists that are equally long")
-            lines = io.StringIO()
-            csv.writer(lines).writerows([list(thing), *zip(*thing.values(), strict=True)])
-            thing = self.typed(re.sub(r"\b(nan|NaN|NaT|None)\b", "", lines.getvalue()))
+        frame = None if thing is None or isinstance(thing, Table | str | Path) else frame_of(thing)
+        if frame is not None:
+            tables = tables_in(cells_of(frame), "", self._wanted())
+            if len(tables) > 1:
+                raise DataError(f"the frame holds {len(tables):,} series, where one is wanted", hint="give one of them")
+            (thing,) = tables.values()
         value = super().accept(thing)
         if value is not None:
             self._check_steps(value)
@@ -328,23 +331,17 @@ class Series(Codec, name="series"):
         }
 
     def notes(self, splits: Mapping[str, Iterable[Table]]) -> list[str]:
-        notes: list[str] = []
         tables = [table for values in splits.values() for table in values]
+        notes = [self._understood(tables)] if tables else []
         first = next((table for table in tables if table.calendar), None)
-        if first is not None and first.calendar is not None:
-            named = f"column {first.date_column!r}" if first.date_column else "the first column"
-            if first.calendar.format == INTEGER:
-                notes.append(f"{named} counts the rows, {first.calendar.step_text} apart: it is no series")
-            else:
-                notes.append(f"{named} holds the dates, one every {first.calendar.step_text}")
-            if self._steps_otherwise(first):
-                notes.append(_otherwise(first, self))
-            jumps = sum(table.calendar.jumps(table.dates) for table in tables if table.calendar)
-            if jumps:
-                notes.append(
-                    f"steps between dates that are not that long: {jumps}; "
-                    "rows are taken one after another all the same"
-                )
+        if first is not None and self._steps_otherwise(first):
+            notes.append(_otherwise(first, self))
+        jumps = sum(table.calendar.jumps(table.dates) for table in tables if table.calendar)
+        if jumps:
+            notes.append(
+                f"the dates are not even: {jumps} steps between them are not that long, and rows are taken one after "
+                "another all the same"
+            )
         missing = sum(int(np.isnan(table.values).sum()) for table in tables)
         if missing:
             total = sum(table.values.size for table in tables)
@@ -361,14 +358,49 @@ class Series(Codec, name="series"):
                 notes.append(f"column {name!r} never changes in the training split")
         return notes
 
+    def _understood(self, tables: Sequence[Table]) -> str:
+        """What was understood of the files, in one line."""
+        first, rows = tables[0], sum(map(len, tables))
+        names = {table.name for table in tables}
+        clauses = [f"{rows:,} row{'s' * (rows > 1)}"]
+        if len(names) > 1:
+            where = f" (column {shown(first.series_column)!r})" if first.series_column else ""
+            clauses = [f"{len(names):,} series{where} of {rows:,} rows in all"]
+        dated = [table for table in tables if table.dates]
+        calendar = first.calendar
+        if calendar is None or not dated:
+            clauses.append("without dates")
+        elif calendar.format == INTEGER:
+            named = f"column {shown(first.date_column)!r}" if first.date_column else "the first column"
+            clauses.append(f"{named} counts them, {calendar.step_text} apart, and is no series")
+        else:
+            ends = [date for table in dated for date in (table.dates or ())[:: max(len(table) - 1, 1)]]
+            ends.sort(key=lambda date: calendar.read(date) or 0)
+            named = f"column {shown(first.date_column)!r}" if first.date_column else "the first column"
+            spelled = shown(calendar.format) + (f", {calendar.zone}" if calendar.zone not in {"", "%z"} else "")
+            clauses.append(
+                f"one every {calendar.step_text}, {shown(ends[0])} to {shown(ends[-1])} ({named}, {spelled})"
+            )
+        remarks = dict.fromkeys(remark for table in tables for remark in table.remarks)
+        return "read as " + "; ".join([", ".join(clauses), *list(remarks)[:MOST_REMARKS]])
+
     def write(self, value: Table, path: Path) -> None:
         write_bytes(self.show(value), path)
 
     def typed(self, text: str) -> Table:
-        return table_of(text, "", self.columns, self._words, date=self.date if self.calendar else None)
+        return table_of(text, "", self._wanted())
 
     def show(self, value: Table) -> bytes:
-        return filled_text(value, self._digits(value.columns)).encode("utf-8", "replace")
+        return self.together([value])
+
+    def together(self, values: Sequence[Table]) -> bytes:
+        return text_of_tables(values, self._digits(values[0].columns)).encode("utf-8", "replace")
+
+    def called(self, value: Table) -> str:
+        return shown(value.name)
+
+    def remarks(self, value: Table) -> Sequence[str]:
+        return value.remarks
 
     def examples(self) -> list[Table]:
         hours = Calendar(format="%Y-%m-%d %H:%M:%S", step=3600.0)
@@ -378,29 +410,39 @@ class Series(Codec, name="series"):
         whole = Table(("load", "constant", "drift"), rows, dates, "date", hours)
         return [whole, whole.rows(0, 1), whole.rows(4, 20)]
 
-    @property
-    def _words(self) -> tuple[str, ...]:
-        """Columns that are read as words, so that they are not taken for numbers."""
-        return () if self.fitted else self.without
+    def _wanted(self, *words: str) -> Wanted:
+        """What is read of a table: columns that conditions have are read as words, not taken for numbers."""
+        kept, perhaps = (words, self.without) if self.fitted else ((*self.without, *words), ())
+        kept, perhaps = tuple(dict.fromkeys(kept)), tuple(name for name in perhaps if name not in kept)
+        date = self.date if self.calendar else ""
+        return Wanted(self.dialect, self.columns, kept, perhaps, date, self.calendar, series=self.series)
 
-    def show_several(self, values: Sequence[Table], name: str) -> bytes:
+    def show_several(self, values: Sequence[Any], name: str) -> bytes:
         """One table, with a first column that counts them."""
         lines: list[str] = []
         for i, value in enumerate(values):
-            header, *rows = self.show(value).decode("utf-8", "replace").splitlines()
-            mark = delimiter_of(header)
+            several = value if isinstance(value, tuple) else (value,)
+            header, *rows = self.together(several).decode("utf-8", "replace").splitlines()
+            mark = "," if several[0].sheet is None else several[0].sheet.delimiter
             lines += [f"{name}{mark}{header}"] if i == 0 else []
             lines += [f"{i}{mark}{row}" for row in rows]
         return "".join(f"{line}\n" for line in lines).encode()
 
     def summary(self, like: Table, statistics: Mapping[str, NDArray[np.float64]]) -> bytes:
         """The time, and a column NAME_STATISTIC for each column and statistic."""
-        columns = tuple(f"{column}_{name}" for column in self.columns for name in statistics)
-        values = np.stack(list(statistics.values()), -1).reshape(len(like), -1)
+        return self.summaries([like], [statistics])
+
+    def summaries(self, likes: Sequence[Table], statistics: Sequence[Mapping[str, NDArray[np.float64]]]) -> bytes:
+        names = list(statistics[0])
+        columns = tuple(f"{column}_{name}" for column in self.columns for name in names)
         # The same codec with these columns, so that each is written with the digits that are worth writing.
-        means, scales = (np.repeat(known, len(statistics)).tolist() for known in (self.means, self.scales))
-        wide = self.replace(columns=columns, means=means, scales=scales)
-        return wide.show(Table(columns, values, like.dates, like.date_column))
+        means, scales = (np.repeat(known, len(names)).tolist() for known in (self.means, self.scales))
+        codec = self.replace(columns=columns, means=means, scales=scales)
+        tables = [
+            replace(like, columns=columns, values=np.stack(list(own.values()), -1).reshape(len(like), -1), words={})
+            for like, own in zip(likes, statistics, strict=True)
+        ]
+        return summary_of_tables(tables, names, codec._digits(columns)).encode()
 
     def picture(self, values: Sequence[Table], title: str = "") -> bytes:
         return numbers_plot([value.values for value in values], self.columns, title)
@@ -408,9 +450,7 @@ class Series(Codec, name="series"):
     def _steps_otherwise(self, table: Table) -> bool:
         """Whether the rows of a table are another time apart than those of the training data."""
         own, other = self.calendar, table.calendar
-        if own is None or other is None or not (own.step or own.months) or not (other.step or other.months):
-            return False
-        return (own.seconds, own.seconds or own.step) != (other.seconds, other.seconds or other.step)
+        return own is not None and other is not None and not own.same_step(other)
 
     def _check_steps(self, table: Table) -> None:
         if self._steps_otherwise(table):
@@ -429,8 +469,9 @@ class Series(Codec, name="series"):
         if template.dates is None or template.calendar is None:
             return None
         own = template.calendar
-        if not (own.step or own.months) and self.calendar is not None:
-            own = own.replace(step=self.calendar.step, months=self.calendar.months, last_day=self.calendar.last_day)
+        if not own.stepping and self.calendar is not None:
+            step = {name: getattr(self.calendar, name) for name in ("step", "months", "day", "weekdays")}
+            own = own.replace(**step)
         return template.dates + own.after(template.dates[-1], length)
 
     def _digits(self, columns: tuple[str, ...]) -> Mapping[str, int]:

@@ -53,7 +53,7 @@ class DataError(SeqloomError):
         self.line = line
 
     def __str__(self) -> str:
-        location = self.path if self.line is None else f"{self.path}, line {self.line}"
+        location = ", ".join(part for part in (self.path, f"line {self.line}" if self.line else "") if part)
         return f"{location}: {self.message}" if location else self.message
 
 

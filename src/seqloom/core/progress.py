@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import sys
 import time
@@ -139,13 +140,23 @@ class Progress:
         if not self._live:
             self._write(line + "\n")
             return
-        line, width = _fit(line, max(20, shutil.get_terminal_size().columns - 1))
+        line, width = _fit(line, max(20, _width_of(self._stream) - 1))
         self._write("\r" + line + " " * (self._width - width))
         self._width = width
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+
+
+def _width_of(stream: TextIO) -> int:
+    """The columns of the terminal that a stream leads to; standard output may lead elsewhere."""
+    if not os.environ.get("COLUMNS"):
+        try:
+            return os.get_terminal_size(stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            pass
+    return shutil.get_terminal_size().columns
 
 
 def _fit(text: str, most: int) -> tuple[str, int]:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -90,19 +90,23 @@ class Files(Corpus, name="files"):
                 path=self.place,
                 hint="give some data to learn from",
             )
-        parted = self.items == "auto" and any(codec.parts(file.path) for file, _ in files)
+
+        @cache
+        def parted() -> bool:
+            return self.items == "auto" and any(codec.parts(file.path) for file, _ in files)
+
         lines = self.items in {"line", "paragraph"}
         named = bool(given)
         identity = [
             ["" if stream and not named else self._name(file.path), file.digest, split] for file, split in files
         ]
-        ends = (lines or parted or (codec.ends and not stream)) if self.ends is None else self.ends
+        ends = (lines or (codec.ends and (not stream or parted()))) if self.ends is None else self.ends
         return Items(
             each=lambda: (item for file, split in files for item in self._things_in(file, split, codec)),
-            identity=[self.items, self.valid and parted, self.test and parted, identity, _parents(files, named)],
+            identity=[self.items, self.valid and parted(), self.test and parted(), identity, _parents(files, named)],
             size=sum(file.size for file, _ in files),
             ends=ends,
-            whole=lines or parted,
+            whole=lines or (not codec.divisible and parted()),
         )
 
     def notes(self, codec: Codec) -> Iterator[str]:
@@ -166,7 +170,8 @@ class Files(Corpus, name="files"):
             own_split = self._split_of(part, list(parts), file.path) or split
             for i, value in enumerate(values):
                 digest = hashlib.sha256(f"{file.digest} {part} {i}".encode()).hexdigest()
-                yield Item(f"{name} {part} {i}", value, digest, own_split, path=file.path)
+                own_name, column = f"{name} {part} {i}", partial(codec.column, value)
+                yield Item(own_name, value, digest, own_split, path=file.path, column=column)
 
     def _split_of(self, part: str, parts: list[str], path: Path) -> str:
         """The split that a part of a file is; nothing where its things are to be shared out."""
@@ -258,6 +263,12 @@ def kind_of(path: Path) -> type[Codec] | None:
     if len(fitting) > 1 and path.is_file():
         fitting = [kind for kind in fitting if kind().probe(path)]
     return max(fitting, key=lambda kind: kind.rank, default=None)
+
+
+def is_read(path: Path) -> bool:
+    """Whether a codec that has the suffix of a file says that it is one of its own."""
+    name = path.name.lower()
+    return any(kind.suffixes and name.endswith(kind.suffixes) and kind().probe(path) for kind in _codecs())
 
 
 def _codecs() -> list[type[Codec]]:

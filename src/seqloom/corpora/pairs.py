@@ -15,7 +15,7 @@ from seqloom.core.config import nearest
 from seqloom.core.content import raw
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items, codec_of_text
-from seqloom.corpora.files import lines_of
+from seqloom.corpora.files import is_read, lines_of
 
 TABLES = {".tsv": "\t", ".csv": ","}
 JSON_LINES = (".jsonl", ".ndjson")
@@ -184,9 +184,9 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _looks_paired(path: Path) -> bool:
-    """Whether a file can be nothing but rows of texts: TSV, or JSON lines that begin with an object of texts."""
+    """Whether a file can be nothing but rows of texts: TSV without numbers, or JSON lines that begin with texts."""
     if _format_of(path) != "json":
-        return _format_of(path) == "\t"
+        return _format_of(path) == "\t" and not is_read(path)
     try:
         return next(_json_lines(path), None) is not None
     except DataError:

@@ -1,0 +1,62 @@
+"""The dialect of a table: what a person may say of how it is written, where it is not told from the table itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from seqloom.core.config import Settings
+
+PREFIX = "codec.dialect"
+"""Where these settings stand in a recipe, for hints."""
+
+
+class Dialect(Settings):
+    """How a table is written. What is left open is told from each table, and said in one line."""
+
+    encoding: str = ""
+    """The encoding of the text, such as `latin-1` or `cp1252`; empty: UTF-8, or UTF-16 with its mark."""
+    delimiter: str = ""
+    """What stands between cells; empty: a comma, semicolon, tab, bar or spaces, whichever parts all rows alike."""
+    decimal: Literal["", ".", ","] = ""
+    """The decimal sign, where the cells leave it open."""
+    header: bool | None = None
+    """Whether the first row names the columns; None: unless it holds what the rows below it hold."""
+    skip: int = Field(default=0, ge=0)
+    """Lines before the table."""
+    footer: int = Field(default=0, ge=0)
+    """Rows at the end that are none of the series, such as sums."""
+    comment: str = ""
+    """What a line begins with that is left out; empty: `#`, `%` or `//` before the names, and `#` after them."""
+    missing: tuple[str, ...] | None = None
+    """Cells that stand for no value beside the usual ones (empty, `NA`, `?` ...); None: and `-9999` and the like, where
+    it is far below all others. `[]`: the usual ones alone."""
+    repeated: Literal["", "number", "first"] = ""
+    """Columns of one name: `number` calls them y, y_2 ..., `first` reads the first one; empty: they are refused."""
+    date: tuple[str, ...] = ()
+    """The column of dates, or those that a date is parted into, in the order of `dates`; empty: told from the cells."""
+    dates: str = ""
+    """How dates are spelled, as `strftime` has it, such as `%d/%m/%Y` (`%q`: the quarter)."""
+    zone: str = ""
+    """The place whose clock the times are on, such as `Europe/Berlin`; empty: told where hours are there twice."""
+    sort: bool = False
+    """Sort the rows by date; else dates that go backward are refused, but where all of them do."""
+    repeats: Literal["", "first", "last", "mean"] = ""
+    """Which of several rows of one date is read; empty: they are refused."""
+    even: bool = True
+    """A date that is left out among even ones is a row without values; else rows follow each other as they stand."""
+    series: tuple[str, ...] | None = None
+    """The columns that tell several series apart; None: told from dates that repeat; `[]`: there is one series."""
+    wide: bool | None = None
+    """Each row is a series, and the columns are its times; None: where the names of the columns are dates or count."""
+
+    @field_validator("missing", "date", "series", mode="before")
+    @classmethod
+    def _several(cls, value: object) -> object:
+        return [value] if isinstance(value, str | int | float) else value
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _as_words(cls, value: object) -> object:
+        return [str(cell) for cell in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,189 @@
+"""Tables that are no text: frames of polars and pandas, Arrow tables, dicts, Parquet and JSON lines."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqloom.codecs.sheet import Cells, Sheet
+from seqloom.core.content import raw
+from seqloom.core.errors import DataError
+
+if TYPE_CHECKING:
+    import polars
+
+PARQUET = (".parquet", ".pq")
+ARROW = (".arrow", ".feather")
+JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
+SUFFIXES = (*PARQUET, *ARROW, *JSON_LINES)
+
+
+def cells_of_file(path: Path) -> Cells:
+    """The cells of a file that is a frame."""
+    name = path.name.lower()
+    if name.endswith(JSON_LINES):
+        return cells_of(_frame_of_lines(path), path)
+    import polars
+
+    data = io.BytesIO(b"".join(raw(path)))
+    kind = "Parquet" if name.endswith(PARQUET) else "Arrow"
+    try:
+        return cells_of(polars.read_parquet(data) if kind == "Parquet" else polars.read_ipc(data), path)
+    except (polars.exceptions.PolarsError, OSError) as error:
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"the file is no {kind}: {message}", path=path, hint="write it again") from None
+
+
+def has_rows(path: Path) -> bool:
+    """Whether a file is a frame of columns, or has a series or a row with numbers in its first line."""
+    if not path.name.lower().endswith(JSON_LINES):
+        return True
+    line = next((line for line in b"".join(raw(path)).split(b"\n", 1)[:1]), b"")
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    if not isinstance(row, dict):
+        return False
+    return isinstance(row.get("target"), list) or any(
+        isinstance(cell, int | float) and not isinstance(row.get("drawing"), list) for cell in row.values()
+    )
+
+
+def frame_of(thing: Any) -> polars.DataFrame | None:
+    """A frame of what a Python program has: a frame of polars or pandas, an Arrow table or a dict of columns."""
+    import polars
+
+    if isinstance(thing, polars.LazyFrame):
+        return thing.collect()
+    if isinstance(thing, polars.DataFrame):
+        return thing
+    if hasattr(thing, "columns") and hasattr(thing, "index") and hasattr(thing, "__getitem__"):  # of pandas
+        columns = {str(name): list(thing[name]) for name in thing.columns}
+        index = list(thing.index)
+        if index != list(range(len(index))):
+            called = next(name for name in (str(thing.index.name or "date"), "index", "date_") if name not in columns)
+            columns = {called: index, **columns}
+        thing = columns
+    elif hasattr(thing, "__arrow_c_stream__"):
+        return polars.DataFrame(thing)
+    if not isinstance(thing, Mapping):
+        return None
+    columns = {str(name): list(column) for name, column in thing.items()}
+    if len({len(column) for column in columns.values()}) > 1:
+        raise DataError("the columns of a series are of one length", hint="give lists that are equally long")
+    return polars.DataFrame({name: [_cell(cell) for cell in column] for name, column in columns.items()})
+
+
+def cells_of(frame: polars.DataFrame, path: Path | str = "") -> Cells:
+    """The cells of a frame, as a table that is a text has them."""
+    if not frame.height or not frame.width:
+        raise DataError("the table is empty", path=path, hint="a series needs columns and rows")
+    columns = {name: _strings(frame[name], path) for name in frame.columns}
+    sheet = Sheet("", (("", ""),) * frame.height, tuple(frame.columns), made=True)
+    return Cells(sheet, columns, range(1, frame.height + 1))
+
+
+def _strings(column: polars.Series, path: Path | str) -> polars.Series:
+    """A column as words: numbers in full, moments as ISO 8601 has them, nothing where there is none."""
+    import polars
+
+    kind = column.dtype
+    if isinstance(kind, polars.List | polars.Array | polars.Struct | polars.Binary | polars.Object):
+        raise DataError(
+            f"column {column.name!r} holds {kind} in its cells", path=path, hint="a cell is one number, date or word"
+        )
+    if isinstance(kind, polars.Datetime):
+        local = column.dt.replace_time_zone(None) if kind.time_zone else column
+        text = local.dt.strftime("%Y-%m-%d %H:%M:%S" if _even_seconds(column) else "%Y-%m-%d %H:%M:%S%.6f")
+        if kind.time_zone:
+            text = text + column.dt.strftime("%:z")
+        column = text
+    elif isinstance(kind, polars.Duration):
+        column = column.dt.total_microseconds() / 1e6
+    return column.cast(polars.String, strict=False).fill_null("").str.strip_chars()
+
+
+def _even_seconds(column: polars.Series) -> bool:
+    return bool((column.drop_nulls().dt.microsecond() == 0).all())
+
+
+def _cell(cell: Any) -> str:
+    """A value of Python as a word."""
+    if cell is None or cell != cell:
+        return ""
+    if isinstance(cell, datetime):
+        text = cell.isoformat(" ")
+        return text
+    if isinstance(cell, date):
+        return cell.isoformat()
+    if hasattr(cell, "item"):  # a number of numpy
+        cell = cell.item()
+    return repr(cell) if isinstance(cell, float) else str(cell)
+
+
+def _frame_of_lines(path: Path) -> polars.DataFrame:
+    """A file with an object a line: a row each, or a whole series each (`start`, `target`)."""
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(io.BytesIO(b"".join(raw(path))), 1):
+        if not line.strip():
+            continue
+        hint = 'write one object a line, such as {"start": "2024-01-01", "target": [1, 2]}'
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"the line is no JSON: {error}", path=path, line=number, hint=hint) from None
+        if not isinstance(row, dict):
+            raise DataError("the line is no object", path=path, line=number, hint=hint)
+        rows.append((number, row))
+    if rows and "target" in rows[0][1]:
+        rows = [(number, row) for whole, entry in rows for number, row in _series_of(whole, entry, path)]
+    import polars
+
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    return polars.DataFrame({name: [_cell(_plain(row.get(name), name, n, path)) for n, row in rows] for name in names})
+
+
+def _plain(cell: Any, name: str, line: int, path: Path) -> Any:
+    if isinstance(cell, list | dict):
+        raise DataError(
+            f"{name!r} holds {type(cell).__name__}s", path=path, line=line, hint="a cell is one number, date or word"
+        )
+    return cell
+
+
+def _series_of(line: int, entry: Mapping[str, Any], path: Path) -> Sequence[tuple[int, dict[str, Any]]]:
+    """The rows of one series of GluonTS's form: its start, its frequency, and its values, one channel or several."""
+    target = entry["target"]
+    if not isinstance(target, list) or not target:
+        raise DataError("'target' is no list of numbers", path=path, line=line, hint="write one number for each time")
+    channels = target if isinstance(target[0], list) else [target]
+    if len({len(channel) for channel in channels}) > 1:
+        raise DataError("the channels of 'target' are of several lengths", path=path, line=line, hint="fill with null")
+    names = ["target"] if len(channels) == 1 else [f"target_{i}" for i in range(1, len(channels) + 1)]
+    dates = _dates_of(entry, len(channels[0]), line, path)
+    rows = []
+    for t in range(len(channels[0])):
+        row: dict[str, Any] = {"item_id": str(entry.get("item_id", line))}
+        if dates:
+            row["date"] = dates[t]
+        rows.append((line, row | {name: channel[t] for name, channel in zip(names, channels, strict=True)}))
+    return rows
+
+
+def _dates_of(entry: Mapping[str, Any], length: int, line: int, path: Path) -> Sequence[str]:
+    """The dates of a series that says when it starts and how often it is measured; none where it does not."""
+    start, every = str(entry.get("start", "")), str(entry.get("freq", ""))
+    if not start or not every:
+        return ()
+    from seqloom.codecs.dates import Calendar
+
+    calendar, _ = Calendar.spelled([start], path, [line])
+    found = Calendar.often(every)
+    if found is None:
+        raise DataError(f"{every!r} is no frequency that is known", path=path, line=line, hint="such as H, D, W or M")
+    return calendar.replace(**found).after(start, length, first=0)

@@ -1,0 +1,234 @@
+"""Numbers as people write them: decimal commas, thousands, units, signs of absence, words that say yes or no."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import polars
+
+MISSING = frozenset({
+    "", "na", "n/a", "nan", "null", "none", "-", "--", "---", "?", ".", "..", "...", "#n/a", "#na", "n.a.", "n.a", "nd",
+    "n.d.", "k.a.", "<na>", "nat", "nil", "missing", "#value!", "#div/0!", "#ref!", "#null!", "#num!", "#n/a n/a",
+    "-nan", "undefined", ":", "*", "\N{EN DASH}", "\N{EM DASH}",
+})  # fmt: skip
+"""Cells that say that there is no value, in any case of letters."""
+SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0, -999.9, -99.99, -999.99, -9999.9, -9999.99)
+"""Numbers that stand for no value where they stand alone, far below all others."""
+YES_NO = (
+    ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"), ("nein", "ja"), ("non", "oui"),
+    ("falsch", "wahr"), ("no", "si"), ("no", "s\N{LATIN SMALL LETTER I WITH ACUTE}"),
+)  # fmt: skip
+"""Words for 0 and 1."""
+
+_UNIT = r"[^\d\s.,;+\-()]{1,8}"
+_BODY = r"[+-]?(?:[0-9][0-9.,'’ \u00a0\u202f]*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?"
+_DECORATED = re.compile(rf"(?P<sign>[+-]?)(?P<before>{_UNIT})? *(?P<body>{_BODY}) *(?P<after>{_UNIT}|%)?")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_SPACES = "[ '’\u00a0\u202f]"
+GROUPED_COMMA = r"^[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?$"
+GROUPED_POINT = r"^[+-]?[0-9]{1,3}(?:\.[0-9]{3})+(?:,[0-9]*)?$"
+DECIMAL_COMMA = r"^[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?$"
+DECIMAL_POINT = r"^[+-]?[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?$"
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the numbers of a column are written beside their digits, so that new ones are written alike."""
+
+    decimal: str = "."
+    before: str = ""
+    after: str = ""
+    words: tuple[str, str] | None = None
+    """Words for 0 and 1."""
+
+    def write(self, number: str) -> str:
+        """A number, `1.5`, in this style."""
+        if not number:
+            return ""
+        if self.words is not None:
+            return self.words[float(number) >= 0.5]
+        return self.before + number.replace(".", self.decimal) + self.after
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A column read as numbers: its values (nan where missing), its style, or the first cell that is no number."""
+
+    values: NDArray[np.float64]
+    style: Style
+    odd: int | None = None
+    """The first row that holds no number."""
+    remarks: tuple[str, ...] = ()
+
+
+def is_missing(cell: str, further: Iterable[str] = ()) -> bool:
+    """Whether a cell says that there is no value."""
+    return cell.lower() in MISSING or cell in further
+
+
+def looks_like_number(cell: str) -> bool:
+    """Whether a cell is a number however it is decorated."""
+    if _NUMBER.fullmatch(cell):
+        return True
+    match = _DECORATED.fullmatch(cell.strip("()"))
+    return match is not None and not (match.group("before") or "").isalnum()
+
+
+def decimal_of(columns: Sequence[polars.Series], delimiter: str, otherwise: str = "") -> str:
+    """The decimal sign of a table, by the cells that can be read in one way only.
+
+    Where none decides it is `otherwise`, or what the delimiter makes likely: commas inside cells of a table that
+    commas part are thousands, and where semicolons do, decimals.
+    """
+    comma = point = 0
+    grouped_comma = False
+    for column in columns:
+        with_comma = column.filter(column.str.contains(",", literal=True))
+        if not len(with_comma):
+            continue
+        bare = _bare(with_comma.unique())
+        grouped = bare.str.contains(GROUPED_COMMA)
+        comma += int((bare.str.contains(DECIMAL_COMMA) & ~grouped).sum())
+        comma += int((bare.str.contains(GROUPED_POINT) & bare.str.contains(",", literal=True)).sum())
+        comma += int(bare.str.contains(r"^[+-]?0,[0-9]+$").sum())
+        point += int((grouped & bare.str.contains(".", literal=True)).sum())
+        grouped_comma = grouped_comma or bool(grouped.any())
+    if comma or point:
+        return "," if comma > point else "."
+    if not grouped_comma:
+        return otherwise or "."
+    for column in columns:
+        bare = _bare(column.filter(column.str.contains(".", literal=True)).head(1000))
+        if (bare.str.contains(DECIMAL_POINT) & ~bare.str.contains(GROUPED_POINT)).any():
+            return "."
+    return otherwise or ("," if delimiter == ";" else ".")
+
+
+def read_numbers(cells: polars.Series, decimal: str, further: Sequence[str] | None = None) -> Numbers:
+    """The numbers of a column of stripped cells. `further` are more signs of absence (None: none were named)."""
+    import polars
+
+    values, remarks, style = cells, [], Style()
+    plain = cells.cast(polars.Float64, strict=False)
+    missing = cells.str.to_lowercase().is_in(list(MISSING))
+    if further:
+        missing = missing | cells.is_in(list(further))
+        plain = plain.set(missing, None)
+    unread = plain.is_null() & ~missing
+    grouped = decimal == "," and bool(cells.str.contains(r"[.,]").any())
+    if unread.any() or grouped:
+        rest = cells if grouped else cells.filter(unread)
+        rest = rest.filter(~rest.str.to_lowercase().is_in(list(MISSING)))
+        words = _yes_no(cells.filter(~missing))
+        if words is not None:
+            low = cells.str.to_lowercase()
+            values = low.replace_strict({words[0].lower(): 0.0, words[1].lower(): 1.0}, default=None)
+            return Numbers(
+                values.cast(polars.Float64).fill_null(np.nan).to_numpy(),
+                Style(words=words),
+                remarks=(f"is {words[1]} or {words[0]}: 1 or 0",),
+            )
+        before, after = _decoration(rest)
+        style = Style(decimal, before, after)
+        spelled = _spelled(cells, decimal, before.strip(), after.strip())
+        again = spelled.cast(polars.Float64, strict=False)
+        again = again.set(missing, None)
+        plain = again if grouped else plain.fill_null(again)
+        unread = plain.is_null() & ~missing
+        if after.strip() or before.strip():
+            remarks.append(f"has {(before + after).strip()!r} beside its numbers, which is left out")
+    if unread.any():
+        return Numbers(np.zeros(0), style, odd=int(unread.arg_true()[0]))
+    numbers = np.array(plain.fill_null(np.nan).to_numpy(), np.float64)
+    if further is None:
+        remarks += _without_sentinels(numbers)
+    return Numbers(numbers, style, remarks=tuple(remarks))
+
+
+def _bare(cells: polars.Series) -> polars.Series:
+    """Cells without units, currencies and spaces."""
+    return cells.str.replace_all(r"[^0-9.,+\-eE]", "")
+
+
+def _decoration(cells: polars.Series) -> tuple[str, str]:
+    """What stands before and after the digits of every one of these cells; nothing where they differ."""
+    found: set[tuple[str, str]] = set()
+    for cell in cells.unique().head(200).to_list():
+        match = _DECORATED.fullmatch(cell.strip("()"))
+        if match is None:
+            return "", ""
+        body = match.span("body")
+        sign = match.end("sign")
+        found.add((cell.strip("()")[sign : body[0]], cell.strip("()")[body[1] :]))
+    stripped = {(before.strip(), after.strip()) for before, after in found}
+    return max(found) if len(stripped) == 1 else ("", "")
+
+
+def _spelled(cells: polars.Series, decimal: str, before: str, after: str) -> polars.Series:
+    """Cells with their decorations taken off and a point as decimal sign, where they are written rightly."""
+    import polars
+
+    out = cells.str.replace_all("[\N{MINUS SIGN}\N{EN DASH}]", "-")
+    out = out.str.replace(r"^\((.*)\)$", "-${1}").str.replace(r"^([0-9.,]+)-$", "-${1}")
+    if before:
+        out = out.str.replace(re.escape(before), "", literal=False)
+    if after:
+        out = out.str.replace(re.escape(after) + "$", "", literal=False)
+    out = out.str.strip_chars().str.replace(r"^([+-]) +", "${1}")
+    group = "," if decimal == "." else "."
+    good = GROUPED_COMMA if decimal == "." else GROUPED_POINT
+    spaced = out.str.contains(rf"^[+-]?[0-9]{{1,3}}(?:{_SPACES}[0-9]{{3}})+(?:[.,][0-9]*)?$")
+    out = _where(spaced, out.str.replace_all(_SPACES, ""), out)
+    out = _where(out.str.contains(good), out.str.replace_all(group, "", literal=True), out)
+    if decimal == ",":
+        # What still has a point is no number here: a point would be a thousand.
+        out = _where(out.str.contains(".", literal=True), polars.Series(["?"] * len(out)), out)
+        out = out.str.replace(",", ".", literal=True)
+    return out
+
+
+def _where(mask: polars.Series, then: polars.Series, otherwise: polars.Series) -> polars.Series:
+    return then.zip_with(mask, otherwise)
+
+
+def _yes_no(cells: polars.Series) -> tuple[str, str] | None:
+    """The words for 0 and 1 of a column that holds nothing else, as it writes them."""
+    kinds = cells.unique().head(6).to_list()
+    small = {word.lower(): word for word in kinds}
+    if not small or len(kinds) > 2:
+        return None
+    for no, yes in YES_NO:
+        if set(small) <= {no, yes} and (len(small) == 2 or len(no) > 2 or len(yes) > 2):
+            like = next(iter(small.values()))
+            cased = [
+                word.upper() if like.isupper() and len(like) > 1 else word.capitalize() if like[0].isupper() else word
+                for word in (no, yes)
+            ]
+            return small.get(no, cased[0]), small.get(yes, cased[1])
+    return None
+
+
+def _without_sentinels(numbers: NDArray[np.float64]) -> list[str]:
+    """Numbers that stand for no value become nan, in place; what was done, in words."""
+    known = numbers[~np.isnan(numbers)]
+    if not len(known):
+        return []
+    least = known.min()
+    if least not in SENTINELS:
+        return []
+    others = known[known != least]
+    where = numbers == least
+    if not len(others) or (others.min() < 0 and others.min() - least < 10 * (others.max() - others.min())):
+        return []
+    if others.min() - least < 3 * max(float(np.abs(others).mean()), 1e-300) and others.min() < 0:
+        return []
+    numbers[where] = np.nan
+    return [f"holds {least:g} {int(where.sum())} times: it is taken for no value (codec.dialect.missing=[] keeps it)"]

@@ -1,0 +1,267 @@
+"""How a date is spelled: formats as `strftime` has them, told from the cells, read all at once and written again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import polars
+
+Instants = NDArray[np.int64]
+"""Microseconds since the beginning of 1970, on the clock that the cells show."""
+
+SECOND = 1_000_000
+DAY = 86_400 * SECOND
+LONG_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+MONTHS = tuple(name[:3] for name in LONG_MONTHS)
+LONG_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+WEEKDAYS = tuple(name[:3] for name in LONG_WEEKDAYS)
+PIVOT = 69
+"""Years of two digits from here on are those of the twentieth century, as POSIX has it."""
+
+CALENDAR_DATES = (
+    "%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d",
+    "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%y/%m/%d", "%d %m %Y", "%Y %m %d",
+    "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%d.%b.%Y", "%d%b%Y", "%d. %b %Y", "%d %b %y", "%d-%b-%y", "%d%b%y",
+    "%b %d, %Y", "%b %d %Y", "%b-%d-%Y", "%Y-%b-%d", "%Y %b %d", "%Y/%b/%d",
+    "%d %B %Y", "%d. %B %Y", "%d-%B-%Y", "%B %d, %Y", "%B %d %Y",
+    "%a, %d %b %Y", "%a %d %b %Y", "%a %b %d %Y", "%a, %b %d, %Y", "%a %Y-%m-%d", "%a %d/%m/%Y", "%a %m/%d/%Y",
+    "%A, %d %B %Y", "%A, %B %d, %Y", "%A %d %B %Y",
+    "%Y-%j", "%Y%j",
+)  # fmt: skip
+"""Days, in the order in which those that fit equally well are preferred."""
+PERIODS = (
+    "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%m.%Y", "%YM%m", "%Y-M%m", "%Y M%m", "%Y:%m", "%Y%m",
+    "%b-%y", "%b %y", "%b-%Y", "%b %Y", "%b/%Y", "%b/%y", "%b, %Y", "%b%y", "%b%Y", "%B %Y", "%B-%Y", "%B, %Y", "%B %y",
+    "%B-%y", "%y-%b", "%Y-%b", "%Y %b", "%Y/%b", "%Y%b", "%Y %B", "%Y-%B",
+    "%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "%Y/Q%q", "%Y.Q%q", "%Y:%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "Q%q%Y",
+    "Q%q, %Y", "Q%q %y", "Q%q-%y", "Q%q/%y", "%qQ%Y", "%qQ %Y", "%qQ%y", "%q/%Y", "%yQ%q",
+    "%G-W%V", "%GW%V", "%G W%V", "%G-W%V-%u", "%GW%V%u", "W%V %G", "W%V-%G", "W%V/%G", "%G-%V", "%G/%V",
+    "%Y",
+)  # fmt: skip
+"""Months, quarters, weeks and years, to which no time of day belongs."""
+TIMES = (
+    "%H:%M:%S", "%H:%M", "%H.%M.%S", "%I:%M:%S %p", "%I:%M %p", "%I:%M:%S%p", "%I:%M%p", "%I %p", "%I%p", "%H%M%S",
+    "%H%M", "%Hh", "%Hh%M", "%H",
+)  # fmt: skip
+_SPACES = (" ", "T", ", ", " - ", "t", ":", "  ", "-", "\t")
+
+_PATTERNS = {
+    "Y": "[0-9]{4}", "y": "[0-9]{2}", "m": "[0-9]{1,2}", "d": "[0-9]{1,2}", "H": "[0-9]{1,2}", "I": "[0-9]{1,2}",
+    "M": "[0-9]{1,2}", "S": "[0-9]{1,2}", "f": "[0-9]{1,9}", "p": "[AaPp]\\.?[Mm]\\.?", "j": "[0-9]{3}", "q": "[1-4]",
+    "G": "[0-9]{4}", "V": "[0-9]{1,2}", "u": "[1-7]",
+    "b": "(?i:" + "|".join(MONTHS) + ")", "B": "(?i:" + "|".join(LONG_MONTHS) + ")",
+    "a": "(?i:" + "|".join(WEEKDAYS) + ")", "A": "(?i:" + "|".join(LONG_WEEKDAYS) + ")",
+}  # fmt: skip
+_DIRECTIVE = re.compile(r"%([-^_]?)([a-zA-Z])")
+_ZONE = re.compile(r"(?<=[:.][0-9]{2})(?:[.,][0-9]+)?( ?(?:Z|UTC|GMT|[A-Z]{3,4}T|[+-][0-9]{2}(?::?[0-9]{2})?))$")
+_FRACTION = re.compile(r"(?<=:[0-9]{2})[.,]([0-9]{1,9})$")
+_COMPACT = frozenset({"%Y%m%d", "%Y%m", "%Y%j", "%Y", "%H", "%H%M", "%H%M%S", "%m.%Y"})
+"""Spellings that a number may look like: they are taken where a column says by its name that it holds dates."""
+
+
+def pattern_of(spelling: str) -> str:
+    """A regular expression, for `re` and for polars alike, whose groups are the parts of a date."""
+    out, end = "", 0
+    for match in _DIRECTIVE.finditer(spelling):
+        out += re.escape(spelling[end : match.start()]).replace("\\ ", " ").replace("\\-", "-").replace("\\\t", "\t")
+        letter = match.group(2)
+        # Where numbers stand side by side nothing but their widths tells them apart.
+        before = spelling[: match.start()]
+        joined = spelling[match.end() : match.end() + 1] == "%" or before.endswith(("%Y", "%m", "%H"))
+        out += f"(?P<{letter}>{_PATTERNS[letter].replace('{1,2}', '{2}') if joined else _PATTERNS[letter]})"
+        end = match.end()
+    return out + re.escape(spelling[end:])
+
+
+@lru_cache(maxsize=1024)
+def _expression(spelling: str) -> re.Pattern[str]:
+    return re.compile(pattern_of(spelling))
+
+
+def tail(text: str) -> tuple[str, int]:
+    """What follows a time: its zone, and how many digits of a fraction of a second."""
+    match = _ZONE.search(text)
+    zone = match.group(1) if match else ""
+    fraction = _FRACTION.search(text.removesuffix(zone))
+    return zone, len(fraction.group(1)) if fraction else 0
+
+
+@lru_cache(maxsize=4096)
+def candidates(text: str, *, named: bool = False) -> tuple[str, ...]:
+    """The spellings in which a cell can be read, in the order of preference.
+
+    Those that could be a number as well are there where `named`: the column is called a date.
+    """
+    zone, fraction = tail(text)
+    body = text.removesuffix(zone)
+    body = body[: -fraction - 1] if fraction else body
+    found = [spelling for spelling in (*CALENDAR_DATES, *PERIODS) if _expression(spelling).fullmatch(body)]
+    for time in TIMES:
+        match = re.search(f"(?<![0-9]){pattern_of(time)}$", body)
+        if match is None:
+            continue
+        before = body[: match.start()]
+        for space in _SPACES:
+            if before.endswith(space) and len(before) > len(space):
+                date = before.removesuffix(space)
+                found += [
+                    f"{spelling}{space}{time}" for spelling in CALENDAR_DATES if _expression(spelling).fullmatch(date)
+                ]
+                break
+    found = [spelling for spelling in found if read_one(body, spelling) is not None]
+    return tuple(spelling for spelling in found if named or spelling not in _COMPACT)
+
+
+def common(texts: Iterable[str], *, named: bool = False) -> list[str]:
+    """The spellings in which every one of these cells can be read."""
+    kept: list[str] | None = None
+    for text in texts:
+        if kept is None:
+            kept = list(candidates(text, named=named))
+        else:
+            zone, fraction = tail(text)
+            body = text.removesuffix(zone)
+            body = body[: -fraction - 1] if fraction else body
+            kept = [spelling for spelling in kept if read_one(body, spelling) is not None]
+        if not kept:
+            return []
+    return kept or []
+
+
+def is_date(text: str, *, named: bool = False) -> bool:
+    """Whether a cell is written as a date."""
+    return bool(candidates(text, named=named))
+
+
+def read_one(text: str, spelling: str) -> int | None:
+    """The instant of one cell, zone and fraction taken off; None where it is not spelled so."""
+    match = _expression(spelling).fullmatch(text)
+    if match is None:
+        return None
+    parts = {name: np.array([_value(name, cell)]) for name, cell in match.groupdict().items()}
+    instants, valid = _instants(parts, 1)
+    return int(instants[0]) if valid[0] else None
+
+
+def read_all(cells: polars.Series, spelling: str) -> tuple[Instants, NDArray[np.bool_]]:
+    """The instants of a column of cells, zones and fractions taken off, and which of them are spelled so."""
+    import polars
+
+    groups = cells.str.extract_groups(f"^{pattern_of(spelling)}$").struct.unnest()
+    parts, valid = {}, np.ones(len(cells), bool)
+    for column in groups:
+        name = column.name
+        if name in "bBaAp":
+            words = {word: _value(name, word) for word in column.unique().to_list() if word is not None}
+            number = column.replace_strict(words, default=None, return_dtype=polars.Int64)
+        else:
+            number = column.cast(polars.Int64, strict=False)
+        valid &= number.is_not_null().to_numpy()
+        parts[name] = number.fill_null(1).to_numpy()
+    instants, possible = _instants(parts, len(cells))
+    return instants, valid & possible
+
+
+def _value(name: str, cell: str) -> int:
+    if name in "bB":
+        return [month.lower() for month in MONTHS].index(cell[:3].lower()) + 1
+    if name in "aA":
+        return [day.lower() for day in WEEKDAYS].index(cell[:3].lower())
+    if name == "p":
+        return int(cell[0] in "pP")
+    return int(cell)
+
+
+def _instants(parts: dict[str, NDArray[np.int64]], size: int) -> tuple[Instants, NDArray[np.bool_]]:
+    """Instants from the parts of dates, and which of them are days and times that there are."""
+    valid = np.ones(size, bool)
+    one = np.ones(size, np.int64)
+    year = parts.get("Y", 1970 * one)
+    year = parts["y"] + np.where(parts["y"] >= PIVOT, 1900, 2000) if "y" in parts else year
+    if "V" in parts:
+        fourth = _days(parts["G"], one, 4 * one)  # is always in week 1
+        monday = fourth - (fourth + 3) % 7
+        week, weekday = parts["V"], parts.get("u", one)
+        days = monday + 7 * (week - 1) + weekday - 1
+        thursday = (monday + 7 * (week - 1) + 3).astype("M8[D]").astype("M8[Y]").astype(np.int64) + 1970
+        valid &= (week >= 1) & (thursday == parts["G"])
+    elif "j" in parts:
+        days = _days(year, one, one) + parts["j"] - 1
+        valid &= (parts["j"] >= 1) & (parts["j"] <= _days(year + 1, one, one) - _days(year, one, one))
+    else:
+        month = parts.get("b", parts.get("B", parts.get("m", parts.get("q", one) * 3 - 2)))
+        day = parts.get("d", one)
+        valid &= (month >= 1) & (month <= 12) & (year >= 1)
+        month = np.clip(month, 1, 12)
+        first = _days(year, month, one)
+        valid &= (day >= 1) & (day <= _days(year + month // 12, month % 12 + 1, one) - first)
+        days = first + day - 1
+    hour = parts.get("H", 0 * one)
+    if "I" in parts:
+        valid &= (parts["I"] >= 1) & (parts["I"] <= 12)
+        hour = parts["I"] % 12 + 12 * parts.get("p", 0 * one)
+    minute, second = parts.get("M", 0 * one), parts.get("S", 0 * one)
+    valid &= (hour < 24) & (minute < 60) & (second < 60)
+    return np.asarray(days * DAY + ((hour * 60 + minute) * 60 + second) * SECOND, np.int64), valid
+
+
+def _days(year: NDArray[np.int64], month: NDArray[np.int64], day: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Days since 1970."""
+    months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
+    return months.astype("M8[D]").astype(np.int64) + day - 1
+
+
+def as_written(spelling: str, cells: Sequence[str]) -> str:
+    """The spelling with `%-d` where the cells write no leading zero, and `%^b` where months are in capitals."""
+    matches = [match for match in map(_expression(spelling).fullmatch, cells) if match]
+    letters = {match.group(2) for match in _DIRECTIVE.finditer(spelling)}
+    numbers = {letter: [match.group(letter) for match in matches] for letter in letters & set("mdHIV")}
+    changes = {letter: "-" for letter, cells in numbers.items() if any(len(cell) == 1 for cell in cells)}
+    if changes:  # of the others those that show no zero are written as they are
+        changes |= {letter: "-" for letter, cells in numbers.items() if not any(cell[0] == "0" for cell in cells)}
+    for letter in letters & set("bBaA"):
+        words = [match.group(letter) for match in matches]
+        if words and all(word.isupper() for word in words):
+            changes[letter] = "^"
+        elif words and all(word.islower() for word in words):
+            changes[letter] = "_"
+    if "p" in letters and matches:
+        changes["p"] = "_" if matches[0].group("p").islower() else ""
+    return _DIRECTIVE.sub(lambda match: f"%{changes.get(match.group(2), match.group(1))}{match.group(2)}", spelling)
+
+
+def written(instant: int, spelling: str) -> str:
+    """An instant in a spelling."""
+    moment = datetime(1970, 1, 1) + timedelta(microseconds=instant)
+    iso = moment.isocalendar()
+    numbers = {
+        "Y": (moment.year, 4), "y": (moment.year % 100, 2), "m": (moment.month, 2), "d": (moment.day, 2),
+        "H": (moment.hour, 2), "I": ((moment.hour - 1) % 12 + 1, 2), "M": (moment.minute, 2), "S": (moment.second, 2),
+        "j": (moment.timetuple().tm_yday, 3), "q": ((moment.month + 2) // 3, 1), "G": (iso.year, 4),
+        "V": (iso.week, 2), "u": (iso.weekday, 1),
+    }  # fmt: skip
+    words = {
+        "b": MONTHS[moment.month - 1], "B": LONG_MONTHS[moment.month - 1], "a": WEEKDAYS[moment.weekday()],
+        "A": LONG_WEEKDAYS[moment.weekday()], "p": "PM" if moment.hour >= 12 else "AM",
+    }  # fmt: skip
+
+    def part(match: re.Match[str]) -> str:
+        style, letter = match.groups()
+        if letter in words:
+            word = words[letter]
+            return word.upper() if style == "^" else word.lower() if style == "_" else word
+        number, width = numbers[letter]
+        return str(number) if style == "-" else f"{number:0{width}d}"
+
+    return _DIRECTIVE.sub(part, spelling)

@@ -1,0 +1,341 @@
+"""Tables as people have them: each is read as a careful colleague would, or refused with the setting that reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from seqloom.codecs.dialect import Dialect
+from seqloom.codecs.label import Label
+from seqloom.codecs.reading import Wanted, read_tables, table_of, tables_of
+from seqloom.codecs.series import Series
+from seqloom.codecs.table import Table
+from seqloom.core.errors import DataError
+from seqloom.corpora.base import Given
+from seqloom.corpora.files import corpus_of
+from seqloom.sequence.canvas import Encoded
+
+FOLDER = Path(__file__).parent.parent / "tables"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a file holds, and what is said of it."""
+
+    rows: int
+    columns: tuple[str, ...]
+    first: str
+    """Its first date and value."""
+    last: str
+    step: str
+    after: str
+    """The date that goes on from its last one."""
+    missing: int = 0
+    said: str = ""
+    series: int = 1
+    refused: str = ""
+    """A part of the error, where it is read only with settings."""
+    hint: str = ""
+    wanted: Wanted = field(default_factory=Wanted)
+    """The settings that the hint names."""
+
+
+def daily(**changes: object) -> Case:
+    return Case(300, ("y",), "2020-01-01 9.92", "2020-10-26 7.56", "1 day", "2020-10-27", **changes)  # type: ignore[arg-type]
+
+
+def reads(**settings: object) -> Wanted:
+    return Wanted(Dialect.parse(settings))
+
+
+CASES = {
+    "2digit.csv": Case(300, ("y",), "01/01/20 9.92", "10/26/20 7.56", "1 day", "10/27/20"),
+    "ampm.csv": Case(
+        400, ("value",), "03/01/2021 12:00:00 AM 0.307", "03/17/2021 03:00:00 PM -1.696", "1 hour",
+        "03/17/2021 04:00:00 PM", said="column 'id' counts the rows and is left out",
+    ),
+    "blankmid.csv": daily(),
+    "bme.csv": Case(
+        150, ("close",), "2010-01-29 100.19", "2022-06-30 145.95", "1 month, on its last workday", "2022-07-29"
+    ),
+    "bool.csv": Case(
+        300, ("y", "holiday"), "2020-01-01 1", "2020-10-26 0", "1 day", "2020-10-27",
+        said="column 'holiday' is True or False: 1 or 0",
+    ),
+    "categ.csv": Case(
+        400, ("temp", "wind"), "2020-01-01 00:00:00 1.4", "2020-01-17 15:00:00 0", "1 hour", "2020-01-17 16:00:00",
+        refused="line 2: column 'weather' is text: 'fog'", hint="corpus.columns=[temp,wind]",
+        wanted=Wanted(columns=("temp", "wind")),
+    ),
+    "comment.csv": daily(said="2 lines of comment are left out"),
+    "cr.csv": daily(),
+    "datemid.csv": daily(),
+    "datetime2col.csv": Case(
+        400, ("CO", "NOx"), "10/03/2004\t18.00.00 149", "27/03/2004\t09.00.00 133", "1 hour", "27/03/2004\t10.00.00",
+        said="an empty last column is left out; numbers have a decimal comma",
+    ),
+    "desc.csv": Case(
+        400, ("Close",), "2020-11-28 100.79", "2022-01-01 98.83", "1 day", "2022-01-02",
+        said="the newest row is the first",
+    ),
+    "dot.csv": daily(missing=1),
+    "dst_naive.csv": Case(
+        600, ("kwh",), "2022-10-20 02:00:00 10.36", "2022-11-14 00:00:00 9.08", "1 hour", "2022-11-14 01:00:00",
+        said="clocks change as in Europe/Berlin",
+    ),
+    "dst_offset.csv": Case(
+        600, ("kwh",), "2022-10-20 02:00:00+02:00 10.05", "2022-11-14 00:00:00+01:00 9.36", "1 hour",
+        "2022-11-14 01:00:00+01:00",
+    ),
+    "dup.csv": Case(
+        300, ("y", "y_2"), "2020-01-01 9.92", "2020-10-26 7.56", "1 day", "2020-10-27",
+        refused="two columns are called 'y'", hint="codec.dialect.repeated=number", wanted=reads(repeated="number"),
+    ),
+    "eur.csv": daily(said="column 'y' has '$' beside its numbers"),
+    "index.csv": daily(said="the first column counts the rows and is left out"),
+    "isoweek.csv": Case(200, ("cases",), "2015-W02 8", "2018-W44 5", "1 week", "2018-W45"),
+    "komma.csv": Case(
+        600, ("Last", "PV"), "01.01.2022 00:00 0", "07.01.2022 05:45 29.9", "15 minutes", "07.01.2022 06:00",
+        said="decimal comma",
+    ),
+    "latin.csv": Case(
+        300, ("Größe",), "2020-01-01 9.92", "2020-10-26 7.56", "1 day", "2020-10-27",
+        refused="is not UTF-8", hint="codec.dialect.encoding=latin-1", wanted=reads(encoding="latin-1"),
+    ),
+    "long.csv": Case(
+        200, ("y",), "2020-01-01 2", "2020-07-18 42", "1 day", "2020-07-19", series=3,
+        said="3 series (column 'unique_id')",
+    ),
+    "month30.csv": Case(150, ("y",), "2010-01-30 101.29", "2022-06-30 103.86", "1 month, on day 30", "2022-07-30"),
+    "monthname.csv": Case(300, ("y",), "01 Jan 2020 9.92", "26 Oct 2020 7.56", "1 day", "27 Oct 2020"),
+    "monyy.csv": Case(160, ("Sales",), "Jan-00 100.77", "Apr-13 259.64", "1 month", "May-13"),
+    "ms.csv": Case(300, ("y",), "1600000000000 9.92", "1600000001495 7.56", "5 ms", "1600000001500"),
+    "multi.csv": daily(
+        refused="line 2: column 'note' is text: 'ok'", hint="corpus.columns=[y]", wanted=Wanted(columns=("y",))
+    ),
+    "naN.csv": daily(missing=1),
+    "nat.csv": daily(said="the date that line 11 leaves out is 2020-01-10"),
+    "nohead.csv": Case(
+        300, ("column2",), "2020-01-01 19", "2020-10-26 8", "1 day", "2020-10-27", said="the first row holds values"
+    ),
+    "pct.csv": daily(said="column 'y' has '%' beside its numbers"),
+    "pipe.csv": daily(),
+    "qmark.csv": Case(
+        400, ("load",), "16/12/2006 00:00:00 1.28", "16/12/2006 06:39:00 1.15", "1 minute", "16/12/2006 06:40:00",
+        missing=8,
+    ),
+    "quarter.csv": Case(160, ("GDP",), "1980Q1 99.25", "2019Q4 260.01", "1 quarter", "2020Q1"),
+    "short12.csv": Case(12, ("y",), "2020-01-01 0.33", "2020-12-01 11.47", "1 month", "2021-01-01"),
+    "tab.tsv": daily(),
+    "thousands.csv": Case(200, ("Passengers",), "1990-01 1086", "2006-08 3047", "1 month", "2006-09"),
+    "total.csv": daily(
+        refused="line 302: the last row begins with 'Total'", hint="codec.dialect.footer=1", wanted=reads(footer=1),
+        said="the last 1 line is left out",
+    ),
+    "trail.csv": daily(said="an empty last column is left out"),
+    "units.csv": daily(said="the row under the names is one of units and is left out"),
+    "weekly.csv": Case(260, ("cases",), "2015-01-04 10", "2019-12-22 5", "1 week", "2019-12-29"),
+    "wide.csv": Case(
+        60, ("value",), "2020-01-01 9.92", "2020-02-29 12.06", "1 day", "2020-03-01", series=5,
+        said="each row is a series",
+    ),
+    "yearly.csv": Case(250, ("sunspots",), "1750 39", "1999 16.1", "1 year", "2000"),
+}  # fmt: skip
+
+
+def test_every_file_is_expected_to_be_something():
+    assert {path.name for path in FOLDER.iterdir()} == set(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_table_as_people_have_it(name: str):
+    case, path = CASES[name], FOLDER / name
+    if case.refused:
+        with pytest.raises(DataError) as caught:
+            read_tables(path)
+        assert case.refused in str(caught.value)
+        assert case.hint in caught.value.hint
+    tables = list(read_tables(path, case.wanted).values())
+    assert len(tables) == case.series
+    table = tables[0]
+    assert table.dates is not None
+    assert table.calendar is not None
+    assert (len(table), table.columns) == (case.rows, case.columns)
+    assert f"{table.dates[0]} {table.values[0, -1]:g}" == case.first
+    assert f"{table.dates[-1]} {table.values[-1, -1]:g}" == case.last
+    assert table.calendar.step_text == case.step
+    assert table.calendar.jumps(table.dates) == 0
+    assert table.calendar.after(table.dates[-1], 1) == (case.after,)
+    assert int(np.isnan(table.values).sum()) == case.missing
+    codec = Series(dialect=case.wanted.dialect).fit(tables)
+    (line,) = [note for note in codec.notes({"train": tables}) if note.startswith("read as")]
+    assert f"{case.rows * case.series} rows, one every {case.step}" in line.replace(" in all", "")
+    assert case.said in line
+    if table.sheet is not None and case.series == 1:  # nothing is filled, so the file comes back to the byte
+        encoding = case.wanted.dialect.encoding or "utf-8"
+        assert codec.show(table).decode() == path.read_bytes().decode(encoding)
+
+
+# ---- several series -----------------------------------------------------------------------------------------------
+
+
+LONG = "store,ds,y\nb,2024-01-01,1\na,2024-01-01,2\nb,2024-01-02,3\nb,2024-01-03,\na,2024-01-02,5\n"
+
+
+def ahead(tables: list[Table]) -> tuple[Series, list[Table]]:
+    """A codec of some series, and one more row of each, filled with its number."""
+    codec = Series().fit(tables)
+    made = []
+    for i, table in enumerate(tables):
+        canvas = codec.canvas(table, 1)
+        value = codec.decode(Encoded(canvas.x, ~canvas.absent, canvas.origin))
+        value.values[-1] = i
+        made.append(codec.cut(value, len(table), len(table) + 1))
+    return codec, made
+
+
+def test_series_under_each_other_come_back_so():
+    tables = list(tables_of(LONG).values())
+    assert [(table.name, len(table)) for table in tables] == [("b", 3), ("a", 2)]
+    codec, made = ahead(tables)
+    assert codec.together(made).decode() == "store,ds,y\nb,2024-01-04,0.0\na,2024-01-03,1.0\n"
+    several = codec.show_several([tuple(made), tuple(made)], "path").decode().splitlines()
+    assert several[:3] == ["path,store,ds,y", "0,b,2024-01-04,0.0", "0,a,2024-01-03,1.0"]
+    assert several[3].startswith("1,b,")
+    summary = codec.summaries(made, [{"mean": np.full((1, 1), 2.0), "0.5": np.full((1, 1), 3.0)}] * 2).decode()
+    assert summary == "store,ds,y_mean,y_0.5\nb,2024-01-04,2.0,3.0\na,2024-01-03,2.0,3.0\n"
+
+
+def test_series_of_which_each_is_a_row_come_back_so():
+    tables = list(tables_of("name,2024-01,2024-02,2024-03\nx,1,2,3\ny,4,,6\n").values())
+    assert [table.values[:, 0].tolist() for table in tables] == [[1, 2, 3], [4, pytest.approx(np.nan, nan_ok=True), 6]]
+    codec, made = ahead(tables)
+    assert codec.together(made).decode() == "name,2024-04\nx,0.0\ny,1.0\n"
+    summary = codec.summaries(made, [{"mean": np.full((1, 1), 2.0), "0.5": np.full((1, 1), 3.0)}] * 2).decode()
+    assert summary.splitlines() == ["name,statistic,2024-04", "x,mean,2.0", "x,0.5,3.0", "y,mean,2.0", "y,0.5,3.0"]
+
+
+def test_rows_of_times_without_dates_are_of_different_lengths():
+    header = ",".join(f'"V{i}"' for i in range(1, 12))
+    tables = tables_of(f'{header}\n"H1",{",".join("123456789")},\n"H2",{",".join("12345678")},,\n')
+    assert {name: len(table) for name, table in tables.items()} == {"H1": 9, "H2": 8}
+    assert all(table.dates is None for table in tables.values())
+
+
+def test_a_file_of_several_series_is_as_many_things(tmp_path: Path):
+    (tmp_path / "t.csv").write_text(LONG, encoding="utf-8")
+    assert [value.name for value in Series().several(tmp_path / "t.csv")] == ["b", "a"]
+    with pytest.raises(DataError, match="2 things, where one is wanted"):
+        Series().only(tmp_path / "t.csv")
+    days = [f"{s},2024-01-{d:02},{d}" for s in ("x", "y") for d in range(1, 21)]
+    (tmp_path / "u.csv").write_text("\n".join(["unique_id,ds,y", *days, ""]), encoding="utf-8")
+    prepared = corpus_of(str(tmp_path / "u.csv")).prepare(None, {"who": Given(source="column:unique_id")})
+    assert prepared.splits["train"].data.starts.tolist() == [0, 18, 36]  # each is split by position
+    assert prepared.given["who"] == Label(names=("x", "y"))
+    assert prepared.splits["train"].given["who"].x.tolist() == [0, 1]
+    assert any("2 series (column 'unique_id') of 40 rows in all" in note for note in prepared.notes)
+
+
+# ---- dates and steps ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "columns", "after", "step"),
+    [
+        ("year,month,y", ["2023,11,1", "2023,12,2", "2024,1,3"], ("y",), "2024\t2", "1 month"),
+        ("y,Year,Month,Day,Hour", [f"{h},2024,3,30,{h}" for h in range(22, 24)], ("y",), "2024\t3\t31\t0", "1 hour"),
+        ("year,quarter,y", ["2023,Q3,1", "2023,Q4,2", "2024,Q1,3"], ("y",), "2024\tQ2", "1 quarter"),
+        ("date,time,y", ["2024-01-01,22:30,1", "2024-01-01,23:00,2", "2024-01-01,23:30,3"], ("y",), "2024-01-02\t00:00",
+         "30 minutes"),
+        ("date,y", [f"2024-01-{d:02},{d}" for d in (1, 2, 3, 4, 5, 8, 9, 10, 11, 12)], ("y",), "2024-01-15",
+         "1 workday"),
+        ("ds,y", ["2023-03-31,1", "2023-06-30,2", "2023-09-30,3", "2023-12-31,4"], ("y",), "2024-03-31",
+         "1 quarter, on its last day"),
+        ("when,y", ["Mon 1 Jan 2024,1", "Tue 2 Jan 2024,2"], ("y",), "Wed 3 Jan 2024", "1 day"),
+        ("ts,y", ["2024-01-01T00:00:00.000Z,1", "2024-01-01T00:00:01.000Z,2"], ("y",), "2024-01-01T00:00:02.000Z",
+         "1 second"),
+        ("ts,y", ["1704067200.0,1", "1704070800.0,2"], ("y",), "1704074400.0", "1 hour"),
+        ("period,y", ["2023M11,1", "2023M12,2"], ("y",), "2024M01", "1 month"),
+        ("period,y", ["Q3 2023,1", "Q4 2023,2"], ("y",), "Q1 2024", "1 quarter"),
+        ("date,y", ["31-JAN-2023,1", "28-FEB-2023,2", "31-MAR-2023,3"], ("y",), "30-APR-2023",
+         "1 month, on its last day"),
+        ("date,y", ["January 2023,1", "February 2023,2"], ("y",), "March 2023", "1 month"),
+        ("a,b", ["1,2", "3,4"], ("a", "b"), "", ""),
+    ],
+)  # fmt: skip
+def test_dates_of_every_kind_go_on(header: str, rows: list[str], columns: tuple[str, ...], after: str, step: str):
+    table = table_of("\n".join([header, *rows, ""]))
+    assert table.columns == columns
+    if not after:
+        assert table.calendar is None
+        return
+    assert table.calendar is not None
+    assert table.dates is not None
+    assert table.calendar.after(table.dates[-1], 1) == (after,)
+    assert table.calendar.step_text == step
+    codec = Series().fit([table])
+    grown = codec.canvas(table, 1)
+    made = codec.show(codec.decode(Encoded(grown.x, ~grown.absent, grown.origin))).decode()
+    assert made.startswith("\n".join([header, *rows, ""]))
+    cells = made.splitlines()[-1].split(",")
+    assert [cell for cell in after.split("\t") if cell not in cells] == []
+
+
+def test_dates_that_are_left_out_are_rows_without_values():
+    text = "date,y\n2024-01-01,1\n2024-01-02,2\n2024-01-05,5\n2024-01-06,6\n2024-01-07,\n"
+    table = table_of(text)
+    assert table.dates == tuple(f"2024-01-{day:02}" for day in range(1, 8))
+    np.testing.assert_array_equal(table.values[:, 0], [1, 2, np.nan, np.nan, 5, 6, np.nan])
+    assert "2 dates that are left out are rows without values" in table.remarks
+    codec = Series().fit([table])
+    assert codec.show(table).decode() == text
+    canvas = codec.canvas(table)
+    filled = codec.decode(Encoded(np.zeros_like(canvas.x), np.ones_like(canvas.shown), canvas.origin))
+    lines = codec.show(filled).decode().splitlines()
+    assert lines[:3] == text.splitlines()[:3]
+    assert [line.partition(",")[0] for line in lines[3:5]] == ["2024-01-03", "2024-01-04"]
+    assert lines[5:7] == text.splitlines()[3:5]
+    even = table_of(text, "", reads(even=False))
+    assert len(even) == 5
+    assert even.calendar is not None
+    assert even.calendar.jumps(even.dates) == 1
+
+
+def test_clocks_that_change_are_even():
+    def hours(first: str, count: int, place: str) -> list[str]:
+        zone = ZoneInfo(place)
+        start = datetime.fromisoformat(first).replace(tzinfo=zone).astimezone(UTC)
+        return [f"{(start + timedelta(hours=i)).astimezone(zone):%Y-%m-%d %H:%M}" for i in range(count)]
+
+    for place, first in (
+        ("Europe/Berlin", "2024-03-30 12:00"), ("Europe/Berlin", "2024-10-26 12:00"),
+        ("Europe/London", "2024-03-30 12:00"),
+        ("America/New_York", "2024-11-02 12:00"), ("America/New_York", "2024-03-09 12:00"),
+    ):  # fmt: skip
+        dates = hours(first, 40, place)
+        table = table_of("time,y\n" + "".join(f"{date},1\n" for date in dates[:30]))
+        assert table.calendar is not None
+        assert (table.calendar.place, len(table), table.calendar.jumps(table.dates)) == (place, 30, 0)
+        assert table.calendar.after(dates[29], 10) == tuple(dates[30:])
+    autumn = hours("2024-10-26 12:00", 14, "Europe/Berlin")  # the change is still to come
+    known = table_of("time,y\n" + "".join(f"{date},1\n" for date in autumn), "", reads(zone="Europe/Berlin"))
+    assert known.calendar is not None
+    assert known.calendar.after(autumn[-1], 3) == ("2024-10-27 02:00", "2024-10-27 02:00", "2024-10-27 03:00")
+
+
+def test_rows_in_disorder_and_of_one_date():
+    text = "date,y\n2024-01-03,3\n2024-01-01,1\n2024-01-02,2\n2024-01-02,4\n"
+    with pytest.raises(DataError, match="line 3: the date '2024-01-01' goes backward") as disorder:
+        table_of(text, "t.csv")
+    assert "codec.dialect.sort=true" in disorder.value.hint
+    with pytest.raises(DataError, match="line 5: the date '2024-01-02' repeats") as repeated:
+        table_of(text, "t.csv", reads(sort=True))
+    assert "codec.dialect.repeats=mean" in repeated.value.hint
+    for which, value in (("first", 2), ("last", 4), ("mean", 3)):
+        table = table_of(text, "t.csv", reads(sort=True, repeats=which))
+        assert table.values[:, 0].tolist() == [1, value, 3]
