@@ -34,6 +34,7 @@ from seqloom.cli.session import (
     positive,
     put,
     put_json,
+    run_folder,
     several_of,
     sort_words,
     verb,
@@ -90,6 +91,8 @@ def forecast(
     page = None if html is None else OutputFile.at(html, force=force, option="--html")
     for word in plain[1:]:
         check_file(word)
+    if horizon is None and not _trained_horizon(plain[0]):
+        raise ConfigError("how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24")
     model = opened(plain[0], weights, session)
     codec = model.codec
     hint = command("extend", path_of(plain[0]), "PREFIX", "--length", horizon or 24)
@@ -148,6 +151,15 @@ def forecast(
         put_json({"run": path_of(plain[0]), "seed": answers[0].seed, **content})
     elif out is None:
         put(data)
+
+
+def _trained_horizon(run: str) -> bool:
+    """Whether a run was trained for a horizon; needs no torch."""
+    from seqloom import run as runs
+    from seqloom.core.config import read_yaml
+
+    feed = read_yaml(run_folder(run) / runs.RECIPE).get("feed")
+    return isinstance(feed, dict) and bool(feed.get("horizon"))
 
 
 def _chart_file(word: str, force: bool) -> tuple[OutputFile, str]:
