@@ -266,8 +266,13 @@ class Fit:
         """Whether a validation, preview or save may be done now: always by steps, within its share by the clock."""
         if self.plan.recipe.trainer.steps is not None:
             return True
-        cost = self.last_cost.get(kind, 0.0)
+        cost = self.last_cost.get(kind, self._expected() if kind == "valid" else 0.0)
         return self.spent + cost <= OVERHEAD / 2 * self.seconds
+
+    def _expected(self) -> float:
+        """Seconds that a first validation will take, by the speed of training, of which a third is reading."""
+        weights = 1 if self.loop.average is None else 2
+        return weights * self.validation.cost() / 3 * self.seconds / max(1, self.loop.state.elements)
 
     def _timed(self, kind: str, action: Callable[[], Any]) -> Any:
         start = self.clock()
@@ -315,12 +320,13 @@ class Fit:
 
     def _validate_whole(self) -> Iterator[TrainingEvent]:
         """Where there is time for it, the best weights over the whole validation split: what the report says then."""
-        if self.best is None or self.valid is None or self.validation.covers == 1:
+        if self.best is None or self.valid is None or self.validation.final:
             return
         minutes = self.plan.recipe.trainer.minutes
         left = max(LAST_VALIDATION, OVERHEAD * self.seconds) if minutes is None else 60 * minutes - self.seconds
         weights = 1 if self.loop.average is None else 2
-        if self.last_cost["valid"] / weights / self.validation.covers > left:
+        more = self.validation.cost(whole=True) / max(1, self.validation.cost())
+        if self.last_cost["valid"] / weights * more > left:
             return
         try:
             net, _ = runs.read(self.run.path).load_network("best")

@@ -19,7 +19,7 @@ from seqloom import run as runs
 from seqloom.codecs.base import Codec
 from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.core.rng import Rng
-from seqloom.corpora.base import Flat
+from seqloom.corpora.base import Flat, sources_of
 from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.metrics import likelihood
 from seqloom.network.network import Network
@@ -511,12 +511,14 @@ class Model:
         sampler: Sampler | None = None,
         given: Mapping[str, Any] | None = None,
         from_: str | int | None = None,
+        future: Any = None,
     ) -> Answer:
         """`n` paths of the next `horizon` elements (those of `feed.horizon`, where the model was trained for some).
 
         `quantile`, `mean`, `frame` and `plot` of the answer summarise them, and `where` keeps those that meet a
-        condition. The history is a path, a frame of polars or pandas, a dict of columns, an array (T,D), or a value of
-        the codec; `from_` is the date, or the number of the row from 1 on, that is forecast first.
+        condition. The history is a path, a frame of polars or pandas, an Arrow table, a dict of columns, an array
+        (T,D), or a value of the codec; `future` is a table like it, with the columns that are known ahead of time;
+        `from_` is the date, or the number of the row from 1 on, that is forecast first.
         """
         if self.codec.numbers(self.codec.examples()[0]) is None:
             raise UnsupportedQuery(
@@ -526,7 +528,9 @@ class Model:
         known = self.codec.accept(history)
         if from_ is not None:
             known = self.codec.cut(known, 0, self.codec.position(known, str(from_)))
-        return self.extend(known, self.horizon_of(horizon), n=n, seed=seed, sampler=sampler, given=given)
+        steps = self.horizon_of(horizon)
+        own = self.given_ahead(known, steps, future, given)
+        return self.extend(known, steps, n=n, seed=seed, sampler=sampler, given=own)
 
     def horizon_of(self, horizon: int | None) -> int:
         """A horizon; the one that the model was trained for where none is given."""
@@ -541,6 +545,25 @@ class Model:
     def trained_horizon(self) -> int | None:
         """How far ahead the model was trained to be asked (`feed.horizon`)."""
         return None if self.run is None else self.run.recipe.feed.horizon
+
+    def given_ahead(
+        self, history: Any, horizon: int, future: Any = None, given: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The conditions of a forecast: those given, and those that stand in columns beside its history and `future`.
+
+        DataError where one stands beside every row, and the future does not have it.
+        """
+        found = dict(given or {})
+        if self.run is None:
+            return found
+        for name, source in sources_of(self.run.recipe.given).items():
+            if name in found or name not in self.given:
+                continue
+            aligned = name in self.network.aligned
+            value = source.ahead(history, horizon, future, self.codec, self.given[name], aligned=aligned)
+            if value is not None:
+                found[name] = value
+        return found
 
     def score(
         self,

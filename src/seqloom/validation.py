@@ -16,6 +16,7 @@ from seqloom.metrics import likelihood
 from seqloom.metrics.base import metric_of
 from seqloom.network.network import Network
 from seqloom.processes.base import Process
+from seqloom.recipe import Recipe
 from seqloom.training.feed import Reader
 from seqloom.training.trainer import Trainer
 
@@ -24,6 +25,10 @@ POSITIONS = 16_384
 """Positions of a validation where a training is bounded by steps."""
 SHARE, OPERATIONS = 0.004, 3e10
 """Where it is bounded by minutes: so much of them on a machine that trains at so many operations a second."""
+READS = 16
+"""Windows that a drawn value is averaged over at least while training, counted as often as they are drawn."""
+SHARE_READ = 0.0075
+"""Where it is bounded by steps: reads of what is drawn, of the windows trained on. A training step costs as three."""
 BLOCKS = 32
 """Stretches whose spread says how far a part may be from the whole."""
 LOSS_BATCHES = 64
@@ -39,9 +44,25 @@ class Validation:
         self.run, self.prepared = run, prepared
         split = prepared.splits["valid"]
         self.total = len(split.data.x)
-        self.positions = positions or min(self.total, wanted(run.recipe.trainer, net, run.recipe.process))
+        self.positions = positions or min(self.total, wanted(run.recipe, net))
         self.part = part_of(split, self.positions)
         self.covers = len(self.part.data.x) / self.total if self.total else 0.0
+        self.likelihood = next(iter(run.recipe.process.likelihoods().values()), None)
+        self.reads = reads(run.recipe, net)
+        self.window = net.window
+
+    def cost(self, *, whole: bool = False) -> int:
+        """About how many positions the network reads for it."""
+        positions = self.total if whole else len(self.part.data.x)
+        if self.likelihood is None or self.likelihood.draws == 1:
+            return positions
+        windows = max(1, -(-positions // self.window))
+        return positions * likelihood.repetitions(self.likelihood, windows, None if whole else self.reads)
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more precise can be said: it covers all, and is drawn no less often than it could be."""
+        return self.covers == 1 and self.cost() >= self.cost(whole=True)
 
     def measure(self, net: Network, name: str, *, whole: bool = False) -> dict[str, Any]:
         """The likelihood `name`, or the loss, over the part or the whole, as scripts read it."""
@@ -50,15 +71,17 @@ class Validation:
         if name == LOSS:
             metric = self._loss(net, process, split)
         else:
-            metric = self._likelihood(net, process, split, name, covers)
+            metric = self._likelihood(net, process, split, name, covers, None if whole else self.reads)
         if not math.isfinite(metric["value"]):
             raise ValueError("it is not a finite number")
         return {**metric, "covers": covers}
 
-    def _likelihood(self, net: Network, process: Process, split: Split, name: str, covers: float) -> dict[str, Any]:
-        """With the standard error of the part as an estimate of the whole."""
+    def _likelihood(
+        self, net: Network, process: Process, split: Split, name: str, covers: float, reads: int | None
+    ) -> dict[str, Any]:
+        """With the standard error of the part as an estimate of the whole; the same draws each time."""
         reading = reading_of(self.prepared, split, self.run)
-        score = likelihood.score(net, process, reading, name, tokens=covers < 1)
+        score = likelihood.score(net, process, reading, name, tokens=covers < 1, reads=reads)
         if covers < 1 and score.surprisal is not None:
             error = _error_of_part(np.asarray(score.surprisal), covers)
             score = dataclasses.replace(score, stderr=math.hypot(score.stderr, error))
@@ -99,19 +122,30 @@ def fills(net: Network, prepared: Prepared) -> bool:
     return net.spec.block is None and prepared.ends
 
 
-def wanted(trainer: Trainer, net: Network, process: Process) -> int:
+def wanted(recipe: Recipe, net: Network) -> int:
     """Positions to validate on: a function of the recipe alone, so that every validation of a run is of one part.
 
     What is drawn is read several times over, and so is less of it.
     """
-    draws = next((likelihood.draws for likelihood in process.likelihoods().values()), 1)
+    if next((one.draws for one in recipe.process.likelihoods().values()), 1) > 1:
+        return reads(recipe, net) // likelihood.FEWEST_DRAWS * net.window
+    return max(2 * net.window, allowed(recipe.trainer, net))
+
+
+def reads(recipe: Recipe, net: Network) -> int:
+    """Windows that a validation of what is drawn reads, counted as often as they are drawn."""
+    windows = allowed(recipe.trainer, net) // net.window
+    if recipe.trainer.steps is not None:
+        windows = min(windows, int(SHARE_READ * recipe.trainer.steps * recipe.feed.batch))
+    return max(READS, windows)
+
+
+def allowed(trainer: Trainer, net: Network) -> int:
+    """Positions that a validation may take."""
     if trainer.steps is not None:
-        positions = POSITIONS
-    else:
-        assert trainer.minutes is not None
-        speed = OPERATIONS / (6 * net.parameter_count)
-        positions = int(SHARE * 60 * trainer.minutes * speed)
-    return max(2 * net.window, positions // draws)
+        return POSITIONS
+    assert trainer.minutes is not None
+    return int(SHARE * 60 * trainer.minutes * OPERATIONS / (6 * net.parameter_count))
 
 
 def part_of(split: Split, positions: int) -> Split:
@@ -165,7 +199,7 @@ def _error_of_part(nats: NDArray[np.float64], covers: float) -> float:
     return float(sums.std(ddof=1) * math.sqrt(blocks * (1 - covers)))
 
 
-def reading_of(prepared: Prepared, split: Split, run: runs.Run, most: int | None = None) -> likelihood.Reading:
+def reading_of(prepared: Prepared, split: Split, run: runs.Run) -> likelihood.Reading:
     """A split as something that can be scored by a run's model."""
     codec = run.codec
     return likelihood.Reading(
@@ -176,6 +210,5 @@ def reading_of(prepared: Prepared, split: Split, run: runs.Run, most: int | None
         split.extra_nats,
         codec.log_scales,
         split.given or None,
-        most,
         codec.bits,
     )

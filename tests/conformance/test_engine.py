@@ -660,8 +660,9 @@ def test_guidance_equals_two_explicit_calls(mixer, weight):
     process = Gaussian(prediction="clean")
     net = build(mixer, process, VECTORS)
     by_hand = ByHand(net, given, weight)
-    request = ask(net, Diffuse(solver="euler", steps=5, guidance=weight), 6, 3, seed=seed, given=given)
-    alpha, sigma = process.schedule.grid(5)
+    sampler = Diffuse(solver="euler", steps=5, guidance=weight)
+    request = ask(net, sampler, 6, 3, seed=seed, given=given)
+    alpha, sigma = sampler.levels(process)
     scale = (alpha**2 + sigma**2).sqrt()
     z = key.at("start").normal((6, 2)).double() * scale[0]
     for i in range(5):

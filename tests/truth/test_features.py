@@ -129,7 +129,7 @@ def test_a_window_is_for_real_numbers_alone():
 @torch.no_grad()
 def test_an_autoregressive_model_in_a_frame_costs_the_same_at_another_level_and_scale():
     """With a past of real spread against which one more element of spread 1 is nothing, only the units change."""
-    process = Autoregressive(features=(Window(length=50),), lags=(3,))
+    process = Autoregressive(features=(Window(length=50, inputs=False),), lags=(3,))
     net = built(process, "joint")
     x, past = numbers() * 1e4, numbers(steps=60, seed=5) * 1e4
     everything = torch.ones_like(past, dtype=torch.bool)
@@ -139,6 +139,17 @@ def test_an_autoregressive_model_in_a_frame_costs_the_same_at_another_level_and_
         return process.nats(net, batch, keys(3), net.begin(3))[0]
 
     torch.testing.assert_close(nats(3.0, 7e4), nats(1.0, 0.0) + 2 * math.log(3.0), atol=1e-5, rtol=0)
+
+
+def test_what_a_window_says_is_an_input_that_is_bent():
+    x = torch.tensor([1.0, 3.0, 1e6])[None, :, None].expand(1, 3, 2)
+    everything = torch.ones_like(x, dtype=torch.bool)
+    read = WINDOW.read(TWO, Visible(x, everything, everything), torch.arange(3)[None])
+    assert read.channels is not None
+    assert WINDOW.channels(TWO) == read.channels.shape[-1] == 4
+    assert read.channels[0, :, 0].tolist() == pytest.approx([0, 1 / 2, 2 / 3])  # m / (1 + m) of means 0, 1 and 2
+    assert (read.channels.abs() <= 1).all()
+    assert Window(inputs=False).channels(TWO) == 0
 
 
 @torch.no_grad()
@@ -159,8 +170,9 @@ def test_guesses_in_a_frame_are_what_is_scored(mixer, channels):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("process", [Gaussian(features=(WINDOW,)), Flow(features=(WINDOW,))], ids=lambda p: p.name)
+@pytest.mark.parametrize("process", [Gaussian, Flow], ids=lambda p: p.name)
 def test_a_diffusion_in_a_frame_costs_the_same_at_another_level_and_scale(process):
+    process = process(features=(WINDOW.replace(inputs=False),))
     net = built(process, "joint")
     x = numbers(steps=40) * 1e5
     shown = torch.zeros_like(x, dtype=torch.bool)

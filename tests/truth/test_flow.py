@@ -72,34 +72,34 @@ def test_the_loss_is_the_squared_error_of_the_velocity(times):
     loss = process.loss(Nothing(process.spec(SPACE), SPACE), batch, Rng.of(0, np.arange(rows)))
     assert int(loss.count) == rows * (STEPS - 1) * DIM
     assert float(loss.total / loss.count) == pytest.approx(1 + 0.25, rel=0.03)
-    sigma = process.schedule.training(torch.linspace(0.005, 0.995, 100, dtype=torch.float64))[1]
+    sigma = process.schedule.at(torch.linspace(0.005, 0.995, 100, dtype=torch.float64))[1]
     middle = float(((sigma > 0.25) & (sigma < 0.75)).double().mean())
     assert middle == pytest.approx(0.5 if times == "uniform" else 0.728, abs=0.02)
 
 
-@pytest.mark.parametrize("solver", ["euler", "heun", "midpoint", "ancestral"])
-def test_samples_follow_mean_and_covariance(solver):
+@pytest.mark.parametrize(("solver", "steps"), [("heun", 30), ("midpoint", 30), ("unipc", 12)])
+def test_samples_follow_mean_and_covariance(solver, steps):
     process, net = oracle()
-    made = sample(net, process, Diffuse(solver=solver, steps=60), CANVAS, rows=3000).flatten(1).numpy()
+    made = sample(net, process, Diffuse(solver=solver, steps=steps), CANVAS, rows=3000).flatten(1).numpy()
     variance = np.diag(COV)
     assert (np.abs(made.mean(0) - MEAN) < 0.01 + 4.5 * np.sqrt(variance / 3000)).all()
     spread = 4.5 * np.sqrt((COV**2 + np.outer(variance, variance)) / 3000)
     assert (np.abs(np.cov(made.T) - COV) < 0.02 + spread).all()
 
 
-@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2), ("midpoint", 2)])
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2), ("midpoint", 2), ("unipc", 3)])
 def test_solvers_converge_in_their_order_on_paths_that_bend(solver, order):
     process = Flow()
 
-    def made(name, steps):
+    def made(steps):
         net = TwoPoints(process.spec(SPACE), SPACE)
-        return sample(net, process, Diffuse(solver=name, steps=steps), CANVAS, rows=32).flatten(1)
+        sampler = Diffuse(solver=solver, steps=steps, least=0.1, most=10.0)
+        return sample(net, process, sampler, CANVAS, rows=8).flatten(1)
 
-    exact = made("midpoint", 800)
-    assert float(exact.abs().mean()) == pytest.approx(1, abs=0.1)
-    errors = [float((made(solver, steps) - exact).abs().mean()) for steps in (50, 100, 200)]
-    measured = np.log2(np.array(errors[:-1]) / errors[1:])
-    assert (np.abs(measured - order) < 0.35).all(), errors
+    exact = made(320)
+    assert float(exact.abs().mean()) == pytest.approx(1, abs=0.15)
+    errors = [float((made(steps) - exact).abs().mean()) for steps in (30, 60)]
+    assert abs(np.log2(errors[0] / errors[1]) - order) < 0.4, errors
 
 
 def test_known_cells_stay_and_the_rest_follows_their_conditional():

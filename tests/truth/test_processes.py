@@ -398,7 +398,7 @@ def test_a_level_of_each_position_is_trained_and_asked():
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(4000, 3, 1)))
     loss = process.loss(net, whole(x), keys(4000))
     t = torch.rand(200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    alpha, sigma = process.schedule.training(t)
+    alpha, sigma = process.schedule.at(t)
     expected = float((sigma**2 / (alpha**2 + sigma**2)).mean())  # what the best guess errs with noise of this level
     assert float(loss.total / loss.count) == pytest.approx(expected, rel=0.05)
     level = torch.tensor([[-1.0, 0.0, 2.0]], dtype=torch.float64)

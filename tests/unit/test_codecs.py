@@ -12,8 +12,9 @@ import pytest
 
 from seqloom.codecs.base import Codec
 from seqloom.codecs.dates import Calendar
+from seqloom.codecs.dialect import Wanted
 from seqloom.codecs.label import Label
-from seqloom.codecs.reading import Wanted, read_table, table_of
+from seqloom.codecs.reading import read_table, table_of
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
 from seqloom.codecs.text import Bytes, Characters
@@ -168,6 +169,23 @@ def test_scaling_uses_known_cells_and_defines_what_has_no_spread():
     assert codec.scales[3] == pytest.approx(3e299 * math.sqrt(8 / 9))
     with pytest.raises(DataError, match="row 1, too far"):
         codec.encode(Table(codec.columns, np.full((1, 4), 9e299)))
+
+
+def test_what_is_made_of_counts_are_counts():
+    names = ("count", "sun", "change", "price")
+    rng = np.random.default_rng(0)
+    sun = np.maximum(rng.normal(size=50), 0)
+    values = np.stack([rng.poisson(0.5, 50), sun, rng.normal(size=50), 1 + rng.random(50)], 1)
+    codec = fitted(Table(names, values))
+    assert codec.integers == (True, False, False, False)
+    assert codec.signed == (False, False, True, True)
+    far = Encoded(np.linspace([-4] * 4, [4] * 4, 30, dtype=np.float32), np.ones((30, 4), bool), {})
+    made = codec.decode(far).values
+    assert (made[:, 0] % 1 == 0).all()
+    assert (made[:, :2] >= 0).all()
+    assert (made[:, :2].min(0) == 0).all()
+    assert (made[:, 2] < 0).any()
+    assert np.array_equal(codec.decode(codec.encode(Table(names, values))).values[:, 0], values[:, 0])
 
 
 def test_densities_are_in_the_units_of_the_data():

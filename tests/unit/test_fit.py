@@ -6,7 +6,7 @@ import errno
 import math
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import ConfigError, DataError, RunError, Stopped
 from seqloom.processes.autoregressive import Autoregressive
-from seqloom.processes.base import Likelihood
+from seqloom.processes.base import Likelihood, Process
 from seqloom.processes.gaussian import Gaussian
 from seqloom.training.trainer import Trainer
 
@@ -187,10 +187,41 @@ def test_what_is_validated_depends_on_data_and_recipe_alone(tmp_path: Path, monk
 def test_what_is_drawn_several_times_over_is_validated_on_less() -> None:
     """A validation takes as long whatever is learned; it was sixteen times as long for a diffusion."""
     net: Any = SimpleNamespace(window=100, parameter_count=100_000)
-    for trainer in (Trainer(steps=10), Trainer(minutes=10)):
-        exact = validation.wanted(trainer, net, Autoregressive())
-        assert validation.wanted(trainer, net, Gaussian()) == exact // Gaussian().likelihoods()["likelihood"].draws
-    assert validation.wanted(Trainer(minutes=0.01), net, Gaussian()) == 200
+
+    def wanted(trainer: Trainer, process: Process) -> int:
+        recipe: Any = SimpleNamespace(trainer=trainer, process=process, feed=SimpleNamespace(batch=8))
+        return validation.wanted(recipe, net)
+
+    for trainer in (Trainer(steps=10_000), Trainer(minutes=10)):  # each of its windows is drawn four times
+        assert wanted(trainer, Gaussian()) == wanted(trainer, Autoregressive()) // 100 // 4 * 100
+    for trainer in (Trainer(steps=10), Trainer(minutes=0.01)):  # and at least sixteen windows are read
+        assert wanted(trainer, Gaussian()) == 400
+
+
+class Watched(Gaussian, name="watched_gaussian"):
+    """Gaussian diffusion that counts the rows whose bound is drawn."""
+
+    rows: ClassVar[list[int]] = []
+
+    def bound(self, net: Any, batch: Any, rng: Any, state: Any = None) -> Any:
+        self.rows.append(len(batch.x))
+        return super().bound(net, batch, rng, state)
+
+
+def test_a_drawn_validation_costs_a_small_part_of_a_short_training(tmp_path: Path) -> None:
+    """Four draws of each window while training, the same each time; at the end as many as a score takes."""
+    Watched.rows.clear()
+    settings = {**TINY, "feed": {"window": 24, "batch": 4}, "trainer": {"steps": 6, "average": 0}}
+    planned = planning.plan("builtin:var1", {**settings, "process": "watched_gaussian"}, out=tmp_path / "a")
+    fitting = fit.Fit(planned, preview=False)
+    seen = [event.facts for event in fitting.events() if event.kind == "valid"]
+    assert len(seen) > 3
+    assert {facts["draws"] for facts in seen[:-1]} == {4}
+    assert seen[-1]["draws"] >= 16
+    assert seen[-1]["covers"] == 1
+    last = seen[-1]["draws"] * -(-fitting.validation.total // 24)
+    windows = -(-len(fitting.validation.part.data.x) // 24)
+    assert sum(Watched.rows) == pytest.approx((len(seen) - 1) * 4 * windows + last, rel=0.2)
 
 
 def test_a_part_says_how_far_it_may_be_from_the_whole(tmp_path: Path) -> None:

@@ -337,18 +337,18 @@ def test_a_source_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_columns_that_are_not_modelled_stand_beside_each_row(tmp_path: Path) -> None:
-    rows = [f"2024-01-{i + 1:02},{i},{'on' if i % 3 else 'off'},{i * 0.5}" for i in range(20)]
+    rows = [f"2024-01-{i + 1:02},{i},{'warm' if i % 3 else 'cold'},{i * 0.5}" for i in range(20)]
     (tmp_path / "t.csv").write_text("\n".join(["date,load,state,heat", *rows, ""]), encoding="utf-8")
     given = {
         "state": Given(source="column:state", enters="align"),
-        "heat": Given(source="column:heat", enters="align", codec=Series()),
+        "heat": Given(source="column:heat", enters="align"),
     }
     prepared = corpus_of(str(tmp_path / "t.csv"), {"splits": [0.5, 0.25, 0.25]}).prepare(None, given)
     assert prepared.codec.columns == ("load",)  # type: ignore[attr-defined]
-    assert prepared.given["state"] == Label(names=("off", "on"))
+    assert prepared.given["state"] == Label(names=("cold", "warm"))
     split = prepared.splits["test"]
     assert set(split.aligned) == {"state", "heat"}
-    assert conditions(prepared, "test", "state") == [tuple("on" if i % 3 else "off" for i in range(15, 20))]
+    assert conditions(prepared, "test", "state") == [tuple("warm" if i % 3 else "cold" for i in range(15, 20))]
     np.testing.assert_allclose(conditions(prepared, "test", "heat")[0].values[:, 0], np.arange(15, 20) * 0.5, rtol=1e-6)
     batch = Packed(split.data, prepared.codec.space, split.given, split.aligned).window(np.array([2]), 2)
     assert batch.given["state"].x.tolist() == [[1, 0]]

@@ -8,16 +8,19 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import polars
 import pytest
 
-from seqloom.codecs.dialect import Dialect
+import seqloom
+from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.label import Label
-from seqloom.codecs.reading import Wanted, read_tables, table_of, tables_of
+from seqloom.codecs.reading import read_tables, table_of, tables_of
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
 from seqloom.core.errors import DataError
 from seqloom.corpora.base import Given
 from seqloom.corpora.files import corpus_of
+from seqloom.model import Model
 from seqloom.sequence.canvas import Encoded
 
 FOLDER = Path(__file__).parent.parent / "tables"
@@ -215,7 +218,7 @@ def test_series_of_which_each_is_a_row_come_back_so():
     tables = list(tables_of("name,2024-01,2024-02,2024-03\nx,1,2,3\ny,4,,6\n").values())
     assert [table.values[:, 0].tolist() for table in tables] == [[1, 2, 3], [4, pytest.approx(np.nan, nan_ok=True), 6]]
     codec, made = ahead(tables)
-    assert codec.together(made).decode() == "name,2024-04\nx,0.0\ny,1.0\n"
+    assert codec.together(made).decode() == "name,2024-04\nx,0\ny,1\n"
     summary = codec.summaries(made, [{"mean": np.full((1, 1), 2.0), "0.5": np.full((1, 1), 3.0)}] * 2).decode()
     assert summary.splitlines() == ["name,statistic,2024-04", "x,mean,2.0", "x,0.5,3.0", "y,mean,2.0", "y,0.5,3.0"]
 
@@ -339,3 +342,90 @@ def test_rows_in_disorder_and_of_one_date():
     for which, value in (("first", 2), ("last", 4), ("mean", 3)):
         table = table_of(text, "t.csv", reads(sort=True, repeats=which))
         assert table.values[:, 0].tolist() == [1, value, 3]
+
+
+# ---- what stands beside the rows, and what is known ahead of time ----------------------------------------------------
+
+
+def hours(count: int, first: int = 0) -> list[str]:
+    return [f"{datetime(2024, 1, 1) + timedelta(hours=i):%Y-%m-%d %H:%M}" for i in range(first, first + count)]
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model]:
+    """Two series under each other, with a price, a holiday and a sky beside each row, and a model of them."""
+    folder = tmp_path_factory.mktemp("shops")
+    rows = [
+        f"{shop},{hour},{10 + i % 5},{i % 3},{'yes' if i % 7 else 'no'},{'sun' if i % 2 else 'rain'}"
+        for shop in ("x", "y")
+        for i, hour in enumerate(hours(60))
+    ]
+    path = folder / "t.csv"
+    path.write_text("\n".join(["unique_id,ds,y,price,open,sky", *rows, ""]), encoding="utf-8")
+    settings = {
+        "corpus": {"future": "price,open"},
+        "given": {"sky": {"source": "column:sky", "enters": "align"}, "shop": {"source": "column:unique_id"}},
+        "backbone": {"width": 8},
+    }
+    run = seqloom.train(str(path), model="gru", steps=2, out=folder / "run", **settings)
+    return path, seqloom.load(run)
+
+
+def test_columns_known_ahead_of_time_are_conditions(shops: tuple[Path, Model]):
+    path, model = shops
+    assert {name: codec.name for name, codec in model.given.items()} == {
+        "price": "series", "open": "series", "sky": "label", "shop": "label"
+    }  # fmt: skip
+    history = model.codec.several(path)[1]
+    assert history.columns == ("y",)
+    rows = [f"{s},{h},{i},no,rain" for s in ("x", "y") for i, h in enumerate(hours(4, 60))]
+    future = path.with_name("future.csv")
+    future.write_text("\n".join(["unique_id,ds,price,open,sky", *rows, ""]), encoding="utf-8")
+    given = model.given_ahead(history, 3, future)
+    assert given["price"].values[-3:, 0].tolist() == [0, 1, 2]
+    assert given["open"].values[-4:, 0].tolist() == [1, 0, 0, 0]
+    assert given["sky"][-4:] == ("sun", "rain", "rain", "rain")
+    assert given["shop"] == "y"
+    answer = model.forecast(history, 3, n=2, future=future)
+    assert answer.values[0].dates[-3:] == tuple(hours(3, 60))
+    frame = polars.read_csv(future)
+    np.testing.assert_array_equal(model.forecast(history, 3, n=2, future=frame).paths, answer.paths)
+    dear = frame.with_columns(price=polars.lit(50))
+    assert not np.array_equal(model.forecast(history, 3, n=2, future=dear).paths[:, -1], answer.paths[:, -1])
+
+
+def test_what_is_not_known_ahead_of_time_is_refused(shops: tuple[Path, Model]):
+    path, model = shops
+    history = model.codec.several(path)[0]
+    with pytest.raises(DataError, match="column 'price' stands beside the rows") as none:
+        model.forecast(history, 2)
+    assert "--future" in none.value.hint
+    for rows, message in (
+        ({"ds": hours(2, 60), "open": ["no"] * 2, "sky": ["sun"] * 2}, "there is no column 'price'"),
+        ({"ds": hours(1, 60), "price": [1], "open": ["no"], "sky": ["sun"]}, "no row for 2024-01-03 13:00"),
+        (
+            {"ds": hours(2, 60), "price": [1, None], "open": ["no"] * 2, "sky": ["sun"] * 2},
+            "no value in 2024-01-03 13:00",
+        ),
+        ({"ds": hours(2, 60), "price": [1, 2], "open": ["no"] * 2, "sky": ["sun", "hail"]}, "no label 'hail'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            model.forecast(history, 2, future=rows)
+
+
+def test_hidden_values_change_nothing(shops: tuple[Path, Model]):
+    """What an empty cell held before it was emptied, and what a future row holds of the series, is never read."""
+    _, model = shops
+    frame = polars.DataFrame({"ds": hours(40), "y": [float(i % 5) for i in range(40)], **{
+        "price": [1.0] * 40, "open": ["no"] * 40, "sky": ["sun"] * 40
+    }})  # fmt: skip
+    future = {"ds": hours(2, 40), "price": [1, 1], "open": ["no"] * 2, "sky": ["sun"] * 2}
+    gone = frame.with_columns(y=polars.when(polars.arange(40) == 30).then(None).otherwise(polars.col("y")))
+    marked = frame.with_columns(y=polars.when(polars.arange(40) == 30).then(polars.lit("?")).otherwise(polars.col("y")))
+    first = model.forecast(gone, 2, n=3, future=future).paths
+    np.testing.assert_array_equal(model.forecast(marked, 2, n=3, future=future).paths, first)
+    np.testing.assert_array_equal(model.forecast(gone, 2, n=3, future=future | {"y": [7e9, -7e9]}).paths, first)
+    table = model.codec.accept(gone)
+    canvas = model.codec.canvas(table, 2)
+    assert canvas.x[30, 0] == 0
+    assert canvas.absent[30, 0]

@@ -280,6 +280,21 @@ class Codec(Component, home="seqloom.codecs"):
         """The cells of a column of raw content, one an element, which a condition may ask for."""
         raise ConfigError("these data have no columns", path="source", hint="source=column:NAME is for tables")
 
+    def column_codec(self, content: Path, name: str) -> Codec | None:
+        """The codec of a column of a file as a condition beside its elements; None: that of words."""
+        return None
+
+    def words_of(self, value: Any, name: str) -> Sequence[str]:
+        """The cells of a column that a value has beside its numbers, one an element; none where it has no such one."""
+        return ()
+
+    def words_ahead(self, value: Any, length: int, future: Any, name: str) -> Sequence[str]:
+        """The cells of a column for a value and the `length` elements after it, which `future` holds.
+
+        `future` is a file, or what `accept` takes. DataError names the element and the column that it lacks.
+        """
+        raise ConfigError("these data have no columns", path="future", hint="tables have")
+
     def choosing(self, columns: Sequence[str], without: Sequence[str]) -> Self:
         """A copy that reads these columns of a table (none: all), and not those that conditions have."""
         if columns or without:

@@ -92,6 +92,9 @@ class Label(Codec, name="label"):
     def join(self, pieces: Sequence[Any]) -> tuple[str, ...]:
         return tuple(word for piece in pieces for word in self._words(piece))
 
+    def accept(self, thing: Any) -> Any:
+        return tuple(map(str, thing)) if isinstance(thing, list | tuple) else super().accept(thing)
+
     def element_names(self, value: str | tuple[str, ...]) -> list[str]:
         return list(self._words(value))
 

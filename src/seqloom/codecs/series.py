@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
+from seqloom.codecs.beside import are_numbers, cells_ahead, column_of_numbers
 from seqloom.codecs.dates import INTEGER, Calendar, shown
-from seqloom.codecs.dialect import Dialect
+from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.frames import SUFFIXES, cells_of, frame_of
-from seqloom.codecs.reading import INDEX_NAMES, Wanted, has_numbers, read_table, read_tables, table_of, tables_in
+from seqloom.codecs.layout import tables_in
+from seqloom.codecs.reading import has_numbers, read_table, read_tables, table_of
+from seqloom.codecs.roles import INDEX_NAMES
 from seqloom.codecs.season import persistence_of, season_of
-from seqloom.codecs.sheet import DATE_NAMES, quoted
+from seqloom.codecs.sheet import DATE_NAMES
 from seqloom.codecs.table import Table, joined
 from seqloom.codecs.writing import summary_of_tables, text_of_tables
 from seqloom.core.content import write_bytes
@@ -35,6 +38,8 @@ MOST_REMARKS = 8
 """Remarks on how files were read that are repeated, at most: a folder may hold thousands."""
 SEASON_ROWS = 50_000
 """Last rows of each series in which a season is looked for."""
+FEWEST = 5
+"""Known cells that must be whole numbers before a column is taken to hold nothing else."""
 DIGITS = 6
 """Significant digits of a deviation that are worth writing: what float32 carries."""
 
@@ -73,6 +78,10 @@ class Series(Codec, name="series"):
     """The mean of each, in its own units."""
     scales: tuple[float, ...] = ()
     """The standard deviation of each, in its own units."""
+    integers: tuple[bool, ...] = ()
+    """Whether each holds whole numbers alone: then what is made is rounded to them."""
+    signed: tuple[bool, ...] = ()
+    """Whether each may be below zero; of those that may not, what is made is not either."""
     date: str = ""
     """The name of the column of dates, where there is one."""
     calendar: Calendar | None = None
@@ -151,6 +160,8 @@ class Series(Codec, name="series"):
             columns=first.columns,
             means=means,
             scales=scales,
+            integers=tuple(map(_whole, known.T)),
+            signed=tuple(map(_signed, known.T)),
             date=first.date_column,
             calendar=first.calendar,
             start=first.dates[0] if first.dates else "",
@@ -177,6 +188,9 @@ class Series(Codec, name="series"):
         origin = encoded.origin
         x = np.asarray(encoded.x, np.float64)
         values = np.where(encoded.known, x * np.array(self.scales) + np.array(self.means), np.nan)
+        if self.integers:
+            values = np.where(self.integers, np.round(values), values)
+            values = np.where(self.signed, values, np.maximum(values, 0.0))
         template: Table | None = origin.get("template")
         if template is not None:
             size = min(len(values), len(template))
@@ -298,7 +312,44 @@ class Series(Codec, name="series"):
         return self
 
     def of_cells(self, name: str, cells: Sequence[str]) -> Table:
-        return self.typed("".join(f"{cell}\n" for cell in (quoted(name), *map(quoted, cells))))
+        return column_of_numbers(name, cells, self.dialect)
+
+    def column_codec(self, content: Path, name: str) -> Codec | None:
+        """Numbers, and words for yes and no, are read as a series is."""
+        tables = read_tables(content, replace(self._wanted(name), columns=(), numbers=False)).values()
+        cells = [cell for table in tables for cell in table.words[name]]
+        return Series(dialect=self.dialect) if are_numbers(cells, self.dialect) else None
+
+    def words_of(self, value: Table, name: str) -> Sequence[str]:
+        return value.words.get(name, ())
+
+    def words_ahead(self, value: Table, length: int, future: Any, name: str) -> Sequence[str]:
+        if name not in value.words:
+            raise DataError(
+                f"the history has no column {name!r}", hint="it stands beside the rows that the model was trained on"
+            )
+        dates = self._continued(value, length)
+        found = self._future(value, future, name)
+        own = None if dates is None else dates[len(value) :]
+        return (*value.words[name], *cells_ahead(found, own, length, name, future))
+
+    def _future(self, value: Table, future: Any, name: str) -> Table:
+        """The rows of the future that are of the same series."""
+        if isinstance(future, Table):
+            return future
+        wanted = replace(self._wanted(name), columns=(), numbers=False)
+        if isinstance(future, Path | str):
+            tables = read_tables(Path(future), wanted)
+        else:
+            frame = frame_of(future)
+            if frame is None:
+                raise DataError(f"a {type(future).__name__} is no table of the future", hint="give a file or a frame")
+            tables = tables_in(cells_of(frame), "", wanted)
+        found = tables.get(value.name) or (next(iter(tables.values())) if len(tables) == 1 else None)
+        if found is None:
+            path = future if isinstance(future, Path | str) else ""
+            raise DataError(f"the future holds no series {shown(value.name)!r}", path=path, hint="give its rows")
+        return found
 
     def facts(self, splits: Mapping[str, Iterable[Table]]) -> dict[str, Any]:
         missing, rows, dated = np.zeros(len(self.columns), np.int64), 0, []
@@ -437,7 +488,7 @@ class Series(Codec, name="series"):
         columns = tuple(f"{column}_{name}" for column in self.columns for name in names)
         # The same codec with these columns, so that each is written with the digits that are worth writing.
         means, scales = (np.repeat(known, len(names)).tolist() for known in (self.means, self.scales))
-        codec = self.replace(columns=columns, means=means, scales=scales)
+        codec = self.replace(columns=columns, means=means, scales=scales, integers=(), signed=())
         tables = [
             replace(like, columns=columns, values=np.stack(list(own.values()), -1).reshape(len(like), -1), words={})
             for like, own in zip(likes, statistics, strict=True)
@@ -477,7 +528,20 @@ class Series(Codec, name="series"):
     def _digits(self, columns: tuple[str, ...]) -> Mapping[str, int]:
         """Decimals worth writing of each column."""
         scales = dict(zip(self.columns, self.scales, strict=True))
-        return {name: DIGITS - 1 - math.floor(math.log10(scales.get(name, 1.0))) for name in columns}
+        digits = {name: DIGITS - 1 - math.floor(math.log10(scales.get(name, 1.0))) for name in columns}
+        integers = dict(zip(self.columns, self.integers, strict=False))
+        return {name: min(count, 0) if integers.get(name) else count for name, count in digits.items()}
+
+
+def _whole(column: NDArray[np.float64]) -> bool:
+    """Whether all known cells are whole numbers, and not by chance."""
+    known = column[~np.isnan(column)]
+    return len(known) >= FEWEST and bool((known % 1 == 0).all())
+
+
+def _signed(column: NDArray[np.float64]) -> bool:
+    """Whether numbers below zero can be expected: not of counts, nor of what is never below zero and often zero."""
+    return bool((column < 0).any()) or not (_whole(column) or (column == 0).sum() > 1)
 
 
 def _moments(values: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:

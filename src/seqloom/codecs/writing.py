@@ -75,7 +75,10 @@ def filled_text(table: Table, digits: Mapping[str, int]) -> str:
 
 def number(value: float, digits: int) -> str:
     """The shortest writing of a number rounded to `digits` decimals; empty for nan."""
-    return "" if math.isnan(value) else repr(round(float(value), digits) + 0.0)
+    if math.isnan(value):
+        return ""
+    rounded = round(float(value), digits) + 0.0
+    return str(int(rounded)) if digits <= 0 else repr(rounded)
 
 
 def _new_row(table: Table, i: int, names: Sequence[str]) -> list[str]:

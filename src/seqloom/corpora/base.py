@@ -157,6 +157,12 @@ class Given(Settings):
     drop: float = Limits(default=0.1, ge=0, lt=1)
     """Share of training rows whose condition is replaced by the null one, so that guidance is possible."""
 
+    @property
+    def aligned(self) -> bool:
+        """Whether it has one element for each element of the sequence."""
+        enters = self.enters or (None if self.codec is None else self.codec.enters)
+        return enters == "align"
+
     @field_validator("source")
     @classmethod
     def _by_name(cls, source: str) -> str:
@@ -212,8 +218,8 @@ class Corpus(Component, home="seqloom.corpora"):
         """The codec with what these things fix of it: its columns, for one."""
         return codec
 
-    def condition_codec(self, given: Given) -> Codec:
-        """How a condition becomes numbers where nothing is said."""
+    def condition_codec(self, given: Given, codec: Codec) -> Codec:
+        """How a condition beside things of this codec becomes numbers where nothing is said."""
         return codec_of_words()
 
     def notes(self, codec: Codec) -> Iterator[str]:
@@ -226,8 +232,9 @@ class Corpus(Component, home="seqloom.corpora"):
         """Fit the codecs on the training split, encode everything once, and say what was guessed."""
         from seqloom.corpora.prepare import Preparation
 
-        filled = self._filled(given)
-        used = self.reading(codec or self.default_codec(), filled)
+        main = codec or self.default_codec()
+        filled = self._filled(given, main)
+        used = self.reading(main, filled)
         items = self.things(used, filled)
         prepared = Preparation(
             items, self.splits, used, filled, self.place, guessed=codec is None, code=code_of(self)
@@ -257,7 +264,7 @@ class Corpus(Component, home="seqloom.corpora"):
             beside = {}
             for name, item in wanted.items():
                 assert item.codec is not None
-                value = sources[name].value(segment.item, item.codec, aligned=item.enters == "align")
+                value = sources[name].value(segment.item, item.codec, aligned=item.aligned)
                 if value is not None:
                     beside[name] = value
             value = codec.join(list(codec.pieces(segment.item.content, 0, segment.end)))
@@ -270,13 +277,13 @@ class Corpus(Component, home="seqloom.corpora"):
         division = Division(self.things(codec, {}), self.splits, codec, self.place)
         return {name: fingerprint(division, codec, name) for name in SPLITS}
 
-    def _filled(self, given: Mapping[str, Given]) -> dict[str, Given]:
+    def _filled(self, given: Mapping[str, Given], main: Codec) -> dict[str, Given]:
         """The conditions, each with its codec and with where it enters the network."""
         own, filled = self.declares(), {}
         for name, item in given.items():
             if name in own and not item.source:
                 item = own[name].replace(**{key: getattr(item, key) for key in item.model_fields_set})
-            codec = item.codec or self.condition_codec(item)
+            codec = item.codec or self.condition_codec(item, main)
             filled[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
         return filled
 

@@ -12,6 +12,8 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from pydantic import field_validator
+
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, member, members_of
 from seqloom.core.content import BOM, raw
@@ -47,6 +49,14 @@ class Files(Corpus, name="files"):
     """A file or folder with the test split, or the part of the file that is it."""
     columns: tuple[str, ...] = ()
     """The columns of a table that are the series, in this order; empty: all columns of numbers."""
+    future: tuple[str, ...] = ()
+    """Columns that are known ahead of time, such as prices and holidays: each is a condition beside the rows."""
+
+    @field_validator("columns", "future", mode="before")
+    @classmethod
+    def _by_commas(cls, value: object) -> object:
+        """`load,sun` is as good as `[load,sun]`."""
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
     @classmethod
     def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -80,6 +90,16 @@ class Files(Corpus, name="files"):
                 raise
             path = f"given.{next(iter(taken.values()))}.source"
             raise ConfigError(error.message, path=path, hint="source=folder is the name of a file's folder") from None
+
+    def declares(self) -> Mapping[str, Given]:
+        return {name: Given(source=f"column:{name}", enters="align") for name in self.future}
+
+    def condition_codec(self, given: Given, codec: Codec) -> Codec:
+        (source,) = sources_of({"": given}).values()
+        if given.enters != "align" or not source.columns:
+            return super().condition_codec(given, codec)
+        file = next(path for path in _files(self._root, codec))
+        return codec.column_codec(file, source.columns[0]) or super().condition_codec(given, codec)
 
     def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
         files = [(file, split) for file, split in self._files_with_splits(codec) if not file.empty]

@@ -63,7 +63,7 @@ class Pairs(Corpus, name="pairs"):
     def default_codec(self) -> Codec:
         return codec_of_text()
 
-    def condition_codec(self, given: Given) -> Codec:
+    def condition_codec(self, given: Given, codec: Codec) -> Codec:
         return codec_of_text()
 
     def declares(self) -> Mapping[str, Given]:

@@ -31,6 +31,10 @@ class Source(Component, home="seqloom.corpora"):
     def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
         """The condition beside a thing as a value of its codec, one element a position where `aligned`; None: null."""
 
+    def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
+        """The condition of a history, and where `aligned` of the `length` elements that are to follow; None: null."""
+        return None
+
 
 class Folder(Source, name="folder"):
     """The name of the folder that a file lies in."""
@@ -76,6 +80,18 @@ class Column(Source, name="column"):
                 f"column {name!r} is empty", path=item.path or "", hint="give each series its label, in every row"
             )
         return codec.typed(first)
+
+    def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
+        name = self.argument
+        if aligned:
+            if future is None:
+                raise DataError(
+                    f"column {name!r} stands beside the rows: its cells in the next {length} are not known",
+                    hint=f"give a table that has them with --future FILE (`future=` in Python): the dates, and {name}",
+                )
+            return condition.of_cells(name, codec.words_ahead(history, length, future, name))
+        word = next((cell for cell in codec.words_of(history, name) if cell), "")
+        return condition.typed(word) if word else None
 
 
 class Pair(Source, name="pair"):

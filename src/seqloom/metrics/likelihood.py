@@ -29,8 +29,10 @@ CHUNK = 256
 WARMUP = 256
 """Positions that a stream reads, unscored, before its own begin: the state has settled by then."""
 ROWS = 32
-ENOUGH = 256
+READS = 256
 """Windows, counted as often as they are drawn, that a drawn value is averaged over at least."""
+FEWEST_DRAWS = 4
+"""Draws of each window where fewer reads were asked for: their spread still says how far the mean may be off."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Reading:
     """What is scored: encoded sequences with their conditions, and what their elements mean to a person.
 
     `units` and `extra_nats` are those of the whole (Split); `log_scales` (D,) the log of the scale of each channel
-    of vectors. `most` limits a quick validation to about so many positions.
+    of vectors.
     """
 
     data: Flat
@@ -48,7 +50,6 @@ class Reading:
     extra_nats: float = 0.0
     log_scales: NDArray[np.float64] | None = None
     given: Mapping[str, Flat] | None = None
-    most: int | None = None
     bits: bool = False
     """Whether the likelihood is shown in bits."""
 
@@ -134,12 +135,13 @@ def score(
     seed: int = 0,
     progress: Progress | None = None,
     windows: int | None = None,
+    reads: int | None = None,
 ) -> Score:
     """The likelihood `name` of everything in `reading`.
 
     `full` scores all windows where an expensive likelihood would take some, `windows` limits these further; `tokens`
     keeps the nats of each position; `progress` gets the share that is done. Where a value is drawn, the draws are keyed
-    by `seed`.
+    by `seed`, and `reads` is about how many windows are read, counted as often as they are drawn (None: enough).
     """
     likelihood = process.likelihoods()[name]
     if windows is not None and likelihood.share is not None:
@@ -152,7 +154,7 @@ def score(
     try:
         with nullcontext() if process.needs_gradient else torch.inference_mode():
             if likelihood.reads == "windows":
-                return _windows(net, process, likelihood, packed, reading, full, tokens, seed, progress)
+                return _windows(net, process, likelihood, packed, reading, full, tokens, seed, reads, progress)
             if net.reach is not None:
                 return _sliding(net, process, likelihood, packed, reading, tokens, progress)
             return _streams(net, process, likelihood, packed, reading, tokens, progress)
@@ -174,7 +176,7 @@ def _streams(
     A sequence that begins within a stretch begins anew, so the whole is the sum of its sequences. Where there are
     conditions each sequence is a stretch of its own, since its condition holds for it alone.
     """
-    total = len(packed) if reading.most is None else min(len(packed), reading.most)
+    total = len(packed)
     if reading.given:
         begin, end = packed.starts[:-1], packed.starts[1:]
         first = begin
@@ -215,8 +217,6 @@ def _sliding(
     assert net.reach is not None
     window, half = net.reach, stride(net.reach)
     starts = packed.windows(window, half)
-    if reading.most is not None:
-        starts = starts[: max(1, reading.most // half)]
     first = packed.starts[packed.sequence(starts)]
     tally, device = _Tally(packed, reading, tokens), _device(net)
     for rows in in_batches(np.arange(len(starts)), max(1, ROWS * 128 // window)):
@@ -241,18 +241,17 @@ def _windows(
     full: bool,
     tokens: bool,
     seed: int,
+    reads: int | None,
     progress: Progress | None,
 ) -> Score:
     """Independent windows; a value that is drawn is averaged over repetitions, whose spread is its error."""
     window = net.window
     starts = packed.windows(window, window)
-    if reading.most is not None:
-        starts = starts[: max(1, reading.most // window)]
     sampled = likelihood.share is not None and not full and len(starts) > likelihood.share
     if sampled and likelihood.share is not None:
         starts = starts[np.linspace(0, len(starts) - 1, likelihood.share).round().astype(np.int64)]
     tally = _Tally(packed, reading, tokens)
-    draws = _repetitions(likelihood, len(starts), reading.most, len(packed))
+    draws = repetitions(likelihood, len(starts), reads)
     totals, by_window = np.zeros(draws), np.zeros(len(starts))
     fill, past, device = reading.space.ends, process.past, _device(net)
     for rows in in_batches(np.arange(len(starts)), max(1, 2 * ROWS * 128 // window)):
@@ -280,13 +279,12 @@ def _windows(
     return tally.score(likelihood, f"windows {window}", stderr, draws=draws)
 
 
-def _repetitions(likelihood: Likelihood, windows: int, most: int | None, elements: int) -> int:
-    """How often a value is drawn: more often where there are only few windows; twice where time is short."""
+def repetitions(likelihood: Likelihood, windows: int, reads: int | None = None) -> int:
+    """How often a value is drawn: more often where there are only few windows."""
     if likelihood.draws == 1:
         return 1
-    if most is None:
-        return max(likelihood.draws, -(-ENOUGH // windows))
-    return 2 if most < elements else max(2, -(-ENOUGH // 4 // windows))
+    enough = max(likelihood.draws, -(-READS // windows))
+    return enough if reads is None else min(enough, max(FEWEST_DRAWS, -(-reads // windows)))
 
 
 def _device(net: Network) -> torch.device:

@@ -172,7 +172,10 @@ class Feature(Component, home="seqloom.processes"):
         return False
 
     def channels(self, space: Space) -> int:
-        """How many input channels it adds, three a number of `values`; UnsupportedSpace where it means nothing."""
+        """How many input channels it adds, three a number of `values`; UnsupportedSpace where it means nothing.
+
+        They are blocks of one for each number of an element.
+        """
         return 0
 
     @abstractmethod
@@ -225,6 +228,9 @@ class Window(Feature, name="window"):
 
     length: int = Field(default=168, ge=1)
     """Elements that are looked at."""
+    inputs: bool = True
+    """The network reads both as inputs too: where levels do not shift it must be able to undo what they say. Far values
+    are bent towards 1, so that a level which training never saw is not far from those that it did."""
 
     @property
     def past(self) -> int:
@@ -247,7 +253,7 @@ class Window(Feature, name="window"):
             raise UnsupportedSpace(
                 "only real numbers have a mean and a spread to be read in units of", hint="leave window out"
             )
-        return 0
+        return 2 * space.dim if self.inputs else 0
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
         count, total, squares = visible.sums(position, self.length)
@@ -255,7 +261,8 @@ class Window(Feature, name="window"):
         variance = (squares - count * mean**2).clamp_min(0)
         log_scale = 0.5 * ((variance + 1) / (count + 1)).log()
         mean, log_scale = mean.to(visible.x.dtype), log_scale.to(visible.x.dtype)
-        return Read(location=mean, log_scale=log_scale)
+        inputs = functional.softsign(torch.cat([mean, log_scale], -1)) if self.inputs else None
+        return Read(channels=inputs, location=mean, log_scale=log_scale)
 
 
 @dataclass(frozen=True)

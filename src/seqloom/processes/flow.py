@@ -22,7 +22,7 @@ from seqloom.sequence.state import NetState
 
 Times = Literal["uniform", "logit_normal"]
 LEAST_SIGNAL = 1e-3
-"""The share of data in what a sampler begins with: none at all would have no logarithm."""
+"""The least share of data in training: none at all would have no logarithm."""
 
 
 class Straight(Noise, name="straight"):
@@ -32,16 +32,15 @@ class Straight(Noise, name="straight"):
     """The distribution of times in training: all alike, or mostly the middle ones."""
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        alpha = LEAST_SIGNAL + (1 - LEAST_SIGNAL) * (1 - t)
-        return alpha, 1 - alpha
-
-    def training(self, u: Tensor) -> tuple[Tensor, Tensor]:
         if self.times == "uniform":
-            sigma = u
+            sigma = t
         else:
-            sigma = torch.sigmoid(math.sqrt(2) * torch.erfinv((2 * u - 1).clamp(-1 + 1e-12, 1 - 1e-12)))
+            sigma = torch.sigmoid(math.sqrt(2) * torch.erfinv((2 * t - 1).clamp(-1 + 1e-12, 1 - 1e-12)))
         sigma = sigma.clamp(1e-4, 1 - LEAST_SIGNAL)
         return 1 - sigma, sigma
+
+    def path(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        return 1 / (1 + ratio), ratio / (1 + ratio)
 
     def span(self) -> tuple[float, float]:
         return (-5.0, 5.0) if self.times == "uniform" else (-3.2, 3.2)

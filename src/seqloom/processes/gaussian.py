@@ -64,7 +64,7 @@ class Gaussian(Process, name="gaussian"):
         t = _strata(rng, len(batch.x))[:, None]  # (B,1)
         if self.levels == "position":  # the strata of each position are turned by a number of its own
             t = (t + torch.from_numpy(rng.at("levels").uniform(batch.x.shape[1]))) % 1.0
-        alpha, sigma = (level.to(batch.x).unsqueeze(-1) for level in self.schedule.training(t))  # (B,1|T,1)
+        alpha, sigma = (level.to(batch.x).unsqueeze(-1) for level in self.schedule.at(t))  # (B,1|T,1)
         scale = (alpha**2 + sigma**2).sqrt()
         alpha, sigma = alpha / scale, sigma / scale
         x, _ = diffused(net.space, batch, rng)  # (B,T,D)
@@ -273,7 +273,7 @@ def _called(net: Net, inputs: Tensor, read: Tensor | None, *, present: Tensor | 
         absent = inputs.new_zeros(len(inputs), extra, 3, inputs.shape[2] // 3)
         absent[:, :, 2] = 1
         inputs = torch.cat([inputs, absent.flatten(2)], 1)
-        read = None if read is None else torch.nn.functional.pad(read, (0, 0, 0, extra))
+        read = None if read is None else torch.cat([read, read[:, -1:].expand(-1, extra, -1)], 1)
         present = inputs.new_ones(len(inputs), steps, dtype=torch.bool) if present is None else present
         present = torch.nn.functional.pad(present, (0, extra))
     inputs = inputs if read is None else torch.cat([inputs, read], -1)

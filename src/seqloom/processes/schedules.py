@@ -63,16 +63,11 @@ class Noise(Component, home="seqloom.processes"):
 
     @abstractmethod
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(alpha, sigma) at t, in float64."""
+        """(alpha, sigma) at t, in float64; training draws t evenly, so this says where it mostly is."""
 
-    def training(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """(alpha, sigma) for training, from uniform u: evenly over t unless the schedule says otherwise."""
-        return self.at(u)
-
-    def grid(self, steps: int) -> tuple[Tensor, Tensor]:
-        """The levels of a sampler of so many steps: steps + 1 of them, from most noise to none."""
-        alpha, sigma = self.at(torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1])
-        return torch.cat([alpha, alpha.new_ones(1)]), torch.cat([sigma, sigma.new_zeros(1)])
+    def path(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) of levels sigma / alpha: the way that a sampler goes; here alpha^2 + sigma^2 = 1."""
+        return (1 + ratio**2).rsqrt(), ratio * (1 + ratio**2).rsqrt()
 
     def span(self) -> tuple[float, float]:
         """The least and most log(sigma / alpha) that the bound integrates over: where training has been."""
@@ -109,37 +104,44 @@ class CosineNoise(Noise, name="cosine"):
         return alpha, torch.sqrt(1 - alpha**2)
 
 
-class EdmNoise(Noise, name="edm"):
-    """Variance exploding (Karras et al. 2022): log sigma is normal in training, and a power grid in sampling."""
+class Exploding(Noise):
+    """Variance exploding: the signal stays as it is."""
+
+    def path(self, ratio: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(ratio), ratio
+
+
+class EdmNoise(Exploding, name="edm"):
+    """Variance exploding, log sigma normal in training (Karras et al. 2022)."""
 
     mean: float = -0.4
     """Mean of log sigma in training."""
     std: float = Field(default=1.4, gt=0)
     """Spread of log sigma in training."""
-    least: float = Field(default=0.005, gt=0)
-    """The least noise of the sampling grid."""
-    most: float = Field(default=40.0, gt=0)
-    """The most noise: long smooth sequences need more than short rough ones."""
-    rho: float = Field(default=7.0, gt=0)
-    """Power of the grid: how many of its steps lie at little noise."""
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        low, high = self.least ** (1 / self.rho), self.most ** (1 / self.rho)
-        sigma = (low + t * (high - low)) ** self.rho
-        return torch.ones_like(sigma), sigma
-
-    def grid(self, steps: int) -> tuple[Tensor, Tensor]:
-        """The paper's: from most to least in `steps` levels, then none."""
-        alpha, sigma = self.at(torch.linspace(1, 0, steps, dtype=torch.float64))
-        return torch.cat([alpha, alpha.new_ones(1)]), torch.cat([sigma, sigma.new_zeros(1)])
-
-    def training(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        normal = math.sqrt(2) * torch.erfinv((2 * u - 1).clamp(-1 + 1e-12, 1 - 1e-12))
+        normal = math.sqrt(2) * torch.erfinv((2 * t - 1).clamp(-1 + 1e-12, 1 - 1e-12))
         sigma = torch.exp(self.mean + self.std * normal)
         return torch.ones_like(sigma), sigma
 
     def span(self) -> tuple[float, float]:
         return self.mean - 2.6 * self.std, self.mean + 2.6 * self.std
+
+
+class GeometricNoise(Exploding, name="geometric"):
+    """Variance exploding in geometric levels, all alike in training (Song & Ermon 2019, 2020), in continuous time."""
+
+    least: float = Field(default=0.01, gt=0)
+    """The least noise."""
+    most: float = Field(default=50.0, gt=0)
+    """The most noise; about the largest distance between two of the data, in units of their spread."""
+
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = self.least * (self.most / self.least) ** t
+        return torch.ones_like(sigma), sigma
+
+    def span(self) -> tuple[float, float]:
+        return math.log(self.least), math.log(self.most)
 
 
 class Prediction(Component, home="seqloom.processes"):

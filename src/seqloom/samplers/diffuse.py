@@ -1,9 +1,8 @@
-"""Diffusion sampling: from noise to data along a grid of levels, by one of several solvers (a new one is one class)."""
+"""Diffusion sampling: from noise to data along a grid of levels, by a solver."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,101 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from seqloom.core.config import Component
 from seqloom.samplers.base import Rows, Sampler
+from seqloom.samplers.multistep import UniPC
+from seqloom.samplers.solvers import HISTORY, Level, Solver, Step
 from seqloom.sequence.guess import Ask, Gives, Guess
-
-Level = tuple[Tensor, Tensor]
-"""Signal alpha and noise sigma of each row, (B,1,1) both."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of some rows: from level `now` to level `then`, and its number (B,) from 0 on."""
-
-    now: Level
-    then: Level
-    number: NDArray[np.int64]
-
-    def along(self, z: Tensor, clean: Tensor, level: Level) -> Tensor:
-        """By how much z (B,T,D) moves in this step if all the way is as at `level`, where `clean` is guessed from z.
-
-        The probability-flow equation is dz = clean d alpha + noise d sigma, along any way from one level to the other.
-        """
-        alpha, sigma = level
-        noise = (z - alpha * clean) / sigma
-        return (self.then[0] - self.now[0]) * clean + (self.then[1] - self.now[1]) * noise
-
-
-class Solver(Component, home="seqloom.samplers"):
-    """One step from one level to the next, in one network call or in several stages of one call each."""
-
-    stages: ClassVar[int] = 1
-    """Network calls a step."""
-    stages_to_end: ClassVar[int] = 1
-    """Network calls of the step to no noise at all, where there is no later slope to evaluate."""
-    keeps: ClassVar[tuple[str, ...]] = ()
-    """State of a row from call to call: tensors like z, 0 at first."""
-
-    def level(self, stage: int, step: Step) -> Level:
-        """At which level a stage's z is: the first has it at `now`; here those after it at `then`."""
-        return step.now if stage == 0 else step.then
-
-    @abstractmethod
-    def advance(
-        self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
-    ) -> Tensor:
-        """Z (B,T,D) for the next stage, or after the last at `then`, from z and the clean guess there.
-
-        `noise` is standard normal, fresh in each stage, where the solver is random. What is put into `kept` is there
-        again at the row's next call.
-        """
-
-    @property
-    def random(self) -> bool:
-        """Whether a step draws noise; `noise` is 0 where it does not."""
-        return False
-
-
-class AncestralSteps(Solver, name="ancestral"):
-    """Draws q(z_s | z_t, clean) (Ho et al. 2020), for any schedule; as random as the process itself."""
-
-    @property
-    def random(self) -> bool:
-        return True
-
-    def advance(
-        self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
-    ) -> Tensor:
-        (alpha, sigma), (alpha_s, sigma_s) = step.now, step.then
-        ratio = alpha / alpha_s
-        gained = (sigma**2 - (ratio * sigma_s) ** 2).clamp_min(0)  # variance added between s and t
-        mean = (ratio * sigma_s**2 * z + alpha_s * gained * clean) / sigma**2
-        return mean + gained.sqrt() * sigma_s / sigma * noise
-
-
-class Euler(Solver, name="euler"):
-    """One step along the present slope; for a diffusion that is DDIM (Song et al. 2021). First order."""
-
-    def advance(
-        self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
-    ) -> Tensor:
-        return z + step.along(z, clean, step.now)
-
-
-class Heun(Solver, name="heun"):
-    """Euler, then the mean of the directions at both ends, by two calls (Karras et al. 2022). Second order."""
-
-    stages: ClassVar[int] = 2
-    keeps: ClassVar[tuple[str, ...]] = ("z", "move")
-
-    def advance(
-        self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
-    ) -> Tensor:
-        if stage == 0:
-            kept["z"], kept["move"] = z, step.along(z, clean, step.now)
-            return z + kept["move"]
-        return kept["z"] + (kept["move"] + step.along(z, clean, step.then)) / 2
 
 
 class Diffuse(Sampler, name="diffuse"):
@@ -115,16 +23,22 @@ class Diffuse(Sampler, name="diffuse"):
     takes: ClassVar[tuple[Gives, ...]] = (Gives.CLEAN,)
     by_row: ClassVar[tuple[str, ...]] = ("steps", "temperature")
 
-    solver: Solver = Heun()
+    solver: Solver = UniPC()
     """How one step is made."""
-    steps: int = Field(default=18, ge=1)
+    steps: int = Field(default=12, ge=1)
     """Steps from noise to data."""
+    least: float = Field(default=0.02, gt=0)
+    """The last level before none: the noise that is left, in units of the data's spread."""
+    most: float = Field(default=80.0, gt=0)
+    """The first level. Long smooth sequences need more noise than short rough ones."""
+    rho: float = Field(default=0.0, ge=0)
+    """Power in which levels are even (7 in Karras et al. 2022); 0: even in their logarithm, the first step double."""
     temperature: float = Field(default=1.0, ge=0)
     """Scales the noise that is drawn."""
 
     def start(self, process: Any, rows: Rows) -> Rows:
         count = len(rows)
-        alpha, sigma = process.schedule.grid(self.steps)
+        alpha, sigma = self.levels(process)
         first = (alpha[0] ** 2 + sigma[0] ** 2).sqrt().item()
         z = rows.key.at("start").normal(tuple(rows.x.shape[1:])).to(rows.x) * (first * self.temperature)
         own = {
@@ -146,6 +60,22 @@ class Diffuse(Sampler, name="diffuse"):
             along={**rows.along, **kept, "z": z, "given": rows.x.clone()},
             done=rows.done | rows.settled.all(1),
         )
+
+    def levels(self, process: Any) -> Level:
+        """The levels (steps + 1,) from the most noise to none, within what the schedule has in training."""
+        alpha, sigma = process.schedule.at(torch.tensor([0.0, 1.0], dtype=torch.float64))
+        low, high = (sigma / alpha).tolist()
+        most, least = min(self.most, high), max(self.least, low)
+        share = torch.linspace(0, 1, self.steps, dtype=torch.float64)
+        if self.rho:
+            low, high = least ** (1 / self.rho), most ** (1 / self.rho)
+            ratio = (high + share * (low - high)) ** self.rho
+        else:  # where nearly all is noise guesses change little, so the first step goes twice as far
+            share = torch.arange(1, self.steps + 1, dtype=torch.float64) / max(2, self.steps)
+            share[0] = 0.0
+            ratio = most * (least / most) ** share
+        way: Level = process.schedule.path(torch.cat([ratio, ratio.new_zeros(1)]))
+        return way
 
     def ask(self, rows: Rows) -> Ask:
         step = self._step(rows)
@@ -192,10 +122,12 @@ class Diffuse(Sampler, name="diffuse"):
         """The step at which these rows are (None: all)."""
         index = np.arange(len(rows)) if index is None else index
         number = rows.own["step"][index]
-        level_number = np.minimum([number, number + 1], rows.own["steps"][index])  # (2,B)
+        level_number = np.stack([number + 1, *(number - ago for ago in range(HISTORY + 1))])  # (2 + HISTORY,B)
+        level_number = np.clip(level_number, 0, rows.own["steps"][index])
         levels = np.stack([rows.own["alpha"][index, level_number], rows.own["sigma"][index, level_number]])
-        alpha, sigma = torch.as_tensor(levels).to(rows.along["z"])[..., None, None]  # (2,B,1,1) each
-        return Step((alpha[0], sigma[0]), (alpha[1], sigma[1]), number)
+        alpha, sigma = torch.as_tensor(levels).to(rows.along["z"])[..., None, None]  # (2 + HISTORY,B,1,1) each
+        then, now, *before = zip(alpha, sigma, strict=True)
+        return Step(now, then, number, tuple(before))
 
     def _noise(self, rows: Rows, stage: int, index: NDArray[np.int64]) -> Tensor:
         """What a random solver adds (B,T,D), scaled by each row's temperature."""
