@@ -12,8 +12,9 @@ import pytest
 
 from seqloom.codecs.base import Codec
 from seqloom.codecs.dates import Calendar
+from seqloom.codecs.dialect import Wanted
 from seqloom.codecs.label import Label
-from seqloom.codecs.reading import Wanted, read_table, table_of
+from seqloom.codecs.reading import read_table, table_of
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
 from seqloom.codecs.text import Bytes, Characters

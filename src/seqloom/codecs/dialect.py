@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, field_validator
 
+from seqloom.codecs.dates import Calendar
 from seqloom.core.config import Settings
 
 PREFIX = "codec.dialect"
@@ -60,3 +62,29 @@ class Dialect(Settings):
     @classmethod
     def _as_words(cls, value: object) -> object:
         return [str(cell) for cell in value] if isinstance(value, list | tuple) else value
+
+
+PLAIN = Dialect()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be read of a table, and what is known of it from the one that a codec was fitted on."""
+
+    dialect: Dialect = PLAIN
+    columns: tuple[str, ...] = ()
+    """The columns of numbers; none: all but the dates and the words."""
+    words: tuple[str, ...] = ()
+    """Columns that are kept as they stand."""
+    perhaps: tuple[str, ...] = ()
+    """Columns that are kept as they stand where the table has them."""
+    date: str = ""
+    """The column of dates."""
+    calendar: Calendar | None = None
+    """How dates were written; others are read as well, where these cells are not."""
+    decimal: str = ""
+    """The decimal sign, where the cells leave it open."""
+    series: tuple[str, ...] = ()
+    """The columns that tell series apart, where the table has them."""
+    numbers: bool = True
+    """Whether there must be columns of numbers; else dates and words are all that is read."""

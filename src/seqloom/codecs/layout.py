@@ -1,0 +1,230 @@
+"""From the cells of a file to its series: which rows are whose, their numbers, words and dates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.codecs.dialect import PREFIX, Wanted
+from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
+from seqloom.codecs.roles import INDEX_NAMES, counts, find_dates, further_dates, series_columns
+from seqloom.codecs.sheet import Cells, Sheet
+from seqloom.codecs.table import Table
+from seqloom.codecs.timing import Timing
+from seqloom.codecs.wide import times_of, unfolded
+from seqloom.core.config import nearest
+from seqloom.core.errors import DataError
+
+LARGEST = 1e300
+"""Numbers from here on are taken for a mistake."""
+
+
+def tables_in(cells: Cells, path: Path | str = "", wanted: Wanted | None = None) -> Mapping[str, Table]:
+    """The series among the cells of a table, by their names; one alone has none."""
+    wanted = wanted or Wanted()
+    times = times_of(cells.columns, wanted)
+    return unfolded(cells, times, wanted, path) if times else _Layout(cells, wanted, path).tables()
+
+
+class _Layout:
+    """Finds the series among the cells of a table whose rows are times."""
+
+    def __init__(self, cells: Cells, wanted: Wanted, path: Path | str) -> None:
+        words = (*wanted.words, *(name for name in wanted.perhaps if name in cells.columns))
+        self.wanted, self.path, self.dialect = replace(wanted, words=words), path, wanted.dialect
+        self.cells, self.columns = cells, dict(cells.columns)
+        self.remarks = list(cells.remarks)
+        for name in (*wanted.columns, *wanted.words, *self.dialect.date, *(self.dialect.series or ())):
+            if name not in self.columns:
+                addition = "" if len(self.columns) > 1 else ": this is no table with that column"
+                raise self._error(f"there is no column {name!r}{addition}", nearest(name, self.columns), 1)
+
+    def tables(self) -> Mapping[str, Table]:
+        """The series by their names."""
+        columns, spelling = find_dates(self.columns, self.wanted)
+        self._without_empty(columns)
+        timing = Timing.of(self.columns, columns, spelling, self.cells.lines, self.wanted, self.path)
+        free = [name for name in self.columns if name not in {*columns, *self.wanted.columns}]
+        known = timing.instants[~timing.absent] if columns else None
+        texts = [text for text, none in zip(timing.texts, timing.absent, strict=True) if not none]
+        whole = {name: column.filter(~timing.absent) if columns else column for name, column in self.columns.items()}
+        ids = series_columns(whole, free, texts, known, self.wanted)
+        chosen, left = self._chosen(columns, ids)
+        values, sheet = self._numbers(chosen)
+        groups = {name: timing.ordered(rows, values) for name, rows in self._groups(ids).items()}
+        timing = timing.stepped(groups)
+        self._say_left_out({*left, *chosen})
+        words = {name: np.array(self.columns[name].to_list(), object) for name in self.wanted.words}
+        tables: dict[str, Table] = {}
+        made = 0
+        for name, rows in groups.items():
+            places, stamps = timing.even(rows)
+            made += int((places < 0).sum())
+            tables[name] = Table(
+                chosen,
+                np.where(places[:, None] >= 0, values[places], np.nan),
+                timing.written(places, stamps),
+                timing.column,
+                timing.calendar,
+                {word: tuple(np.where(places >= 0, cells[places], "")) for word, cells in words.items()},
+                _lines_of(sheet, places, chosen, len(rows) > 1 and rows[0] > rows[-1]),
+                name,
+                "\t".join(ids),
+            )
+        if made:
+            dates = "date that is left out is a row" if made == 1 else "dates that are left out are rows"
+            timing.remarks.append(f"{made} {dates} without values")
+        remarks = (*self.remarks, *timing.remarks)
+        return {name: replace(table, remarks=remarks) for name, table in tables.items()}
+
+    def _chosen(self, dated: tuple[str, ...], ids: tuple[str, ...]) -> tuple[tuple[str, ...], set[str]]:
+        """The columns of numbers, and those that are known to be something else."""
+        left = {*dated, *ids, *self._counting(dated, ids), *self.wanted.words}
+        if dated and not self.wanted.columns:
+            others = further_dates(self.columns, [name for name in self.columns if name not in left])
+            self.remarks += [f"column {name!r} holds dates too and is left out" for name in others]
+            left |= set(others)
+        if not self.wanted.numbers:
+            return (), left
+        chosen = self.wanted.columns or tuple(name for name in self.columns if name not in left)
+        if not chosen:
+            raise self._error(
+                "there is no column of numbers",
+                "codec=characters reads the file as plain text; a table of texts is read with corpus.text=COLUMN",
+                1,
+            )
+        return chosen, left
+
+    def _say_left_out(self, known: set[str]) -> None:
+        extra = [name for name in self.columns if name not in known and name]
+        if extra and self.wanted.numbers:
+            self.remarks.append(f"{_listed(extra)} {'is' if len(extra) == 1 else 'are'} left out")
+
+    def _without_empty(self, columns: tuple[str, ...]) -> None:
+        """Leave rows out in which every cell is empty, where rows have dates."""
+        if not columns:
+            return
+        import polars
+
+        full = polars.DataFrame(self.columns).select(polars.any_horizontal(polars.all() != "")).to_series()
+        if full.all():
+            return
+        self.remarks.append(f"{(~full).sum()} rows without a cell are left out")
+        sheet = self.cells.sheet
+        rows: list[tuple[str, str]] = []
+        for row, kept in zip(sheet.rows, full, strict=True):
+            if kept or not rows:
+                rows.append(row)
+            else:
+                rows[-1] = (rows[-1][0], rows[-1][1] + row[0] + row[1])
+        lines = [line for line, kept in zip(self.cells.lines, full, strict=True) if kept]
+        self.columns = {name: column.filter(full) for name, column in self.columns.items()}
+        self.cells = Cells(replace(sheet, rows=tuple(rows)), self.columns, lines)
+
+    def _groups(self, ids: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+        """The rows of each series by its name, in the order in which they are first met."""
+        if not ids:
+            return {"": np.arange(self.cells.height)}
+        names = list(map("\t".join, zip(*(self.columns[name].to_list() for name in ids), strict=True)))
+        rows: dict[str, list[int]] = {}
+        for i, name in enumerate(names):
+            rows.setdefault(name, []).append(i)
+        return {name: np.array(own) for name, own in rows.items()}
+
+    def _counting(self, dated: Sequence[str], ids: Sequence[str]) -> list[str]:
+        """Columns that do nothing but count the rows, beside dates."""
+        found = []
+        for place, (name, column) in enumerate(self.columns.items()):
+            called = name.lower() in INDEX_NAMES or (not name and not place)
+            if called and name not in {*dated, *ids, *self.wanted.columns} and dated and counts(column):
+                found.append(name)
+                column_name = f"column {name!r}" if name else "the first column"
+                self.remarks.append(f"{column_name} counts the rows and is left out")
+        return found
+
+    def _numbers(self, chosen: Sequence[str]) -> tuple[NDArray[np.float64], Sheet]:
+        """The numbers of the chosen columns (rows, columns), and the sheet with how they are written."""
+        sheet = self.cells.sheet
+        decimal = self.dialect.decimal or self.wanted.decimal
+        decimal = decimal_of([self.columns[name] for name in chosen], sheet.delimiter, decimal)
+        read = {name: read_numbers(self.columns[name], decimal, self.dialect.missing) for name in chosen}
+        said: dict[str, list[str]] = {}
+        for name, numbers in read.items():
+            if numbers.odd is not None:
+                raise self._text(name, numbers.odd, chosen, decimal)
+            large = np.flatnonzero(np.abs(numbers.values) >= LARGEST)
+            if len(large):
+                raise self._error(
+                    f"column {name!r} holds {self.columns[name][int(large[0])]}, which is no usable number",
+                    "leave the cell empty if the value is not known",
+                    self._line(int(large[0])),
+                )
+            for remark in numbers.remarks:
+                said.setdefault(remark, []).append(name)
+        if decimal == "," and any("," in numbers.style.decimal for numbers in read.values()):
+            self.remarks.append("numbers have a decimal comma")
+        for remark, names in said.items():
+            self.remarks.append(f"{_listed(names)} {remark}")
+        sheet = replace(
+            sheet,
+            styles={name: numbers.style for name, numbers in read.items()},
+            gaps={name: np.isnan(numbers.values) for name, numbers in read.items()},
+        )
+        empty = np.zeros((self.cells.height, 0))
+        return np.column_stack([empty, *(numbers.values for numbers in read.values())]), sheet
+
+    def _text(self, name: str, row: int, chosen: Sequence[str], decimal: str) -> DataError:
+        """The error of a column that is read as numbers and holds a word."""
+        cell = str(self.columns[name][row])
+        column = self.columns[name].head(1000).to_list()
+        share = np.mean([looks_like_number(other) or is_missing(other) for other in column])
+        if len(self.columns) == 1:
+            hint = "codec=characters reads the file as plain text"
+        elif row == self.cells.height - 1 and row:
+            hint = f"{PREFIX}.footer=1 leaves the last row out"
+        elif share > 0.5:
+            hint = f"{PREFIX}.missing=[{cell}] takes it for no value"
+            if looks_like_number(cell):
+                hint = f"{PREFIX}.decimal={',' if decimal == '.' else '.'} says that the decimal sign is another"
+        else:
+            numeric = [other for other in chosen if read_numbers(self.columns[other], decimal).odd is None]
+            words = f"given.{_word(name)}.source=column:{name}"
+            aligned = "" if self.columns[name].n_unique() == 1 else f" given.{_word(name)}.enters=align"
+            hint = f"{words}{aligned} makes it a condition; codec=characters reads the file as plain text"
+            if numeric:
+                hint = f"corpus.columns=[{','.join(numeric)}] reads the numbers alone; {hint}"
+        return self._error(f"column {name!r} is text: {cell[:40]!r} is not a number", hint, self._line(row))
+
+    def _line(self, row: int) -> int:
+        return self.cells.lines[int(row)]
+
+    def _error(self, message: str, hint: str, line: int | None = None) -> DataError:
+        return DataError(message, path=self.path, line=line, hint=hint)
+
+
+def _lines_of(sheet: Sheet, places: NDArray[np.int64], chosen: Sequence[str], descending: bool) -> Sheet | None:
+    """The lines of the rows of one series; those that it makes are empty."""
+    if sheet.made:
+        return None
+    whole = len(places) == len(sheet.rows) and bool((np.diff(places) == 1).all())
+    if whole:
+        return sheet
+    rows = sheet.rows
+    gaps = {name: np.where(places >= 0, sheet.gaps[name][places], True) for name in chosen}
+    own = tuple(rows[row] if row >= 0 else ("", "") for row in places.tolist())
+    return replace(sheet, rows=own, gaps=gaps, descending=descending)
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"column {names[0]!r}"
+    return f"{len(names)} columns ({', '.join(names[:3])}{' ...' * (len(names) > 3)})"
+
+
+def _word(name: str) -> str:
+    return re.sub(r"\W+", "_", name).strip("_").lower() or "label"

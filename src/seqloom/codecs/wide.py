@@ -1,0 +1,117 @@
+"""Tables of which each row is a series: the names of the columns are its times."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqloom.codecs.dates import Calendar, check_order
+from seqloom.codecs.dialect import PREFIX, Wanted
+from seqloom.codecs.numerals import decimal_of, looks_like_number, read_numbers
+from seqloom.codecs.sheet import Cells
+from seqloom.codecs.spelling import common
+from seqloom.codecs.table import Table
+from seqloom.core.errors import DataError
+
+if TYPE_CHECKING:
+    import polars
+
+WIDE = "value"
+"""What the numbers of such a table are called."""
+MOST_IDS, LEAST_TIMES = 8, 8
+"""Columns before the times at most, and times that do nothing but count at least."""
+
+
+def times_of(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[str, ...]:
+    """The columns that are the times of series of which each is a row; none where rows are times."""
+    said = wanted.dialect.wide
+    if said is False or (wanted.columns and wanted.columns != (WIDE,)):
+        return ()
+    names = list(columns)
+    for first in range(min(MOST_IDS, len(names) - 2) + 1):
+        times = names[first:]
+        named = len(times) > 2 and bool(common(times, named=True))
+        counted = bool(first) and len(times) >= LEAST_TIMES and _consecutive(times) and not _numbers(columns[names[0]])
+        if named or counted or (said and all(re.search("[0-9]$", name) for name in times)):
+            return () if first and _dates(columns[names[0]]) and not said else tuple(times)
+    return ()
+
+
+def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | str) -> dict[str, Table]:
+    """The series of a table of which each row is one."""
+    import polars
+
+    columns, height, dialect = cells.columns, cells.height, wanted.dialect
+    ids = [name for name in columns if name not in times]
+    stacked = polars.concat([columns[name].rename("") for name in times])
+    read = read_numbers(
+        stacked, decimal_of([stacked], cells.sheet.delimiter, dialect.decimal or wanted.decimal), dialect.missing
+    )
+    if read.odd is not None:
+        place, row = divmod(read.odd, height)
+        raise DataError(
+            f"column {times[place]!r} is text: {stacked[read.odd][:40]!r} is not a number",
+            path=path,
+            line=cells.lines[row],
+            hint=f"{PREFIX}.missing=[...] says which cells are no values",
+        )
+    values = read.values.reshape(len(times), height).T
+    dates, calendar = None, None
+    if common(times, named=True):
+        lines = [1] * len(times)
+        calendar, instants = Calendar.spelled(times, path, lines, dialect.dates)
+        order = np.argsort(instants, kind="stable")
+        dates, values = tuple(times[i] for i in order), values[:, order]
+        calendar, (instants,) = calendar.placed([instants[order]], dialect.zone)
+        check_order(dates, instants, path, lines)
+        calendar = calendar.stepped([instants])
+    own = {name: columns[name].to_list() for name in ids}
+    key = next((name for name in ids if columns[name].n_unique() == height), "\t".join(ids))
+    said = (
+        f"each row is a series, and the columns {times[0]!r} to {times[-1]!r} are its {len(times):,} times "
+        f"({PREFIX}.wide=false takes them for series)"
+    )
+    tables = {}
+    for row in range(height):
+        known = np.flatnonzero(~np.isnan(values[row]))
+        begin, end = (known[0], known[-1] + 1) if len(known) and height > 1 else (0, len(times))
+        name = "\t".join(own[part][row] for part in key.split("\t")) if key else str(row + 1)
+        tables[name] = Table(
+            (WIDE,),
+            values[row, begin:end, None],
+            None if dates is None else dates[begin:end],
+            "date" if dates else "",
+            calendar,
+            {word: (own[word][row],) * (end - begin) for word in (*wanted.words, *wanted.perhaps) if word in own},
+            name=name,
+            series_column=key,
+            wide=True,
+            remarks=(*cells.remarks, said),
+        )
+    if len(tables) < height:
+        raise DataError(
+            "two rows are of the same series", path=path, hint=f"{PREFIX}.wide=false takes the columns for series"
+        )
+    return tables
+
+
+def _dates(column: polars.Series) -> bool:
+    return bool(common([cell for cell in column.head(5).to_list() if cell], named=True))
+
+
+def _numbers(column: polars.Series) -> bool:
+    return all(map(looks_like_number, column.head(50).to_list()))
+
+
+def _consecutive(names: Sequence[str]) -> bool:
+    """Whether names are a word and numbers that go up by one: V2, V3, V4 ..."""
+    matches = [re.fullmatch(r"(.*?)([0-9]+)", name) for name in names]
+    if not all(matches):
+        return False
+    words = {match.group(1) for match in matches if match}
+    numbers = [int(match.group(2)) for match in matches if match]
+    return len(words) == 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
