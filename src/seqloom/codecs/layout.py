@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seqloom.codecs.dialect import PREFIX, Wanted
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
-from seqloom.codecs.roles import INDEX_NAMES, counts, find_dates, series_columns
+from seqloom.codecs.roles import INDEX_NAMES, counts, find_dates, further_dates, series_columns
 from seqloom.codecs.sheet import Cells, Sheet
 from seqloom.codecs.table import Table
 from seqloom.codecs.timing import Timing
@@ -85,6 +85,10 @@ class _Layout:
     def _chosen(self, dated: tuple[str, ...], ids: tuple[str, ...]) -> tuple[tuple[str, ...], set[str]]:
         """The columns of numbers, and those that are known to be something else."""
         left = {*dated, *ids, *self._counting(dated, ids), *self.wanted.words}
+        if dated and not self.wanted.columns:
+            others = further_dates(self.columns, [name for name in self.columns if name not in left])
+            self.remarks += [f"column {name!r} holds dates too and is left out" for name in others]
+            left |= set(others)
         if not self.wanted.numbers:
             return (), left
         chosen = self.wanted.columns or tuple(name for name in self.columns if name not in left)
