@@ -196,7 +196,7 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
         advice["backbone.dropout"] = (0.0, "dropout is advised for autoregressive processes only")
         advice["trainer.rate"] = (2e-3, "slower than for an autoregressive process")
         advice["feed.batch"] = (_few(advice["feed.window"][0]), "smaller batches give still more updates")
-        advice["feed.shorter"] = (0.1, "so that short texts can be filled in too")
+        advice["feed.shorter"] = (0.05, "so that short texts can be filled in too")
     return advice
 
 
@@ -219,7 +219,7 @@ def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None)
             "backbone.dropout": (0.0, "dropout is advised for autoregressive processes only"),
             "feed.batch": (_few(window), "small batches give more updates"),
             "feed.pattern": ({"name": "mixed"}, "so that it can forecast, fill gaps and sample"),
-            "feed.shorter": (0.1, "so that short series can be filled in too"),
+            "feed.shorter": (0.05, "so that short series can be filled in too"),
         }
     return advice | {
         "feed.window": (window, "what the model will see at once"),
