@@ -365,7 +365,7 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model]:
     """Two series under each other, with a price, a holiday and a sky beside each row, and a model of them."""
     folder = tmp_path_factory.mktemp("shops")
     rows = [
-        f"{shop},{hour},{10 + i % 5},{i % 3},{'yes' if i % 7 else 'no'},{'sun' if i % 2 else 'rain'}"
+        f"{shop},{hour},{10 + i % 5 * 0.37:.2f},{i % 3},{'yes' if i % 7 else 'no'},{'sun' if i % 2 else 'rain'}"
         for shop in ("x", "y")
         for i, hour in enumerate(hours(60))
     ]
@@ -399,7 +399,7 @@ def test_columns_known_ahead_of_time_are_conditions(shops: tuple[Path, Model]):
     assert answer.values[0].dates[-3:] == tuple(hours(3, 60))
     frame = polars.read_csv(future)
     np.testing.assert_array_equal(model.forecast(history, 3, n=2, future=frame).paths, answer.paths)
-    dear = frame.with_columns(price=polars.lit(50))
+    dear = frame.with_columns(price=polars.lit(1e6))
     assert not np.array_equal(model.forecast(history, 3, n=2, future=dear).paths[:, -1], answer.paths[:, -1])
 
 
@@ -578,7 +578,6 @@ def test_frames_are_read_as_files_are(tmp_path: Path):
 def test_series_in_json_lines(tmp_path: Path):
     entries = [
         {"item_id": f"s{i}", "start": "2024-01-01 00:00:00", "freq": "h", "target": [*range(4 + i), None]}
-        for i in range(2)
         for i in range(2)
     ]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
