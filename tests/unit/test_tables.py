@@ -270,6 +270,8 @@ def test_a_file_of_several_series_is_as_many_things(tmp_path: Path):
         ("date,y", ["31-JAN-2023,1", "28-FEB-2023,2", "31-MAR-2023,3"], ("y",), "30-APR-2023",
          "1 month, on its last day"),
         ("date,y", ["January 2023,1", "February 2023,2"], ("y",), "March 2023", "1 month"),
+        ("year,doy,y", ["2023,365,1", "2024,1,2", "2024,2,3"], ("y",), "2024\t3", "1 day"),
+        ("DATE,TIME,y", ["20240101,2200,1", "20240101,2300,2"], ("y",), "20240102\t0000", "1 hour"),
         ("period,y", ["2023H2,1", "2024H1,2"], ("y",), "2024H2", "6 months"),
         ("period,y", ["FY2023,1", "FY2024,2"], ("y",), "FY2025", "1 year"),
         ("date,hour,y", ["2024-01-01,23,1", "2024-01-01,24,2", "2024-01-02,1,3"], ("y",), "2024-01-02\t2", "1 hour"),
@@ -509,6 +511,23 @@ def test_what_is_wrong_is_named(text: str, message: str, hint: str):
         table_of(text, "t.csv")
     assert message in str(caught.value)
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("cells", "hint"), [("{s}ity", "given.city.source=column:city makes"), ("{d}th", "given.city.enters=align")]
+)
+def test_words_beside_series_are_named_as_conditions(cells: str, hint: str):
+    rows = [f"2024-01-{d:02},{s},{d},{cells.format(s=s, d=d)}" for s in ("x", "y") for d in range(1, 9)]
+    with pytest.raises(DataError, match="column 'city' is text") as caught:
+        tables_of("\n".join(["date,shop,y,city", *rows, ""]))
+    assert hint in caught.value.hint
+    assert "corpus.columns=[y]" in caught.value.hint
+
+
+def test_excel_says_what_parts_cells():
+    table = table_of("sep=;\ndate;y\n2024-01-01;1,5\n2024-01-02;2\n")
+    assert table.values[:, 0].tolist() == [1.5, 2]
+    assert Series().fit([table]).show(table).decode().startswith("sep=;\ndate;y\n")
 
 
 def test_what_stands_around_a_table_is_left_out_and_kept():
