@@ -36,6 +36,8 @@ class Facts:
     """Two of the numbers belong together, as those of a pen's movement."""
     numbers: int = 0
     """The real numbers of an element, where it has nothing else and sequences do not end: the channels of a series."""
+    horizon: int = 0
+    """How far ahead forecasts will be asked for; 0 where that is not said."""
 
 
 WHOLE = 255
@@ -200,6 +202,8 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
 
 def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
     window = _whole(facts, _stretch(facts, 96))
+    if process != "autoregressive" and facts.horizon:
+        window = max(window, min(2 * facts.horizon, max(window, facts.length)))
     if process == "autoregressive":
         advice: Advice = {
             "backbone.width": (64, "series are few and easily learned by heart"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def plan(
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
     prepared = corpus.prepare(codec, declared, notify)
     advice, reasons = advise(
-        facts_of(prepared, declared, draft.process),
+        replace(facts_of(prepared, declared, draft.process), horizon=draft.feed.horizon or 0),
         draft.process.name,
         not draft.backbone.bounded,
         draft.trainer.minutes,

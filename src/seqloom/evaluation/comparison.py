@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seqloom.core.errors import NotComparable
 from seqloom.evaluation.baselines.base import BaselineScore
-from seqloom.evaluation.forecasts import ForecastTable
+from seqloom.evaluation.forecast_table import ForecastTable
 
 KINDS = ("exact", "bound", "estimate")
 

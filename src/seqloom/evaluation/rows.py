@@ -17,7 +17,8 @@ from seqloom.core import machine
 from seqloom.corpora.base import Corpus, Prepared
 from seqloom.evaluation.baselines.base import baselines_of
 from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row, SplitSummary, ci95
-from seqloom.evaluation.forecasts import ForecastRow, ForecastTable, baseline_rows, table_of
+from seqloom.evaluation.forecast_table import ForecastRow, ForecastTable
+from seqloom.evaluation.forecasts import baseline_rows, table_of
 from seqloom.evaluation.rolling import origins_of
 
 
