@@ -514,7 +514,7 @@ def test_what_is_wrong_is_named(text: str, message: str, hint: str):
 
 
 @pytest.mark.parametrize(
-    ("cells", "hint"), [("{s}ity", "given.city.source=column:city makes"), ("{d}th", "given.city.enters=align")]
+    ("cells", "hint"), [("{s}ity", "given.city.source=column:city makes"), ("w{d}", "given.city.enters=align")]
 )
 def test_words_beside_series_are_named_as_conditions(cells: str, hint: str):
     rows = [f"2024-01-{d:02},{s},{d},{cells.format(s=s, d=d)}" for s in ("x", "y") for d in range(1, 9)]

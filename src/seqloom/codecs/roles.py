@@ -85,8 +85,8 @@ def _is_dated(name: str) -> bool:
 
 def _holds_dates(columns: Mapping[str, polars.Series], name: str, named: bool, first: bool) -> bool:
     column = columns[name].filter(columns[name] != "")
-    places = np.unique(np.linspace(0, len(column) - 1, SAMPLE).astype(int)) if len(column) else []
-    sample = [cell for cell in (str(column[int(i)]) for i in places) if not is_missing(cell)]
+    places = np.unique(np.linspace(0, max(len(column) - 1, 0), min(SAMPLE, len(column))).astype(int))
+    sample = [cell for cell in column.gather(places).to_list() if not is_missing(cell)]
     if not sample:
         return False
     whole = all(re.fullmatch(r"[0-9]{1,19}(\.0+)?", cell) for cell in sample)

@@ -152,9 +152,7 @@ class _Reader:
         comments = {id(one) for one in self.records[self.first :] if self._is_comment(one)}
         self.comments = len(comments)
         kept = [
-            one
-            for one in self.records[self.first :]
-            if one.body and id(one) not in comments and not one.body.isspace()
+            one for one in self.records[self.first :] if one.body and id(one) not in comments and not one.body.isspace()
         ]
         if not kept:
             raise self._error("the table is empty", "a series needs a header and rows under it")
