@@ -526,7 +526,8 @@ class Model:
                 hint="extend goes on from a beginning",
             )
         known = self.codec.accept(history)
-        if from_ is not None:
+        if from_ is not None:  # what was known ahead of time stands in the same table
+            future = known if future is None else future
             known = self.codec.cut(known, 0, self.codec.position(known, str(from_)))
         steps = self.horizon_of(horizon)
         own = self.given_ahead(known, steps, future, given)

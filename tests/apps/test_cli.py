@@ -515,6 +515,29 @@ def test_a_forecast_of_chosen_quantiles_begins_inside_a_file_and_is_drawn(
     check_error(seqloom("forecast", examples.run("series")), "--horizon", "--horizon 24")
 
 
+def test_several_series_are_forecast_with_what_is_known_ahead_of_time(seqloom: Callable[..., Done]) -> None:
+    def table_of(first: int, last: int, known: bool) -> str:
+        days = [(shop, day) for shop in ("a", "b") for day in range(first, last + 1)]
+        rows = [f"{shop},2024-01-{day:02},{f'{10 + day % 7},' if known else ''}{day % 3}" for shop, day in days]
+        return "\n".join(["shop,day,sales,price" if known else "shop,day,price", *rows, ""])
+
+    Path("shops.csv").write_text(table_of(1, 28, True))
+    Path("ahead.csv").write_text(table_of(29, 31, False))
+    done = seqloom("train", "shops.csv", "corpus.future=price", "--model", "gru", "--out", "run", *TINY)
+    assert done.code == 0, done.err
+    words = ("forecast", "run", "--horizon", 2, "--seed", 1)
+    table = seqloom(*words, "--future", "ahead.csv").table
+    assert [(row["shop"], row["day"]) for row in table] == [(s, f"2024-01-{d}") for s in ("a", "b") for d in (29, 30)]
+    series = seqloom(*words, "--future", "ahead.csv", "--json").json["series"]
+    assert [one["name"] for one in series] == ["a", "b"]
+    assert float(table[2]["sales_0.5"]) == pytest.approx(series[1]["summary"]["sales"]["0.5"][0], rel=1e-4)
+    assert seqloom(*words, "--future", "ahead.csv", "-n", 2).text.splitlines()[0] == "path,shop,day,sales"
+    assert seqloom(*words, "shops.csv", "--from", "2024-01-20").code == 0, "the file itself knows what came"
+    check_error(seqloom(*words), "column 'price' stands beside the rows", "--future FILE")
+    check_error(seqloom(*words, "--future", "gone.csv"), "gone.csv: there is no such file")
+    check_error(seqloom(*words[:3], 5, "--future", "ahead.csv"), "'price' has no row for 2024-02-01", "give a row")
+
+
 def test_scenarios_keep_the_paths_that_meet_a_condition(seqloom: Callable[..., Done], examples: Examples) -> None:
     words = ("forecast", examples.run("series"), "--horizon", 3, "--seed", 1)
     plain = seqloom(*words, "-n", 60, "--json").json["paths"]

@@ -270,6 +270,8 @@ def test_a_file_of_several_series_is_as_many_things(tmp_path: Path):
         ("date,y", ["31-JAN-2023,1", "28-FEB-2023,2", "31-MAR-2023,3"], ("y",), "30-APR-2023",
          "1 month, on its last day"),
         ("date,y", ["January 2023,1", "February 2023,2"], ("y",), "March 2023", "1 month"),
+        ("year,doy,y", ["2023,365,1", "2024,1,2", "2024,2,3"], ("y",), "2024\t3", "1 day"),
+        ("DATE,TIME,y", ["20240101,2200,1", "20240101,2300,2"], ("y",), "20240102\t0000", "1 hour"),
         ("period,y", ["2023H2,1", "2024H1,2"], ("y",), "2024H2", "6 months"),
         ("period,y", ["FY2023,1", "FY2024,2"], ("y",), "FY2025", "1 year"),
         ("date,hour,y", ["2024-01-01,23,1", "2024-01-01,24,2", "2024-01-02,1,3"], ("y",), "2024-01-02\t2", "1 hour"),
@@ -365,7 +367,7 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model]:
     """Two series under each other, with a price, a holiday and a sky beside each row, and a model of them."""
     folder = tmp_path_factory.mktemp("shops")
     rows = [
-        f"{shop},{hour},{10 + i % 5},{i % 3},{'yes' if i % 7 else 'no'},{'sun' if i % 2 else 'rain'}"
+        f"{shop},{hour},{10 + i % 5 * 0.37:.2f},{i % 3},{'yes' if i % 7 else 'no'},{'sun' if i % 2 else 'rain'}"
         for shop in ("x", "y")
         for i, hour in enumerate(hours(60))
     ]
@@ -399,7 +401,7 @@ def test_columns_known_ahead_of_time_are_conditions(shops: tuple[Path, Model]):
     assert answer.values[0].dates[-3:] == tuple(hours(3, 60))
     frame = polars.read_csv(future)
     np.testing.assert_array_equal(model.forecast(history, 3, n=2, future=frame).paths, answer.paths)
-    dear = frame.with_columns(price=polars.lit(50))
+    dear = frame.with_columns(price=polars.lit(1e6))
     assert not np.array_equal(model.forecast(history, 3, n=2, future=dear).paths[:, -1], answer.paths[:, -1])
 
 
@@ -511,6 +513,23 @@ def test_what_is_wrong_is_named(text: str, message: str, hint: str):
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("cells", "hint"), [("{s}ity", "given.city.source=column:city makes"), ("w{d}", "given.city.enters=align")]
+)
+def test_words_beside_series_are_named_as_conditions(cells: str, hint: str):
+    rows = [f"2024-01-{d:02},{s},{d},{cells.format(s=s, d=d)}" for s in ("x", "y") for d in range(1, 9)]
+    with pytest.raises(DataError, match="column 'city' is text") as caught:
+        tables_of("\n".join(["date,shop,y,city", *rows, ""]))
+    assert hint in caught.value.hint
+    assert "corpus.columns=[y]" in caught.value.hint
+
+
+def test_excel_says_what_parts_cells():
+    table = table_of("sep=;\ndate;y\n2024-01-01;1,5\n2024-01-02;2\n")
+    assert table.values[:, 0].tolist() == [1.5, 2]
+    assert Series().fit([table]).show(table).decode().startswith("sep=;\ndate;y\n")
+
+
 def test_what_stands_around_a_table_is_left_out_and_kept():
     text = (
         "Station 12;;\n\nDatum;a;b\n01.01.2024;1;2\n# pause\n02.01.2024;;3\nDatum;a;b\n03.01.2024;3;4\nSource: me;;\n"
@@ -578,7 +597,6 @@ def test_frames_are_read_as_files_are(tmp_path: Path):
 def test_series_in_json_lines(tmp_path: Path):
     entries = [
         {"item_id": f"s{i}", "start": "2024-01-01 00:00:00", "freq": "h", "target": [*range(4 + i), None]}
-        for i in range(2)
         for i in range(2)
     ]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")

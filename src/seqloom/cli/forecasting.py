@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +30,7 @@ from seqloom.cli.session import (
     Session,
     check_file,
     command,
+    conditions_of,
     path_of,
     positive,
     put,
@@ -68,6 +69,9 @@ def forecast(
     start: Annotated[
         str | None, typer.Option("--from", metavar="DATE|ROW", help="Begin inside the file, at this row or date.")
     ] = None,
+    future: Annotated[
+        str | None, typer.Option(help="A table with the columns that are known ahead of time, for the rows to come.")
+    ] = None,
     plot: Annotated[str | None, typer.Option(help="Draw a fan chart into this file, .png or .svg.")] = None,
     html: Annotated[str | None, typer.Option(help="Write a page with the chart and the numbers.")] = None,
     seed: SEED = None,
@@ -89,7 +93,7 @@ def forecast(
         )
     chart = None if plot is None else _chart_file(plot, force)
     page = None if html is None else OutputFile.at(html, force=force, option="--html")
-    for word in plain[1:]:
+    for word in (*plain[1:], *([future] if future else [])):
         check_file(word)
     if horizon is None and not _trained_horizon(plain[0]):
         raise ConfigError("how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24")
@@ -118,10 +122,10 @@ def forecast(
         session.note(note)
     drawn = max(draws or 0, paths or 0) or PATHS
     drawn = max(drawn, PATHS) if where is not None and draws is None else drawn
-    answers = _forecasts(model, [history for history, _ in histories], steps, drawn, seed, settings, session)
+    answers = _forecasts(model, histories, steps, drawn, seed, settings, future, session)
     if where is not None:
         answers = [_met(answer, where, session) for answer in answers]
-    _write_charts(session, model, answers[0], chart, page, histories[0][1])
+    _write_charts(session, model, answers[0], chart, page, histories[0].truth)
     made = [[codec.cut(v, codec.size(v) - steps, codec.size(v)) for v in answer.values][:paths] for answer in answers]
     # A path of several series is all of theirs of one number; one series is itself.
     joint = [own[0] if len(own) == 1 else own for own in zip(*made, strict=where is None)]
@@ -170,10 +174,19 @@ def _chart_file(word: str, force: bool) -> tuple[OutputFile, str]:
     return OutputFile.at(word, force=force, option="--plot"), form
 
 
-def _histories(
-    model: Model, words: Sequence[str], session: Session, start: str | None, horizon: int
-) -> list[tuple[Any, Any]]:
-    """What a forecast goes on from, and what really followed where that stands in the same file.
+@dataclass(frozen=True)
+class _History:
+    """What a forecast goes on from."""
+
+    value: Any
+    truth: Any
+    """What really followed, where that stands in the same file."""
+    ahead: Any = None
+    """What may say what is known ahead of time: the series with what really followed."""
+
+
+def _histories(model: Model, words: Sequence[str], session: Session, start: str | None, horizon: int) -> list[_History]:
+    """What a forecast goes on from.
 
     These are the series of a file, or those of the training; with `start` only what precedes that row of each.
     """
@@ -199,7 +212,8 @@ def _histories(
             begin = _position(codec, history, start)
             after = codec.cut(history, begin, min(begin + horizon, size))
             truth, size = codec.numbers(after) if codec.size(after) == horizon else None, begin
-        found.append((codec.cut(history, max(0, size - HISTORY), size), truth))
+        known = codec.cut(history, max(0, size - HISTORY), size)
+        found.append(_History(known, truth, None if start is None else history))
     longest = max(map(codec.size, histories))
     if longest > HISTORY:
         session.detail(f"the last {HISTORY} of {longest} rows are read")
@@ -208,23 +222,25 @@ def _histories(
 
 def _forecasts(
     model: Model,
-    histories: Sequence[Any],
+    histories: Sequence[_History],
     horizon: int,
     number: int,
     seed: int | None,
     settings: Sequence[str],
+    future: str | None,
     session: Session,
 ) -> list[Answer]:
     """The paths of each series. No two of them draw the same random numbers."""
     answers: list[Answer] = []
-    for i, history in enumerate(histories):
-        canvas = model.canvas(history, horizon)
+    said = conditions_of(settings, model.given)
+    for i, one in enumerate(histories):
+        history, ahead = one.value, Path(path_of(future)) if future else one.ahead
+        canvas, given = model.canvas(history, horizon), model.given_ahead(history, horizon, ahead, said)
         if not answers:
-            asked = annotated(model, canvas, number, seed, settings)
+            asked = annotated(model, canvas, number, seed, settings, given=given)
         else:
-            query = replace(model.query(canvas, number, answers[0].seed), first_row=i * number)
-            first = asked.query
-            asked = AnnotatedQuery(replace(query, sampler=first.sampler, given=first.given), ())
+            query = replace(model.query(canvas, number, answers[0].seed, given=given), first_row=i * number)
+            asked = AnnotatedQuery(replace(query, sampler=asked.query.sampler), ())
         answers.append(collected(model, asked, session))
         if len(histories) > 1:
             session.detail(f"series {i + 1:,} of {len(histories):,}: {model.codec.called(history)}")

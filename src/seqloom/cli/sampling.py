@@ -264,10 +264,14 @@ def annotated(
     settings: Sequence[str],
     stop: Sequence[str] | None = None,
     allow: str | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> AnnotatedQuery:
-    """The query for a canvas and the notes on it; an error where it cannot be asked of this model."""
+    """The query for a canvas and the notes on it; an error where it cannot be asked of this model.
+
+    `given` are the conditions, where they are not those of the settings alone.
+    """
     positive(n, "-n")
-    sampler, given = sampler_of(model, settings), conditions_of(settings, model.given)
+    sampler, given = sampler_of(model, settings), conditions_of(settings, model.given) if given is None else given
     notes = [
         f"without given.{name}=..., the model makes what it learned for no {name}"
         for name in model.given

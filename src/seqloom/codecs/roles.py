@@ -33,6 +33,7 @@ PARTS = {
     "quarter": "q", "qtr": "q", "quartal": "q", "week": "V", "isoweek": "V", "woche": "V", "day": "d", "dd": "d",
     "tag": "d", "dom": "d", "hour": "H",
     "hr": "H", "stunde": "H", "hh": "H", "minute": "M", "min": "M", "second": "S", "sec": "S",
+    "doy": "J", "dayofyear": "J", "day_of_year": "J", "yday": "J", "julian": "J",
 }  # fmt: skip
 """Columns that hold a part of a date, and the part."""
 SAMPLE = 40
@@ -83,8 +84,9 @@ def _is_dated(name: str) -> bool:
 
 
 def _holds_dates(columns: Mapping[str, polars.Series], name: str, named: bool, first: bool) -> bool:
-    cells = [cell for cell in columns[name].to_list() if not is_missing(cell)]
-    sample = [cells[i] for i in np.unique(np.linspace(0, len(cells) - 1, SAMPLE).astype(int))] if cells else []
+    column = columns[name].filter(columns[name] != "")
+    places = np.unique(np.linspace(0, max(len(column) - 1, 0), min(SAMPLE, len(column))).astype(int))
+    sample = [cell for cell in column.gather(places).to_list() if not is_missing(cell)]
     if not sample:
         return False
     whole = all(re.fullmatch(r"[0-9]{1,19}(\.0+)?", cell) for cell in sample)
@@ -124,12 +126,12 @@ def _parted(columns: Mapping[str, polars.Series], free: Sequence[str]) -> tuple[
     letters = {name.lower(): name for name in free if name.lower() in set("ymdh")}
     if "Y" not in parts and {"y", "m", "d"} <= set(letters):
         parts = {{"y": "Y", "h": "H"}.get(letter, letter): name for letter, name in letters.items()} | parts
-    if "Y" not in parts or not any(part in parts for part in "mqV"):
+    if "Y" not in parts or not any(part in parts for part in "mqVJ"):
         return None
     if not columns[parts["Y"]].str.contains("^[0-9]{4}$").all():
         return None
     found, spelling = [], []
-    small = next(part for part in "mqV" if part in parts)
+    small = next(part for part in "mqVJ" if part in parts)
     for part in ("Y", small, *(part for part in "dHMS" if part in parts)):
         if part == "d" and small != "m":
             continue

@@ -115,7 +115,7 @@ class Series(Codec, name="series"):
 
     def position(self, value: Table, word: str) -> int:
         """The row of a date as the table writes it, or of the first that begins so; else as any codec counts."""
-        dates = value.dates or ()
+        dates = tuple(map(shown, value.dates or ()))
         row = next((i for i, date in enumerate(dates) if date == word), None)
         if row is None and not re.fullmatch(r"-?\d{1,7}", word):
             row = next((i for i, date in enumerate(dates) if date.startswith(word)), None)

@@ -142,15 +142,17 @@ class _Reader:
         self.dialect, self.path = dialect, path
         self.remarks: list[str] = []
         self.records = _records(text, path)
-        self.delimiter = dialect.delimiter or _delimiter([one.body for one in self.records[dialect.skip :]], dialect)
+        # Excel is told by a line such as `sep=;` before the table.
+        said = re.fullmatch(r"\ufeff?\"?sep=(.)\"?", self.records[0].body.strip()) if self.records else None
+        self.first = max(dialect.skip, int(said is not None))
+        told = said.group(1) if said else _delimiter([one.body for one in self.records[dialect.skip :]], dialect)
+        self.delimiter = dialect.delimiter or told
 
     def cells(self) -> Cells:
-        comments = {id(one) for one in self.records[self.dialect.skip :] if self._is_comment(one)}
+        comments = {id(one) for one in self.records[self.first :] if self._is_comment(one)}
         self.comments = len(comments)
         kept = [
-            one
-            for one in self.records[self.dialect.skip :]
-            if one.body and id(one) not in comments and not one.body.isspace()
+            one for one in self.records[self.first :] if one.body and id(one) not in comments and not one.body.isspace()
         ]
         if not kept:
             raise self._error("the table is empty", "a series needs a header and rows under it")

@@ -59,7 +59,8 @@ _SPACES = (" ", "T", ", ", " - ", "t", ":", "  ", "-", "\t")
 
 _PATTERNS = {
     "Y": "[0-9]{4}", "y": "[0-9]{2}", "m": "[0-9]{1,2}", "d": "[0-9]{1,2}", "H": "[0-9]{1,2}", "I": "[0-9]{1,2}",
-    "M": "[0-9]{1,2}", "S": "[0-9]{1,2}", "f": "[0-9]{1,9}", "p": "[AaPp]\\.?[Mm]\\.?", "j": "[0-9]{3}", "q": "[1-4]",
+    "M": "[0-9]{1,2}", "S": "[0-9]{1,2}", "f": "[0-9]{1,9}", "p": "[AaPp]\\.?[Mm]\\.?", "j": "[0-9]{3}",
+    "J": "[0-9]{1,3}", "q": "[1-4]",
     "k": "[0-9]{1,2}", "h": "[12]", "G": "[0-9]{4}", "V": "[0-9]{1,2}", "u": "[1-7]",
     "b": "(?i:" + "|".join(MONTHS) + ")", "B": "(?i:" + "|".join(LONG_MONTHS) + ")",
     "a": "(?i:" + "|".join(WEEKDAYS) + ")", "A": "(?i:" + "|".join(LONG_WEEKDAYS) + ")",
@@ -197,9 +198,10 @@ def _instants(parts: dict[str, NDArray[np.int64]], size: int) -> tuple[Instants,
         days = monday + 7 * (week - 1) + weekday - 1
         thursday = (monday + 7 * (week - 1) + 3).astype("M8[D]").astype("M8[Y]").astype(np.int64) + 1970
         valid &= (week >= 1) & (thursday == parts["G"])
-    elif "j" in parts:
-        days = _days(year, one, one) + parts["j"] - 1
-        valid &= (parts["j"] >= 1) & (parts["j"] <= _days(year + 1, one, one) - _days(year, one, one))
+    elif "j" in parts or "J" in parts:
+        of_year = parts["j"] if "j" in parts else parts["J"]
+        days = _days(year, one, one) + of_year - 1
+        valid &= (of_year >= 1) & (of_year <= _days(year + 1, one, one) - _days(year, one, one))
     else:
         month = parts.get("b", parts.get("B", parts.get("m", _first_month(parts, one))))
         day = parts.get("d", one)
@@ -260,7 +262,8 @@ def written(instant: int, spelling: str) -> str:
     numbers = {
         "Y": (moment.year, 4), "y": (moment.year % 100, 2), "m": (moment.month, 2), "d": (moment.day, 2),
         "H": (moment.hour, 2), "I": ((moment.hour - 1) % 12 + 1, 2), "M": (moment.minute, 2), "S": (moment.second, 2),
-        "j": (moment.timetuple().tm_yday, 3), "q": ((moment.month + 2) // 3, 1), "G": (iso.year, 4),
+        "j": (moment.timetuple().tm_yday, 3), "J": (moment.timetuple().tm_yday, 1),
+        "q": ((moment.month + 2) // 3, 1), "G": (iso.year, 4),
         "k": (24 if late else moment.hour, 2), "h": ((moment.month + 5) // 6, 1), "V": (iso.week, 2),
         "u": (iso.weekday, 1),
     }  # fmt: skip
