@@ -96,7 +96,7 @@ def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
     planned = planning.plan(str(hourly), own, model="lstm", out=tmp_path / "b")
     assert planned.recipe.process.plain() | {"head": None} == {
         "name": "autoregressive", "head": None, "lags": [24, 48, 72, 168], "difference": 0,
-        "features": [{"name": "window", "length": 54}],
+        "features": [{"name": "window", "length": 54, "inputs": True}],
     }  # fmt: skip
     assert "process.difference" not in planned.advice
 
