@@ -255,7 +255,7 @@ class GaussianOracle(Oracle):
     def denoised(self, z, shown, alpha, sigma):
         """E[x | z], of which the shown cells are x itself."""
         flat = z.flatten(1)
-        mean, cov = self.given(flat[:, shown].numpy(), shown)
+        mean, cov = self.given(flat[:, shown].detach().numpy(), shown)
         values, vectors = np.linalg.eigh(cov)
         values, vectors = torch.as_tensor(values), torch.as_tensor(vectors)
         a, s, hidden = alpha[:, 0], sigma[:, 0], torch.as_tensor(~shown)

@@ -16,7 +16,7 @@ _MODULES = {
     "Model": "seqloom.model",
     "Query": "seqloom.sequence.query",
     "Score": "seqloom.sequence.query",
-    "Answer": "seqloom.model",
+    "Answer": "seqloom.sequence.answer",
     "SeqloomError": "seqloom.core.errors",
     "ConfigError": "seqloom.core.errors",
     "DataError": "seqloom.core.errors",

@@ -150,12 +150,14 @@ def _tokens(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) 
         advice["backbone.dropout"] = (0.0, "dropout is advised where each element is made from those before it")
         advice["trainer.rate"] = (2e-3, "slower than where each element is made from those before it")
         advice["feed.batch"] = (_few(advice["feed.window"][0]), "smaller batches give still more updates")
-        advice["feed.shorter"] = (0.1, "so that short texts can be filled in too")
+        advice["feed.shorter"] = (0.05, "so that short texts can be filled in too")
     return advice
 
 
 def _vectors(facts: Facts, causal: bool, recurrent: bool) -> Advice:
     window = _whole(facts, _stretch(facts, 96))
+    if not causal and facts.horizon:
+        window = max(window, min(2 * facts.horizon, max(window, facts.length)))
     if causal:
         advice: Advice = {
             "backbone.width": (64, "series are few and easily learned by heart"),
@@ -170,7 +172,7 @@ def _vectors(facts: Facts, causal: bool, recurrent: bool) -> Advice:
             "backbone.dropout": (0.0, "dropout is advised where each element is made from those before it"),
             "feed.batch": (_few(window), "small batches give more updates"),
             "feed.pattern": ({"name": "mixed"}, "so that it can forecast, fill gaps and sample"),
-            "feed.shorter": (0.1, "so that short series can be filled in too"),
+            "feed.shorter": (0.05, "so that short series can be filled in too"),
         }
     return advice | {
         "feed.window": (window, "what the model will see at once"),

@@ -7,7 +7,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from seqloom.network.network import Network
 from seqloom.processes.base import Process
 from seqloom.recipe import default_sampler
 from seqloom.samplers.base import Sampler
+from seqloom.sequence.answer import Answer
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.constraint import OnlySymbols
@@ -40,62 +41,38 @@ PARTS = 1 << 32
 """What the sequences of a sample draw from begins here, above the numbers of stages."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Samples, in their own units: `values[i]` came from row `rows[i]` of seed `seed`."""
+class Running:
+    """How far a query is: the last frame of each of its rows, and how many of the positions to be made are settled."""
 
-    values: Sequence[Any]
-    seed: int
-    rows: Sequence[int]
-    paths: NDArray[np.float64] | None = None
-    """For series: the numbers (n, T, D) of all samples."""
-    made: int = 0
-    """How many elements at the end of each value are new."""
-    scores: Sequence[float] = ()
-    """By what a sampler ranks the samples it chooses between, such as log-probabilities of a beam."""
-
-    def quantile(self, q: float) -> NDArray[np.float64]:
-        """The q-quantile over the samples, at each position and channel (T, D); nan where a cell is absent in all."""
-        return np.asarray(np.quantile(self._numbers(), q, axis=0))
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """The mean over the samples (T, D)."""
-        return np.asarray(self._numbers().mean(0))
-
-    def _numbers(self) -> NDArray[np.float64]:
-        if self.paths is None:
-            raise UnsupportedQuery("only samples of series have means and quantiles")
-        return self.paths
-
-
-@dataclass
-class _Running:
-    """A query on its way: the last frame of each of its rows, and how many positions are settled."""
-
-    number: int
-    query: Query
-    frames: Iterator[Frame]
-    last: dict[tuple[int, int], Frame] = field(default_factory=dict)
-    settled: int = 0
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self.empty = [~_given(canvas) for canvas in query.canvases]
+        self.total = max(1, query.count * sum(int(empty.sum()) for empty in self.empty))
+        self.settled = 0
+        self.finished = 0
+        self.last: dict[tuple[int, int], Frame] = {}
 
     def take(self, frame: Frame) -> None:
         """Keep a frame."""
         place = frame.row, frame.part
         before = self.last.get(place)
-        self.settled += _settled(frame, self.query) - (0 if before is None else _settled(before, self.query))
+        self.settled += self._settled(frame) - (0 if before is None else self._settled(before))
+        self.finished += frame.done - (before is not None and before.done)
         self.last[place] = frame
+
+    @property
+    def done(self) -> int:
+        """Samples all of which is made."""
+        return self.finished // len(self.empty)
 
     @property
     def ordered(self) -> list[Frame]:
         """The last frames, row by row."""
         return [self.last[place] for place in sorted(self.last)]
 
-
-def _settled(frame: Frame, query: Query) -> int:
-    """How many of the positions that are to be made are settled."""
-    empty = ~_given(query.canvases[frame.part])
-    return int(empty.sum()) if frame.done else int((frame.settled & empty[: len(frame.settled)]).sum())
+    def _settled(self, frame: Frame) -> int:
+        empty = self.empty[frame.part]
+        return int(empty.sum()) if frame.done else int((frame.settled & empty[: len(frame.settled)]).sum())
 
 
 @dataclass(frozen=True)
@@ -258,7 +235,8 @@ class Model:
     def _stages(self, canvas: Canvas) -> Iterator[_Stage]:
         """Windows in which to fill a canvas: one, unless the process sees all at once and the canvas is longer.
 
-        Each window sees half of itself before what it makes; a gap that fits is put in the middle of its window.
+        Each window sees half of itself before what it makes, or all but the horizon that it was trained for; a gap that
+        fits is put in the middle of its window.
         """
         window, total = self.network.window, len(canvas)
         if self.process.incremental or total <= window:
@@ -274,7 +252,11 @@ class Model:
                     f"the gap of {gap} elements at {begin} has known ones after it; the model sees {window} at once",
                     hint="leave out what follows the gap and extend, or train with a larger feed.window",
                 )
-            before = window // 2 if gap >= window // 2 else (window - gap) // 2
+            ahead = min(self.trained_horizon or window // 2, window - 1)
+            if len(closed):
+                before = window // 2 if gap >= window // 2 else (window - gap) // 2
+            else:
+                before = window - min(gap, ahead)
             start = int(np.clip(begin - before, 0, total - window))
             yield _Stage(start, window)
             empty[start : start + window] = False
@@ -376,10 +358,10 @@ class Model:
 
     def answer(self, query: Query) -> Answer:
         """All samples of a query, when they are done."""
-        last: dict[tuple[int, int], Frame] = {}
+        running = Running(query)
         for frame in self.stream(query):
-            last[frame.row, frame.part] = frame
-        return self.collect(query, [last[place] for place in sorted(last)])
+            running.take(frame)
+        return self.collect(query, running.ordered)
 
     def answers(
         self, queries: Sequence[Query], progress: Callable[[float, str], None] | None = None
@@ -389,26 +371,26 @@ class Model:
         `progress` gets the share that is done, and how far it is in words.
         """
         wide = self._wide(TOGETHER)
-        waiting, running = deque(enumerate(queries)), deque[_Running]()
+        waiting = deque((Running(query), number) for number, query in enumerate(queries))
+        running: deque[tuple[Running, int, Iterator[Frame]]] = deque()
         done: dict[int, Answer] = {}
-        sizes = [query.count * sum(int((~_given(canvas)).sum()) for canvas in query.canvases) for query in queries]
-        given, total = 0, max(1, sum(sizes))
+        total, over, given = sum(one.total for one, _ in waiting), 0, 0
         while waiting or running:
-            rows = sum(one.query.count for one in running)
-            while waiting and (not running or rows + waiting[0][1].count <= TOGETHER):
-                number, query = waiting.popleft()
-                running.append(_Running(number, query, wide.stream(query)))
-                rows += query.count
-            current = running.popleft()
-            frame = next(current.frames, None)
+            rows = sum(one.query.count for one, *_ in running)
+            while waiting and (not running or rows + waiting[0][0].query.count <= TOGETHER):
+                one, number = waiting.popleft()
+                running.append((one, number, wide.stream(one.query)))
+                rows += one.query.count
+            one, number, frames = running.popleft()
+            frame = next(frames, None)
             if frame is None:
-                done[current.number] = self.collect(current.query, current.ordered)
+                done[number] = self.collect(one.query, one.ordered)
+                over += one.total
             else:
-                current.take(frame)
-                running.append(current)
+                one.take(frame)
+                running.append((one, number, frames))
             if progress is not None:
-                over = sum(size for number, size in enumerate(sizes) if number < given or number in done)
-                share = (over + sum(one.settled for one in running)) / total
+                share = (over + sum(one.settled for one, *_ in running)) / max(1, total)
                 progress(share, f"{given + len(done)} of {len(queries)} forecasts")
             while given in done:
                 yield done.pop(given)
@@ -432,7 +414,18 @@ class Model:
             paths = np.stack([one for one in numbers if one is not None])
         made = len(query.canvas) - int(np.count_nonzero(_given(query.canvas)))
         scores = [frame.score for frame in frames if frame.score is not None and not query.others]
-        return Answer(values, query.seed, list(rows), paths, made, scores)
+        answer = Answer(values, query.seed, list(rows), paths, made, scores)
+        if paths is None:
+            return answer
+        cells = ~(query.canvas.shown | query.canvas.absent)[query.canvas.context :]
+        alike = cells.shape == paths.shape[1:] and not query.others
+        return replace(
+            answer,
+            columns=self.codec.number_names(),
+            elements=self.codec.element_names(values[0]),
+            element=self.codec.element,
+            cells=cells if alike else None,
+        )
 
     def decode(self, frame: Frame, canvas: Canvas) -> Any:
         """What a frame shows, in its own units; the end is left out, and so is context that was not asked for."""
@@ -511,27 +504,48 @@ class Model:
     def forecast(
         self,
         history: Any,
-        horizon: int,
+        horizon: int | None = None,
         *,
         n: int = 100,
         seed: int = 0,
         sampler: Sampler | None = None,
         given: Mapping[str, Any] | None = None,
+        from_: str | int | None = None,
         future: Any = None,
     ) -> Answer:
-        """`n` paths of the next `horizon` elements; `quantile` and `mean` of the answer summarise them.
+        """`n` paths of the next `horizon` elements (those of `feed.horizon`, where the model was trained for some).
 
-        The history is a path, a frame of polars or pandas, an Arrow table, a dict of columns, an array (T,D), or a
-        value of the codec; `future` is a table like it, with the columns that are known ahead of time.
+        `quantile`, `mean`, `frame` and `plot` of the answer summarise them, and `where` keeps those that meet a
+        condition. The history is a path, a frame of polars or pandas, an Arrow table, a dict of columns, an array
+        (T,D), or a value of the codec; `future` is a table like it, with the columns that are known ahead of time;
+        `from_` is the date, or the number of the row from 1 on, that is forecast first.
         """
         if self.codec.numbers(self.codec.examples()[0]) is None:
             raise UnsupportedQuery(
                 f"a forecast has means and quantiles, which what this model makes (codec={self.codec.name}) has not",
                 hint="extend goes on from a beginning",
             )
-        history = self.codec.accept(history)
-        own = self.given_ahead(history, horizon, future, given)
-        return self.extend(history, horizon, n=n, seed=seed, sampler=sampler, given=own)
+        known = self.codec.accept(history)
+        if from_ is not None:  # what was known ahead of time stands in the same table
+            future = known if future is None else future
+            known = self.codec.cut(known, 0, self.codec.position(known, str(from_)))
+        steps = self.horizon_of(horizon)
+        own = self.given_ahead(known, steps, future, given)
+        return self.extend(known, steps, n=n, seed=seed, sampler=sampler, given=own)
+
+    def horizon_of(self, horizon: int | None) -> int:
+        """A horizon; the one that the model was trained for where none is given."""
+        chosen = self.trained_horizon if horizon is None else horizon
+        if chosen is None:
+            raise ConfigError(
+                "how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24"
+            )
+        return chosen
+
+    @property
+    def trained_horizon(self) -> int | None:
+        """How far ahead the model was trained to be asked (`feed.horizon`)."""
+        return None if self.run is None else self.run.recipe.feed.horizon
 
     def given_ahead(
         self, history: Any, horizon: int, future: Any = None, given: Mapping[str, Any] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def plan(
     prepared = corpus.prepare(codec, declared, notify)
     spec = draft.process.spec(prepared.codec.space)
     advice, reasons = advise(
-        facts_of(prepared, declared, spec),
+        replace(facts_of(prepared, declared, spec), horizon=draft.feed.horizon or 0),
         draft.process,
         causal=spec.block == 1,
         recurrent=not draft.backbone.bounded,

@@ -69,7 +69,9 @@ USAGE = [
     (("train", "builtin:markov", "process=gaussian", "--steps", "2"), "learns vectors", "masked"),
     (("sample",), "RUN is missing", "seqloom sample RUN"),
     (("sample", "runs/nowhere"), "there is no run at runs/nowhere", "seqloom runs"),
-    (("forecast", "runs/nowhere"), "--horizon", "--horizon 24"),
+    (("forecast", "runs/nowhere", "--quantiles", "0.5,1.5"), "--quantiles: '0.5,1.5' are no quantiles", "0.05,0.5"),
+    (("forecast", "runs/nowhere", "--plot", "fan.pdf"), "--plot: fan.pdf is no name for a chart", ".png or .svg"),
+    (("forecast", "runs/nowhere", "-n", "2", "--quantiles", "0.5"), "--quantiles: paths have no quantiles", "--paths"),
     (("compare", "builtin:markov", "--models", "lstm,gur", "--minutes", "1"), "no model called 'gur'", "gru"),
     (("compare", "builtin:markov", "--minutes", "1"), "--models", "--models lstm"),
     (("help", "nothing"), "there is no verb 'nothing'", "the verbs: demo, train"),
@@ -488,6 +490,84 @@ def test_forecasts_go_on_in_time(seqloom: Callable[..., Done], examples: Example
     assert one.table[0]["date"] == "2024-01-05 03:00:00"
     assert seqloom("forecast", examples.run(name), "past.csv", "--horizon", 2, "-n", 2, "--out", "paths").code == 0
     assert sorted(path.name for path in Path("paths").iterdir()) == ["0000.csv", "0001.csv"]
+
+
+def test_a_forecast_of_chosen_quantiles_begins_inside_a_file_and_is_drawn(
+    seqloom: Callable[..., Done], examples: Examples
+) -> None:
+    words = ("forecast", examples.run("series"), examples.table, "--horizon", 3, "--seed", 1)
+    done = seqloom(*words, "--quantiles", "0.05,0.5", "--from", "2024-01-05", "--plot", "fan.png", "--html", "fan.html")
+    assert list(done.table[0])[:4] == ["date", "load_mean", "load_0.05", "load_0.5"]
+    assert done.table[0]["date"] == "2024-01-05 00:00:00"
+    assert Path("fan.png").read_bytes().startswith(b"\x89PNG")
+    page = Path("fan.html").read_text()
+    assert "what really followed" in page
+    assert page.count('<tr><th scope="row">2024-01-05 0') == 6, "three rows of two columns"
+    inside = seqloom(*words, "--from", 97, "--quantiles", "0.05,0.5")
+    assert inside.out == done.out, "a row is as good as its date"
+    again = seqloom(*words, "--plot", "fan.svg", "--quantiles", "0.5")
+    assert again.code == 0
+    assert "what really followed" not in Path("fan.svg").read_text()
+    check_error(seqloom(*words, "--plot", "fan.png"), "--plot", "--force")
+    check_error(seqloom(*words, "--from", "2031-01-01"), "--from: the table has no date", "2024-01-01")
+    check_error(seqloom(*words, "--from", 1), "--from: element 1 has nothing before it")
+    check_error(seqloom(*words, "--from", "2024-01-01"), "--from: there is nothing before")
+    check_error(seqloom("forecast", examples.run("series")), "--horizon", "--horizon 24")
+
+
+def test_several_series_are_forecast_with_what_is_known_ahead_of_time(seqloom: Callable[..., Done]) -> None:
+    def table_of(first: int, last: int, known: bool) -> str:
+        days = [(shop, day) for shop in ("a", "b") for day in range(first, last + 1)]
+        rows = [f"{shop},2024-01-{day:02},{f'{10 + day % 7},' if known else ''}{day % 3}" for shop, day in days]
+        return "\n".join(["shop,day,sales,price" if known else "shop,day,price", *rows, ""])
+
+    Path("shops.csv").write_text(table_of(1, 28, True))
+    Path("ahead.csv").write_text(table_of(29, 31, False))
+    done = seqloom("train", "shops.csv", "corpus.future=price", "--model", "gru", "--out", "run", *TINY)
+    assert done.code == 0, done.err
+    words = ("forecast", "run", "--horizon", 2, "--seed", 1)
+    table = seqloom(*words, "--future", "ahead.csv").table
+    assert [(row["shop"], row["day"]) for row in table] == [(s, f"2024-01-{d}") for s in ("a", "b") for d in (29, 30)]
+    series = seqloom(*words, "--future", "ahead.csv", "--json").json["series"]
+    assert [one["name"] for one in series] == ["a", "b"]
+    assert float(table[2]["sales_0.5"]) == pytest.approx(series[1]["summary"]["sales"]["0.5"][0], rel=1e-4)
+    assert seqloom(*words, "--future", "ahead.csv", "-n", 2).text.splitlines()[0] == "path,shop,day,sales"
+    assert seqloom(*words, "shops.csv", "--from", "2024-01-20").code == 0, "the file itself knows what came"
+    check_error(seqloom(*words), "column 'price' stands beside the rows", "--future FILE")
+    check_error(seqloom(*words, "--future", "gone.csv"), "gone.csv: there is no such file")
+    check_error(seqloom(*words[:3], 5, "--future", "ahead.csv"), "'price' has no row for 2024-02-01", "give a row")
+
+
+def test_scenarios_keep_the_paths_that_meet_a_condition(seqloom: Callable[..., Done], examples: Examples) -> None:
+    words = ("forecast", examples.run("series"), "--horizon", 3, "--seed", 1)
+    plain = seqloom(*words, "-n", 60, "--json").json["paths"]
+    level = sorted(max(path["values"]["load"]) for path in plain)[45]
+    condition = f"max(load) > {level}"
+    kept = seqloom(*words, "-n", 60, "--draws", 60, "--where", condition, "--json").json
+    assert kept["where"] == {"condition": condition, "met": 14, "drawn": 60}
+    assert kept["paths"] == [path for path in plain if max(path["values"]["load"]) > level]
+    done = seqloom(*words, "--draws", 60, "--where", condition)
+    assert f"14 of 60 paths meet {condition!r}" in done.err
+    assert float(done.table[0]["load_0.9"]) > 0
+    assert len(seqloom(*words, "-n", 2, "--where", "load > -1e9", "--json").json["paths"]) == 2
+    check_error(seqloom(*words, "-q", "--where", "load > 1e9"), "none of 100 paths meets", "draw more")
+    check_error(seqloom(*words, "--where", "laod > 1"), "--where: there is no column 'laod'", "load")
+
+
+def test_gaps_are_filled_with_how_sure_each_is(seqloom: Callable[..., Done], examples: Examples) -> None:
+    lines = series(20).splitlines()
+    for row in (4, 5):
+        lines[row] = lines[row].split(",")[0] + ",,"
+    Path("gaps.csv").write_text("\n".join(lines) + "\n")
+    words = ("infill", examples.run("gaussian"), "@gaps.csv", "--quantiles", "0.1,0.9", "-n", 12, "--seed", 1)
+    table = seqloom(*words).table
+    assert [row["date"] for row in table] == [line.split(",")[0] for line in lines[4:6]]
+    assert all(float(row["load_0.1"]) < float(row["load_mean"]) < float(row["load_0.9"]) for row in table)
+    summary = seqloom(*words, "--json").json["summary"]
+    assert summary["load"]["0.1"] == pytest.approx([float(row["load_0.1"]) for row in table], rel=1e-4)
+    assert seqloom(*words, "--out", "sure.csv").out == b""
+    assert len(Path("sure.csv").read_text().splitlines()) == 3
+    check_error(seqloom("infill", examples.run("masked"), "a ___ b", "--quantiles", "0.5"), "means and quantiles")
 
 
 def test_forecasts_are_refused_where_they_make_no_sense(seqloom: Callable[..., Done], examples: Examples) -> None:

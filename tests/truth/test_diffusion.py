@@ -12,11 +12,13 @@ from scipy.spatial.distance import cdist
 from oracles import GaussianOracle, Oracle, sample
 from seqloom.core.config import members_of
 from seqloom.core.rng import Rng
+from seqloom.metrics.ode_likelihood import OdeLikelihood
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.schedules import EdmNoise, GeometricNoise, Masking, Noise, PredictClean, PredictEdm, Prediction
 from seqloom.samplers.base import Rows
 from seqloom.samplers.diffuse import Diffuse
 from seqloom.samplers.solvers import Euler, Solver
+from seqloom.sequence.batch import Batch
 from seqloom.sequence.space import Field, Vectors
 
 STEPS, DIM = 3, 2
@@ -344,3 +346,38 @@ def test_twelve_calls_are_as_near_to_the_data_as_a_thousand():
     assert calls == 12
     ratios = [distance(a, x) / distance(b, x) for a, b, x in zip(few, many, data, strict=True)]
     assert 0.95 < np.mean(ratios) < 1.05, ratios
+
+
+# ---- likelihoods --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("noise", "exact"), [("edm", True), ("geometric", False), ("cosine", True)])
+def test_the_flow_gives_the_likelihood_and_the_bound_lies_within_its_errors(noise, exact):
+    """On normal data, the first element shown: to a thousandth of a nat a number, or within the error of the draws."""
+    process, net = oracle(NOISES[noise])
+    rows, draws = 24, 1 if exact else 4
+    x = torch.as_tensor(np.random.default_rng(3).multivariate_normal(MEAN, COV, rows)).view(rows, STEPS, DIM)
+    known = torch.ones_like(x, dtype=torch.bool)
+    shown = torch.zeros_like(known)
+    shown[:, 0] = True
+    batch = Batch(x=x, present=known[..., 0], known=known, shown=shown, begins=torch.zeros(rows, STEPS).bool())
+    at = shown[0].flatten().numpy()
+    flat = x.flatten(1).numpy()
+    mean, cov = net.given(flat[:, at], at)
+    apart = flat[:, ~at] - mean
+    square = np.einsum("bi,ij,bj->b", apart, np.linalg.inv(cov), apart)
+    true = (0.5 * (square + np.linalg.slogdet(2 * np.pi * cov)[1])).mean() / 4
+
+    metric, keys = OdeLikelihood(), [Rng.of(seed, np.arange(rows)) for seed in range(draws)]
+    flows = [float(metric.nats(process, net, batch, key, exact=exact).sum(1).mean()) / 4 for key in keys]
+    error = 0.0 if exact else np.std(flows, ddof=1) / math.sqrt(draws)
+    assert abs(np.mean(flows) - true) < 1e-3 + 4 * error
+
+    times = 20
+    many = Batch(*(part.repeat(times, *[1] * (part.ndim - 1)) for part in
+                   (x, known[..., 0], known, shown, batch.begins)))  # fmt: skip
+    keys = [Rng.of(seed, np.arange(times * rows)) for seed in range(20)]
+    bounds = [float(process.bound(net, many, key)[0].sum(1).mean()) / 4 for key in keys]
+    error = np.std(bounds, ddof=1) / math.sqrt(len(bounds))
+    assert error < 0.03
+    assert abs(np.mean(bounds) - true) < 0.01 + 3 * error

@@ -9,8 +9,9 @@ import torch
 from seqloom import planning
 from seqloom.core.errors import DataError
 from seqloom.corpora.base import Flat, Split
-from seqloom.sequence.space import Tokens
+from seqloom.sequence.space import Field, Tokens, Vectors
 from seqloom.training.feed import Feed, Reader
+from seqloom.training.patterns import Nothing, Prefix
 
 
 def split(sizes, known=None):
@@ -54,6 +55,23 @@ def test_whole_sequences_resume_by_cursor_alone():
         assert read(other, cursor)[0] == expected[cursor]
     assert (other.keys(80).first == one.keys(80).first).all()
     assert len({word for cursor in range(90) for word in one.keys(cursor).first.tolist()}) == sum(map(len, expected))
+
+
+def test_a_horizon_hides_the_end_of_half_the_rows_that_show_something():
+    size, x = Vectors(fields=(Field(name="a"), Field(name="b"))), np.zeros((400, 2), np.float32)
+    data = Split(Flat(x, np.array([0, 400])), {}, 400.0, 0.0, "")
+
+    def shown(pattern, horizon):
+        reader = Reader(Feed(window=20, batch=64, pattern=pattern, horizon=horizon), data, size, 3, {})
+        batches = [reader.batch(cursor) for cursor in range(8)]
+        return torch.cat([batch.shown for batch in batches]).numpy()
+
+    ahead = np.arange(20)[:, None] < np.array([[13, 13]])
+    rows = (shown(Prefix(), 7) == ahead).all((1, 2))
+    assert rows.mean() == pytest.approx(0.5 + 0.5 / 19, abs=0.07)
+    assert (shown(Prefix(), 7)[~rows] == shown(Prefix(), None)[~rows]).all(), "the others are as they were"
+    assert not shown(Nothing(), 7).any()
+    assert (shown(Prefix(), 99)[:, 0]).all(), "a horizon beyond the window leaves one row"
 
 
 def test_padding_is_small_against_what_is_read():

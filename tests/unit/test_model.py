@@ -210,6 +210,50 @@ def test_a_forecast_takes_what_people_have(tmp_path):
         made.forecast(rows, 4, given={"label": "x"})
 
 
+def test_an_answer_has_a_frame_a_chart_and_scenarios():
+    made = model(Autoregressive(), TABLES)
+    rows = np.random.Generator(np.random.Philox(key=1)).normal(size=(30, 2))
+    answer = made.forecast(Table(("a", "b"), rows), 4, n=20, seed=1)
+    assert answer.new.tolist() == [30, 31, 32, 33]
+    frame = answer.frame((0.25, 0.75))
+    assert frame.columns == ["row", "a_mean", "a_0.25", "a_0.75", "b_mean", "b_0.25", "b_0.75"]
+    assert frame["row"].to_list() == ["31", "32", "33", "34"]
+    np.testing.assert_array_equal(frame["b_0.75"].to_numpy(), answer.quantile(0.75)[30:, 1])
+    level = float(np.median(answer.paths[:, 30:, 0].max(1)))
+    kept = answer.where(f"a > {level}")
+    assert kept.rows == [i for i in range(20) if answer.paths[i, 30:, 0].max() > level]
+    assert len(kept.values) == len(kept.paths) == len(kept.rows) == 10
+    np.testing.assert_array_equal(kept.mean, answer.paths[kept.rows].mean(0))
+    with pytest.raises(DataError, match="none of 20 paths"):
+        answer.where("a > 1e9")
+    with pytest.raises(ConfigError, match="no quantile"):
+        answer.frame((2.0,))
+    chart = answer.plot()
+    assert chart._repr_svg_().startswith("<svg")
+    assert chart._repr_png_() is None
+    assert answer.plot("png", title="t")._repr_png_().startswith(b"\x89PNG")
+    np.testing.assert_array_equal(
+        made.forecast(Table(("a", "b"), rows), 4, n=20, seed=1, from_=21).paths,
+        made.forecast(Table(("a", "b"), rows[:20]), 4, n=20, seed=1).paths,
+    )
+    with pytest.raises(ConfigError, match="how far"):
+        made.forecast(rows)
+    with pytest.raises(UnsupportedQuery, match="means and quantiles"):
+        model(Masked(), LETTERS).sample(1, 4).plot()
+
+
+def test_gaps_are_drawn_where_they_are():
+    made = model(Gaussian(), TABLES)
+    rows = np.random.Generator(np.random.Philox(key=1)).normal(size=(8, 2))
+    rows[3:5, 0] = np.nan
+    answer = made.infill(Table(("a", "b"), rows), n=12, seed=1)
+    assert answer.new.tolist() == [3, 4]
+    assert answer.frame((0.5,))["b_0.5"].to_list() == rows[3:5, 1].tolist()
+    drawn = answer.plot().data.decode()
+    assert ">known<" in drawn
+    assert ">median<" in drawn
+
+
 @pytest.mark.parametrize("wrong", ["3", 2.5, True])
 def test_numbers_of_a_question_are_whole(wrong):
     letters, tables = text(), model(Autoregressive(), TABLES)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from seqloom.core import fan
 from seqloom.core import figures as drawing
 from seqloom.core.errors import NotComparable
 from seqloom.core.figures import PALETTE
@@ -461,28 +462,39 @@ def test_curves_of_hardly_any_points_are_drawn(curves, across):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (10, 3, 1), (2, 5, 6)])
 def test_paths_without_a_past_are_drawn(shape):
-    figure = plots.forecast_plot(draw(3).normal(size=shape), [f"c{d}" for d in range(shape[2])])
+    figure = fan.fan_chart(draw(3).normal(size=shape), [f"c{d}" for d in range(shape[2])])
     texts = labels(figure)
     assert "c0" in texts
-    assert ("median" in texts) == (shape[0] >= plots.FEWEST_FOR_BANDS)
+    assert ("median" in texts) == (shape[0] >= fan.FEWEST_FOR_BANDS)
     assert "known past" not in texts
 
 
 def test_paths_that_are_all_missing_or_not_finite_are_drawn():
     paths = np.full((12, 4, 2), np.nan)
     paths[:, :, 1] = np.inf
-    assert {"a", "b"} <= set(labels(plots.forecast_plot(paths, ["a", "b"])))
+    assert {"a", "b"} <= set(labels(fan.fan_chart(paths, ["a", "b"])))
 
 
 def test_a_runaway_does_not_flatten_the_rest():
     rng = draw(5)
     history = rng.normal(0, 1, (50, 1))
     tame, wild = rng.normal(0, 1, (20, 10, 1)), rng.normal(0, 1e6, (20, 10, 1))
-    ((low, high),) = plots.forecast_limits([tame, wild], history)
+    ((low, high),) = fan.fan_limits([tame, wild], history)
     assert -10 < low < history[-24:].min()
     assert history[-24:].max() < high < 10
-    ((low, high),) = plots.forecast_limits([np.full((3, 4, 1), 7.0)])
+    ((low, high),) = fan.fan_limits([np.full((3, 4, 1), 7.0)])
     assert low < 7 < high
+
+
+def test_a_gap_is_drawn_where_it_is_and_calibration_as_bars():
+    rng = draw(6)
+    paths, known, truth = rng.normal(size=(20, 9, 1)), np.zeros((9, 1)), np.full((9, 1), np.nan)
+    known[3:6], truth[3:6] = np.nan, 1.0
+    drawn = labels(fan.fan_chart(paths, ["load"], known=known, truth=truth, elements=[f"day {i}" for i in range(9)]))
+    assert {"known", "median", "what really followed", "day 0"} <= set(drawn)
+    assert fan._at_gaps(known[:, 0]).tolist() == [False] * 2 + [True] * 5 + [False] * 2
+    bars = labels(plots.calibration([("one", [0.1] * 10, "#000000"), ("two", [0.2] * 5 + [0.0] * 5, "#ffffff")]))
+    assert {"one", "two", "calibrated"} <= set(bars)
 
 
 def test_a_frame_is_a_picture_and_forms_can_be_chosen():
@@ -491,7 +503,7 @@ def test_a_frame_is_a_picture_and_forms_can_be_chosen():
     png = b"\x89PNG\r\n\x1a\n"
     assert drawing.numbers_plot([values], list("abcdef"), "Step 3 of 10", [(-3.0, 3.0)] * 6).startswith(png)
     assert plots.learning_curves([plots.Line("a", CURVES)], [], "seconds", "nats/value", "png").startswith(png)
-    assert plots.forecast_plot(values[None], list("abcdef"), title="paths", form="png").startswith(png)
+    assert fan.fan_chart(values[None], list("abcdef"), title="paths", form="png").startswith(png)
 
 
 def test_figures_leave_the_global_settings_of_matplotlib_alone():

@@ -22,9 +22,10 @@ from seqloom.evaluation.baselines import statistical
 from seqloom.evaluation.baselines.base import Baseline, BaselineForecast, ForecastTask
 from seqloom.evaluation.baselines.paths import errors_of
 from seqloom.evaluation.compare import compare_runs
-from seqloom.evaluation.forecasts import ForecastRow, ForecastTable, baseline_rows, evaluate_forecasts
+from seqloom.evaluation.forecast_table import ForecastRow, ForecastTable
+from seqloom.evaluation.forecasts import baseline_rows, evaluate_forecasts
 from seqloom.evaluation.report import plain_table
-from seqloom.evaluation.rolling import Origins, forecast_from, origins_of
+from seqloom.evaluation.rolling import Origins, forecast_from, origins_of, origins_of_run
 from seqloom.metrics.forecast import quantile
 from seqloom.model import Model, load
 
@@ -329,10 +330,30 @@ def test_runs_are_compared_by_their_forecasts(trained: Model, tmp_path: Path) ->
     assert kept["forecasts"]["rows"][1]["name"] == "last value"
     page = (tmp_path / "side" / "report.html").read_text()
     assert "<h2>Forecasts</h2>" in page
+    assert "place of the truth among the paths" in page
+    assert "A gap filled" not in page, "what reads from the left fills none"
     assert f"<td>{decimal(table.rows[1].value('wql') or 0)}</td>" in page
     assert "6 rows ahead from 2 origins" in plain_table(compared)
     with pytest.raises(RunError, match="its horizon"):
         compare_runs([str(trained.run.path)], out=tmp_path / "side", horizon=7, windows=2)
+
+
+def test_what_is_known_ahead_of_time_is_given_to_the_forecasts(tmp_path: Path) -> None:
+    data = written(tmp_path / "x.csv", days(500, 3) + draw(4).normal(size=(500, 3)))
+    corpus = {"splits": [0.6, 0.1, 0.3], "future": ["c"]}
+    fit.train(str(data), steps=3, model="gru", out=tmp_path / "run", corpus=corpus, **SMALL)
+    model = load(tmp_path / "run")
+    assert model.run is not None
+    origins = origins_of_run(model.run, None, "test", 6, 3)
+    (paths, *_) = forecast_from(model, origins, 4, 5)
+    first = origins.each[0]
+    assert model.given["c"].size(first.given["c"]) == len(first.past) + 6
+    ahead = tmp_path / "ahead.csv"
+    lines = data.read_text().splitlines()
+    ahead.write_text("\n".join([lines[0], *lines[1 + len(first.past) : 7 + len(first.past)]]) + "\n")
+    alone = model.forecast(data, 6, n=4, seed=5, from_=len(first.past) + 1, future=ahead)
+    assert alone.paths is not None
+    np.testing.assert_allclose(paths, alone.paths[:, -6:], rtol=1e-6)
 
 
 def test_codecs_name_baselines_that_exist() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -268,6 +270,15 @@ def test_a_file_of_several_series_is_as_many_things(tmp_path: Path):
         ("date,y", ["31-JAN-2023,1", "28-FEB-2023,2", "31-MAR-2023,3"], ("y",), "30-APR-2023",
          "1 month, on its last day"),
         ("date,y", ["January 2023,1", "February 2023,2"], ("y",), "March 2023", "1 month"),
+        ("year,doy,y", ["2023,365,1", "2024,1,2", "2024,2,3"], ("y",), "2024\t3", "1 day"),
+        ("DATE,TIME,y", ["20240101,2200,1", "20240101,2300,2"], ("y",), "20240102\t0000", "1 hour"),
+        ("period,y", ["2023H2,1", "2024H1,2"], ("y",), "2024H2", "6 months"),
+        ("period,y", ["FY2023,1", "FY2024,2"], ("y",), "FY2025", "1 year"),
+        ("date,hour,y", ["2024-01-01,23,1", "2024-01-01,24,2", "2024-01-02,1,3"], ("y",), "2024-01-02\t2", "1 hour"),
+        ("time,y", ["2024-01-01 22:00 CET,1", "2024-01-01 23:00 CET,2"], ("y",), "2024-01-02 00:00 CET", "1 hour"),
+        ("ts,y", ["1600000000000000000,1", "1600000001000000000,2"], ("y",), "1600000002000000000", "1 second"),
+        ("t,y", ["0.0,1", "0.1,2", "0.2,3"], ("y",), "0.3", "0.1"),
+        ("step,loss", ["0,1", "10,2"], ("loss",), "20", "10"),
         ("a,b", ["1,2", "3,4"], ("a", "b"), "", ""),
     ],
 )  # fmt: skip
@@ -356,7 +367,7 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model]:
     """Two series under each other, with a price, a holiday and a sky beside each row, and a model of them."""
     folder = tmp_path_factory.mktemp("shops")
     rows = [
-        f"{shop},{hour},{10 + i % 5},{i % 3},{'yes' if i % 7 else 'no'},{'sun' if i % 2 else 'rain'}"
+        f"{shop},{hour},{10 + i % 5 * 0.37:.2f},{i % 3},{'yes' if i % 7 else 'no'},{'sun' if i % 2 else 'rain'}"
         for shop in ("x", "y")
         for i, hour in enumerate(hours(60))
     ]
@@ -390,7 +401,7 @@ def test_columns_known_ahead_of_time_are_conditions(shops: tuple[Path, Model]):
     assert answer.values[0].dates[-3:] == tuple(hours(3, 60))
     frame = polars.read_csv(future)
     np.testing.assert_array_equal(model.forecast(history, 3, n=2, future=frame).paths, answer.paths)
-    dear = frame.with_columns(price=polars.lit(50))
+    dear = frame.with_columns(price=polars.lit(1e6))
     assert not np.array_equal(model.forecast(history, 3, n=2, future=dear).paths[:, -1], answer.paths[:, -1])
 
 
@@ -429,3 +440,167 @@ def test_hidden_values_change_nothing(shops: tuple[Path, Model]):
     canvas = model.codec.canvas(table, 2)
     assert canvas.x[30, 0] == 0
     assert canvas.absent[30, 0]
+
+
+# ---- cells --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "numbers", "said"),
+    [
+        (["1,5", "2,25"], [1.5, 2.25], "decimal comma"),
+        (["1.234,5", "999,0"], [1234.5, 999], "decimal comma"),
+        (["1,234.5", "999.0"], [1234.5, 999], ""),
+        (["1 234", "999"], [1234, 999], ""),
+        (["1'234.5", "2"], [1234.5, 2], ""),
+        (["(5)", "3"], [-5, 3], ""),
+        (["5-", "3"], [-5, 3], ""),
+        (["\N{MINUS SIGN}5", "3"], [-5, 3], ""),
+        (["12 kWh", "3.5 kWh"], [12, 3.5], "'kWh'"),
+        (["€ 1.234,00", "€ 3,50"], [1234, 3.5], "'€'"),
+        (["1.2M", "900K"], [1.2e6, 9e5], "thousands, millions"),
+        (["Y", "N"], [1, 0], "Y or N: 1 or 0"),
+        (["ja", "nein"], [1, 0], "ja or nein"),
+        (["-9999", "3"], [np.nan, 3], "it is taken for no value"),
+        (["-9999", "-9990"], [-9999, -9990], ""),
+        *(([sign, "3"], [np.nan, 3], "") for sign in ("", "NA", "n/a", "?", ".", "--", "#N/A", "NaN", "null", "#REF!")),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_write_them(cells: list[str], numbers: list[float], said: str):
+    rows = [f"2024-01-{i + 1:02};{cell}" for i, cell in enumerate(cells)]
+    table = table_of("\n".join(["date;y", *rows, ""]))
+    np.testing.assert_allclose(table.values[:, 0], numbers)
+    assert said in "; ".join(table.remarks)
+    codec = Series().fit([table])
+    assert codec.show(table).decode() == "\n".join(["date;y", *rows, ""])
+    if np.isnan(numbers[0]):
+        canvas = codec.canvas(table)
+        filled = codec.decode(Encoded(np.zeros_like(canvas.x), np.ones_like(canvas.shown), canvas.origin))
+        assert codec.show(filled).decode().splitlines()[1:] == ["2024-01-01;3.0", rows[1]]
+
+
+def test_a_cell_that_is_filled_is_written_as_its_column_is():
+    text = "Datum;Wert;an;Anteil\n01.01.2024;1,5;ja;5 %\n02.01.2024;;;\n03.01.2024;2,5;nein;7 %\n"
+    table = table_of(text)
+    codec = Series().fit([table])
+    canvas = codec.canvas(table)
+    filled = codec.decode(Encoded(np.zeros_like(canvas.x), np.ones_like(canvas.shown), canvas.origin))
+    lines = codec.show(filled).decode().splitlines()
+    assert lines[:2] + lines[3:] == text.splitlines()[:2] + text.splitlines()[3:]
+    assert lines[2] == "02.01.2024;2,0;ja;6,0 %"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("date,y\n2024-01-01,1\n2024-01-02,err\n2024-01-03,3\n", "line 3: column 'y' is text: 'err'", "missing=[err]"),
+        ("date,y\n2024-01-01,1\n2024-01-02,1e300\n2024-01-03,3\n", "line 3: column 'y' holds 1e300", "leave the cell"),
+        ("date,y\n2024-01-01,1\nlater,2\n2024-01-03,3\n", "line 3: the date 'later'", "codec.dialect.dates"),
+        ("date,y\n2024-01-01,1,5\n2024-01-02,2,5\n", "line 2: the line has 3 cells", "a number with a comma"),
+        ("date,y\n2024-01-01,1\nSum,3\n", "line 3: the last row begins with 'Sum'", "codec.dialect.footer=1"),
+        ("date,y\n,1\n2024-01-02,3\n2024-01-03,3\n", "line 2: the date '' cannot be read", "fill the cell"),
+        ("date,y\n2024-01-01,\n", "", ""),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, message: str, hint: str):
+    if not message:
+        with pytest.raises(DataError, match="no cell of the training split has a value"):
+            Series().fit([table_of(text)])
+        return
+    with pytest.raises(DataError) as caught:
+        table_of(text, "t.csv")
+    assert message in str(caught.value)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("cells", "hint"), [("{s}ity", "given.city.source=column:city makes"), ("w{d}", "given.city.enters=align")]
+)
+def test_words_beside_series_are_named_as_conditions(cells: str, hint: str):
+    rows = [f"2024-01-{d:02},{s},{d},{cells.format(s=s, d=d)}" for s in ("x", "y") for d in range(1, 9)]
+    with pytest.raises(DataError, match="column 'city' is text") as caught:
+        tables_of("\n".join(["date,shop,y,city", *rows, ""]))
+    assert hint in caught.value.hint
+    assert "corpus.columns=[y]" in caught.value.hint
+
+
+def test_excel_says_what_parts_cells():
+    table = table_of("sep=;\ndate;y\n2024-01-01;1,5\n2024-01-02;2\n")
+    assert table.values[:, 0].tolist() == [1.5, 2]
+    assert Series().fit([table]).show(table).decode().startswith("sep=;\ndate;y\n")
+
+
+def test_what_stands_around_a_table_is_left_out_and_kept():
+    text = (
+        "Station 12;;\n\nDatum;a;b\n01.01.2024;1;2\n# pause\n02.01.2024;;3\nDatum;a;b\n03.01.2024;3;4\nSource: me;;\n"
+    )
+    table = table_of(text)
+    assert (len(table), table.columns) == (3, ("a", "b"))
+    for remark in ("1 line before the table", "1 line of comment", "repeats the names", "under the table"):
+        assert any(remark in one for one in table.remarks)
+    codec = Series().fit([table])
+    assert codec.show(table).decode() == text
+    canvas = codec.canvas(table)
+    filled = codec.decode(Encoded(np.zeros_like(canvas.x), np.ones_like(canvas.shown), canvas.origin))
+    assert codec.show(filled).decode() == text.replace("02.01.2024;;3", "02.01.2024;2.0;3")
+
+
+# ---- frames -------------------------------------------------------------------------------------------------------
+
+
+class OfPandas:
+    """What is asked of a frame of pandas: its columns and its index."""
+
+    def __init__(self, columns: dict[str, list[object]], index: list[object]) -> None:
+        self.columns, self.held = list(columns), columns
+        self.index = Index(index)
+
+    def __getitem__(self, name: str) -> list[object]:
+        return self.held[name]
+
+
+class Index(list[object]):
+    name = "when"
+
+
+def test_frames_are_read_as_files_are(tmp_path: Path):
+    moments = [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(6)]
+    frame = polars.DataFrame({"when": moments, "y": [0.1, None, 2.0, 3.0, 4.0, 5.0], "on": [True, False] * 3})
+    frame.write_parquet(tmp_path / "t.parquet")
+    frame.write_ipc(tmp_path / "t.arrow")
+    frame.write_ndjson(tmp_path / "t.jsonl")
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(frame.write_csv().encode()))
+    (first,) = read_tables(tmp_path / "t.parquet").values()
+    assert first.columns == ("y", "on")
+    assert first.calendar is not None
+    assert first.calendar.step_text == "1 hour"
+    np.testing.assert_array_equal(first.values[:, 0], [0.1, np.nan, 2, 3, 4, 5])
+    codec = Series().fit([first])
+    held = {name: frame[name].to_list() for name in frame.columns}
+    by_pandas = OfPandas({name: held[name] for name in ("y", "on")}, held["when"])
+    others = [*(read_tables(tmp_path / name) for name in ("t.arrow", "t.jsonl", "t.csv.gz"))]
+    for table in (
+        *(next(iter(other.values())) for other in others),
+        *map(codec.accept, (frame, frame.lazy(), held, by_pandas)),
+    ):
+        np.testing.assert_array_equal(table.values, first.values)
+        assert table.calendar is not None
+        assert table.calendar.instants(table.dates).tolist() == first.calendar.instants(first.dates).tolist()
+    assert corpus_of(str(tmp_path / "t.parquet")).default_codec() == Series()
+    assert corpus_of(str(tmp_path / "t.jsonl")).default_codec() == Series()
+    with pytest.raises(DataError, match="no column 'on'"):
+        codec.accept(frame.drop("on"))
+    assert "column 'z' is left out" in codec.accept(frame.with_columns(z=polars.lit("a"))).remarks
+    np.testing.assert_array_equal(codec.accept(frame.select("on", "y", "when")).values, first.values)
+
+
+def test_series_in_json_lines(tmp_path: Path):
+    entries = [
+        {"item_id": f"s{i}", "start": "2024-01-01 00:00:00", "freq": "h", "target": [*range(4 + i), None]}
+        for i in range(2)
+    ]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+    tables = read_tables(tmp_path / "t.jsonl")
+    assert {name: len(table) for name, table in tables.items()} == {"s0": 5, "s1": 6}
+    assert tables["s1"].dates[-1] == "2024-01-01 05:00:00"
+    assert np.isnan(tables["s1"].values[-1, 0])

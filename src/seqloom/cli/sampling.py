@@ -1,11 +1,11 @@
-"""The verbs that make something: sample, extend, infill and forecast."""
+"""The verbs that make something: sample, extend and infill."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,18 +16,14 @@ from seqloom.cli.session import (
     SEED,
     WEIGHTS,
     Session,
-    check_file,
     check_literal,
-    command,
     conditions_of,
-    path_of,
     positive,
     put,
     put_json,
     run_folder,
     say,
     seed_of,
-    several_of,
     sort_words,
     value_of,
     verb,
@@ -37,20 +33,18 @@ from seqloom.core.outputs import OutputFile, OutputFolder
 from seqloom.core.progress import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from seqloom.codecs.base import Codec
-    from seqloom.model import Answer, Model
+    from seqloom.model import Model
     from seqloom.samplers.base import Sampler
+    from seqloom.sequence.answer import Answer
     from seqloom.sequence.canvas import Canvas
     from seqloom.sequence.query import Frame, Query
 
 KEYS = ("sampler", "given")
+PATHS = 100
+"""Samples that means and quantiles are taken over, unless it is said."""
 EVERY = 0.05
 """Seconds between two prints of what has been settled of a text."""
-PATHS = 100
-QUANTILES = tuple(i / 10 for i in range(1, 10))
 
 COUNT = Annotated[int, typer.Option("-n", "--count", help="How many samples.")]
 FOLDER = Annotated[str | None, typer.Option("--out", help="A folder for one file a sample.")]
@@ -81,14 +75,14 @@ def sample(
     (run,), settings = sort_words(words or [], "sample RUN", KEYS)
     positive(length, "--length")
     model = opened(run, weights, session)
-    annotated = _annotated(model, model.empty(length), n, seed, settings, stop, allow)
+    asked = annotated(model, model.empty(length), n, seed, settings, stop, allow)
     if frames is None:
-        _write_samples(model, annotated, session, out, force, as_json)
+        _write_samples(model, asked, session, out, force, as_json)
         return
     from seqloom.cli.trajectory import Trajectory
 
-    trajectory = Trajectory.of(model, annotated.query, frames, force)
-    _write_samples(model, annotated, session, out, force, as_json, trajectory.watched)
+    trajectory = Trajectory.of(model, asked.query, frames, force)
+    _write_samples(model, asked, session, out, force, as_json, trajectory.watched)
     session.note(f"the states of the first sample: {trajectory.write()}")
 
 
@@ -117,8 +111,8 @@ def extend(
     check_literal(prefix)
     model = opened(run, weights, session)
     canvas = model.canvas(value_of(prefix, model.codec), length or model.network.window)
-    annotated = _annotated(model, canvas, n, seed, settings, stop, allow)
-    _write_samples(model, annotated, session, out, force, as_json)
+    asked = annotated(model, canvas, n, seed, settings, stop, allow)
+    _write_samples(model, asked, session, out, force, as_json)
 
 
 @verb
@@ -127,9 +121,10 @@ def infill(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="RUN TEMPLATE|@FILE|- [key=value]...", show_default=False)
     ] = None,
-    n: COUNT = 1,
+    n: Annotated[int | None, typer.Option("-n", "--count", help="How many samples.")] = None,
     gap: Annotated[int | None, typer.Option(help="Make each gap so many elements.")] = None,
     blank: Annotated[str | None, typer.Option(help="How a gap is written, instead of underscores.")] = None,
+    quantiles: Annotated[str | None, typer.Option(help="Of numbers: how sure each is, as 0.05,0.5,0.95.")] = None,
     seed: SEED = None,
     weights: WEIGHTS = "best",
     out: FOLDER = None,
@@ -139,6 +134,7 @@ def infill(
     """Fill the gaps of a template.
 
     In a text a gap is a run of three or more underscores, one for each unknown element; in a table it is an empty cell.
+    With --quantiles the rows with gaps are printed with mean and quantiles over -n ways to fill them, 100 unless given.
     """
     (run, template), settings = sort_words(words or [], "infill RUN TEMPLATE|@FILE|-", KEYS)
     positive(gap, "--gap")
@@ -146,73 +142,65 @@ def infill(
     check_literal(template)
     model = opened(run, weights, session)
     canvas = model.canvas(value_of(template, model.codec), None, gap, blank)
-    annotated = _annotated(model, canvas, n, seed, settings)
-    _write_samples(model, annotated, session, out, force, as_json)
+    if quantiles is not None:
+        intervals = annotated(model, canvas, n or PATHS, seed, settings)
+        _write_intervals(session, model, intervals, levels_of(quantiles), out, force, as_json)
+        return
+    asked = annotated(model, canvas, n or 1, seed, settings)
+    _write_samples(model, asked, session, out, force, as_json)
 
 
-@verb
-def forecast(
+def _write_intervals(
     session: Session,
-    words: Annotated[list[str] | None, typer.Argument(metavar="RUN [FILE] [key=value]...")] = None,
-    horizon: Annotated[int | None, typer.Option(help="How many elements to go on for.")] = None,
-    out: Annotated[str | None, typer.Option(help="The file to write; with --paths perhaps a folder.")] = None,
-    paths: Annotated[int | None, typer.Option("-n", "--paths", help="Write so many joint paths, no quantiles.")] = None,
-    seed: SEED = None,
-    weights: WEIGHTS = "best",
-    force: FORCE = False,
-    as_json: JSON = False,
+    model: Model,
+    asked: AnnotatedQuery,
+    quantiles: Sequence[float],
+    out: str | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
-    """Go on in time from a table, or from the end of the training file.
-
-    Writes the time and, for each column, mean and quantiles over 100 sample paths: NAME_mean, NAME_0.1 ... NAME_0.9.
-    """
-    plain, settings = sort_words(words or [], "forecast RUN [FILE]", KEYS)
-    if horizon is None:
-        raise ConfigError("how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24")
-    positive(horizon, "--horizon")
-    positive(paths, "--paths")
-    for word in plain[1:]:
-        check_file(word)
-    model = opened(plain[0], weights, session)
+    """What was filled, as mean and quantiles of each row that had a gap."""
     codec = model.codec
-    if codec.numbers(codec.examples()[0]) is None:
-        raise UnsupportedQuery(
-            f"a forecast has means and quantiles, which what this run makes (codec={codec.name}) has not",
-            hint=f"go on from a beginning: {command('extend', path_of(plain[0]), 'PREFIX', '--length', horizon)}",
-        )
-    several = paths is not None and out is not None and not out.endswith((*codec.suffixes, ".gz"))
-    file = None if out is None or several else OutputFile.at(out, force=force)
-    folder = _numbered_files(out, paths or 0, codec, force) if several and out is not None else None
-    histories = _histories(model, plain[1:], session)
-    answers = _forecasts(model, histories, horizon, paths or PATHS, seed, settings, session)
-    made = [[_end_of(codec, value, horizon) for value in answer.values] for answer in answers]
-    # A path of several series is all of theirs of one number; one series is itself.
-    joint = [own[0] if len(own) == 1 else own for own in zip(*made, strict=True)]
-    if folder is not None:
-        _write_files(folder, [codec.together(own if isinstance(own, tuple) else (own,)) for own in joint], session)
-    statistics = [] if paths is not None else [_statistics(answer, horizon) for answer in answers]
-    if paths is not None:
-        data = codec.show_several(joint, "path")
-    else:
-        data = codec.summaries([values[0] for values in made], statistics)
+    check_numbers(codec, "extend goes on from a beginning, and infill without --quantiles fills gaps")
+    file = None if out is None else OutputFile.at(out, force=force)
+    answer = collected(model, asked, session)
+    statistics = answer.statistics(quantiles)
+    parts = [codec.cut(answer.values[0], i, i + 1) for i in answer.new.tolist()]
+    data = codec.summary(codec.join(parts), statistics)
     if file is not None:
         file.write(data)
     if as_json:
-        contents = []
-        for i, values in enumerate(made):
-            own: dict[str, Any] = {"elements": codec.element_names(values[0])}
-            if paths is not None:
-                own["paths"] = [{**codec.as_json(value), "row": row} for row, value in enumerate(values)]
-            else:
-                own["summary"] = {
-                    column: {name: array[:, d].tolist() for name, array in statistics[i].items()}
-                    for d, column in enumerate(codec.number_names())
-                }
-            contents.append(own if len(made) == 1 else {"name": codec.called(values[0]), **own})
-        content = contents[0] if len(made) == 1 else {"series": contents}
-        put_json({"run": path_of(plain[0]), "seed": answers[0].seed, **content})
-    elif out is None:
+        elements = [answer.elements[i] for i in answer.new]
+        put_json({"seed": answer.seed, "elements": elements, "summary": by_column(answer, statistics)})
+    elif file is None:
         put(data)
+
+
+def by_column(answer: Answer, statistics: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """Statistics (T,D) as JSON has them: by column, then by name."""
+    return {
+        column: {name: array[:, d].tolist() for name, array in statistics.items()}
+        for d, column in enumerate(answer.columns)
+    }
+
+
+def check_numbers(codec: Codec, hint: str) -> None:
+    """UnsupportedQuery where what a model makes has no means and quantiles."""
+    if codec.numbers(codec.examples()[0]) is None:
+        raise UnsupportedQuery(
+            f"a forecast has means and quantiles, which what this run makes (codec={codec.name}) has not", hint=hint
+        )
+
+
+def levels_of(text: str) -> tuple[float, ...]:
+    """The quantiles that an option names, such as `0.05,0.5,0.95`; ConfigError where it names none."""
+    try:
+        levels = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        levels = ()
+    if not levels or not all(0 <= level <= 1 for level in levels):
+        raise ConfigError(f"{text!r} are no quantiles", path="--quantiles", hint="numbers from 0 to 1: 0.05,0.5,0.95")
+    return levels
 
 
 # ---- queries --------------------------------------------------------------------------------------------------------
@@ -268,7 +256,7 @@ class AnnotatedQuery:
             yield frame
 
 
-def _annotated(
+def annotated(
     model: Model,
     canvas: Sequence[Canvas],
     n: int,
@@ -276,10 +264,14 @@ def _annotated(
     settings: Sequence[str],
     stop: Sequence[str] | None = None,
     allow: str | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> AnnotatedQuery:
-    """The query for a canvas and the notes on it; an error where it cannot be asked of this model."""
+    """The query for a canvas and the notes on it; an error where it cannot be asked of this model.
+
+    `given` are the conditions, where they are not those of the settings alone.
+    """
     positive(n, "-n")
-    sampler, given = sampler_of(model, settings), conditions_of(settings, model.given)
+    sampler, given = sampler_of(model, settings), conditions_of(settings, model.given) if given is None else given
     notes = [
         f"without given.{name}=..., the model makes what it learned for no {name}"
         for name in model.given
@@ -326,15 +318,15 @@ def _write_samples(
 ) -> None:
     """The samples of a query: printed as they are made, as JSON, or as files; `watch` wraps the iterator of frames."""
     codec, count = model.codec, annotated.query.count
-    folder = None if out is None else _numbered_files(out, count, codec, force)
+    folder = None if out is None else numbered_files(out, count, codec, force)
     began = time.monotonic()
     if not as_json and folder is None and codec.progressive and not annotated.query.others:
         _print_growing(model, annotated.query, watch(annotated.frames(model, session)), session)
         return
-    answer = _collected(model, annotated, session, watch)
+    answer = collected(model, annotated, session, watch)
     seconds = time.monotonic() - began
     if folder is not None:
-        _write_files(folder, [codec.show(value) for value in answer.values], session)
+        write_files(folder, [codec.show(value) for value in answer.values], session)
     if as_json:
         samples = [
             {**codec.as_json(value), "seed": answer.seed, "row": row}
@@ -347,7 +339,7 @@ def _write_samples(
         put(codec.show(answer.values[0]) if count == 1 else codec.show_several(answer.values, "sample"))
 
 
-def _collected(
+def collected(
     model: Model,
     annotated: AnnotatedQuery,
     session: Session,
@@ -355,16 +347,14 @@ def _collected(
 ) -> Answer:
     """The samples of a query when all are made, with a line on how far it is where that takes a while."""
     query = annotated.query
-    last: dict[tuple[int, int], Frame] = {}
-    settled: dict[tuple[int, int], int] = {}
-    with Progress(query.count * sum(map(len, query.canvases)), "", quiet=session.quiet) as bar:
+    from seqloom.model import Running
+
+    running = Running(query)
+    with Progress(running.total, "", quiet=session.quiet) as bar:
         for frame in watch(annotated.frames(model, session)):
-            place = frame.row, frame.part
-            last[place] = frame
-            settled[place] = len(query.canvases[frame.part]) if frame.done else int(frame.settled.sum())
-            done = sum(one.done for one in last.values()) // len(query.canvases)
-            bar.update(sum(settled.values()), f"{done} of {query.count} samples, {frame.call:,} network calls")
-    return model.collect(query, [last[place] for place in sorted(last)])
+            running.take(frame)
+            bar.update(running.settled, f"{running.done} of {query.count} samples, {frame.call:,} network calls")
+    return model.collect(query, running.ordered)
 
 
 def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session: Session) -> None:
@@ -409,74 +399,13 @@ def whole_characters(text: bytes) -> bytes:
     return text
 
 
-def _numbered_files(out: str, count: int, codec: Codec, force: bool) -> OutputFolder:
+def numbered_files(out: str, count: int, codec: Codec, force: bool) -> OutputFolder:
     """A folder for one file a sample; ConfigError where it is none, or holds such files already."""
     return OutputFolder.at(out, [f"{i:04d}{next(iter(codec.suffixes), '')}" for i in range(count)], force=force)
 
 
-def _write_files(folder: OutputFolder, contents: Sequence[bytes], session: Session) -> None:
+def write_files(folder: OutputFolder, contents: Sequence[bytes], session: Session) -> None:
+    """Write one file a sample, and say where they are."""
     folder.write(contents)
     first, last = folder.files[0].path, folder.files[-1].path
     session.note(f"{first}" if len(contents) == 1 else f"{len(contents)} files: {first} to {last.name}")
-
-
-# ---- forecasts ------------------------------------------------------------------------------------------------------
-
-
-def _histories(model: Model, words: Sequence[str], session: Session) -> list[Any]:
-    """What a forecast goes on from: the series of a file, or those of the training."""
-    assert model.run is not None
-    codec = model.codec
-    if words:
-        histories = several_of(words[0], codec)
-        for remark in dict.fromkeys(remark for history in histories for remark in codec.remarks(history)):
-            session.note(remark)
-    else:
-        corpus = model.run.recipe.corpus
-        histories = corpus.full(codec)
-        session.note("going on from the end of the training data")
-        if corpus.fingerprints(codec) != dict(model.run.fingerprints):
-            session.note("the data have changed since the model was trained: it goes on from what they are now")
-    from seqloom.model import HISTORY
-
-    longest = max(map(codec.size, histories))
-    if longest > HISTORY:
-        session.detail(f"the last {HISTORY} of {longest} rows are read")
-    sizes = [(history, codec.size(history)) for history in histories]
-    return [codec.cut(history, size - HISTORY, size) if size > HISTORY else history for history, size in sizes]
-
-
-def _forecasts(
-    model: Model,
-    histories: Sequence[Any],
-    horizon: int,
-    count: int,
-    seed: int | None,
-    settings: Sequence[str],
-    session: Session,
-) -> list[Answer]:
-    """The paths of each series. No two of them draw the same random numbers."""
-    answers: list[Answer] = []
-    for i, history in enumerate(histories):
-        canvas = model.canvas(history, horizon)
-        if not answers:
-            annotated = _annotated(model, canvas, count, seed, settings)
-        else:
-            query = replace(model.query(canvas, count, answers[0].seed), first_row=i * count)
-            first = annotated.query
-            annotated = AnnotatedQuery(replace(query, sampler=first.sampler, given=first.given), ())
-        answers.append(_collected(model, annotated, session))
-        if len(histories) > 1 and not session.quiet:
-            session.detail(f"series {i + 1:,} of {len(histories):,}: {model.codec.called(history)}")
-    return answers
-
-
-def _statistics(answer: Answer, horizon: int) -> dict[str, NDArray[np.float64]]:
-    """The mean and the quantiles of what is new."""
-    numbers = {"mean": answer.mean, **{f"{q:g}": answer.quantile(q) for q in QUANTILES}}
-    return {name: array[-horizon:] for name, array in numbers.items()}
-
-
-def _end_of(codec: Codec, value: Any, horizon: int) -> Any:
-    """The new elements of a path alone."""
-    return codec.cut(value, codec.size(value) - horizon, codec.size(value))

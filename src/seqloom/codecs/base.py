@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -315,6 +316,30 @@ class Codec(Component, home="seqloom.codecs"):
     def symbols(self) -> list[str]:
         """What each symbol stands for, so that weights find it in another alphabet; none for vectors."""
         return [str(symbol) for symbol in range(self.space.size)] if isinstance(self.space, Tokens) else []
+
+    @property
+    def element(self) -> str:
+        """What one element is called, as the name of a column of `element_names`."""
+        return "element"
+
+    def position(self, value: Any, word: str) -> int:
+        """The position of the element that a person names: its number from 1 on, or how many from the end (-24).
+
+        DataError where there is none, or nothing before it.
+        """
+        size = self.size(value)
+        if not re.fullmatch(r"-?\d{1,15}", word):
+            raise DataError(
+                f"{word!r} is no number of an element", hint=f"1 to {size + 1:,}, or -24 for 24 from the end"
+            )
+        number = int(word)
+        place = size + number if number < 0 else number - 1
+        if not 0 < place <= size:
+            raise DataError(
+                f"element {number:,} has nothing before it, or is beyond the end",
+                hint=f"there are {size:,}: 2 to {size + 1:,}, or -24 for 24 from the end",
+            )
+        return place
 
     @property
     def seconds(self) -> float | None:

@@ -25,7 +25,7 @@ PLACES = (
     "Asia/Jerusalem", "Europe/Moscow", "Asia/Tehran", "Africa/Cairo", "Atlantic/Azores",
 )  # fmt: skip
 """One place for each way of changing clocks: of those that explain the data the first is named."""
-OFFSET = " ?(?:Z|UTC|GMT|[A-Z]{3,4}T|[+-][0-9]{2}(?::?[0-9]{2})?)"
+OFFSET = " ?(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-][0-9]{2}(?::?[0-9]{2})?)"
 NAMED = {
     "Z": 0, "UTC": 0, "GMT": 0, "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "EST": -5,
     "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "AEST": 10, "AEDT": 11, "JST": 9,

@@ -19,14 +19,16 @@ Instants = NDArray[np.int64]
 """Microseconds since the beginning of 1970, or the file's own whole numbers."""
 
 INTEGER = "integer"
-EPOCHS = {"epoch seconds": SECOND, "epoch milliseconds": 1000, "epoch microseconds": 1}
+NUMBER = "number"
+EPOCHS = {"epoch seconds": SECOND, "epoch milliseconds": 1000, "epoch microseconds": 1, "epoch nanoseconds": 0.001}
 """Whole numbers that count from the beginning of 1970, and the microseconds of one."""
 LAST, LAST_WORKDAY, FIRST_WORKDAY = "last day", "last workday", "first workday"
 WORKDAYS = (0, 1, 2, 3, 4)
 SAMPLE = 60
 """Cells by which spellings are told apart before a whole column is read."""
-_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_WHOLE = re.compile(r"-?[0-9]{1,19}")
 _POINT = re.compile(r"\.0+$")
+_DECIMAL = re.compile(r"-?[0-9]{1,12}\.?[0-9]{0,6}")
 _MEAN_MONTH = 31_556_952 / 12
 
 
@@ -83,7 +85,11 @@ class Calendar(Settings):
             whole = np.array([int(text.removesuffix(end)) for text in texts], np.int64)
             kind = spelling or _kind_of(texts, whole)
             if kind:
-                return cls(format=kind, zone=end), whole * EPOCHS.get(kind, 1)
+                unit = EPOCHS.get(kind, 1)
+                return cls(format=kind, zone=end), whole * int(unit) if unit >= 1 else whole // round(1 / unit)
+        if spelling in {"", NUMBER} and "." in texts[0] and all(_DECIMAL.fullmatch(text) for text in texts):
+            places = max(len(text.partition(".")[2]) for text in texts)
+            return cls(format=NUMBER, fraction=places), np.array([round(float(text) * 10**places) for text in texts])
         zones, fraction = {tail(text)[0] for text in _sample(texts)}, tail(texts[0])[1]
         cells = polars.Series(texts, dtype=polars.String)
         zone = zone or (next(iter(zones)) if len(zones) == 1 else "%z")
@@ -128,7 +134,7 @@ class Calendar(Settings):
 
         `place` is one that is known. DataError where its clock never showed one of the times.
         """
-        if self.zone or self.format in {INTEGER, *EPOCHS}:
+        if self.zone or self.format in {INTEGER, NUMBER, *EPOCHS}:
             return self, list(pieces)
         found = place or clocks.place_of(pieces)
         if not found:
@@ -140,18 +146,18 @@ class Calendar(Settings):
         gaps = np.concatenate([np.diff(piece) for piece in pieces] or [np.zeros(0, np.int64)])
         if not len(gaps):
             return self
-        if self.format == INTEGER:
-            return self.replace(step=float(_most_common(gaps)))
+        if self.format in {INTEGER, NUMBER}:
+            return self.replace(step=_usual(gaps) / 10**self.fraction)
         local = [self._local(piece) for piece in pieces]
         times = {int(time) for piece in local for time in np.unique(piece % DAY)[:2]}
         if len(times) == 1:
             monthly = _monthly(local)
             if monthly is not None:
                 return self.replace(months=monthly[0], day=monthly[1])
-            days = _most_common(np.concatenate([np.diff(piece) for piece in local])) / SECOND
+            days = _usual(np.concatenate([np.diff(piece) for piece in local])) / SECOND
             weekdays = _weekdays(local) if days == DAY / SECOND else ()
             return self.replace(step=days, weekdays=weekdays)
-        return self.replace(step=_most_common(gaps) / SECOND)
+        return self.replace(step=_usual(gaps) / SECOND)
 
     @staticmethod
     def often(every: str) -> dict[str, Any] | None:
@@ -190,7 +196,12 @@ class Calendar(Settings):
         """Seconds between two rows (of a mean month, where the step is in months); None where not known."""
         if self.months:
             return self.months * _MEAN_MONTH
-        return None if self.format == INTEGER or not self.step else self.step
+        return None if self.format in {INTEGER, NUMBER} or not self.step else self.step
+
+    @property
+    def unit(self) -> float:
+        """How many of an instant's units are one of the step's."""
+        return 10.0**self.fraction if self.format in {INTEGER, NUMBER} else float(SECOND)
 
     @property
     def step_text(self) -> str:
@@ -236,7 +247,9 @@ class Calendar(Settings):
     def write(self, instant: int) -> str:
         """An instant as the file spells it."""
         if self.format == INTEGER or self.format in EPOCHS:
-            return f"{instant // EPOCHS.get(self.format, 1)}{self.zone}"
+            return f"{int(instant // EPOCHS.get(self.format, 1))}{self.zone}"
+        if self.format == NUMBER:
+            return f"{instant / 10**self.fraction:.{self.fraction}f}"
         local = int(self._local(np.array([instant]))[0])
         digits = f".{local % SECOND:06d}"[: self.fraction + 1].ljust(self.fraction + 1, "0") if self.fraction else ""
         zone = clocks.offset_text((local - instant) // SECOND) if self.zone == "%z" else self.zone
@@ -251,7 +264,7 @@ class Calendar(Settings):
 
     def stamps(self, first: int, last: int) -> Instants:
         """Every instant of this calendar from `first` to `last`."""
-        least = self.months * 28 * DAY if self.months else self.step * (1 if self.format == INTEGER else SECOND)
+        least = self.months * 28 * DAY if self.months else self.step * self.unit
         instants = self.later(first, np.arange(int((last - first) // max(least, 1)) + 2))
         return instants[instants <= last]
 
@@ -264,8 +277,8 @@ class Calendar(Settings):
 
     def later(self, instant: int | Instants, steps: NDArray[np.int64]) -> Instants:
         """The instants so many steps after an instant."""
-        if self.format == INTEGER:
-            return np.asarray(instant + np.rint(steps * self.step), np.int64)
+        if self.format in {INTEGER, NUMBER}:
+            return np.asarray(instant + np.rint(steps * self.step * self.unit), np.int64)
         days = not self.months and self.step * SECOND % DAY == 0
         if not self.months and not self.weekdays and not (days and self.place):
             return np.asarray(instant + np.rint(steps * self.step * SECOND), np.int64)
@@ -342,6 +355,8 @@ def _kind_of(texts: Sequence[str], whole: NDArray[np.int64]) -> str:
         return ""
     if low >= 10**14 and high < 10**16:
         return "epoch microseconds"
+    if low >= 10**17:
+        return "epoch nanoseconds"
     if low >= 10**11 and high < 10**14:
         return "epoch milliseconds"
     return "epoch seconds" if low >= 10**8 and high < 10**11 else INTEGER
@@ -375,6 +390,12 @@ def _most_common(gaps: NDArray[np.int64]) -> float:
     """The most common gap; of those that are equally common the smallest."""
     values, counts = np.unique(gaps, return_counts=True)
     return float(values[np.argmax(counts)])
+
+
+def _usual(gaps: NDArray[np.int64]) -> float:
+    """The most common gap, or the median where none is common: then times are not even."""
+    common_gap = _most_common(gaps)
+    return common_gap if (gaps == common_gap).mean() >= 0.3 else float(np.median(gaps))
 
 
 def _evenness(instants: Instants) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seqloom.codecs.dialect import PREFIX, Wanted
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
-from seqloom.codecs.roles import INDEX_NAMES, counts, find_dates, series_columns
+from seqloom.codecs.roles import INDEX_NAMES, counts, find_dates, further_dates, series_columns
 from seqloom.codecs.sheet import Cells, Sheet
 from seqloom.codecs.table import Table
 from seqloom.codecs.timing import Timing
@@ -55,8 +55,9 @@ class _Layout:
         whole = {name: column.filter(~timing.absent) if columns else column for name, column in self.columns.items()}
         ids = series_columns(whole, free, texts, known, self.wanted)
         chosen, left = self._chosen(columns, ids)
+        self.groups = self._groups(ids)
         values, sheet = self._numbers(chosen)
-        groups = {name: timing.ordered(rows, values) for name, rows in self._groups(ids).items()}
+        groups = {name: timing.ordered(rows, values) for name, rows in self.groups.items()}
         timing = timing.stepped(groups)
         self._say_left_out({*left, *chosen})
         words = {name: np.array(self.columns[name].to_list(), object) for name in self.wanted.words}
@@ -85,6 +86,10 @@ class _Layout:
     def _chosen(self, dated: tuple[str, ...], ids: tuple[str, ...]) -> tuple[tuple[str, ...], set[str]]:
         """The columns of numbers, and those that are known to be something else."""
         left = {*dated, *ids, *self._counting(dated, ids), *self.wanted.words}
+        if dated and not self.wanted.columns:
+            others = further_dates(self.columns, [name for name in self.columns if name not in left])
+            self.remarks += [f"column {name!r} holds dates too and is left out" for name in others]
+            left |= set(others)
         if not self.wanted.numbers:
             return (), left
         chosen = self.wanted.columns or tuple(name for name in self.columns if name not in left)
@@ -190,7 +195,9 @@ class _Layout:
         else:
             numeric = [other for other in chosen if read_numbers(self.columns[other], decimal).odd is None]
             words = f"given.{_word(name)}.source=column:{name}"
-            aligned = "" if self.columns[name].n_unique() == 1 else f" given.{_word(name)}.enters=align"
+            cells = self.columns[name]
+            static = all(cells.gather(rows).n_unique() == 1 for rows in self.groups.values())
+            aligned = "" if static else f" given.{_word(name)}.enters=align"
             hint = f"{words}{aligned} makes it a condition; codec=characters reads the file as plain text"
             if numeric:
                 hint = f"corpus.columns=[{','.join(numeric)}] reads the numbers alone; {hint}"

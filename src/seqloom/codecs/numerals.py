@@ -28,10 +28,16 @@ YES_NO = (
 )  # fmt: skip
 """Words for 0 and 1."""
 
-_UNIT = r"[^\d\s.,;+\-()]{1,8}"
+_UNIT = r"[^\d\s.,;+\-()\x00-\x1f]{1,8}"
 _BODY = r"[+-]?(?:[0-9][0-9.,'’ \u00a0\u202f]*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?"
 _DECORATED = re.compile(rf"(?P<sign>[+-]?)(?P<before>{_UNIT})? *(?P<body>{_BODY}) *(?P<after>{_UNIT}|%)?")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_THIN = "'’ \u00a0\u202f"
+_ANY = re.compile(
+    rf"[+-]?(?:[0-9]{{1,3}}(?:[,{_THIN}][0-9]{{3}})+(?:\.[0-9]*)?|[0-9]{{1,3}}(?:[.{_THIN}][0-9]{{3}})+(?:,[0-9]*)?"
+    r"|[0-9]*[.,]?[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[.,])"
+)
+"""A number with a point or a comma, grouped in thousands or not."""
 _SPACES = "[ '’\u00a0\u202f]"
 GROUPED_COMMA = r"^[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?$"
 GROUPED_POINT = r"^[+-]?[0-9]{1,3}(?:\.[0-9]{3})+(?:,[0-9]*)?$"
@@ -79,7 +85,11 @@ def looks_like_number(cell: str) -> bool:
     if _NUMBER.fullmatch(cell):
         return True
     match = _DECORATED.fullmatch(cell.strip("()"))
-    return match is not None and not (match.group("before") or "").isalnum()
+    return (
+        match is not None
+        and not (match.group("before") or "").isalnum()
+        and bool(_ANY.fullmatch(match["body"].strip()))
+    )
 
 
 def decimal_of(columns: Sequence[polars.Series], delimiter: str, otherwise: str = "") -> str:
@@ -136,6 +146,9 @@ def read_numbers(cells: polars.Series, decimal: str, further: Sequence[str] | No
                 Style(words=words),
                 remarks=(f"is {words[1]} or {words[0]}: 1 or 0",),
             )
+        scaled = _magnitudes(cells.set(missing, ""), decimal)
+        if scaled is not None:
+            return Numbers(scaled, Style(decimal), remarks=("has K, M and B for thousands, millions and billions",))
         before, after = _decoration(rest)
         style = Style(decimal, before, after)
         spelled = _spelled(cells, decimal, before.strip(), after.strip())
@@ -162,14 +175,28 @@ def _decoration(cells: polars.Series) -> tuple[str, str]:
     """What stands before and after the digits of every one of these cells; nothing where they differ."""
     found: set[tuple[str, str]] = set()
     for cell in cells.unique().head(200).to_list():
-        match = _DECORATED.fullmatch(cell.strip("()"))
+        bare = cell.strip("()")
+        match = _DECORATED.fullmatch(bare)
         if match is None:
             return "", ""
-        body = match.span("body")
-        sign = match.end("sign")
-        found.add((cell.strip("()")[sign : body[0]], cell.strip("()")[body[1] :]))
+        begin = match.start("body")
+        found.add((bare[match.end("sign") : begin], bare[begin + len(match["body"].rstrip()) :]))
     stripped = {(before.strip(), after.strip()) for before, after in found}
     return max(found) if len(stripped) == 1 else ("", "")
+
+
+def _magnitudes(cells: polars.Series, decimal: str) -> NDArray[np.float64] | None:
+    """Numbers of which some are followed by K, M or B, and not all by the same; None where there are none."""
+    import polars
+
+    parts = cells.str.extract_groups(r"^(?P<body>[+-]?[0-9.,]+) ?(?P<size>[kKMB]?)$").struct.unnest()
+    sizes = set(parts["size"].drop_nulls().str.to_uppercase().unique().to_list()) - {""}
+    if len(sizes) < 2 or (parts["body"].is_null() & (cells != "")).any():
+        return None
+    body = _spelled(parts["body"].fill_null(""), decimal, "", "").cast(polars.Float64, strict=False)
+    factors = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9}
+    size = parts["size"].fill_null("").str.to_uppercase().replace_strict(factors, return_dtype=polars.Float64)
+    return np.array((body * size).fill_null(np.nan).to_numpy(), np.float64)
 
 
 def _spelled(cells: polars.Series, decimal: str, before: str, after: str) -> polars.Series:
@@ -231,4 +258,5 @@ def _without_sentinels(numbers: NDArray[np.float64]) -> list[str]:
     if others.min() - least < 3 * max(float(np.abs(others).mean()), 1e-300) and others.min() < 0:
         return []
     numbers[where] = np.nan
-    return [f"holds {least:g} {int(where.sum())} times: it is taken for no value (codec.dialect.missing=[] keeps it)"]
+    times = "once" if where.sum() == 1 else f"{int(where.sum())} times"
+    return [f"holds {least:g} {times}: it is taken for no value (codec.dialect.missing=[] keeps it)"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,10 @@ from seqloom.codecs.spelling import TIMES, common, pattern_of
 if TYPE_CHECKING:
     import polars
 
-INDEX_NAMES = frozenset({"id", "index", "year", "row", "no", "nr", "no.", "unnamed: 0", "rownames", "obs", "rowid"})
+INDEX_NAMES = frozenset({
+    "id", "index", "year", "row", "no", "nr", "no.", "unnamed: 0", "rownames", "obs", "rowid", "step", "iteration",
+    "iter", "tick", "frame", "t",
+})  # fmt: skip
 """Names of a column that counts the rows, if it does; else it is a series like any other, and that is said."""
 SERIES_NAMES = frozenset({"unique_id", "item_id", "series_id", "ts_id", "tsid", "series", "series_name"})
 """Names of a column that tells series apart even where their dates do not repeat."""
@@ -29,6 +33,7 @@ PARTS = {
     "quarter": "q", "qtr": "q", "quartal": "q", "week": "V", "isoweek": "V", "woche": "V", "day": "d", "dd": "d",
     "tag": "d", "dom": "d", "hour": "H",
     "hr": "H", "stunde": "H", "hh": "H", "minute": "M", "min": "M", "second": "S", "sec": "S",
+    "doy": "J", "dayofyear": "J", "day_of_year": "J", "yday": "J", "julian": "J",
 }  # fmt: skip
 """Columns that hold a part of a date, and the part."""
 SAMPLE = 40
@@ -79,18 +84,23 @@ def _is_dated(name: str) -> bool:
 
 
 def _holds_dates(columns: Mapping[str, polars.Series], name: str, named: bool, first: bool) -> bool:
-    cells = [cell for cell in columns[name].to_list() if not is_missing(cell)]
-    sample = [cells[i] for i in np.unique(np.linspace(0, len(cells) - 1, SAMPLE).astype(int))] if cells else []
+    column = columns[name].filter(columns[name] != "")
+    places = np.unique(np.linspace(0, max(len(column) - 1, 0), min(SAMPLE, len(column))).astype(int))
+    sample = [cell for cell in column.gather(places).to_list() if not is_missing(cell)]
     if not sample:
         return False
-    whole = all(re.fullmatch(r"[0-9]{1,18}(\.0+)?", cell) for cell in sample)
+    whole = all(re.fullmatch(r"[0-9]{1,19}(\.0+)?", cell) for cell in sample)
     if whole:
         if not named and (name or not first):
             return False
         numbers = [int(cell.split(".")[0]) for cell in sample]
         return numbers == sorted(numbers) or numbers == sorted(numbers, reverse=True) or name.lower() in CORE_DATES
     if all(looks_like_number(cell) for cell in sample):
-        return False
+        # Seconds since a beginning, say: they go up.
+        if name.lower() not in {*CORE_DATES, "t", "ts", "seconds", "elapsed"}:
+            return bool(common(sample)) and named
+        seconds = [float(cell) for cell in sample if re.fullmatch(r"-?[0-9]+\.[0-9]+", cell)]
+        return len(seconds) == len(sample) > 1 and all(a < b for a, b in pairwise(seconds))
     readable = sum(bool(common([cell], named=named)) for cell in sample)
     return readable >= 0.8 * len(sample) or (name.lower() in CORE_DATES and not looks_like_number(sample[0]))
 
@@ -113,12 +123,15 @@ def _time_beside(columns: Mapping[str, polars.Series], free: Sequence[str], date
 def _parted(columns: Mapping[str, polars.Series], free: Sequence[str]) -> tuple[tuple[str, ...], str] | None:
     """The columns of a date that is parted into year, month, day ..., and how each is spelled."""
     parts = {PARTS[name.lower()]: name for name in free if name.lower() in PARTS}
-    if "Y" not in parts or not any(part in parts for part in "mqV"):
+    letters = {name.lower(): name for name in free if name.lower() in set("ymdh")}
+    if "Y" not in parts and {"y", "m", "d"} <= set(letters):
+        parts = {{"y": "Y", "h": "H"}.get(letter, letter): name for letter, name in letters.items()} | parts
+    if "Y" not in parts or not any(part in parts for part in "mqVJ"):
         return None
     if not columns[parts["Y"]].str.contains("^[0-9]{4}$").all():
         return None
     found, spelling = [], []
-    small = next(part for part in "mqV" if part in parts)
+    small = next(part for part in "mqVJ" if part in parts)
     for part in ("Y", small, *(part for part in "dHMS" if part in parts)):
         if part == "d" and small != "m":
             continue
@@ -172,3 +185,13 @@ def series_columns(
         if len(set(keys)) == len(keys) and len({key[:-1] for key in keys}) > 1:
             return tuple(sorted(several, key=list(columns).index))
     return ()
+
+
+def further_dates(columns: Mapping[str, polars.Series], free: Sequence[str]) -> list[str]:
+    """Columns that hold dates too, where another one is the rows' own."""
+    return [name for name in free if _is_dated(name) and _are_dates(columns[name])]
+
+
+def _are_dates(column: polars.Series) -> bool:
+    cells = [cell for cell in column.head(SAMPLE).to_list() if not is_missing(cell)]
+    return bool(cells) and not any(map(looks_like_number, cells)) and bool(common(cells))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,25 @@ class Series(Codec, name="series"):
         if not self.means:
             raise ConfigError("the columns are not known until the codec is fitted", path="codec.columns")
         return Vectors(fields=tuple(Field(name=name) for name in self.columns))
+
+    @property
+    def element(self) -> str:
+        return self.date or "row"
+
+    def position(self, value: Table, word: str) -> int:
+        """The row of a date as the table writes it, or of the first that begins so; else as any codec counts."""
+        dates = tuple(map(shown, value.dates or ()))
+        row = next((i for i, date in enumerate(dates) if date == word), None)
+        if row is None and not re.fullmatch(r"-?\d{1,7}", word):
+            row = next((i for i, date in enumerate(dates) if date.startswith(word)), None)
+            if row is None:
+                between = (
+                    f"its dates: {dates[0]} to {dates[-1]}" if dates else "it has no dates: give the number of a row"
+                )
+                raise DataError(f"the table has no date {word!r}", hint=between)
+        if row == 0:
+            raise DataError(f"there is nothing before {word}", hint="name a later date: a forecast goes on from rows")
+        return super().position(value, word) if row is None else row
 
     @property
     def seconds(self) -> float | None:

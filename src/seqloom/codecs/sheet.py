@@ -142,15 +142,17 @@ class _Reader:
         self.dialect, self.path = dialect, path
         self.remarks: list[str] = []
         self.records = _records(text, path)
-        self.delimiter = dialect.delimiter or _delimiter([one.body for one in self.records[dialect.skip :]], dialect)
+        # Excel is told by a line such as `sep=;` before the table.
+        said = re.fullmatch(r"\ufeff?\"?sep=(.)\"?", self.records[0].body.strip()) if self.records else None
+        self.first = max(dialect.skip, int(said is not None))
+        told = said.group(1) if said else _delimiter([one.body for one in self.records[dialect.skip :]], dialect)
+        self.delimiter = dialect.delimiter or told
 
     def cells(self) -> Cells:
-        comments = {id(one) for one in self.records[self.dialect.skip :] if self._is_comment(one)}
+        comments = {id(one) for one in self.records[self.first :] if self._is_comment(one)}
         self.comments = len(comments)
         kept = [
-            one
-            for one in self.records[self.dialect.skip :]
-            if one.body and id(one) not in comments and not one.body.isspace()
+            one for one in self.records[self.first :] if one.body and id(one) not in comments and not one.body.isspace()
         ]
         if not kept:
             raise self._error("the table is empty", "a series needs a header and rows under it")
@@ -159,7 +161,7 @@ class _Reader:
         self.width = Counter(self.counts.values()).most_common(1)[0][0]
         top = self._top(kept)
         names, rows = self._header(kept[top:])
-        rows = self._without_units(rows)
+        rows = self._without_units(self._without_names(kept[top], rows))
         rows, notes = self._without_footnotes(self._with_blanks(rows) if self.width == 1 else rows)
         if not rows:
             raise self._error("the table has a header but no rows", "a series needs a header and rows under it")
@@ -197,7 +199,8 @@ class _Reader:
         top = 0
         for top, one in enumerate(kept):
             count = self.counts[id(one)]
-            if count == self.width:
+            words = [cell for cell in self._words(one) if cell]
+            if count == self.width and (len(words) > 1 or self.width < 3):  # a title may have delimiters after it
                 break
             nexts = kept[top + 1 : top + 2]
             short = count == self.width - 1 and not any(map(looks_like_number, self._words(one)))
@@ -206,7 +209,7 @@ class _Reader:
         if self.width == 1:
             top = 0
         if top:
-            self.remarks.append(f"{_lines(top)} before the table left out")
+            self.remarks.append(f"{_lines(top, ' before the table')} left out")
         return top
 
     def _header(self, kept: Sequence[_Record]) -> tuple[list[str], list[_Record]]:
@@ -245,6 +248,14 @@ class _Reader:
         if self.comments > less:
             self.remarks.append(f"{_lines(self.comments - less, ' of comment')} left out")
 
+    def _without_names(self, header: _Record, rows: list[_Record]) -> list[_Record]:
+        """The rows without the names of the columns, which files that were put together repeat."""
+        repeated = [row for row in rows if row.body == header.body and row is not header]
+        if not repeated or header in rows:
+            return rows
+        self.remarks.append(f"{_lines(len(repeated), ' that repeats the names')} left out")
+        return [row for row in rows if row.body != header.body]
+
     def _without_units(self, rows: list[_Record]) -> list[_Record]:
         """The rows without one of units under the names: words where the rows below have numbers."""
         if len(rows) < 2:
@@ -275,12 +286,11 @@ class _Reader:
         begun = end
         while end > 1 and self.width > 1:
             cells = [cell for cell in self._words(rows[end - 1]) if cell]
-            wide = len(self._words(rows[end - 1])) == self.width
-            if len(cells) > 1 or (cells and (wide or looks_like_number(cells[0]) or is_date(cells[0]))):
+            if len(cells) > 1 or any(map(_is_value, cells)):
                 break
             end -= 1
         if begun > end:
-            self.remarks.append(f"{_lines(begun - end)} under the table left out")
+            self.remarks.append(f"{_lines(begun - end, ' under the table')} left out")
         if self.dialect.footer:
             self.remarks.append(f"the last {_lines(self.dialect.footer)} left out")
         return rows[:end], rows[end:]
@@ -369,6 +379,9 @@ def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
         numbers = [int(cell) for cell in counting]
         named = len(numbers) > 1 and numbers[0] in (0, 1) and numbers == [numbers[0] + k for k in range(len(numbers))]
         return named and (not first[0] or not below or below[0][: len(first)] != [str(n + 1) for n in numbers])
+    numbers = [int(cell) for cell in first if re.fullmatch("[0-9]{1,9}", cell)]
+    if len(numbers) > 2 and numbers == [numbers[0] + k for k in range(len(numbers))]:
+        return True  # years, or other times that are counted
     alike = 0
     for i, cell in enumerate(first[:50]):
         under = [row[i] for row in below if i < len(row) and not is_missing(row[i])]
@@ -382,6 +395,11 @@ def is_header(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
             return True
         alike += kind != "word" and kind in kinds
     return not alike
+
+
+def _is_value(cell: str) -> bool:
+    """Whether the one cell of a row at the end of a table says something of the series, or of their sum."""
+    return looks_like_number(cell) or is_date(cell) or bool(SUMS.fullmatch(cell))
 
 
 def _kind(cell: str) -> str:

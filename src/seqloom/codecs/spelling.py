@@ -47,26 +47,28 @@ PERIODS = (
     "%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "%Y/Q%q", "%Y.Q%q", "%Y:%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "Q%q%Y",
     "Q%q, %Y", "Q%q %y", "Q%q-%y", "Q%q/%y", "%qQ%Y", "%qQ %Y", "%qQ%y", "%q/%Y", "%yQ%q",
     "%G-W%V", "%GW%V", "%G W%V", "%G-W%V-%u", "%GW%V%u", "W%V %G", "W%V-%G", "W%V/%G", "%G-%V", "%G/%V",
-    "%Y",
+    "%YH%h", "%Y-H%h", "%Y H%h", "H%h %Y", "%YS%h", "%Y-S%h", "FY%Y", "FY %Y", "%Y",
 )  # fmt: skip
 """Months, quarters, weeks and years, to which no time of day belongs."""
 TIMES = (
     "%H:%M:%S", "%H:%M", "%H.%M.%S", "%I:%M:%S %p", "%I:%M %p", "%I:%M:%S%p", "%I:%M%p", "%I %p", "%I%p", "%H%M%S",
-    "%H%M", "%Hh", "%Hh%M", "%H",
+    "%H%M", "%Hh", "%Hh%M", "%H", "%k:%M:%S", "%k:%M", "%k",
 )  # fmt: skip
+"""Times of the day; `%k` is an hour from 1 to 24, which is midnight."""
 _SPACES = (" ", "T", ", ", " - ", "t", ":", "  ", "-", "\t")
 
 _PATTERNS = {
     "Y": "[0-9]{4}", "y": "[0-9]{2}", "m": "[0-9]{1,2}", "d": "[0-9]{1,2}", "H": "[0-9]{1,2}", "I": "[0-9]{1,2}",
-    "M": "[0-9]{1,2}", "S": "[0-9]{1,2}", "f": "[0-9]{1,9}", "p": "[AaPp]\\.?[Mm]\\.?", "j": "[0-9]{3}", "q": "[1-4]",
-    "G": "[0-9]{4}", "V": "[0-9]{1,2}", "u": "[1-7]",
+    "M": "[0-9]{1,2}", "S": "[0-9]{1,2}", "f": "[0-9]{1,9}", "p": "[AaPp]\\.?[Mm]\\.?", "j": "[0-9]{3}",
+    "J": "[0-9]{1,3}", "q": "[1-4]",
+    "k": "[0-9]{1,2}", "h": "[12]", "G": "[0-9]{4}", "V": "[0-9]{1,2}", "u": "[1-7]",
     "b": "(?i:" + "|".join(MONTHS) + ")", "B": "(?i:" + "|".join(LONG_MONTHS) + ")",
     "a": "(?i:" + "|".join(WEEKDAYS) + ")", "A": "(?i:" + "|".join(LONG_WEEKDAYS) + ")",
 }  # fmt: skip
 _DIRECTIVE = re.compile(r"%([-^_]?)([a-zA-Z])")
-_ZONE = re.compile(r"(?<=[:.][0-9]{2})(?:[.,][0-9]+)?( ?(?:Z|UTC|GMT|[A-Z]{3,4}T|[+-][0-9]{2}(?::?[0-9]{2})?))$")
+_ZONE = re.compile(r"(?<=[:.][0-9]{2})(?:[.,][0-9]+)?( ?(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-][0-9]{2}(?::?[0-9]{2})?))$")
 _FRACTION = re.compile(r"(?<=:[0-9]{2})[.,]([0-9]{1,9})$")
-_COMPACT = frozenset({"%Y%m%d", "%Y%m", "%Y%j", "%Y", "%H", "%H%M", "%H%M%S", "%m.%Y"})
+_COMPACT = frozenset({"%k", "%Y%m%d", "%Y%m", "%Y%j", "%Y", "%H", "%H%M", "%H%M%S", "%m.%Y"})
 """Spellings that a number may look like: they are taken where a column says by its name that it holds dates."""
 
 
@@ -196,11 +198,12 @@ def _instants(parts: dict[str, NDArray[np.int64]], size: int) -> tuple[Instants,
         days = monday + 7 * (week - 1) + weekday - 1
         thursday = (monday + 7 * (week - 1) + 3).astype("M8[D]").astype("M8[Y]").astype(np.int64) + 1970
         valid &= (week >= 1) & (thursday == parts["G"])
-    elif "j" in parts:
-        days = _days(year, one, one) + parts["j"] - 1
-        valid &= (parts["j"] >= 1) & (parts["j"] <= _days(year + 1, one, one) - _days(year, one, one))
+    elif "j" in parts or "J" in parts:
+        of_year = parts["j"] if "j" in parts else parts["J"]
+        days = _days(year, one, one) + of_year - 1
+        valid &= (of_year >= 1) & (of_year <= _days(year + 1, one, one) - _days(year, one, one))
     else:
-        month = parts.get("b", parts.get("B", parts.get("m", parts.get("q", one) * 3 - 2)))
+        month = parts.get("b", parts.get("B", parts.get("m", _first_month(parts, one))))
         day = parts.get("d", one)
         valid &= (month >= 1) & (month <= 12) & (year >= 1)
         month = np.clip(month, 1, 12)
@@ -211,9 +214,17 @@ def _instants(parts: dict[str, NDArray[np.int64]], size: int) -> tuple[Instants,
     if "I" in parts:
         valid &= (parts["I"] >= 1) & (parts["I"] <= 12)
         hour = parts["I"] % 12 + 12 * parts.get("p", 0 * one)
+    if "k" in parts:
+        valid &= parts["k"] >= 1
+        days, hour = days + parts["k"] // 24, parts["k"] % 24
     minute, second = parts.get("M", 0 * one), parts.get("S", 0 * one)
-    valid &= (hour < 24) & (minute < 60) & (second < 60)
+    valid &= (hour < 24) & (parts.get("k", one) <= 24) & (minute < 60) & (second < 60)
     return np.asarray(days * DAY + ((hour * 60 + minute) * 60 + second) * SECOND, np.int64), valid
+
+
+def _first_month(parts: dict[str, NDArray[np.int64]], one: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first month of a quarter, of half a year or of a year."""
+    return parts["h"] * 6 - 5 if "h" in parts else parts.get("q", one) * 3 - 2
 
 
 def _days(year: NDArray[np.int64], month: NDArray[np.int64], day: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -226,7 +237,7 @@ def as_written(spelling: str, cells: Sequence[str]) -> str:
     """The spelling with `%-d` where the cells write no leading zero, and `%^b` where months are in capitals."""
     matches = [match for match in map(_expression(spelling).fullmatch, cells) if match]
     letters = {match.group(2) for match in _DIRECTIVE.finditer(spelling)}
-    numbers = {letter: [match.group(letter) for match in matches] for letter in letters & set("mdHIV")}
+    numbers = {letter: [match.group(letter) for match in matches] for letter in letters & set("mdHIVk")}
     changes = {letter: "-" for letter, cells in numbers.items() if any(len(cell) == 1 for cell in cells)}
     if changes:  # of the others those that show no zero are written as they are
         changes |= {letter: "-" for letter, cells in numbers.items() if not any(cell[0] == "0" for cell in cells)}
@@ -244,12 +255,17 @@ def as_written(spelling: str, cells: Sequence[str]) -> str:
 def written(instant: int, spelling: str) -> str:
     """An instant in a spelling."""
     moment = datetime(1970, 1, 1) + timedelta(microseconds=instant)
+    late = "k" in {letter for _, letter in _DIRECTIVE.findall(spelling)} and not moment.hour
+    if late:  # midnight is the 24th hour of the day before
+        moment -= timedelta(days=1)
     iso = moment.isocalendar()
     numbers = {
         "Y": (moment.year, 4), "y": (moment.year % 100, 2), "m": (moment.month, 2), "d": (moment.day, 2),
         "H": (moment.hour, 2), "I": ((moment.hour - 1) % 12 + 1, 2), "M": (moment.minute, 2), "S": (moment.second, 2),
-        "j": (moment.timetuple().tm_yday, 3), "q": ((moment.month + 2) // 3, 1), "G": (iso.year, 4),
-        "V": (iso.week, 2), "u": (iso.weekday, 1),
+        "j": (moment.timetuple().tm_yday, 3), "J": (moment.timetuple().tm_yday, 1),
+        "q": ((moment.month + 2) // 3, 1), "G": (iso.year, 4),
+        "k": (24 if late else moment.hour, 2), "h": ((moment.month + 5) // 6, 1), "V": (iso.week, 2),
+        "u": (iso.weekday, 1),
     }  # fmt: skip
     words = {
         "b": MONTHS[moment.month - 1], "B": LONG_MONTHS[moment.month - 1], "a": WEEKDAYS[moment.weekday()],

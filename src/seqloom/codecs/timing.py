@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.codecs.dates import INTEGER, Calendar, check_order, shown
+from seqloom.codecs.dates import Calendar, check_order, shown
 from seqloom.codecs.dialect import PREFIX, Wanted
 from seqloom.codecs.numerals import is_missing
 from seqloom.core.errors import DataError
@@ -188,5 +188,4 @@ def _least(calendar: Calendar) -> float:
     """The least distance of two instants of a calendar."""
     if calendar.months:
         return calendar.months * 28 * 86_400e6
-    unit = 1.0 if calendar.format == INTEGER else 1e6
-    return calendar.step * unit * (7 / len(calendar.weekdays) if calendar.weekdays else 1.0)
+    return calendar.step * calendar.unit * (7 / len(calendar.weekdays) if calendar.weekdays else 1.0)

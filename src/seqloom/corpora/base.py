@@ -158,6 +158,12 @@ class Given(Settings):
     drop: float = Limits(default=0.1, ge=0, lt=1)
     """Share of training rows whose condition is replaced by the null one, so that guidance is possible."""
 
+    @property
+    def aligned(self) -> bool:
+        """Whether it has one element for each element of the sequence."""
+        enters = self.enters or (None if self.codec is None else self.codec.enters)
+        return enters == "align"
+
     @field_validator("source")
     @classmethod
     def _by_name(cls, source: str) -> str:
@@ -259,7 +265,7 @@ class Corpus(Component, home="seqloom.corpora"):
             beside = {}
             for name, item in wanted.items():
                 assert item.codec is not None
-                value = sources[name].value(segment.item, item.codec, aligned=item.enters == "align")
+                value = sources[name].value(segment.item, item.codec, aligned=item.aligned)
                 if value is not None:
                     beside[name] = value
             value = codec.join(list(codec.pieces(segment.item.content, 0, segment.end)))

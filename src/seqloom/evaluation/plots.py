@@ -1,9 +1,8 @@
-"""Figures of a comparison: learning curves and forecasts of a series, as SVG for a page or PNG for a file."""
+"""Figures of a comparison: learning curves, as SVG for a page or PNG for a file."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -11,19 +10,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from seqloom.core import figures
+from seqloom.core.fan import WIDTH
 from seqloom.core.figures import Form, Numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-MOST_PATHS = 5
-"""Single sample paths drawn over the bands."""
-BANDS = ((0.1, 0.9, 0.2), (0.25, 0.75, 0.3))
-"""Lower and upper quantile, and how dense the band between them is drawn."""
-FEWEST_FOR_BANDS = 10
-
-_WIDTH = 4.6
-"""Inches: on a phone, where a figure is as wide as the page, its text is still of ten pixels."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +52,7 @@ def learning_curves(
     known = [level for level in levels if math.isfinite(level.value)]
     low, high = _value_range([track[:, 2] for seeds in tracks for track in seeds], [level.value for level in known])
     with figures.style(form) as ink:
-        figure = figures.blank(_WIDTH, 3.4)
+        figure = figures.blank(WIDTH, 3.4)
         axes = figure.add_subplot()
         for index, (line, seeds) in enumerate(zip(lines, tracks, strict=True)):
             label: str | None = line.label
@@ -90,95 +81,30 @@ def learning_curves(
         return figures.written(figure, form)
 
 
-def forecast_plot(
-    paths: Numbers,
-    columns: Sequence[str],
-    *,
-    history: Numbers | None = None,
-    truth: Numbers | None = None,
-    title: str = "",
-    colour: str = figures.PALETTE[0],
-    step: str = "rows",
-    limits: Sequence[tuple[float, float]] | None = None,
-    form: Form = "svg",
-) -> bytes:
-    """What a model makes of a series: its median and bands, single paths, and the truth where it is known.
+def calibration(histograms: Sequence[tuple[str, Sequence[float], str]], form: Form = "svg") -> bytes:
+    """How often the truth falls into each tenth of a forecast's law: level where the forecast is calibrated.
+
+    Bars that are high at both ends are of bands too narrow, high in the middle of bands too wide, high on one side of
+    forecasts that lie too low or too high.
 
     Args:
-        paths: Samples (N,H,D) in the data's own units; nan where missing.
-        columns: The names of the D channels; the first few are shown.
-        history: What came before (P,D); None where the samples begin from nothing.
-        truth: What really followed (H,D).
-        step: What one row is: "rows", "hours".
-        limits: The vertical range of each channel, so that plots of several models can be compared.
+        histograms: The name of each model, its shares, and its colour.
     """
-    count, horizon, width = paths.shape
-    shown = min(width, figures.MOST_CHANNELS)
-    ranges = limits or forecast_limits([paths], history, truth)
-    past = np.zeros((0, width)) if history is None else history[-past_shown(horizon) :]
-    at = np.arange(horizon) + (1 if len(past) else 0)
     with figures.style(form) as ink:
-        figure = figures.blank(_WIDTH, 1.1 + 1.3 * shown)
-        grid = figure.subplots(shown, 1, sharex=True, squeeze=False)[:, 0]
-        for d, axes in enumerate(grid):
-            made = np.where(np.isfinite(paths[:, :, d]), paths[:, :, d], np.nan)
-            if count >= FEWEST_FOR_BANDS:
-                for lower, upper, alpha in BANDS:
-                    edges = _quantiles(made, (lower, upper))
-                    name = f"{round(100 * (upper - lower))} % of samples"
-                    axes.fill_between(at, edges[0], edges[1], color=colour, alpha=alpha, lw=0, label=name)
-            for n in range(min(count, MOST_PATHS)):
-                name = "" if n else "single samples"
-                axes.plot(at, made[n], color=colour, lw=0.7, alpha=0.65, label=name or None)
-            if count >= FEWEST_FOR_BANDS:
-                axes.plot(at, _quantiles(made, (0.5,))[0], color=colour, lw=2, label="median")
-            if len(past):
-                axes.plot(np.arange(1 - len(past), 1), past[:, d], color=ink, lw=1, alpha=0.6, label="known past")
-                axes.axvline(0.5, color=ink, lw=0.8, alpha=0.35)
-            if truth is not None:
-                axes.plot(at, truth[:, d], color=ink, lw=1.3, dashes=(4, 1.6), label="what really followed")
-            axes.set_ylim(*ranges[d])
-            axes.set_title(figures.short(columns[d]), pad=3)
-            figures.grid(axes, ink)
-        after = f"{step} after the last known one" if len(past) else step
-        grid[-1].set_xlabel(after + ("" if shown == width else f"; the first {shown} of {width} columns"))
-        figures.titled(figure, title)
-        marks, names = grid[0].get_legend_handles_labels()
-        figure.legend(marks, names, loc="outside upper left", ncols=2, borderaxespad=0.2, columnspacing=1.2)
+        figure = figures.blank(WIDTH, 2.6)
+        axes = figure.add_subplot()
+        bins = len(histograms[0][1])
+        for number, (label, shares, colour) in enumerate(histograms):
+            width = 0.84 / len(histograms) / bins
+            place = (np.arange(bins) + 0.08) / bins + (number + 0.5) * width
+            axes.bar(place, shares, width=width, color=colour, label=label)
+        axes.axhline(1 / bins, color=ink, lw=1.2, alpha=0.75, dashes=(5, 2.5), label="calibrated")
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("place of the truth among the paths")
+        axes.set_ylabel("share")
+        figures.grid(axes, ink)
+        figure.legend(loc="outside upper left", ncols=3, borderaxespad=0.2, columnspacing=1.2)
         return figures.written(figure, form)
-
-
-def past_shown(horizon: int) -> int:
-    """How many rows of the known past stand before `horizon` new ones."""
-    return max(3 * horizon // 2, 24)
-
-
-def forecast_limits(
-    several: Sequence[Numbers], history: Numbers | None = None, truth: Numbers | None = None
-) -> list[tuple[float, float]]:
-    """A vertical range for each channel that shows the bands of all models, but is not stretched by a diverging one.
-
-    Args:
-        several: The sample paths (N,H,D) of each model.
-    """
-    ranges = []
-    horizon, width = several[0].shape[1:]
-    for d in range(width):
-        pasts = [] if history is None else [history[-past_shown(horizon) :, d]]
-        real = np.concatenate([*pasts, *([] if truth is None else [truth[:, d]]), np.zeros(0)])
-        made = np.concatenate([_quantiles(paths[:, :, d].reshape(-1, 1), (0.02, 0.98)).ravel() for paths in several])
-        real, made = real[np.isfinite(real)], made[np.isfinite(made)]
-        everything = np.concatenate([real, made])
-        if not len(everything):
-            ranges.append((0.0, 1.0))
-            continue
-        low, high = float(everything.min()), float(everything.max())
-        if len(real) > 1 and np.ptp(real):
-            room = float(np.ptp(real))
-            low, high = max(low, float(real.min()) - room), min(high, float(real.max()) + room)
-        margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
-        ranges.append((low - margin, high + margin))
-    return ranges
 
 
 def _across(axes: Axes, across: str, tracks: Sequence[Numbers]) -> None:
@@ -234,11 +160,3 @@ def _value_range(tracks: Sequence[Numbers], levels: Sequence[float]) -> tuple[fl
 def _finite(points: Numbers) -> Numbers:
     kept: Numbers = points[np.isfinite(points).all(1)]
     return kept
-
-
-def _quantiles(samples: Numbers, which: Sequence[float]) -> Numbers:
-    """Quantiles (Q,H) over the samples (N,H); nan where no sample is known."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="All-NaN")
-        quantiles: Numbers = np.nanquantile(np.where(np.isfinite(samples), samples, np.nan), which, axis=0)
-        return quantiles

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seqloom.core import durable
-from seqloom.core.figures import PALETTE
+from seqloom.core import durable, fan
+from seqloom.core.figures import PALETTE, Numbers
 from seqloom.core.progress import columns, decimal, duration, listed, number
 from seqloom.evaluation import plots
 from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row
 from seqloom.evaluation.conclusions import MARKS, against_baselines, best, conclusions
-from seqloom.evaluation.forecasts import LEGEND as FORECAST_LEGEND
+from seqloom.evaluation.forecast_table import LEGEND as FORECAST_LEGEND
+from seqloom.sequence.answer import Answer
 
 LEGEND = "= exact value   ≤ bound: the model's own value is this or lower   ≈ estimate: may be off to either side"
 LONGEST_SAMPLE = 4000
@@ -133,19 +134,10 @@ def write_report(comparison: Comparison, path: Path) -> None:
 
 def page(comparison: Comparison) -> str:
     """The report as HTML; every name, sample and message in it is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("seqloom.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(count=lambda value: f"{value:,.0f}", decimal=decimal, visible=visible)
     scored = [row for row in comparison.ordered if row.value is not None]
     measured = [row for row in comparison.ordered if row.measured]
-    made = environment.get_template("report.html.j2").render(
+    return _filled(
+        "report.html.j2",
         comparison=comparison,
         title=f"{listed(row.model for row in comparison.rows)} on {comparison.data}",
         rows=comparison.ordered,
@@ -169,8 +161,44 @@ def page(comparison: Comparison) -> str:
             if isinstance(row.samples, Picture)
         ],
         forecasts=[(row, figure.decode()) for row, figure in _forecasts(comparison)],
+        filled=[(row, figure.decode()) for row, figure in _filled_gaps(comparison)],
+        calibration=_calibration(comparison).decode(),
         longest=LONGEST_SAMPLE,
     )
+
+
+def forecast_page(answer: Answer, title: str, truth: Numbers | None = None) -> str:
+    """A forecast as HTML: its fan chart, and mean and quantiles of every column."""
+    statistics = answer.statistics()
+    tables = [
+        (column, {name: numbers[:, d].tolist() for name, numbers in statistics.items()})
+        for d, column in enumerate(answer.columns)
+    ]
+    return _filled(
+        "forecast.html.j2",
+        title=title,
+        count=len(answer.values),
+        seed=answer.seed,
+        chart=answer.plot(truth=truth).data.decode(),
+        tables=tables,
+        element=answer.element,
+        elements=[answer.elements[i] for i in answer.new],
+    )
+
+
+def _filled(template: str, **values: Any) -> str:
+    """A page of the templates; what it is given is escaped unless the template trusts it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("seqloom.evaluation", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(count=lambda value: f"{value:,.0f}", decimal=decimal, visible=visible)
+    made = environment.get_template(template).render(**values)
     # A lone surrogate has no UTF-8; a page must not fail for what a model wrote.
     return made.encode("utf-8", "replace").decode("utf-8")
 
@@ -214,11 +242,11 @@ def _forecasts(comparison: Comparison) -> list[tuple[Row, bytes]]:
     colours = _colours(comparison)
     first = known[0][1]
     alike = all(made.paths.shape[1:] == first.paths.shape[1:] for _, made in known)
-    limits = plots.forecast_limits([made.paths for _, made in known], first.history, first.truth) if alike else None
+    limits = fan.fan_limits([made.paths for _, made in known], first.history, first.truth) if alike else None
     return [
         (
             row,
-            plots.forecast_plot(
+            fan.fan_chart(
                 made.paths,
                 made.columns,
                 history=made.history,
@@ -230,6 +258,30 @@ def _forecasts(comparison: Comparison) -> list[tuple[Row, bytes]]:
         )
         for row, made in known
     ]
+
+
+def _filled_gaps(comparison: Comparison) -> list[tuple[Row, bytes]]:
+    """A gap that each model filled, where it can."""
+    colours, drawn = _colours(comparison), []
+    for row in comparison.ordered:
+        if isinstance(row.samples, Paths) and row.samples.filled is not None:
+            gap = row.samples.filled
+            figure = fan.fan_chart(
+                gap.paths, row.samples.columns, known=gap.known, truth=gap.truth, colour=colours[row.model]
+            )
+            drawn.append((row, figure))
+    return drawn
+
+
+def _calibration(comparison: Comparison) -> bytes:
+    """Where the truth lay among the paths of each model that forecast; nothing where none did."""
+    colours = _colours(comparison)
+    histograms = [
+        (row.model, row.forecast["pit"]["histogram"], colours[row.model])
+        for row in comparison.ordered
+        if "pit" in row.forecast
+    ]
+    return plots.calibration(histograms) if histograms else b""
 
 
 # ---- numbers as people read them ----------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def _origin(codec: Codec, given: Mapping[str, Given], part: Stretch, start: int,
     for name, value in part.given.items():
         item = given[name]
         assert item.codec is not None
-        conditions[name] = item.codec.cut(value, first, start + horizon) if item.enters == "align" else value
+        conditions[name] = item.codec.cut(value, first, start + horizon) if item.aligned else value
     history = codec.cut(part.value, first, start)
     return Origin(history, numbers[:start], numbers[start : start + horizon], conditions, owner)
 

@@ -28,8 +28,6 @@ ALPHA = 0.05
 """MSIS is that of the 95 % interval."""
 BINS = 10
 """Of a PIT histogram."""
-HEADLINE = "wql"
-"""The measure by which forecasts are said to beat others."""
 
 
 @dataclass(frozen=True)

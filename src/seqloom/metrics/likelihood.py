@@ -128,7 +128,7 @@ def score(
     net: Network,
     process: Process,
     reading: Reading,
-    name: str = "likelihood",
+    name: str | Likelihood = "likelihood",
     *,
     full: bool = False,
     tokens: bool = False,
@@ -137,13 +137,13 @@ def score(
     windows: int | None = None,
     reads: int | None = None,
 ) -> Score:
-    """The likelihood `name` of everything in `reading`.
+    """The likelihood `name`, or another, of everything in `reading`.
 
     `full` scores all windows where an expensive likelihood would take some, `windows` limits these further; `tokens`
     keeps the nats of each position; `progress` gets the share that is done. Where a value is drawn, the draws are keyed
     by `seed`, and `reads` is about how many windows are read, counted as often as they are drawn (None: enough).
     """
-    likelihood = process.likelihoods()[name]
+    likelihood = name if isinstance(name, Likelihood) else process.likelihoods()[name]
     if windows is not None and likelihood.share is not None:
         likelihood = replace(likelihood, share=min(likelihood.share, windows))
     packed = Packed(reading.data, reading.space, reading.given, net.aligned)
@@ -152,7 +152,7 @@ def score(
     training = net.training
     net.eval()
     try:
-        with nullcontext() if process.needs_gradient else torch.inference_mode():
+        with nullcontext() if process.needs_gradient or likelihood.gradient else torch.inference_mode():
             if likelihood.reads == "windows":
                 return _windows(net, process, likelihood, packed, reading, full, tokens, seed, reads, progress)
             if net.reach is not None:

@@ -27,6 +27,10 @@ from seqloom.sequence.windows import slide
 
 HIDDEN = 0.1
 """Share of training windows whose past is hidden, as it is for whatever begins from nothing."""
+MANY_SEASONS = 50
+"""From so many seasons on what stood beside one ago is an input too; fewer would be learned by heart."""
+WEEK = 7
+"""Days are the commonest season, and weeks the next."""
 WANDERS = 0.9
 """From this persistence on a series does not return to its mean soon: its changes are modelled."""
 
@@ -111,7 +115,8 @@ class Autoregressive(Process, name="autoregressive"):
         if facts.ends:
             head = ({"name": "mixture"}, "two numbers of an element belong together")
             return {"head": head} if facts.paired else {}
-        return _changes(facts) | about_level(facts)
+        head = ({"name": "student"}, "now and then a value is far from what was expected")
+        return _changes(facts) | about_level(facts) | ({"head": head} if facts.numbers else {})
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         if batch.past is not None and not isinstance(net.space, Tokens):
@@ -213,14 +218,21 @@ def _changes(facts: Facts) -> Advice:
     """A series is read with the seasons before, and what is learned is what has changed."""
     season = facts.season
     if season > 1:
-        further = [times * season for times in (2, 3) if 3 * times * season <= facts.length]  # else too few have them
         return {
-            "lags": ([season, *further], f"a season of {season} was found"),
+            "lags": (_lags(facts), f"a season of {season} was found"),
             "difference": (season, f"a season of {season} was found"),
         }
     if facts.persistence >= WANDERS:
         return {"difference": (1, "the values wander: the last one says more than their mean")}
     return {}
+
+
+def _lags(facts: Facts) -> list[int]:
+    """A season ago and several, as far as there are three times as many elements; of many also beside them."""
+    season = facts.season
+    beside = (-1, 0, 1) if season > 2 and facts.elements >= MANY_SEASONS * season else (0,)
+    lags = [times * season + shift for times in (1, 2) for shift in beside] + [3 * season, WEEK * season]
+    return [lag for lag in lags if lag <= season or 3 * lag <= facts.length]
 
 
 def _like(x: Tensor, params: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +70,7 @@ class Likelihood:
 
     `reads` says how a long sequence is read: in chunks that carry state, or in windows. Where the value is drawn,
     `draws` repetitions are averaged and their spread gives the standard error. `share` limits it to so many windows
-    unless all are asked for (it is expensive), None = all.
+    unless all are asked for (it is expensive), None = all. `gradient`: it differentiates the network.
     """
 
     kind: Kind
@@ -78,6 +78,7 @@ class Likelihood:
     nats: Callable[[Net, Batch, Rng, Any], tuple[Tensor, Any]]
     draws: int = 1
     share: int | None = None
+    gradient: bool = False
 
 
 class Process(Component, home="seqloom.processes"):
@@ -136,6 +137,18 @@ class Process(Component, home="seqloom.processes"):
     def incremental(self) -> bool:
         """Whether guesses are made from a network state (what has been read), or from the whole canvas."""
         return False
+
+
+@runtime_checkable
+class Denoises(Protocol):
+    """A process that learns the clean data behind Gaussian noise, and so has an equation of its probability flow."""
+
+    def denoiser(self, net: Net, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor, Callable[[Tensor, float], Tensor]]:
+        """The numbers of a batch as they are diffused (B,T,D), what each costs by its scale (nats), and its denoiser.
+
+        The denoiser gives the clean numbers that are guessed behind x + noise of this spread.
+        """
+        ...
 
 
 def channels(x: Tensor, shown: Tensor, absent: Tensor) -> Tensor:

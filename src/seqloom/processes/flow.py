@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -94,6 +95,9 @@ class Flow(Process, name="flow"):
 
     def likelihoods(self) -> dict[str, Likelihood]:
         return self.diffusion.likelihoods()
+
+    def denoiser(self, net: Net, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor, Callable[[Tensor, float], Tensor]]:
+        return self.diffusion.denoiser(net, batch, rng)
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -145,6 +145,22 @@ class Gaussian(Process, name="gaussian"):
         if frame is not None:
             recovery = recovery + frame.log_scale
         return (integral + recovery + prior - beyond).masked_fill(~batch.wanted, 0.0).sum(-1), None
+
+    def denoiser(self, net: Net, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor, Callable[[Tensor, float], Tensor]]:
+        space = net.space
+        assert isinstance(space, Vectors)
+        x, _ = diffused(space, batch, rng)  # (B,T,D)
+        read, frame = self._read(net, batch.x, batch.shown)
+        x = x if frame is None else frame.inside(x, batch.known)
+        scale = _jacobian(space, x) + (torch.zeros_like(x) if frame is None else frame.log_scale)
+
+        def denoised(noisy: Tensor, spread: float) -> Tensor:
+            alpha = noisy.new_full((len(noisy), 1, 1), 1 / math.hypot(1, spread))
+            sigma = alpha * spread
+            z = alpha * noisy
+            return self.prediction.clean(z, self._out(net, batch, read, x, z, alpha, sigma), alpha, sigma)
+
+        return x, scale, denoised
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None

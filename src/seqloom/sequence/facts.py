@@ -33,3 +33,5 @@ class Facts:
     numbers: int = 0
     """The channels of a series: the real numbers of an element, where it has nothing else, sequences do not end, and
     the process can tell them apart."""
+    horizon: int = 0
+    """How far ahead forecasts will be asked for; 0 where that is not said."""

@@ -39,6 +39,9 @@ class Feed(Settings):
     """Of whole sequences longer than the window: train on their beginning, leave them out, or refuse."""
     pattern: Pattern = Nothing()
     """What is shown (given clean) in training."""
+    horizon: int | None = Field(default=None, ge=1)
+    """Elements that a forecast will be asked for: of rows that show something, half hide just their end of that length,
+    and `forecast` goes on so far unless told otherwise. None: any."""
     shorter: float = Field(default=0.0, ge=0, le=1)
     """Share of rows that are cut to a random length, so that a model without a causal order can fill short canvases."""
     augment: list[Augmentation] = []
@@ -95,8 +98,19 @@ class Reader:
             return self._augmented(self._stream(cursor), key).to(self.device)
         batch = self._whole(cursor) if self.spec.order == "whole" else self._windows(key)
         batch = self._augmented(batch, key)
-        shown = torch.from_numpy(self.spec.pattern.shown(key, batch.known.numpy()))
+        shown = torch.from_numpy(self._ahead(key, batch, self.spec.pattern.shown(key, batch.known.numpy())))
         return replace(batch, shown=batch.shown | shown, given=self._dropped(batch, key)).to(self.device)
+
+    def _ahead(self, key: Rng, batch: Batch, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """What is shown, where half of the rows that show something are asked for a forecast of the horizon."""
+        if self.spec.horizon is None:
+            return shown
+        known, length = batch.known.numpy(), batch.present.sum(1).numpy()
+        cut = np.maximum(1, length - self.spec.horizon)
+        cells = (slice(None), *[None] * (known.ndim - 1))
+        rows = shown.reshape(len(shown), -1).any(1) & (key.at("horizon").uniform(1)[:, 0] < 0.5)
+        inside = (np.arange(known.shape[1]) < cut[:, None]).reshape(known.shape[:2] + (1,) * (known.ndim - 2))
+        return np.where(rows[cells], known & inside, shown)
 
     def _windows(self, key: Rng) -> Batch:
         """Windows at random, each within its own sequence."""

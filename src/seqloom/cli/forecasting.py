@@ -1,0 +1,292 @@
+"""The verb that goes on in time: forecast, as a table, as joint paths, as a chart, and under a condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seqloom.cli.sampling import (
+    KEYS,
+    PATHS,
+    AnnotatedQuery,
+    annotated,
+    by_column,
+    check_numbers,
+    collected,
+    levels_of,
+    numbered_files,
+    opened,
+    write_files,
+)
+from seqloom.cli.session import (
+    FORCE,
+    JSON,
+    SEED,
+    WEIGHTS,
+    Session,
+    check_file,
+    command,
+    conditions_of,
+    path_of,
+    positive,
+    put,
+    put_json,
+    run_folder,
+    several_of,
+    sort_words,
+    verb,
+)
+from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.outputs import OutputFile
+from seqloom.core.progress import count
+
+if TYPE_CHECKING:
+    from seqloom.codecs.base import Codec
+    from seqloom.model import Model
+    from seqloom.sequence.answer import Answer
+
+CHARTS = {".png": "png", ".svg": "svg"}
+
+
+@verb
+def forecast(
+    session: Session,
+    words: Annotated[list[str] | None, typer.Argument(metavar="RUN [FILE] [key=value]...")] = None,
+    horizon: Annotated[
+        int | None, typer.Option(help="How many elements to go on for; feed.horizon of the run unless given.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="The file to write; with --paths perhaps a folder.")] = None,
+    paths: Annotated[int | None, typer.Option("-n", "--paths", help="Write so many joint paths, no quantiles.")] = None,
+    quantiles: Annotated[str | None, typer.Option(help="Which, with commas; 0.1 to 0.9 unless given.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Paths that are drawn; 100, or --paths, unless given.")] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Keep the paths that meet this: 'load > 100', 'all(load > 100)'.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="DATE|ROW", help="Begin inside the file, at this row or date.")
+    ] = None,
+    future: Annotated[
+        str | None, typer.Option(help="A table with the columns that are known ahead of time, for the rows to come.")
+    ] = None,
+    plot: Annotated[str | None, typer.Option(help="Draw a fan chart into this file, .png or .svg.")] = None,
+    html: Annotated[str | None, typer.Option(help="Write a page with the chart and the numbers.")] = None,
+    seed: SEED = None,
+    weights: WEIGHTS = "best",
+    force: FORCE = False,
+    as_json: JSON = False,
+) -> None:
+    """Go on in time from a table, or from the end of the training file.
+
+    Writes the time and, for each column, mean and quantiles over 100 sample paths: NAME_mean, NAME_0.1 ... NAME_0.9.
+    """
+    plain, settings = sort_words(words or [], "forecast RUN [FILE]", KEYS)
+    for number, option in ((horizon, "--horizon"), (paths, "--paths"), (draws, "--draws")):
+        positive(number, option)
+    levels = None if quantiles is None else levels_of(quantiles)
+    if paths is not None and levels is not None:
+        raise ConfigError(
+            "paths have no quantiles", path="--quantiles", hint="leave out one of --paths and --quantiles"
+        )
+    chart = None if plot is None else _chart_file(plot, force)
+    page = None if html is None else OutputFile.at(html, force=force, option="--html")
+    for word in (*plain[1:], *([future] if future else [])):
+        check_file(word)
+    if horizon is None and not _trained_horizon(plain[0]):
+        raise ConfigError("how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24")
+    model = opened(plain[0], weights, session)
+    codec = model.codec
+    hint = command("extend", path_of(plain[0]), "PREFIX", "--length", horizon or 24)
+    check_numbers(codec, f"go on from a beginning: {hint}")
+    steps = model.horizon_of(horizon)
+    if where is not None:  # what is wrong with it is said before anything is drawn
+        import numpy as np
+
+        from seqloom.core.expression import meeting
+
+        meeting(where, {name: np.zeros((1, steps)) for name in codec.number_names()})
+    several = paths is not None and out is not None and not out.endswith((*codec.suffixes, ".gz"))
+    file = None if out is None or several else OutputFile.at(out, force=force)
+    folder = numbered_files(out, paths or 0, codec, force) if several and out is not None else None
+    histories = _histories(model, plain[1:], session, start, steps)
+    if len(histories) > 1 and (chart or page):
+        raise ConfigError(
+            f"a chart is of one series, and there are {len(histories):,}",
+            path="--plot" if chart else "--html",
+            hint="name one of them as a file",
+        )
+    if note := _past_the_horizon(model, steps):
+        session.note(note)
+    drawn = max(draws or 0, paths or 0) or PATHS
+    drawn = max(drawn, PATHS) if where is not None and draws is None else drawn
+    answers = _forecasts(model, histories, steps, drawn, seed, settings, future, session)
+    if where is not None:
+        answers = [_met(answer, where, session) for answer in answers]
+    _write_charts(session, model, answers[0], chart, page, histories[0].truth)
+    made = [[codec.cut(v, codec.size(v) - steps, codec.size(v)) for v in answer.values][:paths] for answer in answers]
+    # A path of several series is all of theirs of one number; one series is itself.
+    joint = [own[0] if len(own) == 1 else own for own in zip(*made, strict=where is None)]
+    if folder is not None:
+        texts = [codec.together(own if isinstance(own, tuple) else (own,)) for own in joint]
+        write_files(replace(folder, files=folder.files[: len(texts)]), texts, session)
+    statistics = [answer.statistics(*([levels] if levels else [])) for answer in answers] if paths is None else []
+    if paths is not None:
+        data = codec.show_several(joint, "path")
+    else:
+        data = codec.summaries([values[0] for values in made], statistics)
+    if file is not None:
+        file.write(data)
+    if as_json:
+        contents = []
+        for i, (answer, values) in enumerate(zip(answers, made, strict=True)):
+            own: dict[str, Any] = {"elements": codec.element_names(values[0])}
+            if paths is not None:
+                numbered = zip(values, answer.rows, strict=False)
+                own["paths"] = [{**codec.as_json(value), "row": row - i * drawn} for value, row in numbered]
+            else:
+                own["summary"] = by_column(answer, statistics[i])
+            if where is not None:
+                own["where"] = {"condition": where, "met": len(answer.values), "drawn": drawn}
+            contents.append(own if len(made) == 1 else {"name": codec.called(values[0]), **own})
+        content = contents[0] if len(made) == 1 else {"series": contents}
+        put_json({"run": path_of(plain[0]), "seed": answers[0].seed, **content})
+    elif out is None:
+        put(data)
+
+
+def _trained_horizon(run: str) -> bool:
+    """Whether a run was trained for a horizon; needs no torch."""
+    from seqloom import run as runs
+    from seqloom.core.config import read_yaml
+
+    feed = read_yaml(run_folder(run) / runs.RECIPE).get("feed")
+    return isinstance(feed, dict) and bool(feed.get("horizon"))
+
+
+def _chart_file(word: str, force: bool) -> tuple[OutputFile, str]:
+    """Where a chart goes, and its form by the suffix."""
+    form = CHARTS.get(Path(word).suffix.lower())
+    if form is None:
+        raise ConfigError(f"{word} is no name for a chart", path="--plot", hint="a name that ends in .png or .svg")
+    return OutputFile.at(word, force=force, option="--plot"), form
+
+
+@dataclass(frozen=True)
+class _History:
+    """What a forecast goes on from."""
+
+    value: Any
+    truth: Any
+    """What really followed, where that stands in the same file."""
+    ahead: Any = None
+    """What may say what is known ahead of time: the series with what really followed."""
+
+
+def _histories(model: Model, words: Sequence[str], session: Session, start: str | None, horizon: int) -> list[_History]:
+    """What a forecast goes on from.
+
+    These are the series of a file, or those of the training; with `start` only what precedes that row of each.
+    """
+    assert model.run is not None
+    codec = model.codec
+    if words:
+        histories = several_of(words[0], codec)
+        for remark in dict.fromkeys(remark for history in histories for remark in codec.remarks(history)):
+            session.note(remark)
+    else:
+        corpus = model.run.recipe.corpus
+        histories = corpus.full(codec)
+        if start is None:
+            session.note("going on from the end of the training data")
+        if corpus.fingerprints(codec) != dict(model.run.fingerprints):
+            session.note("the data have changed since the model was trained: it goes on from what they are now")
+    from seqloom.model import HISTORY
+
+    found = []
+    for history in histories:
+        size, truth = codec.size(history), None
+        if start is not None:
+            begin = _position(codec, history, start)
+            after = codec.cut(history, begin, min(begin + horizon, size))
+            truth, size = codec.numbers(after) if codec.size(after) == horizon else None, begin
+        known = codec.cut(history, max(0, size - HISTORY), size)
+        found.append(_History(known, truth, None if start is None else history))
+    longest = max(map(codec.size, histories))
+    if longest > HISTORY:
+        session.detail(f"the last {HISTORY} of {longest} rows are read")
+    return found
+
+
+def _forecasts(
+    model: Model,
+    histories: Sequence[_History],
+    horizon: int,
+    number: int,
+    seed: int | None,
+    settings: Sequence[str],
+    future: str | None,
+    session: Session,
+) -> list[Answer]:
+    """The paths of each series. No two of them draw the same random numbers."""
+    answers: list[Answer] = []
+    said = conditions_of(settings, model.given)
+    for i, one in enumerate(histories):
+        history, ahead = one.value, Path(path_of(future)) if future else one.ahead
+        canvas, given = model.canvas(history, horizon), model.given_ahead(history, horizon, ahead, said)
+        if not answers:
+            asked = annotated(model, canvas, number, seed, settings, given=given)
+        else:
+            query = replace(model.query(canvas, number, answers[0].seed, given=given), first_row=i * number)
+            asked = AnnotatedQuery(replace(query, sampler=asked.query.sampler), ())
+        answers.append(collected(model, asked, session))
+        if len(histories) > 1:
+            session.detail(f"series {i + 1:,} of {len(histories):,}: {model.codec.called(history)}")
+    return answers
+
+
+def _position(codec: Codec, history: Any, start: str) -> int:
+    try:
+        return codec.position(history, start)
+    except DataError as error:
+        raise ConfigError(error.message, path="--from", hint=error.hint) from None
+
+
+def _past_the_horizon(model: Model, horizon: int) -> str:
+    """A note where a model is asked for more than it was trained for; empty where it is not."""
+    trained = model.trained_horizon
+    if trained is None or horizon <= trained:
+        return ""
+    return f"{horizon} rows are more than the {trained} of feed.horizon: it rolls on, reading what it has made"
+
+
+def _met(answer: Answer, condition: str, session: Session) -> Answer:
+    """The paths that meet a condition, and how many of them do."""
+    kept = answer.where(condition)
+    once = "" if "all(" in condition or "any(" in condition else " (in one row at least; all(...) asks for every row)"
+    session.note(f"{len(kept.values)} of {len(answer.values)} paths meet {condition!r}{once}")
+    return kept
+
+
+def _write_charts(
+    session: Session,
+    model: Model,
+    answer: Answer,
+    chart: tuple[OutputFile, str] | None,
+    page: OutputFile | None,
+    truth: Any,
+) -> None:
+    """The fan chart into its file, and the page into its."""
+    assert model.run is not None
+    title = f"{model.run.path.name}: {count(len(answer.new), 'row')} ahead"
+    if chart is not None:
+        file, form = chart
+        file.write(answer.plot(form, title=title, truth=truth).data)  # type: ignore[arg-type]
+        session.note(str(file.path))
+    if page is not None:
+        from seqloom.evaluation.report import forecast_page
+
+        page.write(forecast_page(answer, title, truth).encode("utf-8", "replace"))
+        session.note(str(page.path))

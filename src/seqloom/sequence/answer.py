@@ -1,0 +1,156 @@
+"""The answer to a query: samples in their own units, and what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
+from seqloom.core.expression import meeting
+from seqloom.core.fan import fan_chart
+from seqloom.core.figures import Form
+
+if TYPE_CHECKING:
+    import polars
+
+Numbers = NDArray[np.float64]
+
+QUANTILES = tuple(i / 10 for i in range(1, 10))
+MOST_CHANNELS = 12
+"""Columns that a chart shows, from the first."""
+WIDTH = 7.2
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure as bytes, which a notebook shows and `save` writes."""
+
+    data: bytes
+    form: Form
+
+    def save(self, path: Path | str) -> None:
+        """Write it to a file."""
+        Path(path).write_bytes(self.data)
+
+    def _repr_svg_(self) -> str | None:
+        return self.data.decode() if self.form == "svg" else None
+
+    def _repr_png_(self) -> bytes | None:
+        return self.data if self.form == "png" else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Samples, in their own units: `values[i]` came from row `rows[i]` of seed `seed`."""
+
+    values: Sequence[Any]
+    seed: int
+    rows: Sequence[int]
+    paths: Numbers | None = None
+    """For series: the numbers (n, T, D) of all samples."""
+    made: int = 0
+    """How many elements of each value are new: the last ones, unless gaps were filled."""
+    scores: Sequence[float] = ()
+    """By what a sampler ranks the samples it chooses between, such as log-probabilities of a beam."""
+    columns: Sequence[str] = ()
+    """For series: what the D numbers are called."""
+    elements: Sequence[str] = ()
+    """What the T elements are called, such as dates."""
+    element: str = "element"
+    """What these names are names of."""
+    cells: NDArray[np.bool_] | None = None
+    """For series: which cells (T, D) were to be made."""
+
+    def quantile(self, q: float) -> Numbers:
+        """The q-quantile over the samples, at each position and channel (T, D); nan where a cell is absent in all."""
+        return np.asarray(np.quantile(self._numbers(), q, axis=0))
+
+    @property
+    def mean(self) -> Numbers:
+        """The mean over the samples (T, D)."""
+        return np.asarray(self._numbers().mean(0))
+
+    @property
+    def new(self) -> NDArray[np.int64]:
+        """The positions of the elements in which something was made."""
+        length = self._numbers().shape[1]
+        if self.cells is None:
+            return np.arange(length - self.made, length)
+        return np.flatnonzero(self.cells.any(1))
+
+    def where(self, condition: str) -> Answer:
+        """The samples that meet a condition on their new elements, such as `load > 100` or `all(load > 100)`.
+
+        A bare comparison is met where it holds for one element at least. DataError where no sample meets it.
+        """
+        new = self._numbers()[:, self.new]
+        met = meeting(condition, {name: new[:, :, d] for d, name in enumerate(self.columns)})
+        kept = np.flatnonzero(met).tolist()
+        if not kept:
+            raise DataError(
+                f"none of {len(new)} paths meets {condition!r}", hint="draw more paths, or ask for what is less rare"
+            )
+        return replace(
+            self,
+            values=[self.values[i] for i in kept],
+            rows=[self.rows[i] for i in kept],
+            paths=self._numbers()[kept],
+            scores=[self.scores[i] for i in kept] if self.scores else (),
+        )
+
+    def statistics(self, quantiles: Sequence[float] = QUANTILES) -> dict[str, Numbers]:
+        """Mean and quantiles of the new elements (made, D), by name: mean, 0.1, 0.5."""
+        for q in quantiles:
+            if not 0 <= q <= 1:
+                raise ConfigError(f"{q:g} is no quantile", path="quantiles", hint="numbers from 0 to 1: 0.05,0.5,0.95")
+        return {"mean": self.mean[self.new], **{f"{q:g}": self.quantile(q)[self.new] for q in quantiles}}
+
+    def frame(self, quantiles: Sequence[float] = QUANTILES) -> polars.DataFrame:
+        """Mean and quantiles of the new elements as a frame of polars: NAME_mean, NAME_0.1; one row an element.
+
+        `frame().to_pandas()` is one of pandas where that is installed.
+        """
+        import polars
+
+        statistics = self.statistics(quantiles)
+        columns: dict[str, Any] = {self.element: [self.elements[i] for i in self.new]}
+        for d, column in enumerate(self.columns):
+            columns |= {f"{column}_{name}": numbers[:, d] for name, numbers in statistics.items()}
+        return polars.DataFrame(columns)
+
+    def plot(self, form: Form = "svg", *, title: str = "", truth: Numbers | None = None) -> Chart:
+        """A fan chart: the last of what is known, the median, bands of 50 and 80 %, and a few paths; a panel a column.
+
+        `truth` (made, D) is what really followed.
+        """
+        numbers = self._numbers()
+        new, length = self.new, numbers.shape[1]
+        if not len(new):
+            raise DataError("nothing was made, so there is nothing to draw")
+        common: dict[str, Any] = {"title": title, "most": MOST_CHANNELS, "size": WIDTH, "form": form}
+        if self.cells is None or not self.cells[new[0] :].all():
+            first, last = max(0, new[0] - length // 10 - 5), min(length, new[-1] + length // 10 + 6)
+            known = None if self.cells is None else np.where(self.cells, np.nan, numbers[0])[first:last]
+            chart = fan_chart(
+                numbers[:, first:last], self.columns, known=known, elements=self.elements[first:last], **common
+            )
+        else:
+            chart = fan_chart(
+                numbers[:, new],
+                self.columns,
+                history=numbers[0, : new[0]] if new[0] else None,
+                truth=truth,
+                elements=self.elements,
+                **common,
+            )
+        return Chart(chart, form)
+
+    def _numbers(self) -> Numbers:
+        if self.paths is None:
+            raise UnsupportedQuery("only samples of series have means and quantiles")
+        return self.paths
