@@ -146,10 +146,10 @@ def evaluate(
         result = evaluate_model(
             model,
             data,
-            split,
+            split,  # type: ignore[arg-type]
             full,
             lambda share: bar.update(share),
-            metrics=settings.get("metrics"),  # type: ignore[arg-type]
+            metrics=settings.get("metrics"),
         )
     if as_json:
         put_json(result)
