@@ -204,6 +204,11 @@ ADDED = {
         "infill {run} 'the ___ sat' --seed 1",
         "toy.txt",
     ),
+    "smoothed": (
+        "toys.txt process=smoothed:Smoothed backbone.mixer=gru feed.order=streams",
+        "extend {run} 'the cat' --length 3 --seed 1",
+        "toy.txt",
+    ),
     "laplace": (
         "numbers.csv process.head=laplace:Laplace --model gru",
         "forecast {run} --horizon 3 --seed 1",

@@ -14,7 +14,7 @@ import typer
 
 from seqloom import __version__
 from seqloom.cli.session import JSON, Session, path_of, put, put_json, put_table, run_folder, sort_words, verb
-from seqloom.cli.training import settings_of, shown_metric
+from seqloom.cli.training import place_of, settings_of, shown_metric
 from seqloom.core import machine
 from seqloom.core.errors import ConfigError, RunError, SeqloomError
 from seqloom.core.progress import duration, number, plural
@@ -290,13 +290,14 @@ def data(
     as_json: JSON = False,
 ) -> None:
     """Say what a file or folder is as data: counts, splits, alphabet, missing cells, and what was guessed."""
-    plain, pairs = sort_words(words or [], "data DATA")
+    plain, pairs = sort_words(words or [], "data [DATA]")
     from seqloom.codecs.base import Codec
     from seqloom.core.config import make, over
     from seqloom.corpora.base import declared_by, describe
     from seqloom.corpora.files import corpus_of
 
     settings = settings_of(pairs)
+    plain = plain or place_of(settings, "data DATA")
     for key in settings:
         if key not in {"corpus", "codec", "given"}:
             raise ConfigError("there is no such setting of data", path=key, hint="corpus, codec and given are")

@@ -142,11 +142,15 @@ def _report_error(message: str, hint: str, code: int) -> int:
 
 def _blame(error: Exception, verbose: bool) -> str:
     """Whose an unexpected error is: the package's, or that of a module which is not."""
-    from seqloom.core.foreign import arose_in
+    from seqloom.core.foreign import arose_in, at_work
 
-    arose = arose_in(error)
+    arose, others = arose_in(error), at_work()
+    ours = "a bug in seqloom" if verbose else "a bug in seqloom; -v shows where it arose"
+    if arose is None and others:
+        names = ", ".join(others[:4]) + (" ..." if len(others) > 4 else "")
+        return f"it arose in seqloom, at work with {names}: what a method of those gave may be wrong, or this is {ours}"
     if arose is None:
-        return "this is a bug in seqloom" if verbose else "this is a bug in seqloom; -v shows where it arose"
+        return f"this is {ours}"
     file, line = arose
     return f"it arose in {file}, line {line}, which is not seqloom's" + ("" if verbose else "; -v shows the traceback")
 

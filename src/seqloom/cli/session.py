@@ -240,12 +240,12 @@ def run_folder(word: str) -> Path:
     return path
 
 
-def check_exists(data: str) -> None:
+def check_exists(data: str, corpus: Mapping[str, Any] | str | None = None) -> None:
     """DataError where a DATA word names a file or folder that is not there; before anything imports torch."""
     if data != "-" and ":" not in data and not Path(data).exists():
         from seqloom.corpora.files import corpus_of
 
-        corpus_of(data)  # says it, with the nearest name
+        corpus_of(data, corpus)  # says it, with the nearest name
 
 
 def value_of(word: str, codec: Codec) -> Any:

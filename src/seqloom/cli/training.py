@@ -157,6 +157,16 @@ def settings_of(
     return merge(parse_pairs(words), over)
 
 
+def place_of(settings: Mapping[str, Any], names: str) -> list[str]:
+    """The DATA word where none was given: the path that the settings of the corpus have."""
+    corpus = settings.get("corpus")
+    path = corpus.get("path") if isinstance(corpus, Mapping) else None
+    if path is None:
+        word = names.split()[1]
+        raise ConfigError(f"{word} is missing", hint=f"seqloom {names}; corpus.path=PATH says it as well")
+    return [str(path)]
+
+
 def chosen(planned: TrainingPlan) -> str:
     """What is trained, in a line."""
     recipe, prepared = planned.recipe, planned.prepared
@@ -193,12 +203,13 @@ def train(
     of a recipe can be given as key=value, such as backbone.width=256 or corpus.splits=[0.8,0.1,0.1]; what is not given
     is chosen by a small rule, and -v tells the reasons.
     """
-    plain, pairs = sort_words(_paths_first(words or []), "train DATA|RECIPE")
+    plain, pairs = sort_words(_paths_first(words or []), "train [DATA|RECIPE]")
     settings = settings_of(pairs, seed=seed, minutes=minutes, steps=steps)
+    plain = plain or place_of(settings, "train DATA|RECIPE")
     if save_every < 0:
         raise ConfigError(f"{save_every} is below 0", path="--save-every", hint="give seconds, or 0 for every step")
     data = path_of(plain[0])
-    check_exists(data)
+    check_exists(data, settings.get("corpus"))
     session.compute()
     from seqloom.fit import Fit
     from seqloom.planning import plan

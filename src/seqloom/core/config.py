@@ -34,6 +34,8 @@ ENTRY_POINTS = "seqloom.components"
 MODULES = "SEQLOOM_MODULES"
 """The variable of the environment that names modules of the user's own, whose members are there in every command."""
 LARGEST_FILE = 1 << 20
+SURE = 0.75
+"""From this likeness on a word is taken for a known one that was mistyped."""
 
 
 class Settings(BaseModel):
@@ -99,6 +101,16 @@ class Component(Settings):
             serialization=core_schema.plain_serializer_function_ser_schema(_plain),
         )
 
+    @classmethod
+    def parse(cls, values: Mapping[str, Any] | Self) -> Self:
+        missing = sorted(getattr(cls, "__abstractmethods__", ()))
+        if missing:
+            raise ConfigError(
+                f"{cls.__module__}:{cls.__qualname__} lacks {', '.join(missing)}",
+                hint=f"every {cls.family.__name__.lower()} has them: their docstrings are in {cls.family.__module__}",
+            )
+        return super().parse(values)
+
     def plain(self) -> dict[str, Any]:
         return {"name": self.name, **super().plain()}
 
@@ -138,20 +150,33 @@ def member(family: type[C], name: str, path: str = "") -> type[C]:
     if ":" in name:
         module, _, attribute = name.partition(":")
         try:
-            value = getattr(importlib.import_module(module), attribute)
+            imported = importlib.import_module(module)
         except Exception as error:  # the module is the user's own, so is whatever it does when it is imported
             reason = f"{type(error).__name__}: {error}" if not isinstance(error, ImportError) else error
             hint = "MODULE:CLASS is imported as Python does: see that MODULE can be"
             raise ConfigError(f"{name!r} cannot be imported: {reason}", path=path, hint=hint) from None
+        value = getattr(imported, attribute, None)
         if not (inspect.isclass(value) and issubclass(value, family)):
-            raise ConfigError(f"{name!r} is not a {family.__name__}", path=path)
+            what = f"is no {family.__name__.lower()}" if hasattr(imported, attribute) else "is not in that module"
+            own = [key for key, kind in vars(imported).items() if _is_member(kind, family, module)]
+            has = f"it has {', '.join(own)}" if own else f"it has no {family.__name__.lower()} with a name"
+            raise ConfigError(f"{name!r} {what}", path=path, hint=f"{module}: {has}")
         return value
     members = members_of(family)
     if name not in members:
+        yours = "" if difflib.get_close_matches(name, members, n=1, cutoff=SURE) else _OWN
         raise ConfigError(
-            f"there is no {family.__name__.lower()} called {name!r}", path=path, hint=nearest(name, members)
+            f"there is no {family.__name__.lower()} called {name!r}", path=path, hint=nearest(name, members) + yours
         )
     return members[name]  # type: ignore[return-value]
+
+
+_OWN = f"; one of your own is MODULE:CLASS, or known by its name where {MODULES}=MODULE"
+
+
+def _is_member(kind: Any, family: type[Component], module: str) -> bool:
+    """Whether a module defines this as a member of a family."""
+    return inspect.isclass(kind) and issubclass(kind, family) and bool(kind.name) and kind.__module__ == module
 
 
 def called(word: str) -> str:

@@ -75,6 +75,12 @@ def arose_in(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
+def at_work() -> list[str]:
+    """The members that are not the package's own, as MODULE:CLASS."""
+    kinds = [kind for family in Component.__subclasses__() for kind in family.members.values()]
+    return sorted({f"{kind.__module__}:{kind.__qualname__}" for kind in kinds if not is_own(kind.__module__)})
+
+
 def _files_of_members() -> Iterator[Path]:
     """The files that define members which are not the package's: an installed package may lie among the libraries."""
     for family in Component.__subclasses__():

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqloom.core.errors import UnsupportedQuery
-from seqloom.engine.lanes import Lane, Prompt, PromptReading
+from seqloom.engine.lanes import Lane, Prompt, PromptReading, held, same
 from seqloom.engine.limits import constrained, ended
 from seqloom.engine.network_rows import CAPACITY, NetworkRows
 from seqloom.engine.request import Request, RowUpdate
@@ -31,6 +31,8 @@ from seqloom.sequence.space import Tokens
 
 CHUNK = 128
 """Elements of a prompt read in one call: no running row waits longer than for this many."""
+WATCHED = 256
+"""Every so many steps it is looked whether samplers go on at all."""
 
 
 class Engine:
@@ -68,6 +70,7 @@ class Engine:
         self.lanes: dict[tuple[object, ...], Lane] = {}
         self.readers: list[PromptReading] = []
         self.calls = 0
+        self.steps = 0
         self.elements_read = 0
         self._request_count = 0
         self._group_count = 0
@@ -285,6 +288,7 @@ class Engine:
         asks = self._ask()
         if not asks:
             return self._leave()
+        self.steps += 1
         wants_gradient = any(lane.sampler.needs_gradient for lane, _ in asks)
         lengths = [None if memory.state is None else memory.state.length.copy() for memory in self.memories]
         try:
@@ -304,12 +308,18 @@ class Engine:
             width = ask.x.shape[1] if ask.level is not None else ask.want.shape[1]
             before, over = lane.rows.settled.sum(1), lane.rows.done.copy()
             differentiates = lane.sampler.needs_gradient
+            watched = held(lane.rows) if self.steps % WATCHED == 0 else None
             try:
                 with self._differentiated(differentiates):
                     own = constrained(
                         guess.select(span if order is None else order[span], width), ask, lane, self.network.space
                     )
                     rows = lane.sampler.tell(lane.rows, ask, own if differentiates else own.detached())
+                if watched is not None and own.ready.all() and not rows.done.all() and same(watched, rows):
+                    raise UnsupportedQuery(
+                        f"the sampler {lane.sampler.name!r} goes on without end: `tell` changed nothing",
+                        hint="`tell` settles cells, or sets `done`, or goes on in `own`, where the guess is ready",
+                    )
                 if rows.source is not None:
                     moves.append((lane, rows.source, rows.shared))
                     rows = replace(rows, source=None, shared=None)

@@ -5,15 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from seqloom.engine.request import Request
 from seqloom.network.given import EncodedConditions
 from seqloom.samplers.base import Rows, Sampler
 from seqloom.sequence.guess import Ask
 from seqloom.sequence.state import NetState
+
+
+def held(rows: Rows) -> dict[str, Any]:
+    """A copy of all that a sampler goes on from."""
+    parts = {"x": rows.x, "settled": rows.settled, "done": rows.done}
+    parts |= {f"own.{name}": value for name, value in rows.own.items()}
+    parts |= {f"along.{name}": value for name, value in rows.along.items()}
+    kept = {}
+    for name, value in parts.items():
+        kept[name] = value.detach().cpu().clone().numpy() if isinstance(value, Tensor) else np.array(value)
+    return kept
+
+
+def same(before: Mapping[str, Any], rows: Rows) -> bool:
+    """Whether rows are what they were: a sampler that goes on from them does so for ever."""
+    now = held(rows)
+    return now.keys() == before.keys() and all(np.array_equal(now[name], before[name]) for name in now)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from seqloom import run as runs
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
+from seqloom.core.foreign import arose_in
 from seqloom.corpora.base import Prepared
 from seqloom.corpora.files import corpus_like
 from seqloom.evaluation.naming import data_word
@@ -108,7 +109,9 @@ def evaluate_model(
                 raise
             failed.append(f"{metric.name}: {error}")
         except Exception as error:  # a metric of the user's own: the others are reported all the same
-            failed.append(f"{metric.name}: {type(error).__name__}: {error}")
+            arose = arose_in(error)
+            place = f" ({arose[0]}, line {arose[1]})" if arose else ""
+            failed.append(f"{metric.name}: {type(error).__name__}: {error}{place}")
             logger.debug("the metric %s failed:", metric.name, exc_info=True)
     if not records:
         raise DataError("none of the metrics can be taken", hint="; ".join(failed))

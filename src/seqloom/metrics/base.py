@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from seqloom.core.config import Component
 from seqloom.core.progress import listed
-from seqloom.sequence.query import Score
+from seqloom.sequence.query import Kind, Score
 
 if TYPE_CHECKING:
     from seqloom.metrics.forecast import Rolling
@@ -66,6 +66,8 @@ def wrong_with(records: Any) -> str:
         missing = [field for field in FIELDS if field not in record]
         if missing:
             return f"its record {name!r} lacks {listed(missing)}"
+        if record["kind"] not in get_args(Kind):
+            return f"the kind of its record {name!r} is {record['kind']!r}, and not {' or '.join(get_args(Kind))}"
         for field in NUMBERS:
             value = record[field]
             if not (isinstance(value, int | float) or (field == "stderr" and value is None)):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
-from seqloom.processes.heads import Bernoulli, Categorical, Counts, Head, LogNormal, Normal
+from seqloom.processes.heads import Bernoulli, Categorical, Counts, Head, LogNormal, Normal, element, shaped
 from seqloom.sequence.space import Space, Vectors
 
 BLOCK = 1 << 20
@@ -76,7 +76,12 @@ class Composed(Head, name="composed"):
         self, cost: str, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None
     ) -> Tensor:
         costs: list[Tensor] = [
-            getattr(part.head, cost)(part.space, inner, x[..., part.index], wanted[..., part.index], _own(own, i))
+            shaped(
+                part.head,
+                cost,
+                getattr(part.head, cost)(part.space, inner, x[..., part.index], wanted[..., part.index], _own(own, i)),
+                params.shape[:-1],
+            )
             for i, (part, inner) in enumerate(self._split(space, params))
         ]
         return functools.reduce(torch.add, costs)
@@ -85,12 +90,17 @@ class Composed(Head, name="composed"):
         return self._gathered(
             space,
             [
-                part.head.draw(
-                    part.space,
-                    inner,
-                    rng.skip(i * BLOCK),
-                    torch.ones_like(temperature) if part.ends else temperature,
-                    _own(own, i),
+                shaped(
+                    part.head,
+                    "draw",
+                    part.head.draw(
+                        part.space,
+                        inner,
+                        rng.skip(i * BLOCK),
+                        torch.ones_like(temperature) if part.ends else temperature,
+                        _own(own, i),
+                    ),
+                    element(part.space, inner),
                 )
                 for i, (part, inner) in enumerate(self._split(space, params))
             ],

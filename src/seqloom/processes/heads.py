@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqloom.core.config import Component
-from seqloom.core.errors import UnsupportedQuery
+from seqloom.core.errors import ConfigError, UnsupportedQuery
 from seqloom.core.rng import Rng, pick
 from seqloom.sequence.space import Measure, Space, Tokens, Vectors
 
@@ -371,7 +371,7 @@ class BoundHead:
         if location is not None:
             standard = standard - location.masked_fill(~self._cells(x, "real"), 0.0)
         if log_scale is None:
-            return cost(self.space, params, standard, wanted, self.own)
+            return shaped(self.head, "nats", cost(self.space, params, standard, wanted, self.own), params.shape[:-1])
         logs = log_scale.masked_fill(~self._cells(x, "real", "positive"), 0.0)
         total = cost(self.space, params, standard * (-logs).exp(), wanted, self.own)
         return total + logs.masked_fill(~wanted, 0.0).sum(-1)
@@ -379,7 +379,8 @@ class BoundHead:
     def draw(self, params: Tensor, rng: Rng, temperature: Tensor) -> Tensor:
         """Elements (B,D), or symbols (B,)."""
         inner, location, log_scale = self._split(params)
-        return self._moved(self.head.draw(self.space, inner, rng, temperature, self.own), location, log_scale)
+        x = self.head.draw(self.space, inner, rng, temperature, self.own)
+        return self._moved(shaped(self.head, "draw", x, element(self.space, inner)), location, log_scale)
 
     def mean(self, params: Tensor) -> Tensor:
         """The mean of each number (...,D)."""
@@ -408,6 +409,22 @@ class BoundHead:
     def _cells(self, like: Tensor, *supports: str) -> Tensor:
         """Which numbers (D,) of an element are of fields of one of these supports."""
         return _cells_of(self.space, supports, like.device)
+
+
+def shaped(head: Head, method: str, value: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    """What a head's method gave; ConfigError where it has another shape than it should."""
+    if tuple(value.shape) != tuple(wanted):
+        raise ConfigError(
+            f"`{method}` of the head {head.name!r} gave the shape {tuple(value.shape)}, not {tuple(wanted)}",
+            path="process.head",
+            hint="nats are one number for each element (...,), draws and means one for each number of it (...,D)",
+        )
+    return value
+
+
+def element(space: Space, params: Tensor) -> tuple[int, ...]:
+    """The shape of elements that have these parameters (...,P): numbers (...,D) or symbols (...)."""
+    return (*params.shape[:-1], space.dim) if isinstance(space, Vectors) else tuple(params.shape[:-1])
 
 
 @lru_cache(maxsize=64)

@@ -18,7 +18,8 @@ Lengths = NDArray[np.int64]
 class State:
     """What a stream of rows goes on from. It can be saved by name, loaded again, and detached from its gradient.
 
-    Every tensor and array among its attributes is saved, and begins with the rows, unless a state says otherwise.
+    Every tensor, array and further state among its attributes is saved, and begins with the rows, unless a state says
+    otherwise.
     """
 
     def tensors(self) -> dict[str, Tensor]:
@@ -29,27 +30,33 @@ class State:
                 kept[name] = torch.from_numpy(value.copy())
             elif isinstance(value, Tensor):
                 kept[name] = value.contiguous()
+            elif isinstance(value, State):
+                kept |= {f"{name}.{inner}": tensor for inner, tensor in value.tensors().items()}
         return kept
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Load what `tensors` gave, of a state that was begun in the same way."""
-        for name, value in tensors.items():
-            old = getattr(self, name)
-            setattr(self, name, value.numpy().copy() if isinstance(old, np.ndarray) else value.to(old))
+        for name, old in vars(self).items():
+            if isinstance(old, State):
+                old.load(under(name, tensors))
+            elif isinstance(old, np.ndarray):
+                setattr(self, name, tensors[name].numpy().copy())
+            elif isinstance(old, Tensor):
+                setattr(self, name, tensors[name].to(old))
 
     def select(self, rows: Lengths) -> Self:
         """A state of its own for these rows: reordered, dropped or repeated."""
-        return self._with(lambda value: value[rows])
+        return self._with(lambda value: value.select(rows) if isinstance(value, State) else value[rows])
 
     def detach(self) -> Self:
         """The same state, through which no gradient flows."""
-        return self._with(lambda value: value.detach() if isinstance(value, Tensor) else value)
+        return self._with(lambda value: value if isinstance(value, np.ndarray) else value.detach())
 
     def _with(self, change: Callable[[Any], Any]) -> Self:
-        """A copy whose tensors and arrays are changed."""
+        """A copy whose tensors, arrays and further states are changed."""
         other = copy.copy(self)
         for name, value in vars(self).items():
-            if isinstance(value, Tensor | np.ndarray):
+            if isinstance(value, Tensor | np.ndarray | State):
                 setattr(other, name, change(value))
         return other
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from seqloom.core.config import Settings
+from seqloom.core.errors import ConfigError
 from seqloom.network.network import Network
 from seqloom.processes.base import Loss, Process
 from seqloom.sequence.state import State, under
@@ -138,6 +139,7 @@ class Loop:
         if carried is None or (self.reader.begins(cursor) and not self.process.persistent):
             carried = self._fresh()
         loss = self.process.loss(self.net, batch, key, carried, key.at("dropout"))
+        _check(self.process, loss)
         count = loss.count.clamp_min(1)
         mean = loss.total / count
         mean.backward()  # type: ignore[no-untyped-call]
@@ -225,3 +227,16 @@ class Loop:
         if saved and fresh is not None:
             fresh.load(saved)
             self.state.carried = fresh
+
+
+def _check(process: Process, loss: Loss) -> None:
+    """ConfigError where a process gives something else than a loss."""
+    if not isinstance(loss, Loss) or loss.total.ndim or loss.count.ndim:
+        got = type(loss).__name__
+        if isinstance(loss, Loss):
+            got = f"a total of the shape {tuple(loss.total.shape)} and a count of {tuple(loss.count.shape)}"
+        raise ConfigError(
+            f"`loss` of the process {process.name!r} gave {got}",
+            path="process",
+            hint="it gives Loss(total, count, state): a sum, and over how many cells it is, both without dimensions",
+        )
