@@ -159,9 +159,9 @@ def _recurrent_vectors(facts: Facts, minutes: float | None) -> Advice:
 def _read_about_level(facts: Facts, process: str, batch: int) -> Advice:
     """A series is read about its own level; by an autoregressive model each channel as a sequence of its own."""
     length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
-    advice: Advice = {
-        "process.features": ([{"name": "window", "length": length}], "levels shift: each is read about its own past")
-    }
+    wanders = facts.season == 1 and facts.persistence >= WANDERS
+    window = {"name": "window", "length": length, **({"level": "last"} if wanders else {})}
+    advice: Advice = {"process.features": ([window], "levels shift: each is read about its own past")}
     if process == "autoregressive":
         advice["process.head"] = ({"name": "student"}, "now and then a value is far from what was expected")
     if facts.numbers > 1 and process == "autoregressive":
