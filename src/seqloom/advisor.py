@@ -42,6 +42,10 @@ class Facts:
 
 WHOLE = 255
 """Up to this length sequences that stand by themselves are read whole."""
+MANY_SEASONS = 50
+"""From so many seasons on what stood beside one ago is an input too; fewer would be learned by heart."""
+WEEK = 7
+"""Days are the commonest season, and weeks the next."""
 WANDERS = 0.9
 """From this persistence on a series does not return to its mean soon: its changes are modelled."""
 
@@ -158,6 +162,8 @@ def _read_about_level(facts: Facts, process: str, batch: int) -> Advice:
     advice: Advice = {
         "process.features": ([{"name": "window", "length": length}], "levels shift: each is read about its own past")
     }
+    if process == "autoregressive":
+        advice["process.head"] = ({"name": "student"}, "now and then a value is far from what was expected")
     if facts.numbers > 1 and process == "autoregressive":
         channels = "attend" if facts.numbers <= FEW_CHANNELS else "own"
         advice["backbone.channels"] = (channels, "what is learned of one channel holds for the others")
@@ -169,14 +175,21 @@ def _changes(facts: Facts) -> Advice:
     """An autoregressive model of a series sees the seasons before, and learns what has changed."""
     season = facts.season
     if season > 1:
-        further = [times * season for times in (2, 3) if 3 * times * season <= facts.length]  # else too few have them
         return {
-            "process.lags": ([season, *further], f"a season of {season} was found"),
+            "process.lags": (_lags(facts), f"a season of {season} was found"),
             "process.difference": (season, f"a season of {season} was found"),
         }
     if facts.persistence >= WANDERS:
         return {"process.difference": (1, "the values wander: the last one says more than their mean")}
     return {}
+
+
+def _lags(facts: Facts) -> list[int]:
+    """A season ago and several, as far as there are three times as many elements; of many also beside them."""
+    season = facts.season
+    beside = (-1, 0, 1) if season > 2 and facts.elements >= MANY_SEASONS * season else (0,)
+    lags = [times * season + shift for times in (1, 2) for shift in beside] + [3 * season, WEEK * season]
+    return [lag for lag in lags if lag <= season or 3 * lag <= facts.length]
 
 
 def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
@@ -196,7 +209,7 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
         advice["backbone.dropout"] = (0.0, "dropout is advised for autoregressive processes only")
         advice["trainer.rate"] = (2e-3, "slower than for an autoregressive process")
         advice["feed.batch"] = (_few(advice["feed.window"][0]), "smaller batches give still more updates")
-        advice["feed.shorter"] = (0.1, "so that short texts can be filled in too")
+        advice["feed.shorter"] = (0.05, "so that short texts can be filled in too")
     return advice
 
 
@@ -219,7 +232,7 @@ def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None)
             "backbone.dropout": (0.0, "dropout is advised for autoregressive processes only"),
             "feed.batch": (_few(window), "small batches give more updates"),
             "feed.pattern": ({"name": "mixed"}, "so that it can forecast, fill gaps and sample"),
-            "feed.shorter": (0.1, "so that short series can be filled in too"),
+            "feed.shorter": (0.05, "so that short series can be filled in too"),
         }
     return advice | {
         "feed.window": (window, "what the model will see at once"),

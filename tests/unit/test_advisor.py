@@ -47,7 +47,11 @@ def test_short_windows_come_in_larger_batches():
 
 def test_a_season_becomes_lags_and_a_difference():
     settings, _ = advise(SERIES, "autoregressive", True, 1)
-    assert settings["process"] == {"name": "autoregressive", "lags": [24, 48, 72], "difference": 24}
+    assert settings["process"] == {
+        "name": "autoregressive",
+        "lags": [23, 24, 25, 47, 48, 49, 72, 168],
+        "difference": 24,
+    }
     assert "process" not in advise(TEXT, "autoregressive", True, 1)[0]
 
 
@@ -86,13 +90,13 @@ def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
     planned = planning.plan(str(hourly), {"trainer": {"steps": 1}}, model="lstm", out=tmp_path / "a")
     assert planned.prepared.facts["season"] == 24
     assert planned.prepared.facts["persistence"] == pytest.approx(np.cos(2 * np.pi / 24), abs=0.05)
-    assert planned.recipe.process.plain()["lags"] == [24, 48, 72]
+    assert planned.recipe.process.plain()["lags"] == [24, 48, 72, 168]
     assert planned.advice["process.difference"] == "24: a season of 24 was found"
     own = {"trainer": {"steps": 1}, "process": {"difference": 0}}
     planned = planning.plan(str(hourly), own, model="lstm", out=tmp_path / "b")
     assert planned.recipe.process.plain() | {"head": None} == {
-        "name": "autoregressive", "head": None, "lags": [24, 48, 72], "difference": 0,
-        "features": [{"name": "window", "length": 54}],
+        "name": "autoregressive", "head": None, "lags": [24, 48, 72, 168], "difference": 0,
+        "features": [{"name": "window", "length": 54, "inputs": True}],
     }  # fmt: skip
     assert "process.difference" not in planned.advice
 
@@ -103,7 +107,7 @@ def test_settings_of_members_that_are_not_named_are_laid_over_what_would_be_take
     assert (recipe.process.name, recipe.process.head.name, recipe.process.lags) == (
         "autoregressive",
         "student",
-        (24, 48, 72),
+        (24, 48, 72, 168),
     )
     assert recipe.backbone.plain()["mixer"]["name"] == "lstm"
     assert (recipe.sampler.name, recipe.sampler.temperature) == ("ancestral", 0.5)
