@@ -167,7 +167,7 @@ DEFAULTS = {"order": "windows"}
 
 def advice() -> Iterator[str]:
     """What is advised for long data, by model word and minutes, as Markdown."""
-    from seqloom.advisor import Facts
+    from seqloom.sequence.facts import Facts
 
     text = Facts(elements=1_000_000, length=1_000_000, tokens=True, ends=False, conditioned=False)
     series = Facts(elements=20_000, length=20_000, tokens=False, ends=False, conditioned=False)
@@ -188,14 +188,18 @@ def advised(facts: Any, model: str) -> Iterator[str]:
     """The rows of one model; budgets that are advised the same share one."""
     from seqloom.advisor import advise
     from seqloom.core.config import make
-    from seqloom.mixers.base import Mixer
+    from seqloom.network.backbone import Backbone
+    from seqloom.processes.base import Process
     from seqloom.recipe import model_settings
+    from seqloom.sequence.space import Field, Tokens, Vectors
 
     word = model_settings(model)
-    mixer = make(Mixer, word["backbone"]["mixer"]).name
+    process = make(Process, word["process"])
+    spec = process.spec(Tokens(size=2) if facts.tokens else Vectors(fields=(Field(name="value"),)))
+    recurrent = not Backbone.parse(word["backbone"]).bounded
     found: dict[tuple[str, ...], list[str]] = {}
     for minutes in BUDGETS:
-        values, _ = advise(facts, word["process"], [mixer], minutes)
+        values, _ = advise(facts, process, causal=spec.block == 1, recurrent=recurrent, minutes=minutes)
         places = (place.split(".") for place in COLUMNS)
         cells = [values.get(part, {}).get(key, DEFAULTS.get(key, "")) for part, key in places]
         found.setdefault(tuple(str(one) for one in cells), []).append(f"{minutes:g}")

@@ -7,67 +7,42 @@ budget, and a bounded window with the data. docs/concepts/advice.md shows what i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from seqloom.core.config import merge
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Facts about the data: training elements, the typical length of one sequence, and the kind of element.
-
-    `season` is after how many elements a series resembles itself, 1 where none was found; `persistence` how much of
-    an element is the one before it, 1 where it never changes.
-    """
-
-    elements: int
-    length: int
-    tokens: bool
-    ends: bool
-    conditioned: bool
-    attended: tuple[str, ...] = ()
-    """The conditions that positions attend to."""
-    season: int = 1
-    persistence: float = 0.0
-    longest: int = 0
-    """Of the sequences."""
-    paired: bool = False
-    """Two of the numbers belong together, as those of a pen's movement."""
-    numbers: int = 0
-    """The real numbers of an element, where it has nothing else and sequences do not end: the channels of a series."""
-    horizon: int = 0
-    """How far ahead forecasts will be asked for; 0 where that is not said."""
-
+from seqloom.processes.base import Process
+from seqloom.sequence.facts import Advice, Facts
 
 WHOLE = 255
 """Up to this length sequences that stand by themselves are read whole."""
-WANDERS = 0.9
-"""From this persistence on a series does not return to its mean soon: its changes are modelled."""
 
 FEW_CHANNELS = 8
 """So many channels of a series attend to each other; more would cost too much."""
 
-Advice = dict[str, tuple[Any, str]]
 
-
-def advise(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> tuple[dict[str, Any], dict[str, str]]:
+def advise(
+    facts: Facts, process: Process, *, causal: bool, recurrent: bool, minutes: float | None
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Settings for the recipe as a nested mapping, and the reason for each by its key.
 
-    A network is `recurrent` where none of its mixers is bounded: it can be trained on streams, with carried state.
+    A process is `causal` where each position sees itself and those before it alone. A network is `recurrent` where none
+    of its mixers is bounded: with a causal process it can be trained on streams, with carried state.
     """
     if facts.ends and not facts.tokens:
-        advice = _ending_vectors(facts, process, recurrent, minutes)
-    elif process == "autoregressive" and recurrent:
-        advice = _recurrent(facts, minutes)
+        advice = _ending_vectors(facts, causal, recurrent, minutes)
+    elif causal and recurrent:
+        advice = _recurrent(facts, process.incremental, minutes)
     elif facts.tokens:
-        advice = _tokens(facts, process, recurrent, minutes)
+        advice = _tokens(facts, causal, recurrent, minutes)
     else:
-        advice = _vectors(facts, process, recurrent, minutes)
-    if process != "autoregressive" and facts.length + facts.ends <= advice["feed.window"][0]:
+        advice = _vectors(facts, causal, recurrent)
+    if not causal and facts.length + facts.ends <= advice["feed.window"][0]:
         advice["backbone.marked"] = (True, "sequences are read whole, so places count")
-    if facts.numbers:
-        advice |= _read_about_level(facts, process, advice["feed.batch"][0])
+    if facts.numbers > 1 and (channels := _arrangement(facts, process)):
+        advice["backbone.channels"] = (channels, "what is learned of one channel holds for the others")
+        batch = max(4, advice["feed.batch"][0] // min(facts.numbers, 4))
+        advice["feed.batch"] = (batch, "each row is as many as there are channels")
+    advice |= {f"process.{key}": suited for key, suited in process.advice(facts).items()}
     if not recurrent:
         for name in facts.attended:
             advice[f"given.{name}.encoder"] = (
@@ -82,7 +57,7 @@ def advise(facts: Facts, process: str, recurrent: bool, minutes: float | None) -
     for key, (value, _) in advice.items():
         settings = merge(settings, _nested(key, value))
     if "process" in settings:
-        settings["process"]["name"] = process  # so that it is laid under this process's settings and no other's
+        settings["process"]["name"] = process.name  # so that it is laid under this process's settings and no other's
     return settings, {key: f"{value}: {reason}" for key, (value, reason) in advice.items()}
 
 
@@ -100,14 +75,14 @@ def _size(facts: Facts, minutes: float | None, sizes: Mapping[float, int]) -> in
     return max((limit, size) for limit, size in sizes.items() if budget >= limit)[1]
 
 
-def _streams(facts: Facts) -> bool:
-    """Whether state can be carried: long stretches without conditions."""
-    return not facts.conditioned and facts.elements >= 64 * 32
+def _streams(facts: Facts, carries: bool) -> bool:
+    """Whether state can be carried: long stretches without conditions, and a process that goes on from a state."""
+    return carries and not facts.conditioned and facts.elements >= 64 * 32
 
 
-def _recurrent(facts: Facts, minutes: float | None) -> Advice:
+def _recurrent(facts: Facts, carries: bool, minutes: float | None) -> Advice:
     if not facts.tokens:
-        return _recurrent_vectors(facts, minutes)
+        return _recurrent_vectors(facts, carries, minutes)
     width = _size(facts, minutes, {0: 128, 1.2: 192, 4: 256, 15: 384, 60: 512})
     advice: Advice = {
         "backbone.width": (width, "grows with the minutes: small budgets want many updates"),
@@ -116,7 +91,7 @@ def _recurrent(facts: Facts, minutes: float | None) -> Advice:
         "trainer.rate": (5e-3 if width < 256 else 4e-3, "recurrent networks of this width"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
-    if _streams(facts):
+    if _streams(facts, carries):
         advice |= {
             "feed.order": ("streams", "the data are long: state is carried"),
             "feed.window": (32 if width < 256 else 64, "short segments give more updates"),
@@ -130,7 +105,7 @@ def _recurrent(facts: Facts, minutes: float | None) -> Advice:
     return advice
 
 
-def _recurrent_vectors(facts: Facts, minutes: float | None) -> Advice:
+def _recurrent_vectors(facts: Facts, carries: bool, minutes: float | None) -> Advice:
     advice: Advice = {
         "backbone.width": (_size(facts, minutes, {0: 64, 15: 128}), "series are few and easily learned by heart"),
         "backbone.depth": (1, "series are few and easily learned by heart"),
@@ -138,7 +113,7 @@ def _recurrent_vectors(facts: Facts, minutes: float | None) -> Advice:
         "trainer.rate": (1e-3, "a slow rate forecasts further than a fast one"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
-    if _streams(facts) and facts.length >= 256:
+    if _streams(facts, carries) and facts.length >= 256:
         advice |= {
             "feed.order": ("streams", "the series are long: state is carried"),
             "feed.window": (48, "short segments give more updates"),
@@ -149,37 +124,16 @@ def _recurrent_vectors(facts: Facts, minutes: float | None) -> Advice:
             "feed.window": (_whole(facts, _stretch(facts, 192)), "whole sequences where they are short"),
             "feed.batch": (32, "windows a step"),
         }
-    return advice | _changes(facts)
-
-
-def _read_about_level(facts: Facts, process: str, batch: int) -> Advice:
-    """A series is read about its own level; by an autoregressive model each channel as a sequence of its own."""
-    length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
-    advice: Advice = {
-        "process.features": ([{"name": "window", "length": length}], "levels shift: each is read about its own past")
-    }
-    if facts.numbers > 1 and process == "autoregressive":
-        channels = "attend" if facts.numbers <= FEW_CHANNELS else "own"
-        advice["backbone.channels"] = (channels, "what is learned of one channel holds for the others")
-        advice["feed.batch"] = (max(4, batch // min(facts.numbers, 4)), "each row is as many as there are channels")
     return advice
 
 
-def _changes(facts: Facts) -> Advice:
-    """An autoregressive model of a series sees the seasons before, and learns what has changed."""
-    season = facts.season
-    if season > 1:
-        further = [times * season for times in (2, 3) if 3 * times * season <= facts.length]  # else too few have them
-        return {
-            "process.lags": ([season, *further], f"a season of {season} was found"),
-            "process.difference": (season, f"a season of {season} was found"),
-        }
-    if facts.persistence >= WANDERS:
-        return {"process.difference": (1, "the values wander: the last one says more than their mean")}
-    return {}
+def _arrangement(facts: Facts, process: Process) -> str:
+    """How the channels of a series are best read, of the ways that suit the process; nothing: as one vector."""
+    wanted = ("attend", "own") if facts.numbers <= FEW_CHANNELS else ("own",)
+    return next((way for way in wanted if way in process.channels), "")
 
 
-def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
+def _tokens(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) -> Advice:
     width = _size(facts, minutes, {0: 128, 4: 192, 15: 256, 60: 384})
     depth = _size(facts, minutes, {0: 3, 0.8: 4, 15: 6})
     advice: Advice = {
@@ -192,34 +146,33 @@ def _tokens(facts: Facts, process: str, recurrent: bool, minutes: float | None) 
         "trainer.weight_decay": (0.1, "matrices of a small Transformer"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
-    if process != "autoregressive":
-        advice["backbone.dropout"] = (0.0, "dropout is advised for autoregressive processes only")
-        advice["trainer.rate"] = (2e-3, "slower than for an autoregressive process")
+    if not causal:
+        advice["backbone.dropout"] = (0.0, "dropout is advised where each element is made from those before it")
+        advice["trainer.rate"] = (2e-3, "slower than where each element is made from those before it")
         advice["feed.batch"] = (_few(advice["feed.window"][0]), "smaller batches give still more updates")
-        advice["feed.shorter"] = (0.1, "so that short texts can be filled in too")
+        advice["feed.shorter"] = (0.05, "so that short texts can be filled in too")
     return advice
 
 
-def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
+def _vectors(facts: Facts, causal: bool, recurrent: bool) -> Advice:
     window = _whole(facts, _stretch(facts, 96))
-    if process != "autoregressive" and facts.horizon:
+    if not causal and facts.horizon:
         window = max(window, min(2 * facts.horizon, max(window, facts.length)))
-    if process == "autoregressive":
+    if causal:
         advice: Advice = {
             "backbone.width": (64, "series are few and easily learned by heart"),
             "backbone.depth": (2, "series are few and easily learned by heart"),
             "backbone.dropout": (0.2, "series are few and easily learned by heart"),
             "feed.batch": (32, "windows a step"),
-            **_changes(facts),
         }
     else:
         advice = {
             "backbone.width": (128, "small data"),
             "backbone.depth": (2 if recurrent else 4, "small data"),
-            "backbone.dropout": (0.0, "dropout is advised for autoregressive processes only"),
+            "backbone.dropout": (0.0, "dropout is advised where each element is made from those before it"),
             "feed.batch": (_few(window), "small batches give more updates"),
             "feed.pattern": ({"name": "mixed"}, "so that it can forecast, fill gaps and sample"),
-            "feed.shorter": (0.1, "so that short series can be filled in too"),
+            "feed.shorter": (0.05, "so that short series can be filled in too"),
         }
     return advice | {
         "feed.window": (window, "what the model will see at once"),
@@ -228,11 +181,11 @@ def _vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None)
     }
 
 
-def _ending_vectors(facts: Facts, process: str, recurrent: bool, minutes: float | None) -> Advice:
+def _ending_vectors(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) -> Advice:
     """Vectors of things that end, such as drawings: there are many, and each is read by itself."""
     window = _whole(facts, 256)
-    if process != "autoregressive":
-        return _vectors(facts, process, recurrent, minutes) | {
+    if not causal:
+        return _vectors(facts, causal, recurrent) | {
             "feed.window": (window, "whole sequences"),
             "feed.batch": (_few_ending(facts, window), "small batches give more updates"),
             "feed.pattern": (
@@ -241,7 +194,7 @@ def _ending_vectors(facts: Facts, process: str, recurrent: bool, minutes: float 
             ),
         }
     width = _size(facts, minutes, {0: 128, 4: 256, 15: 384} if recurrent else {0: 96, 4: 128, 15: 192})
-    advice: Advice = {
+    return {
         "backbone.width": (width, "grows with the minutes: small budgets want many updates"),
         "backbone.depth": (1 if recurrent else 3, "sequences are many, but short"),
         "backbone.dropout": (0.1, "sequences are many, but short"),
@@ -250,9 +203,6 @@ def _ending_vectors(facts: Facts, process: str, recurrent: bool, minutes: float 
         "trainer.rate": (3e-3 if recurrent else 2e-3, "networks of this width"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
-    if facts.paired:
-        advice["process.head"] = ({"name": "mixture"}, "two numbers of an element belong together")
-    return advice
 
 
 def _stretch(facts: Facts, most: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom import run as runs
-from seqloom.advisor import Facts, advise
+from seqloom.advisor import advise
 from seqloom.core import checkpoints, machine
 from seqloom.core.config import Settings, called, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
@@ -21,9 +21,10 @@ from seqloom.corpora.packed import Packed
 from seqloom.network.cost import cost
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
-from seqloom.processes.base import Process
 from seqloom.recipe import Recipe, model_settings
+from seqloom.sequence.facts import Facts
 from seqloom.sequence.space import Tokens, Vectors
+from seqloom.sequence.spec import NetworkSpec
 from seqloom.training.feed import Feed, rows_of
 from seqloom.training.trainer import Trainer
 
@@ -90,11 +91,13 @@ def plan(
     )
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
     prepared = corpus.prepare(codec, declared, notify)
+    spec = draft.process.spec(prepared.codec.space)
     advice, reasons = advise(
-        replace(facts_of(prepared, declared, draft.process), horizon=draft.feed.horizon or 0),
-        draft.process.name,
-        not draft.backbone.bounded,
-        draft.trainer.minutes,
+        replace(facts_of(prepared, declared, spec), horizon=draft.feed.horizon or 0),
+        draft.process,
+        causal=spec.block == 1,
+        recurrent=not draft.backbone.bounded,
+        minutes=draft.trainer.minutes,
     )
     over_adamw = draft.trainer.optimizer.rate_over_adamw
     if over_adamw != 1:
@@ -146,7 +149,7 @@ def _is_set(tree: Mapping[str, Any], key: str) -> bool:
     return True
 
 
-def facts_of(prepared: Prepared, given: Mapping[str, Given], process: Process) -> Facts:
+def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) -> Facts:
     """The facts about the data that advice depends on."""
     data = prepared.splits["train"].data
     sizes, space = np.diff(data.starts), prepared.codec.space
@@ -160,17 +163,15 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], process: Process) -
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
         longest=int(sizes.max(initial=0)),
-        numbers=_numbers(prepared, process),
+        numbers=spec.channels if _all_real(prepared) else 0,
         paired=isinstance(space, Vectors) and any(f.support == "real" and f.width == 2 for f in space.fields),
     )
 
 
-def _numbers(prepared: Prepared, process: Process) -> int:
-    """The channels of a series of real numbers that goes on, for a process that can read them in a frame."""
+def _all_real(prepared: Prepared) -> bool:
+    """Whether the data are series of real numbers, which go on."""
     space = prepared.codec.space
-    if not isinstance(space, Vectors) or prepared.ends or any(field.support != "real" for field in space.fields):
-        return 0
-    return process.spec(space).channels if "features" in type(process).model_fields else 0
+    return isinstance(space, Vectors) and not prepared.ends and all(field.support == "real" for field in space.fields)
 
 
 def _check(recipe: Recipe, prepared: Prepared) -> None:

@@ -637,6 +637,15 @@ def test_evaluate_scores_a_split_or_other_data(seqloom: Callable[..., Done], exa
     assert "step 6" in table.text
     assert "bits/byte" in table.text
     check_error(seqloom("evaluate", examples.run("lstm"), "--split", "train"), "no split 'train'", "valid or test")
+    for word, message, hint in (
+        ("foo=bar", "foo: there is no such setting of evaluate", "metrics"),
+        ("metrics=[nope]", "no metric called 'nope'", "known: "),
+        ("metrics=nope", "metrics: a list is wanted", ""),
+        ("metrics=[likelihood] --horizon 3", "metrics: forecasts are measured by all their metrics", "--horizon"),
+    ):
+        check_error(seqloom("evaluate", examples.run("lstm"), *word.split()), message, hint)
+    named = seqloom("evaluate", examples.run("lstm"), "metrics=[{name: likelihood}, likelihood]", "--json").json
+    assert [record["name"] for record in named["metrics"]] == ["likelihood", "likelihood"]
 
 
 METRICS = """

@@ -500,6 +500,35 @@ def test_state_that_lasts_and_tensors_of_its_own_survive_kill_and_resume_bit_for
     assert torch.equal(through.state.carried.total, resumed.state.carried.total)
 
 
+class Forgetful(Running):
+    """One whose state goes on along a stream alone; a loss that is given none makes one."""
+
+    persistent = False
+
+    def loss(self, net, batch, rng, state=None, drop=None):
+        return super().loss(net, batch, rng, state or Seen(len(batch.x)), drop)
+
+
+@pytest.mark.parametrize(("order", "kept"), [("windows", False), ("whole", False), ("streams", True)])
+def test_state_is_kept_along_a_stream_alone(order, kept):
+    x = np.random.default_rng(0).normal(size=(200, 1)).astype(np.float32)
+    split = Split(Flat(x, np.arange(0, 201, 8)), {}, 200.0, 0.0, "x")
+
+    def loop():
+        process, (_, net) = Forgetful(), running()
+        return Loop(Trainer(steps=20), net, process, Reader(Feed(window=8, batch=4, order=order), split, SERIES, 0, {}))
+
+    made, resumed = loop(), loop()
+    made.advance(1e-2)
+    assert any(name.startswith("state.") for name in made.tensors()) == kept
+    weights, average = made.net.state_dict(), dict(made.average)
+    resumed.restore(
+        {k: v.clone() for k, v in weights.items()}, {k: v.clone() for k, v in average.items()}, made.tensors()
+    )
+    resumed.state.cursor = 1
+    assert made.advance(1e-2).loss == resumed.advance(1e-2).loss
+
+
 def running():
     process = Running()
     backbone = Backbone(mixer=Gru(), width=8, depth=1)

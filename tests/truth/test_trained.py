@@ -54,7 +54,7 @@ def test_markov_windows(word: str, schedule: str, tmp_path: Path) -> None:
         word,
         4000,
         process={"name": "masked", "schedule": schedule},
-        feed={"window": window, "batch": 64},
+        feed={"window": window, "batch": 64, "shorter": 0.0},
     )
     text, score = text_and_score(model, 660 * window)
     toy = Markov()

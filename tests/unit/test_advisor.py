@@ -1,33 +1,83 @@
 """The rule that fills in what was not set: what it knows of the data reaches the recipe, and what is set wins."""
 
+import ast
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from seqloom import planning
-from seqloom.advisor import Facts, advise
-from seqloom.core.config import members_of, parse_pairs
-from seqloom.mixers.base import Mixer
+from seqloom import advisor, planning
+from seqloom.core.config import make, members_of, parse_pairs
+from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Process
+from seqloom.processes.masked import Masked
 from seqloom.recipe import Recipe
+from seqloom.sequence.facts import Facts
+from seqloom.sequence.space import Field, Tokens, Vectors
 
 SERIES = Facts(elements=10_000, length=10_000, tokens=False, ends=False, conditioned=False, season=24)
 TEXT = Facts(elements=1_000_000, length=1_000_000, tokens=True, ends=False, conditioned=False)
 
 
+class LeftToRight(Masked):
+    """A process of somebody's own, which reads from left to right, and no more than the canvas."""
+
+    def spec(self, space):
+        return replace(super().spec(Tokens(size=9)), block=1, symbolic=space.symbolic)
+
+
+class Carrying(LeftToRight):
+    """One that goes on from the network's state."""
+
+    @property
+    def incremental(self):
+        return True
+
+
+def advise(facts, process, recurrent, minutes):
+    """The advice for a process, by name or as it is."""
+    process = make(Process, process)
+    spec = process.spec(Tokens(size=9) if facts.tokens else Vectors(fields=(Field(name="value"),)))
+    return advisor.advise(facts, process, causal=spec.block == 1, recurrent=recurrent, minutes=minutes)
+
+
 @pytest.mark.parametrize("minutes", [None, 0.1, 2, 100])
 @pytest.mark.parametrize("facts", [SERIES, TEXT, Facts(300, 12, True, True, True), Facts(300, 12, False, False, True)])
 def test_advice_is_settings_with_a_reason_each(facts, minutes):
-    for process in members_of(Process):
-        for mixer in members_of(Mixer):
-            settings, reasons = advise(facts, process, [mixer], minutes)
+    for process in ("autoregressive", *(("masked",) if facts.tokens else ("gaussian", "flow"))):
+        for recurrent in (True, False):
+            settings, reasons = advise(facts, process, recurrent, minutes)
             plain = Recipe.parse({"corpus": {"name": "files", "path": "x"}, "process": process, **settings}).plain()
             for key, reason in reasons.items():
                 value = plain
                 for part in key.split("."):
                     value = value[part]
                 assert reason.startswith(str(value)) or isinstance(value, dict), key
+
+
+@pytest.mark.parametrize("recurrent", [True, False])
+@pytest.mark.parametrize(
+    "facts", [TEXT, SERIES, Facts(3000, 12, True, True, True, longest=14), replace(SERIES, numbers=7)]
+)
+def test_advice_goes_by_what_a_process_says_of_itself(facts, recurrent):
+    known = advise(facts, "autoregressive", recurrent, 1)[0]
+    known.pop("process", None)
+    if facts.numbers:  # it does not say that channels on their own suit it
+        assert known["backbone"].pop("channels")
+        known["feed"]["batch"] *= 4
+    assert advise(facts, Carrying(), recurrent, 1)[0] == known
+    short = advise(facts, LeftToRight(), recurrent, 1)[0]
+    assert short["feed"].get("order") != "streams"
+    assert short["backbone"] == known["backbone"]
+
+
+def test_the_advisor_knows_no_process_by_name():
+    source = ast.parse(Path(advisor.__file__).read_text(encoding="utf-8"))
+    said = {node.value for node in ast.walk(source) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    words = {word for text in said for word in re.findall(r"[a-z]+", text)}
+    assert not words & (set(members_of(Process)) | {*Autoregressive.model_fields})
 
 
 def test_values_that_wander_are_learned_as_changes():
@@ -47,14 +97,18 @@ def test_short_windows_come_in_larger_batches():
 
 def test_a_season_becomes_lags_and_a_difference():
     settings, _ = advise(SERIES, "autoregressive", True, 1)
-    assert settings["process"] == {"name": "autoregressive", "lags": [24, 48, 72], "difference": 24}
+    assert settings["process"] == {
+        "name": "autoregressive",
+        "lags": [23, 24, 25, 47, 48, 49, 72, 168],
+        "difference": 24,
+    }
     assert "process" not in advise(TEXT, "autoregressive", True, 1)[0]
 
 
 @pytest.mark.parametrize(("length", "lags"), [(1300, [365]), (2200, [365, 730]), (4000, [365, 730, 1095])])
 def test_lags_are_those_that_most_of_the_series_has(length, lags):
     daily = replace(SERIES, elements=length, length=length, season=365)
-    assert advise(daily, "autoregressive", ["attention"], 1)[0]["process"]["lags"] == lags
+    assert advise(daily, "autoregressive", False, 1)[0]["process"]["lags"] == lags
 
 
 @pytest.mark.parametrize(
@@ -86,13 +140,13 @@ def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
     planned = planning.plan(str(hourly), {"trainer": {"steps": 1}}, model="lstm", out=tmp_path / "a")
     assert planned.prepared.facts["season"] == 24
     assert planned.prepared.facts["persistence"] == pytest.approx(np.cos(2 * np.pi / 24), abs=0.05)
-    assert planned.recipe.process.plain()["lags"] == [24, 48, 72]
+    assert planned.recipe.process.plain()["lags"] == [24, 48, 72, 168]
     assert planned.advice["process.difference"] == "24: a season of 24 was found"
     own = {"trainer": {"steps": 1}, "process": {"difference": 0}}
     planned = planning.plan(str(hourly), own, model="lstm", out=tmp_path / "b")
     assert planned.recipe.process.plain() | {"head": None} == {
-        "name": "autoregressive", "head": None, "lags": [24, 48, 72], "difference": 0,
-        "features": [{"name": "window", "length": 54}],
+        "name": "autoregressive", "head": None, "lags": [24, 48, 72, 168], "difference": 0,
+        "features": [{"name": "window", "length": 54, "inputs": True}],
     }  # fmt: skip
     assert "process.difference" not in planned.advice
 
@@ -103,7 +157,7 @@ def test_settings_of_members_that_are_not_named_are_laid_over_what_would_be_take
     assert (recipe.process.name, recipe.process.head.name, recipe.process.lags) == (
         "autoregressive",
         "student",
-        (24, 48, 72),
+        (24, 48, 72, 168),
     )
     assert recipe.backbone.plain()["mixer"]["name"] == "lstm"
     assert (recipe.sampler.name, recipe.sampler.temperature) == ("ancestral", 0.5)
@@ -115,13 +169,13 @@ def test_settings_of_members_that_are_not_named_are_laid_over_what_would_be_take
 
 def test_pairs_of_numbers_have_a_head_of_their_own_where_things_end():
     drawings = Facts(elements=400_000, length=100, tokens=False, ends=True, conditioned=False, paired=True)
-    for mixers in (["lstm"], ["attention"]):
-        settings, reasons = advise(drawings, "autoregressive", mixers, 1)
+    for recurrent in (True, False):
+        settings, reasons = advise(drawings, "autoregressive", recurrent, 1)
         assert settings["process"] == {"name": "autoregressive", "head": {"name": "mixture"}}
         assert settings["feed"]["window"] >= 100
         assert "belong together" in reasons["process.head"]
-        assert "process" not in advise(replace(drawings, paired=False), "autoregressive", mixers, 1)[0]
-        assert "process" not in advise(drawings, "flow", mixers, 1)[0]
+        assert "process" not in advise(replace(drawings, paired=False), "autoregressive", recurrent, 1)[0]
+        assert "process" not in advise(drawings, "flow", recurrent, 1)[0]
 
 
 def test_a_diffusion_of_things_that_end_mostly_makes_them_from_nothing_in_small_batches():

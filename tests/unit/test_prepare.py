@@ -22,6 +22,7 @@ from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.content import edge, edge_in
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.foreign import code_of
+from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, describe
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.packed import Packed
@@ -383,6 +384,40 @@ def test_context_is_read_and_not_counted() -> None:
     batch = Packed(train.data, Tokens(size=9, ends=True), {}).window(np.array([0]), 3)
     assert batch.wanted.tolist() == [[False, False, True]]
     assert any("nothing is kept for validation" in note for note in prepared.notes)
+
+
+class Repeated(Chunks, name="test-repeated"):
+    """One that forgets to say what its content follows from."""
+
+    where = ("data",)
+
+    data: str = "ab"
+    times: int = 3
+
+    def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
+        return Items(lambda: [Item(str(i), self.data * self.times) for i in range(4)], ends=True, whole=True)
+
+
+Repeated.members.pop("test-repeated")
+
+
+def test_settings_of_a_corpus_are_part_of_what_its_encodings_are_known_by() -> None:
+    sizes = [
+        len(Repeated(splits=(1, 0, 0), **own).prepare(None, {}).splits["train"].data.x)
+        for own in ({}, {"times": 5}, {"data": "abc"}, {})
+    ]
+    assert sizes == [24, 40, 36, 24]
+
+
+def test_the_same_file_at_another_place_is_not_encoded_anew(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("abcd" * 20)
+    made = []
+    for name in ("one", "other"):
+        corpus_of(str(tmp_path / name / "a.txt")).prepare(None, {})
+        made.append(sorted(path.name for path in shards.cache().iterdir()))
+    assert made[0] == made[1]
 
 
 def test_a_size_that_is_not_known_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

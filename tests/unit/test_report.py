@@ -486,6 +486,17 @@ def test_a_runaway_does_not_flatten_the_rest():
     assert low < 7 < high
 
 
+def test_a_gap_is_drawn_where_it_is_and_calibration_as_bars():
+    rng = draw(6)
+    paths, known, truth = rng.normal(size=(20, 9, 1)), np.zeros((9, 1)), np.full((9, 1), np.nan)
+    known[3:6], truth[3:6] = np.nan, 1.0
+    drawn = labels(fan.fan_chart(paths, ["load"], known=known, truth=truth, elements=[f"day {i}" for i in range(9)]))
+    assert {"known", "median", "what really followed", "day 0"} <= set(drawn)
+    assert fan._at_gaps(known[:, 0]).tolist() == [False] * 2 + [True] * 5 + [False] * 2
+    bars = labels(plots.calibration([("one", [0.1] * 10, "#000000"), ("two", [0.2] * 5 + [0.0] * 5, "#ffffff")]))
+    assert {"one", "two", "calibrated"} <= set(bars)
+
+
 def test_a_frame_is_a_picture_and_forms_can_be_chosen():
     values = draw(2).normal(size=(30, 6))
     values[3] = np.nan

@@ -330,6 +330,8 @@ def test_runs_are_compared_by_their_forecasts(trained: Model, tmp_path: Path) ->
     assert kept["forecasts"]["rows"][1]["name"] == "last value"
     page = (tmp_path / "side" / "report.html").read_text()
     assert "<h2>Forecasts</h2>" in page
+    assert "place of the truth among the paths" in page
+    assert "A gap filled" not in page, "what reads from the left fills none"
     assert f"<td>{decimal(table.rows[1].value('wql') or 0)}</td>" in page
     assert "6 rows ahead from 2 origins" in plain_table(compared)
     with pytest.raises(RunError, match="its horizon"):

@@ -102,7 +102,7 @@ def _names(codec: Codec, value: Any, score: Score) -> list[str]:
 @verb
 def evaluate(
     session: Session,
-    words: Annotated[list[str] | None, typer.Argument(metavar="RUN [DATA]")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="RUN [DATA] [metrics=...]")] = None,
     split: Annotated[str, typer.Option(help="valid or test, of the data that the run was trained on.")] = "test",
     weights: WEIGHTS = "best",
     full: FULL = False,
@@ -115,9 +115,18 @@ def evaluate(
 ) -> None:
     """Score a model on a split of its training data, or on all of other data.
 
-    With --horizon: forecast from several places in it, and measure the forecasts beside those of baselines.
+    metrics=[NAME,...] takes these instead of those of the run's recipe. With --horizon: forecast from several places in
+    it, and measure the forecasts beside those of baselines.
     """
-    plain, _ = sort_words(words or [], "evaluate RUN [DATA]")
+    plain, pairs = sort_words(words or [], "evaluate RUN [DATA]")
+    settings = settings_of(pairs)
+    for key in settings:
+        if key != "metrics":
+            raise ConfigError(
+                "there is no such setting of evaluate", path=key, hint="metrics=[NAME,...] is the only one"
+            )
+    if settings and horizon is not None:
+        raise ConfigError("forecasts are measured by all their metrics", path="metrics", hint="leave out --horizon")
     if split not in {"valid", "test"}:
         raise ConfigError(f"there is no split {split!r} to evaluate on", path="--split", hint="valid or test")
     for word in plain[1:]:
@@ -134,7 +143,14 @@ def evaluate(
     from seqloom.evaluation.evaluate import evaluate_model
 
     with Progress(1, "", quiet=session.quiet) as bar:
-        result = evaluate_model(model, data, split, full, lambda share: bar.update(share))  # type: ignore[arg-type]
+        result = evaluate_model(
+            model,
+            data,
+            split,  # type: ignore[arg-type]
+            full,
+            lambda share: bar.update(share),
+            metrics=settings.get("metrics"),
+        )
     if as_json:
         put_json(result)
         return

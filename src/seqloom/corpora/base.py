@@ -57,8 +57,9 @@ class Items:
     """All things of a corpus. They are read anew, in the same order, at each iteration, and never all held at once."""
 
     each: Callable[[], Iterable[Item]]
-    identity: Any
-    """Plain values that all of their content, and what stands beside it, depend on."""
+    identity: Any = None
+    """Plain values that all of their content, and what stands beside it, depend on, other than the corpus's settings:
+    a digest of what lies at a path."""
     size: int = 0
     """Bytes, where they are known."""
     ends: bool = False
@@ -237,7 +238,7 @@ class Corpus(Component, home="seqloom.corpora"):
         used = self.reading(main, filled)
         items = self.things(used, filled)
         prepared = Preparation(
-            items, self.splits, used, filled, self.place, guessed=codec is None, code=code_of(self)
+            items, self.splits, used, filled, self.place, guessed=codec is None, origin=self._origin
         ).run(notify)
         return replace(prepared, notes=(*self.notes(prepared.codec), *prepared.notes))
 
@@ -277,6 +278,16 @@ class Corpus(Component, home="seqloom.corpora"):
         division = Division(self.things(codec, {}), self.splits, codec, self.place)
         return {name: fingerprint(division, codec, name) for name in SPLITS}
 
+    @property
+    def _origin(self) -> list[Any]:
+        """What its things follow from beside what lies at its paths: its settings, and code that is not the package's.
+
+        A path is no content: the same files at another place are not encoded anew.
+        """
+        plain = self.plain()
+        paths = {key for key in self.where if _is_path(plain.get(key))}
+        return [{key: value for key, value in plain.items() if key not in paths}, *code_of(self)]
+
     def _filled(self, given: Mapping[str, Given], main: Codec) -> dict[str, Given]:
         """The conditions, each with its codec and with where it enters the network."""
         own, filled = self.declares(), {}
@@ -286,6 +297,14 @@ class Corpus(Component, home="seqloom.corpora"):
             codec = item.codec or self.condition_codec(item, main)
             filled[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
         return filled
+
+
+def _is_path(value: Any) -> bool:
+    """Whether a setting names a file or folder that is there."""
+    try:
+        return isinstance(value, str) and value != "" and Path(value).exists()
+    except (OSError, ValueError):  # too long for a name, or none at all
+        return False
 
 
 def sources_of(given: Mapping[str, Given]) -> dict[str, Source]:

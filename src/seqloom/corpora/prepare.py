@@ -25,8 +25,8 @@ Notify = Callable[[str], None]
 class Preparation:
     """What a corpus is made ready with: fit what is not fitted, encode what is not in the cache, say what was found.
 
-    `guessed` says that nobody asked for the codec by name, so that its fallback may take its place; `code` is that of
-    the corpus, where it is not the package's own.
+    `guessed` says that nobody asked for the codec by name, so that its fallback may take its place; `origin` is what
+    the items follow from beside their `identity`: the corpus's settings and its code.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Preparation:
         place: str,
         *,
         guessed: bool,
-        code: Sequence[str] = (),
+        origin: Sequence[Any] = (),
     ) -> None:
         self.items, self.shares, self.codec, self.given, self.place = items, shares, codec, given, place
         self.guessed = guessed
@@ -46,7 +46,7 @@ class Preparation:
         self.sources = sources_of(given)
         conditions = {name: [item.source, item.enters] for name, item in given.items()}
         self.content = [items.identity, items.whole, items.ends, list(shares), conditions]
-        self.content += [*code, *code_of(codec, self.requested, self.sources)]
+        self.content += [*origin, *code_of(codec, self.requested, self.sources)]
 
     @cached_property
     def division(self) -> Division:

@@ -22,6 +22,18 @@ KINDS = ("exact", "bound", "estimate")
 
 
 @dataclass(frozen=True)
+class Filled:
+    """A gap of a series, filled several times: samples (N,T,D), and what is known around it (T,D), nan in the gap.
+
+    `truth` (T,D) is what really stands there.
+    """
+
+    paths: NDArray[np.float64]
+    known: NDArray[np.float64]
+    truth: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Paths:
     """Sample paths of a series, in the data's own units: samples (N,H,D), nan where missing.
 
@@ -33,6 +45,8 @@ class Paths:
     history: NDArray[np.float64] | None = None
     truth: NDArray[np.float64] | None = None
     step: str = "rows"
+    filled: Filled | None = None
+    """A gap that it filled, where the model can."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ def evaluate(
     weights: runs.WeightsChoice = "best",
     full: bool = False,
     progress: Progress | None = None,
+    metrics: Sequence[Metric | str | Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The metrics of a run, as `evaluate --json` prints them.
 
@@ -42,11 +43,12 @@ def evaluate(
         weights: The best checkpoint by validation, or the last.
         full: Score all windows where an expensive likelihood would take some.
         progress: Called with the share that is done.
+        metrics: Those to be taken instead of the recipe's, by name or with their settings.
 
     Errors:
         DataError where the data are not those that the run was trained on, or the split is empty.
     """
-    return evaluate_model(load(run, weights), data, split, full, progress)
+    return evaluate_model(load(run, weights), data, split, full, progress, metrics=metrics)
 
 
 def evaluate_model(
@@ -57,14 +59,17 @@ def evaluate_model(
     progress: Progress | None = None,
     windows: int | None = None,
     more: Sequence[Metric] = (),
+    metrics: Sequence[Metric | str | Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """The metrics of a model that was loaded from a run, and `more` besides those of its recipe.
+    """The metrics of a model that was loaded from a run: those of its recipe unless others are named, and `more`.
 
     An expensive likelihood takes at most `windows` windows.
     """
     assert model.run is not None
     if split not in {"valid", "test"}:
         raise ConfigError(f"there is no split {split!r} to evaluate on", path="--split", hint="valid or test")
+    recipe = model.run.recipe if metrics is None else model.run.recipe.replace(metrics=metrics)
+    members = (*recipe.metrics, *more)
     prepared = prepare(model.run, data)
     part = prepared.splits[split if data is None else "test"]
     if not len(part.data.x):
@@ -73,7 +78,6 @@ def evaluate_model(
             hint=f"corpus.splits={list(model.run.recipe.corpus.splits)} of this run; name another --split",
         )
     reading = reading_of(prepared, part, model.run)
-    members = (*model.run.recipe.metrics, *more)
     records: list[MetricRecord] = []
     failed: list[str] = []
     for i, metric in enumerate(members):

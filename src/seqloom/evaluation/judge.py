@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 
 from seqloom import run as runs
 from seqloom.core import durable
+from seqloom.core.errors import UnsupportedQuery
 from seqloom.evaluation.evaluate import evaluate_model, prepare
 from seqloom.metrics.forecast import ForecastMetric
 from seqloom.model import Model, load
-from seqloom.sequence.canvas import Encoded
+from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.query import Query
 
 LONGEST_SAMPLE = 256
@@ -99,11 +101,45 @@ def _samples(model: Model) -> tuple[dict[str, Any], float]:
         shown["paths"] = [_listed(codec.numbers(end)) for end in ends]
         shown["history"] = None if history is None else _listed(codec.numbers(history))
         shown["truth"] = None if truth is None else _listed(codec.numbers(truth))
+        shown["filled"] = _filled(model, given)
     elif (picture := codec.picture(answer.values)) is not None:
         shown["picture"] = base64.b64encode(picture).decode()
     else:
         shown["texts"] = [codec.show(value).decode("utf-8", "replace") for value in answer.values[:SHOWN]]
     return shown, rate
+
+
+def _filled(model: Model, given: Mapping[str, Encoded]) -> dict[str, Any] | None:
+    """The first rows of the test split as a gap, filled several times from what stands before and after it.
+
+    None where the model reads from the left only, or the split is too short.
+    """
+    codec, window = model.codec, model.network.window
+    length = min(LONGEST_FORECAST, max(1, window // 3))
+    before, following = _around_test(model, 2 * length)
+    if before is None or codec.size(following) < 2 * length:
+        return None
+    begin = max(0, codec.size(before) - length)
+    value = codec.join([codec.cut(before, begin, codec.size(before)), following])
+    size = codec.size(value)
+    inside = (np.arange(size) >= size - 2 * length) & (np.arange(size) < size - length)
+    canvases = []
+    for row in codec.rows(value):
+        encoded = codec.encode(row)
+        gap = inside.reshape((-1,) + (1,) * (encoded.known.ndim - 1))
+        canvases.append(Canvas(encoded.x, encoded.known & ~gap, ~encoded.known, encoded.origin))
+    first, *others = canvases
+    try:
+        answer = model.answer(Query(first, model.sampler, PATHS, 0, 0, given, others=others))
+    except UnsupportedQuery:
+        return None
+    numbers = codec.numbers(value)
+    assert numbers is not None
+    return {
+        "paths": [_listed(codec.numbers(one)) for one in answer.values],
+        "known": _listed(np.where(inside[:, None], np.nan, numbers)),
+        "truth": _listed(np.where(inside[:, None], numbers, np.nan)),
+    }
 
 
 def _around_test(model: Model, length: int) -> tuple[Any, Any]:

@@ -81,6 +81,32 @@ def learning_curves(
         return figures.written(figure, form)
 
 
+def calibration(histograms: Sequence[tuple[str, Sequence[float], str]], form: Form = "svg") -> bytes:
+    """How often the truth falls into each tenth of a forecast's law: level where the forecast is calibrated.
+
+    Bars that are high at both ends are of bands too narrow, high in the middle of bands too wide, high on one side of
+    forecasts that lie too low or too high.
+
+    Args:
+        histograms: The name of each model, its shares, and its colour.
+    """
+    with figures.style(form) as ink:
+        figure = figures.blank(WIDTH, 2.6)
+        axes = figure.add_subplot()
+        bins = len(histograms[0][1])
+        for number, (label, shares, colour) in enumerate(histograms):
+            width = 0.84 / len(histograms) / bins
+            place = (np.arange(bins) + 0.08) / bins + (number + 0.5) * width
+            axes.bar(place, shares, width=width, color=colour, label=label)
+        axes.axhline(1 / bins, color=ink, lw=1.2, alpha=0.75, dashes=(5, 2.5), label="calibrated")
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("place of the truth among the paths")
+        axes.set_ylabel("share")
+        figures.grid(axes, ink)
+        figure.legend(loc="outside upper left", ncols=3, borderaxespad=0.2, columnspacing=1.2)
+        return figures.written(figure, form)
+
+
 def _across(axes: Axes, across: str, tracks: Sequence[Numbers]) -> None:
     """The horizontal axis: times with a unit; elements by thousands, logarithmic where models differ much."""
     from matplotlib.ticker import FuncFormatter, NullFormatter

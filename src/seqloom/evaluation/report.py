@@ -161,6 +161,8 @@ def page(comparison: Comparison) -> str:
             if isinstance(row.samples, Picture)
         ],
         forecasts=[(row, figure.decode()) for row, figure in _forecasts(comparison)],
+        filled=[(row, figure.decode()) for row, figure in _filled_gaps(comparison)],
+        calibration=_calibration(comparison).decode(),
         longest=LONGEST_SAMPLE,
     )
 
@@ -256,6 +258,30 @@ def _forecasts(comparison: Comparison) -> list[tuple[Row, bytes]]:
         )
         for row, made in known
     ]
+
+
+def _filled_gaps(comparison: Comparison) -> list[tuple[Row, bytes]]:
+    """A gap that each model filled, where it can."""
+    colours, drawn = _colours(comparison), []
+    for row in comparison.ordered:
+        if isinstance(row.samples, Paths) and row.samples.filled is not None:
+            gap = row.samples.filled
+            figure = fan.fan_chart(
+                gap.paths, row.samples.columns, known=gap.known, truth=gap.truth, colour=colours[row.model]
+            )
+            drawn.append((row, figure))
+    return drawn
+
+
+def _calibration(comparison: Comparison) -> bytes:
+    """Where the truth lay among the paths of each model that forecast; nothing where none did."""
+    colours = _colours(comparison)
+    histograms = [
+        (row.model, row.forecast["pit"]["histogram"], colours[row.model])
+        for row in comparison.ordered
+        if "pit" in row.forecast
+    ]
+    return plots.calibration(histograms) if histograms else b""
 
 
 # ---- numbers as people read them ----------------------------------------------------------------------------------

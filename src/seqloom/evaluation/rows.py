@@ -16,7 +16,7 @@ from seqloom import run as runs
 from seqloom.core import machine
 from seqloom.corpora.base import Corpus, Prepared
 from seqloom.evaluation.baselines.base import baselines_of
-from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row, SplitSummary, ci95
+from seqloom.evaluation.comparison import Comparison, Filled, Paths, Picture, Row, SplitSummary, ci95
 from seqloom.evaluation.forecast_table import ForecastRow, ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, table_of
 from seqloom.evaluation.rolling import origins_of
@@ -84,9 +84,10 @@ def _shown(samples: Mapping[str, Any]) -> tuple[str, ...] | Paths | Picture:
     def numbers(values: Any) -> Any:
         return None if values is None else np.array(values, np.float64)
 
-    return Paths(
-        tuple(samples["columns"]), numbers(samples["paths"]), numbers(samples["history"]), numbers(samples["truth"])
-    )
+    gap = samples.get("filled")
+    filled = None if gap is None else Filled(*(numbers(gap[part]) for part in ("paths", "known", "truth")))
+    history, truth = numbers(samples["history"]), numbers(samples["truth"])
+    return Paths(tuple(samples["columns"]), numbers(samples["paths"]), history, truth, filled=filled)
 
 
 def of_one_measure(rows: Sequence[Row]) -> list[Row]:

@@ -15,9 +15,10 @@ from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
-from seqloom.processes.features import Feature, Lags, Read, Visible, framed, inputs_of
+from seqloom.processes.features import Feature, Lags, Read, Visible, about_level, framed, inputs_of
 from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.sequence.batch import Batch, Past
+from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
@@ -26,6 +27,12 @@ from seqloom.sequence.windows import slide
 
 HIDDEN = 0.1
 """Share of training windows whose past is hidden, as it is for whatever begins from nothing."""
+MANY_SEASONS = 50
+"""From so many seasons on what stood beside one ago is an input too; fewer would be learned by heart."""
+WEEK = 7
+"""Days are the commonest season, and weeks the next."""
+WANDERS = 0.9
+"""From this persistence on a series does not return to its mean soon: its changes are modelled."""
 
 
 class Autoregressive(Process, name="autoregressive"):
@@ -33,6 +40,7 @@ class Autoregressive(Process, name="autoregressive"):
 
     gives: ClassVar[Gives] = Gives.NEXT_LOGITS
     sampler: ClassVar[str] = "ancestral"
+    channels: ClassVar[tuple[str, ...]] = ("joint", "own", "attend")
 
     head: Head | None = None
     """The distribution of one element; fields that it does not cover, or all where it is None, go by their support."""
@@ -100,6 +108,15 @@ class Autoregressive(Process, name="autoregressive"):
             return NetworkSpec(True, space.total + 1, size, block=1, timed=False, start=space.total)
         inputs, numbers = 3 * space.dim + beside + 1, self._composed.channels(space)
         return NetworkSpec(False, inputs, size, block=1, timed=False, channels=numbers, shared=1)
+
+    def advice(self, facts: Facts) -> Advice:
+        if facts.tokens:
+            return {}
+        if facts.ends:
+            head = ({"name": "mixture"}, "two numbers of an element belong together")
+            return {"head": head} if facts.paired else {}
+        head = ({"name": "student"}, "now and then a value is far from what was expected")
+        return _changes(facts) | about_level(facts) | ({"head": head} if facts.numbers else {})
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         if batch.past is not None and not isinstance(net.space, Tokens):
@@ -195,6 +212,27 @@ class Autoregressive(Process, name="autoregressive"):
         head = self.bound_head(net)
         value = _params(head, out, read)
         return Guess(value, active & (count == unread), None if isinstance(net.space, Tokens) else head), state
+
+
+def _changes(facts: Facts) -> Advice:
+    """A series is read with the seasons before, and what is learned is what has changed."""
+    season = facts.season
+    if season > 1:
+        return {
+            "lags": (_lags(facts), f"a season of {season} was found"),
+            "difference": (season, f"a season of {season} was found"),
+        }
+    if facts.persistence >= WANDERS:
+        return {"difference": (1, "the values wander: the last one says more than their mean")}
+    return {}
+
+
+def _lags(facts: Facts) -> list[int]:
+    """A season ago and several, as far as there are three times as many elements; of many also beside them."""
+    season = facts.season
+    beside = (-1, 0, 1) if season > 2 and facts.elements >= MANY_SEASONS * season else (0,)
+    lags = [times * season + shift for times in (1, 2) for shift in beside] + [3 * season, WEEK * season]
+    return [lag for lag in lags if lag <= season or 3 * lag <= facts.length]
 
 
 def _like(x: Tensor, params: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from seqloom.core.config import Component
 from seqloom.core.rng import Rng
 from seqloom.sequence.batch import Batch, Condition
+from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.query import Kind
 from seqloom.sequence.space import Space
@@ -90,6 +91,8 @@ class Process(Component, home="seqloom.processes"):
     """Whether guesses and likelihoods differentiate the network (an energy)."""
     persistent: ClassVar[bool] = False
     """Whether state is kept from batch to batch whatever is read (chains that run on, running statistics)."""
+    channels: ClassVar[tuple[str, ...]] = ("joint",)
+    """The arrangements of a series' channels (`backbone.channels`) that suit it: what is advised is one of these."""
 
     @property
     def past(self) -> int:
@@ -111,6 +114,10 @@ class Process(Component, home="seqloom.processes"):
     @abstractmethod
     def spec(self, space: Space) -> NetworkSpec:
         """The ends of the network for this space; UnsupportedSpace where there is no such model."""
+
+    def advice(self, facts: Facts) -> Advice:
+        """Its own settings that suit such data, where nobody sets them, each with the reason."""
+        return {}
 
     @abstractmethod
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:

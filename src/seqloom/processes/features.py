@@ -16,6 +16,7 @@ from seqloom.core.config import Component
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.processes.base import channels
 from seqloom.sequence.batch import Past
+from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.space import Space, Tokens, Vectors
 
 
@@ -279,6 +280,14 @@ class Frame:
     def outside(self, x: Tensor) -> Tensor:
         """Numbers of this frame in the units of the canvas."""
         return x * self.log_scale.exp() + self.location
+
+
+def about_level(facts: Facts) -> Advice:
+    """What suits a process that has `features`: a series is read about its own level."""
+    if not facts.numbers:
+        return {}
+    length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
+    return {"features": ([{"name": "window", "length": length}], "levels shift: each is read about its own past")}
 
 
 def framed(features: Sequence[Feature], space: Space, visible: Visible, position: Tensor) -> tuple[Read, Frame | None]:

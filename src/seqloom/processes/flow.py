@@ -12,10 +12,11 @@ from torch import Tensor
 
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process
-from seqloom.processes.features import Feature
+from seqloom.processes.features import Feature, about_level
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.schedules import Noise, Prediction
 from seqloom.sequence.batch import Batch
+from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Space
 from seqloom.sequence.spec import NetworkSpec
@@ -85,6 +86,9 @@ class Flow(Process, name="flow"):
 
     def spec(self, space: Space) -> NetworkSpec:
         return self.diffusion.spec(space)
+
+    def advice(self, facts: Facts) -> Advice:
+        return about_level(facts)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         return self.diffusion.loss(net, batch, rng, state, drop)

@@ -14,9 +14,10 @@ from torch import Tensor
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
-from seqloom.processes.features import Feature, Frame, Visible, framed, inputs_of
+from seqloom.processes.features import Feature, Frame, Visible, about_level, framed, inputs_of
 from seqloom.processes.schedules import EdmNoise, Noise, PredictEdm, Prediction
 from seqloom.sequence.batch import Batch
+from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Space, Vectors
 from seqloom.sequence.spec import NetworkSpec
@@ -58,6 +59,9 @@ class Gaussian(Process, name="gaussian"):
         beside = sum(feature.channels(space) for feature in self.features)
         numbers = space.dim if _all_real(space) else 0
         return NetworkSpec(False, 3 * space.dim + beside, space.dim, block=None, timed=True, channels=numbers)
+
+    def advice(self, facts: Facts) -> Advice:
+        return about_level(facts)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         assert isinstance(net.space, Vectors)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqloom.core.config import Settings
 from seqloom.network.network import Network
-from seqloom.processes.base import Process
+from seqloom.processes.base import Loss, Process
 from seqloom.sequence.state import State, under
 from seqloom.training.feed import Reader
 from seqloom.training.optimizers import AdamW, Optimizer, Trained
@@ -92,6 +92,8 @@ class Loop:
     def __init__(self, spec: Trainer, net: Network, process: Process, reader: Reader) -> None:
         self.spec, self.net, self.process, self.reader = spec, net, process, reader
         self.state = TrainingState()
+        self.keeps = process.persistent or reader.spec.order == "streams"
+        """Whether a step goes on from the one before; else every batch stands by itself, and no state is kept."""
         groups = net.groups()
         trained = Trained(groups["matrices"], groups["ends"] + groups["vectors"], net.stacks())
         self.optimizers = spec.optimizer.build(trained, spec.rate, spec.weight_decay)
@@ -148,7 +150,7 @@ class Loop:
                     group["lr"] = rate * group.get("share", 1.0)
                 optimizer.step()
             self._follow()
-            self.state.carried = loss.state.detach() if loss.state is not None else None
+            self.state.carried = self._carried(loss)
             self.state.step += 1
             self.state.elements += int(batch.present.sum())
             self.bad = 0
@@ -163,8 +165,11 @@ class Loop:
 
     def _fresh(self) -> State | None:
         """What a stream goes on from at its beginning; None where every batch stands by itself."""
-        keeps = self.process.persistent or self.reader.spec.order == "streams"
-        return self.process.start(self.net, self.reader.rows) if keeps else None
+        return self.process.start(self.net, self.reader.rows) if self.keeps else None
+
+    def _carried(self, loss: Loss) -> State | None:
+        """What the next step goes on from, through which no gradient flows."""
+        return loss.state.detach() if self.keeps and loss.state is not None else None
 
     def _clip(self) -> Tensor:
         parameters = [p for p in self.weights.values() if p.grad is not None]
@@ -216,8 +221,7 @@ class Loop:
                         kind: value if kind == "step" else value.to(parameter.device) for kind, value in own.items()
                     }
         self.state.carried = None
-        saved = under("state", kept)
-        if saved:
-            self.state.carried = self._fresh()
-            assert self.state.carried is not None
-            self.state.carried.load(saved)
+        saved, fresh = under("state", kept), self._fresh()
+        if saved and fresh is not None:
+            fresh.load(saved)
+            self.state.carried = fresh

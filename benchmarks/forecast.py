@@ -1,0 +1,234 @@
+"""Forecasts of a day: every family and the specialists, on windows that nothing was tuned on.
+
+    SEQLOOM_DATA=... python benchmarks/forecast.py [--r SECONDS] [--only ETTh1] [--seeds 1] [--jobs 1] [--keep FOLDER]
+
+Of each data set the first 80 % of the rows are trained on (their last part is for validation), by the command line
+alone and with nothing but --model, --minutes and the splits; then 24 rows are forecast from 20 places spread over the
+tenth that follows, beside the baselines of `seqloom evaluate`. R is the wall-clock of nanoGPT at its CPU settings, as
+in first.py: measure it there. NeuralForecast's models, where it is installed (pip install neuralforecast), forecast
+from the same places by the median of their quantiles. Finished rows are kept, and a later sitting goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqloom.core import machine
+
+HERE = Path(__file__).parent
+MODELS = ("lstm", "transformer", "gaussian", "flow")
+PEERS = ("DLinear", "NLinear", "NHITS", "PatchTST")
+HORIZON, WINDOWS, INPUT = 24, 20, 168
+TRAINED, SEEN = 0.8, 0.9
+VALID = 0.06
+"""Of all rows: what is trained on with its validation, all that is seen, and the share of validation."""
+MEASURES = ("mae", "wql", "crps_sum", "energy", "coverage_80")
+
+
+def main() -> None:
+    """Fill in the rows that are not there yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--r", type=float, default=104.0, help="seconds of R")
+    parser.add_argument("--only", default="", help="data sets or models whose names begin with this")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, one thread each where several")
+    parser.add_argument("--keep", type=Path, default=Path("forecast-runs"), help="where data and runs go")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "forecast.json")
+    options = parser.parse_args()
+    keep: Path = options.keep.absolute()
+    keep.mkdir(parents=True, exist_ok=True)
+    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
+    record |= {"machine": machine.record(), "command": " ".join(sys.argv), "r": options.r}
+
+    def fill(name: str, measure: Callable[[], dict[str, Any]]) -> None:
+        data, model, _ = name.split("/")
+        if name not in record["rows"] and (data.startswith(options.only) or model.startswith(options.only)):
+            record["rows"][name] = measure()
+            options.out.write_text(json.dumps(record, indent=2) + "\n")
+            print(name, short(record["rows"][name]), flush=True)
+
+    data = {name: written(name, keep) for name in READERS}
+    jobs = [(d, m, s) for d in data for m in MODELS for s in range(options.seeds if d == "ETTh1" else 1)]
+    threads = ["--threads", "1"] if options.jobs > 1 else []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for _ in pool.map(
+            lambda one: fill("/".join(map(str, one)), lambda: ours(*one, data[one[0]], keep, options.r, threads)), jobs
+        ):
+            pass
+    if has_peers():
+        for name in data:
+            for peer in PEERS:
+                longer = 4 if name == "ETTh1" else 1
+                fill(f"{name}/{peer}/0", lambda n=name, p=peer, k=longer: peers(data[n], p, k * options.r))  # type: ignore[misc]
+    print(table(record["rows"]))
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+def lines_of(name: str) -> list[str]:
+    """The lines of a data set as a CSV, its header first."""
+    root = Path(os.environ["SEQLOOM_DATA"])
+    return [line for line in READERS[name](root).splitlines() if line.strip()]
+
+
+def _exchange(root: Path) -> str:
+    text = gzip.decompress((root / "exchange_rate" / "exchange_rate.txt.gz").read_bytes()).decode()
+    return ",".join(f"rate{i}" for i in range(1, 9)) + "\n" + text
+
+
+def _appliances(root: Path) -> str:
+    with zipfile.ZipFile(root / "appliances_energy" / "energydata_complete.zip") as packed:
+        return packed.read("energydata_complete.csv").decode().replace('"', "")
+
+
+READERS: dict[str, Callable[[Path], str]] = {
+    "ETTh1": lambda root: (root / "ett" / "ETTh1.csv").read_text(),
+    "ETTm1": lambda root: gzip.decompress((root / "ett" / "ETTm1.csv.gz").read_bytes()).decode(),
+    "exchange": _exchange,
+    "appliances": _appliances,
+}
+
+
+def written(name: str, keep: Path) -> Path:
+    """What is seen of a data set, as a file."""
+    path = keep / f"{name}.csv"
+    header, *rows = lines_of(name)
+    path.write_text("\n".join([header, *rows[: int(SEEN * len(rows))]]) + "\n")
+    return path
+
+
+# ---- ours -----------------------------------------------------------------------------------------------------------
+
+
+def seqloom(*words: str) -> dict[str, Any]:
+    """What a command of ours prints with --json."""
+    done = subprocess.run([sys.executable, "-m", "seqloom", *words, "--json"], stdout=subprocess.PIPE, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def ours(data: str, model: str, seed: int, path: Path, keep: Path, r: float, threads: list[str]) -> dict[str, Any]:
+    """One training and its forecasts, with the baselines."""
+    run = keep / f"{data}-{model}-{seed}"
+    splits = f"corpus.splits=[{(TRAINED - VALID) / SEEN:.5f},{VALID / SEEN:.5f},{(SEEN - TRAINED) / SEEN:.5f}]"
+    words = ["--model", model, "--minutes", f"{r / 60:.4f}", splits, "--seed", str(seed), "--out", f"{run}"]
+    trained = seqloom("train", f"{path}", *words, "-q", *threads)
+    began = time.monotonic()
+    found = seqloom("evaluate", f"{run}", "--horizon", f"{HORIZON}", "--windows", f"{WINDOWS}", "-q", *threads)
+    return {
+        "steps": trained["steps"],
+        "seconds": trained["seconds"],
+        "parameters": trained["parameters"],
+        "evaluated_in": time.monotonic() - began,
+        "forecasts": found,
+    }
+
+
+# ---- peers ----------------------------------------------------------------------------------------------------------
+
+
+def has_peers() -> bool:
+    """Whether NeuralForecast is installed."""
+    try:
+        import neuralforecast  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def peers(path: Path, peer: str, seconds: float) -> dict[str, Any]:
+    """A model of NeuralForecast, each column a series of its own, trained for about as long by its own defaults."""
+    import pandas as pd
+    from neuralforecast import NeuralForecast, models
+    from neuralforecast.losses.pytorch import MQLoss
+
+    frame = pd.read_csv(io.StringIO(path.read_text()))
+    values = frame.select_dtypes("number").to_numpy(float)
+    train = round(TRAINED / SEEN * len(values))
+    starts = np.arange(WINDOWS) * ((len(values) - train - HORIZON) // (WINDOWS - 1)) + train
+
+    def long(part: np.ndarray) -> Any:
+        rows = [
+            pd.DataFrame({"unique_id": f"c{i:03}", "ds": np.arange(len(part)), "y": part[:, i]})
+            for i in range(part.shape[1])
+        ]
+        return pd.concat(rows)
+
+    def fitted(steps: int) -> tuple[Any, float]:
+        made = getattr(models, peer)(
+            h=HORIZON, input_size=INPUT, max_steps=steps, loss=MQLoss(level=[80]), scaler_type="standard",
+            accelerator="cpu", enable_progress_bar=False, logger=False,
+        )  # fmt: skip
+        engine = NeuralForecast(models=[made], freq=1)
+        began = time.monotonic()
+        engine.fit(long(values[:train]))
+        return engine, time.monotonic() - began
+
+    _, first = fitted(20)
+    _, second = fitted(60)
+    steps = max(20, int((seconds - first) / max(1e-3, (second - first) / 40)))
+    engine, took = fitted(steps)
+    spread = values[:train].std(0)
+    errors, inside = [], []
+    for start in starts:
+        made = engine.predict(long(values[start - INPUT : start]))
+        truth = values[start : start + HORIZON]
+        median, low, high = (
+            made[f"{peer}{end}"].to_numpy().reshape(truth.shape[1], HORIZON).T
+            for end in ("-median", "-lo-80", "-hi-80")
+        )
+        errors.append(np.abs(median - truth) / spread)
+        inside.append((low <= truth) & (truth <= high))
+    return {"steps": steps, "seconds": took, "mae": float(np.mean(errors)), "coverage_80": float(np.mean(inside))}
+
+
+# ---- the table ------------------------------------------------------------------------------------------------------
+
+
+def measured(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
+    """The names of a row and of its baselines, with their measures."""
+    if "forecasts" not in row:
+        yield "", row
+        return
+    for one in row["forecasts"]["rows"]:
+        yield one["name"], {metric["name"]: metric["value"] for metric in one["metrics"]}
+
+
+def short(row: dict[str, Any]) -> str:
+    """The measures of a row's own model."""
+    _, measures = next(measured(row))
+    return "  ".join(f"{name} {measures[name]:.3f}" for name in MEASURES if measures.get(name) is not None)
+
+
+def table(rows: dict[str, Any]) -> str:
+    """All rows as Markdown."""
+    lines = [f"| data | model | {' | '.join(MEASURES)} | steps |", "|" + "---|" * (len(MEASURES) + 3)]
+    shown = set()
+    for name, row in sorted(rows.items()):
+        data, model, _ = name.split("/")
+        for i, (called, measures) in enumerate(measured(row)):
+            if i == 0 or (data, called) not in shown:
+                shown.add((data, called))
+                cells = [f"{measures[m]:.3f}" if measures.get(m) is not None else "-" for m in MEASURES]
+                steps = f"{row['steps']:,}" if i == 0 else "-"
+                lines.append(f"| {data} | {model if i == 0 else called} | {' | '.join(cells)} | {steps} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""What is known of the data before a training, which advice goes by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Advice = dict[str, tuple[Any, str]]
+"""Settings that suit such data, each with the reason."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts about the data: training elements, the typical length of one sequence, and the kind of element.
+
+    `season` is after how many elements a series resembles itself, 1 where none was found; `persistence` how much of
+    an element is the one before it, 1 where it never changes.
+    """
+
+    elements: int
+    length: int
+    tokens: bool
+    ends: bool
+    conditioned: bool
+    attended: tuple[str, ...] = ()
+    """The conditions that positions attend to."""
+    season: int = 1
+    persistence: float = 0.0
+    longest: int = 0
+    """Of the sequences."""
+    paired: bool = False
+    """Two of the numbers belong together, as those of a pen's movement."""
+    numbers: int = 0
+    """The channels of a series: the real numbers of an element, where it has nothing else, sequences do not end, and
+    the process can tell them apart."""
+    horizon: int = 0
+    """How far ahead forecasts will be asked for; 0 where that is not said."""
