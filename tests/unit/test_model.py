@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -240,6 +241,20 @@ def test_an_answer_has_a_frame_a_chart_and_scenarios():
         made.forecast(rows)
     with pytest.raises(UnsupportedQuery, match="means and quantiles"):
         model(Masked(), LETTERS).sample(1, 4).plot()
+
+
+def test_a_model_that_was_trained_for_a_horizon_goes_so_far_at_a_time():
+    made = model(Gaussian(), TABLES)
+    (canvas,) = made.canvas(Table(("a", "b"), np.zeros((20, 2))), 10)
+
+    def stages():
+        return [(stage.begin, stage.begin + stage.length) for stage in made._stages(canvas)]
+
+    assert stages() == [(12, 28), (14, 30)], "half a window at a time"
+    made.run = SimpleNamespace(recipe=SimpleNamespace(feed=SimpleNamespace(horizon=4), given={}))
+    assert stages() == [(8, 24), (12, 28), (14, 30)], "four at a time"
+    assert made.forecast(np.zeros((20, 2)), n=2).paths.shape == (2, 24, 2)
+    assert made.forecast(np.zeros((20, 2)), 10, n=2).paths.shape == (2, 30, 2), "a longer one rolls on"
 
 
 def test_gaps_are_drawn_where_they_are():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,7 +93,7 @@ class ForecastTable:
         rule = "─" * sum(widths, 2 * (len(widths) - 1))
         body = [self.in_words, ready[0], rule, *ready[1 : 1 + models], rule, *ready[1 + models :]]
         body += [f"{row.name}: {row.note}" for row in self.rows if not row.measures]
-        return [*body, "", LEGEND, *filter(None, [self.verdict])]
+        return [*body, "", *textwrap.wrap(LEGEND, max(60, len(rule))), *filter(None, [self.verdict])]
 
     def data(self) -> dict[str, Any]:
         """The table as plain values."""
