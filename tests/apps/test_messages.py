@@ -90,7 +90,7 @@ def test_words_after_two_dashes_are_taken_as_they_are(seqloom: Command) -> None:
 
 
 def test_nearest_names(seqloom: Command, examples: Examples) -> None:
-    check_error(seqloom("train", "corpus=files"), "DATA is missing", "corpus.path=PATH")
+    check_error(seqloom("train", "corpus=files"), "DATA|RECIPE is missing", "corpus.path=PATH")
     check_error(seqloom("data", "corpus.path=gone.txt"), "gone.txt: there is no such file", "")
     check_error(seqloom("train", examples.text, "--model", "LSTM"), "no model called 'LSTM'", "did you mean 'lstm'?")
     check_error(seqloom("train", examples.text, "--model", "diffusion"), "'diffusion'", "'gaussian' or 'masked'")
