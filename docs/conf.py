@@ -68,6 +68,7 @@ def fill(app: Sphinx, page: str, source: list[str]) -> None:
 
 def settings() -> Iterator[str]:
     """The recipe's own records, then every family with its members, as Markdown."""
+    from seqloom.codecs.dialect import Dialect
     from seqloom.core.config import members_of
     from seqloom.corpora.base import Given
     from seqloom.network.backbone import Backbone
@@ -77,7 +78,7 @@ def settings() -> Iterator[str]:
 
     yield "## The recipe\n"
     records: dict[str, type[Settings]] = {"recipe": Recipe, "feed": Feed, "backbone": Backbone, "trainer": Trainer}
-    for name, record in {**records, "given.NAME": Given}.items():
+    for name, record in {**records, "given.NAME": Given, "codec.dialect": Dialect}.items():
         yield f"### `{name}`\n"
         yield from record_of(record)
     for name, family in families().items():

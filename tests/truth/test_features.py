@@ -141,6 +141,24 @@ def test_an_autoregressive_model_in_a_frame_costs_the_same_at_another_level_and_
     torch.testing.assert_close(nats(3.0, 7e4), nats(1.0, 0.0) + 2 * math.log(3.0), atol=1e-5, rtol=0)
 
 
+def test_a_window_may_be_read_about_its_last_value():
+    x = torch.arange(1.0, 9.0)[None, :, None].expand(1, 8, 2)
+    everything = torch.ones_like(x, dtype=torch.bool)
+    position, last = torch.arange(8)[None], WINDOW.replace(level="last")
+    read = last.read(TWO, Visible(x, everything, everything), position)
+    assert read.location[0, :, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    known, shown = everything.clone(), everything.clone()
+    shown[:, 4:6] = False  # a gap
+    known[:, 3, 1] = False  # before which a cell is absent
+    read = last.read(TWO, Visible(x, known, shown, ordered=False), position)
+    assert read.location[0, :, 0].tolist() == [4.0] * 8
+    assert read.location[0, :, 1].tolist() == [3.0] * 8
+    shown[:, :4] = False
+    mean = WINDOW.read(TWO, Visible(x, known, shown, ordered=False), position)
+    read = last.read(TWO, Visible(x, known, shown, ordered=False), position)
+    assert torch.equal(read.location, mean.location), "nothing is known before it"
+
+
 def test_what_a_window_says_is_an_input_that_is_bent():
     x = torch.tensor([1.0, 3.0, 1e6])[None, :, None].expand(1, 3, 2)
     everything = torch.ones_like(x, dtype=torch.bool)

@@ -12,6 +12,7 @@ from seqloom import advisor, planning
 from seqloom.core.config import make, members_of, parse_pairs
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Process
+from seqloom.processes.features import Window
 from seqloom.processes.masked import Masked
 from seqloom.recipe import Recipe
 from seqloom.sequence.facts import Facts
@@ -144,10 +145,8 @@ def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
     assert planned.advice["process.difference"] == "24: a season of 24 was found"
     own = {"trainer": {"steps": 1}, "process": {"difference": 0}}
     planned = planning.plan(str(hourly), own, model="lstm", out=tmp_path / "b")
-    assert planned.recipe.process.plain() | {"head": None} == {
-        "name": "autoregressive", "head": None, "lags": [24, 48, 72, 168], "difference": 0,
-        "features": [{"name": "window", "length": 54, "inputs": True}],
-    }  # fmt: skip
+    process = planned.recipe.process
+    assert (process.lags, process.difference, process.features) == ((24, 48, 72, 168), 0, (Window(length=54),))
     assert "process.difference" not in planned.advice
 
 

@@ -140,7 +140,7 @@ CASES = {
     "thousands.csv": Case(200, ("Passengers",), "1990-01 1086", "2006-08 3047", "1 month", "2006-09"),
     "total.csv": daily(
         refused="line 302: the last row begins with 'Total'", hint="codec.dialect.footer=1", wanted=reads(footer=1),
-        said="the last 1 line is left out",
+        said="the last line is left out",
     ),
     "trail.csv": daily(said="an empty last column is left out"),
     "units.csv": daily(said="the row under the names is one of units and is left out"),
@@ -522,6 +522,13 @@ def test_words_beside_series_are_named_as_conditions(cells: str, hint: str):
         tables_of("\n".join(["date,shop,y,city", *rows, ""]))
     assert hint in caught.value.hint
     assert "corpus.columns=[y]" in caught.value.hint
+
+
+def test_settings_are_written_as_people_type_them():
+    assert Dialect.parse({"missing": -1, "date": "Day", "series": ["a", "b"]}) == Dialect(
+        missing=("-1",), date=("Day",), series=("a", "b")
+    )
+    assert table_of("y\n1\n-1\n2\n", "", reads(missing=-1)).values[:, 0].tolist()[::2] == [1, 2]
 
 
 def test_excel_says_what_parts_cells():

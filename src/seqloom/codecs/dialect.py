@@ -56,12 +56,9 @@ class Dialect(Settings):
     @field_validator("missing", "date", "series", mode="before")
     @classmethod
     def _several(cls, value: object) -> object:
-        return [value] if isinstance(value, str | int | float) else value
-
-    @field_validator("missing", mode="before")
-    @classmethod
-    def _as_words(cls, value: object) -> object:
-        return [str(cell) for cell in value] if isinstance(value, list | tuple) else value
+        """One word is as good as a list of them, and a number as the word that it is written with."""
+        several = [value] if isinstance(value, str | int | float) else value
+        return [str(one) for one in several] if isinstance(several, list | tuple) else several
 
 
 PLAIN = Dialect()

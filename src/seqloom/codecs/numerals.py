@@ -22,6 +22,8 @@ MISSING = frozenset({
 """Cells that say that there is no value, in any case of letters."""
 SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0, -999.9, -99.99, -999.99, -9999.9, -9999.99)
 """Numbers that stand for no value where they stand alone, far below all others."""
+CURRENCIES = frozenset({"USD", "EUR", "GBP", "CHF", "JPY", "CNY", "SEK", "NOK", "DKK", "INR", "RS", "KR", "AUD", "CAD"})
+"""Words before digits that make them no name."""
 YES_NO = (
     ("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"), ("off", "on"), ("nein", "ja"), ("non", "oui"),
     ("falsch", "wahr"), ("no", "si"), ("no", "s\N{LATIN SMALL LETTER I WITH ACUTE}"),
@@ -85,11 +87,14 @@ def looks_like_number(cell: str) -> bool:
     if _NUMBER.fullmatch(cell):
         return True
     match = _DECORATED.fullmatch(cell.strip("()"))
-    return (
-        match is not None
-        and not (match.group("before") or "").isalnum()
-        and bool(_ANY.fullmatch(match["body"].strip()))
-    )
+    if match is None or _is_name(match["before"] or ""):
+        return False
+    return _ANY.fullmatch(match["body"].strip()) is not None
+
+
+def _is_name(before: str) -> bool:
+    """Whether what stands before digits makes a name of them, as in `w12`, rather than an amount of money."""
+    return before.isalnum() and before.upper() not in CURRENCIES
 
 
 def decimal_of(columns: Sequence[polars.Series], delimiter: str, otherwise: str = "") -> str:
@@ -177,7 +182,7 @@ def _decoration(cells: polars.Series) -> tuple[str, str]:
     for cell in cells.unique().head(200).to_list():
         bare = cell.strip("()")
         match = _DECORATED.fullmatch(bare)
-        if match is None:
+        if match is None or _is_name(match["before"] or ""):
             return "", ""
         begin = match.start("body")
         found.add((bare[match.end("sign") : begin], bare[begin + len(match["body"].rstrip()) :]))

@@ -292,7 +292,8 @@ class _Reader:
         if begun > end:
             self.remarks.append(f"{_lines(begun - end, ' under the table')} left out")
         if self.dialect.footer:
-            self.remarks.append(f"the last {_lines(self.dialect.footer)} left out")
+            last = "line is" if self.dialect.footer == 1 else f"{self.dialect.footer} lines are"
+            self.remarks.append(f"the last {last} left out")
         return rows[:end], rows[end:]
 
     def _check(self, rows: Sequence[_Record], names: Sequence[str]) -> None:

@@ -31,8 +31,6 @@ MANY_SEASONS = 50
 """From so many seasons on what stood beside one ago is an input too; fewer would be learned by heart."""
 WEEK = 7
 """Days are the commonest season, and weeks the next."""
-WANDERS = 0.9
-"""From this persistence on a series does not return to its mean soon: its changes are modelled."""
 
 
 class Autoregressive(Process, name="autoregressive"):
@@ -222,7 +220,7 @@ def _changes(facts: Facts) -> Advice:
             "lags": (_lags(facts), f"a season of {season} was found"),
             "difference": (season, f"a season of {season} was found"),
         }
-    if facts.persistence >= WANDERS:
+    if facts.wanders:
         return {"difference": (1, "the values wander: the last one says more than their mean")}
     return {}
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -94,6 +95,23 @@ class Visible:
             ends, begins = (running.take_along_dim(at.unsqueeze(-1), 1) for at in (end, begin))
             counted.append(ends - begins)
         return counted[0], counted[1], counted[2]
+
+    def last(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """The last element before these positions (B,K), and which of its cells are known (B,K,D) each.
+
+        Where positions are filled in any order: the last shown cell before the first of its row that is not.
+        """
+        if self.ordered:
+            return self.before(position, 1)[0]
+        x, known, _ = self._with_past
+        shown = self.shown if self.past is None else torch.cat([self.past.known, self.shown], 1)
+        hidden = known & ~shown
+        first = torch.where(hidden.any(1), hidden.int().argmax(1), x.shape[1])  # (B,D)
+        index = torch.arange(x.shape[1], device=x.device)[None, :, None]
+        candidates = known & shown & (index < first.unsqueeze(1))
+        at = (index * candidates).amax(1, keepdim=True)  # (B,1,D)
+        wide = (-1, position.shape[1], -1)
+        return x.take_along_dim(at, 1).expand(wide), candidates.any(1, keepdim=True).expand(wide)
 
     @cached_property
     def _running(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -229,6 +247,8 @@ class Window(Feature, name="window"):
 
     length: int = Field(default=168, ge=1)
     """Elements that are looked at."""
+    level: Literal["mean", "last"] = "mean"
+    """What is read about: their mean, or the last of them, for values that wander."""
     inputs: bool = True
     """The network reads both as inputs too: where levels do not shift it must be able to undo what they say. Far values
     are bent towards 1, so that a level which training never saw is not far from those that it did."""
@@ -261,6 +281,9 @@ class Window(Feature, name="window"):
         mean = total / count.clamp_min(1)
         variance = (squares - count * mean**2).clamp_min(0)
         log_scale = 0.5 * ((variance + 1) / (count + 1)).log()
+        if self.level == "last":
+            last, known = visible.last(position)
+            mean = torch.where(known, last.to(mean.dtype), mean)
         mean, log_scale = mean.to(visible.x.dtype), log_scale.to(visible.x.dtype)
         inputs = functional.softsign(torch.cat([mean, log_scale], -1)) if self.inputs else None
         return Read(channels=inputs, location=mean, log_scale=log_scale)
@@ -287,7 +310,8 @@ def about_level(facts: Facts) -> Advice:
     if not facts.numbers:
         return {}
     length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
-    return {"features": ([{"name": "window", "length": length}], "levels shift: each is read about its own past")}
+    window = {"name": "window", "length": length, **({"level": "last"} if facts.wanders else {})}
+    return {"features": ([window], "levels shift: each is read about its own past")}
 
 
 def framed(features: Sequence[Feature], space: Space, visible: Visible, position: Tensor) -> tuple[Read, Frame | None]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+WANDERS = 0.9
+"""From this persistence on a series does not return to its mean soon."""
+
 Advice = dict[str, tuple[Any, str]]
 """Settings that suit such data, each with the reason."""
 
@@ -35,3 +38,8 @@ class Facts:
     the process can tell them apart."""
     horizon: int = 0
     """How far ahead forecasts will be asked for; 0 where that is not said."""
+
+    @property
+    def wanders(self) -> bool:
+        """Whether the last value says more than the mean: without a season, and hardly changed from row to row."""
+        return self.season == 1 and self.persistence >= WANDERS
