@@ -418,7 +418,7 @@ def test_frames_show_a_text_unmasked(seqloom: Callable[..., Done], examples: Exa
     assert hidden == sorted(hidden, reverse=True)
     page = Path("trajectory/index.html").read_text()
     assert page.count("<pre>") == len(files)
-    assert seqloom("sample", examples.run("gaussian"), "--frames", "plots", "--length", 8, "sampler.steps=6").code == 0
+    assert seqloom("sample", examples.run("gaussian"), "--frames", "plots", "--length", 8, "sampler.steps=12").code == 0
     pictures = sorted(Path("plots").glob("*.png"))
     assert len(pictures) >= 10
     assert pictures[0].read_bytes().startswith(b"\x89PNG")
