@@ -134,7 +134,7 @@ def test_verbs_or_their_refusal(made: tuple[str, Path, Any]) -> None:
         np.testing.assert_allclose(paths[0, :20], history.values, rtol=1e-5)
         values = history.values.copy()
         values[5:9] = np.nan
-        template = replace(history, values=values, lines=())
+        template = replace(history, values=values, sheet=None)
     if loaded.process.incremental:
         with pytest.raises(UnsupportedQuery, match="after a gap") as refusal:
             loaded.infill(template)

@@ -138,7 +138,7 @@ def forecast(
     else:
         data = codec.summaries([values[0] for values in made], statistics)
     if file is not None:
-        file.write(data)
+        file.write(codec.as_file(data, file.path.name))
     if as_json:
         contents = []
         for i, (answer, values) in enumerate(zip(answers, made, strict=True)):

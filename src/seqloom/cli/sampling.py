@@ -168,7 +168,7 @@ def _write_intervals(
     parts = [codec.cut(answer.values[0], i, i + 1) for i in answer.new.tolist()]
     data = codec.summary(codec.join(parts), statistics)
     if file is not None:
-        file.write(data)
+        file.write(codec.as_file(data, file.path.name))
     if as_json:
         elements = [answer.elements[i] for i in answer.new]
         put_json({"seed": answer.seed, "elements": elements, "summary": by_column(answer, statistics)})

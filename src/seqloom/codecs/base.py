@@ -158,6 +158,10 @@ class Codec(Component, home="seqloom.codecs"):
         shown = self.show(value)
         write_bytes(shown if shown.endswith(b"\n") else shown + b"\n", path)
 
+    def as_file(self, shown: bytes, name: str) -> bytes:
+        """What `show` and its like give, as a file of this name has it."""
+        return shown
+
     @abstractmethod
     def typed(self, text: str) -> Any:
         """A value from what a person typed."""

@@ -38,6 +38,23 @@ def cells_of_file(path: Path) -> Cells:
         raise DataError(f"the file is no {kind}: {message}", path=path, hint="write it again") from None
 
 
+def as_file(text: bytes, name: str) -> bytes:
+    """A table written with commas as a file of this name has it: Parquet, Arrow, JSON lines, or the text itself."""
+    lower = name.lower()
+    if not lower.endswith(SUFFIXES):
+        return text
+    import polars
+
+    frame, data = polars.read_csv(io.BytesIO(text), infer_schema_length=None), io.BytesIO()
+    if lower.endswith(PARQUET):
+        frame.write_parquet(data)
+    elif lower.endswith(ARROW):
+        frame.write_ipc(data)
+    else:
+        frame.write_ndjson(data)
+    return data.getvalue()
+
+
 def has_rows(path: Path) -> bool:
     """Whether a file is a frame of columns, or has a series or a row with numbers in its first line."""
     if not path.name.lower().endswith(JSON_LINES):

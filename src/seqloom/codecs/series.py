@@ -18,7 +18,7 @@ from seqloom.codecs.base import Codec
 from seqloom.codecs.beside import are_numbers, cells_ahead, column_of_numbers
 from seqloom.codecs.dates import INTEGER, Calendar, shown
 from seqloom.codecs.dialect import Dialect, Wanted
-from seqloom.codecs.frames import SUFFIXES, cells_of, frame_of
+from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of
 from seqloom.codecs.layout import tables_in
 from seqloom.codecs.reading import has_numbers, read_table, read_tables, table_of
 from seqloom.codecs.roles import INDEX_NAMES
@@ -436,7 +436,11 @@ class Series(Codec, name="series"):
         return "read as " + "; ".join([", ".join(clauses), *list(remarks)[:MOST_REMARKS]])
 
     def write(self, value: Table, path: Path) -> None:
-        write_bytes(self.show(value), path)
+        framed = path.name.lower().endswith(SUFFIXES)
+        write_bytes(self.as_file(self.show(replace(value, sheet=None) if framed else value), path.name), path)
+
+    def as_file(self, shown: bytes, name: str) -> bytes:
+        return as_file(shown, name)
 
     def typed(self, text: str) -> Table:
         return table_of(text, "", self._wanted())

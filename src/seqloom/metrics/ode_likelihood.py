@@ -69,7 +69,7 @@ class OdeLikelihood(Metric, name="ode_likelihood"):
             x, scale, denoised = process.denoiser(net, batch, rng)
             wanted = batch.wanted
             y, gained = x.double(), torch.zeros_like(x, dtype=torch.float64)
-            probe = (2.0 * (torch.from_numpy(rng.at("probe").uniform(x[0].numel())) < 0.5) - 1).view_as(x).to(y)
+            probe = (2.0 * (torch.from_numpy(rng.at("trace probe").uniform(x[0].numel())) < 0.5) - 1).view_as(x).to(y)
             length = math.log(self.most / self.least) / self.steps
 
             def slope(y: Tensor, at: float) -> tuple[Tensor, Tensor]:
