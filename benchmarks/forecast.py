@@ -52,7 +52,7 @@ def main() -> None:
     keep: Path = options.keep.absolute()
     keep.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-    record |= {"machine": machine.record(), "command": " ".join(sys.argv), "r": options.r}
+    record |= {"machine": machine.record(), "r": options.r}
 
     def fill(name: str, measure: Callable[[], dict[str, Any]]) -> None:
         data, model, _ = name.split("/")
@@ -135,7 +135,7 @@ def ours(data: str, model: str, seed: int, path: Path, keep: Path, r: float, thr
         "seconds": trained["seconds"],
         "parameters": trained["parameters"],
         "evaluated_in": time.monotonic() - began,
-        "forecasts": found,
+        "forecasts": {key: value for key, value in found.items() if key not in {"run", "data"}},
     }
 
 
