@@ -151,7 +151,7 @@ def _known(place: str) -> str:
 
     try:
         polars.Series([0]).cast(polars.Datetime("us")).dt.replace_time_zone(place)
-    except Exception:
+    except polars.exceptions.PolarsError:
         raise ConfigError(
             f"there is no time zone {place!r}", path="codec.dialect.zone", hint="such as Europe/Berlin, or UTC"
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import ClassVar
 
 import torch
@@ -11,33 +12,19 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from seqloom.core.rng import Rng
-from seqloom.processes.heads import Head, dim_of
+from seqloom.processes.heads import Head, Normal, dim_of
 from seqloom.sequence.space import Space
 
 
-class Truncated(Head, name="truncated"):
+class Truncated(Normal, name="truncated"):
     """Independent numbers that are not negative: normals of which only what lies above zero is left."""
 
     supports: ClassVar[tuple[str, ...]] = ("positive",)
-    independent: ClassVar[bool] = True
-
-    floor: float = Field(default=1e-3, gt=0)
-    """The least scale."""
-
-    def size(self, space: Space) -> int:
-        return 2 * dim_of(space)
-
-    def split(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        """Location and scale (...,D) of the normals that are cut off."""
-        location, raw = params.chunk(2, -1)
-        return location, F.softplus(raw + math.log(math.e - 1)) + self.floor
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
         location, scale = self.split(params)
-        square = 0.5 * ((x - location) / scale) ** 2
-        left = torch.special.log_ndtr(location / scale)  # the share above zero
-        cells: Tensor = square + scale.log() + 0.5 * math.log(2 * math.pi) + left
-        return cells.masked_fill(~wanted, 0.0).sum(-1)
+        left: Tensor = torch.special.log_ndtr(location / scale)  # the share above zero
+        return super().nats(space, params, x, wanted, own) + left.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         normal = torch.special.ndtri(torch.from_numpy(rng.uniform(dim_of(space)))).to(params.device)
@@ -66,9 +53,9 @@ class Pieces(Head):
     supports: ClassVar[tuple[str, ...]] = ("real",)
     independent: ClassVar[bool] = True
 
+    @abstractmethod
     def pieces(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Edges (...,D,E) in order, and the logarithms of the probabilities (...,D,E+1) below, between and above."""
-        raise NotImplementedError
 
     def _tails(self, edges: Tensor, logs: Tensor) -> tuple[Tensor, Tensor]:
         """The lengths (...,D) of the exponential tails: their density goes on from that of the pieces beside them."""
