@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("codecs", "mixers", "processes", "samplers"),
     ("network", "corpora"),
     ("training", "metrics"),
+    ("model_words",),
     ("recipe",),
     ("advisor",),
     ("run",),

@@ -10,12 +10,13 @@ from typing import Any, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import Settings, make, members_of, merge, nearest, over
+from seqloom.core.config import Settings, make, members_of, merge, over
 from seqloom.core.errors import ConfigError
 from seqloom.corpora.base import Corpus, Given
 from seqloom.metrics.base import Metric
 from seqloom.metrics.likelihood import LikelihoodMetric
 from seqloom.mixers.base import Mixer
+from seqloom.model_words import DEFAULT_MIXER, parts_of
 from seqloom.network.backbone import Backbone
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Process
@@ -99,26 +100,15 @@ def model_settings(word: str) -> dict[str, Any]:
     A mixer alone is autoregressive and brings the feed-forward part that goes with it; `transformer` is attention; a
     process alone has attention too.
     """
-    mixers, processes = members_of(Mixer), members_of(Process)
-    process, dash, rest = word.partition("-")
-    if word in mixers or word == "transformer":
-        return {"process": "autoregressive", "backbone": _trunk(word)}
-    if process in processes and (not dash or rest in mixers or rest == "transformer"):
-        return {"process": process, "backbone": _trunk(rest or "transformer")}
-    known = [*mixers, "transformer", *processes, *(f"{p}-{m}" for p in processes for m in [*mixers, "transformer"])]
-    hint = nearest(word, known)
-    if not hint.startswith("did"):
-        # A word such as "diffusion" stands for the processes whose docstrings have it.
-        about = [name for name, kind in processes.items() if word.lower() in (kind.__doc__ or "").lower().split()]
-        listed = (
-            f"a mixer ({', '.join(mixers)}), transformer, or a process ({', '.join(processes)}) with or without one"
-        )
-        hint = f"did you mean {' or '.join(map(repr, about))}?" if word and about else listed
-    raise ConfigError(f"there is no model called {word!r}", path="--model", hint=hint)
+    mixers, processes = (
+        {name: kind.__doc__ or "" for name, kind in members_of(family).items()} for family in (Mixer, Process)
+    )
+    process, mixer = parts_of(word, mixers, processes)
+    return {"process": process, "backbone": _trunk(mixer)}
 
 
 def _trunk(word: str) -> dict[str, Any]:
-    mixer = "attention" if word == "transformer" else word
+    mixer = "attention" if word == DEFAULT_MIXER else word
     return {"mixer": mixer, "mlp": members_of(Mixer)[mixer].feedforward}  # type: ignore[attr-defined]
 
 

@@ -283,6 +283,8 @@ LIGHT = [
     ("compare", "TEXT"),
     ("compare", "RUN", "nowhere"),
     ("compare", "nosuchfile.txt", "--models", "lstm", "--minutes", "1"),
+    ("train", "TEXT", "--model", "lstmm"),
+    ("compare", "TEXT", "--models", "lstm,diffusion", "--minutes", "1"),
 ]
 
 

@@ -77,6 +77,8 @@ def test_seeds_make_a_mean_with_an_interval(monkeypatch: pytest.MonkeyPatch) -> 
             train("builtin:markov", str(task.run), corpus=SMALL["corpus"])
         compared = judge.judged(runs.read(task.run))
         compared["metrics"][0]["value"] = values[task.seed]
+        task.result.parent.mkdir(exist_ok=True)
+        durable.write_json(task.result, compared)
         return compared
 
     monkeypatch.setattr(work, "_worked", worked)
@@ -88,6 +90,22 @@ def test_seeds_make_a_mean_with_an_interval(monkeypatch: pytest.MonkeyPatch) -> 
     assert row.seeds == 3
     assert row.error == "the memory is used up"
     assert len(row.curves) == len(row.runs) == 3
+
+    def failing(task: work.Task) -> dict[str, Any]:
+        durable.write_json(task.result, {"error": "the disk is full"})
+        return {"error": "the disk is full"}
+
+    monkeypatch.setattr(work, "_worked", failing)
+    messages: list[str] = []
+    for model in ("gru", "lstm"):  # what failed is gone when it is not asked for
+        fewer = compare("builtin:markov", [model], minutes=0.01, out="both", notify=messages.append, **SMALL)
+        assert [(kept.model, kept.seeds, kept.value) for kept in fewer.rows] == [
+            (model, 1, None),
+            ("rnn", 3, row.value),
+        ]
+    assert messages[0] == "kept from before: rnn-0, rnn-1 and rnn-2"
+    assert "--models lstm,rnn" in fewer.command
+    assert "--seeds 3" in fewer.command
 
 
 def test_a_worker_that_dies_is_a_row_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

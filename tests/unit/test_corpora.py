@@ -106,6 +106,13 @@ def test_marks_and_line_ends_are_mended_and_said(tmp_path: Path) -> None:
         assert raw.splits[name].fingerprint == prepared.splits[name].fingerprint
 
 
+@pytest.mark.parametrize(("name", "said"), [("a.log", True), ("a.txt", False), ("names", False)])
+def test_a_file_that_no_codec_has_the_suffix_of_is_text_and_it_is_said(tmp_path: Path, name: str, said: bool) -> None:
+    (tmp_path / name).write_text("0123456789" * 20)
+    notes = corpus_of(str(tmp_path / name)).prepare(None, {}).notes
+    assert any("read as text (codec=characters)" in note for note in notes) is said
+
+
 def test_more_than_a_thousand_characters_are_read_as_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 1500)))

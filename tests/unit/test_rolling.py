@@ -26,7 +26,7 @@ from seqloom.evaluation.forecast_table import ForecastRow, ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, evaluate_forecasts
 from seqloom.evaluation.report import plain_table
 from seqloom.evaluation.rolling import Origins, forecast_from, origins_of, origins_of_run
-from seqloom.metrics.forecast import quantile
+from seqloom.metrics.forecast import Backtest, quantile
 from seqloom.model import Model, load
 
 RULES = ("persistence", "seasonal", "drift", "autoregression")
@@ -55,7 +55,7 @@ def days(rows: int, width: int = 2) -> np.ndarray:
 def found(path: Path, horizon: int, splits: tuple[float, float, float] = (0.6, 0.1, 0.3), **more: int) -> Origins:
     corpus = corpus_of(str(path), {"splits": splits})
     codec = corpus.prepare(None, {}).codec
-    return origins_of(corpus, codec, {}, "test", horizon, **more)
+    return origins_of(corpus, codec, {}, "test", Backtest(horizon, **more))
 
 
 def task(x: np.ndarray, horizon: int, season: int, *starts: int) -> ForecastTask:
@@ -293,9 +293,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 def test_forecasts_of_several_origins_are_those_of_each_alone(trained: Model) -> None:
     assert trained.run is not None
-    origins = origins_of(trained.run.recipe.corpus, trained.codec, {}, "test", 6, 3)
+    asked = Backtest(6, 3, paths=70, seed=5)
+    origins = origins_of(trained.run.recipe.corpus, trained.codec, {}, "test", asked)
     said: list[str] = []
-    together = forecast_from(trained, origins, 70, 5, lambda share, text: said.append(f"{share:.3f} {text}"))
+    together = forecast_from(trained, origins, asked, lambda share, text: said.append(f"{share:.3f} {text}"))
     for origin, paths in zip(origins.each, together, strict=True):
         alone = trained.forecast(origin.history, 6, n=70, seed=5)
         np.testing.assert_array_equal(paths, alone.paths[:, -6:] if alone.paths is not None else None)
@@ -304,7 +305,7 @@ def test_forecasts_of_several_origins_are_those_of_each_alone(trained: Model) ->
 
 
 def test_a_run_beside_the_baselines(trained: Model) -> None:
-    table = evaluate_forecasts(trained, None, "test", 6, 3, paths=20)
+    table = evaluate_forecasts(trained, None, "test", Backtest(6, 3, paths=20))
     assert [entry.name for entry in table.rows][:5] == [
         "run",
         "last value",
@@ -322,7 +323,7 @@ def test_runs_are_compared_by_their_forecasts(trained: Model, tmp_path: Path) ->
     table = compared.forecasts
     assert table is not None
     assert [entry.name for entry in table.rows if entry.measures][:2] == ["run", "last value"]
-    alone = evaluate_forecasts(trained, None, "test", 6, 2).rows[0]
+    alone = evaluate_forecasts(trained, None, "test", Backtest(6, 2)).rows[0]
     assert table.rows[0].value("wql") == pytest.approx(alone.value("wql"))
     assert not compared.metrics, "forecasts have a table of their own"
     kept = json.loads((tmp_path / "side" / "compare.json").read_text())
@@ -344,8 +345,9 @@ def test_what_is_known_ahead_of_time_is_given_to_the_forecasts(tmp_path: Path) -
     fit.train(str(data), steps=3, model="gru", out=tmp_path / "run", corpus=corpus, **SMALL)
     model = load(tmp_path / "run")
     assert model.run is not None
-    origins = origins_of_run(model.run, None, "test", 6, 3)
-    (paths, *_) = forecast_from(model, origins, 4, 5)
+    asked = Backtest(6, 3, paths=4, seed=5)
+    origins = origins_of_run(model.run, None, "test", asked)
+    (paths, *_) = forecast_from(model, origins, asked)
     first = origins.each[0]
     assert model.given["c"].size(first.given["c"]) == len(first.past) + 6
     ahead = tmp_path / "ahead.csv"

@@ -29,10 +29,12 @@ from seqloom.cli.session import (
 from seqloom.cli.training import settings_of
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.core.progress import Progress, count, listed
+from seqloom.model_words import check_model
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
     from seqloom.evaluation.comparison import Comparison
+    from seqloom.metrics.forecast import Backtest
     from seqloom.model import Model
     from seqloom.sequence.query import Score
 
@@ -136,7 +138,10 @@ def evaluate(
     model = opened(plain[0], weights, session)
     data = path_of(plain[1]) if len(plain) > 1 else None
     if horizon is not None:
-        _evaluate_forecasts(session, model, data, split, horizon, windows, stride, paths, checked_seed(seed), as_json)
+        from seqloom.metrics.forecast import Backtest
+
+        asked = Backtest(horizon, windows, stride, paths, checked_seed(seed))
+        _evaluate_forecasts(session, model, data, split, asked, as_json)
         return
     if windows is not None or stride is not None:
         raise _no_horizon()
@@ -180,11 +185,7 @@ def _evaluate_forecasts(
     model: Model,
     data: str | None,
     split: str,
-    horizon: int,
-    windows: int | None,
-    stride: int | None,
-    paths: int,
-    seed: int,
+    asked: Backtest,
     as_json: bool,
 ) -> None:
     """The table of forecasts from rolling origins."""
@@ -193,11 +194,11 @@ def _evaluate_forecasts(
 
     assert model.run is not None
     with Progress(1, "", quiet=session.quiet) as bar:
-        table = evaluate_forecasts(model, data, split, horizon, windows, stride, paths, seed, bar.update)
+        table = evaluate_forecasts(model, data, split, asked, bar.update)
     of = data or data_of(model.run.recipe)
     if as_json:
         fields = {"run": str(model.run.path), "data": of, "split": split if data is None else "all"}
-        put_json({**fields, "weights": model.notes[-1], "paths": paths, "seed": seed, **table.data()})
+        put_json({**fields, "weights": model.notes[-1], "paths": asked.paths, "seed": asked.seed, **table.data()})
         return
     for note in table.notes:
         session.note(note)
@@ -233,6 +234,7 @@ def compare(
     named = [path_of(word) for word in plain]
     from seqloom import run as runs
 
+    chosen = [word.strip() for word in (models or "").split(",") if word.strip()]
     finished = [runs.exists(Path(word)) for word in named]
     if not all(finished):
         if len(named) > 1:
@@ -242,6 +244,8 @@ def compare(
             wanted, hint = "--models" if models is None else "--minutes", "--models lstm,masked --minutes 2"
             raise ConfigError("what is to be compared is not said", path=wanted, hint=hint)
         check_exists(named[0])
+        for model in chosen:
+            check_model(model)
     elif models is not None or minutes is not None or pairs:
         raise ConfigError("runs are compared as they are", path="compare", hint="leave out --models and settings")
     session.compute()
@@ -254,9 +258,7 @@ def compare(
             named, out=folder, force=force, horizon=horizon, windows=windows, notify=session.note
         )
     else:
-        assert models is not None
         assert minutes is not None
-        chosen = [word.strip() for word in models.split(",") if word.strip()]
         folder = out or f"runs/{stem_of(named[0])}-compare"
         notify = None if session.quiet else session.note
         try:

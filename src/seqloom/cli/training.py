@@ -27,6 +27,7 @@ from seqloom.cli.session import (
 )
 from seqloom.core.errors import ConfigError
 from seqloom.core.progress import Progress, count, duration, number
+from seqloom.model_words import check_model
 
 if TYPE_CHECKING:
     from seqloom.fit import Fit, TrainingEvent
@@ -208,6 +209,8 @@ def train(
     plain = plain or place_of(settings, "train DATA|RECIPE")
     if save_every < 0:
         raise ConfigError(f"{save_every} is below 0", path="--save-every", hint="give seconds, or 0 for every step")
+    if model is not None:
+        check_model(model)
     data = path_of(plain[0])
     check_exists(data, settings.get("corpus"))
     session.compute()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqloom.codecs.sheet import Cells, Sheet
-from seqloom.core.content import raw
+from seqloom.core.content import objects_of, raw
 from seqloom.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -59,12 +58,9 @@ def has_rows(path: Path) -> bool:
     """Whether a file is a frame of columns, or has a series or a row with numbers in its first line."""
     if not path.name.lower().endswith(JSON_LINES):
         return True
-    line = next((line for line in b"".join(raw(path)).split(b"\n", 1)[:1]), b"")
     try:
-        row = json.loads(line)
-    except ValueError:
-        return False
-    if not isinstance(row, dict):
+        _, row = next(objects_of(path, ""), (0, {}))
+    except DataError:
         return False
     return isinstance(row.get("target"), list) or any(
         isinstance(cell, int | float) and not isinstance(row.get("drawing"), list) for cell in row.values()
@@ -145,18 +141,7 @@ def _cell(cell: Any) -> str:
 
 def _frame_of_lines(path: Path) -> polars.DataFrame:
     """A file with an object a line: a row each, or a whole series each (`start`, `target`)."""
-    rows: list[tuple[int, dict[str, Any]]] = []
-    for number, line in enumerate(io.BytesIO(b"".join(raw(path))), 1):
-        if not line.strip():
-            continue
-        hint = 'write one object a line, such as {"start": "2024-01-01", "target": [1, 2]}'
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"the line is no JSON: {error}", path=path, line=number, hint=hint) from None
-        if not isinstance(row, dict):
-            raise DataError("the line is no object", path=path, line=number, hint=hint)
-        rows.append((number, row))
+    rows = list(objects_of(path, '{"start": "2024-01-01", "target": [1, 2]}'))
     if rows and "target" in rows[0][1]:
         rows = [(number, row) for whole, entry in rows for number, row in _series_of(whole, entry, path)]
     import polars

@@ -8,9 +8,11 @@ spelling serves YAML, `key=value`, JSON and keyword arguments.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
 import importlib
+import importlib.util
 import inspect
 import json
 import logging
@@ -137,6 +139,36 @@ def members_of(family: type[Component]) -> dict[str, type[Component]]:
             distribution = point.dist.name if point.dist is not None else "another package"
             _left_out(f"{point.name} ({point.value})", distribution, f"{type(error).__name__}: {error}")
     return dict(sorted(family.members.items()))
+
+
+@functools.cache
+def described(home: str, family: str) -> dict[str, str]:
+    """The names of a family's own members, and their docstrings, as the files of `home` declare them.
+
+    Nothing is imported, as `members_of` does it: what a family computes with takes seconds to import.
+    """
+    spec = importlib.util.find_spec(home)
+    assert spec is not None
+    files = [path for folder in spec.submodule_search_locations or () for path in sorted(Path(folder).glob("*.py"))]
+    trees = [ast.parse(path.read_bytes()) for path in files]
+    declared = [node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)]
+    kinds, grown = {family}, True
+    while grown:
+        heirs = {node.name for node in declared if kinds & {ast.unparse(base) for base in node.bases}}
+        grown, kinds = bool(heirs - kinds), kinds | heirs
+    named = {
+        keyword.value.value: ast.get_docstring(node) or ""
+        for node in declared
+        if node.name in kinds
+        for keyword in node.keywords
+        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant)
+    }
+    return {str(name): text for name, text in sorted(named.items())}
+
+
+def has_foreign_members() -> bool:
+    """Whether the user's own modules, or other packages, offer members."""
+    return bool(os.environ.get(MODULES)) or bool(metadata.entry_points(group=ENTRY_POINTS))
 
 
 @functools.cache

@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import json
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from seqloom.core import durable
 from seqloom.core.errors import DataError
@@ -35,6 +37,34 @@ def raw(path: Path, begin: int = 0) -> Iterator[bytes]:
         ) from None
     except OSError as error:
         raise DataError(f"the file cannot be read: {error.strerror or error}", path=path) from None
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of a file without their ends, and without a byte-order mark."""
+    rest, first = b"", True
+    for piece in raw(path):
+        if first:
+            piece, first = piece.removeprefix(BOM.encode()), False
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r")
+    if rest:
+        yield rest.removesuffix(b"\r")
+
+
+def objects_of(path: Path, example: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file of JSON lines, each with its line, blank lines passed over; `example` is for the hint."""
+    for number, line in enumerate(lines_of(path), 1):
+        if not line.strip():
+            continue
+        hint = f"write one object a line, such as {example}"
+        try:
+            thing = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"the line is no JSON: {error}", path=path, line=number, hint=hint) from None
+        if not isinstance(thing, dict):
+            raise DataError("the line is no object", path=path, line=number, hint=hint)
+        yield number, thing
 
 
 def between(path: Path, begin: int, end: int | None) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, member, members_of
-from seqloom.core.content import BOM, raw
+from seqloom.core.content import BOM, lines_of, raw
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, codec_of_text, sources_of
@@ -131,6 +131,9 @@ class Files(Corpus, name="files"):
 
     def notes(self, codec: Codec) -> Iterator[str]:
         files = [item for item, _ in self._files_with_splits(codec)]
+        guessed = next((item for item in files if self._is_guess(item.path, codec)), None)
+        if guessed is not None:
+            yield f"{guessed.path.name} is read as text (codec={codec.name}): nothing else is known by its suffix"
         empty = [item for item in files if item.empty]
         marked, returned = [item for item in files if item.mark], [item for item in files if item.returns]
         if empty:
@@ -174,6 +177,11 @@ class Files(Corpus, name="files"):
             if path not in self._summaries:
                 self._summaries[path] = _summary_of(path)
         return [(self._summaries[path], split) for path, split in files]
+
+    def _is_guess(self, path: Path, codec: Codec) -> bool:
+        """Whether a file is read as text because no codec has its suffix."""
+        guessed = bool(path.suffix) and self.items == "auto" and path.parent != shards.spooled()
+        return guessed and kind_of(path) is None and codec.name == codec_of_text().name
 
     def _things_in(self, file: _Summary, split: str, codec: Codec) -> Iterator[Item]:
         """The things of one file."""
@@ -336,19 +344,6 @@ def _texts(path: Path, what: str) -> Iterator[tuple[bytes, int]]:
             paragraph = []
     if paragraph:
         yield b"\n".join(paragraph), number - len(paragraph) + 1
-
-
-def lines_of(path: Path) -> Iterator[bytes]:
-    """The lines of a file without their ends, and without a byte-order mark."""
-    rest, first = b"", True
-    for piece in raw(path):
-        if first:
-            piece, first = piece.removeprefix(MARK), False
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            yield line.removesuffix(b"\r")
-    if rest:
-        yield rest.removesuffix(b"\r")
 
 
 def _files(root: Path, codec: Codec) -> list[Path]:

@@ -12,15 +12,15 @@ from typing import Any, ClassVar
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import nearest
-from seqloom.core.content import raw
+from seqloom.core.content import lines_of, objects_of, raw
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items, codec_of_text
-from seqloom.corpora.files import is_read, lines_of
+from seqloom.corpora.files import is_read
 
 TABLES = {".tsv": "\t", ".csv": ","}
 JSON_LINES = (".jsonl", ".ndjson")
-FIRST_LINE = 2
-"""The line of the first row of a table: its header is the first."""
+EXAMPLE = '{"en": "a dog", "de": "ein Hund"}'
+"""A line of a file of JSON lines."""
 
 
 class Pairs(Corpus, name="pairs"):
@@ -170,15 +170,9 @@ def _cells(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    for line, text in enumerate(lines_of(path), 1):
-        if not text.strip():
-            continue
-        hint = 'write one object a line, such as {"en": "a dog", "de": "ein Hund"}'
-        try:
-            row = json.loads(text)
-        except ValueError as error:
-            raise DataError(f"the line is no JSON: {error}", path=path, line=line, hint=hint) from None
-        if not isinstance(row, dict) or not all(isinstance(cell, str) for cell in row.values()):
+    for line, row in objects_of(path, EXAMPLE):
+        if not all(isinstance(cell, str) for cell in row.values()):
+            hint = f"write one object a line, such as {EXAMPLE}"
             raise DataError("the line is no object of texts", path=path, line=line, hint=hint)
         yield line, row
 

@@ -342,13 +342,13 @@ class Engine:
             try:
                 asks.append((lane, self._complete(lane.sampler.ask(lane.rows), lane)))
             except Exception as error:
-                wrong = [
-                    number
+                wrong = {
+                    number: own
                     for number in np.unique(lane.request).tolist()
-                    if not can_ask(lane.sampler, lane.rows.select(np.nonzero(lane.request == number)[0]))
-                ]
-                for number in wrong:
-                    self._fail(number, error)
+                    if (own := error_of_ask(lane.sampler, lane.rows.select(np.nonzero(lane.request == number)[0])))
+                }
+                for number, own in wrong.items():
+                    self._fail(number, own)
                     lane.rows.done[lane.request == number] = lane.reported[lane.request == number] = True
                 if not wrong:
                     self._drop(lane, error)
@@ -578,10 +578,10 @@ def mode(gradient: bool) -> AbstractContextManager[None]:
     return torch.no_grad() if gradient else torch.inference_mode()
 
 
-def can_ask(sampler: Sampler, rows: Rows) -> bool:
-    """Whether a sampler can ask about these rows alone."""
+def error_of_ask(sampler: Sampler, rows: Rows) -> Exception | None:
+    """What goes wrong where a sampler asks about these rows alone: whatever it is, it is the request's to report."""
     try:
         sampler.ask(rows)
-    except Exception:
-        return False
-    return True
+    except Exception as error:
+        return error
+    return None

@@ -22,13 +22,14 @@ from typing import Any
 from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import ConfigError, DataError, NotComparable, RunError
+from seqloom.core.progress import listed
 from seqloom.corpora import shards
 from seqloom.evaluation.comparison import Comparison
 from seqloom.evaluation.evaluate import data_of, prepare
 from seqloom.evaluation.judge import judged
 from seqloom.evaluation.report import plain, write_report
 from seqloom.evaluation.rows import comparison_of, of_one_measure, row_of
-from seqloom.evaluation.work import Notify, Task, first_plan, results_of
+from seqloom.evaluation.work import Notify, Task, finished_before, first_plan, results_of
 from seqloom.recipe import model_settings
 
 COMPARISON, REPORT = "compare.json", "report.html"
@@ -52,7 +53,8 @@ def compare(
 
     Args:
         data: A file, a folder or `builtin:NAME`.
-        models: Words as `train --model` takes them.
+        models: Words as `train --model` takes them. What the folder holds of others, or of further seeds, stays in
+            the comparison.
         minutes: Wall-clock for each training.
         seeds: Trainings of each model.
         out: The folder of the comparison; the same call on the same folder goes on with it.
@@ -84,6 +86,12 @@ def compare(
     request = {"data": source, "minutes": minutes, "settings": settings, **_asked(horizon, windows)}
     _refuse_another(folder, request)
     first, unfit = first_plan(tasks)
+    before = finished_before(tasks)
+    if before:
+        notify(f"kept from before: {listed([task.name for task in before])}")
+        tasks += before
+        models = list(dict.fromkeys(task.model for task in tasks))
+        seeds = 1 + max(task.seed for task in tasks)
     if not len(first.prepared.splits["test"].data.x):
         raise DataError("the test split is empty, so nothing can be compared", hint="give it a share in corpus.splits")
     with durable.Lock(folder) as lock:

@@ -10,7 +10,7 @@ from seqloom.evaluation.baselines.base import Baseline, ForecastTask
 from seqloom.evaluation.forecast_table import ForecastRow, ForecastTable
 from seqloom.evaluation.rolling import Origins, Progress, forecast_from, origins_of_run
 from seqloom.metrics.base import MetricRecord
-from seqloom.metrics.forecast import measures
+from seqloom.metrics.forecast import Backtest, measures
 from seqloom.model import Model
 
 JOINT = ("crps_sum", "energy")
@@ -64,11 +64,7 @@ def evaluate_forecasts(
     model: Model,
     data: str | None,
     split: str,
-    horizon: int,
-    windows: int | None = None,
-    stride: int | None = None,
-    paths: int = 100,
-    seed: int = 0,
+    asked: Backtest,
     progress: Progress | None = None,
 ) -> ForecastTable:
     """Forecasts of a run from rolling origins in a split of its data, or in other data, beside the baselines.
@@ -77,7 +73,7 @@ def evaluate_forecasts(
         UnsupportedQuery where such data are not forecast, DataError where the split is shorter than the horizon.
     """
     assert model.run is not None
-    origins = origins_of_run(model.run, data, split, horizon, windows, stride)
+    origins = origins_of_run(model.run, data, split, asked)
 
     def drawing(share: float, text: str) -> None:
         if progress is not None:
@@ -87,6 +83,6 @@ def evaluate_forecasts(
         if progress is not None:
             progress(DRAWING + (1 - DRAWING) * share, text)
 
-    made = forecast_from(model, origins, paths, seed, drawing)
+    made = forecast_from(model, origins, asked, drawing)
     row = ForecastRow(model.run.path.name, by_name(measures(origins.measured(made))))
     return table_of(origins, [row], baseline_rows(model.codec.baselines, origins, ruling))

@@ -15,7 +15,7 @@ from seqloom.core.errors import ConfigError, DataError, SeqloomError, Unsupporte
 from seqloom.core.progress import count
 from seqloom.corpora.base import Corpus, Given, Stretch
 from seqloom.corpora.files import corpus_like
-from seqloom.metrics.forecast import Forecast, Forecasts, seasonal_change
+from seqloom.metrics.forecast import Backtest, Forecast, Forecasts, seasonal_change
 from seqloom.model import HISTORY, Model
 from seqloom.run import Run
 
@@ -86,17 +86,10 @@ def origins_of(
     codec: Codec,
     given: Mapping[str, Given],
     split: str,
-    horizon: int,
-    windows: int | None = None,
-    stride: int | None = None,
+    asked: Backtest,
     learned: Corpus | None = None,
 ) -> Origins:
-    """Where forecasts of `horizon` rows begin in a split.
-
-    Args:
-        windows: Origins in each series; None: 20 in all.
-        stride: Rows from one to the next; None: so many that they spread over the split.
-        learned: The corpus of the training rows, where it is another.
+    """Where forecasts begin in a split; `learned` is the corpus of the training rows, where it is another.
 
     Errors:
         UnsupportedQuery where such data have no means and quantiles, DataError where the split is shorter than the
@@ -107,6 +100,7 @@ def origins_of(
             f"a forecast has means and quantiles, which data of codec={codec.name} have not",
             hint="leave the horizon out: evaluate scores their likelihood",
         )
+    horizon, windows, stride = asked.horizon, asked.windows, asked.stride
     parts = list(corpus.stretches(codec, split, given))
     rooms = [(number, part, *_room(codec, part)) for number, part in enumerate(parts)]
     usable = [(number, part, begin, end) for number, part, begin, end in rooms if end - begin >= horizon]
@@ -136,21 +130,19 @@ def origins_of(
     return Origins(each, train, horizon, stride, season, tuple(notes))
 
 
-def forecast_from(
-    model: Model, origins: Origins, paths: int, seed: int = 0, progress: Progress | None = None
-) -> list[Numbers]:
+def forecast_from(model: Model, origins: Origins, asked: Backtest, progress: Progress | None = None) -> list[Numbers]:
     """A model's sample paths (N,H,D) from each origin."""
-    if paths < 2:
-        raise ConfigError(f"{paths} paths have no spread", path="--paths", hint="give 2 or more")
+    if asked.paths < 2:
+        raise ConfigError(f"{asked.paths} paths have no spread", path="--paths", hint="give 2 or more")
     queries = [
-        model.query(model.canvas(origin.history, origins.horizon), paths, seed, given=origin.given)
+        model.query(model.canvas(origin.history, asked.horizon), asked.paths, asked.seed, given=origin.given)
         for origin in origins.each
     ]
     made = []
     for answer in model.answers(queries, progress):
         if answer.paths is None:
             raise UnsupportedQuery("the samples of this model are of different lengths", hint="score their likelihood")
-        made.append(answer.paths[:, -origins.horizon :])
+        made.append(answer.paths[:, -asked.horizon :])
     return made
 
 
@@ -197,27 +189,18 @@ def _train_of(corpus: Corpus, codec: Codec, parts: Sequence[Stretch]) -> tuple[l
     return train, notes
 
 
-def origins_of_run(
-    run: Run, data: str | None, split: str, horizon: int, windows: int | None = None, stride: int | None = None
-) -> Origins:
+def origins_of_run(run: Run, data: str | None, split: str, asked: Backtest) -> Origins:
     """Origins in a split of a run's own data, or in other data, all of which are their test split."""
     given = {name: item.replace(codec=codec) for name, (codec, item) in run.given.items()}
     own = run.recipe.corpus
     corpus = own if data is None else corpus_like(own, data, splits=WHOLE)
-    return origins_of(corpus, run.codec, given, split if data is None else "test", horizon, windows, stride, own)
+    return origins_of(corpus, run.codec, given, split if data is None else "test", asked, own)
 
 
 def forecasts_of(
-    model: Model,
-    data: str | None,
-    split: str,
-    horizon: int,
-    windows: int | None,
-    stride: int | None,
-    paths: int,
-    progress: Progress | None = None,
+    model: Model, data: str | None, split: str, asked: Backtest, progress: Progress | None = None
 ) -> Forecasts:
     """What a model forecasts from the origins of a split, beside what followed."""
     assert model.run is not None
-    origins = origins_of_run(model.run, data, split, horizon, windows, stride)
-    return origins.measured(forecast_from(model, origins, paths, progress=progress))
+    origins = origins_of_run(model.run, data, split, asked)
+    return origins.measured(forecast_from(model, origins, asked, progress))

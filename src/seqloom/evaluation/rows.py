@@ -20,6 +20,7 @@ from seqloom.evaluation.comparison import Comparison, Filled, Paths, Picture, Ro
 from seqloom.evaluation.forecast_table import ForecastRow, ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, table_of
 from seqloom.evaluation.rolling import origins_of
+from seqloom.metrics.forecast import Backtest
 
 
 def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
@@ -142,6 +143,6 @@ def _forecasts(
 ) -> ForecastTable:
     """The table of forecasts: those of the models as they were measured, and the baselines' from the same origins."""
     codec = prepared.codec
-    origins = origins_of(corpus, codec, {}, "test", horizon, windows)
+    origins = origins_of(corpus, codec, {}, "test", Backtest(horizon, windows))
     models = [ForecastRow(row.model, row.forecast, "" if row.forecast else row.failure) for row in rows]
     return table_of(origins, models, baseline_rows(codec.baselines, origins))

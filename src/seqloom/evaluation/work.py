@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,16 @@ def first_plan(tasks: Sequence[Task]) -> tuple[TrainingPlan, dict[str, str]]:
     if not plans:
         raise last
     return plans[0], unfit
+
+
+def finished_before(tasks: Sequence[Task]) -> list[Task]:
+    """Trainings that the folder of these holds a result of, and that are none of these; failed ones are left out."""
+    names, found = {task.name for task in tasks}, []
+    for path in sorted(Path(tasks[0].folder, RESULTS).glob("*-*.json")):
+        model, _, seed = path.stem.rpartition("-")
+        if path.stem not in names and seed.isdecimal() and "error" not in durable.read_json(path):
+            found.append(replace(tasks[0], model=model, seed=int(seed)))
+    return found
 
 
 def results_of(

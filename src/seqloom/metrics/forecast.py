@@ -58,8 +58,23 @@ class Forecasts:
     season: int = 1
 
 
-Rolling = Callable[[int, int | None, int | None, int], Forecasts]
-"""Forecasts of a horizon from so many origins, so many rows apart, of so many paths."""
+@dataclass(frozen=True)
+class Backtest:
+    """What is asked of forecasts from rolling origins."""
+
+    horizon: int
+    """Rows of a forecast."""
+    windows: int | None = None
+    """Origins in each series; None: 20 in all, or as many as there is room for."""
+    stride: int | None = None
+    """Rows from one origin to the next; None: spread over the split."""
+    paths: int = 100
+    """Sample paths of a forecast."""
+    seed: int = 0
+
+
+Rolling = Callable[[Backtest], Forecasts]
+"""A model's forecasts from the origins of a split."""
 
 
 class ForecastMetric(Metric, name="forecast"):
@@ -80,7 +95,7 @@ class ForecastMetric(Metric, name="forecast"):
                 "there are no forecasts of such data: they have no means and quantiles",
                 hint="leave the metric out: evaluate scores their likelihood",
             )
-        return measures(view.forecasts(self.horizon, self.windows, self.stride, self.paths))
+        return measures(view.forecasts(Backtest(self.horizon, self.windows, self.stride, self.paths, view.seed)))
 
 
 # ---- of one forecast ------------------------------------------------------------------------------------------------

@@ -163,8 +163,11 @@ class Network(nn.Module):
         `level` (B,1) or (B,T) is the noise level; `count` (B,) says how many of the chunk's inputs each row reads
         after `state`; `rng`, one key a row, turns dropout on. Rows go on as if nothing had been read before where
         `begins` (B,T) is True. `position` (B,T) is where each input stands on the canvas; None: one after another.
-        `mask` (B|1,T,T) says which input attends to which, in place of the process's block. T is a multiple of `patch`.
+        `mask` (B|1,T,T) says which input attends to which, in place of the process's block.
         """
+        steps = x.shape[1]
+        if steps % self.patch:
+            x, present = self._filled_up(x, present)
         # Whatever reads without a state begins anyway; a tensor without numbers (meta) cannot be asked.
         if begins is not None and (begins.is_meta or not (begins if state else begins[:, 1:]).any()):
             begins = None
@@ -211,11 +214,18 @@ class Network(nn.Module):
         else:
             out = self.head(h)
         if self.patch > 1:
-            out = out.reshape(len(out), out.shape[1] * self.patch, -1)
+            out = out.reshape(len(out), out.shape[1] * self.patch, -1)[:, :steps]
         if self.channels > 1:  # (B*D,K,P) to (B,K,P*D): all channels of one parameter after another
             out = out.view(-1, self.channels, *out.shape[1:]).permute(0, 2, 3, 1).flatten(2)
         out = out if out.dtype == torch.float64 else out.float()
         return out, NetState(states, state.origin, state.each) if state is not None else None
+
+    def _filled_up(self, x: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Inputs (B,T,C) with blank elements that fill up the last patch, and which elements exist."""
+        extra = -x.shape[1] % self.patch
+        blank = x.new_tensor(self.spec.blank or (0.0,) * self.spec.inputs)
+        present = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if present is None else present
+        return torch.cat([x, blank.expand(len(x), extra, -1)], 1), F.pad(present, (0, extra))
 
     def _by_channel(self, x: Tensor) -> Tensor:
         """Inputs (B,T,C) with each channel as a row (B*D,T,C'); those that are shared come with all of them."""

@@ -58,7 +58,9 @@ class Gaussian(Process, name="gaussian"):
             )
         beside = sum(feature.channels(space) for feature in self.features)
         numbers = space.dim if _all_real(space) else 0
-        return NetworkSpec(False, 3 * space.dim + beside, space.dim, block=None, timed=True, channels=numbers)
+        blank = (0.0,) * 2 * space.dim + (1.0,) * space.dim + (0.0,) * beside  # neither known nor to be made
+        inputs = 3 * space.dim + beside
+        return NetworkSpec(False, inputs, space.dim, block=None, timed=True, channels=numbers, blank=blank)
 
     def advice(self, facts: Facts) -> Advice:
         return about_level(facts)
@@ -108,7 +110,8 @@ class Gaussian(Process, name="gaussian"):
         """What the network puts out for x noised to z (B,T,D), alpha^2 + sigma^2 = 1, both (B,1|T,1)."""
         inputs = channels(torch.where(batch.shown, x, z), batch.shown, ~batch.known)  # (B,T,3D)
         given = net.encode(batch.given, len(batch.x))
-        return _called(net, inputs, read, level=_level(alpha, sigma), given=given, present=batch.present, rng=drop)
+        level, inputs = _level(alpha, sigma), _joined(inputs, read, batch.present)
+        return net(inputs, level=level, given=given, present=batch.present, rng=drop)[0]
 
     def likelihoods(self) -> dict[str, Likelihood]:
         return {"likelihood": Likelihood("bound", "windows", self.bound, draws=16)}
@@ -175,8 +178,8 @@ class Gaussian(Process, name="gaussian"):
         read, frame = self._read(net, ask.x, ask.shown)
         own = lifted(net.space, ask.x) if frame is None else frame.inside(ask.x, ask.shown)
         x = torch.where(ask.shown, own, ask.x)
-        inputs = channels(x, ask.shown, ask.absent)
-        out = _called(net, inputs, read, level=_level(alpha, sigma), given=ask.given, present=ask.present)
+        inputs = _joined(channels(x, ask.shown, ask.absent), read, ask.present)
+        out, _ = net(inputs, level=_level(alpha, sigma), given=ask.given, present=ask.present)
         clean = self.prediction.clean(x, out, alpha, sigma)
         parts = {} if frame is None else {"location": frame.location, "log_scale": frame.log_scale}
         return Guess(clean, np.ones(len(x), bool), Diffused(net.space), parts), state
@@ -286,18 +289,11 @@ def _marks(space: Vectors, *supports: str) -> Tensor:
     return torch.tensor([field.support in supports for field in space.all_fields for _ in range(field.width)])
 
 
-def _called(net: Net, inputs: Tensor, read: Tensor | None, *, present: Tensor | None, **rest: Any) -> Tensor:
-    """The outputs (B,T,P) for inputs (B,T,3D) and what is read off beside them; what fills a last patch is absent."""
-    steps, extra = inputs.shape[1], -inputs.shape[1] % getattr(net, "patch", 1)
-    if extra:
-        absent = inputs.new_zeros(len(inputs), extra, 3, inputs.shape[2] // 3)
-        absent[:, :, 2] = 1
-        inputs = torch.cat([inputs, absent.flatten(2)], 1)
-        read = None if read is None else torch.cat([read, read[:, -1:].expand(-1, extra, -1)], 1)
-        present = inputs.new_ones(len(inputs), steps, dtype=torch.bool) if present is None else present
-        present = torch.nn.functional.pad(present, (0, extra))
-    inputs = inputs if read is None else torch.cat([inputs, read], -1)
-    return net(inputs, present=present, **rest)[0][:, :steps]
+def _joined(inputs: Tensor, read: Tensor | None, present: Tensor | None) -> Tensor:
+    """The inputs (B,T,3D) with what is read off beside them, where anything is: nothing for what does not exist."""
+    if read is None:
+        return inputs
+    return torch.cat([inputs, read if present is None else read.masked_fill(~present.unsqueeze(-1), 0.0)], -1)
 
 
 def _level(alpha: Tensor, sigma: Tensor) -> Tensor:

@@ -25,5 +25,7 @@ class NetworkSpec:
     too. 0 where they are not, so that they cannot be sequences of their own."""
     shared: int = 0
     """The last inputs, which belong to no channel."""
+    blank: tuple[float, ...] = ()
+    """The inputs of an element that does not exist, with which a last patch is filled up; empty: all 0."""
     start: int | None = None
     mask: int | None = None
