@@ -35,6 +35,8 @@ from seqloom.sequence.space import Tokens
 
 HISTORY = 4096
 """Rows of a history that a forecast goes on from, at most: no model here uses more."""
+FURTHEST = 100_000
+"""The longest horizon of a forecast."""
 TOGETHER = 200
 """Rows of several queries that share the network's calls."""
 PARTS = 1 << 32
@@ -126,7 +128,7 @@ class Model:
     def _stream(self, query: Query, part: int) -> Iterator[Frame]:
         """The frames of one of the sequences that each sample is made of."""
         canvas, cut = self._cropped(self._with_end(query.canvas))
-        stages = list(self._stages(canvas))
+        stages = list(self._stages(canvas, cut))
         sampler = query.sampler.prepared(self.process)
         most = query.count if sampler.together else max(1, self.capacity // sampler.rows_for(1))
         began = self.engine.engine.calls
@@ -232,11 +234,11 @@ class Model:
             absent=np.concatenate([canvas.absent, np.zeros_like(given)], 1),
         )
 
-    def _stages(self, canvas: Canvas) -> Iterator[_Stage]:
+    def _stages(self, canvas: Canvas, cut: int) -> Iterator[_Stage]:
         """Windows in which to fill a canvas: one, unless the process sees all at once and the canvas is longer.
 
-        Each window sees half of itself before what it makes, or all but the horizon that it was trained for; a gap that
-        fits is put in the middle of its window.
+        `cut` elements of the whole stand before it, unseen. Each window sees half of itself before what it makes, or
+        all but the horizon that it was trained for; a gap that fits is put in the middle of its window.
         """
         window, total = self.network.window, len(canvas)
         if self.process.incremental or total <= window:
@@ -249,7 +251,8 @@ class Model:
             gap = int(closed[0]) if len(closed) else total - begin
             if len(closed) and gap >= window:
                 raise UnsupportedQuery(
-                    f"the gap of {gap} elements at {begin} has known ones after it; the model sees {window} at once",
+                    f"the gap of {gap} {self.codec.positions} from number {cut + begin + 1} is followed by known ones; "
+                    f"the model sees {window} at once",
                     hint="leave out what follows the gap and extend, or train with a larger feed.window",
                 )
             ahead = min(self.trained_horizon or window // 2, window - 1)
@@ -540,6 +543,11 @@ class Model:
             raise ConfigError(
                 "how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24"
             )
+        _check_whole(horizon=chosen)
+        if not 1 <= chosen <= FURTHEST:
+            wrong = "not above 0" if chosen < 1 else f"more than {FURTHEST:,}, the furthest that is forecast"
+            hint = "give 1 or more" if chosen < 1 else "`seqloom sample` makes series of any length"
+            raise ConfigError(f"{chosen:,} is {wrong}", path="--horizon", hint=hint)
         return chosen
 
     @property
