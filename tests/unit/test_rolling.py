@@ -24,6 +24,7 @@ from seqloom.evaluation.baselines.paths import errors_of
 from seqloom.evaluation.compare import compare_runs
 from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, evaluate_forecasts
+from seqloom.evaluation.measured import MeasuredRow
 from seqloom.evaluation.report import plain_table
 from seqloom.evaluation.rolling import Origins, forecast_from, origins_of, origins_of_run
 from seqloom.metrics.forecast import Backtest, quantile

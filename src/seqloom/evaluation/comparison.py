@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from seqloom.core.errors import NotComparable
 from seqloom.evaluation.baselines.base import BaselineScore
 from seqloom.evaluation.forecast_table import ForecastTable
-from seqloom.evaluation.synthesis import SynthesisTable
+from seqloom.evaluation.synthesis_table import SynthesisTable
 
 KINDS = ("exact", "bound", "estimate")
 

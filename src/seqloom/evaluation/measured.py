@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seqloom.core.progress import columns
-from seqloom.metrics.base import MetricRecord
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class MeasuredRow:
         return {"name": self.name, "baseline": self.baseline, "note": self.note, "metrics": metrics}
 
 
-def by_name(records: Sequence[MetricRecord]) -> dict[str, MetricRecord]:
+def by_name(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Records by their names."""
     return {str(record["name"]): record for record in records}
 

@@ -15,7 +15,7 @@ from seqloom.evaluation import plots
 from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row
 from seqloom.evaluation.conclusions import MARKS, against_baselines, best, conclusions
 from seqloom.evaluation.forecast_table import LEGEND as FORECAST_LEGEND
-from seqloom.evaluation.synthesis import LEGEND as SYNTHESIS_LEGEND
+from seqloom.evaluation.synthesis_table import LEGEND as SYNTHESIS_LEGEND
 from seqloom.sequence.answer import Answer
 
 LEGEND = "= exact value   ≤ bound: the model's own value is this or lower   ≈ estimate: may be off to either side"

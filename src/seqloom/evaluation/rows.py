@@ -21,7 +21,8 @@ from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, table_of
 from seqloom.evaluation.measured import MeasuredRow
 from seqloom.evaluation.rolling import origins_of
-from seqloom.evaluation.synthesis import SynthesisTable, control_rows, len_of, reality_of, synthesis_table
+from seqloom.evaluation.synthesis import control_rows, len_of, reality_of, synthesis_table
+from seqloom.evaluation.synthesis_table import SynthesisTable
 from seqloom.metrics.forecast import Backtest
 from seqloom.metrics.synthesis import SynthesisMetric
 

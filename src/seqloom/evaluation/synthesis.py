@@ -2,80 +2,30 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs.base import Codec
 from seqloom.core.errors import DataError, UnsupportedQuery
-from seqloom.core.progress import columns, count, decimal
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Corpus
 from seqloom.corpora.files import corpus_like
-from seqloom.evaluation.measured import MeasuredRow, by_name, lines_of
+from seqloom.evaluation.measured import MeasuredRow, by_name
 from seqloom.evaluation.rolling import WHOLE
+from seqloom.evaluation.synthesis_table import SynthesisTable
 from seqloom.metrics.synthesis import MOST_SAMPLES, Reality, Synthesis, SynthesisMetric
 from seqloom.model import Model, Running
 
 Numbers = NDArray[np.float64]
 Progress = Callable[[float, str], None]
 
-SHOWN = ("discriminative", "predictive", "two_sample", "marginal", "autocorrelation", "cross_correlation", "spectrum",
-         "nearest", "closer", "error_real", "error_both", "error_made")  # fmt: skip
-LEGEND = (
-    "lower is better unless said. discriminative and predictive are the published scores (windows that overlap on both "
-    "sides); two sample is the accuracy of a larger classifier on stretches of time that it has not seen, best at 0.5; "
-    "marginal is in spreads of the training rows, autocorrelation and cross correlation are differences of "
-    "correlations, spectrum is a share of the power; nearest is the distance to the nearest training window relative "
-    "to that of held-out windows, 0 of a copy, closer how often it is the smaller, best at 0.5; the errors are those "
-    "of the next held-out row, relative to repeating the last, after training on real windows, on both, on samples"
-)
 DRAWING = 0.2
 """Of the time that a table takes, about, the share that sampling takes."""
 OF_HELD_OUT = ("error_both", "error_made")
 """Measures that held-out windows cannot have: they are what is tested on."""
 CONTROLS = 3
-
-
-@dataclass(frozen=True)
-class SynthesisTable:
-    """Models that made samples, and what they are judged beside."""
-
-    length: int
-    windows: int
-    held: int
-    rows: tuple[MeasuredRow, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def in_words(self) -> str:
-        """What was compared."""
-        made = f"samples of {count(self.length, 'row')} beside {count(self.windows, 'training window')}"
-        return f"{made} and {count(self.held, 'held-out one')}"
-
-    @property
-    def names(self) -> list[str]:
-        """What the columns are called."""
-        return [name.replace("_", " ").replace("correlation", "corr") for name in SHOWN]
-
-    def cells(self, row: MeasuredRow) -> list[str]:
-        """The measures of a row as people read them."""
-        values = [row.value(name) for name in SHOWN]
-        return ["–" if value is None else decimal(value) for value in values]
-
-    def lines(self) -> list[str]:
-        """The table for a terminal."""
-        drawn = lines_of(["", *self.names], [(row, self.cells(row)) for row in self.rows])
-        return [self.in_words, *drawn, "", *textwrap.wrap(LEGEND, max(60, columns(drawn[0])))]
-
-    def data(self) -> dict[str, Any]:
-        """The table as plain values."""
-        rows = [row.data() for row in self.rows]
-        return {"length": self.length, "windows": self.windows, "held": self.held, "rows": rows}
 
 
 def reality_of(corpus: Corpus, codec: Codec, split: str, length: int, other: Corpus | None = None) -> Reality:
