@@ -705,6 +705,29 @@ def test_evaluate_measures_forecasts(seqloom: Callable[..., Done], examples: Exa
     check_error(seqloom("evaluate", examples.run("series"), "--horizon", 999), "nothing of 999 rows", "smaller")
 
 
+def test_evaluate_judges_samples(seqloom: Callable[..., Done], examples: Examples) -> None:
+    words = ("evaluate", examples.run("series"), "--synthetic", "--length", 5, "synthesis.iterations=4", "--seed", 1)
+    result = seqloom(*words, "synthesis.samples=20", "--json").json
+    assert (result["length"], result["held"], result["seed"]) == (5, 16, 1)
+    assert [row["baseline"] for row in result["rows"]] == [False, True, True]  # too few held-out windows for a row
+    assert {"discriminative", "two_sample", "spectrum", "nearest", "error_both"} <= {
+        metric["name"] for metric in result["rows"][0]["metrics"]
+    }
+    done = seqloom(*words, examples.table, "synthesis.samples=20")
+    assert "samples of 5 rows beside 356 training windows and 396 held-out ones" in done.text
+    assert "\nheld-out windows " in done.text
+    for asked, message, hint in (
+        ("--length 5", "--length: that is said of samples", "--synthetic"),
+        ("synthesis.seeds=2", "synthesis: that is said of samples", "--synthetic"),
+        ("--synthetic synthesis.seed=2", "synthesis.seed", "seeds"),
+        ("--synthetic synthesis.samples=3", "synthesis.samples: a number from 20 on", "seqloom show synthesis"),
+        ("--synthetic --length 999", "0 windows of 999 rows", "smaller --length"),
+        ("--synthetic --horizon 3", "one table at a time", "in turn"),
+    ):
+        check_error(seqloom("evaluate", examples.run("series"), *asked.split()), message, hint)
+    check_error(seqloom("evaluate", examples.run("lstm"), "--synthetic"), "codec=characters", "likelihood")
+
+
 def test_evaluate_notices_that_the_data_have_changed(seqloom: Callable[..., Done], tmp_path: Path) -> None:
     Path("fox.txt").write_text(TEXT)
     assert seqloom("train", "fox.txt", "--out", "run", *TINY).code == 0

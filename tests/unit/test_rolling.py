@@ -22,8 +22,9 @@ from seqloom.evaluation.baselines import statistical
 from seqloom.evaluation.baselines.base import Baseline, BaselineForecast, ForecastTask
 from seqloom.evaluation.baselines.paths import errors_of
 from seqloom.evaluation.compare import compare_runs
-from seqloom.evaluation.forecast_table import ForecastRow, ForecastTable
+from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, evaluate_forecasts
+from seqloom.evaluation.measured import MeasuredRow
 from seqloom.evaluation.report import plain_table
 from seqloom.evaluation.rolling import Origins, forecast_from, origins_of, origins_of_run
 from seqloom.metrics.forecast import Backtest, quantile
@@ -255,9 +256,9 @@ def test_the_process_answers_line_by_line(monkeypatch: pytest.MonkeyPatch, capfd
 # ---- the table ------------------------------------------------------------------------------------------------------
 
 
-def row(name: str, value: float | None, baseline: bool) -> ForecastRow:
+def row(name: str, value: float | None, baseline: bool) -> MeasuredRow:
     measures = {} if value is None else {"wql": {"name": "wql", "value": value}}
-    return ForecastRow(name, measures, "not taken: because" if value is None else "", baseline)
+    return MeasuredRow(name, measures, "not taken: because" if value is None else "", baseline)
 
 
 def test_a_table_says_which_baselines_no_model_beats() -> None:

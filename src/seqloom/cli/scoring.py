@@ -44,6 +44,10 @@ FULL = Annotated[bool, typer.Option("--full", help="Score all windows where an e
 
 HORIZON = Annotated[int | None, typer.Option(help="Forecast so many rows, from several places in the split.")]
 WINDOWS = Annotated[int | None, typer.Option(help="From how many places in each series; 20 in all unless given.")]
+SYNTHETIC = Annotated[
+    bool, typer.Option("--synthetic", help="Judge samples beside real windows: told apart, alike, copied, useful.")
+]
+LENGTH = Annotated[int | None, typer.Option(help="With --synthetic: rows of a sample; 24 unless given.")]
 STRIDE = Annotated[
     int | None, typer.Option(help="Rows from one place to the next; spread over the split unless given.")
 ]
@@ -112,16 +116,20 @@ def evaluate(
     windows: WINDOWS = None,
     stride: STRIDE = None,
     paths: Annotated[int, typer.Option(help="With --horizon: sample paths of each forecast.")] = 100,
-    seed: Annotated[int, typer.Option(help="With --horizon: what the paths follow from.")] = 0,
+    synthetic: SYNTHETIC = False,
+    length: LENGTH = None,
+    seed: Annotated[int, typer.Option(help="With --horizon or --synthetic: what is drawn follows from it.")] = 0,
     as_json: JSON = False,
 ) -> None:
     """Score a model on a split of its training data, or on all of other data.
 
     metrics=[NAME,...] takes these instead of those of the run's recipe. With --horizon: forecast from several places in
-    it, and measure the forecasts beside those of baselines.
+    it, and measure the forecasts beside those of baselines. With --synthetic: make samples, and judge them beside
+    copies of the training data, held-out windows and a Gaussian; synthesis.KEY=VALUE sets how.
     """
     plain, pairs = sort_words(words or [], "evaluate RUN [DATA]")
     settings = settings_of(pairs)
+    asked_samples = _samples_asked(settings, synthetic, length)
     for key in settings:
         if key != "metrics":
             raise ConfigError(
@@ -135,8 +143,15 @@ def evaluate(
         check_exists(path_of(word))
     for number, option in ((horizon, "--horizon"), (windows, "--windows"), (stride, "--stride"), (paths, "--paths")):
         positive(number, option)
+    if horizon is not None and synthetic:
+        raise ConfigError("one table at a time", path="--synthetic", hint="ask for forecasts and for samples in turn")
+    if settings and synthetic:
+        raise ConfigError("samples are judged by all their metrics", path="metrics", hint="leave out --synthetic")
     model = opened(plain[0], weights, session)
     data = path_of(plain[1]) if len(plain) > 1 else None
+    if asked_samples is not None:
+        _evaluate_synthesis(session, model, data, split, asked_samples, checked_seed(seed), as_json)
+        return
     if horizon is not None:
         from seqloom.metrics.forecast import Backtest
 
@@ -206,6 +221,46 @@ def _evaluate_forecasts(
     put("\n".join(table.lines()) + "\n")
 
 
+def _samples_asked(settings: dict[str, Any], synthetic: bool, length: int | None) -> dict[str, Any] | None:
+    """The settings of the metric `synthesis`, taken out of those of the line; None where samples are not asked for."""
+    asked = settings.pop("synthesis", {})
+    if not synthetic:
+        if asked or length is not None:
+            path = "--length" if length is not None else "synthesis"
+            raise ConfigError("that is said of samples", path=path, hint="add --synthetic")
+        return None
+    if not isinstance(asked, dict):
+        raise ConfigError("a setting of it is wanted", path="synthesis", hint="such as synthesis.seeds=10")
+    from seqloom.metrics.synthesis import SynthesisMetric
+
+    asked = asked if length is None else {**asked, "length": length}
+    try:
+        SynthesisMetric.parse(asked)
+    except ConfigError as error:
+        raise error.under("synthesis") from None
+    return asked
+
+
+def _evaluate_synthesis(
+    session: Session, model: Model, data: str | None, split: str, asked: dict[str, Any], seed: int, as_json: bool
+) -> None:
+    """The table of samples beside real windows."""
+    from seqloom.evaluation.evaluate import data_of
+    from seqloom.evaluation.synthesis import evaluate_synthesis
+    from seqloom.metrics.synthesis import SynthesisMetric
+
+    assert model.run is not None
+    with Progress(1, "", quiet=session.quiet) as bar:
+        table = evaluate_synthesis(model, data, split, SynthesisMetric.parse(asked), seed, bar.update)
+    of = data or data_of(model.run.recipe)
+    if as_json:
+        fields = {"run": str(model.run.path), "data": of, "split": split if data is None else "all"}
+        put_json({**fields, "weights": model.notes[-1], "seed": seed, **table.data()})
+        return
+    put(f"{model.run.path} ({model.notes[-1]}) on {of if data else f'the training and {split} splits of {of}'}:\n")
+    put("\n".join(table.lines()) + "\n")
+
+
 @verb
 def compare(
     session: Session,
@@ -215,6 +270,8 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 1,
     horizon: HORIZON = None,
     windows: WINDOWS = None,
+    synthetic: SYNTHETIC = False,
+    length: LENGTH = None,
     out: Annotated[str | None, typer.Option(help="Its folder; runs/DATA-compare or runs/compare-runs-N.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a comparison of other runs in that folder.")] = False,
     as_json: JSON = False,
@@ -223,10 +280,12 @@ def compare(
 
     With DATA, each model and seed is trained alone, one after another; the same command again goes on where it was
     stopped. With finished runs, they are scored; they need the same test split. Exit code 3 where a training failed.
-    With --horizon, models and baselines forecast the same rows of the test split, too.
+    With --horizon, models and baselines forecast the same rows of the test split, too; with --synthetic, samples are
+    judged beside real windows.
     """
     plain, pairs = sort_words(words or [], "compare DATA|RUN...")
     settings = settings_of(pairs)
+    asked_samples = _samples_asked(settings, synthetic, length)
     for number, option in ((minutes, "--minutes"), (seeds, "--seeds"), (horizon, "--horizon"), (windows, "--windows")):
         positive(number, option)
     if windows is not None and horizon is None:
@@ -246,7 +305,7 @@ def compare(
         check_exists(named[0])
         for model in chosen:
             check_model(model)
-    elif models is not None or minutes is not None or pairs:
+    elif models is not None or minutes is not None or settings:
         raise ConfigError("runs are compared as they are", path="compare", hint="leave out --models and settings")
     session.compute()
     from seqloom.evaluation import compare as comparing
@@ -255,7 +314,13 @@ def compare(
     if all(finished):
         folder = out or str(runs.free_name(Path("runs"), "compare-runs"))
         comparison = comparing.compare_runs(
-            named, out=folder, force=force, horizon=horizon, windows=windows, notify=session.note
+            named,
+            out=folder,
+            force=force,
+            horizon=horizon,
+            windows=windows,
+            synthetic=asked_samples,
+            notify=session.note,
         )
     else:
         assert minutes is not None
@@ -272,6 +337,7 @@ def compare(
                 device=session.device,
                 horizon=horizon,
                 windows=windows,
+                synthetic=asked_samples,
                 notify=notify,
                 **settings,
             )

@@ -44,7 +44,12 @@ def work(message: str) -> int:
                 return 128 + stop.signal
         session.note("scoring and sampling")
         result = judged(
-            runs.read(task.run), briefly=True, device=session.place, horizon=task.horizon, origins=task.windows
+            runs.read(task.run),
+            briefly=True,
+            device=session.place,
+            horizon=task.horizon,
+            origins=task.windows,
+            synthetic=task.synthetic,
         )
     except SeqloomError as error:
         result = {"error": str(error)}

@@ -46,6 +46,7 @@ def compare(
     device: str = "auto",
     horizon: int | None = None,
     windows: int | None = None,
+    synthetic: Mapping[str, Any] | None = None,
     notify: Notify | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -62,6 +63,7 @@ def compare(
         device: auto, cpu, cuda or cuda:N.
         horizon: Let models and baselines forecast so many rows, too; None: no forecasts.
         windows: From so many places in each series of the test split; None: 20 in all.
+        synthetic: Judge samples beside real windows, too; settings of the metric `synthesis`, {} for its defaults.
         notify: Called with a line about each thing that is begun; without it the workers are quiet.
         settings: Of all trainings, nested as in a recipe.
 
@@ -79,11 +81,11 @@ def compare(
         model_settings(model)
     source, folder = _absolute(data), Path(out)
     tasks = [
-        Task(source, model, seed, minutes, settings, str(out), quiet, threads, device, horizon, windows)
+        Task(source, model, seed, minutes, settings, str(out), quiet, threads, device, horizon, windows, synthetic)
         for model in models
         for seed in range(seeds)
     ]
-    request = {"data": source, "minutes": minutes, "settings": settings, **_asked(horizon, windows)}
+    request = {"data": source, "minutes": minutes, "settings": settings, **_asked(horizon, windows, synthetic)}
     _refuse_another(folder, request)
     first, unfit = first_plan(tasks)
     before = finished_before(tasks)
@@ -101,7 +103,7 @@ def compare(
         notify("baselines")
         rows = [row_of(model, [results[task.name] for task in tasks if task.model == model]) for model in models]
         command = ["seqloom", "compare", data, "--models", ",".join(models), "--minutes", f"{minutes:g}"]
-        command += ["--seeds", str(seeds), *_options(horizon, windows), "--out", str(out), *_words(settings)]
+        command += ["--seeds", str(seeds), *_options(horizon, windows, synthetic), "--out", str(out), *_words(settings)]
         comparison = comparison_of(
             data,
             first.recipe.corpus,
@@ -111,6 +113,7 @@ def compare(
             command=command,
             horizon=horizon,
             windows=windows,
+            synthetic=synthetic,
         )
         _write(comparison, folder, request)
     return comparison
@@ -123,6 +126,7 @@ def compare_runs(
     force: bool = False,
     horizon: int | None = None,
     windows: int | None = None,
+    synthetic: Mapping[str, Any] | None = None,
     notify: Notify | None = None,
 ) -> Comparison:
     """Judge finished runs; NotComparable unless they have one test split, one unit, and all probabilities or densities.
@@ -130,7 +134,7 @@ def compare_runs(
     `out` may hold the comparison of the same runs; one of other runs is replaced with `force` only.
     """
     notify, folder = notify or _silent, Path(out)
-    request = {"runs": [os.path.abspath(path) for path in paths], **_asked(horizon, windows)}
+    request = {"runs": [os.path.abspath(path) for path in paths], **_asked(horizon, windows, synthetic)}
     if not force:
         _refuse_another(folder, request)
     several = [runs.read(path) for path in paths]
@@ -156,9 +160,9 @@ def compare_runs(
         rows = []
         for name, run in zip(names, several, strict=True):
             notify(f"{name}: scoring and sampling")
-            rows.append(row_of(name, [judged(run, horizon=horizon, origins=windows)]))
+            rows.append(row_of(name, [judged(run, horizon=horizon, origins=windows, synthetic=synthetic)]))
         notify("baselines")
-        command = ["seqloom", "compare", *paths, *_options(horizon, windows), "--out", str(out)]
+        command = ["seqloom", "compare", *paths, *_options(horizon, windows, synthetic), "--out", str(out)]
         data = data_of(first.recipe)
         comparison = comparison_of(
             data,
@@ -169,20 +173,22 @@ def compare_runs(
             command=command,
             horizon=horizon,
             windows=windows,
+            synthetic=synthetic,
         )
         _write(comparison, folder, request)
     return comparison
 
 
-def _asked(horizon: int | None, windows: int | None) -> dict[str, int]:
-    """What was asked of forecasts, where anything was."""
-    asked = {"horizon": horizon, "windows": windows}
-    return {name: number for name, number in asked.items() if number is not None}
+def _asked(horizon: int | None, windows: int | None, synthetic: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What was asked of forecasts and of samples, where anything was."""
+    asked = {"horizon": horizon, "windows": windows, "synthetic": synthetic}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
-def _options(horizon: int | None, windows: int | None) -> list[str]:
+def _options(horizon: int | None, windows: int | None, synthetic: Mapping[str, Any] | None) -> list[str]:
     """The same as options of the command line."""
-    return [word for name, number in _asked(horizon, windows).items() for word in (f"--{name}", str(number))]
+    words = [w for name, n in _asked(horizon, windows, None).items() for w in (f"--{name}", str(n))]
+    return words if synthetic is None else [*words, "--synthetic", *_words({"synthesis": synthetic})]
 
 
 def _refuse_another(folder: Path, request: Mapping[str, Any]) -> None:

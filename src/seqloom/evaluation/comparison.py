@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from seqloom.core.errors import NotComparable
 from seqloom.evaluation.baselines.base import BaselineScore
 from seqloom.evaluation.forecast_table import ForecastTable
+from seqloom.evaluation.synthesis_table import SynthesisTable
 
 KINDS = ("exact", "bound", "estimate")
 
@@ -88,6 +89,8 @@ class Row:
     """Further metrics by name, such as `likelihood_left_to_right`."""
     forecast: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Measures of its forecasts by name, where there are any."""
+    synthesis: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Measures of its samples beside real windows by name, where they were asked for."""
     recipe: str = ""
     """The settings of the first seed's run, as its recipe.yaml has them."""
 
@@ -155,6 +158,8 @@ class Comparison:
     """What was guessed or mended in the data."""
     forecasts: ForecastTable | None = None
     """The forecasts of the models beside those of the baselines, where a horizon was given."""
+    synthesis: SynthesisTable | None = None
+    """The samples of the models beside copies, held-out windows and a Gaussian, where that was asked for."""
 
     def __post_init__(self) -> None:
         for row in self.rows:

@@ -15,6 +15,7 @@ from seqloom.corpora.base import Prepared
 from seqloom.corpora.files import corpus_like
 from seqloom.evaluation.naming import data_word
 from seqloom.evaluation.rolling import WHOLE, forecasts_of
+from seqloom.evaluation.synthesis import synthesis_of
 from seqloom.metrics.base import Metric, MetricRecord, View, wrong_with
 from seqloom.model import Model, load
 from seqloom.recipe import Recipe
@@ -94,6 +95,7 @@ def evaluate_model(
             sample=lambda count, seed: model.sample(count, seed=seed).values,
             values=partial(_values, model.run, data, split),
             forecasts=partial(forecasts_of, model, data, split, progress=partial(_of_share, report_share)),
+            synthetic=partial(synthesis_of, model, data, split),
             full=full,
             windows=windows,
             progress=report_share,

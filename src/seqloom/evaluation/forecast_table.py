@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from seqloom.core.progress import columns, count, decimal, listed
+from seqloom.evaluation.measured import MeasuredRow, lines_of
 
 HEADLINE = "wql"
 """The measure by which forecasts are said to beat others."""
@@ -21,21 +20,6 @@ LEGEND = (
 
 
 @dataclass(frozen=True)
-class ForecastRow:
-    """One line of the table: measures by name, and how they came about."""
-
-    name: str
-    measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    note: str = ""
-    baseline: bool = False
-
-    def value(self, measure: str) -> float | None:
-        """A measure, where there is one that is a number."""
-        value = self.measures.get(measure, {}).get("value")
-        return float(value) if value is not None and math.isfinite(value) else None
-
-
-@dataclass(frozen=True)
 class ForecastTable:
     """Models and baselines that forecast the same rows."""
 
@@ -43,7 +27,7 @@ class ForecastTable:
     windows: int
     stride: int
     season: int
-    rows: tuple[ForecastRow, ...]
+    rows: tuple[MeasuredRow, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -73,27 +57,16 @@ class ForecastTable:
         """What the columns are called."""
         return [name.replace("coverage_", "cover ").replace("_", " ") for name in SHOWN]
 
-    def cells(self, row: ForecastRow) -> list[str]:
+    def cells(self, row: MeasuredRow) -> list[str]:
         """The measures of a row as people read them."""
         values = [row.value(name) for name in SHOWN]
         return ["–" if value is None else decimal(value) for value in values]
 
     def lines(self) -> list[str]:
         """The table for a terminal."""
-        heads = ["", *self.names]
-        taken = [row for row in self.rows if row.measures]
-        cells = [heads, *([row.name, *self.cells(row)] for row in taken)]
-        widths = [max(columns(line[i]) for line in cells) for i in range(len(heads))]
-        ready = []
-        for line in cells:
-            padded = [" " * (width - columns(cell)) for cell, width in zip(line, widths, strict=True)]
-            first = f"{line[0]}{padded[0]}"
-            ready.append("  ".join([first, *(space + cell for cell, space in zip(line[1:], padded[1:], strict=True))]))
-        models = sum(not row.baseline for row in taken)
-        rule = "─" * sum(widths, 2 * (len(widths) - 1))
-        body = [self.in_words, ready[0], rule, *ready[1 : 1 + models], rule, *ready[1 + models :]]
-        body += [f"{row.name}: {row.note}" for row in self.rows if not row.measures]
-        return [*body, "", *textwrap.wrap(LEGEND, max(60, len(rule))), *filter(None, [self.verdict])]
+        drawn = lines_of(["", *self.names], [(row, self.cells(row)) for row in self.rows])
+        legend = textwrap.wrap(LEGEND, max(60, columns(drawn[0])))
+        return [self.in_words, *drawn, "", *legend, *filter(None, [self.verdict])]
 
     def data(self) -> dict[str, Any]:
         """The table as plain values."""
@@ -102,9 +75,6 @@ class ForecastTable:
             "windows": self.windows,
             "stride": self.stride,
             "season": self.season,
-            "rows": [
-                {"name": row.name, "baseline": row.baseline, "note": row.note, "metrics": list(row.measures.values())}
-                for row in self.rows
-            ],
+            "rows": [row.data() for row in self.rows],
             "verdict": self.verdict,
         }

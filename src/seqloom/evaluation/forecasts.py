@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from seqloom.core.config import make
 from seqloom.core.errors import SeqloomError
 from seqloom.evaluation.baselines.base import Baseline, ForecastTask
-from seqloom.evaluation.forecast_table import ForecastRow, ForecastTable
+from seqloom.evaluation.forecast_table import ForecastTable
+from seqloom.evaluation.measured import MeasuredRow, by_name
 from seqloom.evaluation.rolling import Origins, Progress, forecast_from, origins_of_run
-from seqloom.metrics.base import MetricRecord
 from seqloom.metrics.forecast import Backtest, measures
 from seqloom.model import Model
 
@@ -19,14 +19,14 @@ DRAWING = 0.8
 """Of the time that a table takes, about, the share that the model's own paths take."""
 
 
-def table_of(origins: Origins, models: Sequence[ForecastRow], baselines: Sequence[ForecastRow]) -> ForecastTable:
+def table_of(origins: Origins, models: Sequence[MeasuredRow], baselines: Sequence[MeasuredRow]) -> ForecastTable:
     """The table of rows about the same origins."""
     return ForecastTable(
         origins.horizon, len(origins.each), origins.stride, origins.season, (*models, *baselines), origins.notes
     )
 
 
-def baseline_rows(names: Sequence[str], origins: Origins, progress: Progress | None = None) -> list[ForecastRow]:
+def baseline_rows(names: Sequence[str], origins: Origins, progress: Progress | None = None) -> list[MeasuredRow]:
     """The baselines of these names that forecast, on the same origins."""
     rows = []
     owners = [origin.owner for origin in origins.each]
@@ -43,7 +43,7 @@ def baseline_rows(names: Sequence[str], origins: Origins, progress: Progress | N
             made = baseline.forecast(task)
         except (SeqloomError, MemoryError) as error:
             rows.append(
-                ForecastRow(baseline.label, note=f"not taken: {error or 'the memory is used up'}", baseline=True)
+                MeasuredRow(baseline.label, note=f"not taken: {error or 'the memory is used up'}", baseline=True)
             )
             continue
         if made is None:
@@ -51,13 +51,8 @@ def baseline_rows(names: Sequence[str], origins: Origins, progress: Progress | N
         measured = {} if not made.paths else by_name(measures(origins.measured(made.paths)))
         if not made.joint:
             measured = {name: record for name, record in measured.items() if name not in JOINT}
-        rows.append(ForecastRow(baseline.label, measured, made.note, baseline=True))
+        rows.append(MeasuredRow(baseline.label, measured, made.note, baseline=True))
     return rows
-
-
-def by_name(records: Sequence[MetricRecord]) -> dict[str, MetricRecord]:
-    """Records by their names."""
-    return {str(record["name"]): record for record in records}
 
 
 def evaluate_forecasts(
@@ -84,5 +79,5 @@ def evaluate_forecasts(
             progress(DRAWING + (1 - DRAWING) * share, text)
 
     made = forecast_from(model, origins, asked, drawing)
-    row = ForecastRow(model.run.path.name, by_name(measures(origins.measured(made))))
+    row = MeasuredRow(model.run.path.name, by_name(measures(origins.measured(made))))
     return table_of(origins, [row], baseline_rows(model.codec.baselines, origins, ruling))

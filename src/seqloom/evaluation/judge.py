@@ -14,7 +14,9 @@ from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.evaluation.evaluate import evaluate_model, prepare
+from seqloom.metrics.base import Metric
 from seqloom.metrics.forecast import ForecastMetric
+from seqloom.metrics.synthesis import SynthesisMetric
 from seqloom.model import Model, load
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.query import Query
@@ -39,10 +41,12 @@ def judged(
     device: torch.device | str = "cpu",
     horizon: int | None = None,
     origins: int | None = None,
+    synthetic: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The results of a finished run, as plain values: its test scores, samples, speed and learning curve.
 
-    With a `horizon` also forecasts from `origins` places in each series.
+    With a `horizon` also forecasts from `origins` places in each series; with `synthetic`, settings of the metric
+    `synthesis`, also samples beside real windows.
 
     Left to right, a window costs its length squared; `briefly` keeps that to a tenth of what training cost.
     """
@@ -51,7 +55,8 @@ def judged(
     windows = MOST
     if briefly:
         windows = int(np.clip(0.25 * report["elements"] / model.network.window**2, FEWEST, MOST))
-    more = [] if horizon is None else [ForecastMetric(horizon=horizon, windows=origins)]
+    more: list[Metric] = [] if horizon is None else [ForecastMetric(horizon=horizon, windows=origins)]
+    more += [] if synthetic is None else [SynthesisMetric.parse(synthetic)]
     scores = evaluate_model(model, windows=windows, more=more)
     samples, rate = _samples(model)
     return {

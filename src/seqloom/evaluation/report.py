@@ -15,6 +15,7 @@ from seqloom.evaluation import plots
 from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row
 from seqloom.evaluation.conclusions import MARKS, against_baselines, best, conclusions
 from seqloom.evaluation.forecast_table import LEGEND as FORECAST_LEGEND
+from seqloom.evaluation.synthesis_table import LEGEND as SYNTHESIS_LEGEND
 from seqloom.sequence.answer import Answer
 
 LEGEND = "= exact value   ≤ bound: the model's own value is this or lower   ≈ estimate: may be off to either side"
@@ -44,6 +45,7 @@ def table(comparison: Comparison) -> list[dict[str, Any]]:
             "runs": list(row.runs),
             **{name: dict(metric) for name, metric in row.extra.items()},
             **({"forecast": dict(row.forecast)} if row.forecast else {}),
+            **({"synthesis": dict(row.synthesis)} if row.synthesis else {}),
         }
         rows.append(durable.finite(values if row.error is None else {**values, "error": row.error}))
     return rows
@@ -64,6 +66,7 @@ def plain(comparison: Comparison, report: Path | str) -> dict[str, Any]:
             for b in comparison.baselines
         ],
         **({} if comparison.forecasts is None else {"forecasts": durable.finite(comparison.forecasts.data())}),
+        **({} if comparison.synthesis is None else {"synthesis": durable.finite(comparison.synthesis.data())}),
         "conclusions": conclusions(comparison),
         "report": str(report),
     }
@@ -94,7 +97,8 @@ def plain_table(comparison: Comparison) -> str:
     if known:
         body += [rule, *ready[divided:]]
     forecasts = [] if comparison.forecasts is None else ["", *comparison.forecasts.lines()]
-    return "\n".join([*body, "", LEGEND, *against_baselines(comparison), *forecasts])
+    samples = [] if comparison.synthesis is None else ["", *comparison.synthesis.lines()]
+    return "\n".join([*body, "", LEGEND, *against_baselines(comparison), *forecasts, *samples])
 
 
 def metric_word(name: str) -> str:
@@ -149,6 +153,8 @@ def page(comparison: Comparison) -> str:
         best=best(comparison),
         legend=LEGEND.split("   "),
         ahead=comparison.forecasts,
+        synthesis=comparison.synthesis,
+        synthesis_legend=SYNTHESIS_LEGEND,
         ahead_legend=FORECAST_LEGEND,
         duration=duration,
         summary=against_baselines(comparison),

@@ -17,10 +17,14 @@ from seqloom.core import machine
 from seqloom.corpora.base import Corpus, Prepared
 from seqloom.evaluation.baselines.base import baselines_of
 from seqloom.evaluation.comparison import Comparison, Filled, Paths, Picture, Row, SplitSummary, ci95
-from seqloom.evaluation.forecast_table import ForecastRow, ForecastTable
+from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, table_of
+from seqloom.evaluation.measured import MeasuredRow
 from seqloom.evaluation.rolling import origins_of
+from seqloom.evaluation.synthesis import control_rows, len_of, reality_of, synthesis_table
+from seqloom.evaluation.synthesis_table import SynthesisTable
 from seqloom.metrics.forecast import Backtest
+from seqloom.metrics.synthesis import SynthesisMetric
 
 
 def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
@@ -46,6 +50,7 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
     likelihood = metrics.pop("likelihood", None)
     interval = None if likelihood is None else likelihood.pop("ci95")
     forecast = {name: metric for name, metric in metrics.items() if "horizon" in metric}
+    synthesis = {name: metric for name, metric in metrics.items() if "length" in metric}
 
     def mean(key: str) -> float:
         return math.fsum(result[key] for result in good) / len(good)
@@ -66,8 +71,9 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
         curves=tuple(tuple((a, b, c) for a, b, c in result["curve"]) for result in good),
         samples=_shown(good[0]["samples"]),
         made=f"{good[0]['samples']['count']} at a time, of {good[0]['samples']['length']} elements",
-        extra={name: metric for name, metric in metrics.items() if name not in forecast},
+        extra={name: metric for name, metric in metrics.items() if name not in {**forecast, **synthesis}},
         forecast=forecast,
+        synthesis=synthesis,
         recipe=(first / runs.RECIPE).read_text(encoding="utf-8"),
     )
 
@@ -112,10 +118,12 @@ def comparison_of(
     command: Sequence[str],
     horizon: int | None = None,
     windows: int | None = None,
+    synthetic: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """The rows with the rest of a comparison: the splits, the baselines, this machine.
 
-    With a `horizon` the baselines forecast, too, from the same origins as the models.
+    With a `horizon` the baselines forecast, too, from the same origins as the models; with `synthetic` what samples are
+    judged beside is measured as they were.
     """
     codec = prepared.codec
     splits = {
@@ -135,6 +143,7 @@ def comparison_of(
         command=shlex.join(command),
         notes=(*prepared.notes, *why_not, *filter(None, [made])),
         forecasts=None if horizon is None else _forecasts(corpus, prepared, rows, horizon, windows),
+        synthesis=None if synthetic is None else _synthesis(corpus, prepared, rows, SynthesisMetric.parse(synthetic)),
     )
 
 
@@ -144,5 +153,12 @@ def _forecasts(
     """The table of forecasts: those of the models as they were measured, and the baselines' from the same origins."""
     codec = prepared.codec
     origins = origins_of(corpus, codec, {}, "test", Backtest(horizon, windows))
-    models = [ForecastRow(row.model, row.forecast, "" if row.forecast else row.failure) for row in rows]
+    models = [MeasuredRow(row.model, row.forecast, "" if row.forecast else row.failure) for row in rows]
     return table_of(origins, models, baseline_rows(codec.baselines, origins))
+
+
+def _synthesis(corpus: Corpus, prepared: Prepared, rows: Sequence[Row], asked: SynthesisMetric) -> SynthesisTable:
+    """The table of samples: those of the models as they were measured, and what they are judged beside."""
+    reality = reality_of(corpus, prepared.codec, "test", asked.length)
+    models = [MeasuredRow(row.model, row.synthesis, "" if row.synthesis else row.failure) for row in rows]
+    return synthesis_table(reality, models, control_rows(reality, asked, asked.samples or len_of(reality), 0))

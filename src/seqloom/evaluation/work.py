@@ -43,6 +43,7 @@ class Task:
     device: str = "auto"
     horizon: int | None = None
     windows: int | None = None
+    synthetic: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:

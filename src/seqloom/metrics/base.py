@@ -14,6 +14,7 @@ from seqloom.sequence.query import Kind, Score
 if TYPE_CHECKING:
     from seqloom.metrics.forecast import Rolling
     from seqloom.metrics.likelihood import Reading
+    from seqloom.metrics.synthesis import Synthesising
     from seqloom.network.network import Network
     from seqloom.processes.base import Process
 
@@ -34,7 +35,7 @@ class View:
 
     `sample(count, seed)` makes values of the model from nothing; `values()` gives those of the split as the files have
     them. `full` asks for all where an expensive metric would take a part, `windows` limits that part. `forecasts` makes
-    forecasts from origins in the split, where such data have any.
+    forecasts from origins in the split, and `synthetic` samples beside the real data, where such data have any.
     """
 
     network: Network
@@ -43,6 +44,7 @@ class View:
     sample: Callable[[int, int], Sequence[Any]] | None = None
     values: Callable[[], Sequence[Any]] | None = None
     forecasts: Rolling | None = None
+    synthetic: Synthesising | None = None
     full: bool = False
     windows: int | None = None
     seed: int = 0

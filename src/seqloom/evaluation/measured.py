@@ -1,0 +1,51 @@
+"""Rows of a table of measures: models above, what they are compared with below."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from seqloom.core.progress import columns
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """One line of a table: measures by name, and how they came about."""
+
+    name: str
+    measures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    note: str = ""
+    baseline: bool = False
+
+    def value(self, measure: str) -> float | None:
+        """A measure, where there is one that is a number."""
+        value = self.measures.get(measure, {}).get("value")
+        return float(value) if value is not None and math.isfinite(value) else None
+
+    def data(self) -> dict[str, Any]:
+        """The row as plain values."""
+        metrics = list(self.measures.values())
+        return {"name": self.name, "baseline": self.baseline, "note": self.note, "metrics": metrics}
+
+
+def by_name(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Records by their names."""
+    return {str(record["name"]): record for record in records}
+
+
+def lines_of(heads: Sequence[str], rows: Sequence[tuple[MeasuredRow, Sequence[str]]]) -> list[str]:
+    """A table for a terminal: rows with their cells, and below it what was not measured, and why."""
+    taken = [(row, cells) for row, cells in rows if row.measures]
+    cells = [list(heads), *([row.name, *own] for row, own in taken)]
+    widths = [max(columns(line[i]) for line in cells) for i in range(len(heads))]
+    ready = []
+    for line in cells:
+        padded = [" " * (width - columns(cell)) for cell, width in zip(line, widths, strict=True)]
+        first = f"{line[0]}{padded[0]}"
+        ready.append("  ".join([first, *(space + cell for cell, space in zip(line[1:], padded[1:], strict=True))]))
+    models = sum(not row.baseline for row, _ in taken)
+    rule = "─" * sum(widths, 2 * (len(widths) - 1))
+    body = [ready[0], rule, *ready[1 : 1 + models], rule, *ready[1 + models :]]
+    return body + [f"{row.name}: {row.note}" for row, _ in rows if not row.measures]

@@ -1,0 +1,58 @@
+"""The table of samples: models beside copies, held-out windows and a Gaussian, and what it shows."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+from seqloom.core.progress import columns, count, decimal
+from seqloom.evaluation.measured import MeasuredRow, lines_of
+
+SHOWN = ("discriminative", "predictive", "two_sample", "marginal", "autocorrelation", "cross_correlation", "spectrum",
+         "nearest", "closer", "error_real", "error_both", "error_made")  # fmt: skip
+LEGEND = (
+    "lower is better unless said. discriminative and predictive are the published scores (windows that overlap on both "
+    "sides); two sample is the accuracy of a larger classifier on stretches of time that it has not seen, best at 0.5; "
+    "marginal is in spreads of the training rows, autocorrelation and cross correlation are differences of "
+    "correlations, spectrum is a share of the power; nearest is the distance to the nearest training window relative "
+    "to that of held-out windows, 0 of a copy, closer how often it is the smaller, best at 0.5; the errors are those "
+    "of the next held-out row, relative to repeating the last, after training on real windows, on both, on samples"
+)
+
+
+@dataclass(frozen=True)
+class SynthesisTable:
+    """Models that made samples, and what they are judged beside."""
+
+    length: int
+    windows: int
+    held: int
+    rows: tuple[MeasuredRow, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def in_words(self) -> str:
+        """What was compared."""
+        made = f"samples of {count(self.length, 'row')} beside {count(self.windows, 'training window')}"
+        return f"{made} and {count(self.held, 'held-out one')}"
+
+    @property
+    def names(self) -> list[str]:
+        """What the columns are called."""
+        return [name.replace("_", " ").replace("correlation", "corr") for name in SHOWN]
+
+    def cells(self, row: MeasuredRow) -> list[str]:
+        """The measures of a row as people read them."""
+        values = [row.value(name) for name in SHOWN]
+        return ["–" if value is None else decimal(value) for value in values]
+
+    def lines(self) -> list[str]:
+        """The table for a terminal."""
+        drawn = lines_of(["", *self.names], [(row, self.cells(row)) for row in self.rows])
+        return [self.in_words, *drawn, "", *textwrap.wrap(LEGEND, max(60, columns(drawn[0])))]
+
+    def data(self) -> dict[str, Any]:
+        """The table as plain values."""
+        rows = [row.data() for row in self.rows]
+        return {"length": self.length, "windows": self.windows, "held": self.held, "rows": rows}
