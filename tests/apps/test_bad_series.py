@@ -148,6 +148,29 @@ def test_what_is_short_constant_or_mostly_missing_has_defined_forecasts_and_scor
             assert math.isfinite(seqloom("score", examples.run(run), f"{name}.csv", "--json").json["nats"]), name
 
 
+def test_of_several_series_each_is_filled_and_scored_and_what_is_empty_spoils_no_other(
+    seqloom: Callable[..., Done], examples: Examples, files: Path
+) -> None:
+    run = examples.run("gaussian")
+    lines = [PAIR, *several(ROWS[:30], [*ROWS[:10], *without(ROWS[10:14], 1), *ROWS[14:30]], without(ROWS[:20], 1, 2))]
+    (files / "gaps.csv").write_text("\n".join(lines) + "\n")
+    filled = seqloom("infill", run, "@gaps.csv", "--seed", 1)
+    assert len(filled.table) == 80
+    assert all(math.isfinite(float(row["load"])) for row in filled.table)
+    before, after = lines, filled.text.splitlines()
+    assert [a for a, b in zip(after, before, strict=True) if a == b] == [line for line in before if ",," not in line]
+    again = seqloom("infill", run, "@gaps.csv", "--seed", 1, "--json", "-n", 2).json
+    assert [one["name"] for one in again["series"]] == ["B", "C"]
+    assert len(again["series"][0]["samples"]) == 2
+    bands = seqloom("infill", run, "@gaps.csv", "--seed", 1, "--quantiles", "0.1,0.9", "-n", 5).table
+    assert [row["unique_id"] for row in bands] == ["B"] * 4 + ["C"] * 20
+    check_error(seqloom("infill", run, "@several.csv"), "there is no gap to fill", "empty some cells")
+    scored = seqloom("score", run, "gaps.csv", "--json")
+    assert [one["name"] for one in scored.json["series"]] == ["A", "B"]
+    assert "C: there is nothing to score" in scored.err
+    assert seqloom("score", run, "gaps.csv").text.startswith("A: ")
+
+
 def test_a_column_that_is_known_ahead_must_be_known(seqloom: Callable[..., Done], tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("\n".join([HEAD, *ROWS]) + "\n")
     assert seqloom("train", "x.csv", "corpus.future=price", "--model", "gru", "--out", "run", *TINY).code == 0
