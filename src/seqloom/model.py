@@ -35,8 +35,10 @@ from seqloom.sequence.space import Tokens
 
 HISTORY = 4096
 """Rows of a history that a forecast goes on from, at most: no model here uses more."""
-TOGETHER = 200
-"""Rows of several queries that share the network's calls."""
+FURTHEST = 100_000
+"""The longest horizon of a forecast."""
+TOGETHER, FEW_TOGETHER = 1200, 200
+"""Rows of several queries that share the network's calls: where each carries a small state, and where it is large."""
 PARTS = 1 << 32
 """What the sequences of a sample draw from begins here, above the numbers of stages."""
 
@@ -48,17 +50,23 @@ class Running:
         self.query = query
         self.empty = [~_given(canvas) for canvas in query.canvases]
         self.total = max(1, query.count * sum(int(empty.sum()) for empty in self.empty))
-        self.settled = 0
         self.finished = 0
         self.last: dict[tuple[int, int], Frame] = {}
+        self._heard = self._unheard = 0
 
     def take(self, frame: Frame) -> None:
         """Keep a frame."""
         place = frame.row, frame.part
-        before = self.last.get(place)
-        self.settled += self._settled(frame) - (0 if before is None else self._settled(before))
+        before, settled = self.last.get(place), self._settled(frame)
+        self._heard += settled - (0 if before is None else self._settled(before))
+        self._unheard = 0 if frame.done or self.query.watched else settled * (frame.live - 1)
         self.finished += frame.done - (before is not None and before.done)
         self.last[place] = frame
+
+    @property
+    def settled(self) -> int:
+        """Positions that are final; where not all samples are watched, as many as if they were alike."""
+        return min(self.total, self._heard + self._unheard)
 
     @property
     def done(self) -> int:
@@ -119,20 +127,27 @@ class Model:
 
     def stream(self, query: Query) -> Iterator[Frame]:
         """The frames of a query as its samples are made, row by row of the call that changed them."""
-        for part, canvas in enumerate(query.canvases):
-            for frame in self._stream(replace(query, canvas=canvas), part):
-                yield replace(frame, part=part)
+        return (frame for frame in self._frames(query) if frame is not None)
 
-    def _stream(self, query: Query, part: int) -> Iterator[Frame]:
+    def _frames(self, query: Query) -> Iterator[Frame | None]:
+        """The frames of a query, and None where something was asked that is not begun yet."""
+        for part, canvas in enumerate(query.canvases):
+            for frame in self._frames_of(replace(query, canvas=canvas), part):
+                yield frame if frame is None else replace(frame, part=part)
+
+    def _frames_of(self, query: Query, part: int) -> Iterator[Frame | None]:
         """The frames of one of the sequences that each sample is made of."""
         canvas, cut = self._cropped(self._with_end(query.canvas))
-        stages = list(self._stages(canvas))
+        stages = list(self._stages(canvas, cut))
         sampler = query.sampler.prepared(self.process)
         most = query.count if sampler.together else max(1, self.capacity // sampler.rows_for(1))
         began = self.engine.engine.calls
         for first in range(0, query.count, most):
             rows = np.arange(first, min(query.count, first + most))
             for frame in self._fill(canvas, stages, query, rows, cut, part):
+                if frame is None:
+                    yield None
+                    continue
                 x, settled = frame.x, frame.settled
                 if cut:
                     x = np.concatenate([query.canvas.x[:cut].astype(x.dtype), x])
@@ -141,7 +156,7 @@ class Model:
 
     def _fill(
         self, canvas: Canvas, stages: Sequence[_Stage], query: Query, rows: NDArray[np.int64], cut: int, part: int
-    ) -> Iterator[Frame]:
+    ) -> Iterator[Frame | None]:
         """One set of rows through all stages; each stage's canvas holds what the stage before has made."""
         like = next(self.network.parameters())
         x, shown, absent = (
@@ -168,10 +183,15 @@ class Model:
                 query.constraint,
                 cut + stage.begin,
                 bool(_shown(canvas)[here.stop :].any()),
+                query.watched,
             )
+            live = len(active)
             last = number == len(stages) - 1
             ended: list[int] = []
             for update in self.engine.run(request):
+                if update is None:
+                    yield None
+                    continue
                 row = int(active[update.row])
                 stop = stage.begin + update.length
                 x[row, stage.begin : stop] = update.x
@@ -183,9 +203,9 @@ class Model:
                 settled_now[stage.begin : stop] = update.settled
                 made = x[row, :whole].cpu().numpy().copy()
                 done = update.done and (last or row in ended)
-                yield Frame(
-                    int(rows[row]) + query.first_row, made, settled_now, done, self.engine.engine.calls, update.score
-                )
+                number, calls = int(rows[row]) + query.first_row, self.engine.engine.calls
+                yield Frame(number, made, settled_now, done, calls, update.score, live=live)
+                live -= update.done
             settled[here] = True
             shown[:, here] |= ~absent[:, here]
             active = np.array([row for row in active if row not in ended], np.int64)
@@ -232,11 +252,11 @@ class Model:
             absent=np.concatenate([canvas.absent, np.zeros_like(given)], 1),
         )
 
-    def _stages(self, canvas: Canvas) -> Iterator[_Stage]:
+    def _stages(self, canvas: Canvas, cut: int) -> Iterator[_Stage]:
         """Windows in which to fill a canvas: one, unless the process sees all at once and the canvas is longer.
 
-        Each window sees half of itself before what it makes, or all but the horizon that it was trained for; a gap that
-        fits is put in the middle of its window.
+        `cut` elements of the whole stand before it, unseen. Each window sees half of itself before what it makes, or
+        all but the horizon that it was trained for; a gap that fits is put in the middle of its window.
         """
         window, total = self.network.window, len(canvas)
         if self.process.incremental or total <= window:
@@ -249,7 +269,8 @@ class Model:
             gap = int(closed[0]) if len(closed) else total - begin
             if len(closed) and gap >= window:
                 raise UnsupportedQuery(
-                    f"the gap of {gap} elements at {begin} has known ones after it; the model sees {window} at once",
+                    f"the gap of {gap} {self.codec.positions} from number {cut + begin + 1} is followed by known ones; "
+                    f"the model sees {window} at once",
                     hint="leave out what follows the gap and extend, or train with a larger feed.window",
                 )
             ahead = (None if self.run is None else self.run.recipe.feed.ahead) or window // 2
@@ -358,8 +379,8 @@ class Model:
 
     def answer(self, query: Query) -> Answer:
         """All samples of a query, when they are done."""
-        running = Running(query)
-        for frame in self.stream(query):
+        running = Running(replace(query, watched=False))
+        for frame in self.stream(running.query):
             running.take(frame)
         return self.collect(query, running.ordered)
 
@@ -370,25 +391,29 @@ class Model:
 
         `progress` gets the share that is done, and how far it is in words.
         """
-        wide = self._wide(TOGETHER)
-        waiting = deque((Running(query), number) for number, query in enumerate(queries))
-        running: deque[tuple[Running, int, Iterator[Frame]]] = deque()
+        together = FEW_TOGETHER if self.network.grows or not self.process.incremental else TOGETHER
+        wide = self._wide(together)
+        waiting = deque((Running(replace(query, watched=False)), number) for number, query in enumerate(queries))
+        running: deque[tuple[Running, int, Iterator[Frame | None]]] = deque()
         done: dict[int, Answer] = {}
         total, over, given = sum(one.total for one, _ in waiting), 0, 0
         while waiting or running:
             rows = sum(one.query.count for one, *_ in running)
-            while waiting and (not running or rows + waiting[0][0].query.count <= TOGETHER):
+            while waiting and (not running or rows + waiting[0][0].query.count <= together):
                 one, number = waiting.popleft()
-                running.append((one, number, wide.stream(one.query)))
+                running.append((one, number, wide._frames(one.query)))
                 rows += one.query.count
             one, number, frames = running.popleft()
-            frame = next(frames, None)
-            if frame is None:
+            try:
+                frame = next(frames)
+            except StopIteration:
                 done[number] = self.collect(one.query, one.ordered)
                 over += one.total
             else:
-                one.take(frame)
                 running.append((one, number, frames))
+                if frame is None:
+                    continue
+                one.take(frame)
             if progress is not None:
                 share = (over + sum(one.settled for one, *_ in running)) / max(1, total)
                 progress(share, f"{given + len(done)} of {len(queries)} forecasts")
@@ -540,6 +565,11 @@ class Model:
             raise ConfigError(
                 "how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24"
             )
+        _check_whole(horizon=chosen)
+        if not 1 <= chosen <= FURTHEST:
+            wrong = "not above 0" if chosen < 1 else f"more than {FURTHEST:,}, the furthest that is forecast"
+            hint = "give 1 or more" if chosen < 1 else "`seqloom sample` makes series of any length"
+            raise ConfigError(f"{chosen:,} is {wrong}", path="--horizon", hint=hint)
         return chosen
 
     @property

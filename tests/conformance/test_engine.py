@@ -26,6 +26,7 @@ from seqloom.processes.masked import Masked
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.base import Sampler
 from seqloom.samplers.diffuse import Diffuse
+from seqloom.samplers.observed import Observed
 from seqloom.samplers.truncation import TokenSampler
 from seqloom.samplers.unmask import Unmask
 from seqloom.samplers.views import Views
@@ -89,13 +90,17 @@ def samplers(process, space):
             {"solver": "heun", "steps": 3, "guidance": 2.0},
             {"solver": "euler", "steps": 3},
         ],
+        Observed: [
+            {"inner": {"name": "diffuse", "steps": 3}, "iterations": 1},
+            {"inner": {"name": "diffuse", "steps": 4}, "by": "quantile"},
+        ],
     }
     for cls in members_of(Sampler).values():
         if kind not in cls.takes or issubclass(cls, Views):  # what wraps others is told by `guidance`
             continue
         if not cls.__module__.startswith("seqloom."):  # a member that another test brings
             continue
-        if cls is not Diffuse:  # which makes many steps unless it is told
+        if cls not in {Diffuse, Observed}:  # which make many steps unless they are told
             yield cls()
         yield from (cls(**settings) for settings in more.get(cls, []))
         if kind is not Gives.NEXT_PARAMS:

@@ -192,6 +192,30 @@ def test_an_error_in_a_prompt_belongs_to_its_own_request(monkeypatch):
     assert sorted(done) == [(0, 0), (0, 1)]
 
 
+def test_prompts_of_one_length_are_read_together_and_one_that_fails_leaves_the_others(monkeypatch):
+    process = Autoregressive()
+    net = network(process, SYMBOLS)
+    wrong = request(net, Ancestral(), known=8)
+    others = [replace(wrong, x=wrong.x.roll(i + 1, 1), key=Rng.of(i, np.arange(2))) for i in range(2)]
+    alone = [drive(Engine(net, process), one)[0][0, 1].x for one in others]
+    together, (first, one, two) = [], (Engine(net, process), *others)
+    done, _ = drive(first, one, two)
+    together += [done[0, 1].x, done[1, 1].x]
+    assert first.calls == 1 + 2, "one call reads, two draw"
+    guess = Autoregressive.guess
+
+    def breaks(self, net, ask, state, limit=None):
+        if limit is not None and (ask.x == wrong.x[:1]).all(1).any():
+            raise RuntimeError("this prompt cannot be read")
+        return guess(self, net, ask, state, limit)
+
+    monkeypatch.setattr(Autoregressive, "guess", breaks)
+    done, errors = drive(Engine(net, process), one, wrong, two)
+    assert list(errors) == [1]
+    for made in (together, [done[0, 1].x, done[2, 1].x]):
+        assert all(map(torch.equal, made, alone))
+
+
 # ---- going back ---------------------------------------------------------------------------------------------------
 
 

@@ -312,6 +312,27 @@ def test_what_is_not_alike_cannot_be_sequences_of_its_own():
     assert Normal().independent
 
 
+@torch.no_grad()
+def test_of_a_long_history_only_what_is_looked_back_at_is_read_and_nothing_changes(monkeypatch):
+    process = Autoregressive(features=(WINDOW,), lags=(7,), head=Normal())
+    net = Network(Backbone(width=8, depth=1, mixer=Gru()), process.spec(TWO), TWO, window=12, given={}, seed=1).double()
+    x = numbers(steps=60)
+    shown = torch.ones_like(x, dtype=torch.bool)
+    shown[1, 20:30, 0] = False
+
+    def guessed():
+        state, values = net.begin(3), []
+        for last in ([19, 19, 19], [30, 22, 41], [44, 44, 44], [45, 45, 45]):  # rows apart, and side by side again
+            want = np.array(last)[:, None]
+            ask = Ask(x, want, np.array(last), shown=shown, absent=~shown)
+            values.append(process.guess(net, ask, state)[0].value)
+        return torch.cat(values)
+
+    near = guessed()
+    monkeypatch.setattr(Lags, "local", False)
+    torch.testing.assert_close(near, guessed(), rtol=1e-12, atol=1e-12)
+
+
 # ---- patches ----------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
 from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
-from seqloom.model import Model
+from seqloom.model import Model, Running
 from seqloom.network.backbone import Backbone
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
@@ -43,6 +44,23 @@ def model(process, codec, window=16, seed=1, mixer="lstm", **more):
 
 def text():
     return model(Autoregressive(), LETTERS)
+
+
+@pytest.mark.parametrize("made", [text(), model(Gaussian(), TABLES)], ids=["text", "table"])
+def test_samples_that_nobody_watches_are_the_same_and_one_at_a_time_is_told(made):
+    query = made.query(made.empty(6), 70, 3)
+    running, last, early = Running(replace(query, watched=False)), {}, 0
+    for frame in made.stream(running.query):
+        early += not frame.done
+        running.take(frame)
+        assert running.settled <= running.total
+        last[frame.row] = frame
+    assert running.settled == running.total
+    every = list(made.stream(query))
+    assert early < 0.1 * sum(not frame.done for frame in every)
+    for frame in every:
+        if frame.done:
+            np.testing.assert_array_equal(frame.x, last[frame.row].x)
 
 
 # ---- what was not asked for is not made -----------------------------------------------------------------------------
@@ -248,7 +266,7 @@ def test_a_model_that_was_trained_for_a_horizon_goes_so_far_at_a_time():
     (canvas,) = made.canvas(Table(("a", "b"), np.zeros((20, 2))), 10)
 
     def stages():
-        return [(stage.begin, stage.begin + stage.length) for stage in made._stages(canvas)]
+        return [(stage.begin, stage.begin + stage.length) for stage in made._stages(canvas, 0)]
 
     assert stages() == [(12, 28), (14, 30)], "half a window at a time"
     made.run = SimpleNamespace(recipe=SimpleNamespace(feed=SimpleNamespace(horizon=4, ahead=4), given={}))

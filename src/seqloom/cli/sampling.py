@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -346,6 +346,7 @@ def collected(
     watch: Callable[[Iterator[Frame]], Iterator[Frame]] = iter,
 ) -> Answer:
     """The samples of a query when all are made, with a line on how far it is where that takes a while."""
+    annotated = replace(annotated, query=replace(annotated.query, watched=False))
     query = annotated.query
     from seqloom.model import Running
 

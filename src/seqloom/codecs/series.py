@@ -267,7 +267,12 @@ class Series(Codec, name="series"):
         if isinstance(thing, str) and "\n" not in thing:
             thing = Path(thing)
         if isinstance(thing, np.ndarray | Sequence) and not isinstance(thing, str | bytes):
-            values = np.asarray(thing, np.float64) if np.size(thing) else np.zeros((0, 0))
+            if not np.size(thing):
+                raise DataError("the array is empty", hint="a series needs a row for each time")
+            try:
+                values = np.asarray(thing, np.float64)
+            except (ValueError, TypeError) as error:
+                raise DataError(f"the array is no table of numbers: {error}", hint="leave unknown cells nan") from None
             values = values[:, None] if values.ndim == 1 else values
             if values.ndim != 2 or values.shape[1] != len(self.columns):
                 raise DataError(

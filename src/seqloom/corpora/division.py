@@ -178,7 +178,7 @@ def floors(total: int, shares: Shares) -> tuple[int, int, int, int]:
 def too_few(what: str, total: int, place: str) -> DataError:
     """The error of data that cannot be split."""
     return DataError(
-        f"too little data to split: {total} {what}",
+        f"too little data to split: {total} {what if total != 1 else what.removesuffix('s')}",
         path=place,
         hint="give more, or train on all of it with corpus.splits=[1,0,0]",
     )

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqloom.core.errors import UnsupportedQuery
-from seqloom.engine.lanes import Lane, Prompt, PromptReading, held, same
+from seqloom.engine.lanes import Lane, Prompt, PromptAsk, PromptReading, Reading, held, same
 from seqloom.engine.limits import constrained, ended
 from seqloom.engine.network_rows import CAPACITY, NetworkRows
 from seqloom.engine.request import Request, RowUpdate
@@ -175,10 +175,11 @@ class Engine:
     def _join(self) -> list[RowUpdate]:
         """Let waiting requests in, as far as there is room; rows with nothing to make are done at once."""
         updates: list[RowUpdate] = []
+        begun: list[tuple[Lane, Sequence[PromptAsk]]] = []
         taken = self.live + sum(len(reader.lane.rows) for reader in self.readers)
         while self.waiting:
             _, gradient, lane = self.waiting[0]
-            alone = not (self.lanes or self.readers)
+            alone = not (self.lanes or self.readers or begun)
             if taken + len(lane.rows) > self.capacity or (gradient != self.gradient and not alone):
                 break
             if gradient != self.gradient:  # tensors of inference cannot be differentiated, so the two never mix
@@ -194,14 +195,43 @@ class Engine:
             with mode(self.gradient):
                 lane = lane.select(kept)
                 prompts = self._prompts(lane) if self.process.incremental else []
-                if prompts:
-                    self.readers.append(PromptReading(lane, prompts))
-                else:
-                    self._admit(lane, [])
+            begun.append((lane, prompts))
             taken += len(lane.rows)
+        with mode(self.gradient):
+            self._begin(begun)
         return updates
 
-    def _prompts(self, lane: Lane) -> list[Prompt]:
+    def _begin(self, begun: Sequence[tuple[Lane, Sequence[PromptAsk]]]) -> None:
+        """Begin to read what lanes need to have read; prompts of one length share the calls."""
+        readers = [PromptReading(lane, []) for lane, _ in begun]
+        alike: dict[tuple[int, int], list[tuple[PromptReading, PromptAsk]]] = {}
+        for reader, (_, prompts) in zip(readers, begun, strict=True):
+            for prompt in prompts:
+                alike.setdefault((prompt.network, int(prompt.ask.fixed[0])), []).append((reader, prompt))
+        for (network, length), group in alike.items():
+            asks = [prompt.ask for _, prompt in group]
+            reading = self._reading(network, asks, length)
+            first = 0
+            for reader, prompt in group:
+                reader.prompts.append(Prompt(reading, prompt.rows, prompt.copies + first))
+                first += len(prompt.ask.want)
+        for reader in readers:
+            if reader.prompts:
+                self.readers.append(reader)
+            else:
+                self._admit(reader.lane, [])
+
+    def _reading(self, network: int, asks: Sequence[Ask], length: int) -> Reading:
+        """Beginnings of one length side by side, the last of them repeated so that each has the bits it has alone."""
+        memory = self.memories[network]
+        given = [ask.given for ask in asks if ask.given is not None]
+        ask = Ask.join(asks)
+        ask = replace(ask, given=EncodedConditions.join(given) if given else None)
+        count = len(ask.want)
+        rows = np.minimum(np.arange(count + memory.fillers(count, min(self.chunk, length))), count - 1)
+        return Reading(network, ask.select(rows), memory.network.begin(len(rows), memory.room_for(length)))
+
+    def _prompts(self, lane: Lane) -> list[PromptAsk]:
         """What must be read before the first draw, by network; none where the next call reads it all anyway."""
         ask = lane.sampler.ask(lane.rows)
         first = int(ask.want[:, 0].min())  # what every row has; a row that has more reads the rest among the live ones
@@ -210,7 +240,7 @@ class Engine:
         kind = lane.rows.null.astype(np.int64) if self._same_prompt(lane.rows, first) else np.arange(len(lane.rows))
         prompts = []
         for number in np.unique(lane.network).tolist():
-            memory, rows = self.memories[number], np.nonzero(lane.network == number)[0]
+            rows = np.nonzero(lane.network == number)[0]
             _, chosen, copies = np.unique(kind[rows], return_index=True, return_inverse=True)
             chosen = rows[chosen]
             conditions = lane.conditions[number]
@@ -220,9 +250,7 @@ class Engine:
                 fixed=np.full(len(chosen), first),
                 given=None if conditions is None else conditions.select(chosen),
             )
-            prompts.append(
-                Prompt(number, read, memory.network.begin(len(chosen), memory.room_for(first)), rows, copies)
-            )
+            prompts.append(PromptAsk(number, read, rows, copies))
         return prompts
 
     @staticmethod
@@ -233,33 +261,43 @@ class Engine:
 
     def _read(self) -> None:
         """Read one chunk of every prompt; lanes whose prompts are read join the live rows."""
-        unfinished: list[PromptReading] = []
-        for reader in self.readers:
-            if reader.lane.rows.done.all():  # stopped: they leave as live rows do
-                self._admit(reader.lane, [])
-                continue
+        for reader in [reader for reader in self.readers if reader.lane.rows.done.all()]:
+            self.readers.remove(reader)  # stopped: they leave as live rows do
+            self._admit(reader.lane, [])
+        for reading in {id(p.reading): p.reading for reader in self.readers for p in reader.prompts}.values():
             try:
-                for prompt in reader.prompts:
-                    self._read_on(prompt)
-            except Exception as error:  # it ends this request; the others go on
-                self._fail(int(reader.lane.request[0]), error)
-                self._release(reader.lane.request)
-                continue
-            if all(prompt.ready for prompt in reader.prompts):
-                self._admit(reader.lane, reader.prompts)
-            else:
-                unfinished.append(reader)
-        self.readers = unfinished
+                self._read_on(reading)
+            except Exception as error:
+                self._read_apart(reading, error)
+        for reader in [reader for reader in self.readers if all(prompt.reading.ready for prompt in reader.prompts)]:
+            self.readers.remove(reader)
+            self._admit(reader.lane, reader.prompts)
 
-    def _read_on(self, prompt: Prompt) -> None:
-        if prompt.ready:
+    def _read_on(self, reading: Reading) -> None:
+        if reading.ready:
             return
-        memory, before = self.memories[prompt.network], int(prompt.state.length.sum())
-        guess, state = memory.process.guess(memory.network, prompt.ask, prompt.state, self.chunk)
+        memory, before = self.memories[reading.network], int(reading.state.length.sum())
+        guess, state = memory.process.guess(memory.network, reading.ask, reading.state, self.chunk)
         assert state is not None
-        prompt.state, prompt.ready = state, bool(guess.ready.all())
+        reading.state, reading.ready = state, bool(guess.ready.all())
         self.calls += 1
         self.elements_read += max(0, int(state.length.sum()) - before)
+
+    def _read_apart(self, reading: Reading, error: Exception) -> None:
+        """A call that reads failed: the request that it is for is over; of several each begins anew, alone."""
+        concerned = [reader for reader in self.readers if any(prompt.reading is reading for prompt in reader.prompts)]
+        if len(concerned) == 1:
+            self._fail(int(concerned[0].lane.request[0]), error)
+            self._release(concerned[0].lane.request)
+            self.readers.remove(concerned[0])
+            return
+        for reader in concerned:
+            for i, prompt in enumerate(reader.prompts):
+                if prompt.reading is reading:
+                    own, copies = np.unique(prompt.copies, return_inverse=True)
+                    ask = reading.ask.select(own)
+                    alone = self._reading(reading.network, [ask], int(ask.fixed[0]))
+                    reader.prompts[i] = Prompt(alone, prompt.rows, copies)
 
     def _admit(self, lane: Lane, prompts: Sequence[Prompt]) -> None:
         """Give a lane's rows slots in the network states and add them to the live ones of their kind."""
@@ -272,9 +310,9 @@ class Engine:
                 longest = int(lane.rows.length.max())
                 memory.prepare(memory.live + len(rows), longest, lane.sampler.undo, self.capacity)
                 assert memory.state is not None
-                read = [prompt for prompt in prompts if prompt.network == number]
+                read = [prompt for prompt in prompts if prompt.reading.network == number]
                 if read:
-                    memory.state.put(slots, read[0].state, read[0].copies)
+                    memory.state.put(slots, read[0].reading.state, read[0].copies)
                 else:
                     memory.state.clear(slots)
             memory.live += len(rows)
@@ -460,10 +498,13 @@ class Engine:
     # ---- leaving ------------------------------------------------------------------------------------------------
 
     def _updates(self, lane: Lane, changed: NDArray[np.bool_]) -> list[RowUpdate]:
-        """The updates of rows that changed, and of rows that are done and were not reported as done."""
+        """The updates of rows that changed and are watched, and of rows that are done and were not reported as done."""
         rows = lane.rows
         newly = rows.done & ~lane.reported
-        chosen = np.nonzero(newly | (changed & ~rows.done))[0]
+        live = np.nonzero(~rows.done)[0]
+        told = lane.watched.copy()
+        told[live[np.unique(lane.request[live], return_index=True)[1]]] = True
+        chosen = np.nonzero(newly | (changed & ~rows.done & told))[0]
         if not len(chosen):
             return []
         answers, scores = lane.sampler.answer(rows), lane.sampler.scores(rows)

@@ -63,6 +63,11 @@ class Lane:
         return begin if begin.any() else None
 
     @cached_property
+    def watched(self) -> NDArray[np.bool_]:
+        """Which rows (B,) belong to requests of which every change is reported."""
+        return np.array([self.asked[n].watched for n in self.request.tolist()], bool)
+
+    @cached_property
     def last_known(self) -> int:
         """The last position that is known in any row: after it all rows may end."""
         return max(int(request.open_until.max(initial=-1)) for request, _ in self.requests)
@@ -98,19 +103,36 @@ class Lane:
         )
 
 
-@dataclass
-class Prompt:
-    """A beginning on its way into a state of its own; row i of `rows` will go on from row `copies[i]` of the state."""
+@dataclass(frozen=True)
+class PromptAsk:
+    """What rows of a lane must have read of one network: row i of `rows` what row `copies[i]` of the ask has."""
+
+    network: int
+    ask: Ask
+    rows: NDArray[np.int64]
+    copies: NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class Reading:
+    """Beginnings, one a row, of one network on their way into a state."""
 
     network: int
     ask: Ask
     state: NetState
-    rows: NDArray[np.int64]
-    copies: NDArray[np.int64]
     ready: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
+class Prompt:
+    """What rows of a lane go on from: row i of `rows` from row `copies[i]` of the state that is being read."""
+
+    reading: Reading
+    rows: NDArray[np.int64]
+    copies: NDArray[np.int64]
+
+
+@dataclass(eq=False)
 class PromptReading:
     """A lane whose prompts are being read."""
 

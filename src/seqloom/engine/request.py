@@ -22,7 +22,8 @@ class Request:
 
     `shown` and `absent` are masks over cells; `given` holds one condition for all rows. A row ends before the first of
     the symbols `stops` that comes up in what is made of it. `begin` is where the canvas begins in the whole sequence,
-    and `followed` says that elements are known after it: no row ends before what is known.
+    and `followed` says that elements are known after it: no row ends before what is known. Of a request that is not
+    `watched` one row at a time is reported on the way, and each when it is done.
     """
 
     x: Tensor
@@ -35,6 +36,7 @@ class Request:
     constraint: Constraint | None = None
     begin: int = 0
     followed: bool = False
+    watched: bool = True
 
     @cached_property
     def open_until(self) -> NDArray[np.int64]:

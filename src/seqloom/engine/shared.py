@@ -18,12 +18,16 @@ class Shared:
         self._lock = Lock()
         self._queues: dict[int, deque[RowUpdate]] = {}
 
-    def run(self, request: Request) -> Iterator[RowUpdate]:
-        """The updates of one request; it is cancelled where the iterator is closed early."""
+    def run(self, request: Request) -> Iterator[RowUpdate | None]:
+        """None when the request is submitted, so that others can be before anything is computed; then its updates.
+
+        It is cancelled where the iterator is closed early.
+        """
         with self._lock:
             number = self.engine.submit(request)
             queue = self._queues[number] = deque()
         try:
+            yield None
             while True:
                 with self._lock:
                     if not queue and self.engine.open(number):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
-from seqloom.sequence.state import NetState
+from seqloom.sequence.state import Lengths, NetState
 from seqloom.sequence.windows import slide
 
 HIDDEN = 0.1
@@ -194,11 +195,9 @@ class Autoregressive(Process, name="autoregressive"):
         unread = np.where(active, last + 1 - origin - begin, 0)
         count = unread if limit is None else np.minimum(unread, limit)
         reading = (origin + begin)[:, None] + np.arange(int(count.max(initial=1)))
-        position = torch.as_tensor(np.minimum(reading, ask.x.shape[1] - 1), device=ask.x.device)
-        known = torch.ones_like(ask.x, dtype=torch.bool) if ask.absent is None else ~ask.absent
-        shown = known if ask.shown is None else ask.shown
+        visible, position = self._visible(ask, reading, active)
         first_read = torch.as_tensor(reading <= origin[:, None], device=ask.x.device)
-        inputs, read = self.inputs(net, Visible(ask.x, known, shown), position, first_read)
+        inputs, read = self.inputs(net, visible, position, first_read)
         index = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
         where = torch.as_tensor(index, device=inputs.device)
         out, state = net(inputs, given=ask.given, where=where, state=state, count=count)
@@ -210,6 +209,30 @@ class Autoregressive(Process, name="autoregressive"):
         head = self.bound_head(net)
         value = _params(head, out, read)
         return Guess(value, active & (count == unread), None if isinstance(net.space, Tokens) else head), state
+
+    def _visible(self, ask: Ask, reading: Lengths, active: NDArray[np.bool_]) -> tuple[Visible, Tensor]:
+        """What may be seen of the canvas when positions (B,K), one after another, are read; and where it has them.
+
+        Of a long history that is only what features look back at: what a call costs does not grow with the canvas.
+        Rows that are not `active` read nothing.
+        """
+        steps, device = ask.x.shape[1], ask.x.device
+        known = torch.ones_like(ask.x, dtype=torch.bool) if ask.absent is None else ~ask.absent
+        cells = (ask.x, known, known if ask.shown is None else ask.shown)
+        position = torch.as_tensor(np.minimum(reading, steps - 1), device=device)
+        if ask.x.ndim == 2 or not active.any() or not all(feature.local for feature in self.read_off):
+            return Visible(*cells), position
+        first = reading[:, 0] - self.past
+        begin = int(first[active][0])
+        if (first[active] == begin).all():
+            near = slice(max(0, begin), max(1, begin + self.past + reading.shape[1]))
+            x, known, shown = (cell[:, near] for cell in cells)
+            return Visible(x, known, shown), (position - near.start).clamp_min(0)
+        index = first[:, None] + np.arange(self.past + reading.shape[1])  # (B,past+K)
+        exists = torch.as_tensor((index >= 0) & (index < steps), device=device).unsqueeze(-1)
+        at = torch.as_tensor(np.clip(index, 0, steps - 1), device=device).unsqueeze(-1)
+        x, known, shown = (cell.take_along_dim(at, 1) for cell in cells)
+        return Visible(x, known & exists, shown & exists), position - torch.as_tensor(first, device=device)[:, None]
 
 
 def _changes(facts: Facts) -> Advice:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -81,7 +81,7 @@ class Visible:
         begin = (end - length).clamp_min(0)
         if self._first is not None:
             begin = begin.maximum(self._first.take_along_dim(end, 1))
-        if position.shape[1] * length < x.shape[1]:  # one position of a long canvas: its window alone is added up
+        if position.shape[1] == 1:  # its window alone is added up
             index = end.unsqueeze(-1) - length + torch.arange(length, device=end.device)  # (B,K,L)
             inside = (index >= begin.unsqueeze(-1)).flatten(1).unsqueeze(-1)  # (B,K*L,1)
             index = index.clamp_min(0).flatten(1).unsqueeze(-1)
@@ -170,6 +170,9 @@ class Feature(Component, home="seqloom.processes"):
     Its values at a position must not depend on that position, nor on those that are filled after it.
     """
 
+    local: ClassVar[bool] = False
+    """Where positions are filled in order, it depends on the `past` elements before a position and on no others."""
+
     @property
     def past(self) -> int:
         """How many elements before a window it depends on."""
@@ -204,6 +207,8 @@ class Feature(Component, home="seqloom.processes"):
 
 class Lags(Feature, name="lags"):
     """Elements of a season ago, or of several, as inputs; and what is learned as the change since one of them."""
+
+    local: ClassVar[bool] = True
 
     lags: tuple[PositiveInt, ...] = ()
     """The lags that are inputs at each position."""
@@ -244,6 +249,8 @@ class Window(Feature, name="window"):
     per-window scaling of Salinas et al. 2020 and Kim et al. 2022). The spread of the training data counts as one
     element more, so nothing known has a scale of 1 and a constant past one that is not 0.
     """
+
+    local: ClassVar[bool] = True
 
     length: int = Field(default=168, ge=1)
     """Elements that are looked at."""

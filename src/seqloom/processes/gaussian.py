@@ -200,6 +200,11 @@ class Diffused:
             return Frame(parts["location"], parts["log_scale"]).outside(x)
         return lowered(self.space, x)
 
+    def numbers(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        if "location" in parts:
+            return Frame(parts["location"], parts["log_scale"]).inside(x, torch.ones_like(x, dtype=torch.bool))
+        return lifted(self.space, x)
+
 
 def diffused(space: Vectors, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor | float]:
     """What is diffused of a batch (B,T,D), 0 in absent cells; and the nats (B,T,D) of what was put beyond the ends.

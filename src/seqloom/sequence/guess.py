@@ -48,6 +48,10 @@ class Elements(Protocol):
         """Elements (B,T,D) of the space from numbers that may lie between, with what the guess says of each row."""
         ...
 
+    def numbers(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        """The numbers (B,T,D) that elements are, where they are known."""
+        ...
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -151,6 +155,10 @@ class Guess:
     def elements(self, x: Tensor) -> Tensor:
         """What clean numbers (B,T,D) like those of the guess stand for."""
         return self.head.values(x, self.parts) if isinstance(self.head, Elements) else x
+
+    def numbers(self, x: Tensor) -> Tensor:
+        """Elements (B,T,D) as numbers like those of the guess."""
+        return self.head.numbers(x, self.parts) if isinstance(self.head, Elements) else x
 
     def detached(self) -> Guess:
         """The same, through which no gradient flows."""

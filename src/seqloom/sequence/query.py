@@ -41,6 +41,8 @@ class Query:
     constraint: Constraint | None = None
     others: Sequence[Canvas] = ()
     """The canvases of the further sequences of a value that is made of several, which share the weights."""
+    watched: bool = True
+    """Whether there are frames of every sample on its way; else of one at a time, and of each when it is done."""
 
     @property
     def canvases(self) -> tuple[Canvas, ...]:
@@ -63,6 +65,8 @@ class Frame:
     score: float | None = None
     part: int = 0
     """Which of the query's canvases it is of."""
+    live: int = 1
+    """Samples that are made beside it and about as far, itself among them."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,166 @@
+"""Series that cannot be used, and those that hardly can: each verb says what and where, or gives defined numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from terminal import TINY, Done, Examples, check_error, series
+
+LINES = series(120).splitlines()
+HEAD, ROWS = LINES[0], LINES[1:]
+PAIR = "id,date,load,price"
+
+
+def changed(rows: list[str], line: int, column: int, cell: str) -> list[str]:
+    """Rows of which one cell is another; `line` is that of the file."""
+    cells = rows[line - 2].split(",")
+    return [*rows[: line - 2], ",".join([*cells[:column], cell, *cells[column + 1 :]]), *rows[line - 1 :]]
+
+
+def without(rows: list[str], *columns: int) -> list[str]:
+    """Rows in which these columns are empty."""
+    return [",".join("" if i in columns else cell for i, cell in enumerate(row.split(","))) for row in rows]
+
+
+def several(*parts: list[str]) -> list[str]:
+    return [f"{name},{row}" for name, rows in zip("ABC", parts, strict=False) for row in rows]
+
+
+FILES: dict[str, list[str]] = {
+    "one.csv": [HEAD, *ROWS[:1]],
+    "two.csv": [HEAD, *ROWS[:2]],
+    "short.csv": [HEAD, *ROWS[:4]],
+    "missing.csv": [HEAD, *without(ROWS, 1, 2)],
+    "half.csv": [HEAD, *without(ROWS, 2)],
+    "constant.csv": [HEAD, *(f"{row.split(',')[0]},5,7" for row in ROWS)],
+    "gap.csv": [HEAD, *ROWS[:10], *without(ROWS[10:60], 1, 2), *ROWS[60:]],
+    "inf.csv": [HEAD, *changed(ROWS, 30, 1, "inf")],
+    "huge.csv": [HEAD, *changed(ROWS, 30, 1, "1e300")],
+    "word.csv": [HEAD, *changed(ROWS, 30, 1, "many")],
+    "back.csv": [HEAD, *ROWS[:50], *ROWS[30:40], *ROWS[50:]],
+    "other.csv": ["date,load,wind", *ROWS],
+    "several.csv": [PAIR, *several(ROWS, ROWS[:60], ROWS[:30])],
+    "uneven.csv": [PAIR, *several(ROWS, ROWS[:2], ROWS[:1])],
+    "several-inf.csv": [PAIR, *several(ROWS[:50], changed(ROWS[:50], 20, 1, "-inf"))],
+    "several-missing.csv": [PAIR, *several(ROWS[:50], without(ROWS[:50], 1, 2))],
+}
+
+UNREADABLE = [
+    ("inf.csv", "inf.csv, line 30: column 'load' holds inf", "leave the cell empty"),
+    ("huge.csv", "huge.csv, line 30: column 'load' holds 1e300", "leave the cell empty"),
+    ("word.csv", "word.csv, line 30: column 'load' is text: 'many'", "codec.dialect.missing=[many]"),
+    ("back.csv", "back.csv, line 52: the date '2024-01-02 06:00:00' goes backward", "sort=true"),
+    ("several-inf.csv", "several-inf.csv, line 70: column 'load' holds -inf", "leave the cell empty"),
+]
+VERBS: list[tuple[object, ...]] = [
+    ("train", "FILE", *TINY),
+    ("forecast", "RUN", "FILE", "--horizon", 3, "--draws", 2, "--out", "made.csv"),
+    ("infill", "RUN", "@FILE", "--out", "made"),
+    ("score", "RUN", "FILE"),
+    ("evaluate", "RUN", "FILE", "--horizon", 3, "--windows", 2, "--paths", 4),
+]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    for name, lines in FILES.items():
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def called(seqloom: Callable[..., Done], words: tuple[object, ...], file: str, run: Path) -> Done:
+    names = {"FILE": file, "@FILE": f"@{file}", "RUN": run}
+    return seqloom(*(names.get(str(word), word) for word in words))
+
+
+@pytest.mark.parametrize("words", VERBS, ids=lambda words: words[0])
+@pytest.mark.parametrize("run", ["series", "gaussian"])
+def test_what_is_no_number_or_goes_back_is_named_by_line_and_nothing_is_written(
+    seqloom: Callable[..., Done], examples: Examples, files: Path, words: tuple[object, ...], run: str
+) -> None:
+    for name, error, hint in UNREADABLE:
+        check_error(called(seqloom, words, name, examples.run(run)), error, hint)
+    if words[0] != "train":
+        check_error(called(seqloom, words, "other.csv", examples.run(run)), "there is no column 'price'", "load")
+    assert sorted(path.name for path in files.iterdir()) == sorted(FILES)
+
+
+REFUSED: list[tuple[tuple[object, ...], str, str, str]] = [
+    (("train", "FILE", *TINY), "one.csv", "too little data to split: 1 row", "corpus.splits=[1,0,0]"),
+    (("train", "FILE", *TINY), "missing.csv", "no cell of the training split has a value", "numbers in it"),
+    (("forecast", "RUN", "FILE", "--horizon", 0), "two.csv", "--horizon: 0 is not above 0", "larger number"),
+    (("forecast", "RUN", "FILE", "--horizon", 1_000_000), "two.csv", "--horizon: 1,000,000 is more than", "sample"),
+    (("score", "RUN", "FILE"), "missing.csv", "there is nothing to score", "no cell of it is known"),
+    (("infill", "RUN", "@FILE"), "constant.csv", "there is no gap to fill", "empty some cells"),
+    (VERBS[-1], "missing.csv", "nothing of 3 rows can be forecast", "--horizon"),
+    (("evaluate", "RUN", "FILE", "--horizon", 5), "short.csv", "nothing of 5 rows can be forecast", "--horizon"),
+    (("evaluate", "RUN", "--horizon", 1_000_000), "short.csv", "nothing of 1,000,000 rows", "--horizon"),
+]
+
+
+@pytest.mark.parametrize("run", ["series", "gaussian"])
+@pytest.mark.parametrize(("words", "name", "error", "hint"), REFUSED, ids=[f"{r[0][0]} {r[1]}" for r in REFUSED])
+def test_what_cannot_be_done_is_refused_with_a_hint(
+    seqloom: Callable[..., Done],
+    examples: Examples,
+    files: Path,
+    words: tuple[object, ...],
+    name: str,
+    error: str,
+    hint: str,
+    run: str,
+) -> None:
+    check_error(called(seqloom, words, name, examples.run(run)), error, hint)
+    assert sorted(path.name for path in files.iterdir()) == sorted(FILES)
+
+
+def test_a_gap_that_no_window_holds_is_named_by_its_first_row(
+    seqloom: Callable[..., Done], examples: Examples, files: Path
+) -> None:
+    done = seqloom("infill", examples.run("gaussian"), "@gap.csv")
+    check_error(done, "the gap of 50 rows from number 11 is followed", "feed.window")
+
+
+def test_series_of_two_kinds_are_not_learned_together(seqloom: Callable[..., Done], files: Path) -> None:
+    (files / "both").mkdir()
+    for name in ("half.csv", "other.csv"):
+        (files / name).rename(files / "both" / name)
+    check_error(
+        seqloom("train", "both", *TINY), "column 'price' is in one of this table and the first", "corpus.columns"
+    )
+    assert not (files / "runs").exists()
+
+
+@pytest.mark.parametrize("run", ["series", "gaussian"])
+def test_what_is_short_constant_or_mostly_missing_has_defined_forecasts_and_scores(
+    seqloom: Callable[..., Done], examples: Examples, files: Path, run: str
+) -> None:
+    for name in ("one", "two", "short", "constant", "half", "missing", "gap", "several", "uneven", "several-missing"):
+        done = called(seqloom, VERBS[1][:-2], f"{name}.csv", examples.run(run))
+        cells = [float(cell) for row in done.table for key, cell in row.items() if key not in {"id", "date"}]
+        assert cells
+        assert all(map(math.isfinite, cells)), name
+        if name in {"one", "two", "constant", "half", "gap"}:
+            assert math.isfinite(seqloom("score", examples.run(run), f"{name}.csv", "--json").json["nats"]), name
+
+
+def test_a_column_that_is_known_ahead_must_be_known(seqloom: Callable[..., Done], tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("\n".join([HEAD, *ROWS]) + "\n")
+    assert seqloom("train", "x.csv", "corpus.future=price", "--model", "gru", "--out", "run", *TINY).code == 0
+    ahead = series(124).splitlines()[121:]
+    for lines, error, hint in (
+        ([HEAD, *changed(ahead, 3, 2, "")], "column 'price' has no value in 2024-01-06 01:00:00", "fill the cell"),
+        ([HEAD, *ahead[:2]], "the future of column 'price' has no row for 2024-01-06 02:00:00", "a row for each date"),
+        (["date,load", *without(ahead, 2)], "there is no column 'price'", "load"),
+    ):  # fmt: skip
+        (tmp_path / "ahead.csv").write_text("\n".join(lines) + "\n")
+        done = seqloom("forecast", "run", "--horizon", 3, "--future", "ahead.csv", "--out", "made.csv", "-q")
+        check_error(done, error, hint)
+    check_error(
+        seqloom("forecast", "run", "--horizon", 3, "-q"), "column 'price' stands beside the rows", "--future FILE"
+    )
+    assert not (tmp_path / "made.csv").exists()
