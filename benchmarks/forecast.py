@@ -3,10 +3,11 @@
     SEQLOOM_DATA=... python benchmarks/forecast.py [--r SECONDS] [--only ETTh1] [--seeds 1] [--jobs 1] [--keep FOLDER]
 
 Of each data set the first 80 % of the rows are trained on (their last part is for validation), by the command line
-alone and with nothing but --model, --minutes, the horizon and the splits; then 24 rows are forecast from 20 places spread over the
-tenth that follows, beside the baselines of `seqloom evaluate`. R is the wall-clock of nanoGPT at its CPU settings, as
-in first.py: measure it there. NeuralForecast's models, where it is installed (pip install neuralforecast), forecast
-from the same places by the median of their quantiles. Finished rows are kept, and a later sitting goes on.
+alone and with nothing but --model, --minutes, the horizon and the splits; then 24 rows are forecast from 20 places
+spread over the tenth that follows, beside the baselines of `seqloom evaluate`. R is the wall-clock of nanoGPT at its
+CPU settings, as in first.py: measure it there. NeuralForecast's models, where it is installed (pip install
+neuralforecast), forecast from the same places by the median of their quantiles. Finished rows are kept, and a later
+sitting goes on.
 """
 
 from __future__ import annotations
