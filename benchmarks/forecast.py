@@ -3,10 +3,11 @@
     SEQLOOM_DATA=... python benchmarks/forecast.py [--r SECONDS] [--only ETTh1] [--seeds 1] [--jobs 1] [--keep FOLDER]
 
 Of each data set the first 80 % of the rows are trained on (their last part is for validation), by the command line
-alone and with nothing but --model, --minutes and the splits; then 24 rows are forecast from 20 places spread over the
-tenth that follows, beside the baselines of `seqloom evaluate`. R is the wall-clock of nanoGPT at its CPU settings, as
-in first.py: measure it there. NeuralForecast's models, where it is installed (pip install neuralforecast), forecast
-from the same places by the median of their quantiles. Finished rows are kept, and a later sitting goes on.
+alone and with nothing but --model, --minutes, the horizon and the splits; then 24 rows are forecast from 20 places
+spread over the tenth that follows, beside the baselines of `seqloom evaluate`. R is the wall-clock of nanoGPT at its
+CPU settings, as in first.py: measure it there. NeuralForecast's models, where it is installed (pip install
+neuralforecast), forecast from the same places by the median of their quantiles. Finished rows are kept, and a later
+sitting goes on.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ def ours(data: str, model: str, seed: int, path: Path, keep: Path, r: float, thr
     """One training and its forecasts, with the baselines."""
     run = keep / f"{data}-{model}-{seed}"
     splits = f"corpus.splits=[{(TRAINED - VALID) / SEEN:.5f},{VALID / SEEN:.5f},{(SEEN - TRAINED) / SEEN:.5f}]"
-    words = ["--model", model, "--minutes", f"{r / 60:.4f}", splits, "--seed", str(seed), "--out", f"{run}"]
+    words = ["--model", model, "--minutes", f"{r / 60:.4f}", splits, f"feed.horizon={HORIZON}"]
+    words += ["--seed", str(seed), "--out", f"{run}"]
     trained = seqloom("train", f"{path}", *words, "-q", *threads)
     began = time.monotonic()
     found = seqloom("evaluate", f"{run}", "--horizon", f"{HORIZON}", "--windows", f"{WINDOWS}", "-q", *threads)

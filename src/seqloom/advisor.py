@@ -42,6 +42,8 @@ def advise(
         advice["backbone.channels"] = (channels, "what is learned of one channel holds for the others")
         batch = max(4, advice["feed.batch"][0] // min(facts.numbers, 4))
         advice["feed.batch"] = (batch, "each row is as many as there are channels")
+    if not (facts.tokens or facts.ends or facts.horizon):
+        advice["feed.horizon"] = _ahead(facts, advice["feed.window"][0])
     advice |= {f"process.{key}": suited for key, suited in process.advice(facts).items()}
     if not recurrent:
         for name in facts.attended:
@@ -210,6 +212,13 @@ def _stretch(facts: Facts, most: int) -> int:
     window = max(8, min(most, facts.elements // 40))
     seasons = 2 * facts.season if facts.season > 1 else 0
     return max(window, min(seasons, 192, facts.elements // 4))
+
+
+def _ahead(facts: Facts, window: int) -> tuple[int, str]:
+    """How far ahead forecasts are likely to be asked for: a season, or a quarter of the window."""
+    if 1 < facts.season <= window // 2:
+        return facts.season, "forecasts of a season are likely to be asked for"
+    return max(1, window // 4), "forecasts of a part of the window are likely to be asked for"
 
 
 def _few(window: int) -> int:

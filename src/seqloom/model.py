@@ -273,7 +273,7 @@ class Model:
                     f"the model sees {window} at once",
                     hint="leave out what follows the gap and extend, or train with a larger feed.window",
                 )
-            ahead = min(self.trained_horizon or window // 2, window - 1)
+            ahead = (None if self.run is None else self.run.recipe.feed.ahead) or window // 2
             if len(closed):
                 before = window // 2 if gap >= window // 2 else (window - gap) // 2
             else:

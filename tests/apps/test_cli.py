@@ -512,7 +512,10 @@ def test_a_forecast_of_chosen_quantiles_begins_inside_a_file_and_is_drawn(
     check_error(seqloom(*words, "--from", "2031-01-01"), "--from: the table has no date", "2024-01-01")
     check_error(seqloom(*words, "--from", 1), "--from: element 1 has nothing before it")
     check_error(seqloom(*words, "--from", "2024-01-01"), "--from: there is nothing before")
-    check_error(seqloom("forecast", examples.run("series")), "--horizon", "--horizon 24")
+    check_error(seqloom("forecast", examples.run("series"), "feed.horizon=3"), "feed.horizon")
+    season = seqloom("forecast", examples.run("series"), "--seed", 1)
+    assert len(season.table) == 24, "a season, which advice takes forecasts to be asked for"
+    assert "the next 24 rows" in season.err
 
 
 def test_several_series_are_forecast_with_what_is_known_ahead_of_time(seqloom: Callable[..., Done]) -> None:

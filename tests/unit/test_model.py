@@ -269,7 +269,7 @@ def test_a_model_that_was_trained_for_a_horizon_goes_so_far_at_a_time():
         return [(stage.begin, stage.begin + stage.length) for stage in made._stages(canvas, 0)]
 
     assert stages() == [(12, 28), (14, 30)], "half a window at a time"
-    made.run = SimpleNamespace(recipe=SimpleNamespace(feed=SimpleNamespace(horizon=4), given={}))
+    made.run = SimpleNamespace(recipe=SimpleNamespace(feed=SimpleNamespace(horizon=4, ahead=4), given={}))
     assert stages() == [(8, 24), (12, 28), (14, 30)], "four at a time"
     assert made.forecast(np.zeros((20, 2)), n=2).paths.shape == (2, 24, 2)
     assert made.forecast(np.zeros((20, 2)), 10, n=2).paths.shape == (2, 30, 2), "a longer one rolls on"

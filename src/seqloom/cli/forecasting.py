@@ -117,6 +117,8 @@ def forecast(
             path="--plot" if chart else "--html",
             hint="name one of them as a file",
         )
+    if horizon is None:
+        session.note(f"the next {steps} rows, the feed.horizon of the run; --horizon says otherwise")
     if note := _past_the_horizon(model, steps):
         session.note(note)
     drawn = max(draws or 0, paths or 0) or PATHS
@@ -248,7 +250,7 @@ def _position(codec: Codec, history: Any, start: str) -> int:
 def _past_the_horizon(model: Model, horizon: int) -> str:
     """A note where a model is asked for more than it was trained for; empty where it is not."""
     trained = model.trained_horizon
-    if trained is None or horizon <= trained:
+    if trained is None or horizon <= trained or model.process.incremental:
         return ""
     return f"{horizon} rows are more than the {trained} of feed.horizon: it rolls on, reading what it has made"
 

@@ -47,6 +47,11 @@ class Feed(Settings):
     augment: list[Augmentation] = []
     """How rows are changed at random, one after another."""
 
+    @property
+    def ahead(self) -> int | None:
+        """The horizon as far as one window can be asked for it: half a window where it is as long or longer."""
+        return self.horizon if self.horizon is None or self.horizon < self.window else max(1, self.window // 2)
+
 
 class Reader:
     """Batches of a split, by cursor, on a device."""
@@ -103,10 +108,10 @@ class Reader:
 
     def _ahead(self, key: Rng, batch: Batch, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """What is shown, where half of the rows that show something are asked for a forecast of the horizon."""
-        if self.spec.horizon is None:
+        if self.spec.ahead is None:
             return shown
         known, length = batch.known.numpy(), batch.present.sum(1).numpy()
-        cut = np.maximum(1, length - self.spec.horizon)
+        cut = np.maximum(1, length - self.spec.ahead)
         cells = (slice(None), *[None] * (known.ndim - 1))
         rows = shown.reshape(len(shown), -1).any(1) & (key.at("horizon").uniform(1)[:, 0] < 0.5)
         inside = (np.arange(known.shape[1]) < cut[:, None]).reshape(known.shape[:2] + (1,) * (known.ndim - 2))
