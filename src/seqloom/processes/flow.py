@@ -74,6 +74,10 @@ class Flow(Process, name="flow"):
     features: tuple[Feature, ...] = ()
     """What is read off the cells that are shown, beside the network."""
 
+    known_once: bool = False
+    """Known positions attend to each other alone and do not know the level, so that they are read once for all steps
+    and samples; where all layers are attention, without patches. Else they are read anew at each step."""
+
     @property
     def schedule(self) -> Straight:
         """How the noise fades."""
@@ -82,7 +86,12 @@ class Flow(Process, name="flow"):
     @cached_property
     def diffusion(self) -> Gaussian:
         """The same as a diffusion."""
-        return Gaussian(schedule=Straight(times=self.times), prediction=PredictSlope(), features=self.features)
+        return Gaussian(
+            schedule=Straight(times=self.times),
+            prediction=PredictSlope(),
+            features=self.features,
+            known_once=self.known_once,
+        )
 
     def spec(self, space: Space) -> NetworkSpec:
         return self.diffusion.spec(space)
@@ -98,6 +107,9 @@ class Flow(Process, name="flow"):
 
     def denoiser(self, net: Net, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor, Callable[[Tensor, float], Tensor]]:
         return self.diffusion.denoiser(net, batch, rng)
+
+    def read_known(self, net: Net, ask: Ask, before: Any = None, multiple: int = 1) -> Any:
+        return self.diffusion.read_known(net, ask, before, multiple)
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
