@@ -187,7 +187,12 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(inner, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        inner: Tensor = SquaredRelu.apply(self.up(h))[0]  # type: ignore[no-untyped-call]
+        inner: Tensor = self.up(h)
+        if torch.is_grad_enabled():
+            inner = SquaredRelu.apply(inner)[0]  # type: ignore[no-untyped-call]
+        else:
+            inner = inner.relu_()
+            inner *= inner
         out: Tensor = self.down(inner)
         return out
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process
-from seqloom.processes.features import Feature, about_level
+from seqloom.processes.features import Feature
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.schedules import Noise, Prediction
 from seqloom.sequence.batch import Batch
@@ -97,7 +97,7 @@ class Flow(Process, name="flow"):
         return self.diffusion.spec(space)
 
     def advice(self, facts: Facts) -> Advice:
-        return about_level(facts)
+        return self.diffusion.advice(facts)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         return self.diffusion.loss(net, batch, rng, state, drop)

@@ -68,7 +68,8 @@ class Gaussian(Process, name="gaussian"):
         return NetworkSpec(False, inputs, space.dim, block=None, timed=True, channels=numbers, blank=blank)
 
     def advice(self, facts: Facts) -> Advice:
-        return about_level(facts)
+        once = {"known_once": (True, "a forecast reads its past once for all paths")} if facts.numbers else {}
+        return about_level(facts) | once
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         assert isinstance(net.space, Vectors)
