@@ -12,7 +12,7 @@ from terminal import TINY, Done, Examples, check_error, series
 
 LINES = series(120).splitlines()
 HEAD, ROWS = LINES[0], LINES[1:]
-PAIR = "id,date,load,price"
+PAIR = "unique_id,date,load,price"
 
 
 def changed(rows: list[str], line: int, column: int, cell: str) -> list[str]:
@@ -141,11 +141,34 @@ def test_what_is_short_constant_or_mostly_missing_has_defined_forecasts_and_scor
 ) -> None:
     for name in ("one", "two", "short", "constant", "half", "missing", "gap", "several", "uneven", "several-missing"):
         done = called(seqloom, VERBS[1][:-2], f"{name}.csv", examples.run(run))
-        cells = [float(cell) for row in done.table for key, cell in row.items() if key not in {"id", "date"}]
+        cells = [float(cell) for row in done.table for key, cell in row.items() if key not in {"unique_id", "date"}]
         assert cells
         assert all(map(math.isfinite, cells)), name
         if name in {"one", "two", "constant", "half", "gap"}:
             assert math.isfinite(seqloom("score", examples.run(run), f"{name}.csv", "--json").json["nats"]), name
+
+
+def test_of_several_series_each_is_filled_and_scored_and_what_is_empty_spoils_no_other(
+    seqloom: Callable[..., Done], examples: Examples, files: Path
+) -> None:
+    run = examples.run("gaussian")
+    lines = [PAIR, *several(ROWS[:30], [*ROWS[:10], *without(ROWS[10:14], 1), *ROWS[14:30]], without(ROWS[:20], 1, 2))]
+    (files / "gaps.csv").write_text("\n".join(lines) + "\n")
+    filled = seqloom("infill", run, "@gaps.csv", "--seed", 1)
+    assert len(filled.table) == 80
+    assert all(math.isfinite(float(row["load"])) for row in filled.table)
+    before, after = lines, filled.text.splitlines()
+    assert [a for a, b in zip(after, before, strict=True) if a == b] == [line for line in before if ",," not in line]
+    again = seqloom("infill", run, "@gaps.csv", "--seed", 1, "--json", "-n", 2).json
+    assert [one["name"] for one in again["series"]] == ["B", "C"]
+    assert len(again["series"][0]["samples"]) == 2
+    bands = seqloom("infill", run, "@gaps.csv", "--seed", 1, "--quantiles", "0.1,0.9", "-n", 5).table
+    assert [row["unique_id"] for row in bands] == ["B"] * 4 + ["C"] * 20
+    check_error(seqloom("infill", run, "@several.csv"), "there is no gap to fill", "empty some cells")
+    scored = seqloom("score", run, "gaps.csv", "--json")
+    assert [one["name"] for one in scored.json["series"]] == ["A", "B"]
+    assert "C: there is nothing to score" in scored.err
+    assert seqloom("score", run, "gaps.csv").text.startswith("A: ")
 
 
 def test_a_column_that_is_known_ahead_must_be_known(seqloom: Callable[..., Done], tmp_path: Path) -> None:
@@ -155,7 +178,7 @@ def test_a_column_that_is_known_ahead_must_be_known(seqloom: Callable[..., Done]
     for lines, error, hint in (
         ([HEAD, *changed(ahead, 3, 2, "")], "column 'price' has no value in 2024-01-06 01:00:00", "fill the cell"),
         ([HEAD, *ahead[:2]], "the future of column 'price' has no row for 2024-01-06 02:00:00", "a row for each date"),
-        (["date,load", *without(ahead, 2)], "there is no column 'price'", "load"),
+        (["date,load", *(row.rpartition(",")[0] for row in ahead)], "there is no column 'price'", "load"),
     ):  # fmt: skip
         (tmp_path / "ahead.csv").write_text("\n".join(lines) + "\n")
         done = seqloom("forecast", "run", "--horizon", 3, "--future", "ahead.csv", "--out", "made.csv", "-q")

@@ -37,11 +37,11 @@ def draw(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=seed))
 
 
-def written(path: Path, x: np.ndarray) -> Path:
-    """A CSV file of hours."""
+def written(path: Path, x: np.ndarray, first: int = 0) -> Path:
+    """A CSV file of hours, from so many after the first of a year."""
     names = "abc"[: x.shape[1]]
     lines = [",".join(["time", *names])]
-    for i, row in enumerate(x):
+    for i, row in enumerate(x, first):
         cells = ["" if math.isnan(cell) else f"{cell:.6g}" for cell in row]
         lines.append(",".join([f"2024-01-{1 + i // 24:02d} {i % 24:02d}:00", *cells]))
     path.write_text("\n".join(lines) + "\n")
@@ -303,6 +303,36 @@ def test_forecasts_of_several_origins_are_those_of_each_alone(trained: Model) ->
         np.testing.assert_array_equal(paths, alone.paths[:, -6:] if alone.paths is not None else None)
     assert said[-1] == "1.000 3 of 3 forecasts"
     assert 0 < float(said[0].split()[0]) < 0.1
+
+
+def test_a_file_that_goes_on_after_the_training_data_is_forecast_from_them(trained: Model, tmp_path: Path) -> None:
+    assert trained.run is not None
+    later, much_later = written(tmp_path / "a.csv", days(30), 500), written(tmp_path / "b.csv", days(30), 510)
+    origins = origins_of_run(trained.run, str(later), "test", Backtest(6, 3))
+    assert [len(origin.past) for origin in origins.each] == [500, 512, 524]
+    np.testing.assert_allclose(origins.each[0].truth, days(30)[:6], rtol=1e-5)
+    assert origins.notes[0] == "1 series forecast from where the training data end"
+    assert trained.codec.size(origins.each[0].history) == 500
+    alone = origins_of_run(trained.run, str(much_later), "test", Backtest(6, 3))
+    assert [len(origin.past) for origin in alone.each] == [15, 19, 23]
+    assert not alone.notes
+
+
+def test_series_without_dates_go_on_where_their_names_are_the_same(tmp_path: Path) -> None:
+    def wide(name: str, begin: int, end: int) -> str:
+        lines = [",".join(["id", *(f"t{i}" for i in range(1, end - begin + 1))])]
+        lines += [",".join([f"s{k}", *(f"{20 * k + i % 7 + i / 50:g}" for i in range(begin, end))]) for k in range(5)]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        return str(tmp_path / name)
+
+    before, after = wide("before.csv", 0, 60), wide("after.csv", 60, 72)
+    learned = corpus_of(before)
+    codec = learned.prepare(None, {}).codec
+    whole = corpus_of(after, {"splits": [0, 0, 1]})
+    origins = origins_of(whole, codec, {}, "test", Backtest(12), learned)
+    assert [len(origin.past) for origin in origins.each] == [60] * 5
+    again = origins_of(corpus_of(before, {"splits": [0, 0, 1]}), codec, {}, "test", Backtest(12, 1), learned)
+    assert [len(origin.past) for origin in again.each] == [30] * 5, "the training file itself goes on after nothing"
 
 
 def test_a_run_beside_the_baselines(trained: Model) -> None:

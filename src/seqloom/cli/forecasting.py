@@ -12,11 +12,10 @@ import typer
 from seqloom.cli.sampling import (
     KEYS,
     PATHS,
-    AnnotatedQuery,
     annotated,
     by_column,
     check_numbers,
-    collected,
+    collected_several,
     levels_of,
     numbered_files,
     opened,
@@ -233,20 +232,12 @@ def _forecasts(
     session: Session,
 ) -> list[Answer]:
     """The paths of each series. No two of them draw the same random numbers."""
-    answers: list[Answer] = []
-    said = conditions_of(settings, model.given)
-    for i, one in enumerate(histories):
+    said, asked = conditions_of(settings, model.given), []
+    for one in histories:
         history, ahead = one.value, Path(path_of(future)) if future else one.ahead
         canvas, given = model.canvas(history, horizon), model.given_ahead(history, horizon, ahead, said)
-        if not answers:
-            asked = annotated(model, canvas, number, seed, settings, given=given)
-        else:
-            query = replace(model.query(canvas, number, answers[0].seed, given=given), first_row=i * number)
-            asked = AnnotatedQuery(replace(query, sampler=asked.query.sampler), ())
-        answers.append(collected(model, asked, session))
-        if len(histories) > 1:
-            session.detail(f"series {i + 1:,} of {len(histories):,}: {model.codec.called(history)}")
-    return answers
+        asked.append(annotated(model, canvas, number, seed, settings, given=given))
+    return collected_several(model, asked, session)
 
 
 def _position(codec: Codec, history: Any, start: str) -> int:

@@ -24,11 +24,12 @@ from seqloom.cli.session import (
     run_folder,
     say,
     seed_of,
+    several_of,
     sort_words,
     value_of,
     verb,
 )
-from seqloom.core.errors import ConfigError, UnsupportedQuery
+from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.core.outputs import OutputFile, OutputFolder
 from seqloom.core.progress import Progress
 
@@ -131,7 +132,7 @@ def infill(
     force: FORCE = False,
     as_json: JSON = False,
 ) -> None:
-    """Fill the gaps of a template.
+    """Fill the gaps of a template, or of every series in a table.
 
     In a text a gap is a run of three or more underscores, one for each unknown element; in a table it is an empty cell.
     With --quantiles the rows with gaps are printed with mean and quantiles over -n ways to fill them, 100 unless given.
@@ -141,13 +142,73 @@ def infill(
     positive(n, "-n")
     check_literal(template)
     model = opened(run, weights, session)
-    canvas = model.canvas(value_of(template, model.codec), None, gap, blank)
+    values = several_of(template, model.codec) if template.startswith("@") and not template.startswith("@@") else []
+    if len(values) > 1:
+        levels = None if quantiles is None else levels_of(quantiles)
+        _infill_several(session, model, values, n, levels, seed, settings, out, force, as_json)
+        return
+    canvas = model.canvas(values[0] if values else value_of(template, model.codec), None, gap, blank)
     if quantiles is not None:
         intervals = annotated(model, canvas, n or PATHS, seed, settings)
         _write_intervals(session, model, intervals, levels_of(quantiles), out, force, as_json)
         return
     asked = annotated(model, canvas, n or 1, seed, settings)
     _write_samples(model, asked, session, out, force, as_json)
+
+
+def _infill_several(
+    session: Session,
+    model: Model,
+    values: Sequence[Any],
+    n: int | None,
+    levels: Sequence[float] | None,
+    seed: int | None,
+    settings: Sequence[str],
+    out: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Fill the gaps of several series, and write all of them as their file has them."""
+    import numpy as np
+
+    codec, number = model.codec, n or (1 if levels is None else PATHS)
+    gaps = [i for i, value in enumerate(values) if (cells := codec.numbers(value)) is None or np.isnan(cells).any()]
+    if not gaps:
+        raise DataError("there is no gap to fill: every cell of the table has a value", hint="empty some cells")
+    file = None if out is None or levels is None else OutputFile.at(out, force=force)
+    folder = None if out is None or levels is not None else numbered_files(out, number, codec, force)
+    asked = [annotated(model, model.canvas(values[i]), number, seed, settings) for i in gaps]
+    answers = dict(zip(gaps, collected_several(model, asked, session), strict=True))
+    if levels is not None:
+        statistics = {i: answer.statistics(levels) for i, answer in answers.items()}
+        likes = [
+            codec.join([codec.cut(answer.values[0], t, t + 1) for t in answer.new.tolist()])
+            for answer in answers.values()
+        ]
+        data = codec.summaries(likes, list(statistics.values()))
+        if file is not None:
+            file.write(codec.as_file(data, file.path.name))
+    else:
+        made = [
+            tuple(answers[i].values[k] if i in answers else value for i, value in enumerate(values))
+            for k in range(number)
+        ]
+        data = codec.together(made[0]) if number == 1 else codec.show_several(made, "sample")
+        if folder is not None:
+            write_files(folder, [codec.together(own) for own in made], session)
+    if as_json:
+        contents = []
+        for i, answer in answers.items():
+            own: dict[str, Any] = {"name": codec.called(values[i])}
+            if levels is None:
+                own["samples"] = [codec.as_json(value) for value in answer.values]
+            else:
+                own["elements"] = [answer.elements[t] for t in answer.new]
+                own["summary"] = by_column(answer, statistics[i])
+            contents.append(own)
+        put_json({"seed": asked[0].query.seed, "series": contents})
+    elif out is None:
+        put(data)
 
 
 def _write_intervals(
@@ -356,6 +417,25 @@ def collected(
             running.take(frame)
             bar.update(running.settled, f"{running.done} of {query.count} samples, {frame.call:,} network calls")
     return model.collect(query, running.ordered)
+
+
+def collected_several(model: Model, several: Sequence[AnnotatedQuery], session: Session) -> list[Answer]:
+    """The samples of several queries, which share the network's calls. No two of them draw the same random numbers."""
+    if len(several) == 1:
+        return [collected(model, several[0], session)]
+    first, queries, row = several[0].query, [], 0
+    for one in several:
+        queries.append(replace(one.query, seed=first.seed, first_row=row, watched=False))
+        row += one.query.count
+    notes = list(several[0].notes)
+    with Progress(1, "", quiet=session.quiet) as bar:
+
+        def report(share: float, text: str) -> None:
+            while notes:  # once it is clear that they can be answered
+                session.note(notes.pop(0))
+            bar.update(share, text)
+
+        return list(model.answers(queries, report))
 
 
 def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session: Session) -> None:

@@ -17,12 +17,12 @@ from seqloom.cli.session import (
     check_file,
     checked_seed,
     conditions_of,
-    content_of,
     path_of,
     positive,
     put,
     put_json,
     put_table,
+    several_of,
     sort_words,
     verb,
 )
@@ -62,27 +62,60 @@ def score(
     weights: WEIGHTS = "best",
     as_json: JSON = False,
 ) -> None:
-    """Say what a file costs under a model: how likely the model finds it."""
+    """Say what a file, or each series in it, costs under a model: how likely the model finds it."""
     (run, file), settings = sort_words(words or [], "score RUN FILE|-", ("given",))
     check_file(file)
     model = opened(run, weights, session)
     codec = model.codec
-    value = content_of(file, codec)
+    values = several_of(file, codec)
     given = conditions_of(settings, model.given)
+    named: list[tuple[str, Any, Score]] = []
     with Progress(1, "", quiet=session.quiet) as bar:
-        measured = model.score(value, given=given, tokens=tokens, full=full, progress=lambda share: bar.update(share))
-    surprisal = list(zip(_names(codec, value, measured), measured.surprisal or (), strict=False)) if tokens else None
+        for i, value in enumerate(values):
+
+            def report(share: float, done: int = i) -> None:
+                bar.update((done + share) / len(values))
+
+            name = codec.called(value)
+            try:
+                measured = model.score(value, given=given, tokens=tokens, full=full, progress=report)
+            except DataError as error:
+                if len(values) == 1 or (i == len(values) - 1 and not named):
+                    raise
+                bar.say(f"{name}: {error.message}")
+            else:
+                named.append((name, value, measured))
     if as_json:
-        fields = {"run": path_of(run), "nats": measured.nats, "count": round(measured.count), "unit": measured.unit}
-        fields |= {"bits_per_unit": measured.bits_per_unit, "kind": measured.kind, "stderr": measured.stderr}
-        fields |= {"context": measured.context}
-        if surprisal is not None:
-            fields["surprisal"] = [{"element": name, "nats": nats} for name, nats in surprisal]
-        put_json(fields)
+        contents = [{**_score_fields(measured), **_surprisal(codec, value, measured)} for _, value, measured in named]
+        series = [{"name": name, **own} for (name, *_), own in zip(named, contents, strict=True)]
+        put_json({"run": path_of(run), **(contents[0] if len(values) == 1 else {"series": series})})
         return
-    put(_in_words(measured) + "\n")
-    for name, nats in surprisal or ():
-        put(f"{nats:9.4f}  {name if name.isprintable() and name.strip() else repr(name)}\n")
+    for name, value, measured in named:
+        put((f"{name}: " if len(values) > 1 else "") + _in_words(measured) + "\n")
+        for element in _surprisal(codec, value, measured).get("surprisal", ()):
+            own = element["element"]
+            put(f"{element['nats']:9.4f}  {own if own.isprintable() and own.strip() else repr(own)}\n")
+
+
+def _score_fields(score: Score) -> dict[str, Any]:
+    """A score as JSON has it."""
+    return {
+        "nats": score.nats,
+        "count": round(score.count),
+        "unit": score.unit,
+        "bits_per_unit": score.bits_per_unit,
+        "kind": score.kind,
+        "stderr": score.stderr,
+        "context": score.context,
+    }
+
+
+def _surprisal(codec: Codec, value: Any, score: Score) -> dict[str, Any]:
+    """What each element costs, where that was asked."""
+    if score.surprisal is None:
+        return {}
+    named = zip(_names(codec, value, score), score.surprisal, strict=False)
+    return {"surprisal": [{"element": name, "nats": nats} for name, nats in named]}
 
 
 def _in_words(score: Score) -> str:

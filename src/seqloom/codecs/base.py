@@ -149,6 +149,10 @@ class Codec(Component, home="seqloom.codecs"):
         """What was understood of a value's file that is not plain from it, in words."""
         return ()
 
+    def goes_on(self, before: Any, after: Any) -> bool:
+        """Whether a value begins where another ends, so that the two are one: the next day of a series, for one."""
+        return False
+
     def called(self, value: Any) -> str:
         """What tells a value from the others of its file; nothing where it is alone."""
         return ""

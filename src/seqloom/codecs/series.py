@@ -464,6 +464,19 @@ class Series(Codec, name="series"):
     def together(self, values: Sequence[Table]) -> bytes:
         return text_of_tables(values, self._digits(values[0].columns)).encode("utf-8", "replace")
 
+    def goes_on(self, before: Table, after: Table) -> bool:
+        """By the dates; of series without dates by their name, unless the two begin with the same rows."""
+        if before.name != after.name:
+            return False
+        if before.dates is None or after.dates is None:
+            size = min(len(before), len(after))
+            again = np.array_equal(before.values[:size], after.values[:size], equal_nan=True)
+            return before.dates is after.dates and before.name != "" and not again
+        if before.calendar is None or after.calendar is None or not len(after):
+            return False
+        (*_, following), first = self._continued(before, 1) or ("",), after.dates[0]
+        return following == first or before.calendar.read(following) == after.calendar.read(first)
+
     def called(self, value: Table) -> str:
         return shown(value.name)
 

@@ -102,13 +102,16 @@ def origins_of(
         )
     horizon, windows, stride = asked.horizon, asked.windows, asked.stride
     parts = list(corpus.stretches(codec, split, given))
+    going_on: list[str] = []
+    if learned is not None and learned != corpus:
+        parts, going_on = _with_history(parts, learned, codec, given)
     rooms = [(number, part, *_room(codec, part)) for number, part in enumerate(parts)]
     usable = [(number, part, begin, end) for number, part, begin, end in rooms if end - begin >= horizon]
     if not usable:
         longest = max((end - begin for _, _, begin, end in rooms), default=0)
         raise DataError(
             f"nothing of {horizon:,} rows can be forecast: the {split} split has {count(longest, 'row')} with a past",
-            hint="a smaller --horizon, or a larger share of it in corpus.splits",
+            hint="a smaller --horizon, or more rows: corpus.splits says how many a split has",
         )
     if windows is None and stride is None:
         windows = max(1, ORIGINS // len(usable))
@@ -117,6 +120,7 @@ def origins_of(
         assert windows is not None
         stride = max(1, least // (windows - 1)) if windows > 1 else 0
     train, notes = _train_of(learned or corpus, codec, parts)
+    notes = [*going_on, *notes]
     season = season_of(train, codec.seconds)
     each = []
     for number, part, begin, end in usable:
@@ -144,6 +148,33 @@ def forecast_from(model: Model, origins: Origins, asked: Backtest, progress: Pro
             raise UnsupportedQuery("the samples of this model are of different lengths", hint="score their likelihood")
         made.append(answer.paths[:, -asked.horizon :])
     return made
+
+
+def _with_history(
+    parts: Sequence[Stretch], learned: Corpus, codec: Codec, given: Mapping[str, Given]
+) -> tuple[list[Stretch], list[str]]:
+    """Parts that go on where the data that were learned from end, after these; and what is to be said of it."""
+    try:
+        known = {codec.called(one.value): one for one in learned.replace(splits=WHOLE).stretches(codec, "test", given)}
+    except SeqloomError:  # data that cannot be read any more have a word of their own where they are missed
+        return list(parts), []
+    joined = []
+    for part in parts:
+        before = known.get(codec.called(part.value))
+        if before is None or part.begin or not codec.goes_on(before.value, part.value):
+            joined.append(part)
+            continue
+        beside = dict(part.given)
+        for name, value in part.given.items():
+            item = given[name]
+            assert item.codec is not None
+            if item.aligned:
+                beside[name] = item.codec.join([before.given[name], value])
+        joined.append(Stretch(codec.join([before.value, part.value]), codec.size(before.value), beside))
+    count_joined = sum(one is not part for one, part in zip(joined, parts, strict=True))
+    return joined, [
+        f"{count(count_joined, 'series')} forecast from where the training data end"
+    ] if count_joined else []
 
 
 def _room(codec: Codec, part: Stretch) -> tuple[int, int]:
