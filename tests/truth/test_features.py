@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -331,6 +332,52 @@ def test_of_a_long_history_only_what_is_looked_back_at_is_read_and_nothing_chang
     near = guessed()
     monkeypatch.setattr(Lags, "local", False)
     torch.testing.assert_close(near, guessed(), rtol=1e-12, atol=1e-12)
+
+
+# ---- known positions that are read once ---------------------------------------------------------------------------
+
+
+ONCE = [
+    Gaussian(known_once=True, features=(WINDOW,)),
+    Gaussian(known_once=True, levels="position"),
+    Flow(known_once=True),
+]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", ["joint", "own", "attend"])
+@pytest.mark.parametrize("process", ONCE, ids=["window", "levels", "flow"])
+def test_what_is_known_is_read_once_and_nothing_changes(process, channels):
+    spec = Backbone(width=8, depth=2, mixer=Attention(heads=2), channels=channels, mlp=1.0)
+    net = Network(spec, process.spec(TWO), TWO, window=12, given={}, seed=1).double().eval()
+    for parameter in net.parameters():
+        parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)).double())
+    x, shown = numbers(rows=4), torch.zeros(4, 9, 2, dtype=torch.bool)
+    x[1, :5] = x[0, :5]
+    shown[:2, :5] = True  # two that go on from the same, one with gaps, one from nothing
+    shown[2, 2:4] = shown[2, 7, 0] = True
+    absent = torch.zeros_like(shown)
+    absent[:2, 1, 0] = absent[2, 8] = absent[2, 5, 1] = True
+    shown &= ~absent
+    there = torch.ones(4, 9, dtype=torch.bool)
+    there[2, 8] = False
+    levels = torch.from_numpy(np.random.default_rng(1).normal(size=(4, 9 if process == ONCE[1] else 1)))
+    one = np.zeros((4, 1), int)
+    ask = Ask(x, one, one[:, 0], levels, present=there, shown=shown, absent=absent)
+    read = process.read_known(net, ask)
+    assert read.count.tolist() == [5, 5, 2, 0]
+    made = ~(shown | absent) & there.unsqueeze(-1)
+    for noise in range(2):  # the second step goes on from what the first has read
+        ask = replace(ask, x=torch.where(shown, x, x + noise))
+        assert process.read_known(net, ask, read) is read
+        slow, fast = (process.guess(net, one, None)[0].value for one in (ask, replace(ask, read=read)))
+        torch.testing.assert_close(fast[made], slow[made], rtol=1e-10, atol=1e-10)
+    assert process.read_known(net, replace(ask, x=x + 1), read) is not read
+    level = replace(ask, level=ask.level + 1)
+    known = (shown | absent).all(-1)
+    inputs = net(torch.ones(4, 9, net.spec.inputs).double(), level=ask.level * 0 + 1, apart=known)[0]
+    other = net(torch.ones(4, 9, net.spec.inputs).double(), level=level.level, apart=known)[0]
+    torch.testing.assert_close(inputs[known], other[known])  # what is known does not know the level
 
 
 # ---- patches ----------------------------------------------------------------------------------------------------

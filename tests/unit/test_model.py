@@ -358,6 +358,19 @@ def test_the_same_row_is_printed_alike_whatever_the_number_of_rows(process, mixe
         assert part == whole[:n], n
 
 
+def test_a_forecast_is_printed_alike_whatever_the_number_of_rows_and_reads_what_is_known_once():
+    made = model(Gaussian(known_once=True), TABLES, mixer="attention")
+    calls: list[int] = []
+    made.network.register_forward_pre_hook(lambda module, args: calls.append(args[0].shape[1]))
+    history = np.random.Generator(np.random.Philox(key=1)).normal(size=(11, 2))
+    whole = made.forecast(history, 5, n=100, seed=2).paths
+    assert sorted(set(calls)) == [5, 11]
+    assert calls.count(5) == 2 * 12, "12 steps of two batches"
+    assert calls.count(11) == 2, "what is known is read once a batch"
+    for n in (2, 5, 37):
+        np.testing.assert_array_equal(made.forecast(history, 5, n=n, seed=2).paths, whole[:n])
+
+
 # ---- threads and children -------------------------------------------------------------------------------------------
 
 

@@ -478,6 +478,8 @@ class Engine:
         ask = replace(ask if rows is None else ask.select(rows), network=None, given=memory.given(number, lanes, rows))
         if extra:
             ask.want[count:] = -1
+        if not self.gradient:
+            ask = replace(ask, read=memory.read_known(ask, lanes, rows))
         guess, _ = memory.process.guess(memory.network, ask, memory.state)
         self.calls += 1
         return guess.select(slice(0, count)) if extra else guess

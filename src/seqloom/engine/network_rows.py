@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from seqloom.engine.lanes import Lane
 from seqloom.network.given import EncodedConditions
 from seqloom.network.network import Network
 from seqloom.processes.base import Process
+from seqloom.sequence.guess import Ask
 from seqloom.sequence.state import NetState
 
 CAPACITY = 64
@@ -29,6 +31,7 @@ class NetworkRows:
         self.state: NetState | None = None
         self.live = self.rows = self.room = self.undo = 0
         self.block = alike(network) if steady and not network.space.symbolic else 1
+        self._read: tuple[list[Lane], NDArray[np.int64] | None, Any] | None = None
         self._given: tuple[list[Lane], NDArray[np.int64] | None, EncodedConditions] | None = None
 
     def room_for(self, length: int) -> int:
@@ -40,7 +43,11 @@ class NetworkRows:
         if self.block == 1:
             return 0
         every = self.block
-        if not self.process.incremental and all(mixer.bounded for mixer in self.network.backbone.mixers):
+        if (
+            not self.process.incremental
+            and not self.network.separable
+            and all(mixer.bounded for mixer in self.network.backbone.mixers)
+        ):
             every //= math.gcd(every, steps)  # all products are over rows x steps
         return -rows % every
 
@@ -64,20 +71,34 @@ class NetworkRows:
         parts = [one for lane in lanes if (one := lane.conditions[number]) is not None]
         if not parts:
             return None
-        if self._given is not None:
-            before, order, encoded = self._given
-            alike = len(before) == len(lanes) and all(a is b for a, b in zip(before, lanes, strict=True))
-            if alike and (order is rows or (order is not None and rows is not None and np.array_equal(order, rows))):
-                return encoded
+        if self._given is not None and _alike(self._given, lanes, rows):
+            return self._given[2]
         encoded = EncodedConditions.join(parts)
         encoded = encoded if rows is None else encoded.select(rows)
         self._given = list(lanes), rows, encoded
         return encoded
 
+    def read_known(self, ask: Ask, lanes: Sequence[Lane], rows: NDArray[np.int64] | None) -> Any:
+        """What the process computes of the known cells of a call once, for as long as lanes and their order stay."""
+        before = self._read[2] if self._read is not None and _alike(self._read, lanes, rows) else None
+        read = self.process.read_known(self.network, ask, before, self.block)
+        self._read = None if read is None else (list(lanes), rows, read)
+        return read
+
     def forget(self) -> None:
         """Release the state: no row is left that needs it."""
-        self._given = None
+        self._given = self._read = None
         self.state, self.rows, self.room, self.undo = None, 0, 0, 0
+
+
+def _alike(
+    kept: tuple[list[Lane], NDArray[np.int64] | None, Any], lanes: Sequence[Lane], rows: NDArray[np.int64] | None
+) -> bool:
+    """Whether what is kept belongs to these lanes, in this order of their rows."""
+    before, order, _ = kept
+    if len(before) != len(lanes) or not all(a is b for a, b in zip(before, lanes, strict=True)):
+        return False
+    return order is rows or (order is not None and rows is not None and np.array_equal(order, rows))
 
 
 def alike(network: Network) -> int:
@@ -87,11 +108,11 @@ def alike(network: Network) -> int:
     would change its last digit with the number of samples.
     """
     shapes = sorted({(p.shape[0], p.shape[1]) for p in network.parameters() if p.ndim == 2})
-    return _alike(tuple(shapes), next(network.parameters()).dtype, torch.get_num_threads())
+    return _least_alike(tuple(shapes), next(network.parameters()).dtype, torch.get_num_threads())
 
 
 @cache
-def _alike(shapes: tuple[tuple[int, int], ...], dtype: torch.dtype, threads: int) -> int:
+def _least_alike(shapes: tuple[tuple[int, int], ...], dtype: torch.dtype, threads: int) -> int:
     generator = torch.Generator().manual_seed(0)
     least = 1
     for outputs, inputs in shapes:

@@ -26,6 +26,7 @@ class Attention(Mixer, name="attention"):
     """Every position weighs all that it may attend to by how well its query fits their keys."""
 
     feedforward: ClassVar[float] = 4.0
+    follows_masks: ClassVar[bool] = True
 
     heads: int | None = Field(default=None, ge=1)
     """Parallel attentions, each over width / heads features; None: one for each 64 features."""

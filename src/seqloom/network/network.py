@@ -125,6 +125,11 @@ class Network(nn.Module):
         return self.window if self.backbone.bounded or self.spec.block != 1 else None
 
     @property
+    def separable(self) -> bool:
+        """Whether known positions can be read by themselves: see `apart` of a call."""
+        return self.patch == 1 and all(mixer.follows_masks for mixer in self.backbone.mixers)
+
+    @property
     def grows(self) -> bool:
         """Whether a state takes more room with every element that is read."""
         return any(mixer.grows for mixer in self.backbone.mixers)
@@ -157,13 +162,16 @@ class Network(nn.Module):
         begins: Tensor | None = None,
         position: Tensor | None = None,
         mask: Tensor | None = None,
+        apart: Tensor | None = None,
     ) -> tuple[Tensor, NetState | None]:
         """Inputs (B,T) or (B,T,C) to outputs (B,T,P), or (B,K,P) at positions `where` (B,K).
 
         `level` (B,1) or (B,T) is the noise level; `count` (B,) says how many of the chunk's inputs each row reads
         after `state`; `rng`, one key a row, turns dropout on. Rows go on as if nothing had been read before where
         `begins` (B,T) is True. `position` (B,T) is where each input stands on the canvas; None: one after another.
-        `mask` (B|1,T,T) says which input attends to which, in place of the process's block.
+        `mask` (B|1,T,T) says which input attends to which, in place of the process's block. Positions that are `apart`
+        (B,T) attend to each other alone and do not know the level, so a call with them and without a level, into a
+        state, has read them once for all calls with the others.
         """
         steps = x.shape[1]
         if steps % self.patch:
@@ -173,9 +181,9 @@ class Network(nn.Module):
             begins = None
         if self.channels > 1:  # each channel is a row of its own, beside which all that goes with a row comes as often
             rows = np.repeat(np.arange(len(x)), self.channels)
-            level, present, where, begins, position, mask = (
+            level, present, where, begins, position, mask, apart = (
                 v if v is None or len(v) != len(x) else v.repeat_interleave(self.channels, 0)
-                for v in (level, present, where, begins, position, mask)
+                for v in (level, present, where, begins, position, mask, apart)
             )
             given = None if given is None else given.select(rows)
             count = None if count is None else count[rows]
@@ -202,7 +210,8 @@ class Network(nn.Module):
             rng=rng,
             begins=begins,
             position=position,
-            mask=mask,
+            mask=mask if apart is None else ~apart.unsqueeze(2) | apart.unsqueeze(1),
+            apart=apart,
             channels=self.channels,
         )
         if where is not None:

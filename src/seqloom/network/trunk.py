@@ -66,12 +66,13 @@ class Trunk(nn.Module):
         begins: Tensor | None = None,
         position: Tensor | None = None,
         mask: Tensor | None = None,
+        apart: Tensor | None = None,
         channels: int = 1,
     ) -> tuple[Tensor, list[LayerState]]:
         """Features after all layers, and the states after what was read. So many rows are channels of one sequence.
 
         `attended` holds keys and values (B,S,2*width) of the conditions for each layer; `visible` (B,S), or (B,T,S),
-        says of which.
+        says of which. Positions that are `apart` (B,T) are not changed by the level.
         """
         level_embedding = None if self.level is None or level is None else self.level(level)
 
@@ -89,7 +90,7 @@ class Trunk(nn.Module):
         after: list[LayerState] = []
         for i, layer in enumerate(self.layers):
             pair = (attended[i], visible) if attended else None
-            h, state = layer(h, mix, states[i] if states else None, level_embedding, pair, drop, channels)
+            h, state = layer(h, mix, states[i] if states else None, level_embedding, apart, pair, drop, channels)
             if state is not None:
                 after.append(state)
         return drop(self.norm(h)), after
@@ -125,11 +126,15 @@ class Layer(nn.Module):
         mix: Mix,
         state: LayerState | None,
         level_embedding: Tensor | None,
+        apart: Tensor | None,
         attended: tuple[Tensor, Tensor | None] | None,
         drop: Drop,
         channels: int,
     ) -> tuple[Tensor, LayerState | None]:
         changes = None if self.modulate is None or level_embedding is None else self.modulate(level_embedding)
+        if changes is not None and apart is not None:
+            noisy = ~apart.unsqueeze(-1)
+            changes = [change * noisy for change in changes]  # (B,T,width) each
         mixed, state = mix(self.mixer, _shifted(self.mixer_norm(h), changes, 0), state)
         h = self._add(h, drop(mixed), changes, 2)
         if self.across is not None:
@@ -182,7 +187,12 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(inner, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        inner: Tensor = SquaredRelu.apply(self.up(h))[0]  # type: ignore[no-untyped-call]
+        inner: Tensor = self.up(h)
+        if torch.is_grad_enabled():
+            inner = SquaredRelu.apply(inner)[0]  # type: ignore[no-untyped-call]
+        else:
+            inner = inner.relu_()
+            inner *= inner
         out: Tensor = self.down(inner)
         return out
 

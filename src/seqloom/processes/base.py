@@ -34,6 +34,9 @@ class Net(Protocol):
     @property
     def grows(self) -> bool: ...
 
+    @property
+    def separable(self) -> bool: ...
+
     def __call__(
         self,
         x: Tensor,
@@ -48,6 +51,7 @@ class Net(Protocol):
         begins: Tensor | None = None,
         position: Tensor | None = None,
         mask: Tensor | None = None,
+        apart: Tensor | None = None,
     ) -> tuple[Tensor, NetState | None]: ...
 
     def encode(self, given: Mapping[str, Condition], rows: int) -> Any: ...
@@ -126,6 +130,14 @@ class Process(Component, home="seqloom.processes"):
     def likelihoods(self) -> dict[str, Likelihood]:
         """The ways to score, the headline first; empty where there is none, and then the loss is what is watched."""
         return {}
+
+    def read_known(self, net: Net, ask: Ask, before: Any = None, multiple: int = 1) -> Any:
+        """What can be computed of an ask's known cells once, for all asks that know the same; None: nothing.
+
+        `before` is what the last ask of the same rows gave: it is returned where it still holds. Calls of the network
+        are of a `multiple` of rows, so that no row's numbers depend on how many there are.
+        """
+        return None
 
     @abstractmethod
     def guess(

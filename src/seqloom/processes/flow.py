@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process
-from seqloom.processes.features import Feature, about_level
+from seqloom.processes.features import Feature
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.schedules import Noise, Prediction
 from seqloom.sequence.batch import Batch
@@ -74,6 +74,10 @@ class Flow(Process, name="flow"):
     features: tuple[Feature, ...] = ()
     """What is read off the cells that are shown, beside the network."""
 
+    known_once: bool = False
+    """Known positions attend to each other alone and do not know the level, so that they are read once for all steps
+    and samples; where all layers are attention, without patches. Else they are read anew at each step."""
+
     @property
     def schedule(self) -> Straight:
         """How the noise fades."""
@@ -82,13 +86,18 @@ class Flow(Process, name="flow"):
     @cached_property
     def diffusion(self) -> Gaussian:
         """The same as a diffusion."""
-        return Gaussian(schedule=Straight(times=self.times), prediction=PredictSlope(), features=self.features)
+        return Gaussian(
+            schedule=Straight(times=self.times),
+            prediction=PredictSlope(),
+            features=self.features,
+            known_once=self.known_once,
+        )
 
     def spec(self, space: Space) -> NetworkSpec:
         return self.diffusion.spec(space)
 
     def advice(self, facts: Facts) -> Advice:
-        return about_level(facts)
+        return self.diffusion.advice(facts)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         return self.diffusion.loss(net, batch, rng, state, drop)
@@ -98,6 +107,9 @@ class Flow(Process, name="flow"):
 
     def denoiser(self, net: Net, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor, Callable[[Tensor, float], Tensor]]:
         return self.diffusion.denoiser(net, batch, rng)
+
+    def read_known(self, net: Net, ask: Ask, before: Any = None, multiple: int = 1) -> Any:
+        return self.diffusion.read_known(net, ask, before, multiple)
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None

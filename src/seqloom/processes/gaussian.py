@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.features import Feature, Frame, Visible, about_level, framed, inputs_of
+from seqloom.processes.known import KnownPositions
 from seqloom.processes.schedules import EdmNoise, Noise, PredictEdm, Prediction
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.facts import Advice, Facts
@@ -46,6 +47,10 @@ class Gaussian(Process, name="gaussian"):
     features: tuple[Feature, ...] = ()
     """What is read off the cells that are shown, beside the network."""
 
+    known_once: bool = False
+    """Known positions attend to each other alone and do not know the level, so that they are read once for all steps
+    and samples; where all layers are attention, without patches. Else they are read anew at each step."""
+
     def spec(self, space: Space) -> NetworkSpec:
         if not isinstance(space, Vectors):
             raise UnsupportedSpace(
@@ -63,7 +68,8 @@ class Gaussian(Process, name="gaussian"):
         return NetworkSpec(False, inputs, space.dim, block=None, timed=True, channels=numbers, blank=blank)
 
     def advice(self, facts: Facts) -> Advice:
-        return about_level(facts)
+        once = {"known_once": (True, "a forecast reads its past once for all paths")} if facts.numbers else {}
+        return about_level(facts) | once
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         assert isinstance(net.space, Vectors)
@@ -111,7 +117,12 @@ class Gaussian(Process, name="gaussian"):
         inputs = channels(torch.where(batch.shown, x, z), batch.shown, ~batch.known)  # (B,T,3D)
         given = net.encode(batch.given, len(batch.x))
         level, inputs = _level(alpha, sigma), _joined(inputs, read, batch.present)
-        return net(inputs, level=level, given=given, present=batch.present, rng=drop)[0]
+        apart = self._apart(net, batch.shown, ~batch.known)
+        return net(inputs, level=level, given=given, present=batch.present, rng=drop, apart=apart)[0]
+
+    def _apart(self, net: Net, shown: Tensor, absent: Tensor) -> Tensor | None:
+        """The positions (B,T) that are read by themselves, where any are: those with nothing to be made."""
+        return (shown | absent).all(-1) if self.known_once and net.separable else None
 
     def likelihoods(self) -> dict[str, Likelihood]:
         return {"likelihood": Likelihood("bound", "windows", self.bound, draws=16)}
@@ -165,6 +176,25 @@ class Gaussian(Process, name="gaussian"):
 
         return x, scale, denoised
 
+    def _inputs(self, net: Net, ask: Ask) -> tuple[Tensor, Frame | None]:
+        """What the network reads of a canvas (B,T,C), and the frame that it is in."""
+        assert ask.shown is not None
+        assert ask.absent is not None
+        assert isinstance(net.space, Vectors)
+        read, frame = self._read(net, ask.x, ask.shown)
+        own = lifted(net.space, ask.x) if frame is None else frame.inside(ask.x, ask.shown)
+        x = torch.where(ask.shown, own, ask.x)
+        return _joined(channels(x, ask.shown, ask.absent), read, ask.present), frame
+
+    def read_known(self, net: Net, ask: Ask, before: Any = None, multiple: int = 1) -> KnownPositions | None:
+        if ask.shown is None or ask.absent is None or (apart := self._apart(net, ask.shown, ask.absent)) is None:
+            return None
+        if isinstance(before, KnownPositions) and before.holds(ask):
+            return before
+        # What is to be made has noise at first: it would tell equal rows apart.
+        inputs, frame = self._inputs(net, replace(ask, x=ask.x.masked_fill(~ask.shown, 0.0)))
+        return KnownPositions.read(net, ask, apart, inputs, frame, multiple)
+
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
     ) -> tuple[Guess, NetState | None]:
@@ -175,14 +205,17 @@ class Gaussian(Process, name="gaussian"):
         assert isinstance(net.space, Vectors)
         log_nsr = ask.level.double()[..., None]
         alpha, sigma = torch.sigmoid(-2 * log_nsr).sqrt().to(ask.x), torch.sigmoid(2 * log_nsr).sqrt().to(ask.x)
-        read, frame = self._read(net, ask.x, ask.shown)
-        own = lifted(net.space, ask.x) if frame is None else frame.inside(ask.x, ask.shown)
-        x = torch.where(ask.shown, own, ask.x)
-        inputs = _joined(channels(x, ask.shown, ask.absent), read, ask.present)
-        out, _ = net(inputs, level=_level(alpha, sigma), given=ask.given, present=ask.present)
-        clean = self.prediction.clean(x, out, alpha, sigma)
+        if isinstance(known := ask.read, KnownPositions):
+            out, frame = known.out(net, ask, _level(alpha, sigma)), known.frame
+            z, alpha, sigma = map(known.of_open, (ask.x, alpha, sigma))
+            clean = known.on_canvas(self.prediction.clean(z, out, alpha, sigma))
+        else:
+            inputs, frame = self._inputs(net, ask)
+            apart = self._apart(net, ask.shown, ask.absent)
+            out, _ = net(inputs, level=_level(alpha, sigma), given=ask.given, present=ask.present, apart=apart)
+            clean = self.prediction.clean(inputs[..., : ask.x.shape[2]], out, alpha, sigma)
         parts = {} if frame is None else {"location": frame.location, "log_scale": frame.log_scale}
-        return Guess(clean, np.ones(len(x), bool), Diffused(net.space), parts), state
+        return Guess(clean, np.ones(len(ask.x), bool), Diffused(net.space), parts), state
 
 
 @dataclass(frozen=True)

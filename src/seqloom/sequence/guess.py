@@ -74,6 +74,8 @@ class Ask:
     given: Any = None
     network: NDArray[np.int64] | None = None
     begin: NDArray[np.int64] | None = None
+    read: Any = None
+    """What the process has computed of the known cells (`read_known`), which is not selected with the rows."""
 
     def select(self, rows: NDArray[np.int64] | slice) -> Ask:
         """Some of the rows, in this order; one may come twice."""

@@ -1,0 +1,96 @@
+"""Known positions that are read once: what a network goes on from at every step of a diffusion, for every sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqloom.processes.base import Net
+from seqloom.processes.features import Frame
+from seqloom.sequence.guess import Ask
+from seqloom.sequence.state import Lengths, NetState
+
+
+@dataclass(frozen=True)
+class KnownPositions:
+    """The state of a network that has read the positions of some rows with nothing to be made.
+
+    `inputs` (B,T,C) are those of the whole canvas, in the `frame` that follows from what is known, where there is one.
+    The positions to be made are `open` (B,U), of each row so many as `open_count` (B,) says.
+    """
+
+    shown: Tensor
+    cells: Tensor
+    """The cells that are shown (B,T,D), 0 elsewhere."""
+    inputs: Tensor
+    frame: Frame | None
+    state: NetState
+    count: Lengths
+    """How many positions of each row have been read."""
+    open: Tensor
+    open_count: Lengths
+
+    @classmethod
+    def read(
+        cls, net: Net, ask: Ask, apart: Tensor, inputs: Tensor, frame: Frame | None, multiple: int
+    ) -> KnownPositions:
+        """Read the positions that are `apart` (B,T), those of equal rows that stand beside each other once.
+
+        So many rows are read that they are a `multiple`: the numbers of a row do not depend on how many there are.
+        """
+        assert ask.shown is not None
+        rows, cells = len(ask.x), ask.x.masked_fill(~ask.shown, 0.0)
+        present = torch.ones_like(apart) if ask.present is None else ask.present
+        known, at_known = _places(apart & present)
+        open_count, at_open = _places(~apart & present)
+        alike = (inputs[1:] == inputs[:-1]).flatten(1).all(1) & (apart[1:] == apart[:-1]).all(1)
+        alike &= (present[1:] == present[:-1]).all(1)
+        owner = np.concatenate([[0], np.cumsum(~alike.cpu().numpy())])  # (B,): which of the distinct rows each is
+        first = np.flatnonzero(np.diff(owner, prepend=-1))
+        first = first[np.minimum(np.arange(len(first) + -len(first) % multiple), len(first) - 1)]
+        state = net.begin(rows, at_known.shape[1] + at_open.shape[1])
+        if at_known.shape[1]:
+            one = net.begin(len(first), at_known.shape[1])
+            at = at_known[first]
+            read = inputs[first].take_along_dim(at.unsqueeze(-1), 1)
+            given = None if ask.given is None else ask.given.select(first)
+            net(read, given=given, state=one, count=known[first], position=at)
+            state.put(np.arange(rows), one, owner)
+        return cls(ask.shown, cells, inputs, frame, state, known, at_open, open_count)
+
+    def holds(self, ask: Ask) -> bool:
+        """Whether an ask of the same rows knows the same."""
+        assert ask.shown is not None
+        same = ask.x.shape == self.cells.shape and torch.equal(ask.shown, self.shown)
+        return same and torch.equal(ask.x.masked_fill(~ask.shown, 0.0), self.cells)
+
+    def out(self, net: Net, ask: Ask, level: Tensor) -> Tensor:
+        """What the network puts out (B,U,P) at the open positions, for an ask at this level (B,1|T)."""
+        self.state.rollback(self.count)
+        inputs, width = self.of_open(self.inputs), ask.x.shape[2]
+        absent = inputs[..., 2 * width : 3 * width] > 0
+        noisy = self.of_open(ask.x).masked_fill(absent, 0.0)
+        values = torch.where(self.of_open(self.shown), inputs[..., :width], noisy)
+        inputs = torch.cat([values, inputs[..., width:]], -1)
+        level = level if level.shape[1] == 1 else level.take_along_dim(self.open, 1)
+        out, _ = net(inputs, level=level, given=ask.given, state=self.state, count=self.open_count, position=self.open)
+        return out
+
+    def of_open(self, x: Tensor) -> Tensor:
+        """Of (B,T,N) the open positions (B,U,N); what is alike at all positions (B,1,N) stays."""
+        return x if x.shape[1] == 1 else x.take_along_dim(self.open.unsqueeze(-1), 1)
+
+    def on_canvas(self, x: Tensor) -> Tensor:
+        """Of the open positions (B,U,N) to the canvas (B,T,N), 0 elsewhere."""
+        canvas = x.new_zeros(len(x), self.inputs.shape[1], x.shape[2])
+        return canvas.scatter(1, self.open.unsqueeze(-1).expand(-1, -1, x.shape[2]), x)
+
+
+def _places(chosen: Tensor) -> tuple[Lengths, Tensor]:
+    """How many positions of each row (B,T) are chosen, and which (B,K), from the left; others fill up shorter rows."""
+    count = chosen.sum(1).cpu().numpy()
+    order = (~chosen).to(torch.uint8).argsort(dim=1, stable=True)
+    return count, order[:, : int(count.max(initial=0))]
