@@ -55,8 +55,8 @@ class Series(Codec, name="series"):
 
     A value is a `Table`. An empty cell is a missing value; in a template it is a cell to be made. Columns that never
     change, or that have no known cell, have scale 1. Many series of which some deviate far more than others are scaled
-    by a small one of them, for the largest would make all others look alike: what is read about the mean and in units of
-    the spread of its own past then still sees each. Densities are in the data's own units: each known value costs the
+    by a small one of them: the largest would make all others look alike. Read about its own mean and in units of its
+    own spread each is then still seen. Densities are in the data's own units: each known value costs the
     logarithm of its column's scale besides.
     """
 
