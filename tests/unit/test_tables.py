@@ -204,6 +204,17 @@ def ahead(tables: list[Table]) -> tuple[Series, list[Table]]:
     return codec, made
 
 
+def test_series_of_very_different_sizes_are_scaled_by_a_small_one():
+    rng = np.random.Generator(np.random.Philox(key=3))
+    tables = [Table(("y",), 10.0**i * rng.normal(5, 1, (200, 1))) for i in np.linspace(0, 5, 11)]
+    codec = Series().fit(tables)
+    assert 1 < codec.scales[0] < 10, "a tenth of them is smaller"
+    alike = Series().fit([Table(("y",), rng.normal(i, 1, (200, 1))) for i in range(11)])
+    assert alike.scales[0] == pytest.approx(np.sqrt(1 + 10), rel=0.1), "all of them together"
+    few = Series().fit(tables[:3])
+    assert few.scales[0] == pytest.approx(np.concatenate([table.values for table in tables[:3]]).std())
+
+
 def test_series_under_each_other_come_back_so():
     tables = list(tables_of(LONG).values())
     assert [(table.name, len(table)) for table in tables] == [("b", 3), ("a", 2)]

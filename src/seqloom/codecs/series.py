@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,13 +44,20 @@ FEWEST = 5
 DIGITS = 6
 """Significant digits of a deviation that are worth writing: what float32 carries."""
 
+MANY = 8
+"""Series of which it can be said how differently they deviate."""
+UNLIKE = 10
+"""So many times more one large series deviates than a small one where they are scaled by the small one."""
+
 
 class Series(Codec, name="series"):
     """Columns of numbers, scaled to mean 0 and deviation 1 by the known cells of the training split.
 
     A value is a `Table`. An empty cell is a missing value; in a template it is a cell to be made. Columns that never
-    change, or that have no known cell, have scale 1. Densities are in the data's own units: each known value costs
-    the logarithm of its column's scale besides.
+    change, or that have no known cell, have scale 1. Many series of which some deviate far more than others are scaled
+    by a small one of them: the largest would make all others look alike. Read about its own mean and in units of its
+    own spread each is then still seen. Densities are in the data's own units: each known value costs the
+    logarithm of its column's scale besides.
     """
 
     media: ClassVar[str] = "text/csv"
@@ -98,6 +106,11 @@ class Series(Codec, name="series"):
         if any(scale <= 0 for scale in self.scales):
             raise ValueError("scales must be positive")
         return self
+
+    def placed(self, origin: Mapping[str, Any], position: int) -> Mapping[str, Any]:
+        if origin.get("dates") is None or self.calendar is None:
+            return origin
+        return {**origin, "dates": self.calendar.after(self.start, len(origin["dates"]), first=position)}
 
     @property
     def fitted(self) -> bool:
@@ -154,7 +167,7 @@ class Series(Codec, name="series"):
                 "no cell of the training split has a value",
                 hint="give a table with numbers in it: nothing can be learned",
             )
-        means, scales = _moments(known)
+        means, scales = _unlike([table.values for table in tables]) or _moments(known)
         first = tables[0]
         return self.replace(
             columns=first.columns,
@@ -585,6 +598,21 @@ def _moments(values: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[floa
         means.append(mean * size)
         scales.append(scale if scale > 0 else 1.0)
     return tuple(means), tuple(scales)
+
+
+def _unlike(series: Sequence[NDArray[np.float64]]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and deviation of a small one of many series, a tenth is smaller; None where they deviate about alike."""
+    if len(series) < MANY:
+        return None
+    with warnings.catch_warnings():  # a series may have no known cell in a column
+        warnings.simplefilter("ignore", RuntimeWarning)
+        own = np.array([np.nanstd(values, 0) for values in series])  # (S,D)
+        centres = np.nanmedian(np.array([np.nanmean(values, 0) for values in series]), 0)
+        own[own == 0] = np.nan
+        small, large = np.nanquantile(own, (0.1, 0.9), axis=0)  # (D,)
+    if not (large > UNLIKE * small).any() or not np.isfinite([small, centres]).all():
+        return None
+    return tuple(centres.tolist()), tuple(small.tolist())
 
 
 def _otherwise(table: Table, codec: Series) -> str:

@@ -76,6 +76,7 @@ class Preparation:
         if not self.guessed and self.codec.fitted and all(item.fitted for item in self.requested.values()):
             return self.codec, self.requested, []
         asked = [self.codec.plain(), self.guessed, {name: item.plain() for name, item in self.requested.items()}]
+        asked.append(code_of(self.codec, self.requested))  # a codec that has changed fits anew
         if self.guessed and self.codec.fallback:
             asked.append(code_of(make(Codec, self.codec.fallback)))  # type: ignore[type-abstract]
         key = shards.key_of("fit", self.content, asked)
