@@ -99,7 +99,7 @@ class Process(Component, home="seqloom.processes"):
     """The arrangements of a series' channels (`backbone.channels`) that suit it: what is advised is one of these."""
 
     def independence(self, space: Space, channels: str) -> str:
-        """What is to be said where numbers of an element are made independently of each other; empty where they are not.
+        """What is to be said where numbers of an element are made independently of each other; else empty.
 
         `channels` says how they are arranged (`backbone.channels`).
         """
