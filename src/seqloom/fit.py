@@ -350,7 +350,8 @@ class Fit:
         self.net.eval()
         try:
             given = {name: codec for name, (codec, _) in self.run.given.items()}
-            model = Model(self.run.codec, self.run.recipe.process, self.net, given=given)
+            train = self.plan.prepared.splits["train"]
+            model = Model(self.run.codec, self.run.recipe.process, self.net, given=given, train=lambda: train)
             with self._averaged():
                 answer = model.sample(1, min(PREVIEW, self.net.window), seed=self.loop.state.step)
             text = self.run.codec.show(answer.values[0]).decode("utf-8", errors="replace")

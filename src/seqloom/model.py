@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.codecs.base import Codec
-from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
+from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.core.rng import Rng
-from seqloom.corpora.base import Flat, sources_of
+from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.metrics import likelihood
 from seqloom.network.network import Network
@@ -28,10 +30,12 @@ from seqloom.recipe import default_sampler
 from seqloom.samplers.base import Sampler
 from seqloom.sequence.answer import Answer
 from seqloom.sequence.batch import Condition
-from seqloom.sequence.canvas import Canvas, Encoded
+from seqloom.sequence.canvas import Canvas, Encoded, Openings
 from seqloom.sequence.constraint import OnlySymbols
 from seqloom.sequence.query import Frame, Query, Score
 from seqloom.sequence.space import Tokens
+
+logger = logging.getLogger(__name__)
 
 HISTORY = 4096
 """Rows of a history that a forecast goes on from, at most: no model here uses more."""
@@ -112,12 +116,14 @@ class Model:
         sampler: Sampler | None = None,
         notes: Sequence[str] = (),
         run: runs.Run | None = None,
+        train: Callable[[], Split | None] | None = None,
     ) -> None:
         self.codec, self.process, self.network = codec, process, network
         self.given = dict(given or {})
         self.sampler = sampler or default_sampler(process)
         self.notes = list(notes)
         self.run = run
+        self._train = train
         self.others: list[Model] = []
         self.capacity = CAPACITY
         self._engine: Shared | None = None
@@ -164,10 +170,17 @@ class Model:
             for part in (canvas.x, canvas.shown, canvas.absent)
         )
         x = x.long() if self.network.space.symbolic else x.to(like)
+        key = Rng.of(query.seed, rows + query.first_row)
+        positions: list[int | None] = [None] * len(rows)
+        if canvas.openings is not None:
+            before, known, ends = canvas.openings.at(key.at("opening").uniform(1)[:, 0])
+            own = torch.from_numpy(known).to(like.device)
+            x[:, : canvas.context] = torch.from_numpy(before).to(like)
+            shown[:, : canvas.context], absent[:, : canvas.context] = own, ~own
+            positions = ends.tolist()
         if self.network.spec.mask is not None:
             x = x.masked_fill(~shown, self.network.spec.mask)
         active = np.arange(len(rows))
-        key = Rng.of(query.seed, rows + query.first_row)
         key = key.fork(PARTS + part) if part else key
         settled = _given(canvas)
         for number, stage in enumerate(stages):
@@ -204,7 +217,7 @@ class Model:
                 made = x[row, :whole].cpu().numpy().copy()
                 done = update.done and (last or row in ended)
                 number, calls = int(rows[row]) + query.first_row, self.engine.engine.calls
-                yield Frame(number, made, settled_now, done, calls, update.score, live=live)
+                yield Frame(number, made, settled_now, done, calls, update.score, live=live, position=positions[row])
                 live -= update.done
             settled[here] = True
             shown[:, here] |= ~absent[:, here]
@@ -290,7 +303,7 @@ class Model:
         empty = np.nonzero(~_given(canvas))[0]
         cut = max(0, int(empty[0]) - window) if len(empty) else 0
         cut = min(cut, max(0, len(canvas) - window))
-        return Canvas(canvas.x[cut:], canvas.shown[cut:], canvas.absent[cut:]), cut
+        return replace(canvas, x=canvas.x[cut:], shown=canvas.shown[cut:], absent=canvas.absent[cut:]), cut
 
     def _conditions(self, given: Mapping[str, Encoded], begin: int, length: int) -> dict[str, Condition]:
         """What is given beside a window; of an aligned condition the elements of the same positions."""
@@ -330,6 +343,8 @@ class Model:
         constraint = None if allow is None else self._allowed(allow)
         first, *others = [canvas] if isinstance(canvas, Canvas) else canvas
         encoded = self.encode_given(given or {})
+        if encoded and first.openings is not None:
+            first = replace(first, openings=self._alike(first.openings, encoded))
         return Query(first, sampler or self.sampler, count, seed, 0, encoded, stops, constraint, others)
 
     def _symbols(self, text: str) -> NDArray[np.int64]:
@@ -456,25 +471,58 @@ class Model:
         """What a frame shows, in its own units; the end is left out, and so is context that was not asked for."""
         x, space = frame.x, self.network.space
         known = ~canvas.absent[: len(x)]
+        origin = canvas.origin if frame.position is None else self.codec.placed(canvas.origin, frame.position)
         if isinstance(space, Tokens):
             kept = (frame.settled | frame.done) & (x < space.size)
             x = x[: int(kept.argmin()) if not kept.all() else len(x)]
             known = np.ones(len(x), bool)
         elif space.end is not None:
             x = x[:, : space.end]
-        return self.codec.decode(Encoded(x[canvas.context :], known[canvas.context :], canvas.origin))
+        return self.codec.decode(Encoded(x[canvas.context :], known[canvas.context :], origin))
 
     def empty(self, length: int | None = None) -> list[Canvas]:
         """Canvases of which all is to be made: `length` elements, the training window by default.
 
-        A model of one long text is shown what stands before a beginning, or its samples would begin anywhere.
+        A model of one long text is shown what stands before a beginning, or its samples would begin anywhere. What has
+        no beginning, as a series, goes on from a stretch of the training data that each sample draws for itself.
         """
         opening = None if self.network.space.end is not None else self.codec.opening
         if opening is None:
-            return self.canvas(None, length or self.network.window)
+            wanted = length or self.network.window
+            canvases = self.canvas(None, wanted)
+            openings = self._openings(wanted) if len(canvases) == 1 else None
+            return canvases if openings is None else [_opened(canvases[0], openings)]
         context = self.codec.size(opening)
         most = self.network.window if self.process.incremental else max(1, self.network.window - context)
         return [replace(canvas, context=context) for canvas in self.canvas(opening, length or most)]
+
+    def _openings(self, length: int) -> Openings | None:
+        """What samples of a length go on from; None where they begin by themselves, or the training data are gone."""
+        if self.codec.ends or self.network.space.end is not None or self.network.aligned:
+            return None
+        split = None if self._train is None else self._train()
+        if split is None:
+            return None
+        flat, window = split.data, self.network.window
+        before = max(window, self.process.past) if self.process.incremental else max(window - length, window // 2)
+        before = min(before, int(np.median(np.diff(flat.starts))) // 2)
+        openings = Openings(flat.x, flat.known, flat.starts, before)
+        return openings if before and openings.count else None
+
+    def _alike(self, openings: Openings, given: Mapping[str, Encoded]) -> Openings:
+        """Those of the sequences that have these conditions; all where none has."""
+        split = None if self._train is None else self._train()
+        beside = {} if split is None else {name: split.given[name] for name in given if name in split.given}
+
+        def has(number: int) -> bool:
+            return all(
+                np.array_equal(flat.x[flat.starts[number] : flat.starts[number + 1]], given[name].x)
+                for name, flat in beside.items()
+            )
+
+        owners = np.array([i for i in range(len(openings.starts) - 1) if has(i)], np.int64)
+        chosen = replace(openings, owners=owners)
+        return chosen if chosen.count else openings
 
     def sample(
         self,
@@ -573,6 +621,11 @@ class Model:
         return chosen
 
     @property
+    def independence(self) -> str:
+        """What is to be said where columns are made independently of each other; empty where they hang together."""
+        return self.process.independence(self.network.space, self.network.backbone.channels)
+
+    @property
     def trained_horizon(self) -> int | None:
         """How far ahead the model was trained to be asked (`feed.horizon`)."""
         return None if self.run is None else self.run.recipe.feed.horizon
@@ -625,6 +678,15 @@ class Model:
         )
 
 
+def _opened(canvas: Canvas, openings: Openings) -> Canvas:
+    """A canvas before which stand openings."""
+    after = ((openings.length, 0), (0, 0))
+    shown = np.pad(canvas.shown, after)
+    shown[: openings.length] = True
+    x, absent = np.pad(canvas.x, after), np.pad(canvas.absent, after)
+    return replace(canvas, x=x, shown=shown, absent=absent, context=openings.length, openings=openings)
+
+
 def _check_whole(**numbers: Any) -> None:
     """ConfigError where what should be a whole number, or nothing, is something else."""
     for name, value in numbers.items():
@@ -655,4 +717,19 @@ def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best", devic
         sampler=opened.recipe.sampler,
         notes=notes,
         run=opened,
+        train=cache(lambda: _training_data(opened)),
     )
+
+
+def _training_data(run: runs.Run) -> Split | None:
+    """The training split; None where the data have changed, or are no longer there."""
+    given = {name: item.replace(codec=codec) for name, (codec, item) in run.given.items()}
+    try:
+        split = run.recipe.corpus.prepare(run.codec, given).splits["train"]
+    except SeqloomError as error:
+        logger.warning("samples begin from nothing, for the training data cannot be read: %s", error)
+        return None
+    if split.fingerprint != run.fingerprints["train"]:
+        logger.warning("samples begin from nothing, for the training data have changed")
+        return None
+    return split

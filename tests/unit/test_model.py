@@ -14,6 +14,7 @@ from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
 from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
+from seqloom.corpora.base import Flat
 from seqloom.model import Model, Running
 from seqloom.network.backbone import Backbone
 from seqloom.network.given import ConditionSpec
@@ -26,6 +27,7 @@ from seqloom.samplers.beam import Beam
 from seqloom.samplers.diffuse import Diffuse
 from seqloom.samplers.unmask import Unmask
 from seqloom.samplers.views import Ensemble
+from seqloom.sequence.canvas import Openings
 
 LETTERS = Characters(alphabet="\nabc ")
 TABLES = Series(columns=("a", "b"), means=(10.0, -3.0), scales=(2.0, 0.5))
@@ -344,6 +346,23 @@ def test_rows_of_another_step_are_refused_by_every_verb():
             verb(other)
 
 
+def test_columns_that_are_made_apart_are_told_apart_from_those_that_hang_together():
+    two, one = TABLES.space, Series(columns=("a",), means=(0.0,), scales=(1.0,)).space
+    for process, space, channels, said in (
+        (Gaussian(), two, "joint", ""),
+        (Gaussian(), two, "attend", ""),
+        (Gaussian(), two, "own", "without regard to the others"),
+        (Autoregressive(), two, "own", "without regard to the others"),
+        (Autoregressive(), two, "attend", "given the rows before"),
+        (Autoregressive(), two, "joint", "given the rows before"),
+        (Autoregressive(head="mixture"), two, "joint", ""),
+        (Autoregressive(), one, "own", ""),
+        (Autoregressive(), LETTERS.space, "joint", ""),
+    ):
+        assert bool(said) == bool(process.independence(space, channels))
+        assert said in process.independence(space, channels)
+
+
 # ---- rows and numbers of them ---------------------------------------------------------------------------------------
 
 
@@ -426,3 +445,55 @@ def test_unmask_has_its_own_settings():
     made = model(Masked(), LETTERS, window=32)
     frames = list(made.stream(made.query(made.empty(20), 1, sampler=Unmask(steps=3))))
     assert frames[-1].call <= 3
+
+
+# ---- what has no beginning ------------------------------------------------------------------------------------------
+
+
+def test_openings_are_all_stretches_of_the_sequences_alike():
+    x = np.arange(12.0)[:, None]
+    known = x != 4
+    openings = Openings(x, known, np.array([0, 2, 7, 12]), 3)  # of 2, 5 and 5 elements
+    u = (np.arange(openings.count) + 0.5) / openings.count
+    before, seen, ends = openings.at(u)
+    assert before[:, :, 0].tolist() == [[i, i + 1, i + 2] for i in (2, 3, 4, 7, 8, 9)]
+    assert ends.tolist() == [3, 4, 5, 3, 4, 5]
+    np.testing.assert_array_equal(seen, before != 4)
+    assert openings.at(np.array([1.0]))[2].tolist() == [5]
+    own = replace(openings, owners=np.array([2]))
+    assert own.count == 3
+    assert own.at(np.array([0.0, 0.5]))[0][:, 0, 0].tolist() == [7, 8]
+
+
+@pytest.mark.parametrize("process", [Autoregressive(difference=1), Gaussian()], ids=["left to right", "all at once"])
+def test_samples_of_a_series_go_on_from_its_training_data(process):
+    hours = Calendar(format="%Y-%m-%d %H:%M:%S", step=3600.0)
+    codec = TABLES.replace(date="time", calendar=hours, start="2024-01-01 00:00:00")
+    x = np.arange(200.0)[:, None].repeat(2, 1) * 100
+    split = SimpleNamespace(data=Flat(x, np.array([0, 200])), given={})
+    made = model(process, codec, train=lambda: split)
+    asked = made.query(made.empty(5), 4, 7)
+    frames = {frame.row: frame for frame in made.stream(asked) if frame.done}
+    context = asked.canvas.context
+    for frame in frames.values():
+        assert frame.x[:context, 0].tolist() == [100.0 * i for i in range(frame.position - context, frame.position)]
+    assert len({frame.position for frame in frames.values()}) == 4
+    answer = made.sample(4, 5, seed=7)
+    assert answer.paths.shape == (4, 5, 2)
+    for row, value in enumerate(answer.values):
+        assert value.dates == hours.after("2024-01-01 00:00:00", 5, first=frames[row].position)
+        np.testing.assert_array_equal(value.values, made.sample(row + 1, 5, seed=7).values[row].values)
+    if process.incremental:  # what is learned is the change since the last element
+        last = np.array([frames[row].position - 1 for row in range(4)]) * 100 * 2.0 + 10
+        assert np.abs(answer.paths[:, 0, 0] - last).max() < 100
+    long = made.sample(2, 40, seed=7)
+    assert long.paths.shape == (2, 40, 2)
+    short = SimpleNamespace(data=Flat(x[:1], np.array([0, 1])), given={})
+    nothing = model(process, codec, train=lambda: short)
+    assert nothing.empty(5)[0].context == 0
+
+
+def test_text_and_what_ends_begin_by_themselves():
+    split = SimpleNamespace(data=Flat(np.zeros(50, np.uint8), np.array([0, 50])), given={})
+    made = model(Autoregressive(), LETTERS, train=lambda: split)
+    assert made.empty(5)[0].openings is None

@@ -229,6 +229,7 @@ def test_runs_are_compared_by_their_samples(trained: dict[str, str], tmp_path: P
     page = (tmp_path / "both" / "report.html").read_text()
     assert "Samples beside real windows" in page
     assert "held-out windows" in page
+    assert "Real windows and samples of each model" in page
     kept = json.loads((tmp_path / "both" / "compare.json").read_text())
     assert [row["name"] for row in kept["synthesis"]["rows"]][:2] == ["gru", "gaussian"]
     assert kept["rows"][0]["synthesis"]["discriminative"]["length"] == 6

@@ -36,7 +36,7 @@ class Codec(Component, home="seqloom.codecs"):
     positions: ClassVar[str] = "elements"
     """What `extent` counts, in a word for people."""
     ends: ClassVar[bool] = True
-    """A file in a folder of them ends by itself; a stretch of a series does not."""
+    """A file in a folder of them begins and ends by itself; a stretch of a series does neither."""
     mends: ClassVar[bool] = False
     """Byte-order marks and the line ends CR LF are read as plain ones."""
     progressive: ClassVar[bool] = False
@@ -185,6 +185,10 @@ class Codec(Component, home="seqloom.codecs"):
     @abstractmethod
     def examples(self) -> list[Any]:
         """A few values for tests and help: every codec must give them back from their numbers."""
+
+    def placed(self, origin: Mapping[str, Any], position: int) -> Mapping[str, Any]:
+        """The origin of an empty canvas, as of one that begins at this position of the training data."""
+        return origin
 
     @property
     def opening(self) -> Any | None:

@@ -107,6 +107,11 @@ class Series(Codec, name="series"):
             raise ValueError("scales must be positive")
         return self
 
+    def placed(self, origin: Mapping[str, Any], position: int) -> Mapping[str, Any]:
+        if origin.get("dates") is None or self.calendar is None:
+            return origin
+        return {**origin, "dates": self.calendar.after(self.start, len(origin["dates"]), first=position)}
+
     @property
     def fitted(self) -> bool:
         return bool(self.means)

@@ -91,6 +91,8 @@ class Row:
     """Measures of its forecasts by name, where there are any."""
     synthesis: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Measures of its samples beside real windows by name, where they were asked for."""
+    windows: NDArray[np.float64] | None = None
+    """Some of these samples (N,T,D)."""
     recipe: str = ""
     """The settings of the first seed's run, as its recipe.yaml has them."""
 

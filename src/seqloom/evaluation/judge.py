@@ -14,6 +14,7 @@ from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.evaluation.evaluate import evaluate_model, prepare
+from seqloom.evaluation.synthesis import WINDOWS, drawn
 from seqloom.metrics.base import Metric
 from seqloom.metrics.forecast import ForecastMetric
 from seqloom.metrics.synthesis import SynthesisMetric
@@ -70,6 +71,9 @@ def judged(
         "failed": scores["failed"],
         "samples_per_second": rate,
         "samples": samples,
+        "windows": None
+        if synthetic is None
+        else _listed(drawn(model, SynthesisMetric.parse(synthetic).length, WINDOWS, 0)),
         "curve": [
             [record["seconds"], record["elements"], record["valid"]]
             for record in durable.Journal.read(run.path / runs.LOG)

@@ -81,6 +81,30 @@ def learning_curves(
         return figures.written(figure, form)
 
 
+def beside(groups: Sequence[tuple[str, Numbers, str]], columns: Sequence[str], form: Form = "svg") -> bytes:
+    """Windows of several sources, a column of plots each, a row for each channel on one vertical axis.
+
+    Args:
+        groups: The name of each source, some windows (N,T,D) of it, and its colour; the first is reality.
+        columns: The names of the D channels; the first few are shown.
+    """
+    shown = min(len(columns), figures.MOST_CHANNELS)
+    with figures.style(form) as ink:
+        figure = figures.blank(0.4 + 1.7 * len(groups), 0.7 + 1.3 * shown)
+        plots = figure.subplots(shown, len(groups), sharex=True, sharey="row", squeeze=False)
+        for (label, windows, colour), column in zip(groups, plots.T, strict=True):
+            column[0].set_title(figures.short(label, 24), pad=4)
+            for d, axes in enumerate(column):
+                for window in windows:
+                    axes.plot(np.arange(len(window)), window[:, d], color=colour or ink, lw=1.0, alpha=0.75)
+                figures.grid(axes, ink)
+        for d, axes in enumerate(plots[:, 0]):
+            axes.set_ylabel(figures.short(columns[d], 16))
+        more = "" if shown == len(columns) else f"; the first {shown} of {len(columns)} columns"
+        figure.supxlabel(f"rows{more}", fontsize=10)
+        return figures.written(figure, form)
+
+
 def calibration(histograms: Sequence[tuple[str, Sequence[float], str]], form: Form = "svg") -> bytes:
     """How often the truth falls into each tenth of a forecast's law: level where the forecast is calibrated.
 

@@ -169,6 +169,7 @@ def page(comparison: Comparison) -> str:
         forecasts=[(row, figure.decode()) for row, figure in _forecasts(comparison)],
         filled=[(row, figure.decode()) for row, figure in _filled_gaps(comparison)],
         calibration=_calibration(comparison).decode(),
+        beside=_beside(comparison).decode(),
         longest=LONGEST_SAMPLE,
     )
 
@@ -277,6 +278,15 @@ def _filled_gaps(comparison: Comparison) -> list[tuple[Row, bytes]]:
             )
             drawn.append((row, figure))
     return drawn
+
+
+def _beside(comparison: Comparison) -> bytes:
+    """Real windows and those of each model that was asked for samples; nothing where none was."""
+    table, colours = comparison.synthesis, _colours(comparison)
+    made = [(row.model, row.windows, colours[row.model]) for row in comparison.ordered if row.windows is not None]
+    if table is None or table.shown is None or not made:
+        return b""
+    return plots.beside([("real", table.shown, ""), *made], table.columns)
 
 
 def _calibration(comparison: Comparison) -> bytes:

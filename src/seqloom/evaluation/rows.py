@@ -74,6 +74,7 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
         extra={name: metric for name, metric in metrics.items() if name not in {**forecast, **synthesis}},
         forecast=forecast,
         synthesis=synthesis,
+        windows=None if good[0].get("windows") is None else np.array(good[0]["windows"], np.float64),
         recipe=(first / runs.RECIPE).read_text(encoding="utf-8"),
     )
 
@@ -161,4 +162,5 @@ def _synthesis(corpus: Corpus, prepared: Prepared, rows: Sequence[Row], asked: S
     """The table of samples: those of the models as they were measured, and what they are judged beside."""
     reality = reality_of(corpus, prepared.codec, "test", asked.length)
     models = [MeasuredRow(row.model, row.synthesis, "" if row.synthesis else row.failure) for row in rows]
-    return synthesis_table(reality, models, control_rows(reality, asked, asked.samples or len_of(reality), 0))
+    controls = control_rows(reality, asked, asked.samples or len_of(reality), 0)
+    return synthesis_table(reality, models, controls, prepared.codec.number_names())

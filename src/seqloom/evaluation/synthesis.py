@@ -15,7 +15,7 @@ from seqloom.corpora.files import corpus_like
 from seqloom.evaluation.measured import MeasuredRow, by_name
 from seqloom.evaluation.rolling import WHOLE
 from seqloom.evaluation.synthesis_table import SynthesisTable
-from seqloom.metrics.synthesis import MOST_SAMPLES, Reality, Synthesis, SynthesisMetric
+from seqloom.metrics.synthesis import COPIES, MOST_SAMPLES, Reality, Synthesis, SynthesisMetric
 from seqloom.model import Model, Running
 
 Numbers = NDArray[np.float64]
@@ -26,6 +26,8 @@ DRAWING = 0.2
 OF_HELD_OUT = ("error_both", "error_made")
 """Measures that held-out windows cannot have: they are what is tested on."""
 CONTROLS = 3
+WINDOWS = 8
+"""Windows of each source that are shown."""
 
 
 def reality_of(corpus: Corpus, codec: Codec, split: str, length: int, other: Corpus | None = None) -> Reality:
@@ -110,9 +112,14 @@ def control_rows(
     return rows
 
 
-def synthesis_table(reality: Reality, models: Sequence[MeasuredRow], controls: Sequence[MeasuredRow]) -> SynthesisTable:
+def synthesis_table(
+    reality: Reality, models: Sequence[MeasuredRow], controls: Sequence[MeasuredRow], columns: Sequence[str]
+) -> SynthesisTable:
     """The table of rows about the same data."""
-    return SynthesisTable(reality.length, len(reality.windows), len(reality.held_windows), (*models, *controls))
+    held, shown = len(reality.held_windows), reality.controls(WINDOWS, Rng.of(0, 0))[COPIES]
+    return SynthesisTable(
+        reality.length, len(reality.windows), held, (*models, *controls), shown=shown, columns=tuple(columns)
+    )
 
 
 def evaluate_synthesis(
@@ -145,4 +152,4 @@ def evaluate_synthesis(
     name = model.run.path.name
     measured = by_name(asked.records(made, reality, seed, lambda share: judging(share, f"judging {name}")))
     controls = control_rows(reality, asked, samples, seed, part(DRAWING + each, CONTROLS * each))
-    return synthesis_table(reality, [MeasuredRow(name, measured)], controls)
+    return synthesis_table(reality, [MeasuredRow(name, measured)], controls, model.codec.number_names())

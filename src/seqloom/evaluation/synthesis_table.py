@@ -6,8 +6,13 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seqloom.core.progress import columns, count, decimal
 from seqloom.evaluation.measured import MeasuredRow, lines_of
+
+Numbers = NDArray[np.float64]
 
 SHOWN = ("discriminative", "predictive", "two_sample", "marginal", "autocorrelation", "cross_correlation", "spectrum",
          "nearest", "closer", "error_real", "error_both", "error_made")  # fmt: skip
@@ -29,7 +34,9 @@ class SynthesisTable:
     windows: int
     held: int
     rows: tuple[MeasuredRow, ...]
-    notes: tuple[str, ...] = ()
+    shown: Numbers | None = None
+    """Some of the training windows (N,T,D), to be shown."""
+    columns: tuple[str, ...] = ()
 
     @property
     def in_words(self) -> str:

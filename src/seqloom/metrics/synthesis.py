@@ -26,6 +26,8 @@ MOST_SAMPLES = 1000
 """Samples, where nobody says how many."""
 BLOCKS = 20
 """Stretches of time that a series is divided into where a classifier is tested on what it has not seen."""
+COPIES = "training windows"
+"""What a copyist makes."""
 FEWEST = 20
 """Training windows, and samples, that can be judged."""
 PREDICTORS = 2
@@ -113,7 +115,7 @@ class Reality:
         normal = rng.fork(2).normal((count, size)).double().numpy()[0]
         held = self.held_windows
         return {
-            "training windows": self.windows[picked],
+            COPIES: self.windows[picked],
             **({"held-out windows": held} if len(held) >= FEWEST else {}),
             "Gaussian": samples.gaussian_like(self.windows, count, normal),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,43 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class Openings:
+    """Stretches of `length` elements anywhere in some sequences, one of which stands before each sample of a canvas.
+
+    The sequences lie end to end: `x` (N,D), which cells are `known` (None: all), and where each `starts` (S+1,).
+    """
+
+    x: NDArray[Any]
+    known: NDArray[np.bool_] | None
+    starts: NDArray[np.int64]
+    length: int
+    owners: NDArray[np.int64] | None = None
+    """The numbers of the sequences that they are of; None: all."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return int(self._edges[-1])
+
+    @cached_property
+    def _edges(self) -> NDArray[np.int64]:
+        counts = np.maximum(0, np.diff(self.starts) - self.length + 1)
+        if self.owners is not None:
+            counts[np.setdiff1d(np.arange(len(counts)), self.owners)] = 0
+        return np.cumsum(counts)
+
+    def at(self, u: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
+        """Those (B,L,D) at shares u (B,) of all, their known cells, and where in its sequence (B,) each one ends."""
+        number = np.minimum((u * self.count).astype(np.int64), self.count - 1)
+        owner = np.searchsorted(self._edges, number, side="right")
+        first = number - np.concatenate([[0], self._edges])[owner]
+        index = (self.starts[owner] + first)[:, None] + np.arange(self.length)
+        x = self.x[index]
+        known = np.ones(x.shape, bool) if self.known is None else self.known[index]
+        return x, known, first + self.length
+
+
+@dataclass(frozen=True)
 class Canvas:
     """A sequence with parts to be made: cells that are `shown` are given; `absent` ones do not exist.
 
@@ -38,6 +76,8 @@ class Canvas:
     absent: NDArray[np.bool_]
     origin: Mapping[str, Any] = field(default_factory=dict)
     context: int = 0
+    openings: Openings | None = None
+    """What the context is, for each sample another one; None: what the canvas shows."""
 
     def __len__(self) -> int:
         return len(self.x)

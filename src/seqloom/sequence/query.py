@@ -67,6 +67,8 @@ class Frame:
     """Which of the query's canvases it is of."""
     live: int = 1
     """Samples that are made beside it and about as far, itself among them."""
+    position: int | None = None
+    """Where in its sequence of the training data what it goes on from ends, where it does."""
 
 
 @dataclass(frozen=True)
