@@ -616,8 +616,7 @@ def _moments_of(series: Sequence[NDArray[np.float64]]) -> tuple[tuple[float, ...
         small, middle = np.nanquantile(own, (0.1, 0.5), axis=0)  # (D,)
         centres = np.nanmedian(np.array([np.nanmean(values, 0) for values in series]), 0)
     apart = np.array(scales) > UNLIKE * middle  # never where nothing deviates: nan
-    means, scales = np.where(apart, centres, means), np.where(apart, small, scales)
-    return tuple(means.tolist()), tuple(scales.tolist())
+    return tuple(np.where(apart, centres, means).tolist()), tuple(np.where(apart, small, scales).tolist())
 
 
 def _otherwise(table: Table, codec: Series) -> str:
