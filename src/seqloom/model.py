@@ -621,6 +621,11 @@ class Model:
         return chosen
 
     @property
+    def independence(self) -> str:
+        """What is to be said where columns are made independently of each other; empty where they hang together."""
+        return self.process.independence(self.network.space, self.network.backbone.channels)
+
+    @property
     def trained_horizon(self) -> int | None:
         """How far ahead the model was trained to be asked (`feed.horizon`)."""
         return None if self.run is None else self.run.recipe.feed.horizon

@@ -346,6 +346,23 @@ def test_rows_of_another_step_are_refused_by_every_verb():
             verb(other)
 
 
+def test_columns_that_are_made_apart_are_told_apart_from_those_that_hang_together():
+    two, one = TABLES.space, Series(columns=("a",), means=(0.0,), scales=(1.0,)).space
+    for process, space, channels, said in (
+        (Gaussian(), two, "joint", ""),
+        (Gaussian(), two, "attend", ""),
+        (Gaussian(), two, "own", "without regard to the others"),
+        (Autoregressive(), two, "own", "without regard to the others"),
+        (Autoregressive(), two, "attend", "given the rows before"),
+        (Autoregressive(), two, "joint", "given the rows before"),
+        (Autoregressive(head="mixture"), two, "joint", ""),
+        (Autoregressive(), one, "own", ""),
+        (Autoregressive(), LETTERS.space, "joint", ""),
+    ):
+        assert bool(said) == bool(process.independence(space, channels))
+        assert said in process.independence(space, channels)
+
+
 # ---- rows and numbers of them ---------------------------------------------------------------------------------------
 
 

@@ -346,6 +346,8 @@ def test_a_run_beside_the_baselines(trained: Model) -> None:
     ]
     assert all(entry.measures["wql"]["windows"] == 3 for entry in table.rows if entry.measures)
     assert "no model beat" in table.verdict, "three steps are no training"
+    assert trained.independence.startswith("the columns of a row are drawn independently")
+    assert trained.independence in table.notes
 
 
 def test_runs_are_compared_by_their_forecasts(trained: Model, tmp_path: Path) -> None:

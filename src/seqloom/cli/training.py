@@ -221,7 +221,9 @@ def train(
     notes = [f"{planned.path}: {chosen(planned)}"]
     if planned.run is None:
         begins = [f"there is no run at {planned.path} yet: it begins at step 0"] if resume else []
-        notes = [*planned.prepared.notes, *begins, *notes]
+        recipe, codec = planned.recipe, planned.prepared.codec
+        apart = recipe.process.independence(codec.space, recipe.backbone.channels)
+        notes = [*planned.prepared.notes, *begins, *notes, *([apart] if apart else [])]
     if session.verbose:
         notes += [f"  {key} = {why}" for key, why in planned.advice.items()]
     stop = Stop()

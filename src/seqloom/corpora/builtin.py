@@ -18,12 +18,16 @@ from seqloom.core.config import nearest
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items
 from seqloom.corpora.files import kind_of
+from seqloom.corpora.known_series import KNOWN
 from seqloom.corpora.toys import Labels, Markov, Reverse, Var1
 
-Name = Literal["topics", "markov", "var1", "reverse", "reverse-vectors", "labels", "labels-vectors"]
+Name = Literal[
+    "topics", "markov", "var1", "reverse", "reverse-vectors", "labels", "labels-vectors",
+    "sine", "ar1", "walk", "shift", "counts", "intermittent", "coupled",
+]  # fmt: skip
 BUILTINS: tuple[str, ...] = get_args(Name)
 PREFIX = "builtin:"
-SIZES: dict[str, int] = {"topics": 0, "markov": 200_000, "var1": 20_000}
+SIZES: dict[str, int] = {"topics": 0, "markov": 200_000, "var1": 20_000, **dict.fromkeys(KNOWN, 4_000)}
 """Default sizes: characters or rows; of the others, how many pairs."""
 PAIRS = 5_000
 LENGTH = 8
@@ -34,7 +38,8 @@ class Builtin(Corpus, name="builtin"):
     """A text or a toy that needs no file.
 
     `topics` is the reference of the Python language that CPython carries. `markov` is text of known entropy, `var1` a
-    series of known likelihood with 5 % of its cells missing. `reverse` has a sequence as condition and its reverse as
+    series of known likelihood with 5 % of its cells missing. `sine`, `ar1`, `walk`, `shift`, `counts`, `intermittent`
+    and `coupled` are series whose futures are known. `reverse` has a sequence as condition and its reverse as
     target, `labels` a class and its pattern, each as letters and, with `-vectors`, as numbers.
     """
 
@@ -44,7 +49,8 @@ class Builtin(Corpus, name="builtin"):
     data: Name
     """Which of them."""
     size: int | None = Limits(default=None, ge=1)
-    """Characters, rows or pairs; None: 200,000 characters, 20,000 rows, 5,000 pairs. `topics` has its own size."""
+    """Characters, rows or pairs; None: 200,000 characters, 20,000 rows (4,000 of known
+    futures), 5,000 pairs. `topics` has its own size."""
     seed: int = 0
     """What a toy is drawn from."""
 
@@ -86,7 +92,8 @@ class Builtin(Corpus, name="builtin"):
 
     @property
     def _suffix(self) -> str:
-        return ".csv" if self.data == "var1" or self.data.endswith("-vectors") else ".txt"
+        numbers = self.data in KNOWN or self.data == "var1" or self.data.endswith("-vectors")
+        return ".csv" if numbers else ".txt"
 
     @property
     def _count(self) -> int:
@@ -102,6 +109,8 @@ class Builtin(Corpus, name="builtin"):
                 return [(Markov().stream(self._count, self.seed), None)]
             case "var1":
                 return [(_table(Var1().series(self._count, self.seed)), None)]
+            case name if name in KNOWN:
+                return [(_table(KNOWN[name].series(self._count, self.seed)), None)]
             case "reverse":
                 return [(target, source) for source, target in Reverse().pairs(self._count, self.seed)]
             case "reverse-vectors":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from seqloom.core.config import make
 from seqloom.core.errors import SeqloomError
@@ -80,4 +81,6 @@ def evaluate_forecasts(
 
     made = forecast_from(model, origins, asked, drawing)
     row = MeasuredRow(model.run.path.name, by_name(measures(origins.measured(made))))
+    if model.independence:
+        origins = replace(origins, notes=(*origins.notes, model.independence))
     return table_of(origins, [row], baseline_rows(model.codec.baselines, origins, ruling))

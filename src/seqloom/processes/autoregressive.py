@@ -21,7 +21,7 @@ from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.space import Space, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState
 from seqloom.sequence.windows import slide
@@ -59,6 +59,11 @@ class Autoregressive(Process, name="autoregressive"):
     @property
     def past(self) -> int:
         return max([1, *(feature.past for feature in self.read_off)])
+
+    def independence(self, space: Space, channels: str) -> str:
+        if channels == "own" or not isinstance(space, Vectors) or space.dim < 2 or not self._composed.channels(space):
+            return super().independence(space, channels)
+        return "the columns of a row are drawn independently, given the rows before: their sums may be too narrow"
 
     def kind_of_guess(self, space: Space) -> Gives:
         return Gives.NEXT_LOGITS if isinstance(space, Tokens) else Gives.NEXT_PARAMS

@@ -16,7 +16,7 @@ from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.query import Kind
-from seqloom.sequence.space import Space
+from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState, State
 
@@ -97,6 +97,15 @@ class Process(Component, home="seqloom.processes"):
     """Whether state is kept from batch to batch whatever is read (chains that run on, running statistics)."""
     channels: ClassVar[tuple[str, ...]] = ("joint",)
     """The arrangements of a series' channels (`backbone.channels`) that suit it: what is advised is one of these."""
+
+    def independence(self, space: Space, channels: str) -> str:
+        """What is to be said where numbers of an element are made independently of each other; else empty.
+
+        `channels` says how they are arranged (`backbone.channels`).
+        """
+        if channels != "own" or isinstance(space, Tokens) or space.dim < 2:
+            return ""
+        return "each column is made without regard to the others (backbone.channels=own): their sums may be too narrow"
 
     @property
     def past(self) -> int:

@@ -1,0 +1,89 @@
+"""Toys of known truth: what holds of each family's forecasts by its defaults, beside exact draws of what may follow.
+
+    python benchmarks/toys.py [--seconds 30] [--only sine] [--keep FOLDER]
+
+Each model is trained on the first rows of a toy for so long, with nothing but --model and the time given, and forecasts
+12 rows from 8 places of the last twentieth. Finished rows are kept, and a later sitting goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqloom import fit
+from seqloom.core import machine
+from seqloom.corpora.known_series import KNOWN
+from seqloom.metrics.known import beside, outside
+from seqloom.model import load
+
+MODELS = ("lstm", "transformer", "gaussian", "flow")
+HORIZON, PATHS, DRAWS, ROWS = 12, 200, 4_000, 4_000
+ORIGINS = range(3_830, 3_980, 20)
+HISTORY = 400
+
+
+def main() -> None:
+    """Fill in the rows that are not there yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each training")
+    parser.add_argument("--only", default="", help="toys or models whose names begin with this")
+    parser.add_argument("--keep", type=Path, default=None, help="where the runs go")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "toys.json")
+    options = parser.parse_args()
+    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
+    record |= {"machine": machine.record(), "seconds": options.seconds}
+    with tempfile.TemporaryDirectory() as folder:
+        for toy in KNOWN:
+            for model in MODELS:
+                name = f"{toy}/{model}"
+                if name in record["rows"] or not (toy.startswith(options.only) or model.startswith(options.only)):
+                    continue
+                record["rows"][name] = measured(
+                    toy, model, options.seconds, (options.keep or Path(folder)) / toy / model
+                )
+                print(name, ", ".join(outside(record["rows"][name])) or "holds", flush=True)
+                options.out.parent.mkdir(exist_ok=True)
+                options.out.write_text(json.dumps(record, indent=1) + "\n")
+    print(table(record["rows"]))
+
+
+def measured(toy: str, model: str, seconds: float, run: Path) -> dict[str, tuple[float, float]]:
+    """Measures of a model's forecasts and of the truth."""
+    fit.train(f"builtin:{toy}", model=model, minutes=seconds / 60, out=run)
+    trained, law = load(run), KNOWN[toy]
+    whole = law.series(ROWS, 0)
+    names = [field.name for field in trained.codec.space.fields]
+    paths, truths = [], []
+    for start in ORIGINS:
+        past = whole[max(0, start - HISTORY) : start]
+        answer = trained.forecast(dict(zip(names, past.T, strict=True)), HORIZON, n=PATHS, seed=start)
+        assert answer.paths is not None
+        paths.append(answer.paths[:, -HORIZON:])
+        truths.append(law.futures(whole[:start], HORIZON, DRAWS, start))
+    return beside(paths, truths)
+
+
+def table(rows: dict[str, Any]) -> str:
+    """A Markdown table: each measure beside the truth, in bold where it is outside."""
+    toys = list(dict.fromkeys(name.partition("/")[0] for name in rows))
+    lines = ["| toy | measure | truth | " + " | ".join(MODELS) + " |", "|---" * (3 + len(MODELS)) + "|"]
+    for toy in toys:
+        own = {model: rows[f"{toy}/{model}"] for model in MODELS if f"{toy}/{model}" in rows}
+        for measure, (_, truth) in next(iter(own.values())).items():
+            cells = []
+            for model in MODELS:
+                made = own.get(model, {}).get(measure, (np.nan, 0))[0]
+                wrong = model in own and measure in outside(own[model])
+                cells.append(f"**{made:.2f}**" if wrong else f"{made:.2f}")
+            lines.append(f"| {toy} | {measure} | {truth:.2f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
