@@ -61,8 +61,9 @@ def main() -> None:
         for data, place in DATA.items():
             path, run = Path(os.environ["SEQLOOM_DATA"]) / place, keep / f"{data}-{model}"
             fill(f"{data}/{model}", lambda d=path, m=model, r=run: ours(d, m, r, options.r))  # type: ignore[misc]
-            for control in CONTROLS if model == MODELS[0] else ():
-                fill(f"{data}/{control}", lambda c=control, r=run: judged(r, c))  # type: ignore[misc]
+    for data in DATA:
+        for control in CONTROLS:
+            fill(f"{data}/{control}", lambda c=control, r=keep / f"{data}-{MODELS[0]}": judged(r, c))  # type: ignore[misc]
     print(table(record["rows"]))
 
 
