@@ -4,15 +4,17 @@ import ast
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from seqloom import advisor, planning
 from seqloom.core.config import make, members_of, parse_pairs
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Process
-from seqloom.processes.features import Window
+from seqloom.processes.features import Visible, Window
 from seqloom.processes.masked import Masked
 from seqloom.recipe import Recipe
 from seqloom.sequence.facts import Facts
@@ -85,9 +87,26 @@ def test_values_that_wander_are_learned_as_changes():
     wandering = replace(SERIES, season=1, persistence=0.99)
     for recurrent in (True, False):
         assert advise(wandering, "autoregressive", recurrent, 1)[0]["process"] == {
-            "name": "autoregressive", "difference": 1,
+            "name": "autoregressive", "difference": 1, "lags": [2, 3],
         }  # fmt: skip
         assert "process" not in advise(replace(wandering, persistence=0.6), "autoregressive", recurrent, 1)[0]
+
+
+def test_a_model_of_values_that_wander_reads_where_they_are_going():
+    """Read about the last value, histories that end alike must still be told apart."""
+    wandering = replace(SERIES, season=1, persistence=0.99, numbers=1)
+    process = make(Process, advise(wandering, "autoregressive", True, 1)[0]["process"])
+    assert isinstance(process, Autoregressive)
+    net = SimpleNamespace(space=Vectors(fields=(Field(name="x"),)), spec=SimpleNamespace(symbolic=False))
+
+    def inputs(history):
+        x = torch.tensor(history)[None, :, None]
+        known = torch.ones_like(x, dtype=torch.bool)
+        position = torch.tensor([[x.shape[1]]])
+        return process.inputs(net, Visible(x, known, known), position, torch.zeros(1, 1, dtype=torch.bool))[0]
+
+    rising, falling = inputs([1.0, 2.0, 3.0, 4.0]), inputs([7.0, 6.0, 5.0, 4.0])
+    assert (rising - falling).abs().max() > 1
 
 
 def test_short_windows_come_in_larger_batches():

@@ -204,6 +204,17 @@ def ahead(tables: list[Table]) -> tuple[Series, list[Table]]:
     return codec, made
 
 
+def test_rows_that_are_counted_anew_in_each_series_are_told_from_numbers():
+    lines = [f"{track},{step},{track + step / 10},{track}.5" for track in (3, 7, 8) for step in (0, 1, 2, 3, 4)]
+    tables = tables_of("track,t,x,y\n" + "\n".join(lines))
+    assert [(table.name, table.columns, len(table)) for table in tables.values()] == [
+        (name, ("x", "y"), 5) for name in ("3", "7", "8")
+    ]
+    by_time = sorted(lines, key=lambda line: int(line.split(",")[1]))
+    assert list(tables_of("track,t,x,y\n" + "\n".join(by_time))) == ["3", "7", "8"]
+    assert list(tables_of("load,t,x,y\n" + "\n".join(lines))) == [""], "nothing says that it is a name"
+
+
 def test_series_of_very_different_sizes_are_scaled_by_a_small_one():
     rng = np.random.Generator(np.random.Philox(key=3))
     tables = [Table(("y",), 10.0**i * rng.normal(5, 1, (200, 1))) for i in np.linspace(0, 5, 11)]
@@ -211,6 +222,8 @@ def test_series_of_very_different_sizes_are_scaled_by_a_small_one():
     assert 1 < codec.scales[0] < 10, "a tenth of them is smaller"
     alike = Series().fit([Table(("y",), rng.normal(i, 1, (200, 1))) for i in range(11)])
     assert alike.scales[0] == pytest.approx(np.sqrt(1 + 10), rel=0.1), "all of them together"
+    shifted = Series().fit([Table(("y",), rng.normal(100 * i, 1, (200, 1))) for i in range(11)])
+    assert shifted.scales[0] == pytest.approx(1, rel=0.2), "their levels say nothing of how each deviates"
     few = Series().fit(tables[:3])
     assert few.scales[0] == pytest.approx(np.concatenate([table.values for table in tables[:3]]).std())
 

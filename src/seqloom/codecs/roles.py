@@ -40,7 +40,8 @@ SAMPLE = 40
 """Cells by which it is told what a column holds."""
 _NAMES = re.compile(
     r"(^|[_ ])(id|store|shop|item|sku|product|station|site|sensor|meter|device|symbol|ticker|country|region|city|state|"
-    r"location|entity|group|code|category|dept|department|family|customer|user|plant|series|name|turbine|patient|subject)",
+    r"location|entity|group|code|category|dept|department|family|customer|user|plant|series|name|turbine|patient|subject|"
+    r"track|trajectory|person|agent|pedestrian|trial|episode|game|unit|animal|vehicle)",
     re.IGNORECASE,
 )
 
@@ -65,6 +66,9 @@ def find_dates(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[tu
     for name in free:
         if name.lower() in INDEX_NAMES and len(columns) > 1 and counts(columns[name]):
             return (name,), INTEGER
+    for name in free:
+        if (name.lower() in INDEX_NAMES or name.lower() in CORE_DATES) and _counts_each(columns, free, name):
+            return (name,), INTEGER
     return (), ""
 
 
@@ -76,6 +80,23 @@ def counts(cells: polars.Series) -> bool:
         return False
     steps = cells.cast(polars.Int64).diff().drop_nulls()
     return steps.n_unique() == 1 and int(steps[0]) > 0
+
+
+def _counts_each(columns: Mapping[str, polars.Series], free: Sequence[str], name: str) -> bool:
+    """Whether a column counts the rows of several series, which another one whose name says so tells apart."""
+    import polars
+
+    if not columns[name].str.contains("^-?[0-9]{1,15}$").all():
+        return False
+    steps = columns[name].cast(polars.Int64)
+    for other in free:
+        named = other.lower() in SERIES_NAMES or _NAMES.search(other)
+        if other != name and named and _tells_apart(columns[other]):
+            rows = polars.DataFrame({"step": steps, "series": columns[other]})
+            rising = rows.select((polars.col("step").diff() > 0).over("series").fill_null(True).all()).item()
+            if rising:
+                return True
+    return False
 
 
 def _is_dated(name: str) -> bool:

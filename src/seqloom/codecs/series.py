@@ -45,19 +45,19 @@ DIGITS = 6
 """Significant digits of a deviation that are worth writing: what float32 carries."""
 
 MANY = 8
-"""Series of which it can be said how differently they deviate."""
+"""Series of which it can be said how they differ from each other."""
 UNLIKE = 10
-"""So many times more one large series deviates than a small one where they are scaled by the small one."""
+"""So many times more than a middling series all deviate together where a small one is the scale of all."""
 
 
 class Series(Codec, name="series"):
     """Columns of numbers, scaled to mean 0 and deviation 1 by the known cells of the training split.
 
-    A value is a `Table`. An empty cell is a missing value; in a template it is a cell to be made. Columns that never
-    change, or that have no known cell, have scale 1. Many series of which some deviate far more than others are scaled
-    by a small one of them: the largest would make all others look alike. Read about its own mean and in units of its
-    own spread each is then still seen. Densities are in the data's own units: each known value costs the
-    logarithm of its column's scale besides.
+    A value is a `Table`. An empty cell is a missing value; in a template it is a cell to be made. Columns that
+    never change, or that have no known cell, have scale 1. Many series that differ from each other far more than a
+    middling one from its mean are scaled by a small one of them: else most would seem to stand still. Read about
+    its own mean and in units of its own spread each is then still seen. Densities are in the data's own units: each
+    known value costs the logarithm of its column's scale besides.
     """
 
     media: ClassVar[str] = "text/csv"
@@ -161,13 +161,14 @@ class Series(Codec, name="series"):
             tables.append(table.reordered(tables[0].columns) if tables else table)
         if not tables:
             raise DataError("there are no series to learn the scale of")
-        known = np.concatenate([table.values for table in tables])
+        series = [table.values for table in tables]
+        known = np.concatenate(series)
         if np.isnan(known).all():
             raise DataError(
                 "no cell of the training split has a value",
                 hint="give a table with numbers in it: nothing can be learned",
             )
-        means, scales = _unlike([table.values for table in tables]) or _moments(known)
+        means, scales = _moments_of(series)
         first = tables[0]
         return self.replace(
             columns=first.columns,
@@ -600,19 +601,22 @@ def _moments(values: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[floa
     return tuple(means), tuple(scales)
 
 
-def _unlike(series: Sequence[NDArray[np.float64]]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and deviation of a small one of many series, a tenth is smaller; None where they deviate about alike."""
+def _moments_of(series: Sequence[NDArray[np.float64]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of all rows together, or of a small one of the series where these differ far from each other.
+
+    A tenth of them are smaller than that one.
+    """
+    means, scales = _moments(np.concatenate(series))
     if len(series) < MANY:
-        return None
+        return means, scales
     with warnings.catch_warnings():  # a series may have no known cell in a column
         warnings.simplefilter("ignore", RuntimeWarning)
         own = np.array([np.nanstd(values, 0) for values in series])  # (S,D)
-        centres = np.nanmedian(np.array([np.nanmean(values, 0) for values in series]), 0)
         own[own == 0] = np.nan
-        small, large = np.nanquantile(own, (0.1, 0.9), axis=0)  # (D,)
-    if not (large > UNLIKE * small).any() or not np.isfinite([small, centres]).all():
-        return None
-    return tuple(centres.tolist()), tuple(small.tolist())
+        small, middle = np.nanquantile(own, (0.1, 0.5), axis=0)  # (D,)
+        centres = np.nanmedian(np.array([np.nanmean(values, 0) for values in series]), 0)
+    apart = np.array(scales) > UNLIKE * middle  # never where nothing deviates: nan
+    return tuple(np.where(apart, centres, means).tolist()), tuple(np.where(apart, small, scales).tolist())
 
 
 def _otherwise(table: Table, codec: Series) -> str:

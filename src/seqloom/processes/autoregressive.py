@@ -249,7 +249,11 @@ def _changes(facts: Facts) -> Advice:
             "difference": (season, f"a season of {season} was found"),
         }
     if facts.wanders:
-        return {"difference": (1, "the values wander: the last one says more than their mean")}
+        # Read about the last value, that value itself is always 0: how it came there are the ones before it.
+        return {
+            "lags": ([2, 3], "the values wander: from the last ones it is seen where they are going"),
+            "difference": (1, "the values wander: the last one says more than their mean"),
+        }
     return {}
 
 
