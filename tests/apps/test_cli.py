@@ -824,7 +824,7 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_only_with_v(
 ) -> None:
     from seqloom import model
 
-    monkeypatch.setattr(model.Model, "_stream", None)
+    monkeypatch.setattr(model.Model, "_frames", None)
     done = seqloom("sample", examples.run("lstm"))
     check_error(done, "TypeError: 'NoneType' object is not callable", "bug in seqloom", code=1)
     assert "Traceback" in seqloom("sample", examples.run("lstm"), "-v").err

@@ -30,10 +30,11 @@ COPIES = "training windows"
 """What a copyist makes."""
 FEWEST = 20
 """Training windows, and samples, that can be judged."""
-PREDICTORS = 2
+MOST_PREDICTORS, PREDICTORS = 3, 2
+"""Networks of the published predictive score, and of each set that a predictor learns from."""
 STRONGER, PREDICTING = 0.2, 0.15
 """Iterations of the stronger classifier and of predictors, as shares of the published ones."""
-WEIGHTS = {"discriminative": 0.36, "predictive": 0.24, "two_sample": 0.2, "usefulness": 0.2}
+WEIGHTS = {"discriminative": 0.4, "predictive": 0.2, "two_sample": 0.2, "usefulness": 0.2}
 """About the share of the time that each takes."""
 
 
@@ -141,7 +142,7 @@ class SynthesisMetric(Metric, name="synthesis"):
     samples: int | None = Field(default=None, ge=FEWEST)
     """How many samples; None: as many as there are training windows, up to 1,000."""
     seeds: int = Field(default=5, ge=1)
-    """Classifiers and predictors whose median is the published score."""
+    """Classifiers whose median is the published score; of predictors, which differ far less, 3 at most."""
     iterations: int = Field(default=2000, ge=1)
     """Updates of each; those of the stronger test and of usefulness follow."""
 
@@ -175,14 +176,11 @@ class SynthesisMetric(Metric, name="synthesis"):
 
         real, held = reality.windows, reality.held_windows
         made_in, real_in = reality.in_spreads(made), reality.in_spreads(real)
-        told = judges.discriminative(
-            reality.in_range(made), reality.in_range(real), self.seeds, self.iterations, key.fork(1),
-            stage(WEIGHTS["discriminative"]),
-        )  # fmt: skip
-        predicted = judges.predictive(
-            reality.in_range(made), reality.in_range(real), self.seeds, self.iterations, key.fork(2),
-            stage(WEIGHTS["predictive"]),
-        )  # fmt: skip
+        scaled = reality.in_range(made), reality.in_range(real)
+        share = stage(WEIGHTS["discriminative"])
+        told = judges.discriminative(*scaled, self.seeds, self.iterations, key.fork(1), share)
+        few, share = min(self.seeds, MOST_PREDICTORS), stage(WEIGHTS["predictive"])
+        predicted = judges.predictive(*scaled, few, self.iterations, key.fork(2), share)
         records = [
             self._record("discriminative", float(np.median(told)), "share", len(made), _error(told), seeds=told),
             self._record(
