@@ -42,9 +42,7 @@ def main() -> None:
                 name = f"{toy}/{model}"
                 if name in record["rows"] or not (name.startswith(options.only) or model == options.only):
                     continue
-                record["rows"][name] = measured(
-                    toy, model, options.steps, (options.keep or Path(folder)) / toy / model
-                )
+                record["rows"][name] = measured(toy, model, options.steps, (options.keep or Path(folder)) / toy / model)
                 print(name, ", ".join(outside(record["rows"][name])) or "holds", flush=True)
                 options.out.parent.mkdir(exist_ok=True)
                 options.out.write_text(json.dumps(record, indent=1) + "\n")
