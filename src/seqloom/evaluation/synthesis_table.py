@@ -21,8 +21,8 @@ LEGEND = (
     "sides); two sample is the accuracy of a larger classifier on stretches of time that it has not seen, best at 0.5; "
     "marginal is in spreads of the training rows, autocorrelation and cross correlation are differences of "
     "correlations, spectrum is a share of the power; novelty is the distance to the nearest training window relative "
-    "to that one's to the next, nearest relative to that of held-out windows, both 0 of copies and best at 1; closer is "
-    "how often a sample is nearer than held-out windows, best at 0.5; the errors are those of the next held-out row, "
+    "to that one's to the next, nearest relative to that of held-out windows, both 0 of copies and best at 1; closer "
+    "is how often a sample is nearer than held-out windows, best at 0.5; the errors are those of the next held-out row, "
     "relative to repeating the last, after training on real windows, on both, on samples"
 )
 
