@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from seqloom import advisor, planning
+from seqloom.codecs.season import repeated_share
 from seqloom.core.config import make, members_of, parse_pairs
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Process
@@ -90,6 +91,16 @@ def test_values_that_wander_are_learned_as_changes():
             "name": "autoregressive", "difference": 1, "lags": [2, 3],
         }  # fmt: skip
         assert "process" not in advise(replace(wandering, persistence=0.6), "autoregressive", recurrent, 1)[0]
+
+
+def test_counts_that_are_mostly_zero_have_a_head_that_can_say_so():
+    for repeated, head in ((0.1, "student"), (0.6, "binned")):
+        facts = replace(SERIES, repeated=repeated, numbers=1)
+        assert advise(facts, "autoregressive", True, 1)[0]["process"]["head"] == {"name": head}
+    zeros = np.where(np.arange(10) % 5 < 3, 0.0, np.arange(10))[:, None]
+    assert repeated_share([zeros, np.full((1, 1), np.nan)]) == pytest.approx(0.6)
+    assert repeated_share([np.concatenate([zeros, np.ones((10, 1))], 1)]) == pytest.approx(0.6)
+    assert repeated_share([]) == 0
 
 
 def test_a_model_of_values_that_wander_reads_where_they_are_going():

@@ -200,7 +200,7 @@ def train(
 ) -> None:
     """Train a model on a text or a series, into a run folder.
 
-    DATA is a file, a folder, - for standard input, or builtin:NAME (topics, markov, var1, reverse, labels). Any setting
+    DATA is a file, a folder, - for standard input, or builtin:NAME (topics, markov, var1, sine, ...). Any setting
     of a recipe can be given as key=value, such as backbone.width=256 or corpus.splits=[0.8,0.1,0.1]; what is not given
     is chosen by a small rule, and -v tells the reasons.
     """

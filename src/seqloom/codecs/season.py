@@ -62,6 +62,16 @@ def persistence_of(pieces: Sequence[Numbers]) -> float:
     return _autocorrelation([(piece[:, known[moves]] - mean[moves]) / spread[moves] for piece in pieces], 1)
 
 
+def repeated_share(pieces: Sequence[Numbers]) -> float:
+    """The greatest share of known cells that one value has in a column that varies, such as the zeros of counts."""
+    shares = [0.0]
+    for column in np.concatenate(list(pieces)).T if len(pieces) else ():
+        known = column[~np.isnan(column)]
+        if len(known) and known.min() < known.max():
+            shares.append(float(np.unique(known, return_counts=True)[1].max() / len(known)))
+    return max(shares)
+
+
 def _detrended(x: Numbers) -> Numbers:
     """Each channel less its straight line by least squares, in units of its spread; missing stays nan."""
     out = np.full_like(x, np.nan)

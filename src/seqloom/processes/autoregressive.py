@@ -120,6 +120,8 @@ class Autoregressive(Process, name="autoregressive"):
             head = ({"name": "mixture"}, "two numbers of an element belong together")
             return {"head": head} if facts.paired else {}
         head = ({"name": "student"}, "now and then a value is far from what was expected")
+        if facts.lumpy:
+            head = ({"name": "binned"}, "one value comes again and again, such as the zeros of counts")
         return _changes(facts) | about_level(facts) | ({"head": head} if facts.numbers else {})
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:

@@ -8,6 +8,9 @@ from typing import Any
 WANDERS = 0.9
 """From this persistence on a series does not return to its mean soon."""
 
+LUMPS = 0.25
+"""From this share of one value on a density of one hump is wrong."""
+
 Advice = dict[str, tuple[Any, str]]
 """Settings that suit such data, each with the reason."""
 
@@ -17,7 +20,8 @@ class Facts:
     """Facts about the data: training elements, the typical length of one sequence, and the kind of element.
 
     `season` is after how many elements a series resembles itself, 1 where none was found; `persistence` how much of
-    an element is the one before it, 1 where it never changes.
+    an element is the one before it, 1 where it never changes; `repeated` the share of cells that have a column's
+    commonest value.
     """
 
     elements: int
@@ -29,6 +33,7 @@ class Facts:
     """The conditions that positions attend to."""
     season: int = 1
     persistence: float = 0.0
+    repeated: float = 0.0
     longest: int = 0
     """Of the sequences."""
     paired: bool = False
@@ -38,6 +43,11 @@ class Facts:
     the process can tell them apart."""
     horizon: int = 0
     """How far ahead forecasts will be asked for; 0 where that is not said."""
+
+    @property
+    def lumpy(self) -> bool:
+        """Whether a column has one value again and again, such as the zeros of counts."""
+        return self.repeated >= LUMPS
 
     @property
     def wanders(self) -> bool:
