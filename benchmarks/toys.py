@@ -1,9 +1,9 @@
 """Toys of known truth: what holds of each family's forecasts by its defaults, beside exact draws of what may follow.
 
-    python benchmarks/toys.py [--seconds 30] [--only sine] [--keep FOLDER]
+    python benchmarks/toys.py [--steps 400] [--only sine] [--keep FOLDER]
 
-Each model is trained on the first rows of a toy for so long, with nothing but --model and the time given, and forecasts
-12 rows from 8 places of the last twentieth. Finished rows are kept, and a later sitting goes on.
+Each model is trained on the first rows of a toy for so many steps, with nothing but --model and these given, and
+forecasts 12 rows from 8 places of the last twentieth. Finished rows are kept, and a later sitting goes on.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import json
 import tempfile
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from seqloom import fit
 from seqloom.core import machine
@@ -31,31 +29,29 @@ HISTORY = 400
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each training")
-    parser.add_argument("--only", default="", help="toys or models whose names begin with this")
+    parser.add_argument("--steps", type=int, default=400, help="of each training")
+    parser.add_argument("--only", default="", help="TOY/MODEL whose beginning is this, or a model")
     parser.add_argument("--keep", type=Path, default=None, help="where the runs go")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "toys.json")
     options = parser.parse_args()
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-    record |= {"machine": machine.record(), "seconds": options.seconds}
+    record |= {"machine": machine.record(), "steps": options.steps}
     with tempfile.TemporaryDirectory() as folder:
         for toy in KNOWN:
             for model in MODELS:
                 name = f"{toy}/{model}"
-                if name in record["rows"] or not (toy.startswith(options.only) or model.startswith(options.only)):
+                if name in record["rows"] or not (name.startswith(options.only) or model == options.only):
                     continue
-                record["rows"][name] = measured(
-                    toy, model, options.seconds, (options.keep or Path(folder)) / toy / model
-                )
+                record["rows"][name] = measured(toy, model, options.steps, (options.keep or Path(folder)) / toy / model)
                 print(name, ", ".join(outside(record["rows"][name])) or "holds", flush=True)
                 options.out.parent.mkdir(exist_ok=True)
                 options.out.write_text(json.dumps(record, indent=1) + "\n")
     print(table(record["rows"]))
 
 
-def measured(toy: str, model: str, seconds: float, run: Path) -> dict[str, tuple[float, float]]:
+def measured(toy: str, model: str, steps: int, run: Path) -> dict[str, tuple[float, float]]:
     """Measures of a model's forecasts and of the truth."""
-    fit.train(f"builtin:{toy}", model=model, minutes=seconds / 60, out=run)
+    fit.train(f"builtin:{toy}", model=model, steps=steps, out=run)
     trained, law = load(run), KNOWN[toy]
     whole = law.series(ROWS, 0)
     names = [field.name for field in trained.codec.space.fields]
@@ -78,8 +74,10 @@ def table(rows: dict[str, Any]) -> str:
         for measure, (_, truth) in next(iter(own.values())).items():
             cells = []
             for model in MODELS:
-                made = own.get(model, {}).get(measure, (np.nan, 0))[0]
-                wrong = model in own and measure in outside(own[model])
+                if model not in own:
+                    cells.append("")
+                    continue
+                made, wrong = own[model][measure][0], measure in outside(own[model])
                 cells.append(f"**{made:.2f}**" if wrong else f"{made:.2f}")
             lines.append(f"| {toy} | {measure} | {truth:.2f} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

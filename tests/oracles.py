@@ -46,6 +46,7 @@ class Oracle:
 
     def __init__(self, spec: NetworkSpec, space: Tokens | Vectors) -> None:
         self.spec, self.space, self.own = spec, space, None
+        self.dependence = None
         self.calls = 0
 
     @property

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.core import checkpoints, durable, machine
@@ -28,6 +30,8 @@ OVERHEAD = 0.05
 """Share of a training by the clock that validation, previews and saves may take."""
 VALIDATIONS = 10
 PREVIEW = 80
+COUPLING = 16
+"""Batches of training rows from which it is taken how columns hang together."""
 LAST_VALIDATION = 10.0
 """Seconds that a last validation over the whole split may take in any case, where a training is bounded by steps."""
 MOST_BAD, MOST_RESTORES = 3, 3
@@ -116,6 +120,7 @@ class Fit:
         recipe, prepared = self.plan.recipe, self.plan.prepared
         self.net: Network = run.network().to(self.device)
         self.notes: list[str] = []
+        self.dependence: NDArray[np.float64] | None = None
         self.inherited = self._inherit(run) if recipe.start and not checkpoints.steps(run.path) else None
         drops = {name: given.drop for name, given in self.plan.given.items()}
         reader = Reader(
@@ -225,6 +230,7 @@ class Fit:
         yield from self._validate(last=True)
         self._save()
         yield from self._validate_whole()
+        yield from self._take_dependence()
         report = self._report()
         durable.write_json(self.plan.path / runs.REPORT, report)
         yield TrainingEvent("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
@@ -337,6 +343,19 @@ class Fit:
         self.valid = {**metric, "part": self.best["part"]}
         yield TrainingEvent("valid", self.loop.state.step, 1.0, facts=metric)
 
+    def _take_dependence(self) -> Iterator[TrainingEvent]:
+        """By what the columns of a row are to be coupled, from training rows and the best weights."""
+        process, reader = self.run.recipe.process, self.loop.reader
+        if not process.couples(self.run.space):
+            return
+        try:
+            net, _ = runs.read(self.run.path).load_network("best")
+            with torch.no_grad():
+                net = net.to(self.device)
+                self.dependence = process.dependence(net, (reader.batch(i) for i in range(COUPLING)))
+        except Exception as error:  # the training is done all the same
+            yield self._note(f"what columns have in common could not be taken: {_reason(error)}")
+
     def _note(self, text: str) -> TrainingEvent:
         self.notes.append(text)
         return TrainingEvent("note", self.loop.state.step, self.share, text)
@@ -398,6 +417,7 @@ class Fit:
             "valid": self.valid,
             "best": self.best,
             "start": self.plan.recipe.start,
+            **({} if self.dependence is None else {"dependence": self.dependence.tolist()}),
         }
 
 

@@ -623,6 +623,8 @@ class Model:
     @property
     def independence(self) -> str:
         """What is to be said where columns are made independently of each other; empty where they hang together."""
+        if self.network.dependence is not None:
+            return ""
         return self.process.independence(self.network.space, self.network.backbone.channels)
 
     @property

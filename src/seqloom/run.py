@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from seqloom import __version__
 from seqloom.codecs.base import Codec
@@ -18,7 +20,7 @@ from seqloom.core import checkpoints, durable, manifest
 from seqloom.core.config import MODULES, make, parse_yaml
 from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
-from seqloom.sequence.space import Space
+from seqloom.sequence.space import Space, Vectors
 
 if TYPE_CHECKING:  # finding runs and reading their recipes needs no torch
     from seqloom.network.network import Network
@@ -129,7 +131,17 @@ class Run:
                 hint="recipe.yaml or the checkpoint was changed by hand; restore the run from a copy",
             )
         net.load_state_dict(weights)
+        net.dependence = self._dependence(net.space.dim if isinstance(net.space, Vectors) else 0)
         return net.eval(), notes
+
+    def _dependence(self, dim: int) -> NDArray[np.float64] | None:
+        """What the report of a finished run has of how columns are coupled."""
+        if not (self.path / REPORT).is_file():
+            return None
+        found = np.array(durable.read_json(self.path / REPORT).get("dependence") or [], np.float64)
+        if found.shape != (dim, dim) or not dim or (np.linalg.eigvalsh(found) <= 0).any():
+            return None
+        return found
 
 
 def create(

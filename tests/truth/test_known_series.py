@@ -90,17 +90,28 @@ def test_the_measures_find_the_truth_and_miss_what_is_not(name: str) -> None:
         assert outside(beside(shuffled, truths)) == ["autocorrelation"]
 
 
-def measured(name: str, model: str, folder: Path, **more: object) -> dict[str, tuple[float, float]]:
-    """Measures of a model that was trained by the defaults, on the last twentieth of a toy."""
-    fit.train(f"builtin:{name}", model=model, out=folder, **more)  # type: ignore[arg-type]
-    trained, law = load(folder), KNOWN[name]
+MISSED = {
+    ("shift", "lstm"): {"quantile_0.5"},
+    ("shift", "transformer"): {"quantile_0.5"},
+    ("intermittent", "transformer"): {"quantile_0.9"},
+}
+"""What is known to fall short: a level that training never saw is forecast a sixth of its noise too low, and how large
+demand is after a rest too small."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["lstm", "transformer"])
+@pytest.mark.parametrize("name", KNOWN)
+def test_forecasts_by_the_defaults_follow_the_known_law(name: str, model: str, tmp_path: Path) -> None:
+    fit.train(f"builtin:{name}", model=model, steps=400, out=tmp_path / "run")
+    trained, law = load(tmp_path / "run"), KNOWN[name]
     whole = law.series(4_000, 0)
     names = [field.name for field in trained.codec.space.fields]
     paths, truths = [], []
-    for start in (3_830, 3_870, 3_910, 3_950):
+    for start in range(3_830, 3_980, 20):
         past = whole[start - 400 : start]
-        answer = trained.forecast(dict(zip(names, past.T, strict=True)), 12, n=100, seed=start)
+        answer = trained.forecast(dict(zip(names, past.T, strict=True)), 12, n=200, seed=start)
         assert answer.paths is not None
         paths.append(answer.paths[:, -12:])
         truths.append(law.futures(whole[:start], 12, 2_000, start))
-    return beside(paths, truths)
+    assert set(outside(beside(paths, truths))) <= MISSED.get((name, model), set())

@@ -74,8 +74,12 @@ def test_copies_are_at_no_distance_however_far_from_zero() -> None:
     real = draw(5).normal(size=(300, 6, 2)) + 1e6
     made = draw(6).normal(size=(40, 6, 2)) + 1e6
     brute = np.array([np.sqrt(((real - one) ** 2).mean((1, 2))).min() for one in made])
-    assert np.allclose(samples.nearest(made, real), brute, rtol=1e-6)
-    assert (samples.nearest(real[::7], real) == 0).all()
+    assert np.allclose(samples.nearest(made, real)[0], brute, rtol=1e-6)
+    distance, number = samples.nearest(real[::7], real)
+    assert (distance == 0).all()
+    assert number.tolist() == list(range(0, 300, 7))
+    without = samples.nearest(real[:1], real, np.arange(300)[None] != 5)
+    assert (without[0][0], without[1][0]) == (pytest.approx(np.sqrt(((real[0] - real[5]) ** 2).mean())), 5)
 
 
 def test_closer_counts_pairs_and_halves_what_is_equal() -> None:
@@ -99,6 +103,8 @@ def test_windows_are_whole_and_blocks_share_no_row() -> None:
     assert len(reality.windows) == 395 - 6 + 295
     assert reality.held_windows.shape == (3, 6, 2)
     rows = [set(block[..., 0].flatten()) for block in reality.blocks]
+    assert reality.places[:2].tolist() == [0, 1]
+    assert reality.places[[388, 389, 390]].tolist() == [394, 400 + 6 + 3 + 6, 400 + 6 + 3 + 6 + 1]
     assert len(rows) > 10
     assert all(not a & b for i, a in enumerate(rows) for b in rows[:i])
     with pytest.raises(DataError, match="1 windows of 400 rows"):
@@ -177,7 +183,8 @@ def test_a_copyist_and_reality_itself() -> None:
         for name, made in controls.items()
     }
     copied, held = by_name["training windows"], by_name["held-out windows"]
-    assert (copied["nearest"], copied["closer"]) == (0.0, 1.0)
+    assert (copied["nearest"], copied["closer"], copied["novelty"]) == (0.0, 1.0, 0.0)
+    assert 0.8 < held["novelty"] < 1.25
     assert (held["nearest"], held["closer"]) == (1.0, 0.5)
     assert 0.7 < by_name["Gaussian"]["nearest"] < 1.3
     alone = Reality([series], [], 12)

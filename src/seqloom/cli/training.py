@@ -221,9 +221,9 @@ def train(
     notes = [f"{planned.path}: {chosen(planned)}"]
     if planned.run is None:
         begins = [f"there is no run at {planned.path} yet: it begins at step 0"] if resume else []
-        recipe, codec = planned.recipe, planned.prepared.codec
-        apart = recipe.process.independence(codec.space, recipe.backbone.channels)
-        notes = [*planned.prepared.notes, *begins, *notes, *([apart] if apart else [])]
+        process, space = planned.recipe.process, planned.prepared.codec.space
+        apart = "" if process.couples(space) else process.independence(space, planned.recipe.backbone.channels)
+        notes = [*planned.prepared.notes, *begins, *notes, *filter(None, [apart])]
     if session.verbose:
         notes += [f"  {key} = {why}" for key, why in planned.advice.items()]
     stop = Stop()

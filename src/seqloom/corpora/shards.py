@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from seqloom.core.errors import DataError
 
-FORMAT = 3
+FORMAT = 4
 INDEX = "index.json"
 STALE = 86_400.0
 """Seconds after which what a killed writer left behind is deleted."""

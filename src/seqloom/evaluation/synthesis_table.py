@@ -15,14 +15,15 @@ from seqloom.evaluation.measured import MeasuredRow, lines_of
 Numbers = NDArray[np.float64]
 
 SHOWN = ("discriminative", "predictive", "two_sample", "marginal", "autocorrelation", "cross_correlation", "spectrum",
-         "nearest", "closer", "error_real", "error_both", "error_made")  # fmt: skip
+         "novelty", "nearest", "closer", "error_real", "error_both", "error_made")  # fmt: skip
 LEGEND = (
-    "lower is better unless said. discriminative and predictive are the published scores (windows that overlap on both "
-    "sides); two sample is the accuracy of a larger classifier on stretches of time that it has not seen, best at 0.5; "
-    "marginal is in spreads of the training rows, autocorrelation and cross correlation are differences of "
-    "correlations, spectrum is a share of the power; nearest is the distance to the nearest training window relative "
-    "to that of held-out windows, 0 of a copy, closer how often it is the smaller, best at 0.5; the errors are those "
-    "of the next held-out row, relative to repeating the last, after training on real windows, on both, on samples"
+    "lower is better unless said. discriminative and predictive are the published scores (windows that overlap on "
+    "both sides); two sample is the accuracy of a larger classifier on stretches of time that it has not seen, best "
+    "at 0.5; marginal is in spreads of the training rows, autocorrelation and cross correlation are differences of "
+    "correlations, spectrum is a share of the power; novelty is the distance to the nearest training window relative "
+    "to that one's to the next, nearest relative to that of held-out windows, both 0 of copies and best at 1; closer "
+    "is how often a sample is nearer than held-out windows, best at 0.5; the errors are those of the next held-out "
+    "row, relative to repeating the last, after training on real windows, on both, on samples"
 )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 GRID = 1001
 """Quantiles by which marginal distributions are compared."""
@@ -19,16 +20,16 @@ TOGETHER = 256
 """Windows whose distances to all others are taken at a time."""
 
 
-def windows_of(series: Sequence[Numbers], length: int) -> list[Numbers]:
-    """All windows (N,T,D) of each series that have every cell known, in their order; views where nothing is missing."""
+def windows_of(series: Sequence[Numbers], length: int) -> list[tuple[Numbers, Indices]]:
+    """All windows (N,T,D) of each series that have every cell known, and the rows (N,) that they begin at."""
     found = []
     for one in series:
         if len(one) < length:
-            found.append(np.zeros((0, length, one.shape[1])))
+            found.append((np.zeros((0, length, one.shape[1])), np.zeros(0, np.int64)))
             continue
         windows = np.lib.stride_tricks.sliding_window_view(one, length, axis=0).transpose(0, 2, 1)  # (N,T,D)
-        whole = ~np.isnan(windows).any((1, 2))
-        found.append(windows if whole.all() else windows[whole])
+        begins = np.flatnonzero(~np.isnan(windows).any((1, 2)))
+        found.append((windows if len(begins) == len(windows) else windows[begins], begins))
     return found
 
 
@@ -88,19 +89,26 @@ def spectrum(made: Numbers, real: Numbers) -> float:
     return float(np.abs(shares(made) - shares(real)).sum(0).mean() / 2)
 
 
-def nearest(made: Numbers, others: Numbers) -> Numbers:
-    """The distance (N,) of each window to the nearest of the others: the root mean square over its cells."""
+def nearest(made: Numbers, others: Numbers, barred: NDArray[np.bool_] | None = None) -> tuple[Numbers, Indices]:
+    """The distance (N,) of each window to the nearest of the others, and the number of that one.
+
+    A distance is the root mean square over the cells. `barred` (N,M) are not looked at; where all are, it is infinite.
+    """
     wide = np.ascontiguousarray(others.reshape(len(others), -1), np.float64)
     flat = made.reshape(len(made), -1).astype(np.float64)
     centre = wide.mean(0)  # far from zero, squares would lose their digits
     wide, flat = wide - centre, flat - centre
     squares = (wide**2).sum(1)
-    found = np.zeros(len(flat))
+    found, number = np.zeros(len(flat)), np.zeros(len(flat), np.int64)
     for begin in range(0, len(flat), TOGETHER):
         part = flat[begin : begin + TOGETHER]
-        closest = (squares - 2 * part @ wide.T).argmin(1)
-        found[begin : begin + TOGETHER] = np.sqrt(((part - wide[closest]) ** 2).mean(1))  # exactly 0 of a copy
-    return found
+        apart = squares - 2 * part @ wide.T
+        if barred is not None:
+            apart[barred[begin : begin + TOGETHER]] = np.inf
+        number[begin : begin + TOGETHER] = closest = apart.argmin(1)
+        exact = np.sqrt(((part - wide[closest]) ** 2).mean(1))  # exactly 0 of a copy
+        found[begin : begin + TOGETHER] = np.where(np.isinf(apart.min(1)), np.inf, exact)
+    return found, number
 
 
 def share_closer(made: Numbers, held: Numbers) -> float:

@@ -59,19 +59,26 @@ class Reality:
         return max(1, -(-sum(max(0, len(one) - self.length + 1) for one in self.train) // MOST_WINDOWS))
 
     @cached_property
-    def _by_series(self) -> list[Numbers]:
-        return [one[:: self.stride] for one in samples.windows_of(self.train, self.length)]
+    def _by_series(self) -> list[tuple[Numbers, NDArray[np.int64]]]:
+        found = samples.windows_of(self.train, self.length)
+        return [(windows[:: self.stride], begins[:: self.stride]) for windows, begins in found]
 
     @cached_property
     def windows(self) -> Numbers:
         """Windows (N,T,D) of the training split."""
-        return np.concatenate(self._by_series) if self.train else np.zeros((0, self.length, 1))
+        return np.concatenate([one for one, _ in self._by_series]) if self.train else np.zeros((0, self.length, 1))
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Where each of them begins, rows of all series counted through, with a gap of a window between two series."""
+        ends = np.cumsum([0, *(len(one) + self.length for one in self.train)])
+        return np.concatenate([begin + begins for begin, (_, begins) in zip(ends, self._by_series, strict=False)])
 
     @cached_property
     def held_windows(self) -> Numbers:
         """Windows (N,T,D) that were held out; none where it is too short."""
         found = samples.windows_of(self.held, self.length)
-        whole = np.concatenate(found) if found else self.windows[:0]
+        whole = np.concatenate([one for one, _ in found]) if found else self.windows[:0]
         return whole[:: max(1, -(-len(whole) // MOST_WINDOWS))]
 
     @cached_property
@@ -80,7 +87,7 @@ class Reality:
         overlap = -(-(self.length - 1) // self.stride)
         size = max(1, -(-len(self.windows) // BLOCKS))
         blocks = []
-        for one in self._by_series:
+        for one, _ in self._by_series:
             ends = np.linspace(0, len(one), 1 + max(1, round(len(one) / (size + overlap)))).astype(int)
             for begin, end in pairwise(ends.tolist()):
                 block = one[begin : end if end == len(one) else max(begin, end - overlap)]
@@ -107,7 +114,19 @@ class Reality:
     @cached_property
     def held_distances(self) -> Numbers:
         """From each held-out window to the nearest training window."""
-        return samples.nearest(self.in_spreads(self.held_windows), self.in_spreads(self.windows))
+        return samples.nearest(self.in_spreads(self.held_windows), self.in_spreads(self.windows))[0]
+
+    def novelty(self, apart: Numbers, number: NDArray[np.int64]) -> float:
+        """How far samples are from the nearest training window, relative to how far that one is from the next.
+
+        Of those that share no row with it; the median. About 1 of new series, 0 of copies, wherever the level has gone.
+        """
+        chosen, back = np.unique(number, return_inverse=True)
+        barred = np.abs(self.places[chosen][:, None] - self.places) < self.length
+        inside = self.in_spreads(self.windows)
+        own, _ = samples.nearest(inside[chosen], inside, barred)
+        ratio = np.divide(apart, own[back], out=np.zeros_like(apart), where=own[back] > 0)
+        return float(np.median(ratio))
 
     def controls(self, count: int, rng: Rng) -> dict[str, Numbers]:
         """What samples are judged beside: what a copyist, reality itself, and the simplest generator would give."""
@@ -161,9 +180,9 @@ class SynthesisMetric(Metric, name="synthesis"):
         """All measures of samples (N,T,D), the headline first.
 
         `marginal` is in spreads of the training data, `autocorrelation` and `cross_correlation` are differences of
-        correlations, `spectrum` a share of the power; `nearest` is relative to held-out windows. What needs held-out
-        windows is left out where there are none. `error_real`, `error_both` and `error_made` are those of a predictor
-        that learned from training windows, from both and from samples, on held-out windows.
+        correlations, `spectrum` a share of the power; `novelty` is relative to the next training window, `nearest` to
+        held-out windows. What needs these is left out where there are none. `error_real`, `error_both` and `error_made`
+        are those of a predictor that learned from training windows, from both and from samples, on held-out windows.
         """
         if not np.isfinite(made).all():
             raise DataError("the samples hold numbers that are not finite", hint="train longer, or at a smaller rate")
@@ -198,9 +217,11 @@ class SynthesisMetric(Metric, name="synthesis"):
             self._record("cross_correlation", samples.cross_correlation(made, real), "correlation", len(made)),
             self._record("spectrum", samples.spectrum(made, real), "share", len(made)),
         ]
+        apart, number = samples.nearest(made_in, real_in)
+        records.append(self._record("novelty", reality.novelty(apart, number), "neighbour", len(made), nominal=1.0))
         if not len(held):
             return records
-        apart, usual = samples.nearest(made_in, real_in), reality.held_distances
+        usual = reality.held_distances
         middle = float(np.median(usual))
         if middle > 0:
             records.append(

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
@@ -30,6 +31,9 @@ class Network(nn.Module):
     Built without memory and then initialised from `seed` alone: each parameter has a generator keyed by its name, so
     a parameter's start does not depend on what else there is. `own` holds what a process, head or codec trains beside
     it: its linear layers and embeddings start by the same rule, its other parameters as they come.
+
+    `dependence` (D,D) is the correlation of the copula by which a process couples the columns of an element in draws,
+    where it was taken.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.spec, self.space, self.window = backbone, spec, space, window
+        self.dependence: NDArray[np.float64] | None = None
         self.channels, self.patch = self._channels(), self._patch(given)
         own_inputs = (spec.inputs - spec.shared) // self.channels
         with torch.device("meta"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
+from seqloom.processes.dependence import correlation
 from seqloom.processes.features import Feature, Lags, Read, Visible, about_level, framed, inputs_of
 from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.sequence.batch import Batch, Past
@@ -61,7 +63,7 @@ class Autoregressive(Process, name="autoregressive"):
         return max([1, *(feature.past for feature in self.read_off)])
 
     def independence(self, space: Space, channels: str) -> str:
-        if channels == "own" or not isinstance(space, Vectors) or space.dim < 2 or not self._composed.channels(space):
+        if channels == "own" or not self.couples(space):
             return super().independence(space, channels)
         return "the columns of a row are drawn independently, given the rows before: their sums may be too narrow"
 
@@ -99,7 +101,31 @@ class Autoregressive(Process, name="autoregressive"):
             net.own,
             located=any(feature.located for feature in features),
             spread=any(feature.spread for feature in features),
+            dependence=self._factor(net),
         )
+
+    def _factor(self, net: Net) -> NDArray[np.float64] | None:
+        """What couples the columns of an element in draws."""
+        if net.dependence is None or not self.couples(net.space):
+            return None
+        return np.asarray(np.linalg.cholesky(net.dependence), np.float64)
+
+    def couples(self, space: Space) -> bool:
+        return isinstance(space, Vectors) and space.dim > 1 and bool(self._composed.channels(space))
+
+    def dependence(self, net: Net, batches: Iterable[Batch]) -> NDArray[np.float64] | None:
+        if not self.couples(net.space):
+            return None
+        return correlation(self._sides(net, batch) for batch in batches)
+
+    def _sides(self, net: Net, batch: Batch) -> NDArray[np.float64]:
+        """On which side of their medians the cells of a batch lie (N,D): 1, -1, and 0 where that is not known."""
+        head, params, _ = self.distributions(net, batch, None)
+        flat = params.flatten(0, 1).double()  # (N,P)
+        keys = Rng.of(0, np.arange(len(flat)))
+        middle = head.draw(flat, keys, torch.zeros(len(flat)))  # at temperature 0: the medians
+        sides = (batch.x.flatten(0, 1) - middle).sign().masked_fill(~batch.wanted.flatten(0, 1), 0.0)
+        return sides.double().cpu().numpy()
 
     def spec(self, space: Space) -> NetworkSpec:
         size = self.head_for(space).size(space)

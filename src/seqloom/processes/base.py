@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqloom.core.config import Component
@@ -27,6 +29,7 @@ class Net(Protocol):
     spec: NetworkSpec
     space: Space
     own: nn.Module | None
+    dependence: NDArray[np.float64] | None
 
     @property
     def reach(self) -> int | None: ...
@@ -106,6 +109,14 @@ class Process(Component, home="seqloom.processes"):
         if channels != "own" or isinstance(space, Tokens) or space.dim < 2:
             return ""
         return "each column is made without regard to the others (backbone.channels=own): their sums may be too narrow"
+
+    def couples(self, space: Space) -> bool:
+        """Whether numbers that are drawn independently can be coupled by what they have in common: `dependence`."""
+        return False
+
+    def dependence(self, net: Net, batches: Iterable[Batch]) -> NDArray[np.float64] | None:
+        """The correlation (D,D) of a copula that couples the numbers of an element, from batches of training rows."""
+        return None
 
     @property
     def past(self) -> int:

@@ -16,12 +16,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
 from seqloom.core.config import Component
 from seqloom.core.errors import ConfigError, UnsupportedQuery
 from seqloom.core.rng import Rng, pick
+from seqloom.processes.dependence import Coupled
 from seqloom.sequence.space import Measure, Space, Tokens, Vectors
 
 AT_ONCE = 1024
@@ -351,6 +353,8 @@ class BoundHead:
     own: nn.Module | None = None
     located: bool = False
     spread: bool = False
+    dependence: NDArray[np.float64] | None = None
+    """The factor (D,D) by which the columns of an element are coupled in draws."""
 
     @property
     def measure(self) -> Measure:
@@ -379,6 +383,7 @@ class BoundHead:
     def draw(self, params: Tensor, rng: Rng, temperature: Tensor) -> Tensor:
         """Elements (B,D), or symbols (B,)."""
         inner, location, log_scale = self._split(params)
+        rng = rng if self.dependence is None else Coupled(rng, self.dependence)
         x = self.head.draw(self.space, inner, rng, temperature, self.own)
         return self._moved(shaped(self.head, "draw", x, element(self.space, inner)), location, log_scale)
 
