@@ -46,7 +46,7 @@ def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--r", type=float, default=104.0, help="seconds of R")
-    parser.add_argument("--only", default="", help="data sets or models whose names begin with this")
+    parser.add_argument("--only", default="", help="data sets, models or rows whose names begin with this")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, one thread each where several")
     parser.add_argument("--keep", type=Path, default=Path("forecast-runs"), help="where data and runs go")
@@ -59,7 +59,7 @@ def main() -> None:
 
     def fill(name: str, measure: Callable[[], dict[str, Any]]) -> None:
         data, model, _ = name.split("/")
-        if name not in record["rows"] and (data.startswith(options.only) or model.startswith(options.only)):
+        if name not in record["rows"] and any(one.startswith(options.only) for one in (data, model, name)):
             record["rows"][name] = measure()
             options.out.write_text(json.dumps(record, indent=2) + "\n")
             print(name, short(record["rows"][name]), flush=True)
