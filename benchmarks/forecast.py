@@ -4,10 +4,10 @@
 
 Of each data set the first 80 % of the rows are trained on (their last part is for validation), by the command line
 alone and with nothing but --model, --minutes, the horizon and the splits; then 24 rows are forecast from 20 places
-spread over the tenth that follows, beside the baselines of `seqloom evaluate`. R is the wall-clock of nanoGPT at its
-CPU settings, as in first.py: measure it there. NeuralForecast's models, where it is installed (pip install
-neuralforecast), forecast from the same places by the median of their quantiles. Finished rows are kept, and a later
-sitting goes on.
+spread over the tenth that follows, beside the baselines of `seqloom evaluate`. Of m4_hourly the 48 rows of its test
+file are forecast. R is the wall-clock of nanoGPT at its CPU settings, as in first.py: measure it there.
+NeuralForecast's models, where it is installed (pip install neuralforecast), forecast from the same places by the
+median of their quantiles. Finished rows are kept, and a later sitting goes on.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ HORIZON, WINDOWS, INPUT = 24, 20, 168
 TRAINED, SEEN = 0.8, 0.9
 VALID = 0.06
 """Of all rows: what is trained on with its validation, all that is seen, and the share of validation."""
+M4 = ("m4_hourly/Hourly-train.csv", "m4_hourly/Hourly-test.csv", 48)
+"""Files of 414 series and of the rows that follow on each, and how many these are."""
 MEASURES = ("mae", "wql", "crps_sum", "energy", "coverage_80")
 
 
@@ -64,10 +66,12 @@ def main() -> None:
 
     data = {name: written(name, keep) for name in READERS}
     jobs = [(d, m, s) for d in data for m in MODELS for s in range(options.seeds if d == "ETTh1" else 1)]
+    jobs += [("m4_hourly", m, 0) for m in MODELS]
     threads = ["--threads", "1"] if options.jobs > 1 else []
     with ThreadPoolExecutor(options.jobs) as pool:
         for _ in pool.map(
-            lambda one: fill("/".join(map(str, one)), lambda: ours(*one, data[one[0]], keep, options.r, threads)), jobs
+            lambda one: fill("/".join(map(str, one)), lambda: ours(*one, data.get(one[0]), keep, options.r, threads)),
+            jobs,
         ):
             pass
     if has_peers():
@@ -123,20 +127,29 @@ def seqloom(*words: str) -> dict[str, Any]:
     return answer
 
 
-def ours(data: str, model: str, seed: int, path: Path, keep: Path, r: float, threads: list[str]) -> dict[str, Any]:
+def ours(
+    data: str, model: str, seed: int, path: Path | None, keep: Path, r: float, threads: list[str]
+) -> dict[str, Any]:
     """One training and its forecasts, with the baselines."""
     run = keep / f"{data}-{model}-{seed}"
-    splits = f"corpus.splits=[{(TRAINED - VALID) / SEEN:.5f},{VALID / SEEN:.5f},{(SEEN - TRAINED) / SEEN:.5f}]"
-    words = ["--model", model, "--minutes", f"{r / 60:.4f}", splits, f"feed.horizon={HORIZON}"]
-    words += ["--seed", str(seed), "--out", f"{run}"]
-    trained = seqloom("train", f"{path}", *words, "-q", *threads)
+    if path is None:
+        root = Path(os.environ["SEQLOOM_DATA"])
+        path, horizon = root / M4[0], M4[2]
+        settings, asked = [], [f"{root / M4[1]}"]
+    else:
+        horizon = HORIZON
+        splits = [(TRAINED - VALID) / SEEN, VALID / SEEN, (SEEN - TRAINED) / SEEN]
+        settings, asked = [f"corpus.splits={[round(share, 5) for share in splits]}"], ["--windows", f"{WINDOWS}"]
+    words = ["--model", model, "--minutes", f"{r / 60:.4f}", f"feed.horizon={horizon}", *settings]
+    trained = seqloom("train", f"{path}", *words, "--seed", str(seed), "--out", f"{run}", "-q", *threads)
     began = time.monotonic()
-    found = seqloom("evaluate", f"{run}", "--horizon", f"{HORIZON}", "--windows", f"{WINDOWS}", "-q", *threads)
+    found = seqloom("evaluate", f"{run}", *asked, "--horizon", f"{horizon}", "-q", *threads)
     return {
         "steps": trained["steps"],
         "seconds": trained["seconds"],
         "parameters": trained["parameters"],
         "evaluated_in": time.monotonic() - began,
+        "load": os.getloadavg()[1],
         "forecasts": {key: value for key, value in found.items() if key not in {"run", "data"}},
     }
 
