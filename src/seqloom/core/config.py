@@ -167,7 +167,11 @@ def described(home: str, family: str) -> dict[str, str]:
 
 
 def has_foreign_members() -> bool:
-    """Whether the user's own modules, or other packages, offer members."""
+    """Whether the user's own modules, imported or named, or other packages offer members."""
+    own = __name__.partition(".")[0] + "."
+    imported = (cls for family in Component.__subclasses__() for cls in family.members.values())
+    if any(not cls.__module__.startswith(own) for cls in imported):
+        return True
     return bool(os.environ.get(MODULES)) or bool(metadata.entry_points(group=ENTRY_POINTS))
 
 
