@@ -59,8 +59,7 @@ class ForecastTable:
 
     def cells(self, row: MeasuredRow) -> list[str]:
         """The measures of a row as people read them."""
-        values = [row.value(name) for name in SHOWN]
-        return ["–" if value is None else decimal(value) for value in values]
+        return row.cells(SHOWN)
 
     def lines(self) -> list[str]:
         """The table for a terminal."""

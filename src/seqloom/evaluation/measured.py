@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from seqloom.core.progress import columns
+from seqloom.core.progress import columns, decimal
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class MeasuredRow:
         """A measure, where there is one that is a number."""
         value = self.measures.get(measure, {}).get("value")
         return float(value) if value is not None and math.isfinite(value) else None
+
+    def cells(self, measures: Sequence[str]) -> list[str]:
+        """Measures as people read them; a dash where there is none."""
+        values = [self.value(measure) for measure in measures]
+        return ["–" if value is None else decimal(value) for value in values]
 
     def data(self) -> dict[str, Any]:
         """The row as plain values."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.core.progress import columns, count, decimal
+from seqloom.core.progress import columns, count
 from seqloom.evaluation.measured import MeasuredRow, lines_of
 
 Numbers = NDArray[np.float64]
@@ -52,8 +52,7 @@ class SynthesisTable:
 
     def cells(self, row: MeasuredRow) -> list[str]:
         """The measures of a row as people read them."""
-        values = [row.value(name) for name in SHOWN]
-        return ["–" if value is None else decimal(value) for value in values]
+        return row.cells(SHOWN)
 
     def lines(self) -> list[str]:
         """The table for a terminal."""
