@@ -52,13 +52,15 @@ def main() -> None:
     threads = machine.threads()
     torch.set_num_threads(threads)
     machine.tune_allocator()
-    result: dict[str, Any] = {"machine": machine.record(), "command": " ".join(sys.argv)}
+    kept = json.loads(options.out.read_text()) if options.out.exists() and options.only != "text,series" else {}
+    result: dict[str, Any] = kept | {"machine": machine.record(), "command": " ".join(sys.argv)}
     text = (data / "tinyshakespeare" / "input.txt").read_text()
     cut = round(0.9 * len(text))
     peer: dict[str, Any] = {"seconds": options.r}
     if options.r is None:
         peer = nanogpt_peer.train(text[:cut], text[cut:], threads)
-    result["nanogpt"] = peer
+        result["nanogpt"] = peer
+    result.setdefault("nanogpt", peer)
     r = peer["seconds"]
     say(f"R = {r:.1f} s; nanoGPT: {peer}")
     with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +151,7 @@ def with_gap(table: Any, begin: int, end: int) -> Any:
     """A table whose rows begin..end-1 are empty."""
     values = table.values.copy()
     values[begin:end] = np.nan
-    return replace(table, values=values, lines=())
+    return replace(table, values=values)
 
 
 def table(result: dict[str, Any]) -> str:

@@ -4,10 +4,12 @@
 
 Of each data set the first 80 % of the rows are trained on (their last part is for validation), by the command line
 alone and with nothing but --model, --minutes, the horizon and the splits; then 24 rows are forecast from 20 places
-spread over the tenth that follows, beside the baselines of `seqloom evaluate`. Of m4_hourly the 48 rows of its test
-file are forecast. R is the wall-clock of nanoGPT at its CPU settings, as in first.py: measure it there.
-NeuralForecast's models, where it is installed (pip install neuralforecast), forecast from the same places by the
-median of their quantiles. Finished rows are kept, and a later sitting goes on.
+spread over the tenth that follows, beside the baselines of `seqloom evaluate`. Of exchange_nips (the rates as GluonTS
+hands them out) it is 30 rows from 5 places, of m4_hourly the 48 rows of its test file. Of ETTh1 the same days are
+filled in as gaps too, with four days before and after known, by the models that can, beside interpolation from hour to
+hour between the day before and the day after. R is the wall-clock of nanoGPT at its CPU settings, as in first.py:
+measure it there. NeuralForecast's models, where it is installed (pip install neuralforecast), forecast from the same
+places by the median of their quantiles. Finished rows are kept, and a later sitting goes on.
 """
 
 from __future__ import annotations
@@ -19,27 +21,45 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seqloom import load
 from seqloom.core import machine
+from seqloom.core.errors import UnsupportedQuery
 
 HERE = Path(__file__).parent
 MODELS = ("lstm", "transformer", "gaussian", "flow")
 PEERS = ("DLinear", "NLinear", "NHITS", "PatchTST")
 HORIZON, WINDOWS, INPUT = 24, 20, 168
-TRAINED, SEEN = 0.8, 0.9
 VALID = 0.06
-"""Of all rows: what is trained on with its validation, all that is seen, and the share of validation."""
+"""Of all rows: the share of validation, the last part of what is trained on."""
+DAY, KNOWN, GAP_PATHS = 24, 96, 50
+"""Of gaps: their rows, the known rows on either side, and the paths whose median fills them."""
 M4 = ("m4_hourly/Hourly-train.csv", "m4_hourly/Hourly-test.csv", 48)
 """Files of 414 series and of the rows that follow on each, and how many these are."""
-MEASURES = ("mae", "wql", "crps_sum", "energy", "coverage_80")
+MEASURES = ("mae", "wql", "crps_sum", "energy", "coverage_80", "gap")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: how its lines are read, what is asked of it, and which shares are trained on and seen at all."""
+
+    read: Callable[[Path], str]
+    horizon: int = HORIZON
+    windows: int = WINDOWS
+    trained: float = 0.8
+    seen: float = 0.9
+    specialists: bool = True
+    gaps: bool = False
 
 
 def main() -> None:
@@ -64,7 +84,7 @@ def main() -> None:
             options.out.write_text(json.dumps(record, indent=2) + "\n")
             print(name, short(record["rows"][name]), flush=True)
 
-    data = {name: written(name, keep) for name in READERS}
+    data = {name: written(name, keep) for name in SOURCES}
     jobs = [(d, m, s) for d in data for m in MODELS for s in range(options.seeds if d == "ETTh1" else 1)]
     jobs += [("m4_hourly", m, 0) for m in MODELS]
     threads = ["--threads", "1"] if options.jobs > 1 else []
@@ -75,7 +95,7 @@ def main() -> None:
         ):
             pass
     if has_peers():
-        for name in data:
+        for name in (name for name in data if SOURCES[name].specialists):
             for peer in PEERS:
                 longer = 4 if name == "ETTh1" else 1
                 fill(f"{name}/{peer}/0", lambda n=name, p=peer, k=longer: peers(data[n], p, k * options.r))  # type: ignore[misc]
@@ -88,7 +108,7 @@ def main() -> None:
 def lines_of(name: str) -> list[str]:
     """The lines of a data set as a CSV, its header first."""
     root = Path(os.environ["SEQLOOM_DATA"])
-    return [line for line in READERS[name](root).splitlines() if line.strip()]
+    return [line for line in SOURCES[name].read(root).splitlines() if line.strip()]
 
 
 def _exchange(root: Path) -> str:
@@ -101,11 +121,20 @@ def _appliances(root: Path) -> str:
         return packed.read("energydata_complete.csv").decode().replace('"', "")
 
 
-READERS: dict[str, Callable[[Path], str]] = {
-    "ETTh1": lambda root: (root / "ett" / "ETTh1.csv").read_text(),
-    "ETTm1": lambda root: gzip.decompress((root / "ett" / "ETTm1.csv.gz").read_bytes()).decode(),
-    "exchange": _exchange,
-    "appliances": _appliances,
+def _nips(root: Path) -> str:
+    with tarfile.open(root / "exchange_rate" / "exchange_rate_nips.tar.gz") as packed:
+        text = packed.extractfile("exchange_rate_nips/test/test.json").read().decode()  # type: ignore[union-attr]
+    series = [json.loads(line)["target"] for line in text.splitlines()]
+    rows = zip(*series[-8:], strict=True)  # the last of the five windows holds the others
+    return "\n".join([",".join(f"rate{i}" for i in range(1, 9)), *(",".join(map(repr, row)) for row in rows)])
+
+
+SOURCES = {
+    "ETTh1": Source(lambda root: (root / "ett" / "ETTh1.csv").read_text(), gaps=True),
+    "ETTm1": Source(lambda root: gzip.decompress((root / "ett" / "ETTm1.csv.gz").read_bytes()).decode()),
+    "exchange": Source(_exchange),
+    "appliances": Source(_appliances),
+    "exchange_nips": Source(_nips, horizon=30, windows=5, trained=6071 / 6221, seen=1.0, specialists=False),
 }
 
 
@@ -113,7 +142,7 @@ def written(name: str, keep: Path) -> Path:
     """What is seen of a data set, as a file."""
     path = keep / f"{name}.csv"
     header, *rows = lines_of(name)
-    path.write_text("\n".join([header, *rows[: int(SEEN * len(rows))]]) + "\n")
+    path.write_text("\n".join([header, *rows[: round(SOURCES[name].seen * len(rows))]]) + "\n")
     return path
 
 
@@ -137,21 +166,53 @@ def ours(
         path, horizon = root / M4[0], M4[2]
         settings, asked = [], [f"{root / M4[1]}"]
     else:
-        horizon = HORIZON
-        splits = [(TRAINED - VALID) / SEEN, VALID / SEEN, (SEEN - TRAINED) / SEEN]
-        settings, asked = [f"corpus.splits={[round(share, 5) for share in splits]}"], ["--windows", f"{WINDOWS}"]
+        source = SOURCES[data]
+        horizon, splits = source.horizon, [source.trained - VALID, VALID, source.seen - source.trained]
+        settings = [f"corpus.splits={[round(share / source.seen, 6) for share in splits]}"]
+        asked = ["--windows", f"{source.windows}"]
     words = ["--model", model, "--minutes", f"{r / 60:.4f}", f"feed.horizon={horizon}", *settings]
     trained = seqloom("train", f"{path}", *words, "--seed", str(seed), "--out", f"{run}", "-q", *threads)
     began = time.monotonic()
     found = seqloom("evaluate", f"{run}", *asked, "--horizon", f"{horizon}", "-q", *threads)
+    took = time.monotonic() - began
+    filled = gaps(data, path, run) if data in SOURCES and SOURCES[data].gaps else None
     return {
         "steps": trained["steps"],
         "seconds": trained["seconds"],
         "parameters": trained["parameters"],
-        "evaluated_in": time.monotonic() - began,
+        "evaluated_in": took,
         "load": os.getloadavg()[1],
         "forecasts": {key: value for key, value in found.items() if key not in {"run", "data"}},
+        **({"gaps": filled} if filled else {}),
     }
+
+
+def gaps(data: str, path: Path, run: Path) -> dict[str, float] | None:
+    """Mean absolute errors of days filled in: by a model, where it can, and by two kinds of interpolation."""
+    made = load(run)
+    table = next(iter(made.codec.read(path)))
+    values = np.asarray(table.values)
+    train = round(SOURCES[data].trained / SOURCES[data].seen * len(values))
+    spread, errors = values[:train].std(0), []
+    share = (np.arange(1, DAY + 1) / (DAY + 1))[:, None]
+    for seed, start in enumerate(starts_of(len(values) - KNOWN, train)):
+        truth, end = values[start : start + DAY], start + DAY
+        cells = values[start - KNOWN : end + KNOWN].copy()
+        cells[KNOWN : KNOWN + DAY] = np.nan
+        rows = replace(table.rows(start - KNOWN, end + KNOWN), values=cells)
+        try:
+            guess = made.infill(rows, n=GAP_PATHS, seed=seed).quantile(0.5)[KNOWN : KNOWN + DAY]
+        except UnsupportedQuery:
+            return None
+        days = (1 - share) * values[start - DAY : start] + share * values[end : end + DAY]
+        line = (1 - share) * values[start - 1] + share * values[end]
+        errors.append([np.mean(np.abs(one - truth) / spread) for one in (guess, days, line)])
+    return dict(zip(("", "between the days", "a straight line"), np.mean(errors, 0).tolist(), strict=True))
+
+
+def starts_of(rows: int, train: int) -> np.ndarray:
+    """Where forecasts of a day begin: spread over the rows from `train` on."""
+    return np.arange(WINDOWS) * ((rows - train - HORIZON) // (WINDOWS - 1)) + train
 
 
 # ---- peers ----------------------------------------------------------------------------------------------------------
@@ -174,8 +235,8 @@ def peers(path: Path, peer: str, seconds: float) -> dict[str, Any]:
 
     frame = pd.read_csv(io.StringIO(path.read_text()))
     values = frame.select_dtypes("number").to_numpy(float)
-    train = round(TRAINED / SEEN * len(values))
-    starts = np.arange(WINDOWS) * ((len(values) - train - HORIZON) // (WINDOWS - 1)) + train
+    train = round(SOURCES[path.stem].trained / SOURCES[path.stem].seen * len(values))
+    starts = starts_of(len(values), train)
 
     def long(part: np.ndarray) -> Any:
         rows = [
@@ -220,8 +281,14 @@ def measured(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
     if "forecasts" not in row:
         yield "", row
         return
-    for one in row["forecasts"]["rows"]:
+    own, *others = row["forecasts"]["rows"]
+    filled = dict(row.get("gaps", {}))
+    gap = {"gap": filled.pop("")} if filled else {}
+    yield own["name"], {metric["name"]: metric["value"] for metric in own["metrics"]} | gap
+    for one in others:
         yield one["name"], {metric["name"]: metric["value"] for metric in one["metrics"]}
+    for name, error in filled.items():
+        yield name, {"gap": error}
 
 
 def short(row: dict[str, Any]) -> str:

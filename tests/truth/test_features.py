@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -62,8 +63,9 @@ def batch_of(x, shown=None, past=None):
 # ---- the window -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("unit", ["spread", "change"])
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_windows_mean_and_spread_are_those_of_what_may_be_read(ordered):
+def test_a_windows_mean_and_unit_are_those_of_what_may_be_read(ordered, unit):
     rng = np.random.default_rng(1)
     x, past = rng.normal(size=(2, 8, 2)), rng.normal(size=(2, 4, 2))
     known, past_known = rng.random(x.shape) < 0.7, rng.random(past.shape) < 0.7
@@ -73,14 +75,19 @@ def test_a_windows_mean_and_spread_are_those_of_what_may_be_read(ordered):
         ordered=ordered,
     )
     position = torch.tensor([[0, 3, 7], [1, 2, 6]])
-    read = WINDOW.read(TWO, visible, position)
+    read = WINDOW.replace(unit=unit, typical=0.5).read(TWO, visible, position)
     whole, cells = np.concatenate([past, x], 1), np.concatenate([past_known, known], 1)
     for row, column, d in np.ndindex(2, 3, 2):
         end = int(position[row, column]) + 4
         span = slice(max(0, end - 5), end) if ordered else slice(None)
         seen = whole[row, span, d][cells[row, span, d]]
         mean = seen.mean() if len(seen) else 0.0
-        variance = (((seen - mean) ** 2).sum() + 1) / (len(seen) + 1)
+        squares = (seen - mean) ** 2
+        if unit == "change":
+            index = np.arange(12)[span]
+            pairs = [i for i in index if i and cells[row, i, d] and cells[row, i - 1, d]]
+            squares = np.array([(whole[row, i, d] - whole[row, i - 1, d]) ** 2 for i in pairs])
+        variance = (squares.sum() + 0.25) / (len(squares) + 1)
         assert float(read.location[row, column, d]) == pytest.approx(mean, abs=1e-9)
         assert float(read.log_scale[row, column, d]) == pytest.approx(0.5 * math.log(variance), abs=1e-9)
 
@@ -90,11 +97,12 @@ def test_one_position_of_a_long_canvas_is_read_as_all_of_them_are():
     x, known = rng.normal(size=(2, 40, 2)), rng.random((2, 40, 2)) < 0.8
     begins = torch.zeros(2, 40, dtype=torch.bool)
     begins[0, [0, 18]] = True
-    for ends in (None, begins):
+    for ends, unit in product((None, begins), ("spread", "change")):
+        window = WINDOW.replace(unit=unit)
         visible = Visible(torch.from_numpy(x), torch.from_numpy(known), torch.from_numpy(known), ends)
-        whole = WINDOW.read(TWO, visible, torch.arange(40).expand(2, -1))
+        whole = window.read(TWO, visible, torch.arange(40).expand(2, -1))
         for t in (0, 3, 19, 21, 39):
-            one = WINDOW.read(TWO, visible, torch.full((2, 1), t))
+            one = window.read(TWO, visible, torch.full((2, 1), t))
             torch.testing.assert_close(one.location[:, 0], whole.location[:, t])
             torch.testing.assert_close(one.log_scale[:, 0], whole.log_scale[:, t])
 
@@ -116,6 +124,15 @@ def test_the_last_location_that_is_known_is_taken():
     assert read.location[0, :, 0].tolist() == [0.0, 0.0, 0.5, 0.0, 1.0, 2.0]  # the window's mean, then 3 ago
     assert frame is not None
     assert frame.location[0, 3:, 0].tolist() == [1.0, 1.5, 2.0]
+
+
+def test_changes_do_not_reach_over_the_beginning_of_a_sequence_either():
+    x = torch.tensor([0.0, 1.0, 3.0, 90.0, 92.0])[None, :, None].expand(1, 5, 2)
+    everything = torch.ones_like(x, dtype=torch.bool)
+    begins = torch.tensor([[True, False, False, True, False]])
+    changes = Visible(x, everything, everything, begins).changes
+    assert changes.known[0, :, 0].tolist() == [False, True, True, False, True]
+    assert changes.x[0, [1, 2, 4], 0].tolist() == [1.0, 2.0, 2.0]
 
 
 def test_a_window_is_for_real_numbers_alone():

@@ -62,6 +62,21 @@ def persistence_of(pieces: Sequence[Numbers]) -> float:
     return _autocorrelation([(piece[:, known[moves]] - mean[moves]) / spread[moves] for piece in pieces], 1)
 
 
+def momentum_of(pieces: Sequence[Numbers]) -> float:
+    """How much of the last change of series (T,D) is there again in the next one: the mean over the channels.
+
+    Of each it is the factor by which a change from row to row is best multiplied to foretell the next, by least
+    squares: near 1 for things that move and have mass, 0 for a random walk, below 0 where noise is on top.
+    """
+    changes = [np.diff(piece, axis=0) for piece in pieces if len(piece) > 2]
+    if not changes:
+        return 0.0
+    products = np.array([np.nansum(one[1:] * one[:-1], 0) for one in changes]).sum(0)
+    squares = np.array([np.nansum(np.where(np.isnan(one[1:]), np.nan, one[:-1]) ** 2, 0) for one in changes]).sum(0)
+    usable = squares > 0
+    return float((products[usable] / squares[usable]).mean()) if usable.any() else 0.0
+
+
 def repeated_share(pieces: Sequence[Numbers]) -> float:
     """The greatest share of known cells that one value has in a column that varies, such as the zeros of counts."""
     shares = [0.0]

@@ -23,7 +23,7 @@ from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of
 from seqloom.codecs.layout import tables_in
 from seqloom.codecs.reading import has_numbers, read_table, read_tables, table_of
 from seqloom.codecs.roles import INDEX_NAMES
-from seqloom.codecs.season import persistence_of, repeated_share, season_of
+from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, season_of
 from seqloom.codecs.sheet import DATE_NAMES
 from seqloom.codecs.table import Table, joined
 from seqloom.codecs.writing import summary_of_tables, text_of_tables
@@ -383,7 +383,8 @@ class Series(Codec, name="series"):
             "kind": "series",
             "rows": rows,
             "season": season if season > 1 else None,
-            "persistence": round(persistence_of(trained), 3),
+            "persistence": round(persistence_of(trained), 6),
+            "momentum": round(momentum_of(trained), 3),
             "repeated": round(repeated_share(trained), 3),
             "columns": [
                 {"name": name, "mean": mean, "scale": scale, "missing": int(count)}

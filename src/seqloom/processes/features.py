@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -114,6 +115,21 @@ class Visible:
         return x.take_along_dim(at, 1).expand(wide), candidates.any(1, keepdim=True).expand(wide)
 
     @cached_property
+    def changes(self) -> Visible:
+        """The change of each cell since the element before it, known where both are, of the same sequence and shown."""
+        x, known, past = self._with_past
+        shown = self.shown if self.past is None else torch.cat([self.past.known, self.shown], 1)
+        both = [cells & functional.pad(cells[:, :-1], (0, 0, 1, 0)) for cells in (known, shown)]
+        if self._sequence is not None:
+            both = [
+                cells & (self._sequence == functional.pad(self._sequence[:, :-1], (1, 0))).unsqueeze(-1)
+                for cells in both
+            ]
+        change = functional.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
+        before = None if self.past is None else Past(change[:, :past], both[0][:, :past])
+        return replace(self, x=change[:, past:], known=both[0][:, past:], shown=both[1][:, past:], past=before)
+
+    @cached_property
     def _running(self) -> tuple[Tensor, Tensor, Tensor]:
         """Running sums (B,1+L+T,D) of known cells, of their values and of their squares, over the past and the rows."""
         x, known, _ = self._with_past
@@ -214,10 +230,12 @@ class Lags(Feature, name="lags"):
     """The lags that are inputs at each position."""
     difference: int = Field(default=0, ge=0)
     """The change since so many elements ago is what is learned; 0: the elements themselves."""
+    momentum: float = Field(default=0.0, ge=0, le=1)
+    """How much of the last such change is expected to be there again: what is learned is how the next one differs."""
 
     @property
     def past(self) -> int:
-        return max((*self.lags, self.difference))
+        return max((*self.lags, self.difference + (self.momentum > 0)))
 
     @property
     def located(self) -> bool:
@@ -238,7 +256,11 @@ class Lags(Feature, name="lags"):
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
         if not self.difference:
             return Read(values=tuple(visible.before(position, *self.channel_lags)))
-        (x, known), *values = visible.before(position, self.difference, *self.channel_lags)
+        change = (1, self.difference + 1) if self.momentum else ()
+        (x, known), *values = visible.before(position, self.difference, *change, *self.channel_lags)
+        if self.momentum:
+            ((last, has_last), (earlier, has_earlier)), values = values[:2], values[2:]
+            x = x + self.momentum * (last - earlier).masked_fill(~(has_last & has_earlier), 0.0)
         return Read(values=tuple(values), location=x.masked_fill(~known, torch.nan))
 
 
@@ -246,8 +268,8 @@ class Window(Feature, name="window"):
     """The mean and the spread of what is known of the last elements, or where any order is filled of all that is shown.
 
     A model that reads about the one and in units of the other forecasts as well after the level has shifted (the
-    per-window scaling of Salinas et al. 2020 and Kim et al. 2022). The spread of the training data counts as one
-    element more, so nothing known has a scale of 1 and a constant past one that is not 0.
+    per-window scaling of Salinas et al. 2020 and Kim et al. 2022). The unit of the training data counts as one
+    element more, so nothing known has a scale of `typical` and a constant past one that is not 0.
     """
 
     local: ClassVar[bool] = True
@@ -256,13 +278,19 @@ class Window(Feature, name="window"):
     """Elements that are looked at."""
     level: Literal["mean", "last"] = "mean"
     """What is read about: their mean, or the last of them, for values that wander."""
+    unit: Literal["spread", "change"] = "spread"
+    """In units of what: their spread about their mean, or the root mean square of their changes from one element to the
+    next, for values that wander, whose spread grows with the length that is looked at."""
+    typical: float = Field(default=1.0, gt=0)
+    """The unit of the training data, in units of the canvas."""
     inputs: bool = True
     """The network reads both as inputs too: where levels do not shift it must be able to undo what they say. Far values
-    are bent towards 1, so that a level which training never saw is not far from those that it did."""
+    are bent towards 1, so that a level which training never saw is not far from those that it did. Where the last value
+    is read about, the mean is said in its frame: where values wander, their level means nothing elsewhere."""
 
     @property
     def past(self) -> int:
-        return self.length
+        return self.length + (self.unit == "change")
 
     @property
     def located(self) -> bool:
@@ -287,13 +315,17 @@ class Window(Feature, name="window"):
         count, total, squares = visible.sums(position, self.length)
         mean = total / count.clamp_min(1)
         variance = (squares - count * mean**2).clamp_min(0)
-        log_scale = 0.5 * ((variance + 1) / (count + 1)).log()
+        if self.unit == "change":
+            count, _, variance = visible.changes.sums(position, self.length)
+        log_scale = 0.5 * ((variance + self.typical**2) / (count + 1)).log()
+        location, said = mean, mean
         if self.level == "last":
             last, known = visible.last(position)
-            mean = torch.where(known, last.to(mean.dtype), mean)
-        mean, log_scale = mean.to(visible.x.dtype), log_scale.to(visible.x.dtype)
-        inputs = functional.softsign(torch.cat([mean, log_scale], -1)) if self.inputs else None
-        return Read(channels=inputs, location=mean, log_scale=log_scale)
+            location = torch.where(known, last.to(mean.dtype), mean)
+            said = (mean - location) * (-log_scale).exp()
+        location, log_scale = location.to(visible.x.dtype), log_scale.to(visible.x.dtype)
+        inputs = functional.softsign(torch.cat([said.to(log_scale), log_scale - math.log(self.typical)], -1))
+        return Read(channels=inputs if self.inputs else None, location=location, log_scale=log_scale)
 
 
 @dataclass(frozen=True)
@@ -317,7 +349,9 @@ def about_level(facts: Facts) -> Advice:
     if not facts.numbers:
         return {}
     length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
-    window = {"name": "window", "length": length, **({"level": "last"} if facts.wanders else {})}
+    window: dict[str, Any] = {"name": "window", "length": length}
+    if facts.wanders:
+        window |= {"level": "last", "unit": "change", "typical": facts.change}
     return {"features": ([window], "levels shift: each is read about its own past")}
 
 

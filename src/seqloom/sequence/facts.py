@@ -20,7 +20,8 @@ class Facts:
     """Facts about the data: training elements, the typical length of one sequence, and the kind of element.
 
     `season` is after how many elements a series resembles itself, 1 where none was found; `persistence` how much of
-    an element is the one before it, 1 where it never changes; `repeated` the share of cells that have a column's
+    an element is the one before it, 1 where it never changes; `momentum` how much of a change from one to the next is
+    there again in the following one; `repeated` the share of cells that have a column's
     commonest value.
     """
 
@@ -33,6 +34,7 @@ class Facts:
     """The conditions that positions attend to."""
     season: int = 1
     persistence: float = 0.0
+    momentum: float = 0.0
     repeated: float = 0.0
     longest: int = 0
     """Of the sequences."""
@@ -53,3 +55,8 @@ class Facts:
     def wanders(self) -> bool:
         """Whether the last value says more than the mean: without a season, and hardly changed from row to row."""
         return self.season == 1 and self.persistence >= WANDERS
+
+    @property
+    def change(self) -> float:
+        """About how much an element differs from the one before it, in spreads."""
+        return float(f"{max(2 - 2 * self.persistence, 1e-6) ** 0.5:.2g}")
