@@ -21,6 +21,7 @@ from seqloom import run as runs
 from seqloom.codecs.base import Codec
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.core.rng import Rng
+from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.metrics import likelihood
@@ -180,8 +181,12 @@ class Model:
         x = x.long() if self.network.space.symbolic else x.to(like)
         key = Rng.of(query.seed, rows + query.first_row)
         positions: list[int | None] = [None] * len(rows)
+        beside: Mapping[str, Condition] = {}
         if canvas.openings is not None:
-            before, known, ends = canvas.openings.at(key.at("opening").uniform(1)[:, 0])
+            owner, first = canvas.openings.places(key.at("opening").uniform(1)[:, 0])
+            before, known = canvas.openings.at(owner, first)
+            ends = first + canvas.openings.length
+            beside = self._beside(canvas, query.given, owner, first)
             own = torch.from_numpy(known).to(like.device)
             x[:, : canvas.context] = torch.from_numpy(before).to(like)
             shown[:, : canvas.context], absent[:, : canvas.context] = own, ~own
@@ -199,7 +204,9 @@ class Model:
                 absent[active, here],
                 query.sampler,
                 (key if number == 0 else key.fork(number)).select(active),
-                self._conditions(query.given, cut + stage.begin, stage.length),
+                self._conditions(query.given, cut + stage.begin, stage.length)
+                if not beside
+                else {name: self._part(name, one, active, here) for name, one in beside.items()},
                 query.stops,
                 query.constraint,
                 cut + stage.begin,
@@ -519,7 +526,7 @@ class Model:
 
     def _openings(self, length: int) -> Openings | None:
         """What samples of a length go on from; None where they begin by themselves, or the training data are gone."""
-        if self.codec.ends or self.network.space.end is not None or self.network.aligned:
+        if self.codec.ends or self.network.space.end is not None:
             return None
         split = None if self._train is None else self._train()
         if split is None:
@@ -528,12 +535,50 @@ class Model:
         before = max(window, self.process.past) if self.process.incremental else max(window - length, window // 2)
         before = min(before, int(np.median(np.diff(flat.starts))) // 2)
         openings = Openings(flat.x, flat.known, flat.starts, before)
+        if self.network.aligned:  # what stands beside the elements that are made is that of those that follow there
+            followed = replace(openings, followed=length)
+            openings = followed if followed.count else openings
         return openings if before and openings.count else None
+
+    def _beside(
+        self, canvas: Canvas, given: Mapping[str, Encoded], owner: NDArray[np.int64], first: NDArray[np.int64]
+    ) -> dict[str, Condition]:
+        """The conditions of samples that each go on from a place of their own; nothing where all have the same.
+
+        Aligned ones are those of the training data at that place, and beside what is made those that are given.
+        """
+        split = None if self._train is None else self._train()
+        aligned = [] if split is None else [name for name in self.network.aligned if name in split.given]
+        if split is None or not aligned:
+            return {}
+        rows = len(owner)
+        found = {
+            name: Condition(one.x.expand(rows, *one.x.shape[1:]), one.present.expand(rows, -1))
+            for name, one in self._conditions(given, 0, len(canvas)).items()
+            if name not in aligned
+        }
+        offset = first[:, None] + np.arange(len(canvas))  # (B,T)
+        for name in aligned:
+            one = packed.aligned(split.given[name], owner[:, None], offset, np.ones(offset.shape, bool))
+            if name in given:
+                own = torch.as_tensor(given[name].x[: len(canvas) - canvas.context])
+                made = slice(canvas.context, canvas.context + len(own))
+                one.x[:, made] = own.to(one.x.dtype)
+                one.present[:, canvas.context :] = False
+                one.present[:, made] = True
+            found[name] = one.to(next(self.network.parameters()).device)
+        return found
+
+    def _part(self, name: str, condition: Condition, rows: NDArray[np.int64], here: slice) -> Condition:
+        """A condition of some of the rows; of an aligned one the elements of a window."""
+        window = here if name in self.network.aligned else slice(None)
+        return Condition(condition.x[rows, window], condition.present[rows, window])
 
     def _alike(self, openings: Openings, given: Mapping[str, Encoded]) -> Openings:
         """Those of the sequences that have these conditions; all where none has."""
         split = None if self._train is None else self._train()
-        beside = {} if split is None else {name: split.given[name] for name in given if name in split.given}
+        names = [] if split is None else [n for n in given if n in split.given and n not in self.network.aligned]
+        beside = {} if split is None else {name: split.given[name] for name in names}
 
         def has(number: int) -> bool:
             return all(
@@ -576,8 +621,9 @@ class Model:
         allow: str | None = None,
     ) -> Answer:
         """`n` continuations of a prefix by `length` elements; the values hold the prefix too. See `sample`."""
-        canvas = self.canvas(self.codec.accept(prefix), length)
-        return self.answer(self.query(canvas, n, seed, sampler, given, stop, allow))
+        known = self.codec.accept(prefix)
+        own = self.given_ahead(known, length, None, given)
+        return self.answer(self.query(self.canvas(known, length), n, seed, sampler, own, stop, allow))
 
     def infill(
         self,
@@ -591,9 +637,9 @@ class Model:
         blank: str | None = None,
     ) -> Answer:
         """`n` ways to fill the gaps of a template, as its codec writes them."""
-        return self.answer(
-            self.query(self.canvas(self.codec.accept(template), None, gap, blank), n, seed, sampler, given)
-        )
+        known = self.codec.accept(template)
+        canvas = self.canvas(known, None, gap, blank)
+        return self.answer(self.query(canvas, n, seed, sampler, self.given_ahead(known, 0, None, given)))
 
     def forecast(
         self,
@@ -624,6 +670,7 @@ class Model:
             future = known if future is None else future
             known = self.codec.cut(known, 0, self.codec.position(known, str(from_)))
         steps = self.horizon_of(horizon)
+        known = self.codec.foreseen(known, steps, future)
         own = self.given_ahead(known, steps, future, given)
         return self.extend(known, steps, n=n, seed=seed, sampler=sampler, given=own)
 
@@ -656,9 +703,9 @@ class Model:
     def given_ahead(
         self, history: Any, horizon: int, future: Any = None, given: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """The conditions of a forecast: those given, and those that stand in columns beside its history and `future`.
+        """The conditions of a value and what follows it: those given, and those that its rows and `future` tell.
 
-        DataError where one stands beside every row, and the future does not have it.
+        DataError where one stands beside every row, and the table or the future does not have it.
         """
         found = dict(given or {})
         if self.run is None:
@@ -684,8 +731,9 @@ class Model:
         progress: likelihood.Progress | None = None,
     ) -> Score:
         """What a value costs under the model, in nats, with unit, kind and standard error."""
-        rows = self.codec.rows(self.codec.accept(value))
-        conditions = {key: Flat.of([item] * len(rows)) for key, item in self.encode_given(given or {}).items()}
+        known = self.codec.accept(value)
+        rows, beside = self.codec.rows(known), self.encode_given(self.given_ahead(known, 0, None, given))
+        conditions = {key: Flat.of([item] * len(rows)) for key, item in beside.items()}
         reading = likelihood.Reading(
             Flat.of([self.codec.encode(row) for row in rows]),
             self.network.space,

@@ -81,7 +81,7 @@ def plan(
     if origin is not None and model is None and "backbone" not in overrides and "process" not in overrides:
         overrides = {**overrides, "backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
     codec = Recipe.parse({"corpus": corpus, "codec": overrides["codec"]}).codec if overrides.get("codec") else None
-    declared = declared_by(corpus, overrides.get("given", {}))
+    declared = declared_by(corpus, overrides.get("given", {}), codec)
     if model is not None:
         overrides = merge(model_settings(model), overrides)
     base = (
@@ -158,7 +158,7 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         length=int(np.quantile(sizes, 0.95)) if len(sizes) else 0,
         tokens=isinstance(prepared.codec.space, Tokens),
         ends=prepared.ends,
-        conditioned=bool(prepared.given),
+        conditioned=any((given[n].enters or codec.enters) != "align" for n, codec in prepared.given.items()),
         attended=tuple(n for n, codec in prepared.given.items() if (given[n].enters or codec.enters) == "attend"),
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,

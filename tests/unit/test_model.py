@@ -467,14 +467,17 @@ def test_openings_are_all_stretches_of_the_sequences_alike():
     known = x != 4
     openings = Openings(x, known, np.array([0, 2, 7, 12]), 3)  # of 2, 5 and 5 elements
     u = (np.arange(openings.count) + 0.5) / openings.count
-    before, seen, ends = openings.at(u)
+    owner, first = openings.places(u)
+    before, seen = openings.at(owner, first)
     assert before[:, :, 0].tolist() == [[i, i + 1, i + 2] for i in (2, 3, 4, 7, 8, 9)]
-    assert ends.tolist() == [3, 4, 5, 3, 4, 5]
+    assert (owner.tolist(), first.tolist()) == ([1, 1, 1, 2, 2, 2], [0, 1, 2, 0, 1, 2])
     np.testing.assert_array_equal(seen, before != 4)
-    assert openings.at(np.array([1.0]))[2].tolist() == [5]
+    assert openings.places(np.array([1.0]))[1].tolist() == [2]
     own = replace(openings, owners=np.array([2]))
     assert own.count == 3
-    assert own.at(np.array([0.0, 0.5]))[0][:, 0, 0].tolist() == [7, 8]
+    assert own.at(*own.places(np.array([0.0, 0.5])))[0][:, 0, 0].tolist() == [7, 8]
+    followed = replace(openings, followed=2)
+    assert followed.places(np.array([0.2, 0.7]))[1].tolist() == [0, 0], "those that so many elements follow"
 
 
 @pytest.mark.parametrize("process", [Autoregressive(difference=1), Gaussian()], ids=["left to right", "all at once"])

@@ -98,7 +98,8 @@ class Engine:
         sampler = request.sampler.prepared(self.process)
         gradient = self.process.needs_gradient or sampler.needs_gradient
         with mode(gradient):
-            encoded = [self._encoded(memory.network, request.given) for memory in self.memories]
+            each = max((len(one.x) for one in request.given.values()), default=1)
+            encoded = [self._encoded(memory.network, request.given, each) for memory in self.memories]
             sampler.check(self.gives, conditioned=encoded[0] is not None, networks=len(self.memories))
             if request.stops and not isinstance(self.network.space, Tokens):
                 raise UnsupportedQuery("a model of numbers has no text to stop at", hint="leave the stop out")
@@ -112,22 +113,22 @@ class Engine:
                 raise UnsupportedQuery(
                     f"{count} rows are more than the engine's capacity of {self.capacity}", hint="ask for fewer at once"
                 )
-            lane = self._lane(sampler, request, encoded)
+            lane = self._lane(sampler, request, encoded, each)
         self._request_count += 1
         self._rows_left[self._request_count] = len(lane.rows)
         self.waiting.append((self._request_count, gradient, lane))
         return self._request_count
 
     @staticmethod
-    def _encoded(network: Network, given: Mapping[str, Condition]) -> EncodedConditions | None:
-        """The conditions, and after them the null one; None where the network takes none."""
-        encoded = network.encode(given, 1)
+    def _encoded(network: Network, given: Mapping[str, Condition], rows: int) -> EncodedConditions | None:
+        """The conditions of so many rows, and after them the null one; None where the network takes none."""
+        encoded = network.encode(given, rows)
         if encoded is None:
             return None
         return EncodedConditions.join([encoded, network.encode({}, 1) or encoded])
 
-    def _lane(self, sampler: Sampler, request: Request, encoded: Sequence[EncodedConditions | None]) -> Lane:
-        """Lay out a request's rows and start its sampler."""
+    def _lane(self, sampler: Sampler, request: Request, encoded: Sequence[EncodedConditions | None], each: int) -> Lane:
+        """Lay out a request's rows and start its sampler; the null condition stands after `each` encoded ones."""
         count, width = request.x.shape[:2]
         symbolic = isinstance(self.network.space, Tokens)
         settled = request.shown if symbolic else (request.shown | request.absent).all(-1)
@@ -147,6 +148,7 @@ class Engine:
         rows = sampler.start(self.process, rows)
         network = sampler.ask(rows).network
         count, number = len(rows), self._request_count + 1
+        conditions = np.where(rows.null, each, rows.origin if each > 1 else 0)
         return Lane(
             sampler,
             rows,
@@ -154,7 +156,7 @@ class Engine:
             np.zeros(count, np.int64) if network is None else network.copy(),
             np.zeros(count, np.int64),
             np.zeros(count, bool),
-            [None if one is None else one.select(rows.null.astype(np.int64)) for one in encoded],
+            [None if one is None else one.select(conditions) for one in encoded],
             {number: request},
         )
 
