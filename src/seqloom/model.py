@@ -39,7 +39,9 @@ from seqloom.sequence.space import Tokens
 logger = logging.getLogger(__name__)
 
 HISTORY = 4096
-"""Rows of a history that a forecast goes on from, at most: no model here uses more."""
+"""Rows of a history that are kept for a forecast, at most: no model here reads more by its defaults."""
+MEMORY = 512
+"""Elements after which a recurrent state hardly depends on those before them; two windows where these are more."""
 FURTHEST = 100_000
 """The longest horizon of a forecast."""
 TOGETHER, FEW_TOGETHER = 1200, 200
@@ -139,8 +141,7 @@ class Model:
     def _frames(self, query: Query) -> Iterator[Frame | None]:
         """The frames of a query, and None where something was asked that is not begun yet."""
         for part, canvas in enumerate(query.canvases):
-            for frame in self._frames_of(replace(query, canvas=canvas), part):
-                yield frame if frame is None else replace(frame, part=part)
+            yield from self._frames_of(replace(query, canvas=canvas), part)
 
     def _frames_of(self, query: Query, part: int) -> Iterator[Frame | None]:
         """The frames of one of the sequences that each sample is made of."""
@@ -151,20 +152,27 @@ class Model:
         began = self.engine.engine.calls
         for first in range(0, query.count, most):
             rows = np.arange(first, min(query.count, first + most))
-            for frame in self._fill(canvas, stages, query, rows, cut, part):
-                if frame is None:
-                    yield None
+            for frame in self._fill(canvas, stages, query, rows, cut, part, began):
+                if frame is None or not cut:
+                    yield frame
                     continue
-                x, settled = frame.x, frame.settled
-                if cut:
-                    x = np.concatenate([query.canvas.x[:cut].astype(x.dtype), x])
-                    settled = np.concatenate([np.ones(cut, bool), settled])
-                yield replace(frame, x=x, settled=settled, call=frame.call - began)
+                x = np.concatenate([query.canvas.x[:cut].astype(frame.x.dtype), frame.x])
+                yield replace(frame, x=x, settled=np.concatenate([np.ones(cut, bool), frame.settled]))
 
     def _fill(
-        self, canvas: Canvas, stages: Sequence[_Stage], query: Query, rows: NDArray[np.int64], cut: int, part: int
+        self,
+        canvas: Canvas,
+        stages: Sequence[_Stage],
+        query: Query,
+        rows: NDArray[np.int64],
+        cut: int,
+        part: int,
+        began: int,
     ) -> Iterator[Frame | None]:
-        """One set of rows through all stages; each stage's canvas holds what the stage before has made."""
+        """One set of rows through all stages; each stage's canvas holds what the stage before has made.
+
+        Network calls are counted from when `began` of them had been made.
+        """
         like = next(self.network.parameters())
         x, shown, absent = (
             torch.as_tensor(part, device=like.device).repeat(len(rows), *[1] * part.ndim)
@@ -223,8 +231,8 @@ class Model:
                 settled_now[stage.begin : stop] = update.settled
                 made = x[row, :whole].cpu().numpy().copy()
                 done = update.done and (last or row in ended)
-                number, calls = int(rows[row]) + query.first_row, self.engine.engine.calls
-                yield Frame(number, made, settled_now, done, calls, update.score, live=live, position=positions[row])
+                number, calls = int(rows[row]) + query.first_row, self.engine.engine.calls - began
+                yield Frame(number, made, settled_now, done, calls, update.score, part, live, positions[row])
                 live -= update.done
             settled[here] = True
             shown[:, here] |= ~absent[:, here]
@@ -304,13 +312,26 @@ class Model:
 
     def _cropped(self, canvas: Canvas) -> tuple[Canvas, int]:
         """The part of a canvas that the network can use, and how much was cut off its beginning."""
-        if self.process.incremental:
-            return canvas, 0
-        window = self.network.window
         empty = np.nonzero(~_given(canvas))[0]
-        cut = max(0, int(empty[0]) - window) if len(empty) else 0
-        cut = min(cut, max(0, len(canvas) - window))
+        if self.reads is None or not len(empty):
+            return canvas, 0
+        cut = max(0, int(empty[0]) - self.reads)
+        if not self.process.incremental:
+            cut = min(cut, max(0, len(canvas) - self.network.window))
         return replace(canvas, x=canvas.x[cut:], shown=canvas.shown[cut:], absent=canvas.absent[cut:]), cut
+
+    @property
+    def reads(self) -> int | None:
+        """Elements before the first that is made which are of account; None: all, from the beginning on.
+
+        A series may be gone on with from anywhere; a text or a drawing is read from its beginning.
+        """
+        window, space = self.network.window, self.network.space
+        if not self.process.incremental:
+            return window
+        if space.symbolic or space.end is not None:
+            return None
+        return self.process.past + max(MEMORY, 2 * window)
 
     def _conditions(self, given: Mapping[str, Encoded], begin: int, length: int) -> dict[str, Condition]:
         """What is given beside a window; of an aligned condition the elements of the same positions."""

@@ -204,24 +204,25 @@ class Series(Codec, name="series"):
     def decode(self, encoded: Encoded) -> Table:
         """The series; nan where not known. Cells that a canvas showed are the template's own numbers."""
         origin = encoded.origin
-        x = np.asarray(encoded.x, np.float64)
-        values = np.where(encoded.known, x * np.array(self.scales) + np.array(self.means), np.nan)
-        if self.integers:
-            values = np.where(self.integers, np.round(values), values)
-            values = np.where(self.signed, values, np.maximum(values, 0.0))
         template: Table | None = origin.get("template")
-        if template is not None:
-            size = min(len(values), len(template))
-            own = template.values[:size]
-            values[:size] = np.where(np.isnan(own), values[:size], own)
+        own = np.zeros((0, encoded.x.shape[1])) if template is None else template.values[: len(encoded.x)]
+        empty = np.isnan(own).any(1)
+        whole = int(empty.argmax()) if empty.any() else len(own)  # rows before the first with an empty cell
+        x = np.asarray(encoded.x[whole:], np.float64)
+        made = np.where(encoded.known[whole:], x * np.array(self.scales) + np.array(self.means), np.nan)
+        if self.integers:
+            made = np.where(self.integers, np.round(made), made)
+            made = np.where(self.signed, made, np.maximum(made, 0.0))
+        made[: len(own) - whole] = np.where(np.isnan(own[whole:]), made[: len(own) - whole], own[whole:])
+        values = np.concatenate([own[:whole], made])
         dates = origin.get("dates")
         dates = None if dates is None else dates[: len(values)]
-        made = Table(self.columns, values, dates, origin.get("date", ""), origin.get("calendar"))
+        table = Table(self.columns, values, dates, origin.get("date", ""), origin.get("calendar"))
         if template is None:
-            return made
+            return table
         sheet = None if template.sheet is None else template.sheet.part(0, len(values))
         series = template.series_column
-        return replace(made, sheet=sheet, name=template.name, series_column=series, wide=template.wide)
+        return replace(table, sheet=sheet, name=template.name, series_column=series, wide=template.wide)
 
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None

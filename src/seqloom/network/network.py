@@ -219,7 +219,7 @@ class Network(nn.Module):
             apart=apart,
             channels=self.channels,
         )
-        if where is not None:
+        if where is not None and (h.shape[1] > 1 or where.shape[1] > 1):
             h = h.take_along_dim(where.unsqueeze(-1), 1)
         if self.backbone.tie:
             assert isinstance(self.embed, nn.Embedding)
