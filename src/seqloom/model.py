@@ -21,6 +21,7 @@ from seqloom import run as runs
 from seqloom.codecs.base import Codec
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.core.rng import Rng
+from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.metrics import likelihood
@@ -38,7 +39,9 @@ from seqloom.sequence.space import Tokens
 logger = logging.getLogger(__name__)
 
 HISTORY = 4096
-"""Rows of a history that a forecast goes on from, at most: no model here uses more."""
+"""Rows of a history that are kept for a forecast, at most: no model here reads more by its defaults."""
+MEMORY = 512
+"""Elements after which a recurrent state hardly depends on those before them; two windows where these are more."""
 FURTHEST = 100_000
 """The longest horizon of a forecast."""
 TOGETHER, FEW_TOGETHER = 1200, 200
@@ -138,8 +141,7 @@ class Model:
     def _frames(self, query: Query) -> Iterator[Frame | None]:
         """The frames of a query, and None where something was asked that is not begun yet."""
         for part, canvas in enumerate(query.canvases):
-            for frame in self._frames_of(replace(query, canvas=canvas), part):
-                yield frame if frame is None else replace(frame, part=part)
+            yield from self._frames_of(replace(query, canvas=canvas), part)
 
     def _frames_of(self, query: Query, part: int) -> Iterator[Frame | None]:
         """The frames of one of the sequences that each sample is made of."""
@@ -150,20 +152,27 @@ class Model:
         began = self.engine.engine.calls
         for first in range(0, query.count, most):
             rows = np.arange(first, min(query.count, first + most))
-            for frame in self._fill(canvas, stages, query, rows, cut, part):
-                if frame is None:
-                    yield None
+            for frame in self._fill(canvas, stages, query, rows, cut, part, began):
+                if frame is None or not cut:
+                    yield frame
                     continue
-                x, settled = frame.x, frame.settled
-                if cut:
-                    x = np.concatenate([query.canvas.x[:cut].astype(x.dtype), x])
-                    settled = np.concatenate([np.ones(cut, bool), settled])
-                yield replace(frame, x=x, settled=settled, call=frame.call - began)
+                x = np.concatenate([query.canvas.x[:cut].astype(frame.x.dtype), frame.x])
+                yield replace(frame, x=x, settled=np.concatenate([np.ones(cut, bool), frame.settled]))
 
     def _fill(
-        self, canvas: Canvas, stages: Sequence[_Stage], query: Query, rows: NDArray[np.int64], cut: int, part: int
+        self,
+        canvas: Canvas,
+        stages: Sequence[_Stage],
+        query: Query,
+        rows: NDArray[np.int64],
+        cut: int,
+        part: int,
+        began: int,
     ) -> Iterator[Frame | None]:
-        """One set of rows through all stages; each stage's canvas holds what the stage before has made."""
+        """One set of rows through all stages; each stage's canvas holds what the stage before has made.
+
+        Network calls are counted from when `began` of them had been made.
+        """
         like = next(self.network.parameters())
         x, shown, absent = (
             torch.as_tensor(part, device=like.device).repeat(len(rows), *[1] * part.ndim)
@@ -172,8 +181,12 @@ class Model:
         x = x.long() if self.network.space.symbolic else x.to(like)
         key = Rng.of(query.seed, rows + query.first_row)
         positions: list[int | None] = [None] * len(rows)
+        beside: Mapping[str, Condition] = {}
         if canvas.openings is not None:
-            before, known, ends = canvas.openings.at(key.at("opening").uniform(1)[:, 0])
+            owner, first = canvas.openings.places(key.at("opening").uniform(1)[:, 0])
+            before, known = canvas.openings.at(owner, first)
+            ends = first + canvas.openings.length
+            beside = self._beside(canvas, query.given, owner, first)
             own = torch.from_numpy(known).to(like.device)
             x[:, : canvas.context] = torch.from_numpy(before).to(like)
             shown[:, : canvas.context], absent[:, : canvas.context] = own, ~own
@@ -191,7 +204,9 @@ class Model:
                 absent[active, here],
                 query.sampler,
                 (key if number == 0 else key.fork(number)).select(active),
-                self._conditions(query.given, cut + stage.begin, stage.length),
+                self._conditions(query.given, cut + stage.begin, stage.length)
+                if not beside
+                else {name: self._part(name, one, active, here) for name, one in beside.items()},
                 query.stops,
                 query.constraint,
                 cut + stage.begin,
@@ -216,8 +231,8 @@ class Model:
                 settled_now[stage.begin : stop] = update.settled
                 made = x[row, :whole].cpu().numpy().copy()
                 done = update.done and (last or row in ended)
-                number, calls = int(rows[row]) + query.first_row, self.engine.engine.calls
-                yield Frame(number, made, settled_now, done, calls, update.score, live=live, position=positions[row])
+                number, calls = int(rows[row]) + query.first_row, self.engine.engine.calls - began
+                yield Frame(number, made, settled_now, done, calls, update.score, part, live, positions[row])
                 live -= update.done
             settled[here] = True
             shown[:, here] |= ~absent[:, here]
@@ -297,13 +312,26 @@ class Model:
 
     def _cropped(self, canvas: Canvas) -> tuple[Canvas, int]:
         """The part of a canvas that the network can use, and how much was cut off its beginning."""
-        if self.process.incremental:
-            return canvas, 0
-        window = self.network.window
         empty = np.nonzero(~_given(canvas))[0]
-        cut = max(0, int(empty[0]) - window) if len(empty) else 0
-        cut = min(cut, max(0, len(canvas) - window))
+        if self.reads is None or not len(empty):
+            return canvas, 0
+        cut = max(0, int(empty[0]) - self.reads)
+        if not self.process.incremental:
+            cut = min(cut, max(0, len(canvas) - self.network.window))
         return replace(canvas, x=canvas.x[cut:], shown=canvas.shown[cut:], absent=canvas.absent[cut:]), cut
+
+    @property
+    def reads(self) -> int | None:
+        """Elements before the first that is made which are of account; None: all, from the beginning on.
+
+        A series may be gone on with from anywhere; a text or a drawing is read from its beginning.
+        """
+        window, space = self.network.window, self.network.space
+        if not self.process.incremental:
+            return window
+        if space.symbolic or space.end is not None:
+            return None
+        return self.process.past + max(MEMORY, 2 * window)
 
     def _conditions(self, given: Mapping[str, Encoded], begin: int, length: int) -> dict[str, Condition]:
         """What is given beside a window; of an aligned condition the elements of the same positions."""
@@ -498,7 +526,7 @@ class Model:
 
     def _openings(self, length: int) -> Openings | None:
         """What samples of a length go on from; None where they begin by themselves, or the training data are gone."""
-        if self.codec.ends or self.network.space.end is not None or self.network.aligned:
+        if self.codec.ends or self.network.space.end is not None:
             return None
         split = None if self._train is None else self._train()
         if split is None:
@@ -507,12 +535,50 @@ class Model:
         before = max(window, self.process.past) if self.process.incremental else max(window - length, window // 2)
         before = min(before, int(np.median(np.diff(flat.starts))) // 2)
         openings = Openings(flat.x, flat.known, flat.starts, before)
+        if self.network.aligned:  # what stands beside the elements that are made is that of those that follow there
+            followed = replace(openings, followed=length)
+            openings = followed if followed.count else openings
         return openings if before and openings.count else None
+
+    def _beside(
+        self, canvas: Canvas, given: Mapping[str, Encoded], owner: NDArray[np.int64], first: NDArray[np.int64]
+    ) -> dict[str, Condition]:
+        """The conditions of samples that each go on from a place of their own; nothing where all have the same.
+
+        Aligned ones are those of the training data at that place, and beside what is made those that are given.
+        """
+        split = None if self._train is None else self._train()
+        aligned = [] if split is None else [name for name in self.network.aligned if name in split.given]
+        if split is None or not aligned:
+            return {}
+        rows = len(owner)
+        found = {
+            name: Condition(one.x.expand(rows, *one.x.shape[1:]), one.present.expand(rows, -1))
+            for name, one in self._conditions(given, 0, len(canvas)).items()
+            if name not in aligned
+        }
+        offset = first[:, None] + np.arange(len(canvas))  # (B,T)
+        for name in aligned:
+            one = packed.aligned(split.given[name], owner[:, None], offset, np.ones(offset.shape, bool))
+            if name in given:
+                own = torch.as_tensor(given[name].x[: len(canvas) - canvas.context])
+                made = slice(canvas.context, canvas.context + len(own))
+                one.x[:, made] = own.to(one.x.dtype)
+                one.present[:, canvas.context :] = False
+                one.present[:, made] = True
+            found[name] = one.to(next(self.network.parameters()).device)
+        return found
+
+    def _part(self, name: str, condition: Condition, rows: NDArray[np.int64], here: slice) -> Condition:
+        """A condition of some of the rows; of an aligned one the elements of a window."""
+        window = here if name in self.network.aligned else slice(None)
+        return Condition(condition.x[rows, window], condition.present[rows, window])
 
     def _alike(self, openings: Openings, given: Mapping[str, Encoded]) -> Openings:
         """Those of the sequences that have these conditions; all where none has."""
         split = None if self._train is None else self._train()
-        beside = {} if split is None else {name: split.given[name] for name in given if name in split.given}
+        names = [] if split is None else [n for n in given if n in split.given and n not in self.network.aligned]
+        beside = {} if split is None else {name: split.given[name] for name in names}
 
         def has(number: int) -> bool:
             return all(
@@ -555,8 +621,9 @@ class Model:
         allow: str | None = None,
     ) -> Answer:
         """`n` continuations of a prefix by `length` elements; the values hold the prefix too. See `sample`."""
-        canvas = self.canvas(self.codec.accept(prefix), length)
-        return self.answer(self.query(canvas, n, seed, sampler, given, stop, allow))
+        known = self.codec.accept(prefix)
+        own = self.given_ahead(known, length, None, given)
+        return self.answer(self.query(self.canvas(known, length), n, seed, sampler, own, stop, allow))
 
     def infill(
         self,
@@ -570,9 +637,9 @@ class Model:
         blank: str | None = None,
     ) -> Answer:
         """`n` ways to fill the gaps of a template, as its codec writes them."""
-        return self.answer(
-            self.query(self.canvas(self.codec.accept(template), None, gap, blank), n, seed, sampler, given)
-        )
+        known = self.codec.accept(template)
+        canvas = self.canvas(known, None, gap, blank)
+        return self.answer(self.query(canvas, n, seed, sampler, self.given_ahead(known, 0, None, given)))
 
     def forecast(
         self,
@@ -603,6 +670,7 @@ class Model:
             future = known if future is None else future
             known = self.codec.cut(known, 0, self.codec.position(known, str(from_)))
         steps = self.horizon_of(horizon)
+        known = self.codec.foreseen(known, steps, future)
         own = self.given_ahead(known, steps, future, given)
         return self.extend(known, steps, n=n, seed=seed, sampler=sampler, given=own)
 
@@ -635,9 +703,9 @@ class Model:
     def given_ahead(
         self, history: Any, horizon: int, future: Any = None, given: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """The conditions of a forecast: those given, and those that stand in columns beside its history and `future`.
+        """The conditions of a value and what follows it: those given, and those that its rows and `future` tell.
 
-        DataError where one stands beside every row, and the future does not have it.
+        DataError where one stands beside every row, and the table or the future does not have it.
         """
         found = dict(given or {})
         if self.run is None:
@@ -663,8 +731,9 @@ class Model:
         progress: likelihood.Progress | None = None,
     ) -> Score:
         """What a value costs under the model, in nats, with unit, kind and standard error."""
-        rows = self.codec.rows(self.codec.accept(value))
-        conditions = {key: Flat.of([item] * len(rows)) for key, item in self.encode_given(given or {}).items()}
+        known = self.codec.accept(value)
+        rows, beside = self.codec.rows(known), self.encode_given(self.given_ahead(known, 0, None, given))
+        conditions = {key: Flat.of([item] * len(rows)) for key, item in beside.items()}
         reading = likelihood.Reading(
             Flat.of([self.codec.encode(row) for row in rows]),
             self.network.space,

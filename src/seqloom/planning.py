@@ -81,7 +81,7 @@ def plan(
     if origin is not None and model is None and "backbone" not in overrides and "process" not in overrides:
         overrides = {**overrides, "backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
     codec = Recipe.parse({"corpus": corpus, "codec": overrides["codec"]}).codec if overrides.get("codec") else None
-    declared = declared_by(corpus, overrides.get("given", {}))
+    declared = declared_by(corpus, overrides.get("given", {}), codec)
     if model is not None:
         overrides = merge(model_settings(model), overrides)
     base = (
@@ -158,7 +158,7 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         length=int(np.quantile(sizes, 0.95)) if len(sizes) else 0,
         tokens=isinstance(prepared.codec.space, Tokens),
         ends=prepared.ends,
-        conditioned=bool(prepared.given),
+        conditioned=any((given[n].enters or codec.enters) != "align" for n, codec in prepared.given.items()),
         attended=tuple(n for n, codec in prepared.given.items() if (given[n].enters or codec.enters) == "attend"),
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
@@ -341,6 +341,8 @@ def _differences(wanted: Mapping[str, Any], have: Mapping[str, Any], path: str =
         elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)) and len(value) == len(old):
             numbered, numbered_old = (dict(zip(map(str, range(len(old))), part, strict=True)) for part in (value, old))
             differing += [f"{path}{key}"] if _differences(numbered, numbered_old) else []
+        elif isinstance(value, str) and isinstance(old, (list, tuple)):  # a list as a line has it
+            differing += [] if [word.strip() for word in value.split(",")] == [*old] else [f"{path}{key}"]
         elif isinstance(value, str):
             name = old.get("name") if isinstance(old, Mapping) else old
             differing += [] if value == name or called(value) == name else [f"{path}{key}"]

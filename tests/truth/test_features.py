@@ -351,6 +351,27 @@ def test_of_a_long_history_only_what_is_looked_back_at_is_read_and_nothing_chang
     torch.testing.assert_close(near, guessed(), rtol=1e-12, atol=1e-12)
 
 
+@torch.no_grad()
+def test_sums_that_move_with_a_window_are_those_of_its_elements():
+    process = Autoregressive(features=(WINDOW,), head=Normal())
+    net = Network(Backbone(width=8, depth=1, mixer=Gru()), process.spec(TWO), TWO, window=12, given={}, seed=1).double()
+    x = numbers(steps=80)
+    shown = torch.from_numpy(np.random.default_rng(2).random(x.shape) < 0.8)
+    x[0, 30] = 1e6  # far from the others: it must not stay in the sums when it has left the window
+    carried: dict = {}
+    moved, anew = (net.begin(3, undo=20) for _ in range(2))
+    for t in [*range(20, 70), 70, 70, 75, 76]:
+        want, changed = np.full((3, 1), t), t == 60  # what was read changes before it is read on
+        if changed:
+            x = torch.cat([x[:, :57] + 1, x[:, 57:]], 1)
+        ask = Ask(x, want, np.full(3, 50 if changed else t), shown=shown, absent=~shown)
+        one, two = (
+            process.guess(net, asked, state)[0].value
+            for asked, state in ((replace(ask, read=carried), moved), (ask, anew))
+        )
+        torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-9)
+
+
 # ---- known positions that are read once ---------------------------------------------------------------------------
 
 

@@ -390,6 +390,18 @@ def test_a_forecast_is_printed_alike_whatever_the_number_of_rows_and_reads_what_
         np.testing.assert_array_equal(made.forecast(history, 5, n=n, seed=2).paths, whole[:n])
 
 
+def test_of_a_long_series_a_recurrent_model_reads_what_is_of_account():
+    made = model(Autoregressive(lags=(24,)), TABLES)
+    assert (made.reads, model(Gaussian(), TABLES).reads, text().reads) == (24 + 512, 16, None)
+    history = np.random.Generator(np.random.Philox(key=1)).normal(size=(900, 2))
+    steps: list[int] = []
+    made.network.register_forward_pre_hook(lambda module, args: steps.append(args[0].shape[1]))
+    whole = made.forecast(history, 3, n=2, seed=1).paths
+    assert sum(steps) == 536 + 3
+    np.testing.assert_allclose(whole[:, :900], np.stack([history] * 2), atol=1e-6)
+    np.testing.assert_array_equal(whole[:, 900:], made.forecast(history[-536:], 3, n=2, seed=1).paths[:, 536:])
+
+
 # ---- threads and children -------------------------------------------------------------------------------------------
 
 
@@ -455,14 +467,17 @@ def test_openings_are_all_stretches_of_the_sequences_alike():
     known = x != 4
     openings = Openings(x, known, np.array([0, 2, 7, 12]), 3)  # of 2, 5 and 5 elements
     u = (np.arange(openings.count) + 0.5) / openings.count
-    before, seen, ends = openings.at(u)
+    owner, first = openings.places(u)
+    before, seen = openings.at(owner, first)
     assert before[:, :, 0].tolist() == [[i, i + 1, i + 2] for i in (2, 3, 4, 7, 8, 9)]
-    assert ends.tolist() == [3, 4, 5, 3, 4, 5]
+    assert (owner.tolist(), first.tolist()) == ([1, 1, 1, 2, 2, 2], [0, 1, 2, 0, 1, 2])
     np.testing.assert_array_equal(seen, before != 4)
-    assert openings.at(np.array([1.0]))[2].tolist() == [5]
+    assert openings.places(np.array([1.0]))[1].tolist() == [2]
     own = replace(openings, owners=np.array([2]))
     assert own.count == 3
-    assert own.at(np.array([0.0, 0.5]))[0][:, 0, 0].tolist() == [7, 8]
+    assert own.at(*own.places(np.array([0.0, 0.5])))[0][:, 0, 0].tolist() == [7, 8]
+    followed = replace(openings, followed=2)
+    assert followed.places(np.array([0.2, 0.7]))[1].tolist() == [0, 0], "those that so many elements follow"
 
 
 @pytest.mark.parametrize("process", [Autoregressive(difference=1), Gaussian()], ids=["left to right", "all at once"])

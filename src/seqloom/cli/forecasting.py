@@ -235,6 +235,7 @@ def _forecasts(
     said, asked = conditions_of(settings, model.given), []
     for one in histories:
         history, ahead = one.value, Path(path_of(future)) if future else one.ahead
+        history = model.codec.foreseen(history, horizon, ahead)
         canvas, given = model.canvas(history, horizon), model.given_ahead(history, horizon, ahead, said)
         asked.append(annotated(model, canvas, number, seed, settings, given=given))
     return collected_several(model, asked, session)

@@ -304,7 +304,7 @@ def data(
     corpus = corpus_of(path_of(plain[0]), settings.get("corpus"))
     chosen = over(corpus.default_codec, settings.get("codec") or None)
     codec = make(Codec, chosen) if chosen else None  # type: ignore[type-abstract]
-    given = declared_by(corpus, settings.get("given", {}))
+    given = declared_by(corpus, settings.get("given", {}), codec)
     facts = describe(corpus.prepare(codec, given, session.note))
     if as_json:
         put_json(facts)

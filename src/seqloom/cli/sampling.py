@@ -111,8 +111,9 @@ def extend(
     positive(length, "--length")
     check_literal(prefix)
     model = opened(run, weights, session)
-    canvas = model.canvas(value_of(prefix, model.codec), length or model.network.window)
-    asked = annotated(model, canvas, n, seed, settings, stop, allow)
+    value, steps = value_of(prefix, model.codec), length or model.network.window
+    given = model.given_ahead(value, steps, None, conditions_of(settings, model.given))
+    asked = annotated(model, model.canvas(value, steps), n, seed, settings, stop, allow, given)
     _write_samples(model, asked, session, out, force, as_json)
 
 
@@ -147,13 +148,19 @@ def infill(
         levels = None if quantiles is None else levels_of(quantiles)
         _infill_several(session, model, values, n, levels, seed, settings, out, force, as_json)
         return
-    canvas = model.canvas(values[0] if values else value_of(template, model.codec), None, gap, blank)
+    value = values[0] if values else value_of(template, model.codec)
+    canvas, given = model.canvas(value, None, gap, blank), _beside(model, value, settings)
     if quantiles is not None:
-        intervals = annotated(model, canvas, n or PATHS, seed, settings)
+        intervals = annotated(model, canvas, n or PATHS, seed, settings, given=given)
         _write_intervals(session, model, intervals, levels_of(quantiles), out, force, as_json)
         return
-    asked = annotated(model, canvas, n or 1, seed, settings)
+    asked = annotated(model, canvas, n or 1, seed, settings, given=given)
     _write_samples(model, asked, session, out, force, as_json)
+
+
+def _beside(model: Model, value: Any, settings: Sequence[str]) -> dict[str, Any]:
+    """The conditions of a value: those of the settings, and those that stand beside it in its file."""
+    return model.given_ahead(value, 0, None, conditions_of(settings, model.given))
 
 
 def _infill_several(
@@ -177,7 +184,10 @@ def _infill_several(
         raise DataError("there is no gap to fill: every cell of the table has a value", hint="empty some cells")
     file = None if out is None or levels is None else OutputFile.at(out, force=force)
     folder = None if out is None or levels is not None else numbered_files(out, number, codec, force)
-    asked = [annotated(model, model.canvas(values[i]), number, seed, settings) for i in gaps]
+    canvases = {i: model.canvas(values[i]) for i in gaps}
+    asked = [
+        annotated(model, canvases[i], number, seed, settings, given=_beside(model, values[i], settings)) for i in gaps
+    ]
     answers = dict(zip(gaps, collected_several(model, asked, session), strict=True))
     if levels is not None:
         statistics = {i: answer.statistics(levels) for i, answer in answers.items()}
@@ -336,7 +346,7 @@ def annotated(
     notes = [
         f"without given.{name}=..., the model makes what it learned for no {name}"
         for name in model.given
-        if name not in given
+        if name not in given and not (name in model.network.aligned and canvas[0].openings is not None)
     ]
     if note := past_the_window(model, canvas[0]):
         notes.append(note)

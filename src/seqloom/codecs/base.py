@@ -307,6 +307,34 @@ class Codec(Component, home="seqloom.codecs"):
         """
         raise ConfigError("these data have no columns", path="future", hint="tables have")
 
+    def moments(self, value: Any) -> NDArray[np.int64] | None:
+        """When each element was, in microseconds since 1970 on the clock of its place; None where that is not known."""
+        return None
+
+    def waits(self, value: Any) -> NDArray[np.float64] | None:
+        """The time from the element before to each, nan for the first; None where times are not known."""
+        return None
+
+    def foreseen(self, value: Any, length: int, future: Any) -> Any:
+        """A value that knows when the `length` elements after it are, where it does not follow from those before."""
+        return value
+
+    def continued(self, value: Any, length: int) -> Any:
+        """A value with `length` elements after it of which nothing is known but when they are."""
+        return value
+
+    def offers(self, path: Path) -> Sequence[str]:
+        """The sources of conditions that a file brings with it where nothing else is said."""
+        return ()
+
+    def codec_of_numbers(self, names: Sequence[str]) -> Codec | None:
+        """The codec of a condition of so many numbers beside each element; None: there is none."""
+        return None
+
+    def of_numbers(self, rows: NDArray[np.float64]) -> Any:
+        """The value of a condition whose `numbers` (T,D) these are."""
+        raise ConfigError(f"codec={self.name} is none of numbers", path="codec", hint="leave it out")
+
     def choosing(self, columns: Sequence[str], without: Sequence[str]) -> Self:
         """A copy that reads these columns of a table (none: all), and not those that conditions have."""
         if columns or without:

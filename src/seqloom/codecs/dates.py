@@ -192,6 +192,11 @@ class Calendar(Settings):
         return bool(self.step or self.months)
 
     @property
+    def counts(self) -> bool:
+        """Whether the rows are numbered, and have no dates."""
+        return self.format in {INTEGER, NUMBER}
+
+    @property
     def seconds(self) -> float | None:
         """Seconds between two rows (of a mean month, where the step is in months); None where not known."""
         if self.months:
@@ -243,6 +248,10 @@ class Calendar(Settings):
         """The instants of dates that are spelled so, in their order."""
         _, instants = Calendar.spelled(texts, spelling=self.format, zone=self.zone)
         return clocks.universal(instants, self.place) if self.place and self.zone != "%z" else instants
+
+    def moments(self, texts: Sequence[str]) -> Instants:
+        """What the clock of the place shows on dates that are spelled so, in microseconds since 1970."""
+        return self._local(self.instants(texts))
 
     def write(self, instant: int) -> str:
         """An instant as the file spells it."""

@@ -41,6 +41,10 @@ SEASON_ROWS = 50_000
 """Last rows of each series in which a season is looked for."""
 FEWEST = 5
 """Known cells that must be whole numbers before a column is taken to hold nothing else."""
+SHOWN = 100
+"""Series of a file by which it is told whether dates are even."""
+UNEVEN = 0.01
+"""From this share of steps on that are not the common one dates are not even."""
 DIGITS = 6
 """Significant digits of a deviation that are worth writing: what float32 carries."""
 
@@ -200,24 +204,25 @@ class Series(Codec, name="series"):
     def decode(self, encoded: Encoded) -> Table:
         """The series; nan where not known. Cells that a canvas showed are the template's own numbers."""
         origin = encoded.origin
-        x = np.asarray(encoded.x, np.float64)
-        values = np.where(encoded.known, x * np.array(self.scales) + np.array(self.means), np.nan)
-        if self.integers:
-            values = np.where(self.integers, np.round(values), values)
-            values = np.where(self.signed, values, np.maximum(values, 0.0))
         template: Table | None = origin.get("template")
-        if template is not None:
-            size = min(len(values), len(template))
-            own = template.values[:size]
-            values[:size] = np.where(np.isnan(own), values[:size], own)
+        own = np.zeros((0, encoded.x.shape[1])) if template is None else template.values[: len(encoded.x)]
+        empty = np.isnan(own).any(1)
+        whole = int(empty.argmax()) if empty.any() else len(own)  # rows before the first with an empty cell
+        x = np.asarray(encoded.x[whole:], np.float64)
+        made = np.where(encoded.known[whole:], x * np.array(self.scales) + np.array(self.means), np.nan)
+        if self.integers:
+            made = np.where(self.integers, np.round(made), made)
+            made = np.where(self.signed, made, np.maximum(made, 0.0))
+        made[: len(own) - whole] = np.where(np.isnan(own[whole:]), made[: len(own) - whole], own[whole:])
+        values = np.concatenate([own[:whole], made])
         dates = origin.get("dates")
         dates = None if dates is None else dates[: len(values)]
-        made = Table(self.columns, values, dates, origin.get("date", ""), origin.get("calendar"))
+        table = Table(self.columns, values, dates, origin.get("date", ""), origin.get("calendar"))
         if template is None:
-            return made
+            return table
         sheet = None if template.sheet is None else template.sheet.part(0, len(values))
         series = template.series_column
-        return replace(made, sheet=sheet, name=template.name, series_column=series, wide=template.wide)
+        return replace(table, sheet=sheet, name=template.name, series_column=series, wide=template.wide)
 
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
@@ -345,18 +350,67 @@ class Series(Codec, name="series"):
     def words_ahead(self, value: Table, length: int, future: Any, name: str) -> Sequence[str]:
         if name not in value.words:
             raise DataError(
-                f"the history has no column {name!r}", hint="it stands beside the rows that the model was trained on"
+                f"the table has no column {name!r}", hint="it stands beside the rows that the model was trained on"
             )
+        if not length:
+            return value.words[name]
         dates = self._continued(value, length)
         found = self._future(value, future, name)
         own = None if dates is None else dates[len(value) :]
         return (*value.words[name], *cells_ahead(found, own, length, name, future))
 
-    def _future(self, value: Table, future: Any, name: str) -> Table:
+    def moments(self, value: Table) -> NDArray[np.int64] | None:
+        if value.dates is None or value.calendar is None or value.calendar.counts:
+            return None
+        return value.calendar.moments(value.dates)
+
+    def waits(self, value: Table) -> NDArray[np.float64] | None:
+        if value.dates is None or value.calendar is None:
+            return None
+        steps = np.diff(value.calendar.instants(value.dates)) / value.calendar.unit
+        return np.concatenate([[np.nan], steps])
+
+    def foreseen(self, value: Table, length: int, future: Any) -> Table:
+        """Of a table whose dates are not even `future` says which dates come next; other dates go on by themselves."""
+        if future is None or value.dates is None or not _uneven(value):
+            return value
+        assert value.calendar is not None
+        found, last = self._future(value, future), value.calendar.read(value.dates[-1])
+        if found.dates is None or found.calendar is None:
+            return value
+        later = [one for one in found.calendar.instants(found.dates).tolist() if last is None or one > last]
+        if len(later) < length:
+            raise DataError(
+                f"the future has {len(later)} dates after {shown(value.dates[-1])}, where {length} rows are asked for",
+                path=future if isinstance(future, Path | str) else "",
+                hint="give a row for each: dates that are not even do not follow from those before them",
+            )
+        return replace(value, ahead=tuple(map(value.calendar.write, later[:length])))
+
+    def continued(self, value: Table, length: int) -> Table:
+        if not length:
+            return value
+        values = np.pad(value.values, ((0, length), (0, 0)), constant_values=np.nan)
+        return Table(value.columns, values, self._continued(value, length), value.date_column, value.calendar)
+
+    def offers(self, path: Path) -> Sequence[str]:
+        """The time since the row before, where dates are not even."""
+        return ("elapsed",) if any(map(_uneven, self.several(path)[:SHOWN])) else ()
+
+    def codec_of_numbers(self, names: Sequence[str]) -> Codec | None:
+        return Series(columns=tuple(names))
+
+    def of_numbers(self, rows: NDArray[np.float64]) -> Table:
+        return Table(self.columns, rows)
+
+    def number_names(self) -> list[str]:
+        return list(self.columns)
+
+    def _future(self, value: Table, future: Any, *names: str) -> Table:
         """The rows of the future that are of the same series."""
         if isinstance(future, Table):
             return future
-        wanted = replace(self._wanted(name), columns=(), numbers=False)
+        wanted = replace(self._wanted(*names), columns=(), numbers=False)
         if isinstance(future, Path | str):
             tables = read_tables(Path(future), wanted)
         else:
@@ -410,9 +464,11 @@ class Series(Codec, name="series"):
             notes.append(_otherwise(first, self))
         jumps = sum(table.calendar.jumps(table.dates) for table in tables if table.calendar)
         if jumps:
+            beside = "given.elapsed is the time since the row before, beside each row (given.elapsed=null: without it)"
+            few = "rows are taken one after another all the same (given.elapsed.source=elapsed says how far apart)"
             notes.append(
-                f"the dates are not even: {jumps} steps between them are not that long, and rows are taken one after "
-                "another all the same"
+                f"the dates are not even: {jumps} steps between them are not that long; "
+                f"{beside if any(map(_uneven, tables)) else few}"
             )
         missing = sum(int(np.isnan(table.values).sum()) for table in tables)
         if missing:
@@ -539,7 +595,7 @@ class Series(Codec, name="series"):
     def _steps_otherwise(self, table: Table) -> bool:
         """Whether the rows of a table are another time apart than those of the training data."""
         own, other = self.calendar, table.calendar
-        return own is not None and other is not None and not own.same_step(other)
+        return own is not None and other is not None and not own.same_step(other) and not _uneven(table)
 
     def _check_steps(self, table: Table) -> None:
         if self._steps_otherwise(table):
@@ -557,6 +613,8 @@ class Series(Codec, name="series"):
         """The template's dates and those after them, in its own spelling."""
         if template.dates is None or template.calendar is None:
             return None
+        if template.ahead:
+            return template.dates + template.ahead[:length]
         own = template.calendar
         if not own.stepping and self.calendar is not None:
             step = {name: getattr(self.calendar, name) for name in ("step", "months", "day", "weekdays")}
@@ -569,6 +627,11 @@ class Series(Codec, name="series"):
         digits = {name: DIGITS - 1 - math.floor(math.log10(scales.get(name, 1.0))) for name in columns}
         integers = dict(zip(self.columns, self.integers, strict=False))
         return {name: min(count, 0) if integers.get(name) else count for name, count in digits.items()}
+
+
+def _uneven(table: Table) -> bool:
+    """Whether the steps between the dates of a table are not all alike."""
+    return table.calendar is not None and table.calendar.jumps(table.dates) > UNEVEN * len(table)
 
 
 def _whole(column: NDArray[np.float64]) -> bool:

@@ -37,6 +37,8 @@ class Table:
     """It is a row of its file, whose columns are the times."""
     remarks: tuple[str, ...] = ()
     """What was understood of the file that is not plain from its cells, in words."""
+    ahead: tuple[str, ...] = ()
+    """The dates of the rows that follow it, where they are known and not even."""
 
     def __len__(self) -> int:
         return len(self.values)

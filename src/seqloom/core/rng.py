@@ -40,8 +40,7 @@ class Rng:
     def of(cls, seed: int | NDArray[np.int64], row: int | NDArray[np.int64]) -> Rng:
         """Keys for rows `row` (one number or an array (B,)) of seed `seed`."""
         with np.errstate(over="ignore"):
-            both = np.broadcast_arrays(np.atleast_1d(_word(seed)), np.atleast_1d(_word(row)))
-            seeds, rows = (part.view(np.uint64) for part in both)
+            seeds, rows = np.atleast_1d(_word(seed)), np.atleast_1d(_word(row))
             a = _mix(seeds * _G + rows)
             a = _mix(a + rows * _M2 + np.uint64(1))
             return cls(a, _mix(a * _G + np.uint64(7)))

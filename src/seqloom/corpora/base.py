@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Limits
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import Component, Settings, members_of, merge
@@ -48,8 +48,8 @@ class Item:
     """What the corpus gives beside it: text as typed, or a value."""
     line: int | None = None
     """The line of its file that it begins in, where it is not all of it."""
-    column: Callable[[str], Sequence[str]] | None = None
-    """The cells of a column that stands beside its elements, one an element, by its name."""
+    codec: Codec | None = None
+    """What reads it, where what stands beside its elements can be asked of that: columns, and when they were."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,21 @@ class Given(Settings):
         enters = self.enters or (None if self.codec is None else self.codec.enters)
         return enters == "align"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_source_has_it(cls, values: Any) -> Any:
+        """What is not said of a condition is as its source has it."""
+        from seqloom.corpora.sources import source_of
+
+        source = values.get("source") if isinstance(values, Mapping) else None
+        if not source or not isinstance(source, str):
+            return values
+        try:
+            usual = source_of(source).usual
+        except ConfigError:  # said where the source is asked for something
+            return values
+        return {**values, **{key: value for key, value in usual.items() if values.get(key) is None}}
+
     @field_validator("source")
     @classmethod
     def _by_name(cls, source: str) -> str:
@@ -215,6 +230,10 @@ class Corpus(Component, home="seqloom.corpora"):
         """Conditions that the data bring with them: what is trained with where the user says nothing else."""
         return {}
 
+    def offers(self, codec: Codec | None, given: Mapping[str, Given]) -> Sequence[str]:
+        """The sources of conditions that suit these things, as they are read with these others beside them."""
+        return ()
+
     def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
         """The codec with what these things fix of it: its columns, for one."""
         return codec
@@ -234,8 +253,9 @@ class Corpus(Component, home="seqloom.corpora"):
         from seqloom.corpora.prepare import Preparation
 
         main = codec or self.default_codec()
-        filled = self._filled(given, main)
-        used = self.reading(main, filled)
+        sourced = self._sourced(given)
+        used = self.reading(main, sourced)
+        filled = self._filled(sourced, used)
         items = self.things(used, filled)
         prepared = Preparation(
             items, self.splits, used, filled, self.place, guessed=codec is None, origin=self._origin
@@ -288,12 +308,20 @@ class Corpus(Component, home="seqloom.corpora"):
         paths = {key for key in self.where if _is_path(plain.get(key))}
         return [{key: value for key, value in plain.items() if key not in paths}, *code_of(self)]
 
+    def _sourced(self, given: Mapping[str, Given]) -> dict[str, Given]:
+        """The conditions, those that the data bring with them laid under what is said of them."""
+        own = self.declares()
+        return {
+            name: own[name].replace(**{key: getattr(item, key) for key in item.model_fields_set})
+            if name in own and not item.source
+            else item
+            for name, item in given.items()
+        }
+
     def _filled(self, given: Mapping[str, Given], main: Codec) -> dict[str, Given]:
         """The conditions, each with its codec and with where it enters the network."""
-        own, filled = self.declares(), {}
+        filled = {}
         for name, item in given.items():
-            if name in own and not item.source:
-                item = own[name].replace(**{key: getattr(item, key) for key in item.model_fields_set})
             codec = item.codec or self.condition_codec(item, main)
             filled[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
         return filled
@@ -332,16 +360,24 @@ def codec_of_text() -> Codec:
     return max((kind for kind in kinds if kind.reads_anything), key=lambda kind: kind.rank)()
 
 
-def declared_by(corpus: Corpus, settings: Mapping[str, Any]) -> dict[str, Given]:
-    """The conditions that the data bring with them and those of the settings, by name."""
+def declared_by(corpus: Corpus, settings: Mapping[str, Any], codec: Codec | None = None) -> dict[str, Given]:
+    """The conditions that the data bring with them, as `codec` reads them, and those of the settings, by name.
+
+    One that is null in the settings is left out.
+    """
     own = {name: given.plain() for name, given in corpus.declares().items()}
-    declared = {}
+    declared, left = {}, set()
     for name, values in merge(own, settings).items():
+        if values is None:
+            left.add(name)
+            continue
         try:
             declared[name] = Given.parse(values)
         except ConfigError as error:
             raise error.under(f"given.{name}") from None
-    return declared
+    known = {*left, *declared, *(item.source for item in declared.values())}
+    offered = [source for source in corpus.offers(codec, declared) if source not in known]
+    return declared | {source: Given(source=source) for source in offered}
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import difflib
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +17,7 @@ from pydantic import field_validator
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, member, members_of
 from seqloom.core.content import BOM, lines_of, raw
-from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.errors import ConfigError, DataError, SeqloomError
 from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, codec_of_text, sources_of
 
@@ -96,10 +96,15 @@ class Files(Corpus, name="files"):
 
     def condition_codec(self, given: Given, codec: Codec) -> Codec:
         (source,) = sources_of({"": given}).values()
-        if given.enters != "align" or not source.columns:
-            return super().condition_codec(given, codec)
-        file = next(path for path in _files(self._root, codec))
-        return codec.column_codec(file, source.columns[0]) or super().condition_codec(given, codec)
+        own = source.codec(codec, _files(self._root, codec)[0]) if given.enters == "align" else None
+        return own or super().condition_codec(given, codec)
+
+    def offers(self, codec: Codec | None, given: Mapping[str, Given]) -> Sequence[str]:
+        try:
+            main = self.reading(codec or self.default_codec(), given)
+            return main.offers(_files(self._root, main)[0])
+        except SeqloomError:  # what is wrong with the data is said where they are prepared
+            return ()
 
     def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
         files = [(file, split) for file, split in self._files_with_splits(codec) if not file.empty]
@@ -193,13 +198,12 @@ class Files(Corpus, name="files"):
         name = self._name(file.path)
         parts = codec.parts(file.path) if self.items == "auto" else {}
         if not parts:
-            yield Item(name, file.path, file.digest, split, path=file.path, column=partial(codec.column, file.path))
+            yield Item(name, file.path, file.digest, split, path=file.path, codec=codec)
         for part, values in parts.items():
             own_split = self._split_of(part, list(parts), file.path) or split
             for i, value in enumerate(values):
                 digest = hashlib.sha256(f"{file.digest} {part} {i}".encode()).hexdigest()
-                own_name, column = f"{name} {part} {i}", partial(codec.column, value)
-                yield Item(own_name, value, digest, own_split, path=file.path, column=column)
+                yield Item(f"{name} {part} {i}", value, digest, own_split, path=file.path, codec=codec)
 
     def _split_of(self, part: str, parts: list[str], path: Path) -> str:
         """The split that a part of a file is; nothing where its things are to be shared out."""

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import Component, member, members_of, nearest
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Item
+from seqloom.corpora.cycles import phases, suited
 
 
 class Source(Component, home="seqloom.corpora"):
     """Where the condition beside a thing comes from."""
+
+    usual: ClassVar[Mapping[str, Any]] = {}
+    """Settings of a condition that comes from here, where nothing else is said."""
 
     argument: str = ""
     """What follows the colon."""
@@ -27,12 +35,19 @@ class Source(Component, home="seqloom.corpora"):
         """As a setting has it."""
         return f"{self.name}:{self.argument}" if self.argument else self.name
 
+    def codec(self, codec: Codec, path: Path) -> Codec | None:
+        """How what stands beside each element becomes numbers, for things as in this file that `codec` reads.
+
+        None: as words do.
+        """
+        return None
+
     @abstractmethod
     def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
         """The condition beside a thing as a value of its codec, one element a position where `aligned`; None: null."""
 
     def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
-        """The condition of a history, and where `aligned` of the `length` elements that are to follow; None: null."""
+        """The condition of a value, and where `aligned` of the `length` elements that are to follow; None: null."""
         return None
 
 
@@ -55,15 +70,18 @@ class Column(Source, name="column"):
     def columns(self) -> tuple[str, ...]:
         return (self.argument,)
 
+    def codec(self, codec: Codec, path: Path) -> Codec | None:
+        return codec.column_codec(path, self.argument)
+
     def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
         name = self.argument
         if item.cells:
             if name not in item.cells:
                 raise DataError(f"there is no column {name!r}", path=item.path or "", hint=nearest(name, item.cells))
             return codec.value_of(item.cells[name]) if item.cells[name] else None
-        if item.column is None:
+        if item.codec is None:
             raise ConfigError("these data have no columns", path="source", hint="source=column:NAME is for tables")
-        cells = item.column(name)
+        cells = item.codec.column(item.content, name)
         if aligned:
             return codec.of_cells(name, cells)
         first = next((cell for cell in cells if cell), "")
@@ -84,14 +102,83 @@ class Column(Source, name="column"):
     def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
         name = self.argument
         if aligned:
-            if future is None:
+            if future is None and length:
                 raise DataError(
                     f"column {name!r} stands beside the rows: its cells in the next {length} are not known",
-                    hint=f"give a table that has them with --future FILE (`future=` in Python): the dates, and {name}",
+                    hint=f"a forecast takes them from --future FILE (`future=` in Python): the dates, and {name}",
                 )
-            return condition.of_cells(name, codec.words_ahead(history, length, future, name))
+            try:
+                words = codec.words_ahead(history, length, future, name)
+            except ConfigError:  # what has columns in training has none by itself: a text of a table of texts
+                return None
+            return condition.of_cells(name, words)
         word = next((cell for cell in codec.words_of(history, name) if cell), "")
         return condition.typed(word) if word else None
+
+
+class CalendarCycles(Source, name="calendar"):
+    """Where in the day, the week, the year each row stands, by its date: known however far ahead.
+
+    `calendar:week,year` takes these alone of hour, day, week, month, year and length (days of the month). Else those
+    are taken that the rows are a part of and that the data hold a few times, the length where rows are months.
+    """
+
+    usual: ClassVar[Mapping[str, Any]] = {"enters": "align", "drop": 0.0}
+
+    def codec(self, codec: Codec, path: Path) -> Codec | None:
+        moments = [own for value in codec.several(path) if (own := codec.moments(value)) is not None]
+        if not moments:
+            raise _undated(self.name)
+        wanted = [name.strip() for name in self.argument.split(",")] if self.argument else []
+        names = suited(moments, wanted)
+        if not names:
+            raise ConfigError(
+                "no cycle of the calendar comes round a few times in these data",
+                path="source",
+                hint="leave it out, or name some: source=calendar:week,year",
+            )
+        return codec.codec_of_numbers(names)
+
+    def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
+        if item.codec is None:
+            raise _undated(self.name)
+        return self._beside(item.codec.value_of(item.content), item.codec, codec)
+
+    def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
+        return self._beside(codec.continued(history, length), codec, condition)
+
+    def _beside(self, value: Any, codec: Codec, condition: Codec) -> Any:
+        moments = codec.moments(value)
+        if moments is None:
+            raise _undated(self.name)
+        return condition.of_numbers(phases(moments, condition.number_names()))
+
+
+class Elapsed(Source, name="elapsed"):
+    """How long after the row before each row is, as a logarithm: of rows that are not evenly spaced."""
+
+    usual: ClassVar[Mapping[str, Any]] = {"enters": "align", "drop": 0.0}
+
+    def codec(self, codec: Codec, path: Path) -> Codec | None:
+        return codec.codec_of_numbers([self.name])
+
+    def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
+        if item.codec is None:
+            raise _undated(self.name)
+        return self._beside(item.codec.value_of(item.content), item.codec, codec)
+
+    def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
+        return self._beside(codec.continued(history, length), codec, condition)
+
+    def _beside(self, value: Any, codec: Codec, condition: Codec) -> Any:
+        waits = codec.waits(value)
+        if waits is None:
+            raise _undated(self.name)
+        return condition.of_numbers(np.log(waits)[:, None])
+
+
+def _undated(name: str) -> DataError:
+    return DataError(f"the rows have no dates, which source={name} goes by", hint="give a table with a column of dates")
 
 
 class Pair(Source, name="pair"):

@@ -98,7 +98,8 @@ class Engine:
         sampler = request.sampler.prepared(self.process)
         gradient = self.process.needs_gradient or sampler.needs_gradient
         with mode(gradient):
-            encoded = [self._encoded(memory.network, request.given) for memory in self.memories]
+            each = max((len(one.x) for one in request.given.values()), default=1)
+            encoded = [self._encoded(memory.network, request.given, each) for memory in self.memories]
             sampler.check(self.gives, conditioned=encoded[0] is not None, networks=len(self.memories))
             if request.stops and not isinstance(self.network.space, Tokens):
                 raise UnsupportedQuery("a model of numbers has no text to stop at", hint="leave the stop out")
@@ -112,22 +113,22 @@ class Engine:
                 raise UnsupportedQuery(
                     f"{count} rows are more than the engine's capacity of {self.capacity}", hint="ask for fewer at once"
                 )
-            lane = self._lane(sampler, request, encoded)
+            lane = self._lane(sampler, request, encoded, each)
         self._request_count += 1
         self._rows_left[self._request_count] = len(lane.rows)
         self.waiting.append((self._request_count, gradient, lane))
         return self._request_count
 
     @staticmethod
-    def _encoded(network: Network, given: Mapping[str, Condition]) -> EncodedConditions | None:
-        """The conditions, and after them the null one; None where the network takes none."""
-        encoded = network.encode(given, 1)
+    def _encoded(network: Network, given: Mapping[str, Condition], rows: int) -> EncodedConditions | None:
+        """The conditions of so many rows, and after them the null one; None where the network takes none."""
+        encoded = network.encode(given, rows)
         if encoded is None:
             return None
         return EncodedConditions.join([encoded, network.encode({}, 1) or encoded])
 
-    def _lane(self, sampler: Sampler, request: Request, encoded: Sequence[EncodedConditions | None]) -> Lane:
-        """Lay out a request's rows and start its sampler."""
+    def _lane(self, sampler: Sampler, request: Request, encoded: Sequence[EncodedConditions | None], each: int) -> Lane:
+        """Lay out a request's rows and start its sampler; the null condition stands after `each` encoded ones."""
         count, width = request.x.shape[:2]
         symbolic = isinstance(self.network.space, Tokens)
         settled = request.shown if symbolic else (request.shown | request.absent).all(-1)
@@ -147,6 +148,7 @@ class Engine:
         rows = sampler.start(self.process, rows)
         network = sampler.ask(rows).network
         count, number = len(rows), self._request_count + 1
+        conditions = np.where(rows.null, each, rows.origin if each > 1 else 0)
         return Lane(
             sampler,
             rows,
@@ -154,7 +156,7 @@ class Engine:
             np.zeros(count, np.int64) if network is None else network.copy(),
             np.zeros(count, np.int64),
             np.zeros(count, bool),
-            [None if one is None else one.select(rows.null.astype(np.int64)) for one in encoded],
+            [None if one is None else one.select(conditions) for one in encoded],
             {number: request},
         )
 
@@ -215,11 +217,8 @@ class Engine:
             for reader, prompt in group:
                 reader.prompts.append(Prompt(reading, prompt.rows, prompt.copies + first))
                 first += len(prompt.ask.want)
-        for reader in readers:
-            if reader.prompts:
-                self.readers.append(reader)
-            else:
-                self._admit(reader.lane, [])
+        self.readers += [reader for reader in readers if reader.prompts]
+        self._admit([reader for reader in readers if not reader.prompts])
 
     def _reading(self, network: int, asks: Sequence[Ask], length: int) -> Reading:
         """Beginnings of one length side by side, the last of them repeated so that each has the bits it has alone."""
@@ -228,7 +227,7 @@ class Engine:
         ask = Ask.join(asks)
         ask = replace(ask, given=EncodedConditions.join(given) if given else None)
         count = len(ask.want)
-        rows = np.minimum(np.arange(count + memory.fillers(count, min(self.chunk, length))), count - 1)
+        rows = np.minimum(np.arange(count + -count % memory.block), count - 1)
         return Reading(network, ask.select(rows), memory.network.begin(len(rows), memory.room_for(length)))
 
     def _prompts(self, lane: Lane) -> list[PromptAsk]:
@@ -255,23 +254,26 @@ class Engine:
 
     @staticmethod
     def _same_prompt(rows: Rows, first: int) -> bool:
-        absent = rows.along.get("absent")
-        seen = rows.x if absent is None else torch.cat([rows.x.masked_fill(absent, 0.0), absent.to(rows.x)], -1)
-        return bool((seen[:, :first] == seen[:1, :first]).all())
+        x, absent = rows.x[:, :first], rows.along.get("absent")
+        alike = x == x[:1]
+        if absent is None:
+            return bool(alike.all())
+        absent = absent[:, :first]
+        return bool((absent == absent[:1]).all()) and bool((alike | absent).all())
 
     def _read(self) -> None:
         """Read one chunk of every prompt; lanes whose prompts are read join the live rows."""
-        for reader in [reader for reader in self.readers if reader.lane.rows.done.all()]:
-            self.readers.remove(reader)  # stopped: they leave as live rows do
-            self._admit(reader.lane, [])
+        stopped = [reader for reader in self.readers if reader.lane.rows.done.all()]  # they leave as live rows do
+        self.readers = [reader for reader in self.readers if reader not in stopped]
+        self._admit([PromptReading(reader.lane, []) for reader in stopped])
         for reading in {id(p.reading): p.reading for reader in self.readers for p in reader.prompts}.values():
             try:
                 self._read_on(reading)
             except Exception as error:
                 self._read_apart(reading, error)
-        for reader in [reader for reader in self.readers if all(prompt.reading.ready for prompt in reader.prompts)]:
-            self.readers.remove(reader)
-            self._admit(reader.lane, reader.prompts)
+        ready = [reader for reader in self.readers if all(prompt.reading.ready for prompt in reader.prompts)]
+        self.readers = [reader for reader in self.readers if reader not in ready]
+        self._admit(ready)
 
     def _read_on(self, reading: Reading) -> None:
         if reading.ready:
@@ -299,8 +301,17 @@ class Engine:
                     alone = self._reading(reading.network, [ask], int(ask.fixed[0]))
                     reader.prompts[i] = Prompt(alone, prompt.rows, copies)
 
-    def _admit(self, lane: Lane, prompts: Sequence[Prompt]) -> None:
-        """Give a lane's rows slots in the network states and add them to the live ones of their kind."""
+    def _admit(self, readers: Sequence[PromptReading]) -> None:
+        """Lanes whose prompts are read join the live rows of their kind, all at once: joining copies canvases."""
+        alike: dict[tuple[object, ...], list[Lane]] = {}
+        for reader in readers:
+            self._place(reader.lane, reader.prompts)
+            alike.setdefault(reader.lane.sampler.lane, []).append(reader.lane)
+        for key, lanes in alike.items():
+            self.lanes[key] = Lane.join([*([self.lanes[key]] if key in self.lanes else []), *lanes])
+
+    def _place(self, lane: Lane, prompts: Sequence[Prompt]) -> None:
+        """Give a lane's rows slots in the network states."""
         for number, memory in enumerate(self.memories):
             rows = np.nonzero(lane.network == number)[0]
             if not len(rows):
@@ -316,8 +327,6 @@ class Engine:
                 else:
                     memory.state.clear(slots)
             memory.live += len(rows)
-        key = lane.sampler.lane
-        self.lanes[key] = lane if key not in self.lanes else self.lanes[key].join(lane)
 
     # ---- a step -------------------------------------------------------------------------------------------------
 
@@ -480,7 +489,7 @@ class Engine:
             ask.want[count:] = -1
         if not self.gradient:
             ask = replace(ask, read=memory.read_known(ask, lanes, rows))
-        guess, _ = memory.process.guess(memory.network, ask, memory.state)
+        guess, _ = memory.process.guess(memory.net, ask, memory.state)
         self.calls += 1
         return guess.select(slice(0, count)) if extra else guess
 
@@ -491,6 +500,7 @@ class Engine:
                 rows = np.nonzero((lane.network == number) & (source != np.arange(len(source))))[0]
                 if memory.state is None or not len(rows):
                     continue
+                memory.forget_read()
                 slots, origins = lane.slot[rows], lane.slot[source[rows]]
                 begin = memory.state.origin
                 alike = shared is not None and (begin[slots] == begin[origins]).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -88,19 +88,29 @@ class Lane:
             self.asked,
         )
 
-    def join(self, other: Lane) -> Lane:
-        """This lane's rows and then the other's."""
-        pairs = zip(self.conditions, other.conditions, strict=True)
+    @staticmethod
+    def join(lanes: Sequence[Lane]) -> Lane:
+        """The rows of lanes with one sampler, one after another."""
+        first = lanes[0]
+        if len(lanes) == 1:
+            return first
+        conditions = zip(*(lane.conditions for lane in lanes), strict=True)  # of each network
         return Lane(
-            self.sampler,
-            Rows.join([self.rows, other.rows]),
-            np.concatenate([self.request, other.request]),
-            np.concatenate([self.network, other.network]),
-            np.concatenate([self.slot, other.slot]),
-            np.concatenate([self.reported, other.reported]),
-            [None if a is None or b is None else EncodedConditions.join([a, b]) for a, b in pairs],
-            {**self.asked, **other.asked},
+            first.sampler,
+            Rows.join([lane.rows for lane in lanes]),
+            np.concatenate([lane.request for lane in lanes]),
+            np.concatenate([lane.network for lane in lanes]),
+            np.concatenate([lane.slot for lane in lanes]),
+            np.concatenate([lane.reported for lane in lanes]),
+            [_joined(parts) for parts in conditions],
+            {number: request for lane in lanes for number, request in lane.asked.items()},
         )
+
+
+def _joined(parts: Sequence[EncodedConditions | None]) -> EncodedConditions | None:
+    """The conditions of several lanes, one after another; None where a network takes none."""
+    present = [part for part in parts if part is not None]
+    return EncodedConditions.join(present) if len(present) == len(parts) else None
 
 
 @dataclass(frozen=True)

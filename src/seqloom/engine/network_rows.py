@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from seqloom.core.rng import Rng
 from seqloom.engine.lanes import Lane
 from seqloom.network.given import EncodedConditions
 from seqloom.network.network import Network
-from seqloom.processes.base import Process
+from seqloom.processes.base import Net, Process
 from seqloom.sequence.guess import Ask
 from seqloom.sequence.state import NetState
 
@@ -31,6 +33,7 @@ class NetworkRows:
         self.state: NetState | None = None
         self.live = self.rows = self.room = self.undo = 0
         self.block = alike(network) if steady and not network.space.symbolic else 1
+        self.net: Net = Filled(network, self.block) if self.block > 1 and process.incremental else network
         self._read: tuple[list[Lane], NDArray[np.int64] | None, Any] | None = None
         self._given: tuple[list[Lane], NDArray[np.int64] | None, EncodedConditions] | None = None
 
@@ -39,15 +42,14 @@ class NetworkRows:
         return self.network.reach or max(length, self.least_room)
 
     def fillers(self, rows: int, steps: int) -> int:
-        """Rows to add to a call, so that no row's numbers depend on how many there are: see `alike`."""
-        if self.block == 1:
+        """Rows to add to an ask, so that no row's numbers depend on how many there are: see `alike`.
+
+        None where a state is read on: then the network's own inputs are filled up (`net`), and no canvas is copied.
+        """
+        if self.block == 1 or self.process.incremental:
             return 0
         every = self.block
-        if (
-            not self.process.incremental
-            and not self.network.separable
-            and all(mixer.bounded for mixer in self.network.backbone.mixers)
-        ):
+        if not self.network.separable and all(mixer.bounded for mixer in self.network.backbone.mixers):
             every //= math.gcd(every, steps)  # all products are over rows x steps
         return -rows % every
 
@@ -85,10 +87,94 @@ class NetworkRows:
         self._read = None if read is None else (list(lanes), rows, read)
         return read
 
+    def forget_read(self) -> None:
+        """Rows go on from others: what was computed of their known cells is not theirs any more."""
+        self._read = None
+
     def forget(self) -> None:
         """Release the state: no row is left that needs it."""
         self._given = self._read = None
         self.state, self.rows, self.room, self.undo = None, 0, 0, 0
+
+
+class Filled:
+    """A network whose calls into a state are filled up to a multiple of rows: see `alike`.
+
+    What is added repeats the first row, reads nothing into the state, which has slots for it, and is cut off again.
+    """
+
+    def __init__(self, network: Network, block: int) -> None:
+        self.network, self.block = network, block
+        self.spec, self.space, self.own = network.spec, network.space, network.own
+        self.reach, self.grows, self.separable = network.reach, network.grows, network.separable
+        self.encode, self.begin = network.encode, network.begin
+        self._given: tuple[Any, int, Any] = None, 0, None
+
+    @property
+    def dependence(self) -> NDArray[np.float64] | None:
+        """What couples the columns of an element: taken when a training ends, so asked for anew."""
+        return self.network.dependence
+
+    @dependence.setter
+    def dependence(self, correlation: NDArray[np.float64] | None) -> None:
+        self.network.dependence = correlation
+
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        level: Tensor | None = None,
+        given: Any = None,
+        present: Tensor | None = None,
+        where: Tensor | None = None,
+        state: NetState | None = None,
+        count: NDArray[np.int64] | None = None,
+        rng: Rng | None = None,
+        begins: Tensor | None = None,
+        position: Tensor | None = None,
+        mask: Tensor | None = None,
+        apart: Tensor | None = None,
+    ) -> tuple[Tensor, NetState | None]:
+        rows = len(x)
+        extra = -rows % self.block
+        if extra and given is not None:
+            given = self._conditions(given, rows, extra)
+        if extra and count is None and state is not None:
+            count = np.full(rows, x.shape[1], np.int64)
+
+        def filled(part: Tensor | None) -> Tensor | None:
+            if part is None or not extra or len(part) != rows:
+                return part
+            return torch.cat([part, part[:1].expand(extra, *part.shape[1:])])
+
+        inputs = filled(x)
+        assert inputs is not None
+        out, state = self.network(
+            inputs,
+            level=filled(level),
+            given=given,
+            present=filled(present),
+            where=filled(where),
+            state=state,
+            count=np.concatenate([count, np.zeros(extra, np.int64)]) if extra and count is not None else count,
+            rng=None if rng is None else rng.select(_repeated(rows, extra)),
+            begins=filled(begins),
+            position=filled(position),
+            mask=filled(mask),
+            apart=filled(apart),
+        )
+        return out[:rows], state
+
+    def _conditions(self, given: EncodedConditions, rows: int, extra: int) -> EncodedConditions:
+        """Conditions filled up, once for all calls with the same."""
+        if self._given[0] is not given or self._given[1] != rows:
+            self._given = given, rows, given.select(_repeated(rows, extra))
+        return self._given[2]  # type: ignore[no-any-return]
+
+
+def _repeated(rows: int, extra: int) -> NDArray[np.int64]:
+    """All rows, and the first so many times more."""
+    return np.concatenate([np.arange(rows), np.zeros(extra, np.int64)])
 
 
 def _alike(

@@ -20,10 +20,10 @@ from seqloom.sequence.constraint import Constraint
 class Request:
     """Rows that ask the same of one model: canvases (n,T[,D]) of one length, each with a key of its own.
 
-    `shown` and `absent` are masks over cells; `given` holds one condition for all rows. A row ends before the first of
-    the symbols `stops` that comes up in what is made of it. `begin` is where the canvas begins in the whole sequence,
-    and `followed` says that elements are known after it: no row ends before what is known. Of a request that is not
-    `watched` one row at a time is reported on the way, and each when it is done.
+    `shown` and `absent` are masks over cells; `given` holds one condition for all rows, or one for each. A row ends
+    before the first of the symbols `stops` that comes up in what is made of it. `begin` is where the canvas begins in
+    the whole sequence, and `followed` says that elements are known after it: no row ends before what is known. Of a
+    request that is not `watched` one row at a time is reported on the way, and each when it is done.
     """
 
     x: Tensor

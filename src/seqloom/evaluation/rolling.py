@@ -138,16 +138,28 @@ def forecast_from(model: Model, origins: Origins, asked: Backtest, progress: Pro
     """A model's sample paths (N,H,D) from each origin."""
     if asked.paths < 2:
         raise ConfigError(f"{asked.paths} paths have no spread", path="--paths", hint="give 2 or more")
-    queries = [
-        model.query(model.canvas(origin.history, asked.horizon), asked.paths, asked.seed, given=origin.given)
-        for origin in origins.each
-    ]
+    queries = []
+    for origin in origins.each:
+        history, given = _read_by(model, origin)
+        queries.append(model.query(model.canvas(history, asked.horizon), asked.paths, asked.seed, given=given))
     made = []
     for answer in model.answers(queries, progress):
         if answer.paths is None:
             raise UnsupportedQuery("the samples of this model are of different lengths", hint="score their likelihood")
         made.append(answer.paths[:, -asked.horizon :])
     return made
+
+
+def _read_by(model: Model, origin: Origin) -> tuple[Any, Mapping[str, Any]]:
+    """Of an origin's history, and of what stands beside its rows, as much as is of account for a model."""
+    size = model.codec.size(origin.history)
+    first = 0 if model.reads is None else max(0, size - model.reads)
+    if not first:
+        return origin.history, origin.given
+    given = dict(origin.given)
+    for name in given.keys() & set(model.network.aligned):
+        given[name] = model.given[name].cut(given[name], first, model.given[name].size(given[name]))
+    return model.codec.cut(origin.history, first, size), given
 
 
 def _with_history(

@@ -150,19 +150,28 @@ class Attend(MixerModule):
 
     def after(
         self, state: KeysValues, k: Tensor, v: Tensor, slot: Tensor, reads: Lengths
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Visible]:
         """All keys and values when those of a chunk are written to their slots, and which each position attends to.
 
         A position attends to its own block as far as it has been read, so reading in chunks equals reading at once
         where chunks end with blocks.
         """
-        rows = len(k)
-        row, step = np.nonzero(np.arange(k.shape[2]) < reads[:, None])
+        rows, steps = len(k), k.shape[2]
         if state.keys.requires_grad or k.requires_grad:
             state.keys, state.values = state.keys.clone(), state.values.clone()
-        state.keys[row, :, state.length[row] + step] = k[row, :, step]
-        state.values[row, :, state.length[row] + step] = v[row, :, step]
+        begin, live = state.length[:rows], int(np.count_nonzero(reads))
+        # Rows that read the same, and after them at most some that read nothing: as one block, and all that is seen.
+        alike = live > 0 and bool((reads[:live] == steps).all() and (begin[:live] == begin[0]).all())
+        if alike:
+            here = slice(int(begin[0]), int(begin[0]) + steps)
+            state.keys[:live, :, here], state.values[:live, :, here] = k[:live], v[:live]
+        else:
+            row, step = np.nonzero(np.arange(steps) < reads[:, None])
+            state.keys[row, :, begin[row] + step] = k[row, :, step]
+            state.values[row, :, begin[row] + step] = v[row, :, step]
         state.length[:rows] += reads
+        if alike and (self.block is None or steps == 1):
+            return state.keys[:rows, :, : here.stop], state.values[:rows, :, : here.stop], None
         top = max(1, int(state.length[:rows].max()))
         index, reader = torch.arange(top, device=k.device), slot[:, None, :, None]  # (top,), (B,1,T,1)
         if self.block == 1:

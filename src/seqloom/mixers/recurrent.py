@@ -92,8 +92,8 @@ class RecurrentState(LayerState):
         """One more element read by `rows`: their states (len(rows), *shape)."""
         self.length[rows] += 1
         self.floor[rows] = np.maximum(self.floor[rows], self.length[rows] - self.ring + 1)
-        if self.ring == 1 and len(rows) == len(self.length):
-            self.values[:, 0] = states
+        if self.ring == 1 and len(rows) and rows[-1] == len(rows) - 1:  # the first rows, one after another
+            self.values[: len(rows), 0] = states
         else:
             self.values[rows, self.length[rows] % self.ring] = states
 
@@ -264,6 +264,8 @@ class Gated(Recurrent):
 
     def _cell(self, x: Tensor, past: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
         if self.cell == "lstm":
+            if not torch.is_grad_enabled():
+                return lstm_step(x, past, *weights)
             hidden, memory = torch.lstm_cell(x, [past[:, 0], past[:, 1]], *weights)
             return hidden, torch.stack([hidden, memory], 1)
         kernel = {"gru": torch.gru_cell, "tanh": torch.rnn_tanh_cell, "relu": torch.rnn_relu_cell}[self.cell]
@@ -279,6 +281,24 @@ class Gated(Recurrent):
         for name, part in zip(GATES[self.cell], sums.chunk(self.gates[self.cell], -1), strict=True):
             if name:
                 self.watched(name, part.sigmoid())
+
+
+def lstm_step(
+    x: Tensor, past: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One step of an LSTM without a gradient: half the time of torch.lstm_cell, which goes over the gates ten times.
+
+    Both products go into one tensor, and tanh(v) = 2 sigmoid(2v) - 1 has all gates in one pass.
+    """
+    width = weight_hh.shape[1]
+    gates = F.linear(x, weight_ih, bias_ih + bias_hh).addmm_(past[:, 0], weight_hh.t())  # (B,4*width)
+    gates[:, 2 * width : 3 * width].mul_(2)
+    enter, keep, candidate, leave = gates.sigmoid_().chunk(4, -1)
+    new = torch.empty_like(past)
+    memory = torch.mul(keep, past[:, 1], out=new[:, 1])
+    memory.addcmul_(enter, candidate.mul_(2).sub_(1))
+    hidden = torch.mul(memory, 2, out=new[:, 0]).sigmoid_().mul_(2).sub_(1).mul_(leave)
+    return hidden, new
 
 
 class BothWays(MixerModule):

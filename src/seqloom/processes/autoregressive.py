@@ -18,7 +18,7 @@ from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
-from seqloom.processes.features import Feature, Lags, Read, Visible, about_level, framed, inputs_of
+from seqloom.processes.features import Carried, Feature, Lags, Read, Visible, about_level, framed, inputs_of
 from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.facts import Advice, Facts
@@ -213,6 +213,12 @@ class Autoregressive(Process, name="autoregressive"):
         parts = [own, *([] if beside is None else [beside]), first.unsqueeze(-1).to(x.dtype)]
         return torch.cat(parts, -1), read
 
+    def read_known(self, net: Net, ask: Ask, before: Any = None, multiple: int = 1) -> Carried | None:
+        """What features carry from call to call, as long as rows are the same."""
+        if not self.features:
+            return None
+        return {} if before is None else before
+
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
     ) -> tuple[Guess, NetState | None]:
@@ -255,22 +261,30 @@ class Autoregressive(Process, name="autoregressive"):
         Rows that are not `active` read nothing.
         """
         steps, device = ask.x.shape[1], ask.x.device
-        known = torch.ones_like(ask.x, dtype=torch.bool) if ask.absent is None else ~ask.absent
-        cells = (ask.x, known, known if ask.shown is None else ask.shown)
         position = torch.as_tensor(np.minimum(reading, steps - 1), device=device)
         if ask.x.ndim == 2 or not active.any() or not all(feature.local for feature in self.read_off):
-            return Visible(*cells), position
+            return Visible(*_cells(ask, slice(None))), position
         first = reading[:, 0] - self.past
         begin = int(first[active][0])
         if (first[active] == begin).all():
-            near = slice(max(0, begin), max(1, begin + self.past + reading.shape[1]))
-            x, known, shown = (cell[:, near] for cell in cells)
-            return Visible(x, known, shown), (position - near.start).clamp_min(0)
+            # One more than is looked back at: what leaves a window is taken off the sums of the call before.
+            near = slice(max(0, begin - 1), max(1, begin + self.past + reading.shape[1]))
+            carried = ask.read if (ask.fixed >= reading[:, 0]).all() else None
+            visible = Visible(*_cells(ask, near), carried=carried, offset=near.start)
+            return visible, (position - near.start).clamp_min(0)
+        cells = _cells(ask, slice(None))
         index = first[:, None] + np.arange(self.past + reading.shape[1])  # (B,past+K)
         exists = torch.as_tensor((index >= 0) & (index < steps), device=device).unsqueeze(-1)
         at = torch.as_tensor(np.clip(index, 0, steps - 1), device=device).unsqueeze(-1)
         x, known, shown = (cell.take_along_dim(at, 1) for cell in cells)
         return Visible(x, known & exists, shown & exists), position - torch.as_tensor(first, device=device)[:, None]
+
+
+def _cells(ask: Ask, near: slice) -> tuple[Tensor, Tensor, Tensor]:
+    """The canvas at some positions, which of its cells are known, and which are shown."""
+    x = ask.x[:, near]
+    known = torch.ones_like(x, dtype=torch.bool) if ask.absent is None else ~ask.absent[:, near]
+    return x, known, known if ask.shown is None else ask.shown[:, near]
 
 
 def _changes(facts: Facts) -> Advice:

@@ -21,6 +21,15 @@ from seqloom.sequence.batch import Past
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.space import Space, Tokens, Vectors
 
+Sums = tuple[Tensor, Tensor, Tensor]
+"""How many cells are known, their sum, and the sum of their squares, in float64 (B,K,D) each."""
+Carried = dict[int, tuple[int, Sums]]
+"""For windows of so many elements: where on the canvas the last one of all rows began, and its sums."""
+ANEW = 64
+"""Sums that move with a window are added up anew at every so many positions: what rounding adds up to stays small."""
+FAR = 1e4
+"""And where one leaves whose square is so many times the sum of what stays, whose last digits it took."""
+
 
 @dataclass(frozen=True)
 class Visible:
@@ -38,6 +47,9 @@ class Visible:
     begins: Tensor | None = None
     past: Past | None = None
     ordered: bool = True
+    carried: Carried | None = None
+    offset: int = 0
+    """Where on the canvas the first of these elements stands: what is carried from call to call goes by that."""
 
     def before(self, position: Tensor, *backs: int) -> list[tuple[Tensor, Tensor]]:
         """For each of `backs` the elements so far before these positions (B,K), and which of their cells are known.
@@ -47,6 +59,14 @@ class Visible:
         x, known, length = self._with_past
         if not backs:
             return []
+        if self._sequence is None and position.shape[1] == 1 and (same := _same(position)) is not None:
+            index = torch.tensor(backs, device=position.device).neg_() + (same + length)
+            exists, index = index >= 0, index.clamp_min_(0)
+            if x.ndim == 3:
+                exists = exists.unsqueeze(-1)
+            known = known.index_select(1, index) & exists
+            x = x.index_select(1, index).masked_fill(~known, 0)
+            return list(zip(x.chunk(len(backs), 1), known.chunk(len(backs), 1), strict=True))
         if len(backs) > 1:
             offsets = torch.tensor(backs, device=position.device).repeat_interleave(position.shape[1])
             position = position.repeat(1, len(backs))
@@ -64,7 +84,7 @@ class Visible:
         x = x.take_along_dim(index, 1).masked_fill(~known, 0)
         return list(zip(x.chunk(len(backs), 1), known.chunk(len(backs), 1), strict=True))
 
-    def sums(self, position: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    def sums(self, position: Tensor, length: int) -> Sums:
         """Of the `length` elements before these positions (B,K) that may be read, in float64 (B,K,D) each.
 
         How many cells are known, their sum, and the sum of their squares. Where positions are filled in any order all
@@ -83,19 +103,33 @@ class Visible:
         if self._first is not None:
             begin = begin.maximum(self._first.take_along_dim(end, 1))
         if position.shape[1] == 1:  # its window alone is added up
+            same = _same(end) if self._first is None else None
+            if same is not None and same >= length:
+                return self._moved(x, known, same - length, length)
             index = end.unsqueeze(-1) - length + torch.arange(length, device=end.device)  # (B,K,L)
             inside = (index >= begin.unsqueeze(-1)).flatten(1).unsqueeze(-1)  # (B,K*L,1)
             index = index.clamp_min(0).flatten(1).unsqueeze(-1)
-            cells = known.take_along_dim(index, 1) & inside
-            wide = x.take_along_dim(index, 1).double().masked_fill(~cells, 0.0)
-            parts = (cells.double(), wide, wide**2)
-            one, two, three = (part.view(len(x), -1, length, x.shape[2]).sum(2) for part in parts)
-            return one, two, three
+            return _counted(x.take_along_dim(index, 1), known.take_along_dim(index, 1) & inside)
         counted = []
         for running in self._running:  # (B,1+L+T,D)
             ends, begins = (running.take_along_dim(at.unsqueeze(-1), 1) for at in (end, begin))
             counted.append(ends - begins)
         return counted[0], counted[1], counted[2]
+
+    def _moved(self, x: Tensor, known: Tensor, first: int, length: int) -> Sums:
+        """Sums over `length` elements from `first` on; from those of the last call where the window moved by one."""
+        at, sums = self.offset + first, None
+        before = None if self.carried is None else self.carried.get(length)
+        if first and at % ANEW and before is not None and before[0] == at - 1:
+            left, entered = (_counted(x[:, i : i + 1], known[:, i : i + 1]) for i in (first - 1, first + length - 1))
+            count, total, squares = (kept + new - old for kept, new, old in zip(before[1], entered, left, strict=True))
+            if not bool((left[2] > FAR * squares).any()):
+                sums = count, total, squares
+        if sums is None:
+            sums = _counted(x[:, first : first + length], known[:, first : first + length])
+        if self.carried is not None:
+            self.carried[length] = at, sums
+        return sums
 
     def last(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """The last element before these positions (B,K), and which of its cells are known (B,K,D) each.
@@ -161,6 +195,20 @@ class Visible:
         if self.begins is None or not (self.begins.is_meta or self.begins[:, 1:].any()):
             return None
         return functional.pad(self.begins[:, 1:].cumsum(1), (self._with_past[2] + 1, 0))
+
+
+def _same(position: Tensor) -> int | None:
+    """The position (B,1) that all rows have; None where they do not. One that is read of all is far faster."""
+    if position.is_meta or not len(position):
+        return None
+    first = position[0, 0]
+    return int(first) if bool((position == first).all()) else None
+
+
+def _counted(x: Tensor, known: Tensor) -> Sums:
+    """How many cells of each row's elements (B,L,D) are known, their sum and that of their squares, (B,1,D) each."""
+    wide = x.double().masked_fill(~known, 0.0)
+    return known.sum(1, keepdim=True).double(), wide.sum(1, keepdim=True), wide.square().sum(1, keepdim=True)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ class Openings:
     known: NDArray[np.bool_] | None
     starts: NDArray[np.int64]
     length: int
+    followed: int = 0
+    """Elements that follow each of them in its sequence, at least."""
     owners: NDArray[np.int64] | None = None
     """The numbers of the sequences that they are of; None: all."""
 
@@ -47,20 +49,22 @@ class Openings:
 
     @cached_property
     def _edges(self) -> NDArray[np.int64]:
-        counts = np.maximum(0, np.diff(self.starts) - self.length + 1)
+        counts = np.maximum(0, np.diff(self.starts) - self.length - self.followed + 1)
         if self.owners is not None:
             counts[np.setdiff1d(np.arange(len(counts)), self.owners)] = 0
         return np.cumsum(counts)
 
-    def at(self, u: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
-        """Those (B,L,D) at shares u (B,) of all, their known cells, and where in its sequence (B,) each one ends."""
+    def places(self, u: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The sequences (B,) of those at shares u (B,) of all, and where in its sequence each one begins."""
         number = np.minimum((u * self.count).astype(np.int64), self.count - 1)
         owner = np.searchsorted(self._edges, number, side="right")
-        first = number - np.concatenate([[0], self._edges])[owner]
+        return owner, number - np.concatenate([[0], self._edges])[owner]
+
+    def at(self, owner: NDArray[np.int64], first: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Those (B,L,D) at these places, and their known cells."""
         index = (self.starts[owner] + first)[:, None] + np.arange(self.length)
         x = self.x[index]
-        known = np.ones(x.shape, bool) if self.known is None else self.known[index]
-        return x, known, first + self.length
+        return x, np.ones(x.shape, bool) if self.known is None else self.known[index]
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class Facts:
     tokens: bool
     ends: bool
     conditioned: bool
+    """Whether something is given of whole sequences, rather than beside each element."""
     attended: tuple[str, ...] = ()
     """The conditions that positions attend to."""
     season: int = 1
