@@ -165,16 +165,39 @@ def test_a_window_may_be_read_about_its_last_value():
     position, last = torch.arange(8)[None], WINDOW.replace(level="last")
     read = last.read(TWO, Visible(x, everything, everything), position)
     assert read.location[0, :, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
-    known, shown = everything.clone(), everything.clone()
-    shown[:, 4:6] = False  # a gap
-    known[:, 3, 1] = False  # before which a cell is absent
-    read = last.read(TWO, Visible(x, known, shown, ordered=False), position)
-    assert read.location[0, :, 0].tolist() == [4.0] * 8
-    assert read.location[0, :, 1].tolist() == [3.0] * 8
-    shown[:, :4] = False
-    mean = WINDOW.read(TWO, Visible(x, known, shown, ordered=False), position)
-    read = last.read(TWO, Visible(x, known, shown, ordered=False), position)
-    assert torch.equal(read.location, mean.location), "nothing is known before it"
+
+
+def test_hidden_cells_lie_between_those_beside_them_or_move_on_from_the_last():
+    x = torch.arange(1.0, 9.0)[None, :, None].expand(1, 8, 2) ** 2
+    everything = torch.ones_like(x, dtype=torch.bool)
+    shown, position = everything.clone(), torch.arange(8)[None]
+    shown[:, 2:4] = False  # a gap between 4 and 25
+    shown[:, 6:, 0] = False  # after 36, in the first column
+    window = Window(length=8, level="last", unit="change", momentum=0.5)
+    read = window.read(TWO, Visible(x, everything, shown, ordered=False), position)
+    assert read.location is not None
+    assert read.log_scale is not None
+    assert read.location[0, :, 0].tolist() == [36, 36, 11, 18, 36, 36, 36 + 11 * 0.5, 36 + 11 * 0.75]
+    assert read.location[0, :, 1].tolist() == [64, 64, 11, 18, 64, 64, 64, 64]
+    # One element off a change errs by a unit less what momentum foretells; two off, by the sums of such changes.
+    growth = (read.log_scale - read.log_scale[:, :1]).exp()[0, :, 0] ** 2
+    expected = [1, 1, 0.75, 0.75, 1, 1, 0.75, 0.75 * (1 + 1.5**2)]
+    assert growth.tolist() == pytest.approx(expected, abs=1e-5)
+    shown[:] = False
+    read = window.replace(typical=0.5).read(TWO, Visible(x, everything, shown, ordered=False), position)
+    assert read.location.tolist() == torch.zeros_like(x).tolist()
+    assert read.log_scale.abs().max() < 1e-6, "nothing is shown: the scale is that of the training data"
+
+
+def test_what_is_read_from_left_to_right_moves_on():
+    x = torch.tensor([1.0, 3.0, 4.0, 8.0])[None, :, None].expand(1, 4, 2)
+    known = torch.ones_like(x, dtype=torch.bool)
+    known[:, 2, 1] = False
+    window = Window(length=8, level="last", momentum=0.5)
+    read = window.read(TWO, Visible(x, known, known), torch.arange(4)[None])
+    assert read.location is not None
+    assert read.location[0, :, 0].tolist() == [0, 1, 4, 4.5]
+    assert read.location[0, :, 1].tolist() == [0, 1, 4, 2], "where the last is absent it is the mean of what is known"
 
 
 def test_what_a_window_says_is_an_input_that_is_bent():

@@ -32,8 +32,6 @@ HIDDEN = 0.1
 """Share of training windows whose past is hidden, as it is for whatever begins from nothing."""
 MANY_SEASONS = 50
 """From so many seasons on what stood beside one ago is an input too; fewer would be learned by heart."""
-MOMENTUM = 0.1
-"""From this momentum on it is worth a setting."""
 WEEK = 7
 """Days are the commonest season, and weeks the next."""
 
@@ -51,17 +49,14 @@ class Autoregressive(Process, name="autoregressive"):
     """The lags that are inputs at each position of a series, beside the element just before it: its seasons."""
     difference: int = Field(default=0, ge=0)
     """What is learned of a series: the change since so many elements ago; 0: the elements themselves."""
-    momentum: float = Field(default=0.0, ge=0, le=1)
-    """How much of the last such change is expected to be there again: what is learned is how the next one differs."""
     features: tuple[Feature, ...] = ()
     """What else is read off the canvas beside the network."""
 
     @cached_property
     def read_off(self) -> tuple[Feature, ...]:
         """All features; lags and the difference come last, so that a change since then wins over a window's mean."""
-        if not (self.lags or self.difference):
-            return self.features
-        return (*self.features, Lags(lags=self.lags, difference=self.difference, momentum=self.momentum))
+        own = (Lags(lags=self.lags, difference=self.difference),) if self.lags or self.difference else ()
+        return (*self.features, *own)
 
     @property
     def past(self) -> int:
@@ -297,13 +292,10 @@ def _changes(facts: Facts) -> Advice:
         }
     if facts.wanders:
         # Read about the last value, that value itself is always 0: how it came there are the ones before it.
-        advice: Advice = {
-            "lags": ([2, 3], "the values wander: from the last ones it is seen where they are going"),
-            "difference": (1, "the values wander: the last one says more than their mean"),
-        }
-        if (momentum := round(min(facts.momentum, 1.0), 2)) >= MOMENTUM:
-            advice["momentum"] = (momentum, "so much of a change is there again in the next")
-        return advice
+        lags: Advice = {"lags": ([2, 3], "the values wander: from the last ones it is seen where they are going")}
+        if facts.numbers:  # read about the last value, what is learned is the change since it
+            return lags
+        return lags | {"difference": (1, "the values wander: the last one says more than their mean")}
     return {}
 
 

@@ -31,6 +31,10 @@ FAR = 1e4
 """And where one leaves whose square is so many times the sum of what stays, whose last digits it took."""
 
 
+MOMENTUM = 0.1
+"""From so much of the last change on it is taken to go on."""
+
+
 @dataclass(frozen=True)
 class Visible:
     """Cells of rows (B,T[,D]), as far as they may be seen.
@@ -131,22 +135,14 @@ class Visible:
             self.carried[length] = at, sums
         return sums
 
-    def last(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """The last element before these positions (B,K), and which of its cells are known (B,K,D) each.
-
-        Where positions are filled in any order: the last shown cell before the first of its row that is not.
-        """
-        if self.ordered:
-            return self.before(position, 1)[0]
-        x, known, _ = self._with_past
-        shown = self.shown if self.past is None else torch.cat([self.past.known, self.shown], 1)
-        hidden = known & ~shown
-        first = torch.where(hidden.any(1), hidden.int().argmax(1), x.shape[1])  # (B,D)
-        index = torch.arange(x.shape[1], device=x.device)[None, :, None]
-        candidates = known & shown & (index < first.unsqueeze(1))
-        at = (index * candidates).amax(1, keepdim=True)  # (B,1,D)
-        wide = (-1, position.shape[1], -1)
-        return x.take_along_dim(at, 1).expand(wide), candidates.any(1, keepdim=True).expand(wide)
+    @cached_property
+    def beside(self) -> tuple[Tensor, Tensor]:
+        """The nearest shown cell (B,T,D) at or before each, and at or after it; -1 and T where there is none."""
+        length = self.x.shape[1]
+        index = torch.arange(length, device=self.x.device)[None, :, None]
+        before = torch.where(self.shown, index, -1).cummax(1).values
+        after = torch.where(self.shown, index, length).flip(1).cummin(1).values.flip(1)
+        return before, after
 
     @cached_property
     def changes(self) -> Visible:
@@ -278,12 +274,10 @@ class Lags(Feature, name="lags"):
     """The lags that are inputs at each position."""
     difference: int = Field(default=0, ge=0)
     """The change since so many elements ago is what is learned; 0: the elements themselves."""
-    momentum: float = Field(default=0.0, ge=0, le=1)
-    """How much of the last such change is expected to be there again: what is learned is how the next one differs."""
 
     @property
     def past(self) -> int:
-        return max((*self.lags, self.difference + (self.momentum > 0)))
+        return max((*self.lags, self.difference))
 
     @property
     def located(self) -> bool:
@@ -304,11 +298,7 @@ class Lags(Feature, name="lags"):
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
         if not self.difference:
             return Read(values=tuple(visible.before(position, *self.channel_lags)))
-        change = (1, self.difference + 1) if self.momentum else ()
-        (x, known), *values = visible.before(position, self.difference, *change, *self.channel_lags)
-        if self.momentum:
-            ((last, has_last), (earlier, has_earlier)), values = values[:2], values[2:]
-            x = x + self.momentum * (last - earlier).masked_fill(~(has_last & has_earlier), 0.0)
+        (x, known), *values = visible.before(position, self.difference, *self.channel_lags)
         return Read(values=tuple(values), location=x.masked_fill(~known, torch.nan))
 
 
@@ -331,6 +321,8 @@ class Window(Feature, name="window"):
     next, for values that wander, whose spread grows with the length that is looked at."""
     typical: float = Field(default=1.0, gt=0)
     """The unit of the training data, in units of the canvas."""
+    momentum: float = Field(default=0.0, ge=0, le=1)
+    """How much of the last change is expected to be there again, where the last value is read about."""
     inputs: bool = True
     """The network reads both as inputs too: where levels do not shift it must be able to undo what they say. Far values
     are bent towards 1, so that a level which training never saw is not far from those that it did. Where the last value
@@ -338,7 +330,7 @@ class Window(Feature, name="window"):
 
     @property
     def past(self) -> int:
-        return self.length + (self.unit == "change")
+        return max(self.length + (self.unit == "change"), 2)
 
     @property
     def located(self) -> bool:
@@ -368,12 +360,55 @@ class Window(Feature, name="window"):
         log_scale = 0.5 * ((variance + self.typical**2) / (count + 1)).log()
         location, said = mean, mean
         if self.level == "last":
-            last, known = visible.last(position)
-            location = torch.where(known, last.to(mean.dtype), mean)
-            said = (mean - location) * (-log_scale).exp()
+            unit = log_scale
+            location, growth = self._foretold(visible, position, mean)
+            log_scale = unit + growth
+            said = (mean - location) * (-unit).exp()
         location, log_scale = location.to(visible.x.dtype), log_scale.to(visible.x.dtype)
         inputs = functional.softsign(torch.cat([said.to(log_scale), log_scale - math.log(self.typical)], -1))
         return Read(channels=inputs if self.inputs else None, location=location, log_scale=log_scale)
+
+    def _foretold(self, visible: Visible, position: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """What is expected (B,K,D), and the logarithm of how many units it errs by about.
+
+        From left to right it is the last element, moved on. In any order a hidden cell lies on the line between the
+        shown ones beside it, or moves on from the last; the further off they are the more it errs, as do the sums of
+        changes each of which has `momentum` of the one before. Shown cells are read about the last of them.
+        """
+        if visible.ordered:
+            (last, known), (earlier, moved) = visible.before(position, 1, 2)
+            change = (last - earlier).masked_fill(~(known & moved), 0.0)
+            location = torch.where(known, (last + self.momentum * change).to(mean.dtype), mean)
+            return location, torch.zeros_like(mean)
+        length = visible.x.shape[1]
+        ahead, growth = self._ahead(length, mean)
+        before, after = visible.beside  # (B,T,D), -1 and T where there is none
+        x, shown = visible.x.to(mean.dtype), visible.shown
+        index = torch.arange(length, device=x.device)[None, :, None]
+        at, to, far = before.clamp_min(0), after.clamp_max(length - 1), index - before
+        change = functional.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
+        change = change.masked_fill(~(shown & functional.pad(shown[:, :-1], (0, 0, 1, 0))), 0.0)
+        moved = x.take_along_dim(at, 1) + change.take_along_dim(at, 1) * ahead[far.clamp_max(length - 1)]
+        share = far.to(x.dtype) / (after - before).clamp_min(1)
+        line = x.take_along_dim(at, 1).lerp(x.take_along_dim(to, 1), share)
+        begins, ends = before < 0, after >= length
+        location = torch.where(ends, moved, torch.where(begins, x.take_along_dim(to, 1), line))
+        near = torch.where(ends, far, torch.where(begins, after - index, far.minimum(after - index)))
+        reach = growth[near.clamp_max(length - 1)]
+        nothing = begins & ends
+        location = torch.where(nothing, 0.0, location)
+        reach = torch.where(nothing, -math.log(self.typical), reach)
+        location = torch.where(shown, x.take_along_dim(at[:, -1:], 1), location)
+        where = position.unsqueeze(-1)
+        return location.take_along_dim(where, 1), reach.masked_fill(shown, 0.0).take_along_dim(where, 1)
+
+    def _ahead(self, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Of 0 to `length` - 1 elements ahead: how many last changes it is moved on by, and the log of what it errs."""
+        powers = self.momentum ** torch.arange(length, dtype=like.dtype, device=like.device)
+        sums = powers.cumsum(0)  # what a change of one comes to after so many more
+        moved = functional.pad((self.momentum * sums)[:-1], (1, 0))
+        errors = functional.pad((sums**2).cumsum(0)[:-1], (1, 0)) * max(1 - self.momentum**2, 1e-3)
+        return moved, 0.5 * errors.clamp_min(errors[1:2].sum()).clamp_min(1e-3).log()
 
 
 @dataclass(frozen=True)
@@ -400,6 +435,8 @@ def about_level(facts: Facts) -> Advice:
     window: dict[str, Any] = {"name": "window", "length": length}
     if facts.wanders:
         window |= {"level": "last", "unit": "change", "typical": facts.change}
+        if facts.momentum >= MOMENTUM:
+            window["momentum"] = round(min(facts.momentum, 1.0), 2)
     return {"features": ([window], "levels shift: each is read about its own past")}
 
 
