@@ -340,6 +340,8 @@ def _differences(wanted: Mapping[str, Any], have: Mapping[str, Any], path: str =
         elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)) and len(value) == len(old):
             numbered, numbered_old = (dict(zip(map(str, range(len(old))), part, strict=True)) for part in (value, old))
             differing += [f"{path}{key}"] if _differences(numbered, numbered_old) else []
+        elif isinstance(value, str) and isinstance(old, (list, tuple)):  # a list as a line has it
+            differing += [] if [word.strip() for word in value.split(",")] == [*old] else [f"{path}{key}"]
         elif isinstance(value, str):
             name = old.get("name") if isinstance(old, Mapping) else old
             differing += [] if value == name or called(value) == name else [f"{path}{key}"]

@@ -538,6 +538,12 @@ def test_several_series_are_forecast_with_what_is_known_ahead_of_time(seqloom: C
     assert seqloom(*words, "shops.csv", "--from", "2024-01-20").code == 0, "the file itself knows what came"
     check_error(seqloom(*words, "-q"), "column 'price' stands beside the rows", "--future FILE")
     check_error(seqloom(*words, "--future", "gone.csv"), "gone.csv: there is no such file")
+    scored = seqloom("score", "run", "shops.csv")
+    assert (scored.code, scored.text.count("nats for")) == (0, 2), "what stands beside the rows is read with them"
+    Path("plain.csv").write_text("day,sales\n2024-01-01,3\n2024-01-02,4\n2024-01-03,5\n")
+    check_error(seqloom("score", "run", "plain.csv", "-q"), "the table has no column 'price'")
+    sampled = seqloom("sample", "run", "--length", 3, "--seed", 1)
+    assert (sampled.code, "given.price" in sampled.err) == (0, False), "it goes on beside what followed there"
     check_error(
         seqloom(*words[:3], 5, "-q", "--future", "ahead.csv"), "'price' has no row for 2024-02-01", "give a row"
     )

@@ -38,20 +38,19 @@ class ConditionSpec:
 class EncodedConditions:
     """Conditions, encoded, of each row.
 
-    `added` (B,1|T,width) is for every position, element s of `aligned` (B,S,width) for position s of the canvas, and
+    `added` (B,1|T,width) is for every position, element s of `aligned` (G,S,width) for position s of the canvas, and
     `pairs` are, for each layer, keys and values (B,S,2*width) of all elements that can be attended to, of which
-    `present` (B,S) exist, or (B,T,S) for each position. Rows that are all the same take the memory of one.
+    `present` (B,S) exist, or (B,T,S) for each position. Rows that are all the same take the memory of one. What is
+    aligned is as long as the canvas: rows that have the same share it, and `owner` (B,) says which one each row has
+    (None: each its own, or all the only one).
     """
 
     added: Float[Tensor, "b #t d"] | None = None
-    aligned: Float[Tensor, "b s d"] | None = None
+    aligned: Float[Tensor, "g s d"] | None = None
     pairs: tuple[Float[Tensor, "b s e"], ...] = ()
     present: Bool[Tensor, "b *t s"] | None = None
+    owner: Int[Tensor, "b"] | None = None
     nothing: Callable[[], EncodedConditions] | None = field(default=None, repr=False, compare=False)
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> EncodedConditions:
-        added, aligned, present = (None if x is None else change(x) for x in (self.added, self.aligned, self.present))
-        return EncodedConditions(added, aligned, tuple(change(x) for x in self.pairs), present, self.nothing)
 
     def select(self, rows: NDArray[np.int64]) -> EncodedConditions:
         """The conditions of some of the rows; one row that is asked for many times is not copied."""
@@ -60,7 +59,26 @@ class EncodedConditions:
             same = len(x) == 1 or x.stride(0) == 0
             return x[:1].expand(len(rows), *x.shape[1:]) if same else x[rows]
 
-        return self._each(pick)
+        added, present = (None if x is None else pick(x) for x in (self.added, self.present))
+        aligned, owner = self.aligned, None
+        if aligned is not None:
+            owners = self._owners[rows]
+            if len(rows) < len(self._owners):  # what no row has any more is let go
+                used, order = np.unique(owners.cpu().numpy(), return_inverse=True)
+                aligned = aligned if len(used) == len(aligned) else aligned[used]
+                owners = torch.as_tensor(order.reshape(-1), device=aligned.device)
+            owner = owners
+        return EncodedConditions(added, aligned, tuple(map(pick, self.pairs)), present, owner, self.nothing)
+
+    @property
+    def _owners(self) -> Int[Tensor, "b"]:
+        """Which of the aligned conditions each row has (B,)."""
+        assert self.aligned is not None
+        if self.owner is not None:
+            return self.owner
+        count, rows = len(self.aligned), max(len(x) for x in (self.aligned, self.added, self.present) if x is not None)
+        own = torch.arange(count, device=self.aligned.device)
+        return own if count == rows else own.expand(rows)
 
     @staticmethod
     def join(parts: list[EncodedConditions]) -> EncodedConditions:
@@ -73,19 +91,23 @@ class EncodedConditions:
             padded = [F.pad(x, (0, 0) * (x.ndim - 2) + (0, longest - x.shape[1])) for x in pieces]
             return torch.cat(padded) if padded else None
 
+        groups = [p.aligned for p in parts if p.aligned is not None]
+        before = np.cumsum([0, *map(len, groups)])
+        owners = [p._owners + int(n) for p, n in zip(parts, before, strict=False) if p.aligned is not None]
         return EncodedConditions(
             together([p.added for p in parts if p.added is not None]),
-            together([p.aligned for p in parts if p.aligned is not None]),
+            together(groups),
             tuple(
                 x for layer in zip(*(p.pairs for p in parts), strict=True) if (x := together(list(layer))) is not None
             ),
             together([p.present for p in parts if p.present is not None]),
+            torch.cat(owners) if owners else None,
             parts[0].nothing,
         )
 
     def null_like(self) -> EncodedConditions:
         """The null conditions, for as many rows."""
-        first = next(x for x in (self.added, self.aligned, self.present) if x is not None)
+        first = next(x for x in (self.added, self.owner, self.aligned, self.present) if x is not None)
         assert self.nothing is not None
         return self.nothing().select(np.zeros(len(first), np.int64))
 
@@ -94,8 +116,22 @@ class EncodedConditions:
         if self.aligned is None:
             return self.added
         inside = position < self.aligned.shape[1]  # (B|1,T)
-        index = position.masked_fill(~inside, 0).expand(len(self.aligned), -1)  # (B,T)
-        part = self.aligned.take_along_dim(index.unsqueeze(-1), 1).masked_fill(~inside.unsqueeze(-1), 0.0)
+        index = position.masked_fill(~inside, 0)
+        if len(position) == 1:  # the same of every row
+            part = self.aligned[:, index[0]]  # (G,T,width)
+            part = part if self.owner is None else part[self.owner]
+        else:
+            part = self.aligned[self._owners.unsqueeze(-1), index]  # (B,T,width)
+        part = part.masked_fill(~inside.unsqueeze(-1), 0.0)
+        return part if self.added is None else part + self.added
+
+    def first(self, length: int) -> Float[Tensor, "b t d"] | None:
+        """What is added at the first positions of the canvas."""
+        if self.aligned is None:
+            return self.added
+        part = self.aligned[:, :length]  # (G,T,width)
+        part = F.pad(part, (0, 0, 0, length - part.shape[1])) if part.shape[1] < length else part
+        part = part if self.owner is None else part[self.owner]
         return part if self.added is None else part + self.added
 
 

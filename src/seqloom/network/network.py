@@ -264,11 +264,12 @@ class Network(nn.Module):
         if given.aligned is None:
             return given.added
         if position is None:
-            position = torch.arange(x.shape[1], device=x.device)[None]
-            if state is not None and count is not None:
-                begun = len(x) // state.each
-                read = np.repeat(state.origin[:begun] + state.length[:begun], state.each)
-                position = position + torch.as_tensor(read[:, None], device=x.device)
+            if state is None or count is None:
+                return given.first(x.shape[1])
+            begun = len(x) // state.each
+            read = np.repeat(state.origin[:begun] + state.length[:begun], state.each)
+            read = read[:1] if (read == read[0]).all() else read
+            position = torch.as_tensor(read[:, None], device=x.device) + torch.arange(x.shape[1], device=x.device)
         return given.at(position if position.ndim == 2 else position[..., 0])
 
     def begin(self, rows: int, room: int | None = None, undo: int = 0) -> NetState:
