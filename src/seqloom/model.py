@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 HISTORY = 4096
 """Rows of a history that are kept for a forecast, at most: no model here reads more by its defaults."""
-MEMORY = 512
+MEMORY = 256
 """Elements after which a recurrent state hardly depends on those before them; two windows where these are more."""
 FURTHEST = 100_000
 """The longest horizon of a forecast."""

@@ -392,14 +392,14 @@ def test_a_forecast_is_printed_alike_whatever_the_number_of_rows_and_reads_what_
 
 def test_of_a_long_series_a_recurrent_model_reads_what_is_of_account():
     made = model(Autoregressive(lags=(24,)), TABLES)
-    assert (made.reads, model(Gaussian(), TABLES).reads, text().reads) == (24 + 512, 16, None)
+    assert (made.reads, model(Gaussian(), TABLES).reads, text().reads) == (24 + 256, 16, None)
     history = np.random.Generator(np.random.Philox(key=1)).normal(size=(900, 2))
     steps: list[int] = []
     made.network.register_forward_pre_hook(lambda module, args: steps.append(args[0].shape[1]))
     whole = made.forecast(history, 3, n=2, seed=1).paths
-    assert sum(steps) == 536 + 3
+    assert sum(steps) == 280 + 3
     np.testing.assert_allclose(whole[:, :900], np.stack([history] * 2), atol=1e-6)
-    np.testing.assert_array_equal(whole[:, 900:], made.forecast(history[-536:], 3, n=2, seed=1).paths[:, 536:])
+    np.testing.assert_array_equal(whole[:, 900:], made.forecast(history[-280:], 3, n=2, seed=1).paths[:, 280:])
 
 
 # ---- threads and children -------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ CYCLES = {
     "hour": Cycle(3600, 1, 4, lambda moments: moments % HOUR / HOUR),
     "day": Cycle(86_400, 2, 4, lambda moments: moments % DAY / DAY),
     "week": Cycle(7 * 86_400, 3, 4, lambda moments: (moments // DAY + WEDNESDAY) % 7 / 7),
-    "month": Cycle(30.4 * 86_400, 2, 12, _of_month),
+    "month": Cycle(30.4 * 86_400, 2, 36, _of_month),
     "year": Cycle(365.2 * 86_400, 2, 3, _of_year),
 }
 LENGTH = "length"
