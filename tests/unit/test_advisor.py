@@ -91,6 +91,12 @@ def test_values_that_wander_are_learned_as_changes():
             "name": "autoregressive", "difference": 1, "lags": [2, 3],
         }  # fmt: skip
         assert "process" not in advise(replace(wandering, persistence=0.6), "autoregressive", recurrent, 1)[0]
+    moving = replace(wandering, numbers=1, persistence=0.995, momentum=0.973)
+    for process in ("autoregressive", "gaussian"):
+        (window,) = advise(moving, process, False, 1)[0]["process"]["features"]
+        assert (window["level"], window["unit"], window["typical"], window["momentum"]) == ("last", "change", 0.1, 0.97)
+        (window,) = advise(replace(moving, momentum=-0.1), process, False, 1)[0]["process"]["features"]
+        assert "momentum" not in window
 
 
 def test_counts_that_are_mostly_zero_have_a_head_that_can_say_so():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqloom.codecs.season import persistence_of, season_of
+from seqloom.codecs.season import momentum_of, persistence_of, season_of
 from seqloom.codecs.text import Characters
 from seqloom.core.errors import DataError
 from seqloom.corpora.files import corpus_of
@@ -217,6 +217,18 @@ def test_the_season_is_found_with_and_without_a_time_step(season, step):
     x[draw(2).random(x.shape) < 0.1] = np.nan
     assert season_of([x], step) == season
     assert season_of([x]) == season
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6, 0.95])
+def test_momentum_is_how_much_of_a_change_is_there_again(share):
+    rng = np.random.default_rng(0)
+    change = np.zeros((20_000, 2))
+    for t in range(1, len(change)):
+        change[t] = share * change[t - 1] + rng.normal(size=2)
+    x = change.cumsum(0)
+    x[100:110, 1] = np.nan
+    assert momentum_of([x[:9000], x[9000:], x[:1]]) == pytest.approx(share, abs=0.03)
+    assert momentum_of([x[:2]]) == momentum_of([np.ones((9, 1))]) == 0.0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.95])

@@ -29,8 +29,6 @@ ANEW = 64
 """Sums that move with a window are added up anew at every so many positions: what rounding adds up to stays small."""
 FAR = 1e4
 """And where one leaves whose square is so many times the sum of what stays, whose last digits it took."""
-
-
 MOMENTUM = 0.1
 """From so much of the last change on it is taken to go on."""
 
@@ -157,7 +155,8 @@ class Visible:
             ]
         change = functional.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
         before = None if self.past is None else Past(change[:, :past], both[0][:, :past])
-        return replace(self, x=change[:, past:], known=both[0][:, past:], shown=both[1][:, past:], past=before)
+        own = {"x": change[:, past:], "known": both[0][:, past:], "shown": both[1][:, past:], "past": before}
+        return replace(self, **own, carried=None)  # whose sums are those of the elements themselves
 
     @cached_property
     def _running(self) -> tuple[Tensor, Tensor, Tensor]:
