@@ -155,8 +155,9 @@ class Visible:
             ]
         change = functional.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
         before = None if self.past is None else Past(change[:, :past], both[0][:, :past])
-        own = {"x": change[:, past:], "known": both[0][:, past:], "shown": both[1][:, past:], "past": before}
-        return replace(self, **own, carried=None)  # whose sums are those of the elements themselves
+        known, shown = (cells[:, past:] for cells in both)
+        # What is carried from call to call are sums of the elements themselves.
+        return replace(self, x=change[:, past:], known=known, shown=shown, past=before, carried=None)
 
     @cached_property
     def _running(self) -> tuple[Tensor, Tensor, Tensor]:
