@@ -75,7 +75,7 @@ def test_a_windows_mean_and_unit_are_those_of_what_may_be_read(ordered, unit):
         ordered=ordered,
     )
     position = torch.tensor([[0, 3, 7], [1, 2, 6]])
-    read = WINDOW.replace(unit=unit, typical=0.5).read(TWO, visible, position)
+    read = WINDOW.replace(scale=unit, typical=0.5).read(TWO, visible, position)
     whole, cells = np.concatenate([past, x], 1), np.concatenate([past_known, known], 1)
     for row, column, d in np.ndindex(2, 3, 2):
         end = int(position[row, column]) + 4
@@ -98,7 +98,7 @@ def test_one_position_of_a_long_canvas_is_read_as_all_of_them_are():
     begins = torch.zeros(2, 40, dtype=torch.bool)
     begins[0, [0, 18]] = True
     for ends, unit in product((None, begins), ("spread", "change")):
-        window = WINDOW.replace(unit=unit)
+        window = WINDOW.replace(scale=unit)
         visible = Visible(torch.from_numpy(x), torch.from_numpy(known), torch.from_numpy(known), ends)
         whole = window.read(TWO, visible, torch.arange(40).expand(2, -1))
         for t in (0, 3, 19, 21, 39):
@@ -173,7 +173,7 @@ def test_hidden_cells_lie_between_those_beside_them_or_move_on_from_the_last():
     shown, position = everything.clone(), torch.arange(8)[None]
     shown[:, 2:4] = False  # a gap between 4 and 25
     shown[:, 6:, 0] = False  # after 36, in the first column
-    window = Window(length=8, level="last", unit="change", momentum=0.5)
+    window = Window(length=8, level="last", scale="change", momentum=0.5)
     read = window.read(TWO, Visible(x, everything, shown, ordered=False), position)
     assert read.location is not None
     assert read.log_scale is not None

@@ -94,7 +94,12 @@ def test_values_that_wander_are_learned_as_changes():
     moving = replace(wandering, numbers=1, persistence=0.995, momentum=0.973)
     for process in ("autoregressive", "gaussian"):
         (window,) = advise(moving, process, False, 1)[0]["process"]["features"]
-        assert (window["level"], window["unit"], window["typical"], window["momentum"]) == ("last", "change", 0.1, 0.97)
+        assert (window["level"], window["scale"], window["typical"], window["momentum"]) == (
+            "last",
+            "change",
+            0.1,
+            0.97,
+        )
         (window,) = advise(replace(moving, momentum=-0.1), process, False, 1)[0]["process"]["features"]
         assert "momentum" not in window
 

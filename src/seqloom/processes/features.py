@@ -316,7 +316,7 @@ class Window(Feature, name="window"):
     """Elements that are looked at."""
     level: Literal["mean", "last"] = "mean"
     """What is read about: their mean, or the last of them, for values that wander."""
-    unit: Literal["spread", "change"] = "spread"
+    scale: Literal["spread", "change"] = "spread"
     """In units of what: their spread about their mean, or the root mean square of their changes from one element to the
     next, for values that wander, whose spread grows with the length that is looked at."""
     typical: float = Field(default=1.0, gt=0)
@@ -330,7 +330,7 @@ class Window(Feature, name="window"):
 
     @property
     def past(self) -> int:
-        return max(self.length + (self.unit == "change"), 2)
+        return max(self.length + (self.scale == "change"), 2)
 
     @property
     def located(self) -> bool:
@@ -355,7 +355,7 @@ class Window(Feature, name="window"):
         count, total, squares = visible.sums(position, self.length)
         mean = total / count.clamp_min(1)
         variance = (squares - count * mean**2).clamp_min(0)
-        if self.unit == "change":
+        if self.scale == "change":
             count, _, variance = visible.changes.sums(position, self.length)
         log_scale = 0.5 * ((variance + self.typical**2) / (count + 1)).log()
         location, said = mean, mean
@@ -434,7 +434,7 @@ def about_level(facts: Facts) -> Advice:
     length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
     window: dict[str, Any] = {"name": "window", "length": length}
     if facts.wanders:
-        window |= {"level": "last", "unit": "change", "typical": facts.change}
+        window |= {"level": "last", "scale": "change", "typical": facts.change}
         if facts.momentum >= MOMENTUM:
             window["momentum"] = round(min(facts.momentum, 1.0), 2)
     return {"features": ([window], "levels shift: each is read about its own past")}
