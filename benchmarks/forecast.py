@@ -19,6 +19,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -161,6 +162,7 @@ def ours(
 ) -> dict[str, Any]:
     """One training and its forecasts, with the baselines."""
     run = keep / f"{data}-{model}-{seed}"
+    shutil.rmtree(run, ignore_errors=True)  # of a sitting that was interrupted
     if path is None:
         root = Path(os.environ["SEQLOOM_DATA"])
         path, horizon = root / M4[0], M4[2]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,7 @@ def nearest(paths: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 def ours(scene: str, model: str, windows: np.ndarray, keep: Path, r: float, threads: list[str]) -> dict[str, Any]:
     """One training and its forecasts."""
     run = keep / f"{scene}-{model}"
+    shutil.rmtree(run, ignore_errors=True)  # of a sitting that was interrupted
     train, valid = (written(others(scene, part), keep / f"{scene}-{part}.csv") for part in ("train", "val"))
     words = ["train", f"{train}", f"corpus.valid={valid}", "--model", model, "--minutes", f"{r / 60:.4f}"]
     words += [f"feed.horizon={AHEAD}", "--out", f"{run}", "-q", "--json", *threads]

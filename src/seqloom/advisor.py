@@ -35,7 +35,7 @@ def advise(
     elif facts.tokens:
         advice = _tokens(facts, causal, recurrent, minutes)
     else:
-        advice = _vectors(facts, causal, recurrent)
+        advice = _vectors(facts, causal, recurrent, minutes)
     if not causal and facts.length + facts.ends <= advice["feed.window"][0]:
         advice["backbone.marked"] = (True, "sequences are read whole, so places count")
     if facts.numbers > 1 and (channels := _arrangement(facts, process)):
@@ -156,7 +156,7 @@ def _tokens(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) 
     return advice
 
 
-def _vectors(facts: Facts, causal: bool, recurrent: bool) -> Advice:
+def _vectors(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) -> Advice:
     window = _whole(facts, _stretch(facts, 96))
     if not causal and facts.horizon:
         window = max(window, min(2 * facts.horizon, max(window, facts.length)))
@@ -169,8 +169,11 @@ def _vectors(facts: Facts, causal: bool, recurrent: bool) -> Advice:
         }
     else:
         advice = {
-            "backbone.width": (128, "small data"),
-            "backbone.depth": (2 if recurrent else 4, "small data"),
+            "backbone.width": (_size(facts, minutes, {0: 64, 4: 96, 15: 128}), "small nets and many updates"),
+            "backbone.depth": (
+                2 if recurrent else _size(facts, minutes, {0: 2, 4: 3, 15: 4}),
+                "small nets and many updates",
+            ),
             "backbone.dropout": (0.0, "dropout is advised where each element is made from those before it"),
             "feed.batch": (_few(window), "small batches give more updates"),
             "feed.pattern": ({"name": "mixed"}, "so that it can forecast, fill gaps and sample"),
@@ -187,7 +190,9 @@ def _ending_vectors(facts: Facts, causal: bool, recurrent: bool, minutes: float 
     """Vectors of things that end, such as drawings: there are many, and each is read by itself."""
     window = _whole(facts, 256)
     if not causal:
-        return _vectors(facts, causal, recurrent) | {
+        return _vectors(facts, causal, recurrent, minutes) | {
+            "backbone.width": (128, "sequences are many"),
+            "backbone.depth": (2 if recurrent else 4, "sequences are many"),
             "feed.window": (window, "whole sequences"),
             "feed.batch": (_few_ending(facts, window), "small batches give more updates"),
             "feed.pattern": (
