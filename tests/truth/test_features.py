@@ -189,29 +189,6 @@ def test_hidden_cells_lie_between_those_beside_them_or_move_on_from_the_last():
     assert read.log_scale.abs().max() < 1e-6, "nothing is shown: the scale is that of the training data"
 
 
-def test_hidden_cells_are_read_about_those_of_the_seasons_beside():
-    x = (torch.arange(10.0)[:, None] ** 2).expand(1, 10, 2)
-    everything = torch.ones_like(x, dtype=torch.bool)
-    shown, position = everything.clone(), torch.arange(10)[None]
-    shown[:, 4:6] = False
-    shown[:, 7:, 1] = False
-    window = Window(length=10, season=3)
-    read = window.read(TWO, Visible(x, shown, shown, ordered=False), position)
-    seen = [x[0, shown[0, :, d], d].mean().item() for d in range(2)]
-    assert read.location is not None
-    assert read.location[0, 4:6, 0].tolist() == [(1 + 49) / 2, (4 + 64) / 2]
-    assert read.location[0, [4, 5, 7, 8, 9], 1].tolist() == [1, 4, 1, 4, 36], "the last that is shown, however far"
-    assert read.location[0, :4, 0].tolist() == pytest.approx([seen[0]] * 4)
-    assert read.location[0, 6, 1].item() == pytest.approx(seen[1])
-    assert read.channels is not None
-    assert read.channels.shape[-1] == window.channels(TWO) == 6
-    ordered = window.read(TWO, Visible(x, everything, everything), position)
-    assert ordered.location is not None
-    assert torch.equal(
-        ordered.location, window.replace(season=0).read(TWO, Visible(x, everything, everything), position).location
-    )
-
-
 def test_what_is_read_from_left_to_right_moves_on():
     x = torch.tensor([1.0, 3.0, 4.0, 8.0])[None, :, None].expand(1, 4, 2)
     known = torch.ones_like(x, dtype=torch.bool)

@@ -52,7 +52,7 @@ def test_markov_windows(word: str, schedule: str, tmp_path: Path) -> None:
         tmp_path,
         "builtin:markov",
         word,
-        4000,
+        6000,
         process={"name": "masked", "schedule": schedule},
         feed={"window": window, "batch": 64, "shorter": 0.0},
     )

@@ -244,8 +244,7 @@ def test_series_are_read_about_their_own_level(numbers, channels):
     facts = replace(SERIES, numbers=numbers)
     for process in ("autoregressive", "gaussian", "flow"):
         settings, _ = advise(facts, process, True, 1)
-        season = {} if process == "autoregressive" else {"season": 24}
-        assert settings["process"]["features"] == [{"name": "window", "length": 168, **season}]
+        assert settings["process"]["features"] == [{"name": "window", "length": 168}]
         own = settings["backbone"].get("channels")
         assert own == (channels if process == "autoregressive" else None)
     assert "features" not in advise(SERIES, "autoregressive", True, 1)[0]["process"]

@@ -148,7 +148,7 @@ class Autoregressive(Process, name="autoregressive"):
         head = ({"name": "student"}, "now and then a value is far from what was expected")
         if facts.lumpy:
             head = ({"name": "binned"}, "one value comes again and again, such as the zeros of counts")
-        return _changes(facts) | about_level(facts, ordered=True) | ({"head": head} if facts.numbers else {})
+        return _changes(facts) | about_level(facts) | ({"head": head} if facts.numbers else {})
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         if batch.past is not None and not isinstance(net.space, Tokens):

@@ -133,19 +133,13 @@ class Visible:
             self.carried[length] = at, sums
         return sums
 
-    def beside(self, stride: int = 1) -> tuple[Tensor, Tensor]:
-        """The nearest shown cell (B,T,D) at or before each, and at or after it, of those a multiple of `stride` away.
-
-        -1 and T where there is none.
-        """
-        rows, length, dim = self.shown.shape
+    def beside(self) -> tuple[Tensor, Tensor]:
+        """The nearest shown cell (B,T,D) at or before each, and at or after it; -1 and T where there is none."""
+        length = self.x.shape[1]
         index = torch.arange(length, device=self.x.device)[None, :, None]
-        before, after = torch.where(self.shown, index, -1), torch.where(self.shown, index, length)
-        more = (0, 0, 0, -length % stride)
-        before, after = functional.pad(before, more, value=-1), functional.pad(after, more, value=length)
-        before, after = (part.view(rows, -1, stride, dim) for part in (before, after))  # (B,T/s,s,D)
-        before, after = before.cummax(1).values, after.flip(1).cummin(1).values.flip(1)
-        return before.flatten(1, 2)[:, :length], after.flatten(1, 2)[:, :length]
+        before = torch.where(self.shown, index, -1).cummax(1).values
+        after = torch.where(self.shown, index, length).flip(1).cummin(1).values.flip(1)
+        return before, after
 
     @cached_property
     def changes(self) -> Visible:
@@ -328,9 +322,6 @@ class Window(Feature, name="window"):
     """The unit of the training data, in units of the canvas."""
     momentum: float = Field(default=0.0, ge=0, le=1)
     """How much of the last change is expected to be there again, where the last value is read about."""
-    season: int = Field(default=0, ge=0)
-    """Where any order is filled and the mean is read about: a hidden cell is read about the shown ones so many elements
-    before and after it, or twice as many and so on, and their line; 0: about the mean, too."""
     inputs: bool = True
     """The network reads both as inputs too: where levels do not shift it must be able to undo what they say. Far values
     are bent towards 1, so that a level which training never saw is not far from those that it did. Where the last value
@@ -357,7 +348,7 @@ class Window(Feature, name="window"):
             raise UnsupportedSpace(
                 "only real numbers have a mean and a spread to be read in units of", hint="leave window out"
             )
-        return (2 + (self.season > 0)) * space.dim if self.inputs else 0
+        return 2 * space.dim if self.inputs else 0
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
         count, total, squares = visible.sums(position, self.length)
@@ -366,16 +357,14 @@ class Window(Feature, name="window"):
         if self.scale == "change":
             count, _, variance = visible.changes.sums(position, self.length)
         log_scale = 0.5 * ((variance + self.typical**2) / (count + 1)).log()
-        location, said, unit = mean, [mean], log_scale
+        location, said = mean, mean
         if self.level == "last":
+            unit = log_scale
             location, growth = self._foretold(visible, position, mean)
             log_scale = unit + growth
-            said = [(mean - location) * (-unit).exp()]
-        if self.season:
-            location = location if visible.ordered else self._a_season_away(visible, position, location)
-            said += [(location - mean) * (-unit).exp()]
+            said = (mean - location) * (-unit).exp()
         location, log_scale = location.to(visible.x.dtype), log_scale.to(visible.x.dtype)
-        inputs = functional.softsign(torch.cat([*said, log_scale - math.log(self.typical)], -1)).to(location)
+        inputs = functional.softsign(torch.cat([said, log_scale - math.log(self.typical)], -1)).to(location)
         return Read(channels=inputs if self.inputs else None, location=location, log_scale=log_scale)
 
     def _foretold(self, visible: Visible, position: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -412,19 +401,6 @@ class Window(Feature, name="window"):
         where = position.unsqueeze(-1)
         return location.take_along_dim(where, 1), reach.masked_fill(shown, 0.0).take_along_dim(where, 1)
 
-    def _a_season_away(self, visible: Visible, position: Tensor, mean: Tensor) -> Tensor:
-        """What hidden cells (B,K,D) are expected to be by the shown ones of the same time in the seasons beside."""
-        length = visible.x.shape[1]
-        before, after = visible.beside(self.season)
-        x = visible.x.to(mean.dtype)
-        earlier, later = (x.take_along_dim(at.clamp(0, length - 1), 1) for at in (before, after))
-        index = torch.arange(length, device=x.device)[None, :, None]
-        line = earlier.lerp(later, (index - before).to(x.dtype) / (after - before).clamp_min(1))
-        begins, ends = before < 0, after >= length
-        location = torch.where(ends, earlier, torch.where(begins, later, line))
-        read = (visible.shown | (begins & ends)).take_along_dim(position.unsqueeze(-1), 1)
-        return torch.where(read, mean, location.take_along_dim(position.unsqueeze(-1), 1))
-
     def _ahead(self, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Of 0 to `length` - 1 elements ahead: how many last changes it is moved on by, and the log of what it errs."""
         powers = self.momentum ** torch.arange(length, dtype=like.dtype, device=like.device)
@@ -450,14 +426,12 @@ class Frame:
         return x * self.log_scale.exp() + self.location
 
 
-def about_level(facts: Facts, *, ordered: bool) -> Advice:
+def about_level(facts: Facts) -> Advice:
     """What suits a process that has `features`: a series is read about its own level."""
     if not facts.numbers:
         return {}
     length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
     window: dict[str, Any] = {"name": "window", "length": length}
-    if facts.season > 1 and not ordered:
-        window["season"] = facts.season
     if facts.wanders:
         window |= {"level": "last", "scale": "change", "typical": facts.change}
         if facts.momentum >= MOMENTUM:
