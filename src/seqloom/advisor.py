@@ -40,7 +40,7 @@ def advise(
         advice["backbone.marked"] = (True, "sequences are read whole, so places count")
     if facts.numbers > 1 and (channels := _arrangement(facts, process)):
         advice["backbone.channels"] = (channels, "what is learned of one channel holds for the others")
-        batch = max(4, advice["feed.batch"][0] // min(facts.numbers, 4))
+        batch = max(2, round(advice["feed.batch"][0] / min(facts.numbers, 4) / max(1, facts.numbers / FEW_CHANNELS)))
         advice["feed.batch"] = (batch, "each row is as many as there are channels")
     if not (facts.tokens or facts.ends or facts.horizon):
         advice["feed.horizon"] = _ahead(facts, advice["feed.window"][0])

@@ -249,3 +249,18 @@ def test_the_pinball_loss_is_least_at_the_quantiles():
     learned = head.pieces(params.detach())[0][0]
     shares = (x <= learned).double().mean(0)
     assert torch.allclose(shares, torch.tensor([0.1, 0.5, 0.9]).double(), atol=0.01)
+
+
+@pytest.mark.parametrize(("head", "support"), list(members()))
+def test_a_value_far_outside_costs_what_can_be_learned_from(head, support):
+    """However sure of the contrary a head is, nats and gradients are finite: in float32, as it is trained."""
+    space = space_of(support)
+    if support in {"binary", "category"}:
+        pytest.skip("has no far values")
+    x = torch.full((2, 1, 1), 500.0)
+    for size in (0.0, 5.0, 60.0):
+        params = (numbers(head.size(space), rows=2).float().sign() * size).unsqueeze(1).requires_grad_()
+        found = head.nats(space, params, x, torch.ones_like(x, dtype=torch.bool))
+        found.sum().backward()
+        assert found.isfinite().all(), size
+        assert params.grad.isfinite().all(), size

@@ -47,6 +47,10 @@ class Truncated(Normal, name="truncated"):
         return value.clamp_min(0.0).to(params)
 
 
+LONGEST = 20.0
+"""The logarithm of how many times as long as its piece a tail may be."""
+
+
 class Pieces(Head):
     """Densities that are constant between edges, each with the same shape of tails: exponential ones."""
 
@@ -58,10 +62,14 @@ class Pieces(Head):
         """Edges (...,D,E) in order, and the logarithms of the probabilities (...,D,E+1) below, between and above."""
 
     def _tails(self, edges: Tensor, logs: Tensor) -> tuple[Tensor, Tensor]:
-        """The lengths (...,D) of the exponential tails: their density goes on from that of the pieces beside them."""
+        """The lengths (...,D) of the exponential tails: their density goes on from that of the pieces beside them.
+
+        None is shorter than its piece: a value far outside then costs what can still be learned from.
+        """
         first = edges[..., 1] - edges[..., 0]
         last = edges[..., -1] - edges[..., -2]
-        return first * (logs[..., 0] - logs[..., 1]).exp(), last * (logs[..., -1] - logs[..., -2]).exp()
+        low, high = logs[..., 0] - logs[..., 1], logs[..., -1] - logs[..., -2]
+        return first * low.clamp(0, LONGEST).exp(), last * high.clamp(0, LONGEST).exp()
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
         edges, logs = self.pieces(params)
@@ -72,8 +80,8 @@ class Pieces(Head):
         widths = edges.diff(dim=-1)
         inside = widths.take_along_dim(piece.unsqueeze(-1), -1).squeeze(-1).log()
         low, high = self._tails(edges, logs)
-        below = low.log() + (edges[..., 0] - x) / low
-        above = high.log() + (x - edges[..., -1]) / high
+        below = low.log() + (edges[..., 0] - x).clamp_min(0) / low
+        above = high.log() + (x - edges[..., -1]).clamp_min(0) / high
         cost = torch.where(x < edges[..., 0], below, torch.where(x >= edges[..., -1], above, inside)) - chosen
         return cost.masked_fill(~wanted, 0.0).sum(-1)
 
