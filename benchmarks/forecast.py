@@ -195,7 +195,7 @@ def gaps(data: str, path: Path, run: Path) -> dict[str, float] | None:
     table = next(iter(made.codec.read(path)))
     values = np.asarray(table.values)
     train = round(SOURCES[data].trained / SOURCES[data].seen * len(values))
-    spread, errors = values[:train].std(0), []
+    spread, errors = values[: training(data, len(values))].std(0), []
     share = (np.arange(1, DAY + 1) / (DAY + 1))[:, None]
     for seed, start in enumerate(starts_of(len(values) - KNOWN, train)):
         truth, end = values[start : start + DAY], start + DAY
@@ -210,6 +210,11 @@ def gaps(data: str, path: Path, run: Path) -> dict[str, float] | None:
         line = (1 - share) * values[start - 1] + share * values[end]
         errors.append([np.mean(np.abs(one - truth) / spread) for one in (guess, days, line)])
     return dict(zip(("", "between the days", "a straight line"), np.mean(errors, 0).tolist(), strict=True))
+
+
+def training(data: str, rows: int) -> int:
+    """How many of these rows are of the training split, whose spreads errors are measured in."""
+    return round((SOURCES[data].trained - VALID) / SOURCES[data].seen * rows)
 
 
 def starts_of(rows: int, train: int) -> np.ndarray:
@@ -261,7 +266,7 @@ def peers(path: Path, peer: str, seconds: float) -> dict[str, Any]:
     _, second = fitted(60)
     steps = max(20, int((seconds - first) / max(1e-3, (second - first) / 40)))
     engine, took = fitted(steps)
-    spread = values[:train].std(0)
+    spread = values[: training(path.stem, len(values))].std(0)
     errors, inside = [], []
     for start in starts:
         made = engine.predict(long(values[start - INPUT : start]))

@@ -29,7 +29,6 @@ from seqloom.cli.session import (
 from seqloom.cli.training import settings_of
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.core.progress import Progress, count, listed
-from seqloom.model_words import check_model
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
@@ -337,6 +336,8 @@ def compare(
             raise ConfigError("what is to be compared is not said", path=wanted, hint=hint)
         check_exists(named[0])
         for model in chosen:
+            from seqloom.model_words import check_model
+
             check_model(model)
     elif models is not None or minutes is not None or settings:
         raise ConfigError("runs are compared as they are", path="compare", hint="leave out --models and settings")

@@ -27,7 +27,6 @@ from seqloom.cli.session import (
 )
 from seqloom.core.errors import ConfigError
 from seqloom.core.progress import Progress, count, duration, number
-from seqloom.model_words import check_model
 
 if TYPE_CHECKING:
     from seqloom.fit import Fit, TrainingEvent
@@ -210,6 +209,8 @@ def train(
     if save_every < 0:
         raise ConfigError(f"{save_every} is below 0", path="--save-every", hint="give seconds, or 0 for every step")
     if model is not None:
+        from seqloom.model_words import check_model
+
         check_model(model)
     data = path_of(plain[0])
     check_exists(data, settings.get("corpus"))
