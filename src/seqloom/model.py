@@ -532,8 +532,11 @@ class Model:
         if split is None:
             return None
         flat, window = split.data, self.network.window
+        typical = int(np.median(np.diff(flat.starts)))
+        if len(flat.starts) > 2 and typical <= window:
+            return None  # many, each read whole: a sample begins as they do
         before = max(window, self.process.past) if self.process.incremental else max(window - length, window // 2)
-        before = min(before, int(np.median(np.diff(flat.starts))) // 2)
+        before = min(before, typical // 2)
         openings = Openings(flat.x, flat.known, flat.starts, before)
         if self.network.aligned:  # what stands beside the elements that are made is that of those that follow there
             followed = replace(openings, followed=length)

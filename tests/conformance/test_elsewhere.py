@@ -10,6 +10,7 @@ from seqloom.codecs.table import Table
 from seqloom.codecs.text import Characters
 from seqloom.core.config import members_of
 from seqloom.core.errors import UnsupportedSpace
+from seqloom.engine import engine
 from seqloom.mixers.base import Mixer
 from seqloom.model import Model
 from seqloom.network.backbone import Backbone
@@ -25,6 +26,12 @@ LETTERS = Characters(alphabet="\nabc ")
 TABLES = Series(columns=("a", "b"), means=(10.0, -3.0), scales=(2.0, 0.5))
 TEXT = "a cab bac abc\n" * 3
 VALUES = Table(("a", "b"), np.random.default_rng(0).normal([10, -3], [2, 0.5], (40, 2)))
+
+
+@pytest.fixture(autouse=True)
+def without_inference_mode(monkeypatch):
+    """Tensors that stand for those of another device have no views in inference mode; those of a real one have."""
+    monkeypatch.setattr(engine, "mode", lambda gradient: torch.no_grad())
 
 
 def model(process, codec, mixer="gru", ends=False):
@@ -62,7 +69,11 @@ def test_scores_and_samples_are_those_of_the_processor(process, mixer, codec):
         assert next(far.network.parameters()).device == ELSEWHERE
         assert scores(far, value) == pytest.approx(expected, rel=1e-6)
         made_there = samples(far)
-    assert [codec.show(one) for one in made_there] == [codec.show(one) for one in samples(made)]
+    for there, here in zip(made_there, samples(made), strict=True):
+        if codec is LETTERS:
+            assert there == here
+        else:  # products are added up in another order there
+            assert there.values == pytest.approx(here.values, rel=1e-4)
 
 
 @pytest.mark.parametrize(
