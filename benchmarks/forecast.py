@@ -82,7 +82,7 @@ def main() -> None:
         data, model, _ = name.split("/")
         if name not in record["rows"] and any(one.startswith(options.only) for one in (data, model, name)):
             record["rows"][name] = measure()
-            options.out.write_text(json.dumps(record, indent=2) + "\n")
+            options.out.write_text(json.dumps(record) + "\n")
             print(name, short(record["rows"][name]), flush=True)
 
     data = {name: written(name, keep) for name in SOURCES}

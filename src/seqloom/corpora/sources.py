@@ -116,7 +116,23 @@ class Column(Source, name="column"):
         return condition.typed(word) if word else None
 
 
-class CalendarCycles(Source, name="calendar"):
+class Dated(Source):
+    """What follows from the dates of a table alone, and so is known however far ahead."""
+
+    def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
+        if item.codec is None:
+            raise _undated(self.name)
+        return self._beside(item.codec.value_of(item.content), item.codec, codec)
+
+    def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
+        return self._beside(codec.continued(history, length), codec, condition)
+
+    @abstractmethod
+    def _beside(self, value: Any, codec: Codec, condition: Codec) -> Any:
+        """What stands beside the rows of a value."""
+
+
+class CalendarCycles(Dated, name="calendar"):
     """Where in the day, the week, the year each row stands, by its date: known however far ahead.
 
     `calendar:week,year` takes these alone of hour, day, week, month, year and length (days of the month). Else those
@@ -139,14 +155,6 @@ class CalendarCycles(Source, name="calendar"):
             )
         return codec.codec_of_numbers(names)
 
-    def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
-        if item.codec is None:
-            raise _undated(self.name)
-        return self._beside(item.codec.value_of(item.content), item.codec, codec)
-
-    def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
-        return self._beside(codec.continued(history, length), codec, condition)
-
     def _beside(self, value: Any, codec: Codec, condition: Codec) -> Any:
         moments = codec.moments(value)
         if moments is None:
@@ -154,21 +162,13 @@ class CalendarCycles(Source, name="calendar"):
         return condition.of_numbers(phases(moments, condition.number_names()))
 
 
-class Elapsed(Source, name="elapsed"):
+class Elapsed(Dated, name="elapsed"):
     """How long after the row before each row is, as a logarithm: of rows that are not evenly spaced."""
 
     usual: ClassVar[Mapping[str, Any]] = {"enters": "align", "drop": 0.0}
 
     def codec(self, codec: Codec, path: Path) -> Codec | None:
         return codec.codec_of_numbers([self.name])
-
-    def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
-        if item.codec is None:
-            raise _undated(self.name)
-        return self._beside(item.codec.value_of(item.content), item.codec, codec)
-
-    def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
-        return self._beside(codec.continued(history, length), codec, condition)
 
     def _beside(self, value: Any, codec: Codec, condition: Codec) -> Any:
         waits = codec.waits(value)
