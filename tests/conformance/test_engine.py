@@ -255,6 +255,40 @@ def test_a_row_does_not_depend_on_its_sisters(mixer, process, space):
     assert not torch.equal(together[0].x, together[1].x)
 
 
+# ---- what is made at once is what is made one by one -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_elements_that_are_made_at_once_are_those_asked_for_one_by_one(mixer):
+    """To the bit, past the window, whatever rows end at: their length, an end symbol or a stop."""
+    process, space = PROCESSES["autoregressive"], Tokens(size=20, ends=True)
+    net = build(mixer, process, space, dtype=torch.float32)
+    sampler = Ancestral(temperature=1.5, top_k=18)
+    requests = [
+        ask(net, sampler, 40, 5, rows=3, seed=1, given=condition(1), dtype=torch.float32),
+        ask(net, sampler, 37, rows=2, seed=2, given=condition(2), dtype=torch.float32),
+        replace(ask(net, sampler, 33, 2, rows=2, seed=3, dtype=torch.float32), stops=(np.array([1, 2]),)),
+    ]
+    ticks, lengths = {0: 0, 16: 0}, set()
+    for chosen in ([requests[0]], [requests[1]], [requests[2]], requests):
+        found = []
+        for ahead in ticks:
+            engine = Engine(net, process, never=(4,), chunk=4, ahead=ahead)
+            numbers = {engine.submit(request): i for i, request in enumerate(chosen)}
+            done = {}
+            while not engine.idle:
+                ticks[ahead] += 1
+                done |= {(numbers[e.request], e.row): e for e in engine.tick() if e.done}
+            found.append(done)
+        assert found[0].keys() == found[1].keys()
+        for key, event in found[0].items():
+            equal(event, found[1][key], exact=0)
+            assert not (event.x[5:] == 4).any()
+            lengths.add(event.length)
+    assert ticks[16] < 0.7 * ticks[0]
+    assert len(lengths) > 3
+
+
 # ---- two classes of samplers in one call --------------------------------------------------------------------------
 
 

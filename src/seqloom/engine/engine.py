@@ -21,6 +21,7 @@ from seqloom.engine.lanes import Lane, Prompt, PromptAsk, PromptReading, Reading
 from seqloom.engine.limits import constrained, ended
 from seqloom.engine.network_rows import CAPACITY, NetworkRows
 from seqloom.engine.request import Request, RowUpdate
+from seqloom.engine.running import AHEAD, RunningOn, steps_ahead
 from seqloom.network.given import EncodedConditions
 from seqloom.network.network import Network
 from seqloom.processes.base import Process
@@ -39,7 +40,8 @@ class Engine:
     """Continuous batching for every process: see the module's text. Not thread-safe: one owner calls `tick`.
 
     `beside` are further networks that samplers may ask, with their processes: other runs over the same symbols. With
-    `steady` the numbers of a row of vectors have the same bits whatever the number of rows (see `alike`).
+    `steady` the numbers of a row of vectors have the same bits whatever the number of rows (see `alike`). Up to `ahead`
+    elements of each row are made in one tick, beside the one that was asked for.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Engine:
         room: int | None = None,
         chunk: int = CHUNK,
         steady: bool = False,
+        ahead: int = AHEAD,
     ) -> None:
         self.network, self.process = network, process
         self.memories = [NetworkRows(*one, room, steady) for one in [(network, process), *beside]]
@@ -63,7 +66,7 @@ class Engine:
                     "models that are asked together make guesses of one kind over the same elements",
                     hint="put models beside each other that were trained on the same data with one process",
                 )
-        self.capacity, self.chunk = capacity, chunk
+        self.capacity, self.chunk, self.ahead = capacity, chunk, ahead
         self.never = torch.tensor(list(never), dtype=torch.int64)
         self.gradient = False
         self.waiting: deque[tuple[int, bool, Lane]] = deque()
@@ -374,9 +377,26 @@ class Engine:
             except Exception as error:
                 self._drop(lane, error)
                 continue
+            if len(asks) == 1 and not moves:
+                self._run_on(lane)
             updates += self._updates(lane, (lane.rows.settled.sum(1) != before) | (ask.level is not None))
         self._move(moves)
         return updates + self._leave()
+
+    def _run_on(self, lane: Lane) -> None:
+        """Make further elements of the only lane there is at once, where its sampler only ever goes on."""
+        memory, space = self.memories[0], self.network.space
+        if len(self.memories) > 1 or self.readers or self.gradient:
+            return
+        most = steps_ahead(lane, memory, space.end, self.ahead)
+        if most:
+            following = RunningOn(memory, memory.given(0, [lane], None), space, self.never, most)
+            over = lane.rows.done.copy()
+            try:
+                lane.rows = ended(lane.sampler.run_on(lane.rows, most, following), lane, space, over)
+            except Exception as error:
+                self._drop(lane, error)
+            self.calls += following.calls
 
     def _differentiated(self, wanted: bool) -> AbstractContextManager[None]:
         """What is computed inside has a gradient where one is wanted; inference has none anyway."""
@@ -487,8 +507,8 @@ class Engine:
         ask = replace(ask if rows is None else ask.select(rows), network=None, given=memory.given(number, lanes, rows))
         if extra:
             ask.want[count:] = -1
-        if not self.gradient:
-            ask = replace(ask, read=memory.read_known(ask, lanes, rows))
+        if not self.gradient and (read := memory.read_known(ask, lanes, rows)) is not None:
+            ask = replace(ask, read=read)
         guess, _ = memory.process.guess(memory.net, ask, memory.state)
         self.calls += 1
         return guess.select(slice(0, count)) if extra else guess
@@ -514,8 +534,10 @@ class Engine:
         rows = lane.rows
         newly = rows.done & ~lane.reported
         live = np.nonzero(~rows.done)[0]
-        told = lane.watched.copy()
-        told[live[np.unique(lane.request[live], return_index=True)[1]]] = True
+        told = lane.watched
+        if not told.all():
+            told = told.copy()
+            told[live[np.unique(lane.request[live], return_index=True)[1]]] = True
         chosen = np.nonzero(newly | (changed & ~rows.done & told))[0]
         if not len(chosen):
             return []

@@ -77,13 +77,17 @@ class Autoregressive(Process, name="autoregressive"):
     def head_for(self, space: Space) -> Head:
         """The head that is used for this space: fields that the one of the settings leaves have their support's."""
         if isinstance(space, Tokens):
-            head: Head = self.head or Categorical()
+            head = self.head or self._categorical
             if not head.fits(space):
                 raise UnsupportedSpace(
                     f"the head {head.name!r} is no distribution over tokens", hint="leave process.head unset"
                 )
             return head
         return self._composed
+
+    @cached_property
+    def _categorical(self) -> Head:
+        return Categorical()
 
     @cached_property
     def _composed(self) -> Composed:
@@ -248,6 +252,21 @@ class Autoregressive(Process, name="autoregressive"):
         head = self.bound_head(net)
         value = _params(head, out, read)
         return Guess(value, active & (count == unread), None if isinstance(net.space, Tokens) else head), state
+
+    def steps_ahead(self, net: Net, ask: Ask, state: NetState, most: int) -> int:
+        if self.read_off or not net.spec.symbolic:
+            return 0
+        rows = len(ask.want)
+        at, origin = ask.want[:, 0], state.origin[:rows]
+        if (at < 1).any() or (origin + state.length[:rows] != at).any():
+            return 0
+        steps = np.arange(most)
+        return int((slide(at[:, None] + steps, net.reach) == origin[:, None]).all(0).cumprod().sum())
+
+    def following(self, net: Net, element: Tensor, given: Any, state: NetState) -> Tensor:
+        x = element.unsqueeze(1)
+        out, _ = net(x, given=given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))
+        return out[:, 0]
 
     def _visible(self, ask: Ask, reading: Lengths, active: NDArray[np.bool_]) -> tuple[Visible, Tensor]:
         """What may be seen of the canvas when positions (B,K), one after another, are read; and where it has them.

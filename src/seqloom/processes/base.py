@@ -165,6 +165,17 @@ class Process(Component, home="seqloom.processes"):
     ) -> tuple[Guess, NetState | None]:
         """The network's answer to what a sampler asks; each row reads at most `limit` elements in this call."""
 
+    def steps_ahead(self, net: Net, ask: Ask, state: NetState, most: int) -> int:
+        """How many elements can follow on those that were just drawn by calls of `following`, at most `most`.
+
+        `ask` asks for the first of them. 0: each must be asked for, since its guess depends on more than the state.
+        """
+        return 0
+
+    def following(self, net: Net, element: Tensor, given: Any, state: NetState) -> Tensor:
+        """What `guess` gives (B,V) for the elements after these (B,), which are read into the state."""
+        raise NotImplementedError
+
     @property
     def incremental(self) -> bool:
         """Whether guesses are made from a network state (what has been read), or from the whole canvas."""

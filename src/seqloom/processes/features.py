@@ -197,7 +197,7 @@ def _same(position: Tensor) -> int | None:
     if position.is_meta or not len(position):
         return None
     first = position[0, 0]
-    return int(first) if bool((position == first).all()) else None
+    return int(first) if len(position) == 1 or bool((position == first).all()) else None
 
 
 def _counted(x: Tensor, known: Tensor) -> Sums:

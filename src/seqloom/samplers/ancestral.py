@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.samplers.base import Rows
@@ -42,6 +44,23 @@ class Ancestral(TokenSampler, name="ancestral"):
         rows.settled[live, position[live]] = True
         position[live] += 1
         rows.done[live] |= position[live] >= rows.length[live]
+        return rows
+
+    def ahead(self, rows: Rows) -> int:
+        return 0 if rows.x.ndim > 2 else int((rows.length - rows.own["at"]).min())
+
+    def run_on(self, rows: Rows, most: int, following: Callable[[Tensor], Tensor | None]) -> Rows:
+        position, each = rows.own["at"], np.arange(len(rows))
+        at = position[:, None] + np.arange(most)  # (B,most)
+        u = rows.key.select(np.repeat(each, most)).at("pick", at.ravel()).uniform(1).reshape(at.shape)
+        element, made = rows.x[each, position - 1], 0
+        while (value := following(element)) is not None:
+            element = draw(value, u[:, made], rows.own)
+            rows.x[each, at[:, made]] = element
+            made += 1
+        rows.settled[each[:, None], at[:, :made]] = True
+        position += made
+        rows.done[:] |= position >= rows.length
         return rows
 
 

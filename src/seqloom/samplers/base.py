@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -170,6 +170,14 @@ class Sampler(Component, home="seqloom.samplers"):
     @abstractmethod
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         """The rows after the guess. Consumes `rows`; never clears `done`, which others may set."""
+
+    def ahead(self, rows: Rows) -> int:
+        """How many elements all rows can be given by `run_on`, one after another; 0: each is asked for."""
+        return 0
+
+    def run_on(self, rows: Rows, most: int, following: Callable[[Tensor], Tensor | None]) -> Rows:
+        """As so many times `ask` and `tell`: following(element (B,)) is the guess (B,V) after it, None to stop."""
+        raise NotImplementedError
 
     def ended(self, rows: Rows, numbers: NDArray[np.int64], lengths: NDArray[np.int64]) -> Rows:
         """The rows after some of them (`numbers`, at these lengths) came to an end; here each is cut and done."""

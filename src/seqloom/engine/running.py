@@ -1,0 +1,63 @@
+"""Elements that are made one after another without a question between, where a sampler only ever goes on.
+
+Each has the bits that it has when it is asked for by itself; what is saved is all that goes with a question.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqloom.engine.lanes import Lane
+from seqloom.engine.network_rows import NetworkRows
+from seqloom.network.given import EncodedConditions
+from seqloom.sequence.space import Space, Tokens
+
+AHEAD = 16
+"""So many elements of each row are made at most before anyone is told of them."""
+SECONDS = 0.03
+"""And it is stopped after so long: those who watch, and requests that wait, are kept waiting no longer."""
+
+
+class RunningOn:
+    """What follows on each element, for all rows of a lane, until there is something to be looked at."""
+
+    def __init__(
+        self, memory: NetworkRows, given: EncodedConditions | None, space: Space, never: Tensor, most: int
+    ) -> None:
+        self.memory, self.given, self.never = memory, given, never
+        self.end = space.end if isinstance(space, Tokens) else None
+        self.most, self.calls = most, 0
+        self._until = time.perf_counter() + SECONDS
+        self._over: Tensor | None = None
+
+    def __call__(self, element: Tensor) -> Tensor | None:
+        """The logits (B,V) after these elements (B,); None where no more are to be made now."""
+        if self.end is not None:
+            over = element == self.end
+            self._over = over if self._over is None else self._over | over
+            if bool(self._over.all()):
+                return None
+        if self.calls == self.most or (self.calls and time.perf_counter() > self._until):
+            return None
+        self.calls += 1
+        assert self.memory.state is not None
+        value = self.memory.process.following(self.memory.net, element, self.given, self.memory.state)
+        return value.index_fill_(-1, self.never, -torch.inf) if len(self.never) else value
+
+
+def steps_ahead(lane: Lane, memory: NetworkRows, end: int | None, most: int) -> int:
+    """How many elements all rows of a lane can be given at once; 0 where each must be asked for."""
+    rows = lane.rows
+    if memory.state is None or rows.done.any() or (lane.slot != np.arange(len(rows))).any():
+        return 0
+    most = min(most, lane.sampler.ahead(rows))
+    if most < 1 or any(request.constraint is not None for request, _ in lane.requests):
+        return 0
+    ask = lane.sampler.ask(rows)
+    if end is not None and ask.want.min() <= lane.last_known:  # no row may end before what is known
+        return 0
+    return memory.process.steps_ahead(memory.network, ask, memory.state, most)
