@@ -18,9 +18,11 @@ from seqloom import run as runs
 from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
 from seqloom.core.errors import RunError, SeqloomError, Stopped
+from seqloom.corpora.packed import Packed
 from seqloom.model import Model
 from seqloom.network.network import Network
 from seqloom.planning import TrainingPlan, plan
+from seqloom.processes.priors import counted
 from seqloom.training.feed import Reader
 from seqloom.training.inherit import Inherited, inherit
 from seqloom.training.trainer import Loop, Step, TrainingState
@@ -131,13 +133,27 @@ class Fit:
             drops,
             fill=fills(self.net, prepared),
             past=recipe.process.past,
+            parts=0 if recipe.process.counts is None else recipe.process.counts.parts,
             device=self.device,
         )
+        self._count(run, reader.packed)
         self.loop = Loop(recipe.trainer, self.net, recipe.process, reader)
         self.log_offset = 0
         if self.plan.run is not None:
             self._resume(run)
         self.validation = Validation(run, prepared, self.net, self.positions)
+
+    def _count(self, run: runs.Run, packed: Packed) -> None:
+        """What the process's prior counts in the training split; the time is part of the training's."""
+        prior = run.recipe.process.counts
+        if prior is None:
+            return
+        began = self.clock()
+        self.net.laws = run.laws()
+        if self.net.laws is None:
+            self.net.laws = counted(prior, packed, ordered=self.net.spec.block is not None)
+            run.keep_laws(self.net.laws)
+            self.before += self.clock() - began
 
     def _inherit(self, run: runs.Run) -> Inherited:
         """Begin with the weights of another run."""

@@ -20,11 +20,12 @@ from seqloom.core import checkpoints, durable, manifest
 from seqloom.core.config import MODULES, make, parse_yaml
 from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
-from seqloom.sequence.space import Space, Vectors
+from seqloom.sequence.space import Space, Tokens, Vectors
 
 if TYPE_CHECKING:  # finding runs and reading their recipes needs no torch
     from seqloom.network.network import Network
     from seqloom.recipe import Recipe
+    from seqloom.sequence.laws import Laws
 
 RECIPE, ADVICE, CODEC, VERSIONS, LOG, REPORT = (
     "recipe.yaml",
@@ -34,6 +35,8 @@ RECIPE, ADVICE, CODEC, VERSIONS, LOG, REPORT = (
     "log.jsonl",
     "report.json",
 )
+PRIOR, TABLES = "prior", "tables.safetensors"
+LARGEST_TABLES = 8 << 30
 WeightsChoice = Literal["best", "last"]
 
 
@@ -132,7 +135,30 @@ class Run:
             )
         net.load_state_dict(weights)
         net.dependence = self._dependence(net.space.dim if isinstance(net.space, Vectors) else 0)
+        net.laws = self.laws()
+        if net.laws is None and self.recipe.process.counts is not None:
+            raise RunError(f"{self.path / PRIOR} is missing", hint="restore it from a copy, or train anew")
         return net.eval(), notes
+
+    def laws(self) -> Laws | None:
+        """What the prior counted, if it has."""
+        prior, spec = self.recipe.process.counts, self.recipe.process.spec(self.space)
+        if prior is None or not (self.path / PRIOR / durable.MANIFEST).is_file():
+            return None
+        from safetensors.numpy import load
+
+        assert isinstance(self.space, Tokens)
+        tables = load(manifest.read(self.path / PRIOR, LARGEST_TABLES)[TABLES])
+        return prior.of(tables, self.space.total, ordered=spec.block is not None)
+
+    def keep_laws(self, laws: Laws) -> None:
+        """Write down what the prior counted, beside the checkpoints, which refer to it."""
+        from safetensors.numpy import save
+
+        data = save({name: np.ascontiguousarray(value) for name, value in laws.tensors().items()})
+        durable.make_folders(self.path / PRIOR)
+        durable.write_bytes(self.path / PRIOR / TABLES, data)
+        manifest.write(self.path / PRIOR, {TABLES: [data]})
 
     def _dependence(self, dim: int) -> NDArray[np.float64] | None:
         """What the report of a finished run has of how columns are coupled."""
@@ -219,7 +245,10 @@ def remove(path: Path) -> None:
     for name in (durable.MANIFEST, CODEC, RECIPE, ADVICE, VERSIONS, LOG, durable.LOCK):  # what makes it a run first
         with contextlib.suppress(OSError):
             durable.delete(path / name)
-    for folder in (path / durable.CHECKPOINTS, path):
+    for name in (durable.MANIFEST, TABLES):
+        with contextlib.suppress(OSError):
+            durable.delete(path / PRIOR / name)
+    for folder in (path / PRIOR, path / durable.CHECKPOINTS, path):
         with contextlib.suppress(OSError):
             durable.disk.rmdir(folder)
 

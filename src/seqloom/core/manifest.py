@@ -39,12 +39,12 @@ def write(folder: Path, files: Mapping[str, Sequence[bytes]]) -> None:
     write_bytes(folder / MANIFEST, seal({"format": FORMAT, "files": listed}))
 
 
-def read(folder: Path) -> dict[str, bytes]:
+def read(folder: Path, largest: int = LARGEST_JSON) -> dict[str, bytes]:
     """The content of each file that a folder's manifest lists; RunError where one is missing or has changed."""
     listed = unseal(_content(folder / MANIFEST, LARGEST_MANIFEST))["files"]
     files = {}
     for name, contents in listed.items():
-        data = _content(folder / name, LARGEST_JSON)
+        data = _content(folder / name, largest)
         if [len(data), hashlib.sha256(data).hexdigest()] not in contents:
             raise RunError(
                 f"{folder / name} has changed since the run was made: it differs from its checksum in {MANIFEST}",

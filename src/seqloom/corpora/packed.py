@@ -42,10 +42,12 @@ class Packed:
         """The number of the sequence that each position belongs to."""
         return np.searchsorted(self.starts, position, side="right") - 1
 
-    def batch(self, position: Positions, inside: NDArray[np.bool_], *, past: int = 0, fill: bool = False) -> Batch:
+    def batch(
+        self, position: Positions, inside: NDArray[np.bool_], *, past: int = 0, fill: bool = False, parts: int = 0
+    ) -> Batch:
         """Rows at `position` (B,T); where not `inside` there is padding, or with `fill` what stands beyond the end.
 
-        `past` elements of the same sequence before each row come beside it.
+        `past` elements of the same sequence before each row come beside it, and of how many `parts` of all each is in.
         """
         import torch
 
@@ -70,13 +72,25 @@ class Packed:
             begins=torch.from_numpy((offset == 0) & inside),
             given=given,
             past=self._past(owner[:, 0], offset[:, 0], past) if past else None,
+            part=torch.from_numpy(self.part(safe, parts)) if parts else None,
         )
 
-    def window(self, start: Positions, length: int, *, past: int = 0, fill: bool = False) -> Batch:
+    def symbols(self, position: Positions) -> tuple[Positions, NDArray[np.bool_]]:
+        """The symbols at positions (N,), and which of them begin a sequence."""
+        owner = self.sequence(position)
+        offset = position - self.starts[owner]
+        x, _, _ = self._cells(owner[None], offset[None], np.ones((1, len(position)), bool))
+        return x[0], offset == 0
+
+    def part(self, position: Positions, parts: int) -> Positions:
+        """Which of so many parts of equal length each position is in."""
+        return position * parts // max(1, len(self))
+
+    def window(self, start: Positions, length: int, *, past: int = 0, fill: bool = False, parts: int = 0) -> Batch:
         """Windows of `length` from positions `start` (B,), each within its own sequence."""
         position = start[:, None] + np.arange(length)
         inside = position < self.starts[self.sequence(start) + 1][:, None]
-        return self.batch(position, inside, past=past, fill=fill)
+        return self.batch(position, inside, past=past, fill=fill, parts=parts)
 
     def windows(self, length: int, stride: int) -> Positions:
         """Where windows begin that together cover every sequence: one each `stride`, as many as are needed."""

@@ -390,7 +390,7 @@ class Engine:
             return
         most = steps_ahead(lane, memory, space.end, self.ahead)
         if most:
-            following = RunningOn(memory, memory.given(0, [lane], None), space, self.never, most)
+            following = RunningOn(lane, memory, space, self.never, most)
             over = lane.rows.done.copy()
             try:
                 lane.rows = ended(lane.sampler.run_on(lane.rows, most, following), lane, space, over)

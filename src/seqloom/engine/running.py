@@ -6,6 +6,7 @@ Each has the bits that it has when it is asked for by itself; what is saved is a
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from seqloom.engine.lanes import Lane
 from seqloom.engine.network_rows import NetworkRows
-from seqloom.network.given import EncodedConditions
 from seqloom.sequence.space import Space, Tokens
 
 AHEAD = 16
@@ -25,17 +25,17 @@ SECONDS = 0.03
 class RunningOn:
     """What follows on each element, for all rows of a lane, until there is something to be looked at."""
 
-    def __init__(
-        self, memory: NetworkRows, given: EncodedConditions | None, space: Space, never: Tensor, most: int
-    ) -> None:
-        self.memory, self.given, self.never = memory, given, never
+    def __init__(self, lane: Lane, memory: NetworkRows, space: Space, never: Tensor, most: int) -> None:
+        ask = lane.sampler.ask(lane.rows)
+        self.ask = replace(ask, given=memory.given(0, [lane], None), begin=lane.begin)
+        self.memory, self.never, self.position = memory, never, ask.want[:, 0].copy()
         self.end = space.end if isinstance(space, Tokens) else None
         self.most, self.calls = most, 0
         self._until = time.perf_counter() + SECONDS
         self._over: Tensor | None = None
 
     def __call__(self, element: Tensor) -> Tensor | None:
-        """The logits (B,V) after these elements (B,); None where no more are to be made now."""
+        """The logits (B,V) after these elements (B,), which stand on the canvas; None: no more are to be made now."""
         if self.end is not None:
             over = element == self.end
             self._over = over if self._over is None else self._over | over
@@ -45,7 +45,8 @@ class RunningOn:
             return None
         self.calls += 1
         assert self.memory.state is not None
-        value = self.memory.process.following(self.memory.net, element, self.given, self.memory.state)
+        value = self.memory.process.following(self.memory.net, self.ask, self.position, self.memory.state)
+        self.position += 1
         return value.index_fill_(-1, self.never, -torch.inf) if len(self.never) else value
 
 

@@ -20,6 +20,7 @@ from seqloom.network.backbone import Backbone
 from seqloom.network.given import Conditions, ConditionSpec, EncodedConditions
 from seqloom.network.trunk import Trunk
 from seqloom.sequence.batch import Condition
+from seqloom.sequence.laws import Laws
 from seqloom.sequence.space import Space
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState
@@ -33,7 +34,7 @@ class Network(nn.Module):
     it: its linear layers and embeddings start by the same rule, its other parameters as they come.
 
     `dependence` (D,D) is the correlation of the copula by which a process couples the columns of an element in draws,
-    where it was taken.
+    where it was taken; `laws` what a prior counted in the training split.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Network(nn.Module):
         super().__init__()
         self.backbone, self.spec, self.space, self.window = backbone, spec, space, window
         self.dependence: NDArray[np.float64] | None = None
+        self.laws: Laws | None = None
         self.channels, self.patch = self._channels(), self._patch(given)
         own_inputs = (spec.inputs - spec.shared) // self.channels
         with torch.device("meta"):

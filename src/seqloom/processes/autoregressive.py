@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -20,9 +20,11 @@ from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
 from seqloom.processes.features import Carried, Feature, Lags, Read, Visible, about_level, framed, inputs_of
 from seqloom.processes.heads import BoundHead, Categorical, Head
+from seqloom.processes.priors import Prior, gated
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
+from seqloom.sequence.laws import Asked, asked_by, asked_of
 from seqloom.sequence.space import Space, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState
@@ -52,6 +54,13 @@ class Autoregressive(Process, name="autoregressive"):
     features: tuple[Feature, ...] = ()
     """What else is read off the canvas beside the network."""
 
+    prior: Prior | None = None
+    """What counting says of the next symbol, beside the network: `ngram`, or nothing."""
+
+    @property
+    def counts(self) -> Prior | None:
+        return self.prior
+
     @cached_property
     def read_off(self) -> tuple[Feature, ...]:
         """All features; lags and the difference come last, so that a change since then wins over a window's mean."""
@@ -60,7 +69,8 @@ class Autoregressive(Process, name="autoregressive"):
 
     @property
     def past(self) -> int:
-        return max([1, *(feature.past for feature in self.read_off)])
+        reach = 0 if self.prior is None else self.prior.reach
+        return max([1, reach, *(feature.past for feature in self.read_off)])
 
     def independence(self, space: Space, channels: str) -> str:
         if channels == "own" or not self.couples(space):
@@ -139,9 +149,22 @@ class Autoregressive(Process, name="autoregressive"):
                 raise UnsupportedSpace(
                     "a model of symbols takes no channels beside them", hint="leave process.features unset"
                 )
+            size += len(self._gates)
             return NetworkSpec(True, space.total + 1, size, block=1, timed=False, start=space.total)
+        if self.prior is not None:
+            raise UnsupportedSpace("a prior counts symbols, and this is a model of numbers", hint="leave process.prior")
         inputs, numbers = 3 * space.dim + beside + 1, self._composed.channels(space)
         return NetworkSpec(False, inputs, size, block=1, timed=False, channels=numbers, shared=1)
+
+    @cached_property
+    def _gates(self) -> tuple[float, ...]:
+        return () if self.prior is None else self.prior.gates(ordered=True)
+
+    def _with_laws(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> Tensor:
+        """What the head takes (...,P), where the network gives the weights of laws too."""
+        if not self._gates:
+            return out
+        return gated(out, [] if net.laws is None else net.laws.log_laws(asked()), self._gates)
 
     def advice(self, facts: Facts) -> Advice:
         if facts.tokens:
@@ -191,6 +214,7 @@ class Autoregressive(Process, name="autoregressive"):
         given = net.encode(batch.given, len(batch.x))
         out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop, begins=batch.begins)
         head = self.bound_head(net)
+        out = self._with_laws(net, out, lambda: asked_of(batch, batch.known))
         return head, _params(head, out, read), after
 
     def start(self, net: Net, rows: int) -> NetState:
@@ -250,7 +274,7 @@ class Autoregressive(Process, name="autoregressive"):
             logits=_taken(read.logits, where),
         )
         head = self.bound_head(net)
-        value = _params(head, out, read)
+        value = _params(head, self._with_laws(net, out, lambda: asked_by(ask)), read)
         return Guess(value, active & (count == unread), None if isinstance(net.space, Tokens) else head), state
 
     def steps_ahead(self, net: Net, ask: Ask, state: NetState, most: int) -> int:
@@ -263,10 +287,10 @@ class Autoregressive(Process, name="autoregressive"):
         steps = np.arange(most)
         return int((slide(at[:, None] + steps, net.reach) == origin[:, None]).all(0).cumprod().sum())
 
-    def following(self, net: Net, element: Tensor, given: Any, state: NetState) -> Tensor:
-        x = element.unsqueeze(1)
-        out, _ = net(x, given=given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))
-        return out[:, 0]
+    def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
+        x = ask.x[np.arange(len(position)), position - 1].unsqueeze(1)
+        out, _ = net(x, given=ask.given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))
+        return self._with_laws(net, out, lambda: asked_by(replace(ask, want=position[:, None])))[:, 0]
 
     def _visible(self, ask: Ask, reading: Lengths, active: NDArray[np.bool_]) -> tuple[Visible, Tensor]:
         """What may be seen of the canvas when positions (B,K), one after another, are read; and where it has them.

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from seqloom.core.config import Component
 from seqloom.core.rng import Rng
+from seqloom.processes.priors import Prior
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
+from seqloom.sequence.laws import Laws
 from seqloom.sequence.query import Kind
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
@@ -29,6 +31,7 @@ class Net(Protocol):
     spec: NetworkSpec
     space: Space
     own: nn.Module | None
+    laws: Laws | None
     dependence: NDArray[np.float64] | None
 
     @property
@@ -127,6 +130,11 @@ class Process(Component, home="seqloom.processes"):
         """Trained tensors of its own, which the network holds as `own`."""
         return None
 
+    @property
+    def counts(self) -> Prior | None:
+        """How symbols of the training split are counted before training; `Net.laws` has what came of it."""
+        return None
+
     def start(self, net: Net, rows: int) -> State | None:
         """What a stream of `rows` rows goes on from at its very beginning; None where nothing is carried."""
         return None
@@ -172,8 +180,8 @@ class Process(Component, home="seqloom.processes"):
         """
         return 0
 
-    def following(self, net: Net, element: Tensor, given: Any, state: NetState) -> Tensor:
-        """What `guess` gives (B,V) for the elements after these (B,), which are read into the state."""
+    def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
+        """What `guess` gives (B,V) for these positions (B,) of the ask's canvas, of which the state has all but one."""
         raise NotImplementedError
 
     @property

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process
+from seqloom.processes.priors import Prior, gated
 from seqloom.processes.schedules import LinearMasking, Masking
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.guess import Ask, Gives, Guess
+from seqloom.sequence.laws import Asked, asked_by, asked_of
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
@@ -34,12 +40,30 @@ class Masked(Process, name="masked"):
     masks: Literal["counted", "independent"] = "counted"
     """`independent`: each symbol by itself, as the papers have it; `counted`: as many as are due: less variance."""
 
+    prior: Prior | None = None
+    """What counting says of a symbol from those on either side, beside the network: `ngram`, or nothing."""
+
+    @property
+    def counts(self) -> Prior | None:
+        return self.prior
+
+    @cached_property
+    def _gates(self) -> tuple[float, ...]:
+        return () if self.prior is None else self.prior.gates(ordered=False)
+
+    def _with_laws(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> Tensor:
+        """Logits (...,V), where the network gives the weights of laws too."""
+        if not self._gates:
+            return out
+        return gated(out, [] if net.laws is None else net.laws.log_laws(asked()), self._gates)
+
     def spec(self, space: Space) -> NetworkSpec:
         if not isinstance(space, Tokens):
             raise UnsupportedSpace(
                 "masked diffusion learns symbols, not vectors", hint="use process=gaussian, or an autoregressive model"
             )
-        return NetworkSpec(True, space.total + 1, space.total, block=None, timed=False, mask=space.total)
+        outputs = space.total + len(self._gates)
+        return NetworkSpec(True, space.total + 1, outputs, block=None, timed=False, mask=space.total)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         return Loss(self.bound(net, batch, rng, drop).sum(), batch.wanted.sum())
@@ -70,8 +94,9 @@ class Masked(Process, name="masked"):
         assert net.spec.mask is not None
         given = net.encode(batch.given, rows)
         out, _ = net(batch.x.masked_fill(masked, net.spec.mask), given=given, present=batch.present, rng=drop)
-        nats = F.cross_entropy(out.transpose(1, 2), batch.x, reduction="none").masked_fill(~masked, 0.0)
-        return nats * weight.to(nats.dtype)[:, None]
+        logits = self._with_laws(net, out[masked], lambda: asked_of(batch, batch.known & ~masked, masked))  # (N,V)
+        nats = F.cross_entropy(logits, batch.x[masked], reduction="none")
+        return torch.zeros_like(out[..., 0]).masked_scatter(masked, nats) * weight.to(nats.dtype)[:, None]
 
     def _independent(self, t: Tensor, u: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Each symbol masked by itself with probability 1 - alpha(t), and the weight of that time.
@@ -106,14 +131,15 @@ class Masked(Process, name="masked"):
             row, t = torch.as_tensor(np.array(cases[i : i + at_once]).T, device=batch.x.device)
             hidden = (position >= t[:, None]) & batch.wanted[row]
             given = {n: Condition(c.x[row], c.present[row]) for n, c in batch.given.items()}
-            out, _ = net(
-                batch.x[row].masked_fill(hidden, net.spec.mask or 0),
-                given=net.encode(given, len(row)),
-                present=batch.present[row],
-                where=t[:, None],
-            )
+            x, present = batch.x[row], batch.present[row]
+            ask = Ask(x.masked_fill(hidden, net.spec.mask or 0), t[:, None].cpu().numpy(), np.zeros(len(row), np.int64))
+            out, _ = net(ask.x, given=net.encode(given, len(row)), present=present, where=t[:, None])
+            begins = batch.begins[row, 0].cpu().numpy()
+            seen = (present & ~hidden).cpu().numpy()
+            asked = partial(asked_by, replace(ask, begin=np.where(begins, 0, 1)), seen)
+            logits = self._with_laws(net, out, asked)
             nats = nats.to(out.dtype)
-            nats[row, t] = F.cross_entropy(out[:, 0], batch.x[row, t], reduction="none")
+            nats[row, t] = F.cross_entropy(logits[:, 0], batch.x[row, t], reduction="none")
         return nats
 
     def guess(
@@ -121,4 +147,12 @@ class Masked(Process, name="masked"):
     ) -> tuple[Guess, NetState | None]:
         where = torch.as_tensor(np.maximum(ask.want, 0), device=ask.x.device)
         out, _ = net(ask.x, given=ask.given, present=ask.present, where=where)
+        out = self._with_laws(net, out, lambda: asked_by(ask, self._seen(net, ask)))
         return Guess(out, np.asarray((ask.want >= 0).any(1))), state
+
+    @staticmethod
+    def _seen(net: Net, ask: Ask) -> NDArray[np.bool_]:
+        """The symbols (B,T) of a canvas that are not masked."""
+        assert net.spec.mask is not None
+        seen = ask.x.ne(net.spec.mask)
+        return (seen if ask.present is None else seen & ask.present).cpu().numpy()

@@ -176,7 +176,10 @@ class Sampler(Component, home="seqloom.samplers"):
         return 0
 
     def run_on(self, rows: Rows, most: int, following: Callable[[Tensor], Tensor | None]) -> Rows:
-        """As so many times `ask` and `tell`: following(element (B,)) is the guess (B,V) after it, None to stop."""
+        """As so many times `ask` and `tell`: following(element (B,)) is the guess (B,V) after it, None to stop.
+
+        Each element stands on the canvas of `rows` before it is asked what follows.
+        """
         raise NotImplementedError
 
     def ended(self, rows: Rows, numbers: NDArray[np.int64], lengths: NDArray[np.int64]) -> Rows:

@@ -49,6 +49,7 @@ class Batch:
     A cell ((B,T) for tokens, (B,T,D) for vectors) is absent (`known` False: enters every network as 0 and no loss),
     shown (given clean) or to be made (known, not shown: enters as the process says, and is the loss).
     `begins` marks positions that begin a sequence; where a row goes on from an earlier chunk none is marked at 0.
+    `part`, in training: which part of the split each element belongs to, where what was counted of it is left out.
     """
 
     x: Int[Tensor, "b t"] | Float[Tensor, "b t d"]
@@ -58,6 +59,7 @@ class Batch:
     begins: Bool[Tensor, "b t"]
     given: Mapping[str, Condition] = field(default_factory=dict)
     past: Past | None = None
+    part: Int[Tensor, "b t"] | None = None
 
     @property
     def wanted(self) -> Tensor:
@@ -76,4 +78,5 @@ class Batch:
             begins=self.begins.to(device),
             given={name: condition.to(device) for name, condition in self.given.items()},
             past=None if self.past is None else self.past.to(device),
+            part=None if self.part is None else self.part.to(device),
         )

@@ -66,9 +66,10 @@ class Reader:
         *,
         fill: bool = False,
         past: int = 0,
+        parts: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.spec, self.seed, self.drops, self.fill, self.past = spec, seed, drops, fill, past
+        self.spec, self.seed, self.drops, self.fill, self.past, self.parts = spec, seed, drops, fill, past, parts
         self.device = torch.device(device)
         self.packed = Packed(split.data, space, split.given, split.aligned)
         self.rows = rows_of(spec, self.packed)
@@ -122,7 +123,7 @@ class Reader:
         pick = np.floor(key.at("window").uniform(1)[:, 0] * self.choices[-1]).astype(np.int64)
         owner = np.searchsorted(self.choices, pick, side="right") - 1
         start = self.packed.starts[owner] + pick - self.choices[owner]
-        batch = self.packed.window(start, self.spec.window, past=self.past, fill=self.fill)
+        batch = self.packed.window(start, self.spec.window, past=self.past, fill=self.fill, parts=self.parts)
         return self._shortened(batch, key) if self.spec.shorter else batch
 
     def _whole(self, cursor: int) -> Batch:
@@ -130,7 +131,9 @@ class Reader:
         _, sequences = self.epochs.batch(cursor)
         longest = int(self.packed.sizes[sequences].max())
         length = self.spec.window if self.fill else min(self.spec.window, longest)
-        return self.packed.window(self.packed.starts[sequences], length, past=self.past, fill=self.fill)
+        return self.packed.window(
+            self.packed.starts[sequences], length, past=self.past, fill=self.fill, parts=self.parts
+        )
 
     def _shortened(self, batch: Batch, key: Rng) -> Batch:
         """Some rows without what lies beyond a random length of them."""
@@ -148,7 +151,7 @@ class Reader:
         phase = int(Rng.of(self.seed, lap).at("phase").uniform(1)[0, 0] * (slack + 1))
         first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window  # (B,)
         position = first[:, None] + np.arange(min(self.spec.window, self.stretch))  # (B,T)
-        batch = self.packed.batch(position, np.ones(position.shape, bool), past=self.past)
+        batch = self.packed.batch(position, np.ones(position.shape, bool), past=self.past, parts=self.parts)
         return replace(batch, given=self._dropped(batch, self.keys(cursor)))
 
     def _augmented(self, batch: Batch, key: Rng) -> Batch:

@@ -1,0 +1,219 @@
+"""Counts of symbols after the symbols before them, and the interpolated Kneser-Ney law that follows from them.
+
+P(s | context) = (count - d(count)) / total + backoff(context) P(s | context without its farthest symbol), where the
+longest contexts count how often a symbol follows, the shorter ones before how many different symbols (Kneser & Ney
+1995), and d has a value for counts of one, two and more (Chen & Goodman 1999). Of a training text the law is asked
+with the counts of one part of it taken away, as if that part had never been read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.sequence.laws import UNKNOWN
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Contexts of one length, what follows on them, and what each part of the text has of that.
+
+    `keys` (C,) are the contexts in order: the number of the context one shorter, times the number of symbols, plus the
+    farthest symbol. Entries of context c are `first[c]` to `first[c + 1]`: `symbol` (E,) and `mass` (E,), its count
+    less its discount. `pair` (P,) are the context and the part, of which the same holds in `pair_first`, `pair_symbol`
+    and `pair_mass` (what taking the part away changes); `total` and `discount` are sums over a context, `pair_total`
+    and `pair_discount` what a part has of them.
+    """
+
+    keys: Numbers
+    first: Numbers
+    symbol: NDArray[np.int32]
+    mass: NDArray[np.float32]
+    total: NDArray[np.float32]
+    discount: NDArray[np.float32]
+    pair: Numbers
+    pair_first: Numbers
+    pair_symbol: NDArray[np.int32]
+    pair_mass: NDArray[np.float32]
+    pair_total: NDArray[np.float32]
+    pair_discount: NDArray[np.float32]
+
+
+class KneserNey:
+    """The law of the next symbol (of `size`) given up to `order - 1` symbols before it.
+
+    Contexts (N,order-1) have the nearest symbol first: a symbol, `size` where the sequence begins, or UNKNOWN.
+    """
+
+    def __init__(self, levels: list[Level], size: int, parts: int) -> None:
+        self.levels, self.size, self.parts = levels, size, parts
+
+    @property
+    def reach(self) -> int:
+        """How many symbols before a position it looks at."""
+        return len(self.levels) - 1
+
+    @property
+    def bytes(self) -> int:
+        """The memory of all tables."""
+        return sum(value.nbytes for value in self.tensors().values())
+
+    @classmethod
+    def count(
+        cls, x: Numbers, begins: NDArray[np.bool_], part: Numbers, *, size: int, order: int, parts: int
+    ) -> KneserNey:
+        """From symbols (N,), with which of them begin a sequence, and of which part of the text each is."""
+        since = np.arange(len(x)) - np.maximum.accumulate(np.where(begins, np.arange(len(x)), 0))
+        context, keys = np.zeros(len(x), np.int64), np.zeros(1, np.int64)
+        contexts, tables = [context], [keys]
+        for k in range(1, order):
+            known = (contexts[-1] >= 0) & (since + 1 >= k)
+            at = np.nonzero(known)[0]
+            farthest = np.where(since[at] >= k, x[np.maximum(at - k, 0)], size)
+            keys, inverse = np.unique(contexts[-1][at] * (size + 1) + farthest, return_inverse=True)
+            context = np.full(len(x), UNKNOWN)
+            context[at] = inverse
+            contexts.append(context)
+            tables.append(keys)
+        levels: list[Level] = []
+        above: tuple[Numbers, Numbers, Numbers] | None = None  # of each longer entry a position, its part (-1: several)
+        for k in reversed(range(order)):
+            at = np.nonzero(contexts[k] >= 0)[0]
+            entries, first_at, entry = np.unique(contexts[k][at] * size + x[at], return_index=True, return_inverse=True)
+            low, high = np.full(len(entries), parts), np.full(len(entries), -1)
+            np.minimum.at(low, entry, part[at])
+            np.maximum.at(high, entry, part[at])
+            if above is None:
+                counted, own = entry, part[at]
+            else:  # each longer entry counts once, and so does what nothing stands before
+                of = np.full(len(x), -1)
+                of[at] = entry
+                alone = at if k + 1 >= order else at[contexts[k + 1][at] < 0]
+                counted = np.concatenate([of[above[0]], of[alone]])
+                own = np.concatenate([above[1], part[alone]])
+            levels.append(_level(tables[k], entries, counted, own, size, parts))
+            above = at[first_at], np.where(low == high, low, -1), entries
+        return cls(levels[::-1], size, parts)
+
+    def log_law(self, contexts: Numbers, parts: Numbers | None = None) -> NDArray[np.float32]:
+        """The logarithm (N,size) of the law; where `parts` (N,) is given, without what these parts of the text have."""
+        rows = np.arange(len(contexts))
+        law = np.full(len(contexts) * self.size, 1 / self.size, np.float32)
+        scale = np.ones(len(contexts), np.float32)
+        found = np.zeros(len(contexts), np.int64)
+        for k, level in enumerate(self.levels[: contexts.shape[1] + 1]):
+            if k:
+                symbol = contexts[rows, k - 1]
+                kept = symbol >= 0
+                key = found[kept] * (self.size + 1) + symbol[kept]
+                index = np.searchsorted(level.keys, key)
+                same = level.keys[np.minimum(index, len(level.keys) - 1)] == key
+                rows, found = rows[kept][same], index[same]
+            if not len(rows):
+                break
+            total, discount = level.total[found], level.discount[found]
+            pair = has = None
+            if parts is not None:
+                wanted = found * self.parts + parts[rows]
+                pair = np.minimum(np.searchsorted(level.pair, wanted), len(level.pair) - 1)
+                has = level.pair[pair] == wanted
+                total = total - np.where(has, level.pair_total[pair], 0)
+                discount = discount - np.where(has, level.pair_discount[pair], 0)
+            seen = total > 0.5
+            backoff = np.where(seen, discount / np.maximum(total, 0.5), 1).astype(np.float32)
+            scale[rows] *= backoff
+            weight = np.where(seen, 1 / (np.maximum(total, 0.5) * scale[rows]), 0).astype(np.float32)
+            _add(law, rows * self.size, weight, found, level.first, level.symbol, level.mass)
+            if pair is not None and has is not None and has.any():
+                _add(
+                    law,
+                    rows[has] * self.size,
+                    weight[has],
+                    pair[has],
+                    level.pair_first,
+                    level.pair_symbol,
+                    level.pair_mass,
+                )
+        # No symbol is less likely than the uniform law makes it, but for rounding where something was taken away.
+        logs = np.log(np.maximum(law, 1 / self.size), out=law).reshape(len(contexts), self.size)
+        logs += np.log(scale)[:, None]
+        return logs
+
+    def tensors(self) -> dict[str, NDArray[np.generic]]:
+        """All tables, by name."""
+        return {f"{k}.{f.name}": getattr(level, f.name) for k, level in enumerate(self.levels) for f in fields(Level)}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, NDArray[np.generic]], size: int, parts: int) -> KneserNey:
+        """From what `tensors` gave."""
+        order = 1 + max(int(name.split(".")[0]) for name in tensors)
+        levels = [Level(**{f.name: tensors[f"{k}.{f.name}"] for f in fields(Level)}) for k in range(order)]  # type: ignore[arg-type]
+        return cls(levels, size, parts)
+
+
+def _level(keys: Numbers, entries: Numbers, counted: Numbers, own: Numbers, size: int, parts: int) -> Level:
+    """A level from what counts: `counted` (M,) is the entry that it counts for, `own` the part it goes with, or -1."""
+    count = np.bincount(counted, minlength=len(entries))
+    context, symbol = entries // size, entries % size
+    discounts = _discounts(count)
+    less = discounts[np.minimum(count, 3)]
+    first = np.searchsorted(context, np.arange(len(keys) + 1))
+    kept = own >= 0
+    taken, change = np.unique(counted[kept] * parts + own[kept], return_counts=True)
+    entry = taken // parts
+    left = count[entry] - change
+    lost = less[entry] - discounts[np.minimum(left, 3)]
+    pair_of = context[entry] * parts + taken % parts
+    order = np.argsort(pair_of, kind="stable")
+    pair, begin = np.unique(pair_of[order], return_index=True)
+    return Level(
+        keys=keys,
+        first=first,
+        symbol=symbol.astype(np.int32),
+        mass=(count - less).astype(np.float32),
+        total=_sums(count, first),
+        discount=_sums(less, first),
+        pair=pair,
+        pair_first=np.append(begin, len(order)),
+        pair_symbol=symbol[entry][order].astype(np.int32),
+        pair_mass=(lost - change)[order].astype(np.float32),
+        pair_total=_sums(change[order], np.append(begin, len(order))),
+        pair_discount=_sums(lost[order], np.append(begin, len(order))),
+    )
+
+
+def _discounts(count: Numbers) -> NDArray[np.float64]:
+    """What is taken off counts of 0, 1, 2, and 3 or more (Chen & Goodman 1999), by how many there are of each."""
+    n = np.maximum(np.bincount(np.minimum(count, 4), minlength=5)[:5], 1).astype(float)
+    y = n[1] / (n[1] + 2 * n[2])
+    d = [k - (k + 1) * y * n[k + 1] / n[k] for k in (1, 2, 3)]
+    return np.array([0.0, *np.clip(d, 0.05, [0.95, 1.9, 2.85])])
+
+
+def _sums(values: NDArray[np.generic], first: Numbers) -> NDArray[np.float32]:
+    """Sums of values (E,) over stretches that begin at `first`."""
+    running = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    return np.asarray(running[first[1:]] - running[first[:-1]], np.float32)
+
+
+def _add(
+    law: NDArray[np.float32],
+    at: Numbers,
+    weight: NDArray[np.float32],
+    which: Numbers,
+    first: Numbers,
+    symbol: NDArray[np.int32],
+    mass: NDArray[np.float32],
+) -> None:
+    """Add the entries of stretches `which` (N,) to rows of a law that begin `at` (N,), each times its weight."""
+    begin = first[which]
+    length = first[which + 1] - begin
+    ends = np.cumsum(length)
+    row = np.repeat(np.arange(len(which)), length)
+    entry = np.arange(ends[-1]) + (begin - (ends - length))[row]
+    law[at[row] + symbol[entry]] += weight[row] * mass[entry]

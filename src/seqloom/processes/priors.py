@@ -1,0 +1,133 @@
+"""Priors: what counting says of the next symbol, as logits beside the network's.
+
+A small network spends a short training on learning what can be counted in seconds. So logits = network + g log P, where
+P is a law of counts of the training split and g numbers that the network gives at each position. In training the law at
+a position comes from the other parts of the split, as it does for what the model has never read.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from seqloom.core.config import Component
+from seqloom.corpora.packed import Packed
+from seqloom.processes.ngram import KneserNey
+from seqloom.sequence.laws import Asked, Laws
+from seqloom.sequence.space import Tokens
+
+Numbers = NDArray[np.int64]
+
+
+class Prior(Component, home="seqloom.processes"):
+    """A way to count."""
+
+    parts: int = Field(default=10, ge=2)
+    """Stretches of the training split, each of which is read in training with the counts of the others."""
+    most: int = Field(default=8_000_000, ge=1)
+    """Symbols that are counted at most, from the beginning of each part."""
+
+    @property
+    @abstractmethod
+    def reach(self) -> int:
+        """How many symbols on one side of a position are looked at."""
+
+    @abstractmethod
+    def gates(self, ordered: bool) -> tuple[float, ...]:
+        """With what weight each law begins, where positions are filled in order or in any."""
+
+    @abstractmethod
+    def count(self, x: Numbers, begins: NDArray[np.bool_], part: Numbers, size: int, ordered: bool) -> Laws:
+        """The laws of symbols x (N,) below `size`, of which `begins` marks the first of each sequence."""
+
+    @abstractmethod
+    def of(self, tensors: Mapping[str, NDArray[Any]], size: int, ordered: bool) -> Laws:
+        """What `count` gave, from its tensors."""
+
+
+class Ngram(Prior, name="ngram"):
+    """Interpolated Kneser-Ney laws given the symbols before a position; in any order, also given those after it."""
+
+    order: int = Field(default=6, ge=1, le=16)
+    """The longest run of symbols that is counted, the one that is guessed included."""
+
+    @property
+    def reach(self) -> int:
+        return self.order - 1
+
+    def gates(self, ordered: bool) -> tuple[float, ...]:
+        return (1.0,) if ordered else (0.9, 0.9, -0.8)  # what comes from both sides has the frequency of symbols twice
+
+    def count(self, x: Numbers, begins: NDArray[np.bool_], part: Numbers, size: int, ordered: bool) -> Laws:
+        ahead = KneserNey.count(x, begins, part, size=size, order=self.order, parts=self.parts)
+        if ordered:
+            return NgramLaws(ahead)
+        ends = np.append(begins[1:], True)[::-1]  # read from the right, a sequence begins at its end
+        return NgramLaws(
+            ahead, KneserNey.count(x[::-1], ends, part[::-1], size=size, order=self.order, parts=self.parts)
+        )
+
+    def of(self, tensors: Mapping[str, NDArray[Any]], size: int, ordered: bool) -> Laws:
+        def side(name: str) -> KneserNey:
+            own = {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
+            return KneserNey.of(own, size, self.parts)
+
+        return NgramLaws(side("ahead."), None if ordered else side("back."))
+
+
+class NgramLaws:
+    """The law from the left; where positions are filled in any order also that from the right, and of symbols alone."""
+
+    def __init__(self, ahead: KneserNey, back: KneserNey | None = None) -> None:
+        self.ahead, self.back = ahead, back
+
+    def log_laws(self, asked: Asked) -> list[NDArray[np.float32]]:
+        before = self.ahead.log_law(asked.before(self.ahead.reach, self.ahead.size), asked.part)
+        if self.back is None:
+            return [before]
+        after = self.back.log_law(asked.after(self.back.reach), asked.part)
+        return [before, after, self.ahead.log_law(np.zeros((len(asked.at), 0), np.int64), asked.part)]
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        tables = {f"ahead.{name}": value for name, value in self.ahead.tensors().items()}
+        if self.back is not None:
+            tables |= {f"back.{name}": value for name, value in self.back.tensors().items()}
+        return tables
+
+
+def gated(out: Tensor, laws: Sequence[NDArray[np.float32]], starts: Sequence[float]) -> Tensor:
+    """Logits (...,V) from what a network gives (...,V+G) and the G laws, each (N,V) with N = all positions.
+
+    Without laws, as before anything was counted, the logits are the network's own.
+    """
+    size = out.shape[-1] - len(starts)
+    logits = out[..., :size]
+    if not laws:
+        return logits
+    for i, (law, start) in enumerate(zip(laws, starts, strict=True)):
+        weight = out[..., size + i, None] + start
+        logits = logits + weight * torch.from_numpy(law).to(out).view(logits.shape)
+    return logits
+
+
+def counted(prior: Prior, packed: Packed, *, ordered: bool) -> Laws:
+    """What a prior counts in a training split of symbols."""
+    assert isinstance(packed.space, Tokens)
+    bounds = -(-np.arange(prior.parts + 1) * len(packed) // prior.parts)
+    ends = np.minimum(bounds[1:], bounds[:-1] + prior.most // prior.parts)
+    x, begins, part = [], [], []
+    for number, (begin, end) in enumerate(zip(bounds[:-1].tolist(), ends.tolist(), strict=True)):
+        own, first = packed.symbols(np.arange(begin, end))
+        if number and len(own) and begin > ends[number - 1]:  # what stands before it is not counted
+            first[0] = True
+        x.append(own)
+        begins.append(first)
+        part.append(np.full(len(own), number))
+    return prior.count(np.concatenate(x), np.concatenate(begins), np.concatenate(part), packed.space.total, ordered)

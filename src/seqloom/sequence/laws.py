@@ -1,0 +1,89 @@
+"""Laws of a symbol given those around it, which were counted beside the network: see `processes.priors`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqloom.sequence.batch import Batch
+from seqloom.sequence.guess import Ask
+
+Numbers = NDArray[np.int64]
+
+UNKNOWN = -1
+"""In place of a symbol: nothing is known of what stands there."""
+FAR = 1 << 40
+"""How many symbols of the same sequence stand before a position, where that is not known."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Positions whose laws are asked for: `at` (N,) of the rows `row` (N,) of `symbols` (B,L).
+
+    Symbols that are not to be seen are UNKNOWN. `since` (N,) counts the symbols before in the same sequence. Where
+    `part` (N,) is given, the laws are those without what this part of the training split has.
+    """
+
+    symbols: Numbers
+    row: Numbers
+    at: Numbers
+    since: Numbers
+    part: Numbers | None = None
+
+    def before(self, reach: int, size: int) -> Numbers:
+        """The symbols (N,reach) before each position, the nearest first; `size` where the sequence begins."""
+        back = np.arange(1, reach + 1)
+        since = self.since[:, None]
+        return np.where(back <= since, self._around(-back), np.where(back == since + 1, size, UNKNOWN))
+
+    def after(self, reach: int) -> Numbers:
+        """The symbols (N,reach) after each position, the nearest first."""
+        return self._around(np.arange(1, reach + 1))
+
+    def _around(self, offsets: Numbers) -> Numbers:
+        index = self.at[:, None] + offsets
+        inside = (index >= 0) & (index < self.symbols.shape[1])
+        own = self.symbols[self.row[:, None], np.clip(index, 0, self.symbols.shape[1] - 1)]
+        return np.where(inside, own, UNKNOWN)
+
+
+class Laws(Protocol):
+    """What was counted: laws of the symbol at a position given those around it."""
+
+    def log_laws(self, asked: Asked) -> list[NDArray[np.float32]]:
+        """The logarithm (N,V) of each law at the positions that are asked for."""
+        ...
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """All that was counted, by name."""
+        ...
+
+
+def asked_of(batch: Batch, seen: Tensor, wanted: Tensor | None = None) -> Asked:
+    """All positions of a batch's rows, or those `wanted` (B,T), where the symbols that are `seen` (B,T) may be read."""
+    symbols = np.where(seen.cpu().numpy(), batch.x.cpu().numpy(), UNKNOWN)
+    rows, steps = symbols.shape
+    index = np.arange(steps)
+    since = index - np.maximum.accumulate(np.where(batch.begins.cpu().numpy(), index, -FAR), 1)  # (B,T)
+    before = 0
+    if batch.past is not None:
+        past = np.where(batch.past.known.cpu().numpy(), batch.past.x.cpu().numpy(), UNKNOWN)
+        symbols, before = np.concatenate([past, symbols], 1), past.shape[1]
+    chosen = np.ones((rows, steps), bool) if wanted is None else wanted.cpu().numpy()
+    row, at = np.nonzero(chosen)
+    part = None if batch.part is None else batch.part.cpu().numpy()[chosen]
+    return Asked(symbols, row, at + before, since[chosen], part)
+
+
+def asked_by(ask: Ask, known: NDArray[np.bool_] | None = None) -> Asked:
+    """The positions `want` (B,K) of an ask; of the canvas what is `known` (B,T) may be read, None: all."""
+    canvas = ask.x.cpu().numpy()
+    row = np.repeat(np.arange(len(canvas)), ask.want.shape[1])
+    at = np.maximum(ask.want.ravel(), 0)
+    begin = np.zeros(len(canvas), np.int64) if ask.begin is None else ask.begin
+    since = np.where(begin[row] == 0, at, FAR)
+    return Asked(canvas if known is None else np.where(known, canvas, UNKNOWN), row, at, since)
