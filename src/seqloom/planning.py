@@ -93,7 +93,7 @@ def plan(
     prepared = corpus.prepare(codec, declared, notify)
     spec = draft.process.spec(prepared.codec.space)
     advice, reasons = advise(
-        replace(facts_of(prepared, declared, spec), horizon=draft.feed.horizon or 0),
+        replace(facts_of(prepared, declared, spec), horizon=draft.feed.horizon or 0, minutes=draft.trainer.minutes),
         draft.process,
         causal=spec.block == 1,
         recurrent=not draft.backbone.bounded,
@@ -157,6 +157,7 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         elements=int(data.starts[-1]),
         length=int(np.quantile(sizes, 0.95)) if len(sizes) else 0,
         tokens=isinstance(prepared.codec.space, Tokens),
+        symbols=space.total if isinstance(space, Tokens) else 0,
         ends=prepared.ends,
         conditioned=any((given[n].enters or codec.enters) != "align" for n, codec in prepared.given.items()),
         attended=tuple(n for n, codec in prepared.given.items() if (given[n].enters or codec.enters) == "attend"),

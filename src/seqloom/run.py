@@ -93,8 +93,9 @@ class Run:
             kinds = {spec.start: "start", spec.mask: "mask"}
             inputs = [*names, *(kinds.get(row, str(row)) for row in range(len(names), spec.inputs))]
             rows["embed.weight"] = inputs
-            if spec.outputs == len(names):
-                rows |= {"head.weight": names, "head.bias": names}
+            if spec.outputs >= len(names):
+                outputs = [*names, *(f"weight of law {i}" for i in range(spec.outputs - len(names)))]
+                rows |= {"head.weight": outputs, "head.bias": outputs}
         for name, (codec, _) in self.given.items():
             if codec.space.symbolic:
                 rows[f"conditions.ends.{name}.embed.weight"] = [f"symbol {symbol}" for symbol in codec.symbols()]

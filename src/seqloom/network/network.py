@@ -73,6 +73,12 @@ class Network(nn.Module):
         if backbone.tie:
             if not (spec.symbolic and isinstance(self.embed, nn.Embedding)):
                 raise ConfigError("only a model of tokens can tie its ends", path="backbone.tie")
+            if spec.outputs > spec.inputs:
+                raise ConfigError(
+                    "the weights of the laws of a prior have no symbols to be tied to",
+                    path="backbone.tie",
+                    hint="use process.prior=none",
+                )
             self.head.register_parameter("weight", None)
 
     def _channels(self) -> int:

@@ -20,7 +20,7 @@ from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
 from seqloom.processes.features import Carried, Feature, Lags, Read, Visible, about_level, framed, inputs_of
 from seqloom.processes.heads import BoundHead, Categorical, Head
-from seqloom.processes.priors import Prior, gated
+from seqloom.processes.priors import NoPrior, Prior, advised, gated
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
@@ -54,12 +54,12 @@ class Autoregressive(Process, name="autoregressive"):
     features: tuple[Feature, ...] = ()
     """What else is read off the canvas beside the network."""
 
-    prior: Prior | None = None
-    """What counting says of the next symbol, beside the network: `ngram`, or nothing."""
+    prior: Prior = NoPrior()
+    """What counting says of the next symbol, beside the network: `ngram` or `none`."""
 
     @property
     def counts(self) -> Prior | None:
-        return self.prior
+        return self.prior if self._gates else None
 
     @cached_property
     def read_off(self) -> tuple[Feature, ...]:
@@ -69,8 +69,7 @@ class Autoregressive(Process, name="autoregressive"):
 
     @property
     def past(self) -> int:
-        reach = 0 if self.prior is None else self.prior.reach
-        return max([1, reach, *(feature.past for feature in self.read_off)])
+        return max([1, self.prior.reach, *(feature.past for feature in self.read_off)])
 
     def independence(self, space: Space, channels: str) -> str:
         if channels == "own" or not self.couples(space):
@@ -151,14 +150,16 @@ class Autoregressive(Process, name="autoregressive"):
                 )
             size += len(self._gates)
             return NetworkSpec(True, space.total + 1, size, block=1, timed=False, start=space.total)
-        if self.prior is not None:
-            raise UnsupportedSpace("a prior counts symbols, and this is a model of numbers", hint="leave process.prior")
+        if self._gates:
+            raise UnsupportedSpace(
+                "a prior counts symbols, and this is a model of numbers", hint="leave process.prior out"
+            )
         inputs, numbers = 3 * space.dim + beside + 1, self._composed.channels(space)
         return NetworkSpec(False, inputs, size, block=1, timed=False, channels=numbers, shared=1)
 
     @cached_property
     def _gates(self) -> tuple[float, ...]:
-        return () if self.prior is None else self.prior.gates(ordered=True)
+        return self.prior.gates(ordered=True)
 
     def _with_laws(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> Tensor:
         """What the head takes (...,P), where the network gives the weights of laws too."""
@@ -168,7 +169,7 @@ class Autoregressive(Process, name="autoregressive"):
 
     def advice(self, facts: Facts) -> Advice:
         if facts.tokens:
-            return {}
+            return advised(facts, ordered=True)
         if facts.ends:
             head = ({"name": "mixture"}, "two numbers of an element belong together")
             return {"head": head} if facts.paired else {}

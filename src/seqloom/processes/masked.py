@@ -16,9 +16,10 @@ from torch import Tensor
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process
-from seqloom.processes.priors import Prior, gated
+from seqloom.processes.priors import NoPrior, Prior, advised, gated
 from seqloom.processes.schedules import LinearMasking, Masking
 from seqloom.sequence.batch import Batch, Condition
+from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.laws import Asked, asked_by, asked_of
 from seqloom.sequence.space import Space, Tokens
@@ -40,16 +41,16 @@ class Masked(Process, name="masked"):
     masks: Literal["counted", "independent"] = "counted"
     """`independent`: each symbol by itself, as the papers have it; `counted`: as many as are due: less variance."""
 
-    prior: Prior | None = None
-    """What counting says of a symbol from those on either side, beside the network: `ngram`, or nothing."""
+    prior: Prior = NoPrior()
+    """What counting says of a symbol from those on either side, beside the network: `ngram` or `none`."""
 
     @property
     def counts(self) -> Prior | None:
-        return self.prior
+        return self.prior if self._gates else None
 
     @cached_property
     def _gates(self) -> tuple[float, ...]:
-        return () if self.prior is None else self.prior.gates(ordered=False)
+        return self.prior.gates(ordered=False)
 
     def _with_laws(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> Tensor:
         """Logits (...,V), where the network gives the weights of laws too."""
@@ -64,6 +65,9 @@ class Masked(Process, name="masked"):
             )
         outputs = space.total + len(self._gates)
         return NetworkSpec(True, space.total + 1, outputs, block=None, timed=False, mask=space.total)
+
+    def advice(self, facts: Facts) -> Advice:
+        return advised(facts, ordered=False)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         return Loss(self.bound(net, batch, rng, drop).sum(), batch.wanted.sum())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from seqloom.sequence.laws import UNKNOWN
 
 Numbers = NDArray[np.int64]
+
+SMALL = 512
+"""Up to so many symbols the laws after one symbol are kept as a table."""
 
 
 @dataclass(frozen=True)
@@ -102,47 +106,75 @@ class KneserNey:
 
     def log_law(self, contexts: Numbers, parts: Numbers | None = None) -> NDArray[np.float32]:
         """The logarithm (N,size) of the law; where `parts` (N,) is given, without what these parts of the text have."""
-        rows = np.arange(len(contexts))
-        law = np.full(len(contexts) * self.size, 1 / self.size, np.float32)
-        scale = np.ones(len(contexts), np.float32)
-        found = np.zeros(len(contexts), np.int64)
-        for k, level in enumerate(self.levels[: contexts.shape[1] + 1]):
+        short = self._short if contexts.shape[1] and self.size <= SMALL else None
+        if short is None:
+            law = np.full((len(contexts), self.size), 1 / self.size, np.float32)
+            scale, found, begin = np.ones(len(contexts), np.float32), np.full(len(contexts), UNKNOWN), 0
+        else:
+            row = (0 if parts is None else parts + 1) * (self.size + 2) + contexts[:, 0] + 1
+            law, scale, found, begin = short[0][row], short[1][row], short[2][row], 2
+        self._lengthen(law, scale, found, contexts, parts, begin)
+        # No symbol is less likely than the uniform law makes it, but for rounding where something was taken away.
+        logs = np.log(np.maximum(law, 1 / self.size, out=law), out=law)
+        logs += np.log(scale)[:, None]
+        return logs
+
+    @cached_property
+    def _short(self) -> tuple[NDArray[np.float32], NDArray[np.float32], Numbers]:
+        """What the loop of `_lengthen` has after contexts of one symbol, for each part and each symbol before."""
+        before = np.tile(np.arange(UNKNOWN, self.size + 1), self.parts + 1)[:, None]
+        law = np.full((len(before), self.size), 1 / self.size, np.float32)
+        scale, found = np.ones(len(before), np.float32), np.full(len(before), UNKNOWN)
+        each = self.size + 2
+        self._lengthen(law[:each], scale[:each], found[:each], before[:each], None, 0)
+        part = np.repeat(np.arange(self.parts), each)
+        self._lengthen(law[each:], scale[each:], found[each:], before[each:], part, 0)
+        return law, scale, found
+
+    def _lengthen(
+        self,
+        law: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        found: Numbers,
+        contexts: Numbers,
+        parts: Numbers | None,
+        begin: int,
+    ) -> None:
+        """Go from contexts of `begin - 1` symbols to the longest, in place.
+
+        The law so far is `scale` (N,) times `law` (N,size): so backing off changes one number a row. `found` (N,) is
+        the number of the row's context at the last level, UNKNOWN where it did not occur.
+        """
+        flat = law.reshape(-1)
+        rows = np.nonzero(found >= 0)[0] if begin else np.arange(len(contexts))
+        own = found[rows] if begin else np.zeros(len(rows), np.int64)
+        for k in range(begin, min(len(self.levels), contexts.shape[1] + 1)):
+            level = self.levels[k]
             if k:
                 symbol = contexts[rows, k - 1]
-                kept = symbol >= 0
-                key = found[kept] * (self.size + 1) + symbol[kept]
-                index = np.searchsorted(level.keys, key)
-                same = level.keys[np.minimum(index, len(level.keys) - 1)] == key
-                rows, found = rows[kept][same], index[same]
+                key = own * (self.size + 1) + symbol
+                index = np.minimum(np.searchsorted(level.keys, key), len(level.keys) - 1)
+                same = (symbol >= 0) & (level.keys[index] == key)
+                found[rows] = UNKNOWN
+                rows, own = rows[same], index[same]
+            found[rows] = own
             if not len(rows):
                 break
-            total, discount = level.total[found], level.discount[found]
+            total, discount = level.total[own], level.discount[own]
             pair = has = None
             if parts is not None:
-                wanted = found * self.parts + parts[rows]
+                wanted = own * self.parts + parts[rows]
                 pair = np.minimum(np.searchsorted(level.pair, wanted), len(level.pair) - 1)
                 has = level.pair[pair] == wanted
                 total = total - np.where(has, level.pair_total[pair], 0)
                 discount = discount - np.where(has, level.pair_discount[pair], 0)
             seen = total > 0.5
-            backoff = np.where(seen, discount / np.maximum(total, 0.5), 1).astype(np.float32)
-            scale[rows] *= backoff
+            scale[rows] *= np.where(seen, discount / np.maximum(total, 0.5), 1).astype(np.float32)
             weight = np.where(seen, 1 / (np.maximum(total, 0.5) * scale[rows]), 0).astype(np.float32)
-            _add(law, rows * self.size, weight, found, level.first, level.symbol, level.mass)
+            at = rows * self.size
+            _add(flat, at, weight, own, level.first, level.symbol, level.mass)
             if pair is not None and has is not None and has.any():
-                _add(
-                    law,
-                    rows[has] * self.size,
-                    weight[has],
-                    pair[has],
-                    level.pair_first,
-                    level.pair_symbol,
-                    level.pair_mass,
-                )
-        # No symbol is less likely than the uniform law makes it, but for rounding where something was taken away.
-        logs = np.log(np.maximum(law, 1 / self.size), out=law).reshape(len(contexts), self.size)
-        logs += np.log(scale)[:, None]
-        return logs
+                _add(flat, at[has], weight[has], pair[has], level.pair_first, level.pair_symbol, level.pair_mass)
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """All tables, by name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,36 +20,54 @@ from torch import Tensor
 from seqloom.core.config import Component
 from seqloom.corpora.packed import Packed
 from seqloom.processes.ngram import KneserNey
+from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.laws import Asked, Laws
 from seqloom.sequence.space import Tokens
 
 Numbers = NDArray[np.int64]
 
+LEAST, FEW = 20_000, 200_000
+"""Symbols of a training split from which on counting helps, and from which on runs of six are counted."""
+MOST_SYMBOLS = 1024
+"""Different symbols up to which a dense law at every position costs little beside the network."""
+COUNTED = 2_000_000
+"""Symbols that are counted for each minute of a training: about a twentieth of its time."""
+
 
 class Prior(Component, home="seqloom.processes"):
-    """A way to count."""
+    """A way to count, or none."""
 
-    parts: int = Field(default=10, ge=2)
+    parts: ClassVar[int] = 10
     """Stretches of the training split, each of which is read in training with the counts of the others."""
-    most: int = Field(default=8_000_000, ge=1)
-    """Symbols that are counted at most, from the beginning of each part."""
 
     @property
-    @abstractmethod
     def reach(self) -> int:
         """How many symbols on one side of a position are looked at."""
+        return 0
+
+    @property
+    def at_most(self) -> int:
+        """Symbols that are counted at most, from the beginning of each part."""
+        return 8_000_000
 
     @abstractmethod
     def gates(self, ordered: bool) -> tuple[float, ...]:
-        """With what weight each law begins, where positions are filled in order or in any."""
+        """With what weight each law begins, where positions are filled in order or in any; empty: there is no law."""
 
-    @abstractmethod
     def count(self, x: Numbers, begins: NDArray[np.bool_], part: Numbers, size: int, ordered: bool) -> Laws:
         """The laws of symbols x (N,) below `size`, of which `begins` marks the first of each sequence."""
+        raise NotImplementedError
 
-    @abstractmethod
     def of(self, tensors: Mapping[str, NDArray[Any]], size: int, ordered: bool) -> Laws:
         """What `count` gave, from its tensors."""
+        raise NotImplementedError
+
+
+class NoPrior(Prior, name="none"):
+    """The network alone."""
+
+    def gates(self, ordered: bool) -> tuple[float, ...]:
+        return ()
 
 
 class Ngram(Prior, name="ngram"):
@@ -57,6 +75,12 @@ class Ngram(Prior, name="ngram"):
 
     order: int = Field(default=6, ge=1, le=16)
     """The longest run of symbols that is counted, the one that is guessed included."""
+    most: int = Field(default=8_000_000, ge=1)
+    """Symbols that are counted at most, from the beginning of each of ten parts of the training split."""
+
+    @property
+    def at_most(self) -> int:
+        return self.most
 
     @property
     def reach(self) -> int:
@@ -117,11 +141,21 @@ def gated(out: Tensor, laws: Sequence[NDArray[np.float32]], starts: Sequence[flo
     return logits
 
 
+def advised(facts: Facts, ordered: bool) -> Advice:
+    """A prior where there is enough to count, and not so many symbols that counts are few."""
+    if not facts.tokens or facts.elements < LEAST or facts.symbols > MOST_SYMBOLS:
+        return {}
+    order = 6 if facts.elements >= FEW else 5
+    most = 8_000_000 if facts.minutes is None else max(200_000, int(facts.minutes * COUNTED))
+    settings = {"name": "ngram", "order": order} | ({"most": most} if most < facts.elements else {})
+    return {"prior": (settings, "what can be counted need not be learned")}
+
+
 def counted(prior: Prior, packed: Packed, *, ordered: bool) -> Laws:
     """What a prior counts in a training split of symbols."""
     assert isinstance(packed.space, Tokens)
     bounds = -(-np.arange(prior.parts + 1) * len(packed) // prior.parts)
-    ends = np.minimum(bounds[1:], bounds[:-1] + prior.most // prior.parts)
+    ends = np.minimum(bounds[1:], bounds[:-1] + prior.at_most // prior.parts)
     x, begins, part = [], [], []
     for number, (begin, end) in enumerate(zip(bounds[:-1].tolist(), ends.tolist(), strict=True)):
         own, first = packed.symbols(np.arange(begin, end))

@@ -44,6 +44,10 @@ class Facts:
     numbers: int = 0
     """The channels of a series: the real numbers of an element, where it has nothing else, sequences do not end, and
     the process can tell them apart."""
+    symbols: int = 0
+    """How many different ones there are."""
+    minutes: float | None = None
+    """Of the training; None where it is bounded by steps."""
     horizon: int = 0
     """How far ahead forecasts will be asked for; 0 where that is not said."""
 
