@@ -22,7 +22,7 @@ from seqloom.corpora.packed import Packed
 from seqloom.model import Model
 from seqloom.network.network import Network
 from seqloom.planning import TrainingPlan, plan
-from seqloom.processes.priors import counted
+from seqloom.training.counting import counted
 from seqloom.training.feed import Reader
 from seqloom.training.inherit import Inherited, inherit
 from seqloom.training.trainer import Loop, Step, TrainingState

@@ -442,7 +442,7 @@ def test_a_row_that_is_stopped_leaves_and_changes_no_other(mixer, process, space
 def test_a_stopped_row_frees_its_slot_at_the_next_tick():
     process = Autoregressive()
     net = build("lstm", process, TOKENS)
-    engine = Engine(net, process, capacity=4)
+    engine = Engine(net, process, capacity=4, ahead=0)
     first = engine.submit(ask(net, Ancestral(), 12, rows=4, seed=1))
     engine.tick()
     waiting = ask(net, Ancestral(), 6, rows=2, seed=2)

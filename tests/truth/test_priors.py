@@ -20,12 +20,13 @@ from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.masked import Masked
 from seqloom.processes.ngram import KneserNey
-from seqloom.processes.priors import Ngram, counted
+from seqloom.processes.priors import Ngram
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.unmask import Unmask
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.laws import UNKNOWN
 from seqloom.sequence.space import Tokens
+from seqloom.training.counting import counted
 
 SIZE, ORDER, PARTS = 4, 3, 5
 LENGTHS = [17, 1, 40, 23, 60, 9]
@@ -123,6 +124,15 @@ def test_a_law_of_many_symbols_sums_to_one_and_goes_by_what_stood_before():
     assert (
         ngram.log_law(seen)[np.arange(50), x[at]].mean() > ngram.log_law(seen, parts)[np.arange(50), x[at]].mean() + 1
     )
+
+
+def test_sequences_shorter_than_what_is_counted_and_none_at_all():
+    x, begins, part = np.array([0, 1, 0]), np.array([True, True, False]), np.array([0, 1, 1])
+    for n in (3, 0):
+        ngram = KneserNey.count(x[:n], begins[:n], part[:n], size=2, order=6, parts=2)
+        for parts in (None, np.array([0, 1])):
+            law = np.exp(ngram.log_law(np.array([[0, 1, 0, 1, 1], [0, 2, UNKNOWN, UNKNOWN, UNKNOWN]]), parts))
+            np.testing.assert_allclose(law.sum(1), 1, atol=1e-5)
 
 
 def test_tables_are_kept_whole():

@@ -151,6 +151,9 @@ class KneserNey:
         for k in range(begin, min(len(self.levels), contexts.shape[1] + 1)):
             level = self.levels[k]
             if k:
+                if not len(level.keys):
+                    found[rows] = UNKNOWN
+                    break
                 symbol = contexts[rows, k - 1]
                 key = own * (self.size + 1) + symbol
                 index = np.minimum(np.searchsorted(level.keys, key), len(level.keys) - 1)
@@ -162,7 +165,7 @@ class KneserNey:
                 break
             total, discount = level.total[own], level.discount[own]
             pair = has = None
-            if parts is not None:
+            if parts is not None and len(level.pair):
                 wanted = own * self.parts + parts[rows]
                 pair = np.minimum(np.searchsorted(level.pair, wanted), len(level.pair) - 1)
                 has = level.pair[pair] == wanted

@@ -18,11 +18,9 @@ from pydantic import Field
 from torch import Tensor
 
 from seqloom.core.config import Component
-from seqloom.corpora.packed import Packed
 from seqloom.processes.ngram import KneserNey
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.laws import Asked, Laws
-from seqloom.sequence.space import Tokens
 
 Numbers = NDArray[np.int64]
 
@@ -143,25 +141,9 @@ def gated(out: Tensor, laws: Sequence[NDArray[np.float32]], starts: Sequence[flo
 
 def advised(facts: Facts, ordered: bool) -> Advice:
     """A prior where there is enough to count, and not so many symbols that counts are few."""
-    if not facts.tokens or facts.elements < LEAST or facts.symbols > MOST_SYMBOLS:
+    if not (facts.elements >= LEAST and 0 < facts.symbols <= MOST_SYMBOLS):
         return {}
     order = 6 if facts.elements >= FEW else 5
     most = 8_000_000 if facts.minutes is None else max(200_000, int(facts.minutes * COUNTED))
     settings = {"name": "ngram", "order": order} | ({"most": most} if most < facts.elements else {})
     return {"prior": (settings, "what can be counted need not be learned")}
-
-
-def counted(prior: Prior, packed: Packed, *, ordered: bool) -> Laws:
-    """What a prior counts in a training split of symbols."""
-    assert isinstance(packed.space, Tokens)
-    bounds = -(-np.arange(prior.parts + 1) * len(packed) // prior.parts)
-    ends = np.minimum(bounds[1:], bounds[:-1] + prior.at_most // prior.parts)
-    x, begins, part = [], [], []
-    for number, (begin, end) in enumerate(zip(bounds[:-1].tolist(), ends.tolist(), strict=True)):
-        own, first = packed.symbols(np.arange(begin, end))
-        if number and len(own) and begin > ends[number - 1]:  # what stands before it is not counted
-            first[0] = True
-        x.append(own)
-        begins.append(first)
-        part.append(np.full(len(own), number))
-    return prior.count(np.concatenate(x), np.concatenate(begins), np.concatenate(part), packed.space.total, ordered)
