@@ -121,6 +121,9 @@ def test_a_law_of_many_symbols_sums_to_one_and_goes_by_what_stood_before():
         law = np.exp(ngram.log_law(seen, parts).astype(float))
         np.testing.assert_allclose(law.sum(1), 1, atol=1e-4)
         assert (law > 0).all()
+    for small in (ngram, KneserNey.count(x % 50, begins, np.arange(len(x)) * 4 // len(x), size=50, order=5, parts=4)):
+        few = np.concatenate([small.log_law(seen[i : i + 1] % small.size) for i in range(len(seen))])
+        np.testing.assert_array_equal(few, small.log_law(seen % small.size))  # one by one, to the bit
     assert (
         ngram.log_law(seen)[np.arange(50), x[at]].mean() > ngram.log_law(seen, parts)[np.arange(50), x[at]].mean() + 1
     )

@@ -328,3 +328,39 @@ def test_changed_data_are_noticed(tmp_path: Path) -> None:
     text.write_text("to be or not to bee " * 200)
     with pytest.raises(DataError, match="changed"):
         planning.plan(str(text), {}, out=tmp_path / "a", resume=True)
+
+
+@pytest.mark.parametrize("word", ["gru", "masked"])
+def test_what_a_prior_counted_is_kept_with_the_run_and_read_when_it_goes_on(tmp_path: Path, word: str) -> None:
+    values = {**TINY, "process": {"prior": {"name": "ngram", "order": 3}}}
+
+    def planned(name: str, **more: Any) -> planning.TrainingPlan:
+        return planning.plan("builtin:markov", {**values, **more}, model=word, out=tmp_path / name)
+
+    events(planned("whole", trainer={"steps": 6}))
+    count = iter(range(100))
+    events(planned("cut", trainer={"steps": 6}), stop=lambda: next(count) >= 2)
+    tables = tmp_path / "cut" / runs.PRIOR / runs.TABLES
+    written = tables.stat().st_mtime_ns
+    events(planning.plan("builtin:markov", {}, out=tmp_path / "cut", resume=True))
+    assert tables.stat().st_mtime_ns == written
+    whole, cut = (runs.read(tmp_path / name) for name in ("whole", "cut"))
+    for part in ("weights", "average"):
+        one, other = (run.checkpoint("last")[0].tensors(part) for run in (whole, cut))
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+    nets = [run.load_network()[0] for run in (whole, cut)]
+    assert all(net.laws is not None for net in nets)
+    samples = [model.load(run.path).sample(1, 20, seed=1).values for run in (whole, cut)]
+    assert samples[0] == samples[1]
+    more = {**values, "trainer": {"steps": 1}}
+    fitting = fit.Fit(planning.plan("builtin:markov", more, model=word, out=tmp_path / "from", start=cut.path))
+    list(fitting.events())
+    assert fitting.inherited is not None
+    found = fitting.inherited.by_symbol
+    assert found["head.weight"][0] == found["head.weight"][1] == fitting.net.spec.outputs
+    tables.write_bytes(tables.read_bytes()[:-1] + b"x")
+    with pytest.raises(RunError, match="checksum"):
+        cut.load_network()
+    tables.parent.joinpath(durable.MANIFEST).unlink()
+    with pytest.raises(RunError, match="prior is missing"):
+        cut.load_network()

@@ -21,6 +21,8 @@ Numbers = NDArray[np.int64]
 
 SMALL = 512
 """Up to so many symbols the laws after one symbol are kept as a table."""
+FEW_ROWS = 4
+"""Up to so many positions are looked up one by one."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,11 @@ class KneserNey:
         else:
             row = (0 if parts is None else parts + 1) * (self.size + 2) + contexts[:, 0] + 1
             law, scale, found, begin = short[0][row], short[1][row], short[2][row], 2
-        self._lengthen(law, scale, found, contexts, parts, begin)
+        if parts is None and len(contexts) <= FEW_ROWS:
+            for i, context in enumerate(contexts):
+                scale[i] = self._lengthen_one(law[i], scale[i], int(found[i]), context.tolist(), begin)
+        else:
+            self._lengthen(law, scale, found, contexts, parts, begin)
         # No symbol is less likely than the uniform law makes it, but for rounding where something was taken away.
         logs = np.log(np.maximum(law, 1 / self.size, out=law), out=law)
         logs += np.log(scale)[:, None]
@@ -178,6 +184,31 @@ class KneserNey:
             _add(flat, at, weight, own, level.first, level.symbol, level.mass)
             if pair is not None and has is not None and has.any():
                 _add(flat, at[has], weight[has], pair[has], level.pair_first, level.pair_symbol, level.pair_mass)
+
+    def _lengthen_one(
+        self, law: NDArray[np.float32], scale: np.float32, found: int, context: list[int], begin: int
+    ) -> np.float32:
+        """As `_lengthen`, of one row: in decoding arrays of one cost more than what is computed. Gives the scale."""
+        if begin and found < 0:
+            return scale
+        for k in range(begin, min(len(self.levels), len(context) + 1)):
+            level = self.levels[k]
+            if k:
+                if context[k - 1] < 0:
+                    break
+                key = found * (self.size + 1) + context[k - 1]
+                index = int(level.keys.searchsorted(key))
+                if index == len(level.keys) or level.keys[index] != key:
+                    break
+                found = index
+            else:
+                found = 0
+            total = level.total[found]
+            if total > 0.5:
+                scale = scale * (level.discount[found] / total)
+                entries = slice(level.first[found], level.first[found + 1])
+                law[level.symbol[entries]] += 1 / (total * scale) * level.mass[entries]
+        return scale
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """All tables, by name."""

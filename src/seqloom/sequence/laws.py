@@ -37,8 +37,11 @@ class Asked:
     def before(self, reach: int, size: int) -> Numbers:
         """The symbols (N,reach) before each position, the nearest first; `size` where the sequence begins."""
         back = np.arange(1, reach + 1)
+        seen = self._around(-back)
+        if self.since.min(initial=FAR) >= reach:
+            return seen
         since = self.since[:, None]
-        return np.where(back <= since, self._around(-back), np.where(back == since + 1, size, UNKNOWN))
+        return np.where(back <= since, seen, np.where(back == since + 1, size, UNKNOWN))
 
     def after(self, reach: int) -> Numbers:
         """The symbols (N,reach) after each position, the nearest first."""
@@ -47,6 +50,8 @@ class Asked:
     def _around(self, offsets: Numbers) -> Numbers:
         index = self.at[:, None] + offsets
         inside = (index >= 0) & (index < self.symbols.shape[1])
+        if inside.all():
+            return np.asarray(self.symbols[self.row[:, None], index])
         own = self.symbols[self.row[:, None], np.clip(index, 0, self.symbols.shape[1] - 1)]
         return np.where(inside, own, UNKNOWN)
 
