@@ -288,11 +288,14 @@ def versions(device: object = "cpu") -> dict[str, Any]:
     """The versions and settings that the bits of a result depend on; a resume with others is noted."""
     import torch
 
+    from seqloom.core.speeds import speeds
+
     return {
         "seqloom": __version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "precision": "float32",
+        "bfloat16": speeds().use_bfloat16,
         "device": str(device),
     }
 

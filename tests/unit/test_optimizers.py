@@ -8,6 +8,8 @@ import torch
 from seqloom import fit, planning
 from seqloom import run as runs
 from seqloom.core.config import members_of
+from seqloom.core.speeds import Speeds
+from seqloom.training import optimizers
 from seqloom.training.optimizers import COEFFICIENTS, AdamW, Muon, Optimizer, Sgd, Trained, orthogonalised
 
 
@@ -33,8 +35,9 @@ def test_newton_schulz_changes_the_singular_values_alone(shape):
         assert 0.5 < torch.linalg.svdvals(one).min() < torch.linalg.svdvals(one).max() < 1.3
 
 
-def test_a_step_of_muon():
+def test_a_step_of_muon(monkeypatch):
     """Two steps of a matrix of two stacked ones: momentum, each part orthogonal, the shape's scale, decay."""
+    monkeypatch.setattr(optimizers, "speeds", lambda: Speeds((1.0,), (1.0,), 0.0))  # in float32
     spec = Muon(rate=0.1, momentum=0.9)
     parameter = torch.nn.Parameter(matrices(12, 4))
     bias = torch.nn.Parameter(matrices(4))

@@ -19,10 +19,10 @@ from seqloom.codecs.base import Codec
 from seqloom.codecs.label import Label
 from seqloom.codecs.series import Series
 from seqloom.codecs.text import Bytes, Characters
+from seqloom.core.cache import cache as cache_folder
 from seqloom.core.content import edge, edge_in
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.foreign import code_of
-from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, describe
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.packed import Packed
@@ -416,7 +416,7 @@ def test_the_same_file_at_another_place_is_not_encoded_anew(tmp_path: Path) -> N
     made = []
     for name in ("one", "other"):
         corpus_of(str(tmp_path / name / "a.txt")).prepare(None, {})
-        made.append(sorted(path.name for path in shards.cache().iterdir()))
+        made.append(sorted(path.name for path in cache_folder().iterdir()))
     assert made[0] == made[1]
 
 

@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +16,13 @@ from seqloom import __version__
 from seqloom.cli.session import JSON, Session, path_of, put, put_json, put_table, run_folder, sort_words, verb
 from seqloom.cli.training import place_of, settings_of, shown_metric
 from seqloom.core import machine
+from seqloom.core.cache import cache
 from seqloom.core.errors import ConfigError, RunError, SeqloomError
 from seqloom.core.progress import duration, number, plural
 
 if TYPE_CHECKING:
     from seqloom.core.config import Component, Settings
+    from seqloom.core.speeds import Speeds
 
 LEAST_DISK_GIB = 2.0
 LONGEST = 100
@@ -340,13 +342,28 @@ def _fact(key: str, value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def _said_of(found: Speeds) -> str:
+    """What is fast here, and what is made of it."""
+    single, half = (round(max(values)) for values in (found.float32, found.bfloat16))
+    use = "so muon's orthogonal steps are computed in it" if found.use_bfloat16 else "so it is not used"
+    return (
+        f"products          {single} GFLOP/s in float32, {half} in bfloat16: at least {found.gain:.1f} times as fast, "
+        f"with an error of {found.error:.1%} of the greatest value; {use}"
+    )
+
+
 @verb
 def doctor(session: Session, as_json: JSON = False) -> None:
     """Say what this machine is, and what is wrong with it."""
-    from seqloom.corpora.shards import cache
-
-    record = {"seqloom": __version__, **machine.record(), "cache": str(cache())}
+    record: dict[str, Any] = {"seqloom": __version__, **machine.record(), "cache": str(cache())}
     problems = []
+    said = []
+    if record["torch"] is not None:
+        from seqloom.core.speeds import speeds
+
+        found = speeds()
+        record |= {"speeds": asdict(found), "use_bfloat16": found.use_bfloat16}
+        said.append(_said_of(found))
     if record["torch"] is None:
         problems.append("torch is not installed: nothing can be trained (pip install torch)")
     if (free := record["disk_free_gib"]) is not None and free < LEAST_DISK_GIB:
@@ -358,8 +375,10 @@ def doctor(session: Session, as_json: JSON = False) -> None:
         return
     units = {"memory_gib": "GiB", "memory_available_gib": "GiB", "disk_free_gib": "GiB"}
     for key, value in record.items():
-        if value is not None:
+        if value is not None and key not in {"speeds", "use_bfloat16"}:
             name = key.removesuffix("_gib").replace("_", " ")
             put(f"{name.ljust(17)} {value} {units.get(key, '')}".rstrip() + "\n")
+    for line in said:
+        put(f"{line}\n")
     for problem in problems:
         put(f"note: {problem}\n")

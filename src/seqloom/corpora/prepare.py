@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from seqloom.codecs.base import Codec
+from seqloom.core.cache import cache
 from seqloom.core.config import make
 from seqloom.core.errors import DataError
 from seqloom.core.foreign import code_of
@@ -60,12 +61,12 @@ class Preparation:
         key = shards.key_of(self.content, *plain, code_of(codec, conditions))
         if shards.read(key) is None:
             if notify and self.items.size >= LARGE:
-                notify(f"encoding {self.items.size / 1e6:.0f} MB, once, into {shards.cache()}")
+                notify(f"encoding {self.items.size / 1e6:.0f} MB, once, into {cache()}")
             with shards.writing(key) as writer:
                 writer.finish(Encoding(writer, self.division, codec, conditions, self.given, self.sources).run())
         stored = shards.read(key)
         if stored is None:
-            raise DataError("the encoded data cannot be read back", path=shards.cache(), hint="see the disk's health")
+            raise DataError("the encoded data cannot be read back", path=cache(), hint="see the disk's health")
         arrays, facts = stored
         aligned = tuple(name for name, item in self.given.items() if item.enters == "align")
         splits = {name: _split(name, arrays, facts[name], conditions, aligned) for name in SPLITS}

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from seqloom.core.cache import cache
 from seqloom.core.errors import DataError
 
 FORMAT = 4
@@ -32,12 +33,6 @@ INDEX = "index.json"
 STALE = 86_400.0
 """Seconds after which what a killed writer left behind is deleted."""
 _PIECE = 1 << 20
-
-
-def cache() -> Path:
-    """The folder of the cache: $SEQLOOM_CACHE, or ~/.cache/seqloom."""
-    named = os.environ.get("SEQLOOM_CACHE")
-    return Path(named) if named else Path("~/.cache/seqloom").expanduser()
 
 
 def key_of(*content: Any) -> str:

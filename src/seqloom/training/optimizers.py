@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqloom.core.config import Component
+from seqloom.core.speeds import speeds
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic whose iteration takes every singular value from 0.01 up to near one (Jordan et al. 2024)."""
@@ -107,6 +108,8 @@ class Orthogonal(torch.optim.Optimizer):
     ) -> None:
         super().__init__(groups, {"lr": spec.rate, "weight_decay": weight_decay})
         self.spec, self.stacked = spec, stacked
+        on_gpu = any(p.is_cuda for group in groups for p in group["params"])
+        self.dtype = torch.bfloat16 if on_gpu or speeds().use_bfloat16 else torch.float32
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -123,7 +126,7 @@ class Orthogonal(torch.optim.Optimizer):
         made: dict[nn.Parameter, list[Tensor]] = {}
         for (rows, columns), parts in alike.items():  # matrices of one shape are made orthogonal together
             scale = max(1.0, rows / columns) ** 0.5
-            orthogonal = orthogonalised(torch.stack([part for _, part in parts]), self.spec.iterations)
+            orthogonal = orthogonalised(torch.stack([part for _, part in parts]), self.spec.iterations, self.dtype)
             for (parameter, _), part in zip(parts, orthogonal, strict=True):
                 made.setdefault(parameter, []).append(part.mul(scale))
         for parameter, changes in made.items():
@@ -141,16 +144,19 @@ class Orthogonal(torch.optim.Optimizer):
         return parameter.grad.lerp(average, self.spec.momentum) if self.spec.nesterov else average
 
 
-def orthogonalised(matrices: Tensor, iterations: int) -> Tensor:
-    """Matrices (N,R,C) with the same singular vectors and singular values near one, by a Newton-Schulz iteration."""
+def orthogonalised(matrices: Tensor, iterations: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Matrices (N,R,C) with the same singular vectors and singular values near one, by a Newton-Schulz iteration.
+
+    It is computed in `dtype`: what singular values come near to is a wide range, so bfloat16 is enough.
+    """
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT  # (N,R,C) with R <= C: the products are of the smaller side
-    x = x / x.flatten(1).norm(dim=1).clamp_min(1e-7)[:, None, None]
+    x = (x / x.flatten(1).norm(dim=1).clamp_min(1e-7)[:, None, None]).to(dtype)
     a, b, c = COEFFICIENTS
     for _ in range(iterations):
         square = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    return x if wide else x.mT
+    return (x if wide else x.mT).to(matrices.dtype)
 
 
 def _groups(trained: Trained, weight_decay: float) -> list[dict[str, Any]]:

@@ -1,0 +1,106 @@
+"""How fast this machine multiplies matrices in float32 and in bfloat16, measured once and kept in the cache.
+
+What a processor says that it supports does not tell what is fast on it: of two whose flags name bfloat16 one is twice
+as fast with it as with float32, and the other five times slower. So it is measured, on one thread and by that thread's
+own time, so that it does not matter what else the machine does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from seqloom.core import durable, machine
+from seqloom.core.cache import cache
+
+SIZES = ((32, 256, 1024), (512, 512, 512), (2048, 128, 512))
+"""Rows, inner and outer columns of the products: a step of decoding, a square, a batch of a small Transformer."""
+FASTER = 1.3
+"""What is used in place of float32 is so many times faster at every size."""
+ROUNDS, REPEATS = 5, 4
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Of products of each of SIZES: billions of multiplications and additions a second, and the relative error."""
+
+    float32: tuple[float, ...]
+    bfloat16: tuple[float, ...]
+    error: float
+    """Of bfloat16: the greatest difference over the greatest value; its spacing is 1/128."""
+
+    @property
+    def gain(self) -> float:
+        """How many times faster bfloat16 is, at the size where it gains least."""
+        return min(b / f for b, f in zip(self.bfloat16, self.float32, strict=True))
+
+    @property
+    def use_bfloat16(self) -> bool:
+        """Whether what does not need the precision is computed in bfloat16."""
+        return self.gain >= FASTER and self.error < 2e-2
+
+
+@functools.cache
+def speeds() -> Speeds:
+    """This machine's, from the cache or measured now (about a second)."""
+    path = cache() / "machine" / f"{key()}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return Speeds(tuple(stored["float32"]), tuple(stored["bfloat16"]), float(stored["error"]))
+    found = measure()
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs a second each time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_json(path, asdict(found))
+    return found
+
+
+def key() -> str:
+    """What a measurement holds for: the processor, the system and torch."""
+    import torch
+
+    record = machine.record(Path("/"))
+    told = [record["cpu"], record["platform"], torch.__version__]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
+
+
+def measure() -> Speeds:
+    """Time the products; where bfloat16 is slow at the first size it is not tried at the others."""
+    import torch
+
+    single: list[float] = []
+    half: list[float] = []
+    error, threads = 0.0, torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.no_grad(), contextlib.ExitStack() as stack:
+        stack.callback(torch.set_num_threads, threads)
+        generator = torch.Generator().manual_seed(0)
+        for rows, inner, outer in SIZES:
+            a, b = (torch.randn(shape, generator=generator) for shape in ((rows, inner), (inner, outer)))
+            work = 2e-9 * rows * inner * outer
+            c, d = a.bfloat16(), b.bfloat16()
+            single.append(round(work / fastest(functools.partial(torch.mm, a, b)), 1))
+            if half and half[0] < single[0]:
+                half.append(half[0])
+                continue
+            half.append(round(work / fastest(functools.partial(torch.mm, c, d)), 1))
+            exact = a.double() @ b.double()
+            error = max(error, float(((c @ d).double() - exact).abs().max() / exact.abs().max()))
+    return Speeds(tuple(single), tuple(half), round(error, 5))
+
+
+def fastest(job: Callable[[], object]) -> float:
+    """Seconds of a job, of several rounds the fastest: others on the machine can only slow it down."""
+    job()
+    best = float("inf")
+    for _ in range(ROUNDS):
+        began = time.thread_time()
+        for _ in range(REPEATS):
+            job()
+        best = min(best, (time.thread_time() - began) / REPEATS)
+    return max(best, 1e-9)
