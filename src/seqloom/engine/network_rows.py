@@ -32,7 +32,7 @@ class NetworkRows:
         self.least_room = room or 1
         self.state: NetState | None = None
         self.live = self.rows = self.room = self.undo = 0
-        self.block = alike(network) if steady and not network.space.symbolic else 1
+        self.block = max(2, alike(network)) if steady and not network.space.symbolic else 1
         self.net: Net = Filled(network, self.block) if self.block > 1 and process.incremental else network
         self._read: tuple[list[Lane], NDArray[np.int64] | None, Any] | None = None
         self._given: tuple[list[Lane], NDArray[np.int64] | None, EncodedConditions] | None = None

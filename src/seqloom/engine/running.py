@@ -47,7 +47,7 @@ class RunningOn:
         assert self.memory.state is not None
         value = self.memory.process.following(self.memory.net, self.ask, self.position, self.memory.state)
         self.position += 1
-        return value.index_fill_(-1, self.never, -torch.inf) if len(self.never) else value
+        return value.index_fill_(-1, self.never.to(value.device), -torch.inf) if len(self.never) else value
 
 
 def steps_ahead(lane: Lane, memory: NetworkRows, end: int | None, most: int) -> int:

@@ -98,9 +98,13 @@ class Masked(Process, name="masked"):
         assert net.spec.mask is not None
         given = net.encode(batch.given, rows)
         out, _ = net(batch.x.masked_fill(masked, net.spec.mask), given=given, present=batch.present, rng=drop)
-        logits = self._with_laws(net, out[masked], lambda: asked_of(batch, batch.known & ~masked, masked))  # (N,V)
-        nats = F.cross_entropy(logits, batch.x[masked], reduction="none")
-        return torch.zeros_like(out[..., 0]).masked_scatter(masked, nats) * weight.to(nats.dtype)[:, None]
+        if self._gates:  # laws are looked up for what is masked alone
+            logits = self._with_laws(net, out[masked], lambda: asked_of(batch, batch.known & ~masked, masked))  # (N,V)
+            own = F.cross_entropy(logits, batch.x[masked], reduction="none")
+            nats = torch.zeros_like(out[..., 0]).masked_scatter(masked, own)
+        else:
+            nats = F.cross_entropy(out.transpose(1, 2), batch.x, reduction="none").masked_fill(~masked, 0.0)
+        return nats * weight.to(nats.dtype)[:, None]
 
     def _independent(self, t: Tensor, u: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Each symbol masked by itself with probability 1 - alpha(t), and the weight of that time.
