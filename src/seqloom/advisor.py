@@ -148,6 +148,8 @@ def _tokens(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) 
         "trainer.weight_decay": (0.1, "matrices of a small Transformer"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
+    if not recurrent:
+        advice["trainer.optimizer"] = ({"name": "muon"}, "matrices of attention networks are learned in fewer updates")
     if not causal:
         advice["backbone.dropout"] = (0.0, "dropout is advised where each element is made from those before it")
         advice["trainer.rate"] = (2e-3, "slower than where each element is made from those before it")

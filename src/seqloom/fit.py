@@ -18,7 +18,6 @@ from seqloom import run as runs
 from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
 from seqloom.core.errors import RunError, SeqloomError, Stopped
-from seqloom.corpora.packed import Packed
 from seqloom.model import Model
 from seqloom.network.network import Network
 from seqloom.planning import TrainingPlan, plan
@@ -37,6 +36,8 @@ COUPLING = 16
 LAST_VALIDATION = 10.0
 """Seconds that a last validation over the whole split may take in any case, where a training is bounded by steps."""
 MOST_BAD, MOST_RESTORES = 3, 3
+MANY = 1_000_000
+"""Symbols that take more than two seconds to be counted."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Fit:
                 self.share,
                 facts={"resumed_from": self.resumed_from, "parameters": self.net.parameter_count},
             )
+            yield from self._count(run)
             if self.inherited is not None:
                 self.journal.append({"step": 0, "start": planned.recipe.start, "inherited": str(self.inherited)})
                 self._save()  # from here on the other run is not needed any more
@@ -136,21 +138,23 @@ class Fit:
             parts=0 if recipe.process.counts is None else recipe.process.counts.parts,
             device=self.device,
         )
-        self._count(run, reader.packed)
         self.loop = Loop(recipe.trainer, self.net, recipe.process, reader)
         self.log_offset = 0
         if self.plan.run is not None:
             self._resume(run)
         self.validation = Validation(run, prepared, self.net, self.positions)
 
-    def _count(self, run: runs.Run, packed: Packed) -> None:
+    def _count(self, run: runs.Run) -> Iterator[TrainingEvent]:
         """What the process's prior counts in the training split; the time is part of the training's."""
-        prior = run.recipe.process.counts
+        prior, packed = run.recipe.process.counts, self.loop.reader.packed
         if prior is None:
             return
         began = self.clock()
         self.net.laws = run.laws()
         if self.net.laws is None:
+            symbols = min(len(packed), prior.at_most)
+            if symbols >= MANY:
+                yield TrainingEvent("note", 0, 0.0, f"counting what follows on what in {symbols:,} symbols")
             self.net.laws = counted(prior, packed, ordered=self.net.spec.block is not None)
             run.keep_laws(self.net.laws)
             self.before += self.clock() - began
