@@ -15,6 +15,7 @@ from seqloom.advisor import advise
 from seqloom.core import checkpoints, machine
 from seqloom.core.config import Settings, called, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
+from seqloom.core.speeds import speeds
 from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
@@ -104,6 +105,11 @@ def plan(
         rate = advice["trainer"]["rate"] * over_adamw
         advice = merge(advice, {"trainer": {"rate": rate}})
         reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
+    if isinstance(prepared.codec.space, Tokens) and all(
+        mixer.kernel and speeds().faster_in_bfloat16(mixer.kernel) for mixer in draft.backbone.mixers
+    ):
+        advice = merge(advice, {"trainer": {"precision": "bfloat16"}})
+        reasons["trainer.precision"] = "bfloat16: this machine trains such layers faster in it, as was measured"
     encoders = {name: own["encoder"] for name, own in advice.pop("given", {}).items()}
     declared = {
         name: given.replace(encoder=encoders[name]) if given.encoder is None and name in encoders else given

@@ -23,7 +23,11 @@ SIZES = ((32, 256, 1024), (512, 512, 512), (2048, 128, 512))
 """Rows, inner and outer columns of the products: a step of decoding, a square, a batch of a small Transformer."""
 FASTER = 1.3
 """What is used in place of float32 is so many times faster at every size."""
+ERROR = 2e-2
+"""And its products are wrong by so much of the greatest value at most."""
 ROUNDS, REPEATS = 5, 4
+LSTM = (32, 32, 192)
+"""Rows, steps and width of the LSTM that is timed, as a small text model has it."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,22 @@ class Speeds:
     bfloat16: tuple[float, ...]
     error: float
     """Of bfloat16: the greatest difference over the greatest value; its spacing is 1/128."""
+    lstm: tuple[float, float]
+    """Passes a second through an LSTM and back, in float32 and in bfloat16."""
 
     @property
     def gain(self) -> float:
-        """How many times faster bfloat16 is, at the size where it gains least."""
+        """How many times faster products are in bfloat16, at the size where it gains least."""
         return min(b / f for b, f in zip(self.bfloat16, self.float32, strict=True))
 
     @property
     def use_bfloat16(self) -> bool:
-        """Whether what does not need the precision is computed in bfloat16."""
-        return self.gain >= FASTER and self.error < 2e-2
+        """Whether products that do not need the precision are computed in bfloat16."""
+        return self.gain >= FASTER and self.error < ERROR
+
+    def faster_in_bfloat16(self, kernel: str) -> bool:
+        """Whether layers whose time goes into a kernel (`lstm`) are trained faster, and well enough, in bfloat16."""
+        return kernel == "lstm" and self.lstm[1] >= FASTER * self.lstm[0] and self.error < ERROR
 
 
 @functools.cache
@@ -52,7 +62,8 @@ def speeds() -> Speeds:
     path = cache() / "machine" / f"{key()}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return Speeds(tuple(stored["float32"]), tuple(stored["bfloat16"]), float(stored["error"]))
+        single, half = stored["lstm"]
+        return Speeds(tuple(stored["float32"]), tuple(stored["bfloat16"]), float(stored["error"]), (single, half))
     found = measure()
     with contextlib.suppress(OSError):  # a cache that cannot be written costs a second each time
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +102,23 @@ def measure() -> Speeds:
             half.append(round(work / fastest(functools.partial(torch.mm, c, d)), 1))
             exact = a.double() @ b.double()
             error = max(error, float(((c @ d).double() - exact).abs().max() / exact.abs().max()))
-    return Speeds(tuple(single), tuple(half), round(error, 5))
+        lstm = passes(False), passes(True) if half[0] > single[0] else 0.0
+    return Speeds(tuple(single), tuple(half), round(error, 5), lstm)
+
+
+def passes(half: bool) -> float:
+    """Passes a second through an LSTM and back."""
+    import torch
+
+    rows, steps, width = LSTM
+    layer = torch.nn.LSTM(width, width, batch_first=True)
+    x = torch.randn(rows, steps, width)
+
+    def job() -> None:
+        with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            layer(x)[0].sum().backward()
+
+    return round(1 / fastest(job), 1)
 
 
 def fastest(job: Callable[[], object]) -> float:

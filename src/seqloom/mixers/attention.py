@@ -194,7 +194,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Visible) -> Tensor:
     def plain(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
         return (weights(q, k, visible) @ v,)
 
-    return differentiable(fast, plain, q, k, v)[0]
+    if not torch.is_autocast_enabled(q.device.type) or q.device.type != "cpu":
+        return differentiable(fast, plain, q, k, v)[0]
+    with torch.autocast("cpu", enabled=False):  # on a processor the way back is far slower in less precision
+        return differentiable(fast, plain, q.float(), k.float(), v.float())[0]
 
 
 def weights(q: Tensor, k: Tensor, visible: Visible) -> Tensor:

@@ -45,6 +45,8 @@ class Rnn(Mixer, name="rnn"):
 class Lstm(Mixer, name="lstm"):
     """Long short-term memory, with a forget gate that starts open (bias 1)."""
 
+    kernel: ClassVar[str] = "lstm"
+
     def build(self, width: int, block: int | None) -> MixerModule:
         return layer(partial(Gated, "lstm"), width, block)
 
@@ -244,10 +246,10 @@ class Gated(Recurrent):
         if self.cell == "lstm":
             parts = [first[:1], first[1:]]
             out, hidden, memory = torch.lstm(h, parts, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
-            return out, torch.cat([hidden, memory]).transpose(0, 1)
+            return out, torch.cat([hidden, memory]).transpose(0, 1).to(start.dtype)
         kernel = {"gru": torch.gru, "tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[self.cell]
         out, hidden = kernel(h, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
-        return out, hidden.transpose(0, 1)
+        return out, hidden.transpose(0, 1).to(start.dtype)
 
     def _plain(self, h: Tensor, past: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         """The same, cell by cell."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +35,8 @@ class Network(nn.Module):
 
     `dependence` (D,D) is the correlation of the copula by which a process couples the columns of an element in draws,
     where it was taken; `laws` what a prior counted in the training split.
+    Where `bfloat16` is set, what lies between the ends is computed in it in training; weights, what is added up from
+    layer to layer, the head and all of scoring and sampling stay as they are.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Network(nn.Module):
         self.backbone, self.spec, self.space, self.window = backbone, spec, space, window
         self.dependence: NDArray[np.float64] | None = None
         self.laws: Laws | None = None
+        self.bfloat16 = False
         self.channels, self.patch = self._channels(), self._patch(given)
         own_inputs = (spec.inputs - spec.shared) // self.channels
         with torch.device("meta"):
@@ -212,21 +215,23 @@ class Network(nn.Module):
             h = h + self.identity.weight.repeat(len(h) // self.channels, 1)[:, None]
         if given is not None and (entering := self._entering(given, x, state, count, position)) is not None:
             h = h + entering
-        h, states = self.trunk(
-            h,
-            level=None if level is None else level.to(h.dtype),
-            attended=given.pairs if given else (),
-            visible=given.present if given else None,
-            present=present,
-            states=state.layers if state else None,
-            count=count,
-            rng=rng,
-            begins=begins,
-            position=position,
-            mask=mask if apart is None else ~apart.unsqueeze(2) | apart.unsqueeze(1),
-            apart=apart,
-            channels=self.channels,
-        )
+        half = self.bfloat16 and self.training
+        with torch.autocast(h.device.type, torch.bfloat16) if half else nullcontext():
+            h, states = self.trunk(
+                h,
+                level=None if level is None else level.to(h.dtype),
+                attended=given.pairs if given else (),
+                visible=given.present if given else None,
+                present=present,
+                states=state.layers if state else None,
+                count=count,
+                rng=rng,
+                begins=begins,
+                position=position,
+                mask=mask if apart is None else ~apart.unsqueeze(2) | apart.unsqueeze(1),
+                apart=apart,
+                channels=self.channels,
+            )
         if where is not None and (h.shape[1] > 1 or where.shape[1] > 1):
             h = h.take_along_dim(where.unsqueeze(-1), 1)
         if self.backbone.tie:

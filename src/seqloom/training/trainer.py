@@ -41,6 +41,9 @@ class Trainer(Settings):
     """What is clipped: the norm of the whole gradient, or each of its numbers."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Pull of the matrices towards 0."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """In what the layers are computed in training; weights, heads, losses and all that is done with a model later stay
+    in float32."""
     average: float = Field(default=0.999, ge=0, lt=1)
     """How long the moving average of the weights remembers (shorter at the beginning); 0 keeps none."""
 
@@ -92,6 +95,7 @@ class Loop:
 
     def __init__(self, spec: Trainer, net: Network, process: Process, reader: Reader) -> None:
         self.spec, self.net, self.process, self.reader = spec, net, process, reader
+        net.bfloat16 = spec.precision == "bfloat16"
         self.state = TrainingState()
         self.keeps = process.persistent or reader.spec.order == "streams"
         """Whether a step goes on from the one before; else every batch stands by itself, and no state is kept."""
