@@ -106,7 +106,7 @@ def plan(
         advice = merge(advice, {"trainer": {"rate": rate}})
         reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
     if isinstance(prepared.codec.space, Tokens) and all(
-        mixer.kernel and speeds().faster_in_bfloat16(mixer.kernel) for mixer in draft.backbone.mixers
+        mixer.timed_as and speeds().faster_in_bfloat16(mixer.timed_as) for mixer in draft.backbone.mixers
     ):
         advice = merge(advice, {"trainer": {"precision": "bfloat16"}})
         reasons["trainer.precision"] = "bfloat16: this machine trains such layers faster in it, as was measured"

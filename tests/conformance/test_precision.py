@@ -8,12 +8,8 @@ from seqloom import run as runs
 from seqloom.core.config import members_of
 from seqloom.mixers.base import Mixer
 
-KINDS = {
-    "autoregressive": "builtin:markov",
-    "masked": "builtin:markov",
-    "gaussian": "builtin:sine",
-    "flow": "builtin:sine",
-}
+TEXT, SERIES = "builtin:markov", "builtin:sine"
+KINDS = {"autoregressive": TEXT, "masked": TEXT, "gaussian": SERIES, "flow": SERIES}
 
 
 def planned(path, mixer, process, precision, resume=False):
@@ -34,11 +30,11 @@ def test_a_training_in_bfloat16_is_near_one_in_float32(tmp_path, mixer, process)
         training = fit.Fit(planned(tmp_path / precision, mixer, process, precision), preview=False)
         losses[precision] = [event.facts["loss"] for event in training.events() if event.kind == "step"]
         assert all(p.dtype == torch.float32 for p in training.net.parameters())
-        assert training.net.bfloat16 == (precision == "bfloat16")
+        assert training.net.reduced == (precision == "bfloat16")
     assert losses["bfloat16"] != losses["float32"]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05, abs=0.05)
     net = runs.read(tmp_path / "bfloat16").load_network()[0]
-    assert not net.bfloat16
+    assert not net.reduced
 
 
 @pytest.mark.parametrize("mixer", ["lstm", "attention"])

@@ -345,12 +345,15 @@ def _fact(key: str, value: Any) -> str:
 def _said_of(found: Speeds) -> str:
     """What is fast here, and what is made of it."""
     single, half = (round(max(values)) for values in (found.float32, found.bfloat16))
-    use = "so muon's orthogonal steps are computed in it" if found.use_bfloat16 else "so it is not used"
+    used = {"muon's orthogonal steps": found.use_bfloat16}
+    used |= {"attention networks over symbols": found.faster_in_bfloat16("products")}
+    used |= {"LSTMs over symbols": found.faster_in_bfloat16("lstm")}
+    named = ", ".join(name for name, is_used in used.items() if is_used) or "nothing"
     return (
-        f"products          {single} GFLOP/s in float32, {half} in bfloat16: at least {found.gain:.1f} times as fast, "
-        f"with an error of {found.error:.1%} of the greatest value; {use}\n"
-        f"lstm              trained {found.lstm[1] / found.lstm[0]:.1f} times as fast in bfloat16, "
-        f"so {'it is' if found.faster_in_bfloat16('lstm') else 'it is not'} for texts"
+        f"products          {single} GFLOP/s in float32, {half} in bfloat16, at least {found.gain:.1f} times as many "
+        f"(error {found.error:.1%} of the greatest value)\n"
+        f"lstm              {found.lstm[1] / found.lstm[0]:.1f} times as fast in bfloat16\n"
+        f"bfloat16          is used in training for {named}"
     )
 
 

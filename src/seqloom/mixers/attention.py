@@ -26,6 +26,7 @@ class Attention(Mixer, name="attention"):
     """Every position weighs all that it may attend to by how well its query fits their keys."""
 
     feedforward: ClassVar[float] = 4.0
+    timed_as: ClassVar[str] = "products"
     follows_masks: ClassVar[bool] = True
 
     heads: int | None = Field(default=None, ge=1)

@@ -67,8 +67,8 @@ class Mixer(Component, home="seqloom.mixers"):
     feedforward: ClassVar[float] = 0.0
     """Width of the feed-forward part that a model word of this mixer has, over the width of the trunk."""
 
-    kernel: ClassVar[str] = ""
-    """The kernel that its training spends its time in, where the machine was measured for it (`core.speeds`)."""
+    timed_as: ClassVar[str] = ""
+    """What its training was timed as on this machine (`core.speeds`), where it was."""
 
     follows_masks: ClassVar[bool] = False
     """Whether it can be told which element attends to which (attention: yes)."""

@@ -45,7 +45,7 @@ class Rnn(Mixer, name="rnn"):
 class Lstm(Mixer, name="lstm"):
     """Long short-term memory, with a forget gate that starts open (bias 1)."""
 
-    kernel: ClassVar[str] = "lstm"
+    timed_as: ClassVar[str] = "lstm"
 
     def build(self, width: int, block: int | None) -> MixerModule:
         return layer(partial(Gated, "lstm"), width, block)

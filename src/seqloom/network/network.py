@@ -35,7 +35,7 @@ class Network(nn.Module):
 
     `dependence` (D,D) is the correlation of the copula by which a process couples the columns of an element in draws,
     where it was taken; `laws` what a prior counted in the training split.
-    Where `bfloat16` is set, what lies between the ends is computed in it in training; weights, what is added up from
+    Where `reduced` is set, what lies between the ends is computed in it in training; weights, what is added up from
     layer to layer, the head and all of scoring and sampling stay as they are.
     """
 
@@ -53,7 +53,7 @@ class Network(nn.Module):
         self.backbone, self.spec, self.space, self.window = backbone, spec, space, window
         self.dependence: NDArray[np.float64] | None = None
         self.laws: Laws | None = None
-        self.bfloat16 = False
+        self.reduced = False
         self.channels, self.patch = self._channels(), self._patch(given)
         own_inputs = (spec.inputs - spec.shared) // self.channels
         with torch.device("meta"):
@@ -215,7 +215,7 @@ class Network(nn.Module):
             h = h + self.identity.weight.repeat(len(h) // self.channels, 1)[:, None]
         if given is not None and (entering := self._entering(given, x, state, count, position)) is not None:
             h = h + entering
-        half = self.bfloat16 and self.training
+        half = self.reduced and self.training
         with torch.autocast(h.device.type, torch.bfloat16) if half else nullcontext():
             h, states = self.trunk(
                 h,

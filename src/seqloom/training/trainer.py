@@ -95,7 +95,7 @@ class Loop:
 
     def __init__(self, spec: Trainer, net: Network, process: Process, reader: Reader) -> None:
         self.spec, self.net, self.process, self.reader = spec, net, process, reader
-        net.bfloat16 = spec.precision == "bfloat16"
+        net.reduced = spec.precision == "bfloat16"
         self.state = TrainingState()
         self.keeps = process.persistent or reader.spec.order == "streams"
         """Whether a step goes on from the one before; else every batch stands by itself, and no state is kept."""
