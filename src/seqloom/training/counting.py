@@ -14,11 +14,11 @@ def counted(prior: Prior, packed: Packed, *, ordered: bool) -> Laws:
     """What a prior counts in a training split of symbols."""
     assert isinstance(packed.space, Tokens)
     bounds = -(-np.arange(prior.parts + 1) * len(packed) // prior.parts)
-    ends = np.minimum(bounds[1:], bounds[:-1] + prior.at_most // prior.parts)
+    starts = np.maximum(bounds[:-1], bounds[1:] - prior.at_most // prior.parts)
     x, begins, part = [], [], []
-    for number, (begin, end) in enumerate(zip(bounds[:-1].tolist(), ends.tolist(), strict=True)):
+    for number, (begin, end) in enumerate(zip(starts.tolist(), bounds[1:].tolist(), strict=True)):
         own, first = packed.symbols(np.arange(begin, end))
-        if number and len(own) and begin > ends[number - 1]:  # what stands before it is not counted
+        if len(own) and begin > bounds[number]:  # what stands before it is not counted
             first[0] = True
         x.append(own)
         begins.append(first)
