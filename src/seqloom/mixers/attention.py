@@ -195,7 +195,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Visible) -> Tensor:
     def plain(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
         return (weights(q, k, visible) @ v,)
 
-    if not torch.is_autocast_enabled(q.device.type) or q.device.type != "cpu":
+    if q.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return differentiable(fast, plain, q, k, v)[0]
     with torch.autocast("cpu", enabled=False):  # on a processor the way back is far slower in less precision
         return differentiable(fast, plain, q.float(), k.float(), v.float())[0]
