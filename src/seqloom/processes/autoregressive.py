@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -20,11 +20,11 @@ from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
 from seqloom.processes.features import Carried, Feature, Lags, Read, Visible, about_level, framed, inputs_of
 from seqloom.processes.heads import BoundHead, Categorical, Head
-from seqloom.processes.priors import NoPrior, Prior, advised, gated
+from seqloom.processes.priors import NoPrior, Prior, advised, with_laws
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.laws import Asked, asked_by, asked_of
+from seqloom.sequence.laws import asked_by, asked_of
 from seqloom.sequence.space import Space, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState
@@ -161,12 +161,6 @@ class Autoregressive(Process, name="autoregressive"):
     def _gates(self) -> tuple[float, ...]:
         return self.prior.gates(ordered=True)
 
-    def _with_laws(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> Tensor:
-        """What the head takes (...,P), where the network gives the weights of laws too."""
-        if not self._gates:
-            return out
-        return gated(out, [] if net.laws is None else net.laws.log_laws(asked()), self._gates)
-
     def advice(self, facts: Facts) -> Advice:
         if facts.tokens:
             return advised(facts, ordered=True)
@@ -215,7 +209,7 @@ class Autoregressive(Process, name="autoregressive"):
         given = net.encode(batch.given, len(batch.x))
         out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop, begins=batch.begins)
         head = self.bound_head(net)
-        out = self._with_laws(net, out, lambda: asked_of(batch, batch.known))
+        out = with_laws(net.laws, self._gates, out, lambda: asked_of(batch, batch.known))
         return head, _params(head, out, read), after
 
     def start(self, net: Net, rows: int) -> NetState:
@@ -275,7 +269,7 @@ class Autoregressive(Process, name="autoregressive"):
             logits=_taken(read.logits, where),
         )
         head = self.bound_head(net)
-        value = _params(head, self._with_laws(net, out, lambda: asked_by(ask)), read)
+        value = _params(head, with_laws(net.laws, self._gates, out, lambda: asked_by(ask)), read)
         return Guess(value, active & (count == unread), None if isinstance(net.space, Tokens) else head), state
 
     def steps_ahead(self, net: Net, ask: Ask, state: NetState, most: int) -> int:
@@ -291,7 +285,7 @@ class Autoregressive(Process, name="autoregressive"):
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         x = ask.x[np.arange(len(position)), position - 1].unsqueeze(1)
         out, _ = net(x, given=ask.given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))
-        return self._with_laws(net, out, lambda: asked_by(replace(ask, want=position[:, None])))[:, 0]
+        return with_laws(net.laws, self._gates, out, lambda: asked_by(replace(ask, want=position[:, None])))[:, 0]
 
     def _visible(self, ask: Ask, reading: Lengths, active: NDArray[np.bool_]) -> tuple[Visible, Tensor]:
         """What may be seen of the canvas when positions (B,K), one after another, are read; and where it has them.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
@@ -16,12 +15,12 @@ from torch import Tensor
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process
-from seqloom.processes.priors import NoPrior, Prior, advised, gated
+from seqloom.processes.priors import NoPrior, Prior, advised, with_laws
 from seqloom.processes.schedules import LinearMasking, Masking
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.laws import Asked, asked_by, asked_of
+from seqloom.sequence.laws import asked_by, asked_of
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
@@ -51,12 +50,6 @@ class Masked(Process, name="masked"):
     @cached_property
     def _gates(self) -> tuple[float, ...]:
         return self.prior.gates(ordered=False)
-
-    def _with_laws(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> Tensor:
-        """Logits (...,V), where the network gives the weights of laws too."""
-        if not self._gates:
-            return out
-        return gated(out, [] if net.laws is None else net.laws.log_laws(asked()), self._gates)
 
     def spec(self, space: Space) -> NetworkSpec:
         if not isinstance(space, Tokens):
@@ -99,7 +92,9 @@ class Masked(Process, name="masked"):
         given = net.encode(batch.given, rows)
         out, _ = net(batch.x.masked_fill(masked, net.spec.mask), given=given, present=batch.present, rng=drop)
         if self._gates:  # laws are looked up for what is masked alone
-            logits = self._with_laws(net, out[masked], lambda: asked_of(batch, batch.known & ~masked, masked))  # (N,V)
+            logits = with_laws(
+                net.laws, self._gates, out[masked], lambda: asked_of(batch, batch.known & ~masked, masked)
+            )  # (N,V)
             own = F.cross_entropy(logits, batch.x[masked], reduction="none")
             nats = torch.zeros_like(out[..., 0]).masked_scatter(masked, own)
         else:
@@ -145,7 +140,7 @@ class Masked(Process, name="masked"):
             begins = batch.begins[row, 0].cpu().numpy()
             seen = (present & ~hidden).cpu().numpy()
             asked = partial(asked_by, replace(ask, begin=np.where(begins, 0, 1)), seen)
-            logits = self._with_laws(net, out, asked)
+            logits = with_laws(net.laws, self._gates, out, asked)
             nats = nats.to(out.dtype)
             nats[row, t] = F.cross_entropy(logits[:, 0], batch.x[row, t], reduction="none")
         return nats
@@ -155,7 +150,7 @@ class Masked(Process, name="masked"):
     ) -> tuple[Guess, NetState | None]:
         where = torch.as_tensor(np.maximum(ask.want, 0), device=ask.x.device)
         out, _ = net(ask.x, given=ask.given, present=ask.present, where=where)
-        out = self._with_laws(net, out, lambda: asked_by(ask, self._seen(net, ask)))
+        out = with_laws(net.laws, self._gates, out, lambda: asked_by(ask, self._seen(net, ask)))
         return Guess(out, np.asarray((ask.want >= 0).any(1))), state
 
     @staticmethod

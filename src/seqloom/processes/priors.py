@@ -8,7 +8,7 @@ a position comes from the other parts of the split, as it does for what the mode
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -124,17 +124,19 @@ class NgramLaws:
         return tables
 
 
-def gated(out: Tensor, laws: Sequence[NDArray[np.float32]], starts: Sequence[float]) -> Tensor:
-    """Logits (...,V) from what a network gives (...,V+G) and the G laws, each (N,V) with N = all positions.
+def with_laws(laws: Laws | None, gates: Sequence[float], out: Tensor, asked: Callable[[], Asked]) -> Tensor:
+    """Logits (...,V) from what a network gives, (...,V+G) with a weight for each of G laws: what it adds to its `gate`.
 
-    Without laws, as before anything was counted, the logits are the network's own.
+    `asked` are all these positions. Without laws, as before anything was counted, the logits are the network's own.
     """
-    size = out.shape[-1] - len(starts)
+    if not gates:
+        return out
+    size = out.shape[-1] - len(gates)
     logits = out[..., :size]
-    if not laws:
+    if laws is None:
         return logits
-    for i, (law, start) in enumerate(zip(laws, starts, strict=True)):
-        weight = out[..., size + i, None] + start
+    for i, (law, gate) in enumerate(zip(laws.log_laws(asked()), gates, strict=True)):
+        weight = out[..., size + i, None] + gate
         logits = logits + weight * torch.from_numpy(law).to(out).view(logits.shape)
     return logits
 
