@@ -209,7 +209,7 @@ class Autoregressive(Process, name="autoregressive"):
         given = net.encode(batch.given, len(batch.x))
         out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop, begins=batch.begins)
         head = self.bound_head(net)
-        out = with_laws(net.laws, self._gates, out, lambda: asked_of(batch, batch.known))
+        out = with_laws(net, self._gates, out, lambda: asked_of(batch, batch.known))
         return head, _params(head, out, read), after
 
     def start(self, net: Net, rows: int) -> NetState:
@@ -269,7 +269,7 @@ class Autoregressive(Process, name="autoregressive"):
             logits=_taken(read.logits, where),
         )
         head = self.bound_head(net)
-        value = _params(head, with_laws(net.laws, self._gates, out, lambda: asked_by(ask)), read)
+        value = _params(head, with_laws(net, self._gates, out, lambda: asked_by(ask)), read)
         return Guess(value, active & (count == unread), None if isinstance(net.space, Tokens) else head), state
 
     def steps_ahead(self, net: Net, ask: Ask, state: NetState, most: int) -> int:
@@ -285,7 +285,7 @@ class Autoregressive(Process, name="autoregressive"):
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         x = ask.x[np.arange(len(position)), position - 1].unsqueeze(1)
         out, _ = net(x, given=ask.given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))
-        return with_laws(net.laws, self._gates, out, lambda: asked_by(replace(ask, want=position[:, None])))[:, 0]
+        return with_laws(net, self._gates, out, lambda: asked_by(replace(ask, want=position[:, None])))[:, 0]
 
     def _visible(self, ask: Ask, reading: Lengths, active: NDArray[np.bool_]) -> tuple[Visible, Tensor]:
         """What may be seen of the canvas when positions (B,K), one after another, are read; and where it has them.

@@ -93,7 +93,7 @@ class Masked(Process, name="masked"):
         out, _ = net(batch.x.masked_fill(masked, net.spec.mask), given=given, present=batch.present, rng=drop)
         if self._gates:  # laws are looked up for what is masked alone
             logits = with_laws(
-                net.laws, self._gates, out[masked], lambda: asked_of(batch, batch.known & ~masked, masked)
+                net, self._gates, out[masked], lambda: asked_of(batch, batch.known & ~masked, masked)
             )  # (N,V)
             own = F.cross_entropy(logits, batch.x[masked], reduction="none")
             nats = torch.zeros_like(out[..., 0]).masked_scatter(masked, own)
@@ -140,7 +140,7 @@ class Masked(Process, name="masked"):
             begins = batch.begins[row, 0].cpu().numpy()
             seen = (present & ~hidden).cpu().numpy()
             asked = partial(asked_by, replace(ask, begin=np.where(begins, 0, 1)), seen)
-            logits = with_laws(net.laws, self._gates, out, asked)
+            logits = with_laws(net, self._gates, out, asked)
             nats = nats.to(out.dtype)
             nats[row, t] = F.cross_entropy(logits[:, 0], batch.x[row, t], reduction="none")
         return nats
@@ -150,7 +150,7 @@ class Masked(Process, name="masked"):
     ) -> tuple[Guess, NetState | None]:
         where = torch.as_tensor(np.maximum(ask.want, 0), device=ask.x.device)
         out, _ = net(ask.x, given=ask.given, present=ask.present, where=where)
-        out = with_laws(net.laws, self._gates, out, lambda: asked_by(ask, self._seen(net, ask)))
+        out = with_laws(net, self._gates, out, lambda: asked_by(ask, self._seen(net, ask)))
         return Guess(out, np.asarray((ask.want >= 0).any(1))), state
 
     @staticmethod

@@ -20,7 +20,7 @@ from torch import Tensor
 from seqloom.core.config import Component
 from seqloom.processes.ngram import KneserNey
 from seqloom.sequence.facts import Advice, Facts
-from seqloom.sequence.laws import Asked, Laws
+from seqloom.sequence.laws import Asked, Counted, Laws
 
 Numbers = NDArray[np.int64]
 
@@ -124,7 +124,7 @@ class NgramLaws:
         return tables
 
 
-def with_laws(laws: Laws | None, gates: Sequence[float], out: Tensor, asked: Callable[[], Asked]) -> Tensor:
+def with_laws(net: Counted, gates: Sequence[float], out: Tensor, asked: Callable[[], Asked]) -> Tensor:
     """Logits (...,V) from what a network gives, (...,V+G) with a weight for each of G laws: what it adds to its `gate`.
 
     `asked` are all these positions. Without laws, as before anything was counted, the logits are the network's own.
@@ -133,9 +133,9 @@ def with_laws(laws: Laws | None, gates: Sequence[float], out: Tensor, asked: Cal
         return out
     size = out.shape[-1] - len(gates)
     logits = out[..., :size]
-    if laws is None:
+    if net.laws is None:
         return logits
-    for i, (law, gate) in enumerate(zip(laws.log_laws(asked()), gates, strict=True)):
+    for i, (law, gate) in enumerate(zip(net.laws.log_laws(asked()), gates, strict=True)):
         weight = out[..., size + i, None] + gate
         logits = logits + weight * torch.from_numpy(law).to(out).view(logits.shape)
     return logits

@@ -68,6 +68,12 @@ class Laws(Protocol):
         ...
 
 
+class Counted(Protocol):
+    """A network beside which laws were counted."""
+
+    laws: Laws | None
+
+
 def asked_of(batch: Batch, seen: Tensor, wanted: Tensor | None = None) -> Asked:
     """All positions of a batch's rows, or those `wanted` (B,T), where the symbols that are `seen` (B,T) may be read."""
     symbols = np.where(seen.cpu().numpy(), batch.x.cpu().numpy(), UNKNOWN)
