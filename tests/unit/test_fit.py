@@ -364,3 +364,13 @@ def test_what_a_prior_counted_is_kept_with_the_run_and_read_when_it_goes_on(tmp_
     tables.parent.joinpath(durable.MANIFEST).unlink()
     with pytest.raises(RunError, match="prior is missing"):
         cut.load_network()
+
+
+@pytest.mark.parametrize("word", ["gru", "masked"])
+def test_a_prior_beside_tied_ends(tmp_path: Path, word: str) -> None:
+    settings = {**TINY, "backbone": {"width": 16, "depth": 1, "tie": True}, "process": {"prior": "ngram"}}
+    fitting = fit.Fit(planning.plan("builtin:markov", {**settings, "trainer": {"steps": 3}}, model=word, out=tmp_path))
+    list(fitting.events())
+    assert fitting.net.untied is not None
+    assert fitting.net.untied.out_features == {"gru": 1, "masked": 3}[word]
+    assert model.load(tmp_path).sample(1, 10).values[0]

@@ -21,7 +21,7 @@ from seqloom.network.given import Conditions, ConditionSpec, EncodedConditions
 from seqloom.network.trunk import Trunk
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.laws import Laws
-from seqloom.sequence.space import Space
+from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState
 
@@ -68,6 +68,9 @@ class Network(nn.Module):
             self.identity = nn.Embedding(self.channels, backbone.width) if self.channels > 1 else None
             # Embeddings are of the size of inputs; what they say as a head's weights begins small and grows.
             self.gain = nn.Parameter(torch.empty(())) if backbone.tie else None
+            # What is no symbol, the weights of a prior's laws, is tied to none.
+            untied = spec.outputs - space.total if backbone.tie and isinstance(space, Tokens) else 0
+            self.untied = nn.Linear(backbone.width, untied, bias=False) if untied else None
         if seed is not None:
             self.to_empty(device="cpu")
         self.own = own
@@ -76,12 +79,6 @@ class Network(nn.Module):
         if backbone.tie:
             if not (spec.symbolic and isinstance(self.embed, nn.Embedding)):
                 raise ConfigError("only a model of tokens can tie its ends", path="backbone.tie")
-            if spec.outputs > spec.inputs:
-                raise ConfigError(
-                    "the weights of the laws of a prior have no symbols to be tied to",
-                    path="backbone.tie",
-                    hint="use process.prior=none",
-                )
             self.head.register_parameter("weight", None)
 
     def _channels(self) -> int:
@@ -237,7 +234,10 @@ class Network(nn.Module):
         if self.backbone.tie:
             assert isinstance(self.embed, nn.Embedding)
             assert self.gain is not None
-            out = F.linear(h * self.gain, self.embed.weight[: self.spec.outputs], self.head.bias)
+            own = 0 if self.untied is None else self.untied.out_features
+            weight = self.embed.weight[: self.spec.outputs - own]
+            weight = weight if self.untied is None else torch.cat([weight, self.untied.weight])
+            out = F.linear(h * self.gain, weight, self.head.bias)
         else:
             out = self.head(h)
         if self.patch > 1:

@@ -163,7 +163,7 @@ class Autoregressive(Process, name="autoregressive"):
 
     def advice(self, facts: Facts) -> Advice:
         if facts.tokens:
-            return advised(facts, ordered=True)
+            return advised(facts)
         if facts.ends:
             head = ({"name": "mixture"}, "two numbers of an element belong together")
             return {"head": head} if facts.paired else {}

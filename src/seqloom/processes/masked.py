@@ -60,7 +60,7 @@ class Masked(Process, name="masked"):
         return NetworkSpec(True, space.total + 1, outputs, block=None, timed=False, mask=space.total)
 
     def advice(self, facts: Facts) -> Advice:
-        return advised(facts, ordered=False)
+        return advised(facts)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         return Loss(self.bound(net, batch, rng, drop).sum(), batch.wanted.sum())

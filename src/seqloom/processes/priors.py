@@ -141,7 +141,7 @@ def with_laws(net: Counted, gates: Sequence[float], out: Tensor, asked: Callable
     return logits
 
 
-def advised(facts: Facts, ordered: bool) -> Advice:
+def advised(facts: Facts) -> Advice:
     """A prior where there is enough to count, and not so many symbols that counts are few."""
     if not (facts.elements >= LEAST and 0 < facts.symbols <= MOST_SYMBOLS):
         return {}
