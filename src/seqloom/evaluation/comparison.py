@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from seqloom.core.errors import NotComparable
 from seqloom.evaluation.baselines.base import BaselineScore
+from seqloom.evaluation.data_curve import DataCurve
 from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.synthesis_table import SynthesisTable
 
@@ -162,6 +163,8 @@ class Comparison:
     """The forecasts of the models beside those of the baselines, where a horizon was given."""
     synthesis: SynthesisTable | None = None
     """The samples of the models beside copies, held-out windows and a Gaussian, where that was asked for."""
+    by_data: DataCurve | None = None
+    """What models and baselines reach with parts of the training split, where several were asked for."""
 
     def __post_init__(self) -> None:
         for row in self.rows:

@@ -9,8 +9,8 @@ from typing import Any
 
 from seqloom.core.progress import count, decimal, duration, listed, plural
 from seqloom.evaluation.comparison import KINDS, Comparison, Row
+from seqloom.evaluation.measured import MARKS
 
-MARKS = {"exact": "=", "bound": "≤", "estimate": "≈"}
 WHOLE = 0.999
 """The share of the test split from which on no sentence mentions what was left out."""
 
@@ -82,6 +82,8 @@ def conclusions(comparison: Comparison) -> list[str]:
     sentences += against_baselines(comparison)
     if comparison.forecasts is not None and comparison.forecasts.verdict:
         sentences.append(f"Of the forecasts, {comparison.forecasts.verdict}.")
+    if comparison.by_data is not None:
+        sentences += comparison.by_data.verdict
     sentences += [f"{row.model} has no value: {row.failure}." for row in comparison.ordered if row.value is None]
     sentences += [
         f"{row.model}: not everything succeeded ({row.failure}); its value is over {count(row.seeds, 'training')}."

@@ -81,6 +81,52 @@ def learning_curves(
         return figures.written(figure, form)
 
 
+@dataclass(frozen=True)
+class Against:
+    """What one model or baseline reaches with parts of the data: (elements, value, low, high) for each part."""
+
+    label: str
+    points: Sequence[tuple[float, float, float, float]]
+    colour: str = ""
+    """Of the palette; "" takes the next one."""
+    baseline: bool = False
+
+
+def against_data(lines: Sequence[Against], unit: str, form: Form = "svg") -> bytes:
+    """Test value against the elements that were learned from, a line a model with its intervals, baselines dashed."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    from seqloom.core.progress import number
+
+    with figures.style(form) as ink:
+        figure = figures.blank(WIDTH, 3.4)
+        axes = figure.add_subplot()
+        baselines = 0
+        for index, line in enumerate(lines):
+            if not line.points:
+                continue
+            elements, values, low, high = np.array(line.points, np.float64).T
+            label = figures.short(line.label)
+            if line.baseline:
+                dashes = ((5, 2.5), (1.2, 2), (7, 2, 1.5, 2))[baselines % 3]
+                axes.plot(elements, values, color=ink, lw=1.2, alpha=0.75, dashes=dashes, label=label)
+                baselines += 1
+                continue
+            colour = line.colour or figures.PALETTE[index % len(figures.PALETTE)]
+            error = np.stack([values - low, high - values])
+            axes.errorbar(elements, values, error, fmt="o-", color=colour, lw=1.7, ms=4.5, capsize=3, label=label)
+        axes.set_xscale("log")
+        places = sorted({point[0] for line in lines for point in line.points})
+        axes.xaxis.set_major_locator(FixedLocator(places))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        axes.set_xlabel("elements of the training split that were learned from")
+        axes.set_ylabel(f"test {unit}")
+        figures.grid(axes, ink)
+        figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2, columnspacing=1.2)
+        return figures.written(figure, form)
+
+
 def beside(groups: Sequence[tuple[str, Numbers, str]], columns: Sequence[str], form: Form = "svg") -> bytes:
     """Windows of several sources, a column of plots each, a row for each channel on one vertical axis.
 

@@ -13,8 +13,9 @@ from seqloom.core.figures import PALETTE, Numbers
 from seqloom.core.progress import columns, decimal, duration, listed, number
 from seqloom.evaluation import plots
 from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row
-from seqloom.evaluation.conclusions import MARKS, against_baselines, best, conclusions
+from seqloom.evaluation.conclusions import against_baselines, best, conclusions
 from seqloom.evaluation.forecast_table import LEGEND as FORECAST_LEGEND
+from seqloom.evaluation.measured import MARKS
 from seqloom.evaluation.synthesis_table import LEGEND as SYNTHESIS_LEGEND
 from seqloom.sequence.answer import Answer
 
@@ -67,6 +68,7 @@ def plain(comparison: Comparison, report: Path | str) -> dict[str, Any]:
         ],
         **({} if comparison.forecasts is None else {"forecasts": durable.finite(comparison.forecasts.data())}),
         **({} if comparison.synthesis is None else {"synthesis": durable.finite(comparison.synthesis.data())}),
+        **({} if comparison.by_data is None else {"by_data": durable.finite(comparison.by_data.data())}),
         "conclusions": conclusions(comparison),
         "report": str(report),
     }
@@ -98,7 +100,8 @@ def plain_table(comparison: Comparison) -> str:
         body += [rule, *ready[divided:]]
     forecasts = [] if comparison.forecasts is None else ["", *comparison.forecasts.lines()]
     samples = [] if comparison.synthesis is None else ["", *comparison.synthesis.lines()]
-    return "\n".join([*body, "", LEGEND, *against_baselines(comparison), *forecasts, *samples])
+    by_data = [] if comparison.by_data is None else ["", *comparison.by_data.lines()]
+    return "\n".join([*body, "", LEGEND, *against_baselines(comparison), *by_data, *forecasts, *samples])
 
 
 def metric_word(name: str) -> str:
@@ -152,6 +155,8 @@ def page(comparison: Comparison) -> str:
         failures={row.model: row.failure for row in comparison.rows if not row.measured},
         best=best(comparison),
         legend=LEGEND.split("   "),
+        by_data=comparison.by_data,
+        data_curve=_data_curve(comparison).decode(),
         ahead=comparison.forecasts,
         synthesis=comparison.synthesis,
         synthesis_legend=SYNTHESIS_LEGEND,
@@ -240,6 +245,22 @@ def _curves(comparison: Comparison) -> list[bytes]:
         plots.learning_curves(lines, levels, "seconds", comparison.unit),
         plots.learning_curves(lines, levels, "elements", comparison.unit),
     ]
+
+
+def _data_curve(comparison: Comparison) -> bytes:
+    """The values of models and baselines against the elements that they learned from; nothing where one part did."""
+    curve, colours = comparison.by_data, _colours(comparison)
+    if curve is None:
+        return b""
+    elements = [portion.elements for portion in curve.portions]
+    lines = []
+    for row in curve.rows:
+        measured = [row.measures.get(portion.key, {}) for portion in curve.portions]
+        values = [row.value(portion.key) for portion in curve.portions]
+        ends = [(m.get("ci95") or (v, v)) for m, v in zip(measured, values, strict=True)]
+        points = [(n, v, *end) for n, v, end in zip(elements, values, ends, strict=True) if v is not None]
+        lines.append(plots.Against(row.name, points, "" if row.baseline else colours.get(row.name, ""), row.baseline))
+    return plots.against_data(lines, comparison.unit)
 
 
 def _forecasts(comparison: Comparison) -> list[tuple[Row, bytes]]:

@@ -17,6 +17,7 @@ from seqloom.core import machine
 from seqloom.corpora.base import Corpus, Prepared
 from seqloom.evaluation.baselines.base import baselines_of
 from seqloom.evaluation.comparison import Comparison, Filled, Paths, Picture, Row, SplitSummary, ci95
+from seqloom.evaluation.data_curve import DataCurve, Portion
 from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, table_of
 from seqloom.evaluation.measured import MeasuredRow
@@ -146,6 +147,37 @@ def comparison_of(
         forecasts=None if horizon is None else _forecasts(corpus, prepared, rows, horizon, windows),
         synthesis=None if synthetic is None else _synthesis(corpus, prepared, rows, SynthesisMetric.parse(synthetic)),
     )
+
+
+def data_curve(
+    comparison: Comparison,
+    rows: Mapping[float, Sequence[Row]],
+    learned: Mapping[float, tuple[Corpus, Prepared]],
+) -> DataCurve:
+    """What models and baselines reach with each fraction of the training split, from the rows of each fraction."""
+    portions: list[Portion] = []
+    failures: dict[str, list[str]] = {}
+    measures: dict[tuple[str, bool], dict[str, dict[str, Any]]] = {}
+    for fraction in sorted(rows):
+        corpus, prepared = learned[fraction]
+        portion = Portion(fraction, int(prepared.splits["train"].data.starts[-1]))
+        portions.append(portion)
+        for row in of_one_measure(rows[fraction]):
+            own = measures.setdefault((row.model, False), {})
+            if row.value is not None:
+                own[portion.key] = {**(row.likelihood or {}), "ci95": row.ci95, "fraction": fraction}
+            if row.value is None or row.error is not None:
+                failures.setdefault(row.model, []).append(f"{portion.share}: {row.failure}")
+        whole = prepared.splits["train"].fingerprint == comparison.splits["train"].fingerprint
+        for baseline in comparison.baselines if whole else baselines_of(corpus, prepared)[0]:
+            value = {"value": comparison.baseline_value(baseline), "unit": comparison.unit, "kind": "exact"}
+            value |= {"fraction": fraction}
+            measures.setdefault((baseline.name, True), {})[portion.key] = value
+    found = [
+        MeasuredRow(name, own, "" if baseline else "; ".join(failures.get(name, [])), baseline)
+        for (name, baseline), own in measures.items()
+    ]
+    return DataCurve(comparison.unit, tuple(portions), tuple(sorted(found, key=lambda row: row.baseline)))
 
 
 def _forecasts(
