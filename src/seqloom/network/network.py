@@ -229,6 +229,7 @@ class Network(nn.Module):
                 apart=apart,
                 channels=self.channels,
             )
+        h = h.to(self.head.bias.dtype)  # a trunk without norms ends in what its layers were computed in
         if where is not None and (h.shape[1] > 1 or where.shape[1] > 1):
             h = h.take_along_dim(where.unsqueeze(-1), 1)
         if self.backbone.tie:
