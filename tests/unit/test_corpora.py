@@ -448,8 +448,8 @@ def test_every_builtin_is_ready_with_its_own_conditions(name: str) -> None:
             assert len(flat) == len(split.data)
     assert json.loads(json.dumps(describe(prepared)))["splits"]["train"]["fingerprint"]
     tokens = isinstance(prepared.codec.space, Tokens)
-    assert prepared.ends == (name in {"reverse", "labels"})
-    assert tokens == (name in {"topics", "markov", "reverse", "labels"})
+    assert prepared.ends == (name in {"reverse", "labels", "copy", "recall"})
+    assert tokens == (name in {"topics", "markov", "reverse", "labels", "copy", "recall"})
     values = list(corpus.values(prepared.codec, "valid"))
     assert sum(prepared.codec.count(value) for value in values) == prepared.splits["valid"].units
     again = corpus_of(f"builtin:{name}", {} if name == "topics" else {"size": 300}).prepare(None, given)

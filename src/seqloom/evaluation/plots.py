@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+Across = Literal["seconds", "elements", "operations"]
+
+
 @dataclass(frozen=True)
 class Line:
     """One model's learning: for each seed, points of (seconds, elements, validation value)."""
@@ -38,16 +41,18 @@ class Level:
 def learning_curves(
     lines: Sequence[Line],
     levels: Sequence[Level],
-    across: Literal["seconds", "elements"],
+    across: Across,
     unit: str,
     form: Form = "svg",
 ) -> bytes:
-    """Validation value against training time or elements read, a line a seed, baselines dashed.
+    """Validation value against training time, elements read or operations, a line a seed, baselines dashed.
+
+    For operations the second number of each point is how many there were.
 
     The vertical axis shows where the curves end; their steep beginning may leave it at the top. A baseline beyond the
     axis is named in the legend.
     """
-    column = {"seconds": 0, "elements": 1}[across]
+    column = 0 if across == "seconds" else 1
     tracks = [[_finite(np.array(curve, np.float64).reshape(-1, 3)) for curve in line.curves] for line in lines]
     known = [level for level in levels if math.isfinite(level.value)]
     low, high = _value_range([track[:, 2] for seeds in tracks for track in seeds], [level.value for level in known])
@@ -177,8 +182,8 @@ def calibration(histograms: Sequence[tuple[str, Sequence[float], str]], form: Fo
         return figures.written(figure, form)
 
 
-def _across(axes: Axes, across: str, tracks: Sequence[Numbers]) -> None:
-    """The horizontal axis: times with a unit; elements by thousands, logarithmic where models differ much."""
+def _across(axes: Axes, across: Across, tracks: Sequence[Numbers]) -> None:
+    """The horizontal axis: times with a unit; amounts by thousands, logarithmic where models differ much."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     from seqloom.core.progress import duration, number
@@ -191,7 +196,7 @@ def _across(axes: Axes, across: str, tracks: Sequence[Numbers]) -> None:
         _clock_ticks(axes, max(ends, default=1.0))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value) if value else "0"))
         return
-    axes.set_xlabel("elements read in training")
+    axes.set_xlabel("elements read in training" if across == "elements" else "operations in training")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     if first and max(ends) > 4 * min(ends):
         axes.set_xscale("log")
