@@ -72,7 +72,8 @@ class Network(nn.Module):
             untied = spec.outputs - space.total if backbone.tie and isinstance(space, Tokens) else 0
             self.untied = nn.Linear(backbone.width, untied, bias=False) if untied else None
         if seed is not None:
-            self._apply(lambda x: torch.empty(x.shape, dtype=x.dtype))  # to_empty imports torch's compiler for it
+            # As to_empty, which imports torch's compiler.
+            self._apply(lambda x: torch.empty(x.shape, dtype=x.dtype))  # type: ignore[no-untyped-call]
         self.own = own
         if seed is not None:
             self._initialise(seed)
