@@ -59,41 +59,40 @@ class Copy:
 
 @dataclass(frozen=True)
 class Recall:
-    """Keys with their values, blanks, and one of the keys, whose value is asked for (Ba et al. 2016)."""
+    """Keys with their values, blanks, a sign, and the same keys in another order with theirs (Arora et al. 2024)."""
 
     longest: int = 64
-    """The longest lag: positions from the last pair to the answer."""
-    keys: str = "abcdefgh"
+    """The longest lag: positions from the last pair to the first answer."""
+    keys: str = "abcdef"
     """No key is there twice."""
-    values: str = "01234567"
+    values: str = "0123"
     """Of each key, all equally likely."""
-    pairs: int = 4
+    pairs: int = 3
     """Keys of a text."""
 
     def texts(self, n: int, seed: int) -> list[str]:
         """So many texts."""
-        return [self._text(lag, u) for lag, u in _drawn(n, seed, self.longest, len(self.keys) + self.pairs + 1)]
+        return [self._text(lag, u) for lag, u in _drawn(n, seed, self.longest, len(self.keys) + 2 * self.pairs)]
 
     def _text(self, lag: int, u: NDArray[np.float64]) -> str:
-        order, rest = np.argsort(u[: len(self.keys)])[: self.pairs], u[len(self.keys) :]
-        pairs = [
-            self.keys[key] + self.values[int(x * len(self.values))] for key, x in zip(order, rest[:-1], strict=True)
-        ]
-        return "".join(pairs) + BLANK * (lag - 3) + "?" + pairs[int(rest[-1] * self.pairs)]
+        keys, values, order = np.split(u, [len(self.keys), len(self.keys) + self.pairs])
+        chosen = np.argsort(keys)[: self.pairs]
+        pairs = [self.keys[k] + self.values[int(x * len(self.values))] for k, x in zip(chosen, values, strict=True)]
+        return "".join(pairs) + BLANK * (lag - 3) + "?" + "".join(pairs[i] for i in np.argsort(order))
 
     def lag(self, text: str) -> int:
         """The lag of a text."""
-        return len(text) - 2 * self.pairs
+        return len(text) - 4 * self.pairs + 2
 
     def answer(self, text: str) -> range:
-        """The position of a text that follows from what stands before it, and is asked for."""
-        return range(len(text) - 1, len(text))
+        """The positions of a text that follow from what stands before them, and are asked for."""
+        return range(len(text) - 2 * self.pairs + 1, len(text), 2)
 
     @property
     def entropy(self) -> float:
-        """Nats of a text: its pairs in their order, its lag, and which key is asked for."""
+        """Nats of a text: its pairs in their order, its lag, and the order in which they are asked for."""
         pairs = math.log(math.perm(len(self.keys), self.pairs)) + self.pairs * math.log(len(self.values))
-        return pairs + math.log(self.pairs) + math.log(len(lags_up_to(self.longest)))
+        return pairs + math.log(math.factorial(self.pairs)) + math.log(len(lags_up_to(self.longest)))
 
 
 def _drawn(n: int, seed: int, longest: int, numbers: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
