@@ -19,6 +19,7 @@ from seqloom.core.errors import UnsupportedSpace
 from seqloom.processes.base import channels
 from seqloom.sequence.batch import Past
 from seqloom.sequence.facts import Advice, Facts
+from seqloom.sequence.laws import Counts, Laws
 from seqloom.sequence.space import Space, Tokens, Vectors
 
 Sums = tuple[Tensor, Tensor, Tensor]
@@ -49,6 +50,8 @@ class Visible:
     begins: Tensor | None = None
     past: Past | None = None
     ordered: bool = True
+    laws: Laws | None = None
+    """What was counted in the training split beside the network."""
     carried: Carried | None = None
     offset: int = 0
     """Where on the canvas the first of these elements stands: what is carried from call to call goes by that."""
@@ -252,6 +255,11 @@ class Feature(Component, home="seqloom.processes"):
         """Whether the network reads the canvas about its location and in units of its scale."""
         return False
 
+    @property
+    def counts(self) -> Counts | None:
+        """What it needs to have counted in the training split; `Visible.laws` has what came of it."""
+        return None
+
     def channels(self, space: Space) -> int:
         """How many input channels it adds, three a number of `values`; UnsupportedSpace where it means nothing.
 
@@ -449,6 +457,18 @@ def framed(features: Sequence[Feature], space: Space, visible: Visible, position
             assert read.log_scale is not None
             frame = Frame(read.location, read.log_scale)
     return combined(reads), frame
+
+
+def expected(read: Read, frame: Frame | None) -> Frame | None:
+    """What each cell is expected to be, where there is a frame: its own, or what a later feature knows better."""
+    if frame is None or read.location is None or read.log_scale is None:
+        return frame
+    return Frame(read.location, read.log_scale)
+
+
+def counting(features: Sequence[Feature]) -> Counts | None:
+    """What features need to have counted: that of the first that does."""
+    return next((feature.counts for feature in features if feature.counts is not None), None)
 
 
 def inputs_of(read: Read, frame: Frame | None) -> Tensor | None:
