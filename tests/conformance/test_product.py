@@ -45,6 +45,14 @@ CASES = [(m, p, s) for m in members_of(Mixer) for p in members_of(Process) for s
 VARIANTS: dict[str, Any] = {
     "autoregressive with lags": {"name": "autoregressive", "lags": [3, 5], "difference": 5},
     "autoregressive in a window's frame": {"name": "autoregressive", "features": [{"name": "window", "length": 6}]},
+    "autoregressive about what is expected": {
+        "name": "autoregressive",
+        "features": [{"name": "window", "length": 6}, {"name": "linear", "length": 6}],
+    },
+    "gaussian about what is expected": {
+        "name": "gaussian",
+        "features": [{"name": "window"}, {"name": "linear", "length": 6}],
+    },
     "gaussian in a window's frame": {"name": "gaussian", "features": [{"name": "window"}]},
 }
 CASES += [(m, "autoregressive with lags", "vectors") for m in ("lstm", "attention")]

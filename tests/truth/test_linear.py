@@ -93,7 +93,14 @@ def test_a_guess_goes_with_the_level_and_the_unit_and_knows_no_other_channel():
     other = x.copy()
     other[..., 1] += 3
     assert np.array_equal(laws.expected(other, shown)[0][..., 0], mean[..., 0], equal_nan=True)
-    assert np.array_equal(laws.expected(x[1:], shown[1:])[0], mean[1:], equal_nan=True), "nor any other row"
+    many = np.repeat(x, 40, 0), np.repeat(shown, 40, 0)
+    assert np.array_equal(laws.expected(*many)[0][::40], mean, equal_nan=True), "nor any other row"
+    every = torch.ones(80, 12, 2, dtype=torch.bool)
+    position = torch.arange(12).expand(80, -1)
+    rows = torch.from_numpy(many[0])
+    whole = Linear(length=9).read(SPACE, Visible(rows, every, every, laws=laws), position).location[40:41]
+    one = Linear(length=9).read(SPACE, Visible(rows[40:41], every[:1], every[:1], laws=laws), position[:1]).location
+    assert torch.equal(whole.nan_to_num(), one.nan_to_num())
     assert (np.diff(error[0, 6:, 0]) > 0).all()
 
 
@@ -122,7 +129,7 @@ def test_from_left_to_right_the_next_is_expected_as_the_first_hidden_one_is():
         shown[:, :at] = True
         mean, error = laws.expected(x.numpy(), shown)
         assert np.allclose(read.location[:, at], mean[:, at], rtol=1e-6)
-        assert np.allclose(read.log_scale[:, at], np.log(error[:, at] / laws.unit("spread")), atol=1e-6)
+        assert np.allclose(read.log_scale[:, at], np.log(error[:, at] / laws.unit("spread", 12)), atol=1e-6)
     assert read.location[:, 0].isnan().all()
 
 
@@ -168,3 +175,26 @@ def test_what_is_counted_comes_from_the_feature_and_is_read_back(process):
     again = counts.of(laws.tensors(), SPACE, ordered=False)
     assert np.array_equal(laws.tensors()["half_squares"], again.tensors()["half_squares"])
     assert made.spec(SPACE).inputs > process(features=(Window(length=8),)).spec(SPACE).inputs
+
+
+def test_the_unit_is_the_spread_of_a_stretch():
+    laws = of_ar1([0.9, 0.5])
+    for steps in (3, 12):
+        within = np.sqrt(np.diagonal(laws.covariance(steps), axis1=1, axis2=2).mean(1))
+        assert np.allclose(laws.unit("spread", steps), within, rtol=1e-3)
+    assert np.allclose(laws.unit("change", 12), np.sqrt(2 * np.array([0.1, 0.5])))
+
+
+def test_sequences_within_a_row_are_kept_apart():
+    laws, x = of_ar1([0.9, 0.5]), torch.from_numpy(np.random.default_rng(7).normal(size=(2, 12, 2)))
+    begins = torch.zeros(2, 12, dtype=torch.bool)
+    begins[:, 0] = begins[1, 5] = True
+    known = torch.ones_like(x, dtype=torch.bool)
+    known[1, 5, 0] = False
+    linear, position = Linear(length=8), torch.arange(12).expand(2, -1)
+    read = linear.read(SPACE, Visible(x, known, known, begins, laws=laws), position)
+    alone = linear.read(SPACE, Visible(x[1:, 5:], known[1:, 5:], known[1:, 5:], laws=laws), position[1:, :7])
+    assert torch.equal(read.location[1:, 5:].nan_to_num(9), alone.location.nan_to_num(9))
+    assert torch.equal(read.channels[1:, 5:], alone.channels)
+    assert read.location[1, 5:7, 0].isnan().all()
+    assert not read.location[1, 6:, 1].isnan().any()

@@ -18,7 +18,18 @@ from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
-from seqloom.processes.features import Carried, Feature, Lags, Read, Visible, about_level, counting, framed, inputs_of
+from seqloom.processes.features import (
+    MOMENTUM,
+    Carried,
+    Feature,
+    Lags,
+    Read,
+    Visible,
+    about_level,
+    counting,
+    framed,
+    inputs_of,
+)
 from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.processes.priors import NoPrior, Prior, advised, with_laws
 from seqloom.sequence.batch import Batch, Past
@@ -170,7 +181,9 @@ class Autoregressive(Process, name="autoregressive"):
         head = ({"name": "student"}, "now and then a value is far from what was expected")
         if facts.lumpy:
             head = ({"name": "binned"}, "one value comes again and again, such as the zeros of counts")
-        return _changes(facts) | about_level(facts) | ({"head": head} if facts.numbers else {})
+        # A season is gone by as the change since; where values wander without momentum the last one says it all.
+        linear = facts.wanders and facts.momentum >= MOMENTUM
+        return _changes(facts) | about_level(facts, linear=linear) | ({"head": head} if facts.numbers else {})
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         if batch.past is not None and not isinstance(net.space, Tokens):

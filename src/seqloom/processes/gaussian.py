@@ -74,7 +74,7 @@ class Gaussian(Process, name="gaussian"):
 
     def advice(self, facts: Facts) -> Advice:
         once = {"known_once": (True, "a forecast reads its past once for all paths")} if facts.numbers else {}
-        return about_level(facts) | once
+        return about_level(facts, linear=True) | once
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         assert isinstance(net.space, Vectors)

@@ -85,12 +85,14 @@ class Linear(Feature, name="linear"):
             return Read(none, torch.full_like(none, torch.nan), none, values=((none, unknown),))
         if visible.ordered:
             mean, error = self._ahead(laws, visible, position)
+            steps = laws.length
         else:
             shown = visible.shown.cpu().numpy()
             mean, error = laws.expected(visible.x.cpu().numpy(), shown)
+            steps = visible.x.shape[1]
             where = position.cpu().numpy()[..., None]
             mean, error = np.take_along_axis(mean, where, 1), np.take_along_axis(error, where, 1)
-        log_scale = torch.from_numpy(np.log(error / laws.unit(self.scale)))
+        log_scale = torch.from_numpy(np.log(error / laws.unit(self.scale, steps)))
         location, log_scale = torch.from_numpy(mean).to(visible.x), log_scale.to(visible.x)
         known = ~location.isnan()
         log_scale = log_scale.masked_fill(~known, 0.0)
@@ -99,18 +101,14 @@ class Linear(Feature, name="linear"):
     def _ahead(self, laws: Variogram, visible: Visible, position: Tensor) -> tuple[Numbers, Numbers]:
         """What is expected at each position (B,K,D) from the elements before it, and the standard error."""
         reach = min(self.past, laws.length - 1)
-        before = visible.before(position, *range(reach, 0, -1))  # the farthest first
-        x = torch.stack([value for value, _ in before], 2).cpu().numpy()  # (B,K,R,D)
-        known = torch.stack([cells for _, cells in before], 2).cpu().numpy()
-        index = np.where(known, np.arange(reach)[:, None], -1)
-        first = known.argmax(2)  # (B,K,D)
-        x = np.take_along_axis(x, np.maximum(np.maximum.accumulate(index, 2), 0), 2)
-        held = np.where(known.any(2), reach - first, 0)  # elements back to the first that is known
-        x = np.where(np.arange(reach)[:, None] >= first[:, :, None], x, 0.0)
+        x, held = (part.cpu().numpy() for part in visible.held(position, reach))  # (B,K,D,R), (B,K,D)
         weights, errors = laws.ahead
-        channel = np.arange(x.shape[3])
-        mean = np.einsum("bkrd,bkdr->bkd", x, weights[channel, held][..., reach - 1 :: -1])
-        return np.where(held > 0, mean, np.nan), errors[channel, held]
+        weights = weights[..., reach - 1 :: -1]  # the farthest first, as the elements are
+        # Not a product of matrices: no row's numbers may depend on how many there are.
+        mean = np.multiply(x, weights[:, reach], dtype=np.float64, order="C").sum(-1)
+        few = np.nonzero(held < reach)
+        mean[few] = (x[few] * weights[few[2], held[few]]).sum(-1)
+        return np.where(held > 0, mean, np.nan), errors[np.arange(x.shape[2]), held]
 
 
 @dataclass
@@ -157,12 +155,13 @@ class Variogram:
         """Elements of the longest stretch whose moments are known."""
         return int(self.half_squares.shape[1])
 
-    def unit(self, scale: Literal["spread", "change"]) -> Numbers:
+    def unit(self, scale: Literal["spread", "change"], steps: int) -> Numbers:
         """Of each channel (D,) the spread of a stretch about its mean, or of changes from one element to the next."""
-        squares = np.diagonal(self.covariance(self.length), axis1=1, axis2=2).mean(1)
         if scale == "change":
-            squares = (2 * self.half_squares[:, 1]).clip(1e-12)
-        return np.asarray(np.sqrt(squares))
+            return np.asarray(np.sqrt(2 * self.half_squares[:, 1]).clip(1e-6))
+        apart = np.arange(1, max(2, min(steps, self.length)))
+        pairs = self.half_squares[:, apart] * (steps - apart)
+        return np.asarray(np.sqrt(2 * pairs.sum(1)).clip(1e-6) / steps)
 
     def covariance(self, steps: int) -> Numbers:
         """The covariance (D,T,T) of a stretch about its mean; beyond the longest that was counted nothing changes."""
