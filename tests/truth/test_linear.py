@@ -198,3 +198,13 @@ def test_sequences_within_a_row_are_kept_apart():
     assert torch.equal(read.channels[1:, 5:], alone.channels)
     assert read.location[1, 5:7, 0].isnan().all()
     assert not read.location[1, 6:, 1].isnan().any()
+
+
+def test_a_canvas_longer_than_what_was_counted_is_read_in_windows():
+    """What is far off hardly matters, so the guesses are nearly those of moments of all of it."""
+    x = np.stack([ar1(60, 0.6, 8), ar1(60, 0.5, 9)], 1)[None]
+    shown = np.ones(x.shape, bool)
+    shown[:, [7, 20, 21, 22, 40, 58, 59]] = False
+    whole, windows = of_ar1([0.6, 0.5], 60).expected(x, shown), of_ar1([0.6, 0.5], 24).expected(x, shown)
+    for exact, found in zip(whole, windows, strict=True):
+        assert np.allclose(found, exact, atol=0.05, equal_nan=True)

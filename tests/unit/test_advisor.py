@@ -94,7 +94,8 @@ def test_values_that_wander_are_learned_as_changes():
     moving = replace(wandering, numbers=1, persistence=0.995, momentum=0.973)
     for process in ("autoregressive", "gaussian"):
         window, linear = advise(moving, process, False, 1)[0]["process"]["features"]
-        assert linear == {"name": "linear", "length": 192, "scale": "change"}
+        length = 192 if process == "autoregressive" else 336
+        assert linear == {"name": "linear", "length": length, "scale": "change"}
         assert (window["level"], window["scale"], window["typical"], window["momentum"]) == (
             "last",
             "change",
@@ -249,7 +250,7 @@ def test_series_are_read_about_their_own_level(numbers, channels):
         window, *more = settings["process"]["features"]
         assert window == {"name": "window", "length": 168}
         # A season is what an autoregressive model learns the change since; a diffusion is told what follows linearly.
-        expected = [] if process == "autoregressive" else [{"name": "linear", "length": 96, "scale": "spread"}]
+        expected = [] if process == "autoregressive" else [{"name": "linear", "length": 336, "scale": "spread"}]
         assert more == expected
         own = settings["backbone"].get("channels")
         assert own == (channels if process == "autoregressive" else None)

@@ -182,7 +182,7 @@ class Autoregressive(Process, name="autoregressive"):
         if facts.lumpy:
             head = ({"name": "binned"}, "one value comes again and again, such as the zeros of counts")
         # A season is gone by as the change since; where values wander without momentum the last one says it all.
-        linear = facts.wanders and facts.momentum >= MOMENTUM
+        linear = 192 if facts.wanders and facts.momentum >= MOMENTUM else 0
         return _changes(facts) | about_level(facts, linear=linear) | ({"head": head} if facts.numbers else {})
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:

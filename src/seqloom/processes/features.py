@@ -458,8 +458,11 @@ class Frame:
         return x * self.log_scale.exp() + self.location
 
 
-def about_level(facts: Facts, *, linear: bool) -> Advice:
-    """What suits a process that has `features`: a series is read about its own level, or what is expected linearly."""
+def about_level(facts: Facts, *, linear: int = 0) -> Advice:
+    """What suits a process that has `features`: a series is read about its own level.
+
+    And about what is expected from at most so many elements, `linear`; 0: from none.
+    """
     if not facts.numbers:
         return {}
     length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
@@ -470,7 +473,8 @@ def about_level(facts: Facts, *, linear: bool) -> Advice:
             window["momentum"] = round(min(facts.momentum, 1.0), 2)
     features, reason = [window], "levels shift: each is read about its own past"
     if linear and facts.elements >= COUNTED:
-        length = max(8, min(4 * facts.season if facts.season > 1 else 192, 336, facts.elements // 40))
+        seasons = min(2 * facts.season, facts.elements // 4)
+        length = max(8, min(linear, max(seasons, facts.elements // 20)))
         features.append({"name": "linear", "length": length, "scale": window.get("scale", "spread")})
         reason += ", and what follows linearly need not be learned"
     return {"features": (features, reason)}

@@ -25,6 +25,8 @@ from seqloom.sequence.space import Space, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
 
+LONGEST = 336
+"""Elements whose second moments are counted at most: no less than a window that is advised."""
 LEVEL_SCALE = 0.25
 """The network's input is log(sigma / alpha) / 4, about unit scale."""
 
@@ -74,7 +76,7 @@ class Gaussian(Process, name="gaussian"):
 
     def advice(self, facts: Facts) -> Advice:
         once = {"known_once": (True, "a forecast reads its past once for all paths")} if facts.numbers else {}
-        return about_level(facts, linear=True) | once
+        return about_level(facts, linear=LONGEST) | once
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         assert isinstance(net.space, Vectors)

@@ -164,10 +164,10 @@ class Variogram:
         return np.asarray(np.sqrt(2 * pairs.sum(1)).clip(1e-6) / steps)
 
     def covariance(self, steps: int) -> Numbers:
-        """The covariance (D,T,T) of a stretch about its mean; beyond the longest that was counted nothing changes."""
+        """The covariance (D,T,T) of a stretch about its mean, no longer than the longest that was counted."""
         if steps not in self._covariances:
             index = np.arange(steps)
-            apart = np.minimum(np.abs(index[:, None] - index), self.length - 1)
+            apart = np.abs(index[:, None] - index)
             about = np.eye(steps) - 1 / steps
             values, vectors = np.linalg.eigh(-about @ self.half_squares[:, apart] @ about)
             least = FLOOR * values.clip(0).mean(-1, keepdims=True)
@@ -181,6 +181,8 @@ class Variogram:
         Cells that are shown, and those of channels of which nothing is shown, have no expectation: nan.
         """
         rows, steps, width = x.shape
+        if steps > self.length:
+            return self._expected_in_windows(x, shown)
         cells = x.transpose(0, 2, 1).reshape(-1, steps).astype(np.float64)  # (B*D,T)
         masks = shown.transpose(0, 2, 1).reshape(-1, steps)
         mean, error = np.full(cells.shape, np.nan), np.ones(cells.shape)
@@ -204,6 +206,18 @@ class Variogram:
                 error[mine[:, None], hidden] = errors[place]
         shape = (rows, width, steps)
         return mean.reshape(shape).transpose(0, 2, 1), error.reshape(shape).transpose(0, 2, 1)
+
+    def _expected_in_windows(self, x: NDArray[Any], shown: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+        """The same for a longer canvas: windows that move by half of their length, each for what is in its middle."""
+        steps, length = x.shape[1], self.length
+        mean, error = np.full(x.shape, np.nan), np.ones(x.shape)
+        starts = [*range(0, steps - length, length // 2), steps - length]
+        for start in starts:
+            window, own = slice(start, start + length), slice(start + length // 4 if start else 0, start + length)
+            skipped = own.start - start
+            parts = self.expected(x[:, window], shown[:, window])
+            mean[:, own], error[:, own] = (part[:, skipped:] for part in parts)
+        return mean, error
 
     def _weights_of(
         self, mask: NDArray[np.bool_], known: NDArray[np.int64], hidden: NDArray[np.int64], channels: NDArray[np.int64]
