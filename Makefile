@@ -14,7 +14,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constr
 # they share, until a worker has nothing left to do.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help install dev demo lint types test test-quick test-slow check lengths docs clean
+.PHONY: help install dev demo lint types test test-quick test-slow check lengths bench docs clean
 
 help:
 	@echo "make install     make .venv and install Seqloom into it"
@@ -22,6 +22,7 @@ help:
 	@echo "make test        install with the development tools, then ruff, mypy and all fast tests (10 minutes)"
 	@echo "make test-slow   the tests that train for long"
 	@echo "make check       what every commit passes: ruff, mypy and the quickest tests (90 seconds)"
+	@echo "make bench       install peers into .venv-bench, and time training and sampling beside them (half an hour, idle)"
 	@echo "make docs        the documentation, in docs/_build/html"
 	@echo "make lengths     the longest files and functions"
 	@echo "make clean       remove what was built, but neither .venv nor runs"
@@ -41,9 +42,10 @@ dev: $(INSTALLED_DEV)
 # The Debian package of the interpreter that was asked for; its module venv is in one of its own.
 PACKAGE := $(if $(filter python3.%,$(notdir $(PYTHON))),$(notdir $(PYTHON)),python3)
 
-# The first line printed says what to do. On Debian `import venv` works without python3-venv; ensurepip is what lacks.
+# A virtual environment, where there is none. The first line printed says what to do. On Debian `import venv` works
+# without python3-venv; ensurepip is what lacks.
 define make_venv
-@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+@if ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then \
   if ! command -v $(PYTHON) >/dev/null 2>&1; then \
     echo "error: $(PYTHON) is missing: sudo apt install $(PACKAGE) $(PACKAGE)-venv" >&2; exit 1; \
   fi; \
@@ -54,18 +56,18 @@ define make_venv
   if ! $(PYTHON) -c 'import ensurepip, venv' >/dev/null 2>&1; then \
     echo "error: $(PACKAGE)-venv is missing: sudo apt install $(PACKAGE)-venv" >&2; exit 1; \
   fi; \
-  echo "making $(VENV) with $$($(PYTHON) --version 2>&1)"; \
-  $(PYTHON) -m venv $(VENV); \
+  echo "making $(1) with $$($(PYTHON) --version 2>&1)"; \
+  $(PYTHON) -m venv $(1); \
 fi
 endef
 
 $(INSTALLED): $(REQUIREMENTS)
-	$(make_venv)
+	$(call make_venv,$(VENV))
 	$(PIP_INSTALL) --editable .
 	@touch $@
 
 $(INSTALLED_DEV): $(REQUIREMENTS)
-	$(make_venv)
+	$(call make_venv,$(VENV))
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $(INSTALLED) $@
 
@@ -100,6 +102,21 @@ test-slow: dev
 # Files past 350 lines and functions past 50: places to look at, not failures.
 lengths: dev
 	$(BIN)/python tests/test_structure.py
+
+# ---- benchmarks ---------------------------------------------------------------------------------------------------
+
+# Peers have an environment of their own: what they bring along is not what Seqloom is tested with.
+BENCH := .venv-bench
+INSTALLED_BENCH := $(BENCH)/.installed
+
+$(INSTALLED_BENCH): $(REQUIREMENTS)
+	$(call make_venv,$(BENCH))
+	$(BENCH)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+# Wants an idle machine. Finished rows are kept; ARGS='--only lstm --again' and the like go on to the script.
+bench: $(INSTALLED_BENCH)
+	$(BENCH)/bin/python benchmarks/speed.py $(ARGS)
 
 # ---- the rest -----------------------------------------------------------------------------------------------------
 

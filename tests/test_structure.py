@@ -312,6 +312,22 @@ print(json.dumps(found), file=sys.stderr)
     assert "Usage" in done.stdout
 
 
+def test_a_network_is_made_without_the_compiler_of_torch() -> None:
+    """Importing it takes longer than all else that happens before a first sample."""
+    script = """
+import sys
+from seqloom.network.backbone import Backbone
+from seqloom.network.network import Network
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.sequence.space import Tokens
+space = Tokens(size=4)
+Network(Backbone(width=8, tie=True), Autoregressive().spec(space), space, 8, {})
+print(sorted({"torch._dynamo", "sympy"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
 def test_the_shapes_that_functions_promise_are_held_in_tests() -> None:
     import torch
     from jaxtyping import TypeCheckError

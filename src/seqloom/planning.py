@@ -15,7 +15,7 @@ from seqloom.advisor import advise
 from seqloom.core import checkpoints, machine
 from seqloom.core.config import Settings, called, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
-from seqloom.core.speeds import speeds
+from seqloom.core.speeds import faster_in_bfloat16
 from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
@@ -105,8 +105,9 @@ def plan(
         rate = advice["trainer"]["rate"] * over_adamw
         advice = merge(advice, {"trainer": {"rate": rate}})
         reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
+    width = merge(advice, base).get("backbone", {}).get("width", draft.backbone.width)
     if isinstance(prepared.codec.space, Tokens) and all(
-        mixer.timed_as and speeds().faster_in_bfloat16(mixer.timed_as) for mixer in draft.backbone.mixers
+        mixer.timed_as and faster_in_bfloat16(mixer.timed_as, width) for mixer in draft.backbone.mixers
     ):
         advice = merge(advice, {"trainer": {"precision": "bfloat16"}})
         reasons["trainer.precision"] = "bfloat16: this machine trains such layers faster in it, as was measured"

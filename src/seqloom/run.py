@@ -23,6 +23,7 @@ from seqloom.corpora.base import Given, Prepared
 from seqloom.sequence.space import Space, Vectors
 
 if TYPE_CHECKING:  # finding runs and reading their recipes needs no torch
+    from seqloom.network.given import ConditionSpec
     from seqloom.network.network import Network
     from seqloom.recipe import Recipe
     from seqloom.sequence.laws import Laws
@@ -64,22 +65,26 @@ class Run:
         """What every checkpoint of this run carries."""
         return checkpoints.Identity(run=self.id, recipe=self.recipe_hash, data=self.fingerprints["train"])
 
-    def network(self) -> Network:
-        """The network as it was before training."""
+    def conditions(self) -> dict[str, ConditionSpec]:
+        """What the network is told of each condition."""
         from seqloom.network.given import ConditionSpec
-        from seqloom.network.network import Network
 
-        specs = {
+        return {
             name: ConditionSpec(codec.space, given.enters or codec.enters, self.recipe.encoder(name, given))
             for name, (codec, given) in self.given.items()
         }
+
+    def network(self) -> Network:
+        """The network as it was before training."""
+        from seqloom.network.network import Network
+
         recipe = self.recipe
         return Network(
             recipe.backbone,
             recipe.process.spec(self.space),
             self.space,
             recipe.feed.window,
-            specs,
+            self.conditions(),
             recipe.seed,
             recipe.process.module(self.space),
         )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2, multivariate_normal
 
+from seqloom.corpora.memory import Copy, Recall, lags_up_to
 from seqloom.corpora.toys import Labels, Markov, Reverse, Var1
 
 CHAIN = Markov()
@@ -238,3 +239,36 @@ def test_labels_can_be_told_apart():
     for draw in (toy.examples(300, 5), toy.vector_examples(300, 5)):
         right = sum(max(p, key=lambda name: p[name]) == label for label, p in ((x, toy.posterior(v)) for x, v in draw))
         assert right >= 298
+
+
+# ---- memory -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Copy, Recall])
+def test_what_memory_asks_for_follows_and_the_rest_has_a_known_entropy(kind):
+    toy = kind(32)
+    texts = toy.texts(20_000, seed=5)
+    assert toy.texts(10, 5) == texts[:10]
+    assert sorted(Counter(map(toy.lag, texts))) == lags_up_to(32) == [8, 16, 32]
+    assert chi2.sf(sum((n - 20_000 / 3) ** 2 / (20_000 / 3) for n in Counter(map(toy.lag, texts)).values()), 2) > 0.001
+    for text in texts[:500]:
+        answer = toy.answer(text)
+        assert len(answer) == (toy.length if kind is Copy else toy.pairs)
+        assert answer[-1] == len(text) - 1
+        if kind is Copy:
+            assert all(text[i] == text[i - toy.lag(text)] for i in answer)
+        else:
+            pairs = dict(zip(text[: 2 * toy.pairs : 2], text[1 : 2 * toy.pairs : 2], strict=True))
+            assert answer[0] - (2 * toy.pairs - 1) == toy.lag(text)
+            assert sorted(text[i - 1] for i in answer) == sorted(pairs)
+            assert all(text[i] == pairs[text[i - 1]] for i in answer)
+
+
+def test_the_entropy_of_memory_by_enumeration():
+    copies = Counter(Copy(16, alphabet="ab", length=2).texts(40_000, 1))
+    assert math.log(len(copies)) == pytest.approx(Copy(16, alphabet="ab", length=2).entropy)
+    small = Recall(16, keys="abc", values="01", pairs=2)
+    recalled = Counter(small.texts(40_000, 1))
+    assert math.log(len(recalled)) == pytest.approx(small.entropy)  # all texts that there are, all as likely
+    expected = 40_000 / len(recalled)
+    assert chi2.sf(sum((n - expected) ** 2 / expected for n in recalled.values()), len(recalled) - 1) > 0.001

@@ -18,7 +18,7 @@ from seqloom.core import durable
 from seqloom.core.errors import ConfigError, DataError, NotComparable, RunError
 from seqloom.corpora.files import corpus_of
 from seqloom.evaluation import compare as comparing
-from seqloom.evaluation import judge, rows, work
+from seqloom.evaluation import judge, naming, rows, work
 from seqloom.evaluation.baselines.base import baselines_of
 from seqloom.evaluation.compare import compare, compare_runs
 from seqloom.evaluation.comparison import student_975
@@ -108,6 +108,68 @@ def test_seeds_make_a_mean_with_an_interval(monkeypatch: pytest.MonkeyPatch) -> 
     assert "--seeds 3" in fewer.command
 
 
+def test_fractions_of_the_training_split_make_a_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, float, int]] = []
+    done = judge.judged(runs.read(train("builtin:markov", "run", model="rnn", corpus=SMALL["corpus"])))
+    values = {1.0: 1.6, 0.5: 1.7, 0.1: 2.0}
+
+    def worked(task: work.Task) -> dict[str, Any]:
+        planned = task.plan()
+        prior = planned.recipe.process.plain()["prior"]
+        assert (prior == {"name": "none"}) == ("prior=none" in task.model), "the model's own settings win"
+        asked.append((task.model, planned.recipe.corpus.fraction, len(planned.prepared.splits["train"].data.x)))
+        if (task.model, task.fraction) == ("rnn", 0.5):
+            return {"error": "the disk is full"}
+        metrics = [{**done["metrics"][0], "value": values[task.fraction] + (task.model == "rnn")}]
+        task.result.parent.mkdir(exist_ok=True)
+        durable.write_json(task.result, {**done, "metrics": metrics})
+        return {**done, "metrics": metrics}
+
+    monkeypatch.setattr(work, "_worked", worked)
+    models = ["rnn", "rnn process.prior=none"]
+    settings = {**SMALL, "process": {"prior": "ngram"}}
+    first = compare("builtin:markov", models[:1], minutes=0.01, out="both", fractions=(0.1, 1), **settings)
+    assert asked == [("rnn", 1.0, 3600), ("rnn", 0.1, 360)]
+    assert [portion.elements for portion in first.by_data.portions] == [360, 3600]
+    with pytest.raises(RunError, match="its settings are others"):
+        compare("builtin:markov", models, minutes=0.01, out="both", **SMALL)
+    compared = compare("builtin:markov", models, minutes=0.01, out="both", fractions=(0.5, 1), **settings)
+    assert asked[2:] == [(models[1], 1.0, 3600), ("rnn", 0.5, 1800), (models[1], 0.5, 1800)], "what there was is kept"
+    assert [row.model for row in compared.rows] == models
+    curve = compared.by_data
+    assert curve is not None
+    rows_by_name = {row.name: [row.value(portion.key) for portion in curve.portions] for row in curve.rows}
+    assert rows_by_name["rnn"] == [3.0, None, 2.6]
+    assert rows_by_name[models[1]] == [None, 1.7, 1.6]
+    grams = rows_by_name["5-gram"]
+    assert len(set(grams)) == 3, "a baseline learns from the same part"
+    assert grams[2] == compared.baseline_value(compared.baselines[1])
+    assert curve.failed == ["rnn"]
+    assert "rnn: 50 %: the disk is full" in "\n".join(curve.lines())
+    assert "went from 1.700 to 1.600 bits/byte" in curve.verdict[0]
+    assert "--fractions 0.1,0.5,1" in compared.command
+    assert "'rnn,rnn process.prior=none'" in compared.command
+    page = Path("both/report.html").read_text()
+    assert "Against the amount of data" in page
+    assert "elements of the training split that were learned from" in page
+    kept = json.loads(Path("both/compare.json").read_text())["by_data"]
+    assert [portion["fraction"] for portion in kept["portions"]] == [0.1, 0.5, 1.0]
+
+
+def test_a_model_of_a_comparison_and_the_name_of_its_run() -> None:
+    line = "lstm, gru  process.prior=none,masked trainer={rate: 0.1, warmup: 2} feed.x=[1,2],"
+    models = ["lstm", "gru process.prior=none", "masked trainer={rate: 0.1, warmup: 2} feed.x=[1,2]"]
+    assert naming.listed_models(line) == models
+    assert naming.own_settings(models[1]) == ("gru", {"process": {"prior": "none"}})
+    names = {naming.file_name(model, seed, part) for model in models for seed in (0, 12) for part in (1.0, 0.1)}
+    assert len(names) == 12
+    assert "/" not in naming.file_name("gru feed.x=a/b", 0, 1.0)
+    assert naming.file_name("masked-gru", 2, 1.0) == "masked-gru-2"
+    for name in names:
+        assert naming.file_name(*naming.named_in(name)) == name  # type: ignore[misc]
+    assert naming.named_in("notes-old") is None
+
+
 def test_a_worker_that_dies_is_a_row_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def again() -> comparing.Comparison:
         return compare("builtin:markov", ["rnn"], minutes=0.01, out="both", **SMALL)
@@ -129,6 +191,13 @@ def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
     wrong(ConfigError, "no model called 'lsmt'", models=["rnn", "lsmt"])
     wrong(ConfigError, "named twice", models=["rnn", "rnn"])
     wrong(ConfigError, "some time", minutes=0)
+    wrong(ConfigError, "not a setting", models=["rnn lstm"])
+    wrong(ConfigError, "no such setting", models=["rnn process.prier=none"])
+    wrong(ConfigError, "^--fractions: 0 is no fraction", fractions=(0, 1))
+    wrong(ConfigError, "1.5 is no fraction", fractions=(1.5,))
+    wrong(ConfigError, "0.1 is named twice", fractions=(0.1, 1, 0.1))
+    wrong(ConfigError, "one is set", fractions=(0.1, 1), corpus={"size": 4000, "fraction": 0.5})
+    wrong(DataError, "too little to learn from", fractions=(0.0001, 1))
     wrong(ConfigError, "no such setting", backbone={"widht": 3})
     wrong(DataError, "there is no such file", data="nothing.txt", corpus={})
     wrong(DataError, "the test split is empty", corpus={"size": 4000, "splits": [0.9, 0.1, 0]})
@@ -226,5 +295,5 @@ def test_the_demo_compares_three_families_on_a_real_text(capfd: pytest.CaptureFi
 
 def test_settings_are_written_as_the_command_line_has_them() -> None:
     settings = {"corpus": {"splits": [0.8, 0.1, 0.1]}, "codec": "bytes", "process": {"name": "masked"}, "seed": 3}
-    words: Callable[..., list[str]] = comparing._words
+    words: Callable[..., list[str]] = naming.setting_words
     assert words(settings) == ["corpus.splits=[0.8, 0.1, 0.1]", "codec=bytes", 'process={"name": "masked"}', "seed=3"]

@@ -23,7 +23,7 @@ from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.config import make, members_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora import division, shards
-from seqloom.corpora.base import SPLITS, Corpus, Given, Prepared, describe
+from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, codec_of_text, describe
 from seqloom.corpora.builtin import BUILTINS
 from seqloom.corpora.files import Files, corpus_of
 from seqloom.corpora.toys import Labels, Markov
@@ -395,6 +395,43 @@ def test_too_little_to_cut(total, shares):
         division.cuts(total, shares, "x", "rows")
 
 
+@pytest.mark.parametrize("fraction", [0.5, 0.1])
+def test_a_fraction_of_the_training_split_is_next_to_what_is_scored_or_some_of_many(tmp_path, fraction):
+    (tmp_path / "one.txt").write_text("".join(f"{i:03d} " for i in range(1000)))
+    for i in range(40):
+        (tmp_path / "many").mkdir(exist_ok=True)
+        (tmp_path / "many" / f"{i}.txt").write_text(f"text {i} ")
+
+    def train(name, part):
+        corpus = corpus_of(str(tmp_path / name), {"fraction": part})
+        prepared = corpus.prepare(None, {})
+        others = [prepared.splits[split].fingerprint for split in ("valid", "test")]
+        return list(corpus.values(prepared.codec, "train")), others, prepared
+
+    (whole,), others, _ = train("one.txt", 1.0)
+    (kept,), same, prepared = train("one.txt", fraction)
+    assert len(kept) == int(len(whole) * fraction) == len(prepared.splits["train"].data.x)
+    assert whole.endswith(kept)
+    assert same == others
+    assert f"{100 * fraction:g} % of the training split is trained on (corpus.fraction)" in prepared.notes
+    whole, others, _ = train("many", 1.0)
+    kept, same, prepared = train("many", fraction)
+    assert len(kept) == int(len(whole) * fraction) == len(prepared.splits["train"].data)
+    assert set(train("many", fraction / 1.5)[0]) < set(kept) < set(whole)
+    assert same == others
+    for name in ("one.txt", "many"):
+        with pytest.raises(DataError, match="too little to learn from"):
+            train(name, 0.0001)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(3, [50, 50, 50]), (20, [100] * 10)])
+def test_a_fraction_of_things_that_belong_to_training_beforehand(count, sizes):
+    things = [Item(str(i), "x" * 100, split="train") for i in range(count)] + [Item("t", "y" * 100, split="test")]
+    divided = division.Division(Items(lambda: things, ends=True), (1, 0, 0), codec_of_text(), "here", 0.5)
+    assert [sum(map(len, part.pieces(codec_of_text()))) for part in divided.of("train")] == sizes
+    assert [part.item.name for part in divided.of("test")] == ["t"]
+
+
 # ---- what comes with the package ----------------------------------------------------------------------------------
 
 
@@ -411,8 +448,8 @@ def test_every_builtin_is_ready_with_its_own_conditions(name: str) -> None:
             assert len(flat) == len(split.data)
     assert json.loads(json.dumps(describe(prepared)))["splits"]["train"]["fingerprint"]
     tokens = isinstance(prepared.codec.space, Tokens)
-    assert prepared.ends == (name in {"reverse", "labels"})
-    assert tokens == (name in {"topics", "markov", "reverse", "labels"})
+    assert prepared.ends == (name in {"reverse", "labels", "copy", "recall"})
+    assert tokens == (name in {"topics", "markov", "reverse", "labels", "copy", "recall"})
     values = list(corpus.values(prepared.codec, "valid"))
     assert sum(prepared.codec.count(value) for value in values) == prepared.splits["valid"].units
     again = corpus_of(f"builtin:{name}", {} if name == "topics" else {"size": 300}).prepare(None, given)

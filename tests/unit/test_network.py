@@ -266,6 +266,15 @@ def test_logits_are_float32_at_least():
     assert net.bfloat16()(symbols())[0].dtype == torch.float32
 
 
+def test_a_stack_without_norms_is_computed_in_bfloat16_too():
+    net = build(mixer=Lstm(), norm="none", residual=False).float().train()
+    exact, net.reduced = net(symbols())[0], True
+    rounded = net(symbols())[0]
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    assert torch.allclose(rounded, exact, atol=0.05)
+
+
 @pytest.mark.parametrize("mixer", [Lstm(), Attention(heads=2)], ids=lambda m: m.name)
 def test_a_whole_network_has_gradients_of_gradients(mixer):
     """The squared ReLU of the feed-forward part, the norms and cross-attention too."""

@@ -46,6 +46,28 @@ def test_a_machine_is_measured_once(tmp_path, monkeypatch):
     speeds.speeds.cache_clear()
 
 
+@pytest.mark.parametrize("name", RECORDED)
+def test_other_recurrent_layers_are_timed_at_their_own_width(name, tmp_path, monkeypatch):
+    found, used = RECORDED[name]
+    monkeypatch.setenv("SEQLOOM_CACHE", str(tmp_path))
+    monkeypatch.setattr(speeds, "speeds", lambda: found)
+    timed = []
+
+    def passes(half, kind, width, repeats):
+        timed.append((kind, width, half))
+        return width / 128 if half else 1.0
+
+    monkeypatch.setattr(speeds, "passes", passes)
+    for _ in range(2):
+        speeds.layer_gain.cache_clear()  # the second time from the cache on disk
+        assert speeds.faster_in_bfloat16("lstm", 512) is used
+        assert speeds.faster_in_bfloat16("rnn", 300) is (found.gain > 1 and found.error < 0.02)
+        assert not speeds.faster_in_bfloat16("gru", 150)
+    speeds.layer_gain.cache_clear()
+    wanted = [("rnn", 256, False), ("rnn", 256, True), ("gru", 128, False), ("gru", 128, True)]
+    assert timed == (wanted if found.gain > 1 and found.error < 0.02 else [])
+
+
 def test_orthogonal_steps_in_bfloat16_are_nearly_those_in_float32(monkeypatch):
     several = torch.randn(3, 24, 8, generator=torch.Generator().manual_seed(1))
     exact, half = orthogonalised(several, 5), orthogonalised(several, 5, torch.bfloat16)

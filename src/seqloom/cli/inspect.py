@@ -99,6 +99,9 @@ def list_members(
 def show(
     session: Session,
     what: Annotated[str, typer.Argument(metavar="RUN|MEMBER")],
+    gradients: Annotated[
+        bool, typer.Option("--gradients", help="Of a run: how far back it learns from, as the gradient's norm by lag.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
     """Show a run (its settings and how it went), or a member and what can be set of it."""
@@ -107,8 +110,13 @@ def show(
 
     word = path_of(what)
     if runs.exists(Path(word)) or (Path(word).is_dir() and "/" in word):
-        _show_run(run_folder(what), as_json)
+        if gradients:
+            _show_gradients(session, run_folder(what), as_json)
+        else:
+            _show_run(run_folder(what), as_json)
         return
+    if gradients:
+        raise ConfigError(f"{word!r} is no run", path="--gradients", hint="`seqloom runs` lists the runs")
     families = _families()
     named: list[tuple[str, type[Settings]]] = [
         (f"{family} {word}", one.members[word]) for family, one in families.items() if word in one.members
@@ -246,6 +254,31 @@ def _show_run(path: Path, as_json: bool) -> None:
         if value:
             put(f"{key.ljust(12)} {value}\n")
     put("\n" + yaml.safe_dump(stored.recipe, sort_keys=False, allow_unicode=True))
+
+
+def _show_gradients(session: Session, path: Path, as_json: bool) -> None:
+    """The norm of the gradient by lag, of a run as it is now."""
+    session.compute()
+    from seqloom.evaluation.evaluate import prepare
+    from seqloom.metrics.gradients import gradient_by_lag
+    from seqloom.model import load
+    from seqloom.validation import reading_of
+
+    model = load(path, device=session.place)
+    assert model.run is not None
+    prepared = prepare(model.run)
+    split = next(s for s in (prepared.splits["valid"], prepared.splits["train"]) if len(s.data.x))
+    reading = reading_of(prepared, split, model.run)
+    found = gradient_by_lag(model.network, model.process, reading, clip=model.run.recipe.trainer.clip)
+    if as_json:
+        put_json({"run": str(path), **found.data()})
+        return
+    table = [["lag", "gradient", "of lag 1", "clipped"]]
+    for lag in found.lags:
+        norm = found.norms[lag - 1]
+        table.append([str(lag), f"{norm:.3g}", f"{norm / found.norms[0]:.2%}", f"{found.clipped[lag - 1]:.3g}"])
+    put_table(table, left=())
+    put(f"\n{found.in_words}\n")
 
 
 @verb

@@ -304,6 +304,9 @@ def compare(
     windows: WINDOWS = None,
     synthetic: SYNTHETIC = False,
     length: LENGTH = None,
+    fractions: Annotated[
+        str | None, typer.Option(help="Train on so much of the training split, with commas: 0.1,0.3,1.")
+    ] = None,
     out: Annotated[str | None, typer.Option(help="Its folder; runs/DATA-compare or runs/compare-runs-N.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a comparison of other runs in that folder.")] = False,
     as_json: JSON = False,
@@ -313,7 +316,8 @@ def compare(
     With DATA, each model and seed is trained alone, one after another; the same command again goes on where it was
     stopped. With finished runs, they are scored; they need the same test split. Exit code 3 where a training failed.
     With --horizon, models and baselines forecast the same rows of the test split, too; with --synthetic, samples are
-    judged beside real windows.
+    judged beside real windows. With --fractions, each model is trained on each part of the training split, for a curve
+    against the amount of data. A model may have settings of its own: --models "lstm,lstm process.prior=none".
     """
     plain, pairs = sort_words(words or [], "compare DATA|RUN...")
     settings = settings_of(pairs)
@@ -324,8 +328,9 @@ def compare(
         raise _no_horizon()
     named = [path_of(word) for word in plain]
     from seqloom import run as runs
+    from seqloom.evaluation.naming import listed_models, own_settings
 
-    chosen = [word.strip() for word in (models or "").split(",") if word.strip()]
+    chosen, parts = listed_models(models or ""), _fractions_of(fractions)
     finished = [runs.exists(Path(word)) for word in named]
     if not all(finished):
         if len(named) > 1:
@@ -338,9 +343,11 @@ def compare(
         for model in chosen:
             from seqloom.model_words import check_model
 
-            check_model(model)
-    elif models is not None or minutes is not None or settings:
-        raise ConfigError("runs are compared as they are", path="compare", hint="leave out --models and settings")
+            check_model(own_settings(model)[0])
+    elif models is not None or minutes is not None or fractions is not None or settings:
+        raise ConfigError(
+            "runs are compared as they are", path="compare", hint="leave out --models, --fractions and settings"
+        )
     session.compute()
     from seqloom.evaluation import compare as comparing
     from seqloom.planning import stem_of
@@ -372,6 +379,7 @@ def compare(
                 horizon=horizon,
                 windows=windows,
                 synthetic=asked_samples,
+                fractions=parts,
                 notify=notify,
                 **settings,
             )
@@ -379,6 +387,18 @@ def compare(
             session.note("stopped; the same command goes on with it")
             raise
     _conclude(session, comparison, folder, as_json)
+
+
+def _fractions_of(line: str | None) -> list[float]:
+    """Fractions of the training split from an option; all of it unless given."""
+    if line is None:
+        return [1.0]
+    try:
+        return [float(word) for word in line.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"{line!r} is no list of fractions", path="--fractions", hint="numbers with commas: --fractions 0.1,0.3,1"
+        ) from None
 
 
 def _conclude(session: Session, comparison: Comparison, folder: str, as_json: bool) -> None:
@@ -392,6 +412,7 @@ def _conclude(session: Session, comparison: Comparison, folder: str, as_json: bo
     else:
         put(f"{plain_table(comparison)}\n\n{path}\n")
     failed = [row.model for row in comparison.rows if row.error is not None]
+    failed += [] if comparison.by_data is None else [name for name in comparison.by_data.failed if name not in failed]
     if failed:
         session.note(f"not everything succeeded: {listed(failed)}")
         raise typer.Exit(FAILED)

@@ -28,6 +28,8 @@ ERROR = 2e-2
 ROUNDS, REPEATS = 5, 4
 LSTM = (32, 32, 192)
 """Rows, steps and width of the LSTM that is timed, as a small text model has it."""
+WIDTHS = (64, 128, 256, 512)
+"""Widths at which other recurrent layers are timed: in bfloat16 narrow ones gain nothing, wide ones twice as much."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,40 @@ def speeds() -> Speeds:
     return found
 
 
+def faster_in_bfloat16(timed_as: str, width: int) -> bool:
+    """Whether layers of this width are trained faster, and well enough, in bfloat16; see `Speeds.faster_in_bfloat16`.
+
+    Those that were timed as `gru` or `rnn` are timed at about this width when it is first asked, and that is kept too.
+    """
+    found = speeds()
+    if timed_as not in {"gru", "rnn"}:
+        return found.faster_in_bfloat16(timed_as)
+    if found.gain < 1 or found.error >= ERROR:
+        return False
+    return layer_gain(timed_as, min(WIDTHS, key=lambda known: abs(known - width))) >= FASTER
+
+
+@functools.cache
+def layer_gain(kind: str, width: int) -> float:
+    """How many times faster a layer is trained in bfloat16, from the cache or measured now (a second at most)."""
+    path = cache() / "machine" / f"{key()}-{kind}-{width}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return float(json.loads(path.read_text(encoding="utf-8")))
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        single, half = (passes(reduced, kind, width, repeats=1) for reduced in (False, True))
+    finally:
+        torch.set_num_threads(threads)
+    gain = round(half / single, 2)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_json(path, gain)
+    return gain
+
+
 def key() -> str:
     """What a measurement holds for: the processor, the system and torch."""
     import torch
@@ -110,28 +146,28 @@ def measure() -> Speeds:
     return Speeds(tuple(single), tuple(half), round(error, 5), lstm)
 
 
-def passes(half: bool) -> float:
-    """Passes a second through an LSTM and back."""
+def passes(half: bool, kind: str = "lstm", width: int = LSTM[2], repeats: int = REPEATS) -> float:
+    """Passes a second through a recurrent layer and back."""
     import torch
 
-    rows, steps, width = LSTM
-    layer = torch.nn.LSTM(width, width, batch_first=True)
+    rows, steps, _ = LSTM
+    layer = getattr(torch.nn, kind.upper())(width, width, batch_first=True)
     x = torch.randn(rows, steps, width, generator=torch.Generator().manual_seed(1))
 
     def job() -> None:
         with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             layer(x)[0].sum().backward()
 
-    return round(1 / fastest(job), 1)
+    return round(1 / fastest(job, repeats), 1)
 
 
-def fastest(job: Callable[[], object]) -> float:
+def fastest(job: Callable[[], object], repeats: int = REPEATS) -> float:
     """Seconds of a job, of several rounds the fastest: others on the machine can only slow it down."""
     job()
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.thread_time()
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             job()
-        best = min(best, (time.thread_time() - began) / REPEATS)
+        best = min(best, (time.thread_time() - began) / repeats)
     return max(best, 1e-9)

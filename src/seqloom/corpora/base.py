@@ -20,6 +20,7 @@ from seqloom.core.foreign import code_of
 from seqloom.sequence.canvas import Encoded
 
 if TYPE_CHECKING:
+    from seqloom.corpora.division import Division
     from seqloom.corpora.sources import Source
 
 SPLITS = ("train", "valid", "test")
@@ -200,6 +201,9 @@ class Corpus(Component, home="seqloom.corpora"):
 
     splits: tuple[float, float, float] = (0.9, 0.05, 0.05)
     """Shares of train, valid and test, by position in one stream or by thing where there are many."""
+    fraction: float = Limits(default=1.0, gt=0, le=1)
+    """How much of the training split is trained on: the end of what is split by position, some of many things. The
+    other splits stay as they are."""
 
     @field_validator("splits")
     @classmethod
@@ -258,7 +262,14 @@ class Corpus(Component, home="seqloom.corpora"):
         filled = self._filled(sourced, used)
         items = self.things(used, filled)
         prepared = Preparation(
-            items, self.splits, used, filled, self.place, guessed=codec is None, origin=self._origin
+            items,
+            self.splits,
+            used,
+            filled,
+            self.place,
+            guessed=codec is None,
+            origin=self._origin,
+            fraction=self.fraction,
         ).run(notify)
         return replace(prepared, notes=(*self.notes(prepared.codec), *prepared.notes))
 
@@ -271,17 +282,15 @@ class Corpus(Component, home="seqloom.corpora"):
 
         With `last` no more from the end of each than so many elements.
         """
-        from seqloom.corpora.division import Division, values_of
+        from seqloom.corpora.division import values_of
 
-        return values_of(Division(self.things(codec, {}), self.splits, codec, self.place), codec, split, last)
+        return values_of(self._division(codec), codec, split, last)
 
     def stretches(self, codec: Codec, split: str, given: Mapping[str, Given] | None = None) -> Iterator[Stretch]:
         """The parts of a split, each with all that precedes it in its thing, and with the conditions beside it."""
-        from seqloom.corpora.division import Division
-
         wanted = given or {}
         sources = sources_of(wanted)
-        for segment in Division(self.things(codec, wanted), self.splits, codec, self.place).of(split):
+        for segment in self._division(codec, wanted).of(split):
             beside = {}
             for name, item in wanted.items():
                 assert item.codec is not None
@@ -293,10 +302,16 @@ class Corpus(Component, home="seqloom.corpora"):
 
     def fingerprints(self, codec: Codec) -> dict[str, str]:
         """Those of the splits as the things are now."""
-        from seqloom.corpora.division import Division, fingerprint
+        from seqloom.corpora.division import fingerprint
 
-        division = Division(self.things(codec, {}), self.splits, codec, self.place)
+        division = self._division(codec)
         return {name: fingerprint(division, codec, name) for name in SPLITS}
+
+    def _division(self, codec: Codec, given: Mapping[str, Given] | None = None) -> Division:
+        """Which part of which thing belongs to which split."""
+        from seqloom.corpora.division import Division
+
+        return Division(self.things(codec, given or {}), self.splits, codec, self.place, self.fraction)
 
     @property
     def _origin(self) -> list[Any]:

@@ -19,11 +19,12 @@ from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items
 from seqloom.corpora.files import kind_of
 from seqloom.corpora.known_series import KNOWN
+from seqloom.corpora.memory import MEMORY, SHORTEST
 from seqloom.corpora.toys import Labels, Markov, Reverse, Var1
 
 Name = Literal[
     "topics", "markov", "var1", "reverse", "reverse-vectors", "labels", "labels-vectors",
-    "sine", "ar1", "walk", "shift", "counts", "intermittent", "coupled",
+    "copy", "recall", "sine", "ar1", "walk", "shift", "counts", "intermittent", "coupled",
 ]  # fmt: skip
 BUILTINS: tuple[str, ...] = get_args(Name)
 PREFIX = "builtin:"
@@ -39,12 +40,13 @@ class Builtin(Corpus, name="builtin"):
 
     `topics` is the reference of the Python language that CPython carries. `markov` is text of known entropy, `var1` a
     series of known likelihood with 5 % of its cells missing. `sine`, `ar1`, `walk`, `shift`, `counts`, `intermittent`
-    and `coupled` are series whose futures are known. `reverse` has a sequence as condition and its reverse as
-    target, `labels` a class and its pattern, each as letters and, with `-vectors`, as numbers.
+    and `coupled` are series whose futures are known. `copy` and `recall` are texts that end with what stood in them
+    long before. `reverse` has a sequence as condition and its reverse as target, `labels` a class and its pattern, each
+    as letters and, with `-vectors`, as numbers.
     """
 
     rank: ClassVar[int] = 2
-    where: ClassVar[tuple[str, ...]] = ("data", "size", "seed")
+    where: ClassVar[tuple[str, ...]] = ("data", "size", "seed", "lag")
 
     data: Name
     """Which of them."""
@@ -53,6 +55,8 @@ class Builtin(Corpus, name="builtin"):
     futures), 5,000 pairs. `topics` has its own size."""
     seed: int = 0
     """What a toy is drawn from."""
+    lag: int = Limits(default=64, ge=SHORTEST)
+    """Of `copy` and `recall`: how long ago the answer stood at most; of each text 8, 16, 32, ... positions."""
 
     @classmethod
     def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -111,6 +115,8 @@ class Builtin(Corpus, name="builtin"):
                 return [(_table(Var1().series(self._count, self.seed)), None)]
             case name if name in KNOWN:
                 return [(_table(KNOWN[name].series(self._count, self.seed)), None)]
+            case name if name in MEMORY:
+                return [(text, None) for text in MEMORY[name](self.lag).texts(self._count, self.seed)]
             case "reverse":
                 return [(target, source) for source, target in Reverse().pairs(self._count, self.seed)]
             case "reverse-vectors":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,8 +16,11 @@ from seqloom.codecs.base import Codec
 from seqloom.core.errors import DataError
 from seqloom.corpora.base import SPLITS, Item, Items, Shares
 
+TRAIN = SPLITS[0]
 FEW = 10
 """Things below which each is split by position where its codec can, since some of so few would be no fair split."""
+FEWEST = 2
+"""Things, or positions, that a training split needs."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,23 @@ class Segment:
 
 
 class Division:
-    """Which part of which thing belongs to which split: by raw content and names alone."""
+    """Which part of which thing belongs to which split: by raw content and names alone.
 
-    def __init__(self, items: Items, shares: Shares, codec: Codec, place: str) -> None:
-        self.items, self.place = items, place
+    Of the training split a `fraction` is kept: of things that are cut by position the end of each, which stands next to
+    what is scored, else as many things, those of which a hash of the name is lowest. So a smaller fraction is a part of
+    a larger one, and the other splits are the same under all of them.
+    """
+
+    def __init__(self, items: Items, shares: Shares, codec: Codec, place: str, fraction: float = 1.0) -> None:
+        self.items, self.codec, self.place, self.fraction = items, codec, place, fraction
         keys: list[int] = []
+        beforehand: list[int] = []  # of things that belong to training whatever the shares
         taken: set[str] = set()
         for item in items:
             if item.split:
                 taken.add(item.split)
+                if fraction < 1 and item.split == TRAIN:
+                    beforehand.append(_key(item.name))
             else:
                 keys.append(_key(item.name))
         self.free = len(keys)
@@ -63,6 +74,17 @@ class Division:
             self.edges: Sequence[tuple[int, ...]] = self._by_position(codec)
         elif self.free:
             self.numbers = self._shared_out(np.array(keys, np.uint64))
+        self.last_key: int | None = None
+        """The hash of the last training thing that is kept; None where a fraction is one of each thing."""
+        if fraction < 1:
+            many = items.ends and len(keys) + len(beforehand) >= FEW
+            if many or items.whole or not codec.divisible:
+                free = keys if self.by_position else [key for key, n in zip(keys, self.numbers, strict=True) if not n]
+                self.last_key = self._last_key(sorted([*free, *beforehand]))
+            else:
+                sizes = [part.end - part.begin for part in self.of(TRAIN) if part.end is not None]
+                if sum(sizes) < FEWEST and any(part.split == TRAIN for part in self._parts()):
+                    raise too_small(fraction, place)
 
     def _by_position(self, codec: Codec) -> list[tuple[int, ...]]:
         """Where the splits of each thing begin and end."""
@@ -90,8 +112,28 @@ class Division:
             numbers[order[later]] = numbers[order[later - 1]]
         return numbers
 
+    def _last_key(self, keys: Sequence[int]) -> int:
+        """The hash up to which training things are kept, of those of all of them in order."""
+        kept = math.floor(len(keys) * self.fraction + 1e-9)
+        if keys and kept < FEWEST:
+            raise too_small(self.fraction, self.place)
+        return keys[kept - 1] if keys else 0
+
     def __iter__(self) -> Iterator[Segment]:
-        """Every part, thing by thing."""
+        """Every part that is kept, thing by thing."""
+        for part in self._parts():
+            if self.fraction == 1 or part.split != TRAIN:
+                yield part
+            elif self.last_key is None:
+                end = self.codec.extent(part.item.content) if part.end is None else part.end
+                size = math.floor((end - part.begin) * self.fraction + 1e-9)
+                if size:
+                    yield replace(part, begin=end - size, end=end, divided=True)
+            elif _key(part.item.name) <= self.last_key:
+                yield part
+
+    def _parts(self) -> Iterator[Segment]:
+        """Every part of the whole splits, thing by thing."""
         free = 0
         for item in self.items:
             if item.split:
@@ -164,7 +206,7 @@ def cuts(total: int, shares: Shares, place: str, what: str) -> tuple[int, int, i
         if share > 0 and not sizes[i]:
             sizes[sizes.index(max(sizes))] -= 1
             sizes[i] = 1
-    if min(sizes) < 0 or (shares[0] and sizes[0] < 2) or not total:
+    if min(sizes) < 0 or (shares[0] and sizes[0] < FEWEST) or not total:
         raise too_few(what, total, place)
     return 0, sizes[0], sizes[0] + sizes[1], total
 
@@ -181,6 +223,13 @@ def too_few(what: str, total: int, place: str) -> DataError:
         f"too little data to split: {total} {what if total != 1 else what.removesuffix('s')}",
         path=place,
         hint="give more, or train on all of it with corpus.splits=[1,0,0]",
+    )
+
+
+def too_small(fraction: float, place: str) -> DataError:
+    """The error of a fraction of the training split that leaves nothing to learn from."""
+    return DataError(
+        f"{fraction:g} of the training split is too little to learn from", path=place, hint="a greater fraction"
     )
 
 

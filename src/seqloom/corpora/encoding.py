@@ -236,11 +236,9 @@ class Encoding:
         return size
 
     def _context(self, segment: Segment) -> int:
-        """Elements at the beginning of a thing that are context."""
-        if not segment.item.context:
-            return 0
-        codec = self.codec
-        return sum(codec.size(piece) for piece in codec.pieces(segment.item.content, 0, segment.item.context))
+        """Elements at the beginning of a part that are context: those of them that it holds."""
+        begin, end, codec = segment.begin, segment.item.context, self.codec
+        return 0 if end <= begin else sum(map(codec.size, codec.pieces(segment.item.content, begin, end)))
 
     def _conditioned(self, label: str, segment: Segment) -> Encoded:
         """What stands beside a part; null where the training split does not have it."""
@@ -273,6 +271,8 @@ class Encoding:
         division = self.division
         if division.by_position and division.items.ends and division.free > 1:
             yield f"there are {division.free} things, fewer than {FEW}: each is split by position"
+        if division.fraction < 1:
+            yield f"{100 * division.fraction:.3g} % of the training split is trained on (corpus.fraction)"
         for name, share in zip(SPLITS, division.shares, strict=True):
             if not share and not self.main[name].x.length and name != "train" and division.shares[0]:
                 what = "validation" if name == "valid" else "test"

@@ -40,19 +40,20 @@ class Preparation:
         *,
         guessed: bool,
         origin: Sequence[Any] = (),
+        fraction: float = 1.0,
     ) -> None:
         self.items, self.shares, self.codec, self.given, self.place = items, shares, codec, given, place
-        self.guessed = guessed
+        self.guessed, self.fraction = guessed, fraction
         self.requested: dict[str, Codec] = {name: item.codec for name, item in given.items() if item.codec is not None}
         self.sources = sources_of(given)
         conditions = {name: [item.source, item.enters] for name, item in given.items()}
-        self.content = [items.identity, items.whole, items.ends, list(shares), conditions]
+        self.content = [items.identity, items.whole, items.ends, list(shares), fraction, conditions]
         self.content += [*origin, *code_of(codec, self.requested, self.sources)]
 
     @cached_property
     def division(self) -> Division:
         """What belongs to which split; made where something must be read at all."""
-        return Division(self.items, self.shares, self.codec, self.place)
+        return Division(self.items, self.shares, self.codec, self.place, self.fraction)
 
     def run(self, notify: Notify | None = None) -> Prepared:
         """The corpus, ready for training."""

@@ -4,7 +4,7 @@ Each training is a worker of its own, alone on the machine, which trains, scores
 
     DIR/compare.json              what was asked, and the table when it is done
     DIR/report.html               the page
-    DIR/runs/MODEL-SEED/          the run
+    DIR/runs/MODEL-SEED/          the run; MODEL@0.1-SEED where it learned from a tenth of the training split
     DIR/results/MODEL-SEED.json   its scores, samples and speed
 
 So the same command goes on where it was stopped. The parent itself never trains.
@@ -16,6 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from seqloom.corpora import shards
 from seqloom.evaluation.comparison import Comparison
 from seqloom.evaluation.evaluate import data_of, prepare
 from seqloom.evaluation.judge import judged
+from seqloom.evaluation.naming import own_settings, setting_words
 from seqloom.evaluation.report import plain, write_report
-from seqloom.evaluation.rows import comparison_of, of_one_measure, row_of
-from seqloom.evaluation.work import Notify, Task, finished_before, first_plan, results_of
+from seqloom.evaluation.rows import comparison_of, data_curve, of_one_measure, row_of
+from seqloom.evaluation.work import Notify, Task, finished_before, first_plans, results_of
 from seqloom.recipe import model_settings
 
 COMPARISON, REPORT = "compare.json", "report.html"
@@ -47,6 +49,7 @@ def compare(
     horizon: int | None = None,
     windows: int | None = None,
     synthetic: Mapping[str, Any] | None = None,
+    fractions: Sequence[float] = (1.0,),
     notify: Notify | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -54,7 +57,8 @@ def compare(
 
     Args:
         data: A file, a folder or `builtin:NAME`.
-        models: Words as `train --model` takes them. What the folder holds of others, or of further seeds, stays in
+        models: Words as `train --model` takes them, each with settings of its own behind it where it has any:
+            `lstm process.prior=none`. What the folder holds of others, of further seeds or of other fractions stays in
             the comparison.
         minutes: Wall-clock for each training.
         seeds: Trainings of each model.
@@ -64,6 +68,8 @@ def compare(
         horizon: Let models and baselines forecast so many rows, too; None: no forecasts.
         windows: From so many places in each series of the test split; None: 20 in all.
         synthetic: Judge samples beside real windows, too; settings of the metric `synthesis`, {} for its defaults.
+        fractions: Train on so much of the training split, each model with each; the table is of the greatest, and all
+            make a curve against the amount of data.
         notify: Called with a line about each thing that is begun; without it the workers are quiet.
         settings: Of all trainings, nested as in a recipe.
 
@@ -78,22 +84,34 @@ def compare(
     if repeated is not None:
         raise ConfigError(f"{repeated} is named twice", path="--models", hint="several trainings of it: --seeds")
     for model in models:
-        model_settings(model)
+        model_settings(own_settings(model)[0])
+    parts = _checked_fractions(fractions, settings)
     source, folder = _absolute(data), Path(out)
+    whole = Task(source, models[0], 0, minutes, settings, str(out), quiet, threads, device, horizon, windows, synthetic)
+    # Forecasts and samples beside real windows are asked of what learned from the most.
     tasks = [
-        Task(source, model, seed, minutes, settings, str(out), quiet, threads, device, horizon, windows, synthetic)
+        replace(
+            whole if part == parts[0] else replace(whole, horizon=None, windows=None, synthetic=None),
+            model=model,
+            seed=seed,
+            fraction=part,
+        )
+        for part in parts
         for model in models
         for seed in range(seeds)
     ]
     request = {"data": source, "minutes": minutes, "settings": settings, **_asked(horizon, windows, synthetic)}
     _refuse_another(folder, request)
-    first, unfit = first_plan(tasks)
+    plans, unfit = first_plans(tasks)
     before = finished_before(tasks)
     if before:
         notify(f"kept from before: {listed([task.name for task in before])}")
         tasks += before
         models = list(dict.fromkeys(task.model for task in tasks))
         seeds = 1 + max(task.seed for task in tasks)
+        plans |= first_plans([task for task in before if task.fraction not in plans] or tasks[:1])[0]
+    parts = sorted(plans, reverse=True)
+    first = plans[parts[0]]
     if not len(first.prepared.splits["test"].data.x):
         raise DataError("the test split is empty, so nothing can be compared", hint="give it a share in corpus.splits")
     with durable.Lock(folder) as lock:
@@ -101,20 +119,32 @@ def compare(
         results = results_of(tasks, unfit, first.prepared, notify)
         lock.check()
         notify("baselines")
-        rows = [row_of(model, [results[task.name] for task in tasks if task.model == model]) for model in models]
+        rows = {
+            part: [
+                row_of(model, own)
+                for model in models
+                if (own := [results[task.name] for task in tasks if (task.model, task.fraction) == (model, part)])
+            ]
+            for part in parts
+        }
         command = ["seqloom", "compare", data, "--models", ",".join(models), "--minutes", f"{minutes:g}"]
-        command += ["--seeds", str(seeds), *_options(horizon, windows, synthetic), "--out", str(out), *_words(settings)]
+        command += ["--seeds", str(seeds), *_options(horizon, windows, synthetic)]
+        command += ["--fractions", ",".join(f"{part:g}" for part in reversed(parts))] if parts != [1.0] else []
+        command += ["--out", str(out), *setting_words(settings)]
         comparison = comparison_of(
             data,
             first.recipe.corpus,
             first.prepared,
-            of_one_measure(rows),
+            of_one_measure(rows[parts[0]]),
             minutes=minutes,
             command=command,
             horizon=horizon,
             windows=windows,
             synthetic=synthetic,
         )
+        if len(parts) > 1:
+            learned = {part: (planned.recipe.corpus, planned.prepared) for part, planned in plans.items()}
+            comparison = replace(comparison, by_data=data_curve(comparison, rows, learned))
         _write(comparison, folder, request)
     return comparison
 
@@ -179,6 +209,23 @@ def compare_runs(
     return comparison
 
 
+def _checked_fractions(fractions: Sequence[float], settings: Mapping[str, Any]) -> list[float]:
+    """The fractions of the training split, the greatest first; ConfigError for what is none, or named twice."""
+    hint = "above 0 and at most 1, each once: --fractions 0.1,0.3,1"
+    if not fractions:
+        raise ConfigError("there is no fraction of the training split", path="--fractions", hint=hint)
+    for fraction in fractions:
+        if not 0 < fraction <= 1:
+            raise ConfigError(f"{fraction:g} is no fraction of the training split", path="--fractions", hint=hint)
+    named = [f"{fraction:g}" for fraction in fractions]
+    repeated = next((name for i, name in enumerate(named) if name in named[:i]), None)
+    if repeated is not None:
+        raise ConfigError(f"{repeated} is named twice", path="--fractions", hint=hint)
+    if list(fractions) != [1.0] and "fraction" in (settings.get("corpus") or {}):
+        raise ConfigError("fractions are asked for, and one is set", path="corpus.fraction", hint="leave it out")
+    return sorted(map(float, fractions), reverse=True)
+
+
 def _asked(horizon: int | None, windows: int | None, synthetic: Mapping[str, Any] | None) -> dict[str, Any]:
     """What was asked of forecasts and of samples, where anything was."""
     asked = {"horizon": horizon, "windows": windows, "synthetic": synthetic}
@@ -188,7 +235,7 @@ def _asked(horizon: int | None, windows: int | None, synthetic: Mapping[str, Any
 def _options(horizon: int | None, windows: int | None, synthetic: Mapping[str, Any] | None) -> list[str]:
     """The same as options of the command line."""
     words = [w for name, n in _asked(horizon, windows, None).items() for w in (f"--{name}", str(n))]
-    return words if synthetic is None else [*words, "--synthetic", *_words({"synthesis": synthetic})]
+    return words if synthetic is None else [*words, "--synthetic", *setting_words({"synthesis": synthetic})]
 
 
 def _refuse_another(folder: Path, request: Mapping[str, Any]) -> None:
@@ -224,17 +271,6 @@ def _absolute(data: str) -> str:
     if data == "-":
         return str(shards.spool(sys.stdin.buffer))
     return os.path.abspath(data) if ":" not in data or Path(data).exists() else data
-
-
-def _words(settings: Mapping[str, Any], path: str = "") -> list[str]:
-    """Settings as they are written on the command line."""
-    words = []
-    for key, setting in settings.items():
-        if isinstance(setting, Mapping) and "name" not in setting:
-            words += _words(setting, f"{path}{key}.")
-        else:
-            words.append(f"{path}{key}={setting if isinstance(setting, str) else json.dumps(setting)}")
-    return words
 
 
 def _silent(text: str) -> None:

@@ -15,11 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.core.errors import NotComparable
+from seqloom.core.rng import Rng
 from seqloom.evaluation.baselines.base import BaselineScore
+from seqloom.evaluation.data_curve import DataCurve
 from seqloom.evaluation.forecast_table import ForecastTable
+from seqloom.evaluation.novelty_table import NoveltyTable
 from seqloom.evaluation.synthesis_table import SynthesisTable
 
 KINDS = ("exact", "bound", "estimate")
+FEWEST_BLOCKS = 20
+DRAWS = 2000
+"""How often blocks are drawn for an interval over the data."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class Row:
     elements_per_second: float | None = None
     """Read in training."""
     samples_per_second: float | None = None
+    first_element_ms: float | None = None
+    """From a question to the first element of its answer that is final."""
     peak_memory_mb: float | None = None
     error: str | None = None
     seeds: int = 1
@@ -91,6 +99,12 @@ class Row:
     """Measures of its forecasts by name, where there are any."""
     synthesis: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Measures of its samples beside real windows by name, where they were asked for."""
+    novelty: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """How new and varied its samples are, where they are of symbols."""
+    operations: int | None = None
+    """Multiplications and additions for each element that training reads."""
+    length: int | None = None
+    """Elements of its samples at most."""
     windows: NDArray[np.float64] | None = None
     """Some of these samples (N,T,D)."""
     recipe: str = ""
@@ -162,6 +176,10 @@ class Comparison:
     """The forecasts of the models beside those of the baselines, where a horizon was given."""
     synthesis: SynthesisTable | None = None
     """The samples of the models beside copies, held-out windows and a Gaussian, where that was asked for."""
+    novelty: NoveltyTable | None = None
+    """How new and varied the samples of symbols are."""
+    by_data: DataCurve | None = None
+    """What models and baselines reach with parts of the training split, where several were asked for."""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -226,6 +244,38 @@ def ci95(values: Sequence[float], margin: float = 0.0) -> tuple[float, float] | 
     elif not margin:
         return None
     return mean - half, mean + half
+
+
+def bootstrap(blocks: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """The 95 % interval of a mean over other data of the kind: blocks drawn again and again (Efron 1979; Kunsch 1989).
+
+    Args:
+        blocks: The value and the size of each block, which are longer than what neighbours have in common.
+
+    Returns:
+        None where there are too few.
+    """
+    if len(blocks) < FEWEST_BLOCKS:
+        return None
+    value, size = np.array(blocks, np.float64).T
+    drawn = Rng.of(0, 0).at("bootstrap").uniform(DRAWS * len(blocks))[0].reshape(DRAWS, -1)
+    chosen = (drawn * len(blocks)).astype(np.int64)
+    means = (value * size)[chosen].sum(1) / size[chosen].sum(1)
+    low, high = np.quantile(means, [0.025, 0.975]).tolist()
+    return low, high
+
+
+def over_data(one: Row, other: Row) -> tuple[float, float] | None:
+    """The interval over blocks of the test split of how much higher the one model's value is than the other's.
+
+    None where they were not scored on the same blocks.
+    """
+    pairs = [(row.likelihood or {}).get("blocks") or [] for row in (one, other)]
+    if len(pairs[0]) != len(pairs[1]):
+        return None
+    if any(a[1] != b[1] for a, b in zip(*pairs, strict=True)):
+        return None
+    return bootstrap([(a[0] - b[0], a[1]) for a, b in zip(*pairs, strict=True)])
 
 
 def student_975(freedom: int) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from seqloom.core.progress import count, decimal, duration, listed, plural
-from seqloom.evaluation.comparison import KINDS, Comparison, Row
+from seqloom.evaluation.comparison import KINDS, Comparison, Row, over_data
+from seqloom.evaluation.measured import MARKS
 
-MARKS = {"exact": "=", "bound": "≤", "estimate": "≈"}
 WHOLE = 0.999
 """The share of the test split from which on no sentence mentions what was left out."""
 
@@ -64,6 +65,7 @@ def conclusions(comparison: Comparison) -> list[str]:
     bounds = [value for value in values if value.kind == "bound"]
     sentences = [_setting(comparison), *_seeds(comparison)]
     sentences += _exact_order(exact, comparison.unit)
+    sentences += _over_data(comparison)
     sentences += _bounds_against_exact(bounds, exact, comparison.unit)
     sentences += _left_to_right(comparison, exact)
     estimates = [value.model for value in values if value.kind == "estimate"]
@@ -82,6 +84,10 @@ def conclusions(comparison: Comparison) -> list[str]:
     sentences += against_baselines(comparison)
     if comparison.forecasts is not None and comparison.forecasts.verdict:
         sentences.append(f"Of the forecasts, {comparison.forecasts.verdict}.")
+    if comparison.novelty is not None:
+        sentences += comparison.novelty.verdict
+    if comparison.by_data is not None:
+        sentences += comparison.by_data.verdict
     sentences += [f"{row.model} has no value: {row.failure}." for row in comparison.ordered if row.value is None]
     sentences += [
         f"{row.model}: not everything succeeded ({row.failure}); its value is over {count(row.seeds, 'training')}."
@@ -202,6 +208,24 @@ def _exact_order(exact: Sequence[_Value], unit: str) -> list[str]:
                 "overlap."
             )
     return sentences
+
+
+def _over_data(comparison: Comparison) -> list[str]:
+    """How far the test split alone settles which of two neighbours among the exact values is lower."""
+    exact = [row for row in comparison.ordered if row.value is not None and row.kind == "exact"]
+    apart = []
+    for one, other in pairwise(exact):
+        interval = over_data(other, one)
+        if interval is not None:
+            low, high = interval
+            sure = "" if low > 0 else ", which does not tell them apart"
+            apart.append(f"{other.model} is {decimal(low)} to {decimal(high)} above {one.model}{sure}")
+    if not apart:
+        return []
+    return [
+        f"On other data like the test split (95 % intervals in {comparison.unit}, by drawing blocks of it again): "
+        f"{listed(apart)}. That is said of these very models, not of others trained with other seeds."
+    ]
 
 
 def _bounds_against_exact(bounds: Sequence[_Value], exact: Sequence[_Value], unit: str) -> list[str]:

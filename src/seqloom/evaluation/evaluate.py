@@ -11,12 +11,14 @@ from typing import Any, Literal
 from seqloom import run as runs
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 from seqloom.core.foreign import arose_in
-from seqloom.corpora.base import Prepared
+from seqloom.corpora.base import Prepared, Split
 from seqloom.corpora.files import corpus_like
 from seqloom.evaluation.naming import data_word
+from seqloom.evaluation.novelty import check_symbols, originals
 from seqloom.evaluation.rolling import WHOLE, forecasts_of
 from seqloom.evaluation.synthesis import synthesis_of
 from seqloom.metrics.base import Metric, MetricRecord, View, wrong_with
+from seqloom.metrics.novelty import Originals
 from seqloom.model import Model, load
 from seqloom.recipe import Recipe
 from seqloom.validation import reading_of
@@ -96,6 +98,7 @@ def evaluate_model(
             values=partial(_values, model.run, data, split),
             forecasts=partial(forecasts_of, model, data, split, progress=partial(_of_share, report_share)),
             synthetic=partial(synthesis_of, model, data, split),
+            copies=partial(_copies, model, part),
             full=full,
             windows=windows,
             progress=report_share,
@@ -132,6 +135,14 @@ def evaluate_model(
 def _of_share(report: Progress, share: float, text: str) -> None:
     """Progress of forecasts, as the share alone."""
     report(share)
+
+
+def _copies(model: Model, part: Split, length: int, samples: int, seed: int) -> Originals:
+    """Samples of a model beside its training split and what is scored."""
+    assert model.run is not None
+    check_symbols(model.codec)
+    values = model.sample(samples, length, seed=seed).values
+    return originals(model.codec, values, prepare(model.run).splits["train"].data, part.data, length)
 
 
 def _values(run: runs.Run, data: str | None, split: SplitName) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,20 +14,25 @@ from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.evaluation.evaluate import evaluate_model, prepare
+from seqloom.evaluation.novelty import originals
 from seqloom.evaluation.synthesis import WINDOWS, drawn
-from seqloom.metrics.base import Metric
+from seqloom.metrics.base import Metric, MetricRecord
 from seqloom.metrics.forecast import ForecastMetric
+from seqloom.metrics.novelty import NoveltyMetric
 from seqloom.metrics.synthesis import SynthesisMetric
-from seqloom.model import Model, load
+from seqloom.model import Model, Running, load
+from seqloom.network.cost import cost
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.query import Query
 
 LONGEST_SAMPLE = 256
 """Elements of a sample that the report shows."""
-SAMPLES, PATHS = 4, 40
+SAMPLES, PATHS = 8, 40
 """Samples that are made in one go: to be shown, or as paths of a forecast."""
 SHOWN = 3
 """Samples of them that the report shows as text."""
+PASSES = 3
+"""Forward passes that a step of training costs: the backward pass is about two."""
 LONGEST_FORECAST = 48
 BEFORE = 512
 """Elements that a forecast goes on from."""
@@ -59,7 +64,7 @@ def judged(
     more: list[Metric] = [] if horizon is None else [ForecastMetric(horizon=horizon, windows=origins)]
     more += [] if synthetic is None else [SynthesisMetric.parse(synthetic)]
     scores = evaluate_model(model, windows=windows, more=more)
-    samples, rate = _samples(model)
+    samples, rate, values = _samples(model)
     return {
         "run": str(run.path),
         "parameters": report["parameters"],
@@ -70,10 +75,13 @@ def judged(
         "metrics": durable.finite(scores["metrics"]),
         "failed": scores["failed"],
         "samples_per_second": rate,
+        "first_element_ms": _first_element(model),
         "samples": samples,
+        "novelty": durable.finite(_novelty(model, values, samples["length"])),
         "windows": None
         if synthetic is None
         else _listed(drawn(model, SynthesisMetric.parse(synthetic).length, WINDOWS, 0)),
+        "operations": _operations(run),
         "curve": [
             [record["seconds"], record["elements"], record["valid"]]
             for record in durable.Journal.read(run.path / runs.LOG)
@@ -82,8 +90,35 @@ def judged(
     }
 
 
-def _samples(model: Model) -> tuple[dict[str, Any], float]:
-    """Samples to show (`texts`, a `picture`, or `paths`), and how many were made in a second."""
+def _operations(run: runs.Run) -> int:
+    """Multiplications and additions for each element that training reads: a forward and a backward pass."""
+    recipe = run.recipe
+    spec = recipe.process.spec(run.space)
+    return PASSES * cost(recipe.backbone, spec, run.space, run.conditions(), 1, recipe.feed.window).operations
+
+
+def _first_element(model: Model) -> float:
+    """Milliseconds from a question to the first element of a sample that is final; the model has answered before."""
+    query = model.query(model.empty(LONGEST_SAMPLE if model.codec.space.symbolic else None))
+    running, began = Running(query), time.monotonic()
+    for frame in model.stream(query):
+        running.take(frame)
+        if running.settled:
+            break
+    return 1000 * (time.monotonic() - began)
+
+
+def _novelty(model: Model, values: Sequence[Any], length: int) -> list[MetricRecord]:
+    """How new and varied samples are, where they are of symbols."""
+    assert model.run is not None
+    if not model.codec.space.symbolic:
+        return []
+    splits = prepare(model.run).splits
+    return NoveltyMetric().records(originals(model.codec, values, splits["train"].data, splits["test"].data, length))
+
+
+def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
+    """Samples to show (`texts`, a `picture`, or `paths`), how many were made in a second, and all of them."""
     assert model.run is not None
     prepared = prepare(model.run)
     codec, test = model.codec, prepared.splits["test"]
@@ -115,7 +150,7 @@ def _samples(model: Model) -> tuple[dict[str, Any], float]:
         shown["picture"] = base64.b64encode(picture).decode()
     else:
         shown["texts"] = [codec.show(value).decode("utf-8", "replace") for value in answer.values[:SHOWN]]
-    return shown, rate
+    return shown, rate, answer.values
 
 
 def _filled(model: Model, given: Mapping[str, Encoded]) -> dict[str, Any] | None:

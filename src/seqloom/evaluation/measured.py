@@ -9,6 +9,9 @@ from typing import Any
 
 from seqloom.core.progress import columns, decimal
 
+MARKS = {"exact": "=", "bound": "≤", "estimate": "≈"}
+"""How a table says what a value is."""
+
 
 @dataclass(frozen=True)
 class MeasuredRow:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+Across = Literal["seconds", "elements", "operations"]
+
+
 @dataclass(frozen=True)
 class Line:
     """One model's learning: for each seed, points of (seconds, elements, validation value)."""
@@ -38,16 +41,18 @@ class Level:
 def learning_curves(
     lines: Sequence[Line],
     levels: Sequence[Level],
-    across: Literal["seconds", "elements"],
+    across: Across,
     unit: str,
     form: Form = "svg",
 ) -> bytes:
-    """Validation value against training time or elements read, a line a seed, baselines dashed.
+    """Validation value against training time, elements read or operations, a line a seed, baselines dashed.
+
+    For operations the second number of each point is how many there were.
 
     The vertical axis shows where the curves end; their steep beginning may leave it at the top. A baseline beyond the
     axis is named in the legend.
     """
-    column = {"seconds": 0, "elements": 1}[across]
+    column = 0 if across == "seconds" else 1
     tracks = [[_finite(np.array(curve, np.float64).reshape(-1, 3)) for curve in line.curves] for line in lines]
     known = [level for level in levels if math.isfinite(level.value)]
     low, high = _value_range([track[:, 2] for seeds in tracks for track in seeds], [level.value for level in known])
@@ -78,6 +83,52 @@ def learning_curves(
         figures.grid(axes, ink)
         if lines or known:
             figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2, columnspacing=1.2)
+        return figures.written(figure, form)
+
+
+@dataclass(frozen=True)
+class Against:
+    """What one model or baseline reaches with parts of the data: (elements, value, low, high) for each part."""
+
+    label: str
+    points: Sequence[tuple[float, float, float, float]]
+    colour: str = ""
+    """Of the palette; "" takes the next one."""
+    baseline: bool = False
+
+
+def against_data(lines: Sequence[Against], unit: str, form: Form = "svg") -> bytes:
+    """Test value against the elements that were learned from, a line a model with its intervals, baselines dashed."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    from seqloom.core.progress import number
+
+    with figures.style(form) as ink:
+        figure = figures.blank(WIDTH, 3.4)
+        axes = figure.add_subplot()
+        baselines = 0
+        for index, line in enumerate(lines):
+            if not line.points:
+                continue
+            elements, values, low, high = np.array(line.points, np.float64).T
+            label = figures.short(line.label)
+            if line.baseline:
+                dashes = ((5, 2.5), (1.2, 2), (7, 2, 1.5, 2))[baselines % 3]
+                axes.plot(elements, values, color=ink, lw=1.2, alpha=0.75, dashes=dashes, label=label)
+                baselines += 1
+                continue
+            colour = line.colour or figures.PALETTE[index % len(figures.PALETTE)]
+            error = np.stack([values - low, high - values])
+            axes.errorbar(elements, values, error, fmt="o-", color=colour, lw=1.7, ms=4.5, capsize=3, label=label)
+        axes.set_xscale("log")
+        places = sorted({point[0] for line in lines for point in line.points})
+        axes.xaxis.set_major_locator(FixedLocator(places))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        axes.set_xlabel("elements of the training split that were learned from")
+        axes.set_ylabel(f"test {unit}")
+        figures.grid(axes, ink)
+        figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2, columnspacing=1.2)
         return figures.written(figure, form)
 
 
@@ -131,8 +182,8 @@ def calibration(histograms: Sequence[tuple[str, Sequence[float], str]], form: Fo
         return figures.written(figure, form)
 
 
-def _across(axes: Axes, across: str, tracks: Sequence[Numbers]) -> None:
-    """The horizontal axis: times with a unit; elements by thousands, logarithmic where models differ much."""
+def _across(axes: Axes, across: Across, tracks: Sequence[Numbers]) -> None:
+    """The horizontal axis: times with a unit; amounts by thousands, logarithmic where models differ much."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     from seqloom.core.progress import duration, number
@@ -145,7 +196,7 @@ def _across(axes: Axes, across: str, tracks: Sequence[Numbers]) -> None:
         _clock_ticks(axes, max(ends, default=1.0))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value) if value else "0"))
         return
-    axes.set_xlabel("elements read in training")
+    axes.set_xlabel("elements read in training" if across == "elements" else "operations in training")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     if first and max(ends) > 4 * min(ends):
         axes.set_xscale("log")

@@ -13,8 +13,10 @@ from seqloom.core.figures import PALETTE, Numbers
 from seqloom.core.progress import columns, decimal, duration, listed, number
 from seqloom.evaluation import plots
 from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row
-from seqloom.evaluation.conclusions import MARKS, against_baselines, best, conclusions
+from seqloom.evaluation.conclusions import against_baselines, best, conclusions
 from seqloom.evaluation.forecast_table import LEGEND as FORECAST_LEGEND
+from seqloom.evaluation.measured import MARKS
+from seqloom.evaluation.novelty_table import LEGEND as NOVELTY_LEGEND
 from seqloom.evaluation.synthesis_table import LEGEND as SYNTHESIS_LEGEND
 from seqloom.sequence.answer import Answer
 
@@ -40,12 +42,15 @@ def table(comparison: Comparison) -> list[dict[str, Any]]:
             "likelihood": likelihood,
             "elements_per_second": row.elements_per_second,
             "samples_per_second": row.samples_per_second,
+            "first_element_ms": row.first_element_ms,
+            "operations": row.operations,
             "peak_memory_mb": row.peak_memory_mb,
             "seeds": row.seeds,
             "runs": list(row.runs),
             **{name: dict(metric) for name, metric in row.extra.items()},
             **({"forecast": dict(row.forecast)} if row.forecast else {}),
             **({"synthesis": dict(row.synthesis)} if row.synthesis else {}),
+            **({"novelty": dict(row.novelty)} if row.novelty else {}),
         }
         rows.append(durable.finite(values if row.error is None else {**values, "error": row.error}))
     return rows
@@ -67,6 +72,8 @@ def plain(comparison: Comparison, report: Path | str) -> dict[str, Any]:
         ],
         **({} if comparison.forecasts is None else {"forecasts": durable.finite(comparison.forecasts.data())}),
         **({} if comparison.synthesis is None else {"synthesis": durable.finite(comparison.synthesis.data())}),
+        **({} if comparison.novelty is None else {"novelty": durable.finite(comparison.novelty.data())}),
+        **({} if comparison.by_data is None else {"by_data": durable.finite(comparison.by_data.data())}),
         "conclusions": conclusions(comparison),
         "report": str(report),
     }
@@ -75,7 +82,8 @@ def plain(comparison: Comparison, report: Path | str) -> dict[str, Any]:
 def plain_table(comparison: Comparison) -> str:
     """The table for a terminal: models by kind, baselines under a line, what the marks mean, and how it stands."""
     extra = [metric_word(name) for name in comparison.metrics]
-    heads = ("model", comparison.unit, "context", "seeds", "parameters", "elements/s", "samples/s", "MB", *extra)
+    speeds = ("elements/s", "samples/s", "first ms")
+    heads = ("model", comparison.unit, "context", "seeds", "parameters", *speeds, "MB", *extra)
     lines: list[Sequence[str]] = [heads]
     failed = []
     for row in comparison.ordered:
@@ -98,7 +106,9 @@ def plain_table(comparison: Comparison) -> str:
         body += [rule, *ready[divided:]]
     forecasts = [] if comparison.forecasts is None else ["", *comparison.forecasts.lines()]
     samples = [] if comparison.synthesis is None else ["", *comparison.synthesis.lines()]
-    return "\n".join([*body, "", LEGEND, *against_baselines(comparison), *forecasts, *samples])
+    new = [] if comparison.novelty is None else ["", *comparison.novelty.lines()]
+    by_data = [] if comparison.by_data is None else ["", *comparison.by_data.lines()]
+    return "\n".join([*body, "", LEGEND, *against_baselines(comparison), *by_data, *new, *forecasts, *samples])
 
 
 def metric_word(name: str) -> str:
@@ -152,6 +162,10 @@ def page(comparison: Comparison) -> str:
         failures={row.model: row.failure for row in comparison.rows if not row.measured},
         best=best(comparison),
         legend=LEGEND.split("   "),
+        novelty=comparison.novelty,
+        novelty_legend=NOVELTY_LEGEND,
+        by_data=comparison.by_data,
+        data_curve=_data_curve(comparison).decode(),
         ahead=comparison.forecasts,
         synthesis=comparison.synthesis,
         synthesis_legend=SYNTHESIS_LEGEND,
@@ -236,10 +250,31 @@ def _curves(comparison: Comparison) -> list[bytes]:
         label = row.model + ("" if row.kind in {"exact", ""} else f" ({row.kind})")
         lines.append(plots.Line(label, row.curves, colours[row.model]))
     levels = [plots.Level(b.name, comparison.baseline_value(b)) for b in comparison.baselines]
-    return [
-        plots.learning_curves(lines, levels, "seconds", comparison.unit),
-        plots.learning_curves(lines, levels, "elements", comparison.unit),
+    counted = [
+        plots.Line(
+            line.label, [[(s, n * (row.operations or 0), v) for s, n, v in curve] for curve in line.curves], line.colour
+        )
+        for line, row in zip(lines, drawn, strict=True)
+        if row.operations
     ]
+    figures = [plots.learning_curves(lines, levels, across, comparison.unit) for across in ("seconds", "elements")]
+    return figures + ([plots.learning_curves(counted, levels, "operations", comparison.unit)] if counted else [])
+
+
+def _data_curve(comparison: Comparison) -> bytes:
+    """The values of models and baselines against the elements that they learned from; nothing where one part did."""
+    curve, colours = comparison.by_data, _colours(comparison)
+    if curve is None:
+        return b""
+    elements = [portion.elements for portion in curve.portions]
+    lines = []
+    for row in curve.rows:
+        measured = [row.measures.get(portion.key, {}) for portion in curve.portions]
+        values = [row.value(portion.key) for portion in curve.portions]
+        ends = [(m.get("ci95") or (v, v)) for m, v in zip(measured, values, strict=True)]
+        points = [(n, v, *end) for n, v, end in zip(elements, values, ends, strict=True) if v is not None]
+        lines.append(plots.Against(row.name, points, "" if row.baseline else colours.get(row.name, ""), row.baseline))
+    return plots.against_data(lines, comparison.unit)
 
 
 def _forecasts(comparison: Comparison) -> list[tuple[Row, bytes]]:
@@ -304,12 +339,13 @@ def _calibration(comparison: Comparison) -> bytes:
 
 
 def _measures(row: Row) -> list[str]:
-    """Parameters, elements and samples a second, and memory, as people read them; a dash where not measured."""
+    """Parameters, elements and samples a second, the time to a first element, and memory; a dash where not measured."""
     samples = row.samples_per_second
     return [
         "–" if row.parameters is None else number(row.parameters),
         "–" if row.elements_per_second is None else number(row.elements_per_second),
         "–" if samples is None else f"{samples:.2g}" if 0 < samples < 1 else number(samples),
+        "–" if row.first_element_ms is None else decimal(row.first_element_ms),
         "–" if row.peak_memory_mb is None else f"{row.peak_memory_mb:,.0f}",
     ]
 

@@ -17,9 +17,11 @@ from seqloom.core import machine
 from seqloom.corpora.base import Corpus, Prepared
 from seqloom.evaluation.baselines.base import baselines_of
 from seqloom.evaluation.comparison import Comparison, Filled, Paths, Picture, Row, SplitSummary, ci95
+from seqloom.evaluation.data_curve import DataCurve, Portion
 from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, table_of
 from seqloom.evaluation.measured import MeasuredRow
+from seqloom.evaluation.novelty_table import NoveltyTable, novelty_table
 from seqloom.evaluation.rolling import origins_of
 from seqloom.evaluation.synthesis import control_rows, len_of, reality_of, synthesis_table
 from seqloom.evaluation.synthesis_table import SynthesisTable
@@ -33,7 +35,7 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
     errors = [str(result["error"]) for result in results if "error" in result]
     if not good:
         return Row(model=model, error=errors[0])
-    by_name = [{metric["name"]: metric for metric in result["metrics"]} for result in good]
+    by_name = [{m["name"]: m for m in (*result["metrics"], *result.get("novelty", ()))} for result in good]
     metrics = {}
     for name in dict.fromkeys(name for named in by_name for name in named):
         same = [named[name] for named in by_name if name in named]
@@ -45,12 +47,14 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
             "value": math.fsum(values) / len(values),
             **{key: value / math.sqrt(len(same)) for key, value in spread.items()},
             "ci95": None if interval is None else list(interval),
+            **({"blocks": _mean_blocks([metric["blocks"] for metric in same])} if "blocks" in same[0] else {}),
         }
     errors += [f"a metric could not be taken: {failure}" for result in good for failure in result["failed"]]
     likelihood = metrics.pop("likelihood", None)
     interval = None if likelihood is None else likelihood.pop("ci95")
     forecast = {name: metric for name, metric in metrics.items() if "horizon" in metric}
     synthesis = {name: metric for name, metric in metrics.items() if "length" in metric}
+    novelty = {m["name"]: metrics[m["name"]] for m in good[0].get("novelty", ())}
 
     def mean(key: str) -> float:
         return math.fsum(result[key] for result in good) / len(good)
@@ -64,19 +68,32 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
         ci95=None if interval is None else (interval[0], interval[1]),
         elements_per_second=round(mean("elements_per_second"), 1),
         samples_per_second=round(mean("samples_per_second"), 3),
+        first_element_ms=round(mean("first_element_ms"), 1) if "first_element_ms" in good[0] else None,
         peak_memory_mb=max(result["peak_memory_mb"] for result in good),
         error=errors[0] if errors else None,
         seeds=len(good),
         runs=tuple(result["run"] for result in good),
         curves=tuple(tuple((a, b, c) for a, b, c in result["curve"]) for result in good),
         samples=_shown(good[0]["samples"]),
+        length=good[0]["samples"]["length"],
         made=f"{good[0]['samples']['count']} at a time, of {good[0]['samples']['length']} elements",
-        extra={name: metric for name, metric in metrics.items() if name not in {**forecast, **synthesis}},
+        extra={name: metric for name, metric in metrics.items() if name not in {**forecast, **synthesis, **novelty}},
         forecast=forecast,
         synthesis=synthesis,
+        novelty=novelty,
+        operations=good[0].get("operations"),
         windows=None if good[0].get("windows") is None else np.array(good[0]["windows"], np.float64),
         recipe=(first / runs.RECIPE).read_text(encoding="utf-8"),
     )
+
+
+def _mean_blocks(several: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
+    """The blocks of a value, each the mean over the seeds; none where the seeds were scored on different ones."""
+    sizes = {tuple(size for _, size in blocks) for blocks in several}
+    if len(sizes) != 1:
+        return []
+    values = np.mean([[value for value, _ in blocks] for blocks in several], axis=0).tolist()
+    return [[value, size] for value, size in zip(values, next(iter(sizes)), strict=True)]
 
 
 def _root_mean_square(values: Sequence[float]) -> float:
@@ -144,8 +161,40 @@ def comparison_of(
         command=shlex.join(command),
         notes=(*prepared.notes, *why_not, *filter(None, [made])),
         forecasts=None if horizon is None else _forecasts(corpus, prepared, rows, horizon, windows),
+        novelty=_novelty(rows),
         synthesis=None if synthetic is None else _synthesis(corpus, prepared, rows, SynthesisMetric.parse(synthetic)),
     )
+
+
+def data_curve(
+    comparison: Comparison,
+    rows: Mapping[float, Sequence[Row]],
+    learned: Mapping[float, tuple[Corpus, Prepared]],
+) -> DataCurve:
+    """What models and baselines reach with each fraction of the training split, from the rows of each fraction."""
+    portions: list[Portion] = []
+    failures: dict[str, list[str]] = {}
+    measures: dict[tuple[str, bool], dict[str, dict[str, Any]]] = {}
+    for fraction in sorted(rows):
+        corpus, prepared = learned[fraction]
+        portion = Portion(fraction, int(prepared.splits["train"].data.starts[-1]))
+        portions.append(portion)
+        for row in of_one_measure(rows[fraction]):
+            own = measures.setdefault((row.model, False), {})
+            if row.value is not None:
+                own[portion.key] = {**(row.likelihood or {}), "ci95": row.ci95, "fraction": fraction}
+            if row.value is None or row.error is not None:
+                failures.setdefault(row.model, []).append(f"{portion.share}: {row.failure}")
+        whole = prepared.splits["train"].fingerprint == comparison.splits["train"].fingerprint
+        for baseline in comparison.baselines if whole else baselines_of(corpus, prepared)[0]:
+            value = {"value": comparison.baseline_value(baseline), "unit": comparison.unit, "kind": "exact"}
+            value |= {"fraction": fraction}
+            measures.setdefault((baseline.name, True), {})[portion.key] = value
+    found = [
+        MeasuredRow(name, own, "" if baseline else "; ".join(failures.get(name, [])), baseline)
+        for (name, baseline), own in measures.items()
+    ]
+    return DataCurve(comparison.unit, tuple(portions), tuple(sorted(found, key=lambda row: row.baseline)))
 
 
 def _forecasts(
@@ -156,6 +205,14 @@ def _forecasts(
     origins = origins_of(corpus, codec, {}, "test", Backtest(horizon, windows))
     models = [MeasuredRow(row.model, row.forecast, "" if row.forecast else row.failure) for row in rows]
     return table_of(origins, models, baseline_rows(codec.baselines, origins))
+
+
+def _novelty(rows: Sequence[Row]) -> NoveltyTable | None:
+    """The table of how new samples are; None where none of the models makes symbols."""
+    if not any(row.novelty for row in rows):
+        return None
+    models = [MeasuredRow(row.model, row.novelty, "" if row.novelty else row.failure) for row in rows]
+    return novelty_table(models, max(int(row.length or 0) for row in rows))
 
 
 def _synthesis(corpus: Corpus, prepared: Prepared, rows: Sequence[Row], asked: SynthesisMetric) -> SynthesisTable:

@@ -16,6 +16,7 @@ from seqloom.core.config import merge
 from seqloom.core.errors import RunError, UnsupportedSpace
 from seqloom.core.progress import duration
 from seqloom.corpora.base import Prepared
+from seqloom.evaluation.naming import file_name, named_in, own_settings
 from seqloom.planning import TrainingPlan, plan
 
 RESULTS, RUNS = "results", "runs"
@@ -44,11 +45,13 @@ class Task:
     horizon: int | None = None
     windows: int | None = None
     synthetic: Mapping[str, Any] | None = None
+    fraction: float = 1.0
+    """Of the training split."""
 
     @property
     def name(self) -> str:
         """The name of its run and its result."""
-        return f"{self.model}-{self.seed}"
+        return file_name(self.model, self.seed, self.fraction)
 
     @property
     def run(self) -> Path:
@@ -61,34 +64,45 @@ class Task:
         return Path(self.folder, RESULTS, f"{self.name}.json")
 
     def plan(self, notify: Notify | None = None) -> TrainingPlan:
-        """The training; goes on where there is a run."""
-        settings = merge(self.settings, {"seed": self.seed, "trainer": {"minutes": self.minutes}})
-        return plan(self.data, settings, model=self.model, out=self.run, resume=True, notify=notify)
+        """The training; goes on where there is a run. What its model is named with wins over what all have."""
+        word, own = own_settings(self.model)
+        settings = merge(merge(self.settings, own), {"seed": self.seed, "trainer": {"minutes": self.minutes}})
+        if self.fraction < 1:
+            settings = merge(settings, {"corpus": {"fraction": self.fraction}})
+        return plan(self.data, settings, model=word, out=self.run, resume=True, notify=notify)
 
 
-def first_plan(tasks: Sequence[Task]) -> tuple[TrainingPlan, dict[str, str]]:
-    """The first training that fits the data, and why others do not; where none fits, the last error is raised."""
-    plans, unfit = [], {}
+def first_plans(tasks: Sequence[Task]) -> tuple[dict[float, TrainingPlan], dict[str, str]]:
+    """The first training that fits the data, for each fraction of them, and why others do not.
+
+    Where none fits, the last error is raised.
+    """
+    plans: dict[float, TrainingPlan] = {}
+    unfit: dict[str, str] = {}
     for task in tasks:
         if task.model in unfit:
             continue
         try:
-            plans.append(task.plan())
+            planned = task.plan()
         except UnsupportedSpace as error:
             unfit[task.model] = str(error)
             last = error
+        else:
+            plans.setdefault(task.fraction, planned)
     if not plans:
         raise last
-    return plans[0], unfit
+    return plans, unfit
 
 
 def finished_before(tasks: Sequence[Task]) -> list[Task]:
     """Trainings that the folder of these holds a result of, and that are none of these; failed ones are left out."""
     names, found = {task.name for task in tasks}, []
     for path in sorted(Path(tasks[0].folder, RESULTS).glob("*-*.json")):
-        model, _, seed = path.stem.rpartition("-")
-        if path.stem not in names and seed.isdecimal() and "error" not in durable.read_json(path):
-            found.append(replace(tasks[0], model=model, seed=int(seed)))
+        name = path.name.removesuffix(".json")
+        named = None if name in names else named_in(name)
+        if named is not None and "error" not in durable.read_json(path):
+            model, seed, fraction = named
+            found.append(replace(tasks[0], model=model, seed=seed, fraction=fraction))
     return found
 
 
@@ -114,7 +128,8 @@ def results_of(
     for model, why in unfit.items():
         notify(f"{model} does not fit the data: {why}")
     for number, task in enumerate(left, 1):
-        notify(f"[{number}/{len(left)}] {task.model}, seed {task.seed}")
+        part = "" if task.fraction == 1 else f", on {100 * task.fraction:.3g} % of the training split"
+        notify(f"[{number}/{len(left)}] {task.model}, seed {task.seed}{part}")
         results[task.name] = _worked(task)
         if "error" in results[task.name]:
             notify(f"{task.name} failed: {results[task.name]['error']}")

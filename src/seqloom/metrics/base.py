@@ -14,6 +14,7 @@ from seqloom.sequence.query import Kind, Score
 if TYPE_CHECKING:
     from seqloom.metrics.forecast import Rolling
     from seqloom.metrics.likelihood import Reading
+    from seqloom.metrics.novelty import Copying
     from seqloom.metrics.synthesis import Synthesising
     from seqloom.network.network import Network
     from seqloom.processes.base import Process
@@ -35,7 +36,8 @@ class View:
 
     `sample(count, seed)` makes values of the model from nothing; `values()` gives those of the split as the files have
     them. `full` asks for all where an expensive metric would take a part, `windows` limits that part. `forecasts` makes
-    forecasts from origins in the split, and `synthetic` samples beside the real data, where such data have any.
+    forecasts from origins in the split, `synthetic` samples beside the real data, where such data have any, and
+    `copies` samples of symbols beside what was learned from.
     """
 
     network: Network
@@ -45,6 +47,7 @@ class View:
     values: Callable[[], Sequence[Any]] | None = None
     forecasts: Rolling | None = None
     synthetic: Synthesising | None = None
+    copies: Copying | None = None
     full: bool = False
     windows: int | None = None
     seed: int = 0

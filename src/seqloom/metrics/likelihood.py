@@ -31,6 +31,8 @@ WARMUP = 256
 ROWS = 32
 READS = 256
 """Windows, counted as often as they are drawn, that a drawn value is averaged over at least."""
+BLOCKS = 64
+"""Parts of what is scored whose spread says how far the value would be another on other data of the kind."""
 FEWEST_DRAWS = 4
 """Draws of each window where fewer reads were asked for: their spread still says how far the mean may be off."""
 
@@ -62,6 +64,9 @@ class _Tally:
         self.nats = 0.0
         self.cells = np.zeros(len(packed)) if tokens else None
         self.positions = 0
+        self.edges = _edges(packed)
+        self.blocks = np.zeros((2, BLOCKS))
+        """Nats of equal parts of all positions, and how many positions were counted in each."""
         self.values = np.zeros(0 if isinstance(reading.space, Tokens) else reading.space.dim)
         self.scales = np.zeros(len(self.values))
         if reading.log_scales is not None:
@@ -78,6 +83,9 @@ class _Tally:
         if self.cells is not None:
             self.cells[position[counted]] += counted_nats
         self.positions += int(counted.sum())
+        block = np.searchsorted(self.edges, position[counted], side="right")
+        self.blocks[0] += np.bincount(block, counted_nats, BLOCKS)
+        self.blocks[1] += np.bincount(block, minlength=BLOCKS)
 
     def score(self, likelihood: Likelihood, context: str, stderr: float, **more: int) -> Score:
         """The score of what was counted, with the extra_nats that belongs to it."""
@@ -100,10 +108,19 @@ class _Tally:
             stderr=stderr,
             context=context,
             surprisal=None if self.cells is None else self.cells.tolist(),
+            blocks=tuple(zip(*self.blocks[:, self.blocks[1] > 0].tolist(), strict=True)),
             measure=reading.space.measure,
             bits=reading.bits,
             **more,
         )
+
+
+def _edges(packed: Packed) -> NDArray[np.int64]:
+    """Where the blocks of an interval over the data end: of many things at the ends of things, else anywhere."""
+    edges = np.arange(1, BLOCKS) * len(packed) // BLOCKS
+    if len(packed.sizes) < 2 * BLOCKS:
+        return edges
+    return packed.starts[np.searchsorted(packed.starts, edges)]
 
 
 def wanted_cells(reading: Reading) -> NDArray[np.float64]:
@@ -314,7 +331,7 @@ class LikelihoodMetric(Metric, name="likelihood"):
                 progress=report,
                 windows=view.windows,
             )
-            records.append(metric_of(name, value))
+            records.append(metric_of(name, value) | {"blocks": value.in_blocks})
         return records
 
 

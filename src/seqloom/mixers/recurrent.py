@@ -35,6 +35,8 @@ GATES = {"lstm": ("input", "forget", "", "output"), "gru": ("reset", "update", "
 class Rnn(Mixer, name="rnn"):
     """The plain recurrent network, h = f(W x + U h + b) (Elman 1990)."""
 
+    timed_as: ClassVar[str] = "rnn"
+
     nonlinearity: Literal["tanh", "relu"] = "tanh"
     """f."""
 
@@ -53,6 +55,8 @@ class Lstm(Mixer, name="lstm"):
 
 class Gru(Mixer, name="gru"):
     """The gated recurrent unit, reset gate inside the candidate (as cuDNN and torch have it)."""
+
+    timed_as: ClassVar[str] = "gru"
 
     def build(self, width: int, block: int | None) -> MixerModule:
         return layer(partial(Gated, "gru"), width, block)

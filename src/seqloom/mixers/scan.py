@@ -7,7 +7,7 @@ backward pass is the same scan from the other end, written by hand; nothing goes
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,12 +23,16 @@ LONGEST = 64.0
 class MinGru(Mixer, name="mingru"):
     """The minimal GRU: h = (1 - z) h + z c, where gate z and candidate c depend on the present element alone."""
 
+    timed_as: ClassVar[str] = "products"
+
     def build(self, width: int, block: int | None) -> MixerModule:
         return layer(MinimalGru, width, block)
 
 
 class MinLstm(Mixer, name="minlstm"):
     """The minimal LSTM: h = (f h + i c) / (f + i), where gates and candidate depend on the present element alone."""
+
+    timed_as: ClassVar[str] = "products"
 
     def build(self, width: int, block: int | None) -> MixerModule:
         return layer(MinimalLstm, width, block)
@@ -45,6 +49,11 @@ class Scanned(Recurrent):
     @abstractmethod
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """A and b (..., D) of each element (..., inputs)."""
+
+    def projected(self, x: Tensor) -> Tensor:
+        """What gates and candidates are made of, in the precision of the weights: what adds up over long needs it."""
+        out: Tensor = self.project(x)
+        return out.to(self.project.weight.dtype)
 
     def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self.coefficients(x)
@@ -72,7 +81,7 @@ class MinimalGru(Scanned):
         super().__init__(inputs, width, 2)
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        gate, candidate = self.project(x).chunk(2, -1)
+        gate, candidate = self.projected(x).chunk(2, -1)
         update = gate.sigmoid()
         if self.watched is not None:
             self.watched("update", update)
@@ -86,7 +95,7 @@ class MinimalLstm(Scanned):
         super().__init__(inputs, width, 3)
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        enter, forget, candidate = self.project(x).chunk(3, -1)
+        enter, forget, candidate = self.projected(x).chunk(3, -1)
         # i / (f + i) of two sigmoids is a sigmoid itself, of the difference of their logarithms.
         update = (F.logsigmoid(enter) - F.logsigmoid(forget)).sigmoid()
         if self.watched is not None:

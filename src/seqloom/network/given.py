@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
 from seqloom.network.backbone import Backbone
-from seqloom.network.trunk import Trunk
+from seqloom.network.trunk import Trunk, embedding
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.space import Space, Tokens
 
@@ -239,9 +239,7 @@ class ConditionEnd(nn.Module):
         super().__init__()
         self.spec = spec
         self.embed: nn.Module = (
-            nn.Embedding(spec.space.total, inner)
-            if isinstance(spec.space, Tokens)
-            else nn.Linear(spec.space.dim, inner)
+            embedding(spec.space.total, inner) if isinstance(spec.space, Tokens) else nn.Linear(spec.space.dim, inner)
         )
         self.null = nn.Parameter(torch.empty(width)) if spec.enters != "attend" else None
 

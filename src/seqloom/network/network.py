@@ -18,7 +18,7 @@ from seqloom.core.rng import Rng
 from seqloom.mixers.base import MixerModule, Watcher
 from seqloom.network.backbone import Backbone
 from seqloom.network.given import Conditions, ConditionSpec, EncodedConditions
-from seqloom.network.trunk import Trunk
+from seqloom.network.trunk import Trunk, embedding
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.laws import Laws
 from seqloom.sequence.space import Space, Tokens
@@ -58,21 +58,22 @@ class Network(nn.Module):
         own_inputs = (spec.inputs - spec.shared) // self.channels
         with torch.device("meta"):
             self.embed: nn.Module = (
-                nn.Embedding(spec.inputs, backbone.width)
+                embedding(spec.inputs, backbone.width)
                 if spec.symbolic
                 else nn.Linear(self.patch * (own_inputs + spec.shared), backbone.width)
             )
             self.conditions = Conditions(given, backbone)
             self.trunk = Trunk(backbone, spec.block, spec.timed, bool(self.conditions.attended))
             self.head = nn.Linear(backbone.width, self.patch * spec.outputs // self.channels)
-            self.identity = nn.Embedding(self.channels, backbone.width) if self.channels > 1 else None
+            self.identity = embedding(self.channels, backbone.width) if self.channels > 1 else None
             # Embeddings are of the size of inputs; what they say as a head's weights begins small and grows.
             self.gain = nn.Parameter(torch.empty(())) if backbone.tie else None
             # What is no symbol, the weights of a prior's laws, is tied to none.
             untied = spec.outputs - space.total if backbone.tie and isinstance(space, Tokens) else 0
             self.untied = nn.Linear(backbone.width, untied, bias=False) if untied else None
         if seed is not None:
-            self.to_empty(device="cpu")
+            # As to_empty, which imports torch's compiler.
+            self._apply(lambda x: torch.empty(x.shape, dtype=x.dtype))  # type: ignore[no-untyped-call]
         self.own = own
         if seed is not None:
             self._initialise(seed)
@@ -229,6 +230,7 @@ class Network(nn.Module):
                 apart=apart,
                 channels=self.channels,
             )
+        h = h.to(self.head.bias.dtype)  # a trunk without norms ends in what its layers were computed in
         if where is not None and (h.shape[1] > 1 or where.shape[1] > 1):
             h = h.take_along_dim(where.unsqueeze(-1), 1)
         if self.backbone.tie:

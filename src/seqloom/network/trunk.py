@@ -307,3 +307,13 @@ def make_norm(spec: Backbone) -> nn.Module:
     if spec.norm == "none":
         return nn.Identity()
     return nn.LayerNorm(spec.width) if spec.norm == "layer" else nn.RMSNorm(spec.width)
+
+
+def embedding(count: int, width: int) -> nn.Embedding:
+    """A table of vectors without numbers, for the network to initialise.
+
+    An nn.Embedding draws numbers at once; where it is made without memory torch imports its compiler for that, which
+    takes longer than all else that happens before a first sample.
+    """
+    table: nn.Embedding = nn.Embedding.from_pretrained(torch.empty(count, width), freeze=False)  # type: ignore[no-untyped-call]
+    return table

@@ -87,6 +87,8 @@ class Score:
     context: str = ""
     draws: int = 1
     surprisal: Sequence[float] | None = None
+    blocks: Sequence[tuple[float, float]] = ()
+    """Nats and positions of consecutive parts of what was scored, whole things where there are many."""
     measure: Measure = "mass"
     """Whether it is of a probability or of a density: nats of the one say nothing of nats of the other."""
     bits: bool = False
@@ -96,6 +98,13 @@ class Score:
     def margin(self) -> float:
         """Half of the 95 % interval of `nats`: by Student's t where the error is that of a few draws."""
         return self.stderr * (student(self.draws - 1) if self.draws > 1 else 1.96)
+
+    @property
+    def in_blocks(self) -> list[list[float]]:
+        """The value of each block in the unit that people see, and its positions."""
+        scale = self.shown[0] / self.per_unit if self.per_unit else 1.0
+        each = math.fsum(positions for _, positions in self.blocks) / self.count if self.count else 0.0
+        return [[nats / positions * each * scale, positions] for nats, positions in self.blocks]
 
     @property
     def per_unit(self) -> float:
