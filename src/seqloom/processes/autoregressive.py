@@ -216,7 +216,9 @@ class Autoregressive(Process, name="autoregressive"):
         first = batch.begins
         if state is None:
             first = torch.cat([torch.ones_like(first[:, :1]), first[:, 1:]], 1)
-        visible = Visible(batch.x, batch.known, batch.shown, batch.begins, batch.past, laws=net.laws)
+        visible = Visible(
+            batch.x, batch.known, batch.shown, batch.begins, batch.past, laws=net.laws if self.features else None
+        )
         position = torch.arange(batch.x.shape[1], device=batch.x.device).expand(len(batch.x), -1)
         inputs, read = self.inputs(net, visible, position, first)  # (B,T) or (B,T,C)
         given = net.encode(batch.given, len(batch.x))
@@ -271,7 +273,8 @@ class Autoregressive(Process, name="autoregressive"):
         count = unread if limit is None else np.minimum(unread, limit)
         reading = (origin + begin)[:, None] + np.arange(int(count.max(initial=1)))
         visible, position = self._visible(ask, reading, active)
-        visible = replace(visible, laws=net.laws)
+        if self.features:
+            visible = replace(visible, laws=net.laws)
         first_read = torch.as_tensor(reading <= origin[:, None], device=ask.x.device)
         inputs, read = self.inputs(net, visible, position, first_read)
         index = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
