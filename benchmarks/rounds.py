@@ -106,7 +106,7 @@ def serve(side: Side, folder: Path) -> None:
         _answer(answers, {"error": traceback.format_exc(limit=-3)})
         return
     _answer(answers, {"units": ready.units, "same": dict(ready.same), "told": dict(ready.told)})
-    before, mib = _forget_peak(), None
+    before, mib = forget_peak(), None
     for _ in sys.stdin:
         try:
             began = time.perf_counter()
@@ -124,7 +124,7 @@ def _answer(answers: TextIO, value: Mapping[str, Any]) -> None:
     answers.flush()
 
 
-def _forget_peak() -> float:
+def forget_peak() -> float:
     """Give freed memory back and follow the peak of memory anew; what is resident now, in MiB."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):

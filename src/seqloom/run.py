@@ -140,6 +140,8 @@ class Run:
                 hint="recipe.yaml or the checkpoint was changed by hand; restore the run from a copy",
             )
         net.load_state_dict(weights)
+        if net.space.symbolic and self.recipe.process.incremental:
+            net.lie_by_columns()
         net.dependence = self._dependence(net.space.dim if isinstance(net.space, Vectors) else 0)
         net.laws = self.laws()
         if net.laws is None and self.recipe.process.counts is not None:

@@ -266,6 +266,18 @@ def test_logits_are_float32_at_least():
     assert net.bfloat16()(symbols())[0].dtype == torch.float32
 
 
+@pytest.mark.parametrize("mixer", [Lstm(), Gru(), Attention(heads=2)], ids=lambda m: m.name)
+@torch.no_grad()
+def test_matrices_that_lie_by_columns_are_the_same(mixer):
+    net = build(mixer=mixer, mlp=2.0)
+    weights, out = {name: p.clone() for name, p in net.named_parameters()}, net(symbols())[0]
+    net.lie_by_columns()
+    assert not net.head.weight.is_contiguous()
+    assert net.embed.weight.is_contiguous()
+    assert all(torch.equal(p, weights[name]) for name, p in net.named_parameters())
+    assert torch.allclose(net(symbols())[0], out, atol=1e-9)
+
+
 def test_a_stack_without_norms_is_computed_in_bfloat16_too():
     net = build(mixer=Lstm(), norm="none", residual=False).float().train()
     exact, net.reduced = net(symbols())[0], True

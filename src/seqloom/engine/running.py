@@ -16,7 +16,7 @@ from seqloom.engine.lanes import Lane
 from seqloom.engine.network_rows import NetworkRows
 from seqloom.sequence.space import Space, Tokens
 
-AHEAD = 16
+AHEAD = 64
 """So many elements of each row are made at most before anyone is told of them."""
 SECONDS = 0.03
 """And it is stopped after so long: those who watch, and requests that wait, are kept waiting no longer."""
@@ -28,7 +28,8 @@ class RunningOn:
     def __init__(self, lane: Lane, memory: NetworkRows, space: Space, never: Tensor, most: int) -> None:
         ask = lane.sampler.ask(lane.rows)
         self.ask = replace(ask, given=memory.given(0, [lane], None), begin=lane.begin)
-        self.memory, self.never, self.position = memory, never, ask.want[:, 0].copy()
+        self.memory, self.position = memory, ask.want[:, 0].copy()
+        self.never = never.to(ask.x.device)
         self.end = space.end if isinstance(space, Tokens) else None
         self.most, self.calls = most, 0
         self._until = time.perf_counter() + SECONDS
@@ -47,7 +48,7 @@ class RunningOn:
         assert self.memory.state is not None
         value = self.memory.process.following(self.memory.net, self.ask, self.position, self.memory.state)
         self.position += 1
-        return value.index_fill_(-1, self.never.to(value.device), -torch.inf) if len(self.never) else value
+        return value.index_fill_(-1, self.never, -torch.inf) if len(self.never) else value
 
 
 def steps_ahead(lane: Lane, memory: NetworkRows, end: int | None, most: int) -> int:

@@ -24,6 +24,8 @@ class MixerModule(nn.Module, ABC):
     """
 
     stacked: Mapping[str, int] = MappingProxyType({})
+    by_columns: bool = False
+    """Whether its own matrices may lie column by column, with which whole sequences are read as fast as before."""
     watched: Watcher | None = None
     """Where attention weights and gates are collected (`Network.watch`)."""
 

@@ -98,10 +98,14 @@ class RecurrentState(LayerState):
         """One more element read by `rows`: their states (len(rows), *shape)."""
         self.length[rows] += 1
         self.floor[rows] = np.maximum(self.floor[rows], self.length[rows] - self.ring + 1)
-        if self.ring == 1 and len(rows) and rows[-1] == len(rows) - 1:  # the first rows, one after another
-            self.values[: len(rows), 0] = states
-        else:
-            self.values[rows, self.length[rows] % self.ring] = states
+        self.values[rows, self.length[rows] % self.ring] = states
+
+    def replace(self, states: Tensor) -> None:
+        """One more element read by the first rows, where none can be gone back to: their states (rows, *shape)."""
+        rows = len(states)
+        self.length[:rows] += 1
+        self.floor[:rows] = self.length[:rows]
+        self.values[:rows, 0] = states
 
     def jump(self, states: Tensor, count: int) -> None:
         """`count` more elements read by the first rows at once; only what follows can be gone back to."""
@@ -196,6 +200,9 @@ class Recurrent(MixerModule):
             past = state.now(len(h))
             out, new = self.step(h[:, t], past if begins is None else anew(past, begins[:, t]))
             outputs.append(out)
+            if state.ring == 1 and (t < count).all():
+                state.replace(new)
+                continue
             rows = np.nonzero(t < count)[0]
             state.write(new if len(rows) == len(new) else new[rows], rows)
         return outputs[0].unsqueeze(1) if len(outputs) == 1 else torch.stack(outputs, 1)
@@ -219,7 +226,7 @@ class Gated(Recurrent):
 
     def __init__(self, cell: Cell, inputs: int, width: int) -> None:
         super().__init__(width, (2, width) if cell == "lstm" else (1, width))
-        self.cell = cell
+        self.cell, self.by_columns = cell, cell == "lstm"
         self.stacked = dict.fromkeys(("weight_ih", "weight_hh"), self.gates[cell])
         rows = self.gates[cell] * width
         self.weight_ih = nn.Parameter(torch.empty(rows, inputs))

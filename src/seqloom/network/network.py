@@ -315,6 +315,18 @@ class Network(nn.Module):
             for module in watchable.values():
                 module.watched = None
 
+    def lie_by_columns(self) -> None:
+        """Lay matrices column by column, as products with few rows read them faster; their numbers stay.
+
+        A text that is written symbol by symbol is made of such products. Many rows are as fast either way; training
+        has its gradients and moments row by row.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear) or (isinstance(module, MixerModule) and module.by_columns):
+                for parameter in module.parameters(recurse=False):
+                    if parameter.ndim == 2:
+                        parameter.data = parameter.data.t().contiguous().t()
+
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by kind: matrices inside the trunk, ends (embeddings and head), and vectors (biases, gains)."""
         kinds: dict[str, list[nn.Parameter]] = {"matrices": [], "ends": [], "vectors": []}

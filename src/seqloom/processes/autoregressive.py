@@ -300,7 +300,7 @@ class Autoregressive(Process, name="autoregressive"):
         return int((slide(at[:, None] + steps, net.reach) == origin[:, None]).all(0).cumprod().sum())
 
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
-        x = ask.x[np.arange(len(position)), position - 1].unsqueeze(1)
+        x = ask.x.gather(1, torch.as_tensor(position - 1, device=ask.x.device).unsqueeze(1))
         out, _ = net(x, given=ask.given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))
         return with_laws(net, self._gates, out, lambda: asked_by(replace(ask, want=position[:, None])))[:, 0]
 

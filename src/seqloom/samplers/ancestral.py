@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqloom.core.errors import UnsupportedQuery
+from seqloom.core.rng import pick
 from seqloom.samplers.base import Rows
-from seqloom.samplers.truncation import TokenSampler, draw
+from seqloom.samplers.truncation import TokenSampler, draw, untouched
 from seqloom.sequence.guess import Ask, Gives, Guess
 
 
@@ -53,10 +54,11 @@ class Ancestral(TokenSampler, name="ancestral"):
         position, each = rows.own["at"], np.arange(len(rows))
         at = position[:, None] + np.arange(most)  # (B,most)
         u = rows.key.select(np.repeat(each, most)).at("pick", at.ravel()).uniform(1).reshape(at.shape)
-        element, made = rows.x[each, position - 1], 0
+        place = torch.as_tensor(at, device=rows.x.device)
+        element, made, plain = rows.x[each, position - 1], 0, untouched(rows.own)
         while (value := following(element)) is not None:
-            element = draw(value, u[:, made], rows.own)
-            rows.x[each, at[:, made]] = element
+            element = pick(value, u[:, made]) if plain else draw(value, u[:, made], rows.own)
+            rows.x.scatter_(1, place[:, made : made + 1], element.unsqueeze(1))
             made += 1
         rows.settled[each[:, None], at[:, :made]] = True
         position += made

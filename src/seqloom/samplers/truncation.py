@@ -54,6 +54,11 @@ def draw(logits: Tensor, u: NDArray[np.float64], own: Mapping[str, NDArray[Any]]
     return chosen
 
 
+def untouched(own: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether all rows are drawn from the logits as they are, by `pick` alone."""
+    return bool((own["temperature"] == 1).all() and (own["top_k"] == 0).all() and (own["top_p"] == 1).all())
+
+
 def truncate(logits: Tensor, top_k: NDArray[np.int64], top_p: NDArray[np.float64]) -> Tensor:
     """Logits (B,V) with all but each row's top-k and top-p set to -inf; ties at the edge are kept."""
     size = logits.shape[-1]
