@@ -24,6 +24,7 @@ import growth_parts as parts
 from rounds import insert, keep, too_loaded
 
 from seqloom.core import figures, machine
+from seqloom.core.progress import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -273,7 +274,7 @@ def page(measured: dict[str, Any]) -> bytes:
         drawings.append((title, "lag", "norm", True, found))
     across = 3
     with figures.style("png") as ink:
-        figure = figures.blank(4.2 * across, 3.1 * math.ceil(len(drawings) / across))
+        figure = figures.blank(5.0 * across, 3.1 * math.ceil(len(drawings) / across))
         plots = figure.subplots(math.ceil(len(drawings) / across), across, squeeze=False).flat
         for axes, (title, x, y, logarithmic, found) in zip(plots, drawings, strict=True):
             _draw(axes, title, x, y, logarithmic, found)
@@ -288,14 +289,37 @@ def _draw(axes: Axes, title: str, x: str, y: str, logarithmic: bool, found: Curv
         dash = "-" if index < len(figures.PALETTE) else "--"
         mark = "o" if len(points) < 12 else ""
         axes.plot(*zip(*points, strict=True), dash, marker=mark, ms=3.5, lw=1.4, color=colour, label=name)
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+    places = sorted({point[0] for points in found.values() for point in points})
+    if places and places[-1] >= 8 * places[0]:
+        places = [2.0**i for i in range(64) if places[0] <= 2**i <= places[-1]]
     axes.set_xscale("log", base=2)
-    if logarithmic and found:
+    axes.xaxis.set_major_locator(FixedLocator(places))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    if logarithmic and any(point[1] > 0 for points in found.values() for point in points):
         axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter() if _decades(found) > 1 else FuncFormatter(_value))
+        axes.yaxis.set_major_formatter(FuncFormatter(_value))
+    elif found:
+        axes.set_ylim(0, 1.05 * max(point[1] for points in found.values() for point in points))
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     if found:
-        axes.legend(fontsize=7, ncols=2)
+        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _value(value: float, _: object) -> str:
+    """A value of an axis."""
+    return f"{value:.0e}" if 0 < abs(value) < 1e-3 else number(value) if value >= 1000 else f"{value:.3g}"
+
+
+def _decades(found: Curves) -> float:
+    """Over how many powers of ten some points are spread."""
+    values = [point[1] for points in found.values() for point in points if point[1] > 0]
+    return math.log10(max(values) / min(values))
 
 
 if __name__ == "__main__":

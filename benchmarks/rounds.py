@@ -111,7 +111,7 @@ def serve(side: Side, folder: Path) -> None:
         _answer(answers, {"error": traceback.format_exc(limit=-3)})
         return
     _answer(answers, {"units": ready.units, "same": dict(ready.same), "told": dict(ready.told)})
-    before, mib, repeats = _forget_peak(), None, 1
+    before, mib, repeats = forget_peak(), None, 1
     for _ in sys.stdin:
         try:
             began = time.perf_counter()
@@ -132,7 +132,7 @@ def _answer(answers: TextIO, value: Mapping[str, Any]) -> None:
     answers.flush()
 
 
-def _forget_peak() -> float:
+def forget_peak() -> float:
     """Give freed memory back and follow the peak of memory anew; what is resident now, in MiB."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
@@ -346,3 +346,13 @@ def keep(path: Path, record: Mapping[str, Any]) -> None:
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(record, indent=1) + "\n")
     beside.replace(path)
+
+
+def insert(page: Path, text: str, mark: str) -> None:
+    """Put text between the marks of a page, in place of what stood there."""
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{page} has no {begin} ... {end}")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")

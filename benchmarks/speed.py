@@ -35,12 +35,13 @@ from rounds import (
     Versus,
     busy,
     done,
+    insert,
     keep,
     measured,
     serve,
     too_loaded,
 )
-from speed_table import insert, machines, table
+from speed_table import machines, table
 
 from seqloom.core import machine
 

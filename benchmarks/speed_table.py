@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rounds import Job
@@ -60,13 +59,3 @@ def machines(record: Mapping[str, Any]) -> str:
     rows = {tuple(str(row["machine"][key]) for key in keys) for row in record["jobs"].values() if "machine" in row}
     lines = ["| " + " | ".join(keys) + " |", "|---" * len(keys) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in sorted(rows))])
-
-
-def insert(page: Path, text: str, mark: str) -> None:
-    """Put text between the marks of a page, in place of what stood there."""
-    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
-    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise ValueError(f"{page} has no {begin} ... {end}")
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")

@@ -20,7 +20,7 @@ from seqloom.core import checkpoints, durable, manifest
 from seqloom.core.config import MODULES, make, parse_yaml
 from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
-from seqloom.sequence.space import Space, Tokens, Vectors
+from seqloom.sequence.space import Space, Vectors
 
 if TYPE_CHECKING:  # finding runs and reading their recipes needs no torch
     from seqloom.network.given import ConditionSpec
@@ -149,18 +149,17 @@ class Run:
         return net.eval(), notes
 
     def laws(self) -> Laws | None:
-        """What the prior counted, if it has."""
-        prior, spec = self.recipe.process.counts, self.recipe.process.spec(self.space)
-        if prior is None or not (self.path / PRIOR / durable.MANIFEST).is_file():
+        """What was counted in the training split, if it has been."""
+        counts, spec = self.recipe.process.counts, self.recipe.process.spec(self.space)
+        if counts is None or not (self.path / PRIOR / durable.MANIFEST).is_file():
             return None
         from safetensors.numpy import load
 
-        assert isinstance(self.space, Tokens)
         tables = load(manifest.read(self.path / PRIOR, LARGEST_TABLES)[TABLES])
-        return prior.of(tables, self.space.total, ordered=spec.block is not None)
+        return counts.of(tables, self.space, ordered=spec.block is not None)
 
     def keep_laws(self, laws: Laws) -> None:
-        """Write down what the prior counted, beside the checkpoints, which refer to it."""
+        """Write down what was counted, beside the checkpoints, which refer to it."""
         from safetensors.numpy import save
 
         data = save({name: np.ascontiguousarray(value) for name, value in laws.tensors().items()})

@@ -44,12 +44,18 @@ def fits(process: str, space: str) -> bool:
 CASES = [(m, p, s) for m in members_of(Mixer) for p in members_of(Process) for s in SPACES if fits(p, s)]
 VARIANTS: dict[str, Any] = {
     "autoregressive with lags": {"name": "autoregressive", "lags": [3, 5], "difference": 5},
-    "autoregressive in a window's frame": {"name": "autoregressive", "features": [{"name": "window", "length": 6}]},
-    "gaussian in a window's frame": {"name": "gaussian", "features": [{"name": "window"}]},
+    "autoregressive about what is expected": {
+        "name": "autoregressive",
+        "features": [{"name": "window", "length": 6}, {"name": "linear", "length": 6}],
+    },
+    "gaussian about what is expected": {
+        "name": "gaussian",
+        "features": [{"name": "window"}, {"name": "linear", "length": 6}],
+    },
 }
 CASES += [(m, "autoregressive with lags", "vectors") for m in ("lstm", "attention")]
-CASES += [("gru", "autoregressive in a window's frame", "vectors")]
-CASES += [("attention", "gaussian in a window's frame", "vectors")]
+CASES += [("gru", "autoregressive about what is expected", "vectors")]
+CASES += [("attention", "gaussian about what is expected", "vectors")]
 REFUSED = [(p, s) for p in members_of(Process) for s in SPACES if not fits(p, s)]
 CONDITIONS = [  # those of a Transformer that attends take half a minute each; a GRU's are their fast twins
     pytest.param(m, p, data, given, marks=[pytest.mark.slow] if (m, given) == ("attention", "source") else [])

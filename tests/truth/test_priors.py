@@ -246,7 +246,7 @@ def test_at_the_beginning_of_training_a_model_is_its_prior():
     data = packed()
     net = Network(Backbone(width=8, depth=1, mixer=Gru()), process.spec(SPACE), SPACE, 8, {}, seed=1)
     net.laws = counted(PRIOR, data, ordered=True)
-    x, _ = data.symbols(np.arange(len(data)))
+    x, _, _ = data.elements(np.arange(len(data)))
     batch = data.window(np.array([20]), 12, past=2)
     with torch.no_grad():
         nats, _ = process.nats(net, batch, keys(1), None)

@@ -93,15 +93,18 @@ def test_values_that_wander_are_learned_as_changes():
         assert "process" not in advise(replace(wandering, persistence=0.6), "autoregressive", recurrent, 1)[0]
     moving = replace(wandering, numbers=1, persistence=0.995, momentum=0.973)
     for process in ("autoregressive", "gaussian"):
-        (window,) = advise(moving, process, False, 1)[0]["process"]["features"]
+        window, linear = advise(moving, process, False, 1)[0]["process"]["features"]
+        length = 192 if process == "autoregressive" else 336
+        assert linear == {"name": "linear", "length": length, "scale": "change"}
         assert (window["level"], window["scale"], window["typical"], window["momentum"]) == (
             "last",
             "change",
             0.1,
             0.97,
         )
-        (window,) = advise(replace(moving, momentum=-0.1), process, False, 1)[0]["process"]["features"]
+        window, *more = advise(replace(moving, momentum=-0.1), process, False, 1)[0]["process"]["features"]
         assert "momentum" not in window
+        assert len(more) == (process == "gaussian")  # of a walk without momentum the last value says all
 
 
 def test_counts_that_are_mostly_zero_have_a_head_that_can_say_so():
@@ -244,7 +247,11 @@ def test_series_are_read_about_their_own_level(numbers, channels):
     facts = replace(SERIES, numbers=numbers)
     for process in ("autoregressive", "gaussian", "flow"):
         settings, _ = advise(facts, process, True, 1)
-        assert settings["process"]["features"] == [{"name": "window", "length": 168}]
+        window, *more = settings["process"]["features"]
+        assert window == {"name": "window", "length": 168}
+        # A season is what an autoregressive model learns the change since; a diffusion is told what follows linearly.
+        expected = [] if process == "autoregressive" else [{"name": "linear", "length": 336, "scale": "spread"}]
+        assert more == expected
         own = settings["backbone"].get("channels")
         assert own == (channels if process == "autoregressive" else None)
     assert "features" not in advise(SERIES, "autoregressive", True, 1)[0]["process"]

@@ -156,8 +156,8 @@ def test_the_page_has_a_place_for_the_table(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(speed.PAGE.read_text(encoding="utf-8"))
     for text in ("the first table", "the second table"):
-        speed_table.insert(page, text, speed.MARK)
+        rounds.insert(page, text, speed.MARK)
     assert "the second table" in page.read_text()
     assert "the first table" not in page.read_text()
     with pytest.raises(ValueError, match="another: begin"):
-        speed_table.insert(page, "no place", "another")
+        rounds.insert(page, "no place", "another")

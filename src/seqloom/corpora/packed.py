@@ -75,12 +75,12 @@ class Packed:
             part=torch.from_numpy(self.part(safe, parts)) if parts else None,
         )
 
-    def symbols(self, position: Positions) -> tuple[Positions, NDArray[np.bool_]]:
-        """The symbols at positions (N,), and which of them begin a sequence."""
+    def elements(self, position: Positions) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.bool_]]:
+        """The elements at positions (N,), which of their cells are known, and which of them begin a sequence."""
         owner = self.sequence(position)
         offset = position - self.starts[owner]
-        x, _, _ = self._cells(owner[None], offset[None], np.ones((1, len(position)), bool))
-        return x[0], offset == 0
+        x, known, _ = self._cells(owner[None], offset[None], np.ones((1, len(position)), bool))
+        return x[0], known[0], offset == 0
 
     def part(self, position: Positions, parts: int) -> Positions:
         """Which of so many parts of equal length each position is in."""

@@ -18,13 +18,24 @@ from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
-from seqloom.processes.features import Carried, Feature, Lags, Read, Visible, about_level, framed, inputs_of
+from seqloom.processes.features import (
+    MOMENTUM,
+    Carried,
+    Feature,
+    Lags,
+    Read,
+    Visible,
+    about_level,
+    counting,
+    framed,
+    inputs_of,
+)
 from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.processes.priors import NoPrior, Prior, advised, with_laws
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.laws import asked_by, asked_of
+from seqloom.sequence.laws import Counts, asked_by, asked_of
 from seqloom.sequence.space import Space, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState
@@ -58,8 +69,8 @@ class Autoregressive(Process, name="autoregressive"):
     """What counting says of the next symbol, beside the network: `ngram` or `none`."""
 
     @property
-    def counts(self) -> Prior | None:
-        return self.prior if self._gates else None
+    def counts(self) -> Counts | None:
+        return self.prior if self._gates else counting(self.read_off)
 
     @cached_property
     def read_off(self) -> tuple[Feature, ...]:
@@ -170,7 +181,9 @@ class Autoregressive(Process, name="autoregressive"):
         head = ({"name": "student"}, "now and then a value is far from what was expected")
         if facts.lumpy:
             head = ({"name": "binned"}, "one value comes again and again, such as the zeros of counts")
-        return _changes(facts) | about_level(facts) | ({"head": head} if facts.numbers else {})
+        # A season is gone by as the change since; where values wander without momentum the last one says it all.
+        linear = 192 if facts.wanders and facts.momentum >= MOMENTUM else 0
+        return _changes(facts) | about_level(facts, linear=linear) | ({"head": head} if facts.numbers else {})
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         if batch.past is not None and not isinstance(net.space, Tokens):
@@ -203,7 +216,9 @@ class Autoregressive(Process, name="autoregressive"):
         first = batch.begins
         if state is None:
             first = torch.cat([torch.ones_like(first[:, :1]), first[:, 1:]], 1)
-        visible = Visible(batch.x, batch.known, batch.shown, batch.begins, batch.past)
+        visible = Visible(
+            batch.x, batch.known, batch.shown, batch.begins, batch.past, laws=net.laws if self.features else None
+        )
         position = torch.arange(batch.x.shape[1], device=batch.x.device).expand(len(batch.x), -1)
         inputs, read = self.inputs(net, visible, position, first)  # (B,T) or (B,T,C)
         given = net.encode(batch.given, len(batch.x))
@@ -258,6 +273,8 @@ class Autoregressive(Process, name="autoregressive"):
         count = unread if limit is None else np.minimum(unread, limit)
         reading = (origin + begin)[:, None] + np.arange(int(count.max(initial=1)))
         visible, position = self._visible(ask, reading, active)
+        if self.features:
+            visible = replace(visible, laws=net.laws)
         first_read = torch.as_tensor(reading <= origin[:, None], device=ask.x.device)
         inputs, read = self.inputs(net, visible, position, first_read)
         index = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)

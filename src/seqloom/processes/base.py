@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from seqloom.core.config import Component
 from seqloom.core.rng import Rng
-from seqloom.processes.priors import Prior
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.laws import Laws
+from seqloom.sequence.laws import Counts, Laws
 from seqloom.sequence.query import Kind
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
@@ -131,8 +130,8 @@ class Process(Component, home="seqloom.processes"):
         return None
 
     @property
-    def counts(self) -> Prior | None:
-        """How symbols of the training split are counted before training; `Net.laws` has what came of it."""
+    def counts(self) -> Counts | None:
+        """How the training split is counted before training; `Net.laws` has what came of it."""
         return None
 
     def start(self, net: Net, rows: int) -> State | None:

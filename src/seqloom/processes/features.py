@@ -19,6 +19,7 @@ from seqloom.core.errors import UnsupportedSpace
 from seqloom.processes.base import channels
 from seqloom.sequence.batch import Past
 from seqloom.sequence.facts import Advice, Facts
+from seqloom.sequence.laws import Counts, Laws
 from seqloom.sequence.space import Space, Tokens, Vectors
 
 Sums = tuple[Tensor, Tensor, Tensor]
@@ -29,6 +30,8 @@ ANEW = 64
 """Sums that move with a window are added up anew at every so many positions: what rounding adds up to stays small."""
 FAR = 1e4
 """And where one leaves whose square is so many times the sum of what stays, whose last digits it took."""
+COUNTED = 500
+"""Elements of a training split from which on second moments are worth counting."""
 MOMENTUM = 0.1
 """From so much of the last change on it is taken to go on."""
 
@@ -49,6 +52,8 @@ class Visible:
     begins: Tensor | None = None
     past: Past | None = None
     ordered: bool = True
+    laws: Laws | None = None
+    """What was counted in the training split beside the network."""
     carried: Carried | None = None
     offset: int = 0
     """Where on the canvas the first of these elements stands: what is carried from call to call goes by that."""
@@ -85,6 +90,28 @@ class Visible:
         known = known.take_along_dim(index, 1) & exists
         x = x.take_along_dim(index, 1).masked_fill(~known, 0)
         return list(zip(x.chunk(len(backs), 1), known.chunk(len(backs), 1), strict=True))
+
+    def held(self, position: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """The `length` elements before these positions (B,K,D,L), the farthest first, and how many there are (B,K,D).
+
+        A cell that is not known is as the last known one of the same sequence; they are counted from the first known
+        one on, and what stands before it means nothing.
+        """
+        x, known, past = self._with_past
+        index = torch.arange(x.shape[1], device=x.device)[None, :, None]
+        last = torch.where(known, index, 0).cummax(1).values
+        following = torch.where(known, index, x.shape[1]).flip(1).cummin(1).values.flip(1)
+        end = position + past  # (B,K)
+        begin = torch.zeros_like(end) if self._first is None else self._first.take_along_dim(end, 1)
+        first = following.take_along_dim(begin.unsqueeze(-1), 1)
+        filled = functional.pad(x.take_along_dim(last, 1), (0, 0, length, 0))
+        before = filled.unfold(1, length, 1)  # (B,1+L+T,D,L), of each position
+        start = int(end[0, 0])
+        if bool((end == start + torch.arange(end.shape[1], device=end.device)).all()):
+            before = before[:, start : start + end.shape[1]]
+        else:
+            before = before.take_along_dim(end[..., None, None], 1)
+        return before, (end.unsqueeze(-1) - first).clamp(0, length)
 
     def sums(self, position: Tensor, length: int) -> Sums:
         """Of the `length` elements before these positions (B,K) that may be read, in float64 (B,K,D) each.
@@ -251,6 +278,11 @@ class Feature(Component, home="seqloom.processes"):
     def frames(self) -> bool:
         """Whether the network reads the canvas about its location and in units of its scale."""
         return False
+
+    @property
+    def counts(self) -> Counts | None:
+        """What it needs to have counted in the training split; `Visible.laws` has what came of it."""
+        return None
 
     def channels(self, space: Space) -> int:
         """How many input channels it adds, three a number of `values`; UnsupportedSpace where it means nothing.
@@ -426,8 +458,11 @@ class Frame:
         return x * self.log_scale.exp() + self.location
 
 
-def about_level(facts: Facts) -> Advice:
-    """What suits a process that has `features`: a series is read about its own level."""
+def about_level(facts: Facts, *, linear: int = 0) -> Advice:
+    """What suits a process that has `features`: a series is read about its own level.
+
+    And about what is expected from at most so many elements, `linear`; 0: from none.
+    """
     if not facts.numbers:
         return {}
     length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
@@ -436,7 +471,13 @@ def about_level(facts: Facts) -> Advice:
         window |= {"level": "last", "scale": "change", "typical": facts.change}
         if facts.momentum >= MOMENTUM:
             window["momentum"] = round(min(facts.momentum, 1.0), 2)
-    return {"features": ([window], "levels shift: each is read about its own past")}
+    features, reason = [window], "levels shift: each is read about its own past"
+    if linear and facts.elements >= COUNTED:
+        seasons = min(2 * facts.season, facts.elements // 4)
+        length = max(8, min(linear, max(seasons, facts.elements // 20)))
+        features.append({"name": "linear", "length": length, "scale": window.get("scale", "spread")})
+        reason += ", and what follows linearly need not be learned"
+    return {"features": (features, reason)}
 
 
 def framed(features: Sequence[Feature], space: Space, visible: Visible, position: Tensor) -> tuple[Read, Frame | None]:
@@ -449,6 +490,18 @@ def framed(features: Sequence[Feature], space: Space, visible: Visible, position
             assert read.log_scale is not None
             frame = Frame(read.location, read.log_scale)
     return combined(reads), frame
+
+
+def expected(read: Read, frame: Frame | None) -> Frame | None:
+    """What each cell is expected to be, where there is a frame: its own, or what a later feature knows better."""
+    if frame is None or read.location is None or read.log_scale is None:
+        return frame
+    return Frame(read.location, read.log_scale)
+
+
+def counting(features: Sequence[Feature]) -> Counts | None:
+    """What features need to have counted: that of the first that does."""
+    return next((feature.counts for feature in features if feature.counts is not None), None)
 
 
 def inputs_of(read: Read, frame: Frame | None) -> Tensor | None:

@@ -18,6 +18,7 @@ from seqloom.processes.schedules import Noise, Prediction
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
+from seqloom.sequence.laws import Counts
 from seqloom.sequence.space import Space
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
@@ -95,6 +96,10 @@ class Flow(Process, name="flow"):
 
     def spec(self, space: Space) -> NetworkSpec:
         return self.diffusion.spec(space)
+
+    @property
+    def counts(self) -> Counts | None:
+        return self.diffusion.counts
 
     def advice(self, facts: Facts) -> Advice:
         return self.diffusion.advice(facts)

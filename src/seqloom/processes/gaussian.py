@@ -14,16 +14,19 @@ from torch import Tensor
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
-from seqloom.processes.features import Feature, Frame, Visible, about_level, framed, inputs_of
+from seqloom.processes.features import Feature, Frame, Visible, about_level, counting, expected, framed, inputs_of
 from seqloom.processes.known import KnownPositions
 from seqloom.processes.schedules import EdmNoise, Noise, PredictEdm, Prediction
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
+from seqloom.sequence.laws import Counts
 from seqloom.sequence.space import Space, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
 
+LONGEST = 336
+"""Elements whose second moments are counted at most: no less than a window that is advised."""
 LEVEL_SCALE = 0.25
 """The network's input is log(sigma / alpha) / 4, about unit scale."""
 
@@ -67,9 +70,13 @@ class Gaussian(Process, name="gaussian"):
         inputs = 3 * space.dim + beside
         return NetworkSpec(False, inputs, space.dim, block=None, timed=True, channels=numbers, blank=blank)
 
+    @property
+    def counts(self) -> Counts | None:
+        return counting(self.features)
+
     def advice(self, facts: Facts) -> Advice:
         once = {"known_once": (True, "a forecast reads its past once for all paths")} if facts.numbers else {}
-        return about_level(facts) | once
+        return about_level(facts, linear=LONGEST) | once
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         assert isinstance(net.space, Vectors)
@@ -97,10 +104,10 @@ class Gaussian(Process, name="gaussian"):
         """What features say as inputs (B,T,C), and the frame in which a row is diffused: from its shown cells alone."""
         if not self.features:
             return None, None
-        visible = Visible(x, shown, shown, ordered=False)
+        visible = Visible(x, shown, shown, ordered=False, laws=net.laws)
         position = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
         read, frame = framed(self.features, net.space, visible, position)
-        return inputs_of(read, frame), frame
+        return inputs_of(read, frame), expected(read, frame)
 
     def _out(
         self,

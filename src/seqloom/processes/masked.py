@@ -20,7 +20,7 @@ from seqloom.processes.schedules import LinearMasking, Masking
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.laws import asked_by, asked_of
+from seqloom.sequence.laws import Counts, asked_by, asked_of
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
@@ -44,7 +44,7 @@ class Masked(Process, name="masked"):
     """What counting says of a symbol from those on either side, beside the network: `ngram` or `none`."""
 
     @property
-    def counts(self) -> Prior | None:
+    def counts(self) -> Counts | None:
         return self.prior if self._gates else None
 
     @cached_property

@@ -20,9 +20,8 @@ from torch import Tensor
 from seqloom.core.config import Component
 from seqloom.processes.ngram import KneserNey
 from seqloom.sequence.facts import Advice, Facts
-from seqloom.sequence.laws import Asked, Counted, Laws
-
-Numbers = NDArray[np.int64]
+from seqloom.sequence.laws import Asked, CountedSplit, HasLaws, Laws, SymbolLaws
+from seqloom.sequence.space import Space, Tokens
 
 LEAST, FEW = 20_000, 200_000
 """Symbols of a training split from which on counting helps, and from which on runs of six are counted."""
@@ -52,11 +51,11 @@ class Prior(Component, home="seqloom.processes"):
     def gates(self, ordered: bool) -> tuple[float, ...]:
         """With what weight each law begins, where positions are filled in order or in any; empty: there is no law."""
 
-    def count(self, x: Numbers, begins: NDArray[np.bool_], part: Numbers, size: int, ordered: bool) -> Laws:
-        """The laws of symbols x (N,) below `size`, of which `begins` marks the first of each sequence."""
+    def count(self, split: CountedSplit, space: Space, ordered: bool) -> Laws:
+        """The laws of symbols; see `Counts`."""
         raise NotImplementedError
 
-    def of(self, tensors: Mapping[str, NDArray[Any]], size: int, ordered: bool) -> Laws:
+    def of(self, tensors: Mapping[str, NDArray[Any]], space: Space, ordered: bool) -> Laws:
         """What `count` gave, from its tensors."""
         raise NotImplementedError
 
@@ -87,7 +86,9 @@ class Ngram(Prior, name="ngram"):
     def gates(self, ordered: bool) -> tuple[float, ...]:
         return (1.0,) if ordered else (0.9, 0.9, -0.8)  # what comes from both sides has the frequency of symbols twice
 
-    def count(self, x: Numbers, begins: NDArray[np.bool_], part: Numbers, size: int, ordered: bool) -> Laws:
+    def count(self, split: CountedSplit, space: Space, ordered: bool) -> Laws:
+        assert isinstance(space, Tokens)
+        x, begins, part, size = split.x, split.begins, split.part, space.total
         ahead = KneserNey.count(x, begins, part, size=size, order=self.order, parts=self.parts)
         if ordered:
             return NgramLaws(ahead)
@@ -96,7 +97,10 @@ class Ngram(Prior, name="ngram"):
             ahead, KneserNey.count(x[::-1], ends, part[::-1], size=size, order=self.order, parts=self.parts)
         )
 
-    def of(self, tensors: Mapping[str, NDArray[Any]], size: int, ordered: bool) -> Laws:
+    def of(self, tensors: Mapping[str, NDArray[Any]], space: Space, ordered: bool) -> Laws:
+        assert isinstance(space, Tokens)
+        size = space.total
+
         def side(name: str) -> KneserNey:
             own = {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
             return KneserNey.of(own, size, self.parts)
@@ -124,7 +128,7 @@ class NgramLaws:
         return tables
 
 
-def with_laws(net: Counted, gates: Sequence[float], out: Tensor, asked: Callable[[], Asked]) -> Tensor:
+def with_laws(net: HasLaws, gates: Sequence[float], out: Tensor, asked: Callable[[], Asked]) -> Tensor:
     """Logits (...,V) from what a network gives, (...,V+G) with a weight for each of G laws: what it adds to its `gate`.
 
     `asked` are all these positions. Without laws, as before anything was counted, the logits are the network's own.
@@ -133,7 +137,7 @@ def with_laws(net: Counted, gates: Sequence[float], out: Tensor, asked: Callable
         return out
     size = out.shape[-1] - len(gates)
     logits = out[..., :size]
-    if net.laws is None:
+    if not isinstance(net.laws, SymbolLaws):
         return logits
     for i, (law, gate) in enumerate(zip(net.laws.log_laws(asked()), gates, strict=True)):
         weight = out[..., size + i, None] + gate

@@ -1,9 +1,13 @@
-"""Laws of a symbol given those around it, which were counted beside the network: see `processes.priors`."""
+"""What is counted in a training split beside the network.
+
+Laws of symbols are counted by `processes.priors`, moments of numbers by `processes.linear`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +15,7 @@ from torch import Tensor
 
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.guess import Ask
+from seqloom.sequence.space import Space
 
 Numbers = NDArray[np.int64]
 
@@ -56,20 +61,60 @@ class Asked:
         return np.where(inside, own, UNKNOWN)
 
 
+@dataclass(frozen=True)
+class CountedSplit:
+    """Elements of a training split that are counted: symbols x (N,), or numbers (N,D), and which cells are known.
+
+    `begins` (N,) marks the first of each stretch of a sequence, `part` (N,) says which part of the split each is in.
+    """
+
+    x: NDArray[Any]
+    begins: NDArray[np.bool_]
+    part: Numbers
+    known: NDArray[np.bool_] | None = None
+
+
 class Laws(Protocol):
-    """What was counted: laws of the symbol at a position given those around it."""
+    """What was counted."""
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """All of it, by name."""
+        ...
+
+
+@runtime_checkable
+class SymbolLaws(Laws, Protocol):
+    """Laws of the symbol at a position given those around it."""
 
     def log_laws(self, asked: Asked) -> list[NDArray[np.float32]]:
         """The logarithm (N,V) of each law at the positions that are asked for."""
         ...
 
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """All that was counted, by name."""
+
+class Counts(Protocol):
+    """A way to count."""
+
+    @property
+    def parts(self) -> int:
+        """Stretches of the split, each of which is read in training with the counts of the others; 0: all counts."""
+        ...
+
+    @property
+    def at_most(self) -> int:
+        """Elements that are counted at most, the last ones of each part."""
+        ...
+
+    def count(self, split: CountedSplit, space: Space, ordered: bool) -> Laws:
+        """What there is to count for a process that fills positions in order, or in any."""
+        ...
+
+    def of(self, tensors: Mapping[str, NDArray[Any]], space: Space, ordered: bool) -> Laws:
+        """What `count` gave, from its tensors."""
         ...
 
 
-class Counted(Protocol):
-    """A network beside which laws were counted."""
+class HasLaws(Protocol):
+    """A network beside which something may have been counted."""
 
     laws: Laws | None
 

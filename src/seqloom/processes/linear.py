@@ -1,0 +1,264 @@
+"""Linear expectation: what the known cells of a series make likely of another, by second moments alone.
+
+Half the mean squared difference of two elements, by how far apart they are (the variogram), is counted once in the
+training split. From it follows the best linear guess of any cell from any others whatever the level of the series, and
+how far it errs: ordinary kriging (Matheron 1963; Cressie 1993, section 3.2). A network that is trained for minutes then
+learns what is left. Each channel is expected from its own cells.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from seqloom.core.errors import UnsupportedSpace
+from seqloom.processes.features import Feature, Read, Visible
+from seqloom.sequence.laws import CountedSplit, Laws
+from seqloom.sequence.space import Space, Vectors
+
+Numbers = NDArray[np.float64]
+
+FLOOR = 1e-4
+"""The least share of the mean variance that a direction has: noise that the counts of a smooth series do not show."""
+KEPT = 32
+"""Patterns of shown cells whose weights are kept: those of forecasts come again and again."""
+
+
+class Linear(Feature, name="linear"):
+    """The best linear guess of a cell from those that may be read, and how far it errs.
+
+    Where positions are filled in any order a hidden cell is expected from all that is shown; from left to right each
+    from the elements before it, of which one that is missing is taken to be as the one before.
+    """
+
+    local: ClassVar[bool] = True
+    parts: ClassVar[int] = 0
+    at_most: ClassVar[int] = 400_000
+
+    length: int = Field(default=96, ge=2)
+    """Elements between which second moments are counted: how far back it looks."""
+    scale: Literal["spread", "change"] = "spread"
+    """In units of what errors are given: as the `window` beside it."""
+
+    @property
+    def past(self) -> int:
+        return self.length - 1
+
+    @property
+    def located(self) -> bool:
+        return True
+
+    @property
+    def spread(self) -> bool:
+        return True
+
+    @property
+    def counts(self) -> Linear:
+        return self
+
+    def channels(self, space: Space) -> int:
+        if not isinstance(space, Vectors) or any(field.support != "real" for field in space.all_fields):
+            raise UnsupportedSpace("only real numbers are expected linearly", hint="leave the feature linear out")
+        return 4 * space.dim
+
+    def count(self, split: CountedSplit, space: Space, ordered: bool) -> Laws:
+        return Variogram.count(split, self.length)
+
+    def of(self, tensors: Mapping[str, NDArray[Any]], space: Space, ordered: bool) -> Laws:
+        return Variogram(tensors["half_squares"].astype(np.float64))
+
+    def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
+        assert isinstance(space, Vectors)
+        laws = visible.laws
+        if not isinstance(laws, Variogram):  # before anything is counted
+            none = visible.x.new_zeros(*position.shape, space.dim)
+            unknown = torch.zeros_like(none, dtype=torch.bool)
+            return Read(none, torch.full_like(none, torch.nan), none, values=((none, unknown),))
+        if visible.ordered:
+            mean, error = self._ahead(laws, visible, position)
+            steps = laws.length
+        else:
+            shown = visible.shown.cpu().numpy()
+            mean, error = laws.expected(visible.x.cpu().numpy(), shown)
+            steps = visible.x.shape[1]
+            where = position.cpu().numpy()[..., None]
+            mean, error = np.take_along_axis(mean, where, 1), np.take_along_axis(error, where, 1)
+        log_scale = torch.from_numpy(np.log(error / laws.unit(self.scale, steps)))
+        location, log_scale = torch.from_numpy(mean).to(visible.x), log_scale.to(visible.x)
+        known = ~location.isnan()
+        log_scale = log_scale.masked_fill(~known, 0.0)
+        return Read(log_scale, location, log_scale, values=((location.nan_to_num(0.0), known),))
+
+    def _ahead(self, laws: Variogram, visible: Visible, position: Tensor) -> tuple[Numbers, Numbers]:
+        """What is expected at each position (B,K,D) from the elements before it, and the standard error."""
+        reach = min(self.past, laws.length - 1)
+        x, held = (part.cpu().numpy() for part in visible.held(position, reach))  # (B,K,D,R), (B,K,D)
+        weights, errors = laws.ahead
+        weights = weights[..., reach - 1 :: -1]  # the farthest first, as the elements are
+        # Not a product of matrices: no row's numbers may depend on how many there are.
+        mean = np.multiply(x, weights[:, reach], dtype=np.float64, order="C").sum(-1)
+        few = np.nonzero(held < reach)
+        mean[few] = (x[few] * weights[few[2], held[few]]).sum(-1)
+        return np.where(held > 0, mean, np.nan), errors[np.arange(x.shape[2]), held]
+
+
+@dataclass
+class Variogram:
+    """Half the mean squared difference (D,L) of elements 0 to L-1 apart, each sequence in units of its own spread."""
+
+    half_squares: Numbers
+    _covariances: dict[int, Numbers] = field(default_factory=dict)
+    _precisions: dict[int, Numbers] = field(default_factory=dict)
+    _weights: OrderedDict[tuple[bytes, bytes], tuple[Numbers, Numbers]] = field(default_factory=OrderedDict)
+
+    @classmethod
+    def count(cls, split: CountedSplit, length: int) -> Variogram:
+        """From elements x (N,D) of sequences whose first ones are marked."""
+        assert split.known is not None
+        sequence = np.cumsum(split.begins)
+        number = sequence - sequence[0] if len(sequence) else sequence
+        x = np.where(split.known, split.x, 0.0).astype(np.float64)
+        counted = np.stack([np.bincount(number, column) for column in split.known.T.astype(np.float64)], 1)
+        level = np.stack([np.bincount(number, column) for column in x.T], 1) / np.maximum(counted, 1)
+        x = np.where(split.known, x - level[number], 0.0)
+        spread = np.sqrt(np.stack([np.bincount(number, column) for column in (x**2).T], 1) / np.maximum(counted, 1))
+        moves = spread > 0  # (S,D)
+        x = x / np.where(moves, spread, 1.0)[number]
+        known = split.known & moves[number]
+        half_squares = np.zeros((x.shape[1], length))
+        for apart in range(1, length):
+            both = known[apart:] & known[:-apart] & (number[apart:] == number[:-apart])[:, None]
+            count = both.sum(0)
+            squares = ((x[apart:] - x[:-apart]) ** 2 * both).sum(0)
+            # Where nothing is so far apart it is as what is nearest to it.
+            half_squares[:, apart] = np.where(
+                count > 0, 0.5 * squares / np.maximum(count, 1), half_squares[:, apart - 1]
+            )
+        still = ~(half_squares > 0).any(1)  # a channel that never changes: each element is as good as any other
+        half_squares[still, 1:] = 1.0
+        return cls(half_squares)
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        return {"half_squares": self.half_squares}
+
+    @property
+    def length(self) -> int:
+        """Elements of the longest stretch whose moments are known."""
+        return int(self.half_squares.shape[1])
+
+    def unit(self, scale: Literal["spread", "change"], steps: int) -> Numbers:
+        """Of each channel (D,) the spread of a stretch about its mean, or of changes from one element to the next."""
+        if scale == "change":
+            return np.asarray(np.sqrt(2 * self.half_squares[:, 1]).clip(1e-6))
+        apart = np.arange(1, max(2, min(steps, self.length)))
+        pairs = self.half_squares[:, apart] * (steps - apart)
+        return np.asarray(np.sqrt(2 * pairs.sum(1)).clip(1e-6) / steps)
+
+    def covariance(self, steps: int) -> Numbers:
+        """The covariance (D,T,T) of a stretch about its mean, no longer than the longest that was counted."""
+        if steps not in self._covariances:
+            index = np.arange(steps)
+            apart = np.abs(index[:, None] - index)
+            about = np.eye(steps) - 1 / steps
+            values, vectors = np.linalg.eigh(-about @ self.half_squares[:, apart] @ about)
+            least = FLOOR * values.clip(0).mean(-1, keepdims=True)
+            values = np.maximum(values, np.maximum(least, 1e-12))
+            self._covariances[steps] = (vectors * values[:, None]) @ vectors.swapaxes(1, 2)
+        return self._covariances[steps]
+
+    def expected(self, x: NDArray[Any], shown: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+        """What is expected of each hidden cell (B,T,D), and the standard error where the spread of sequences is 1.
+
+        Cells that are shown, and those of channels of which nothing is shown, have no expectation: nan.
+        """
+        rows, steps, width = x.shape
+        if steps > self.length:
+            return self._expected_in_windows(x, shown)
+        cells = x.transpose(0, 2, 1).reshape(-1, steps).astype(np.float64)  # (B*D,T)
+        masks = shown.transpose(0, 2, 1).reshape(-1, steps)
+        mean, error = np.full(cells.shape, np.nan), np.ones(cells.shape)
+        patterns, which = np.unique(np.packbits(masks, axis=1), axis=0, return_inverse=True)
+        which = which.reshape(-1)
+        for number in range(len(patterns)):
+            own = np.flatnonzero(which == number)
+            known = np.flatnonzero(masks[own[0]])
+            hidden = np.flatnonzero(~masks[own[0]])
+            if not len(known) or not len(hidden):
+                continue
+            channels, channel = np.unique(own % width, return_inverse=True)
+            weights, errors = self._weights_of(masks[own[0]], known, hidden, channels)
+            for place in range(len(channels)):
+                mine = own[channel == place]
+                values = cells[mine[:, None], known]
+                level = values.mean(1, keepdims=True)
+                # Not a product of matrices: no row's numbers may depend on how many there are.
+                guessed = np.einsum("ns,hs->nh", values - level, weights[place])
+                mean[mine[:, None], hidden] = guessed + level
+                error[mine[:, None], hidden] = errors[place]
+        shape = (rows, width, steps)
+        return mean.reshape(shape).transpose(0, 2, 1), error.reshape(shape).transpose(0, 2, 1)
+
+    def _expected_in_windows(self, x: NDArray[Any], shown: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+        """The same for a longer canvas: windows that move by half of their length, each for what is in its middle."""
+        steps, length = x.shape[1], self.length
+        mean, error = np.full(x.shape, np.nan), np.ones(x.shape)
+        starts = [*range(0, steps - length, length // 2), steps - length]
+        for start in starts:
+            window, own = slice(start, start + length), slice(start + length // 4 if start else 0, start + length)
+            skipped = own.start - start
+            parts = self.expected(x[:, window], shown[:, window])
+            mean[:, own], error[:, own] = (part[:, skipped:] for part in parts)
+        return mean, error
+
+    def _weights_of(
+        self, mask: NDArray[np.bool_], known: NDArray[np.int64], hidden: NDArray[np.int64], channels: NDArray[np.int64]
+    ) -> tuple[Numbers, Numbers]:
+        """The weights (C,H,S) of shown cells in the guess of hidden ones, and its standard errors (C,H)."""
+        key = (mask.tobytes(), channels.tobytes())
+        if (found := self._weights.get(key)) is not None:
+            self._weights.move_to_end(key)
+            return found
+        precision = self._precision(len(mask))[channels]
+        errors = np.linalg.inv(precision[:, hidden[:, None], hidden])  # (C,H,H): their covariance given what is shown
+        weights = -errors @ precision[:, hidden[:, None], known]
+        deviation = np.sqrt(np.diagonal(errors, axis1=1, axis2=2))
+        self._weights[key] = weights, deviation
+        if len(self._weights) > KEPT:
+            self._weights.popitem(last=False)
+        return weights, deviation
+
+    def _precision(self, steps: int) -> Numbers:
+        """The inverse (D,T,T) of the covariance of a stretch about whose level nothing is known."""
+        if steps not in self._precisions:
+            inverse = np.linalg.inv(self.covariance(steps))
+            sums = inverse.sum(2)
+            of_level = sums[:, :, None] * sums[:, None] / sums.sum(1)[:, None, None]
+            self._precisions[steps] = inverse - of_level
+        return self._precisions[steps]
+
+    @cached_property
+    def ahead(self) -> tuple[Numbers, Numbers]:
+        """Weights (D,L,L-1) of the last 0 to L-1 elements, the nearest first, in the guess of the next; and its errors.
+
+        The triangle of a factor holds those of all shorter stretches, so each has one more term than the one before.
+        That they add up to 1 is seen to afterwards: nothing is known of the level.
+        """
+        covariance = self.covariance(self.length)[:, ::-1, ::-1]  # 0: what is guessed, then the nearest
+        factor = np.linalg.inv(np.linalg.cholesky(covariance[:, 1:, 1:]))
+        terms = (factor @ covariance[:, 1:, :1])[..., 0]  # (D,L-1)
+        ones = factor.sum(2)
+        weights, level = (np.cumsum(part[..., None] * factor, 1) for part in (terms, ones))
+        short = 1 - weights.sum(2)
+        weights = weights + (short / level.sum(2))[..., None] * level
+        errors = covariance[:, :1, 0] - np.cumsum(terms**2, 1) + short**2 / level.sum(2)
+        weights = np.concatenate([np.zeros_like(weights[:, :1]), weights], 1)
+        return weights, np.sqrt(np.concatenate([covariance[:, :1, 0], errors], 1).clip(1e-12))
