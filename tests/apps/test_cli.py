@@ -74,6 +74,18 @@ USAGE = [
     (("forecast", "runs/nowhere", "-n", "2", "--quantiles", "0.5"), "--quantiles: paths have no quantiles", "--paths"),
     (("compare", "builtin:markov", "--models", "lstm,gur", "--minutes", "1"), "no model called 'gur'", "gru"),
     (("compare", "builtin:markov", "--minutes", "1"), "--models", "--models lstm"),
+    (
+        ("compare", "builtin:markov", "--models", "rnn", "--minutes", "1", "--fractions", "0,1"),
+        "--fractions: 0 is no fraction of the training split",
+        "0.1,0.3,1",
+    ),
+    (
+        ("compare", "builtin:markov", "--models", "rnn", "--minutes", "1", "--fractions", "few"),
+        "--fractions: 'few' is no list of fractions",
+        "0.1,0.3,1",
+    ),
+    (("compare", "builtin:markov", "--models", "rnn prior", "--minutes", "1"), "'prior' is not a setting", "key=value"),
+    (("show", "lstm", "--gradients"), "--gradients: 'lstm' is no run", "seqloom runs"),
     (("help", "nothing"), "there is no verb 'nothing'", "the verbs: demo, train"),
     (("list", "mixxer"), "no family 'mixxer'", "mixer"),
     (("show", "lstn"), "lstn", "lstm"),

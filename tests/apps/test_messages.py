@@ -288,6 +288,17 @@ LIGHT = [
 ]
 
 
+def test_the_gradient_of_a_run_by_lag(seqloom: Command, examples: Examples) -> None:
+    found = seqloom("show", examples.run("lstm"), "--gradients", "--json").json
+    assert found["factor"] <= 1
+    assert len(found["norms"]) > 1
+    said = seqloom("show", examples.run("lstm"), "--gradients").text
+    assert said.splitlines()[0].split() == ["lag", "gradient", "of", "lag", "1", "clipped"]
+    assert f"{found['norms'][0]:.3g}" in said
+    assert "a hundredth of that at lag 1" in said
+    check_error(seqloom("show", examples.run("masked"), "--gradients"), "reads from the left", "autoregressive")
+
+
 def test_what_needs_no_torch_imports_none(examples: Examples, tmp_path: Path) -> None:
     names = {
         "RUNS": examples.folder / "runs",

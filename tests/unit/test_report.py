@@ -21,6 +21,9 @@ from seqloom.evaluation import plots
 from seqloom.evaluation.baselines.base import BaselineScore
 from seqloom.evaluation.comparison import Comparison, Paths, Row, SplitSummary, ci95, student_975
 from seqloom.evaluation.conclusions import against_baselines, best, conclusions
+from seqloom.evaluation.data_curve import DataCurve, Portion
+from seqloom.evaluation.measured import MeasuredRow
+from seqloom.evaluation.novelty_table import novelty_table
 from seqloom.evaluation.report import page, plain, plain_table, table, visible, write_report
 
 COUNT = 1000
@@ -338,8 +341,28 @@ CURVES = (((1.0, 100.0, 4.0), (2.0, 200.0, 2.5), (3.0, 300.0, 2.1)), ((1.0, 100.
 
 
 def text_comparison():
+    copied = {"name": "copied", "value": 30.0, "stderr": 1.0, "nominal": 9.0, "count": 8}
+    at = {"value": 2.0, "kind": "exact"}
+    by_data = DataCurve(
+        "bits/byte",
+        (Portion(0.1, 100), Portion(1.0, 1000)),
+        (
+            MeasuredRow("lstm", {"0.1": at, "1": {**at, "value": 1.5, "ci95": [1.4, 1.6]}}),
+            MeasuredRow(f"bad {EVIL}", {"0.1": {**at, "value": 1.9}, "1": {**at, "value": 1.8}}),
+            MeasuredRow(f"xz {EVIL}", {"1": at}, baseline=True),
+        ),
+    )
     return compared(
-        row("lstm", 2.0, 0.01, curves=CURVES, samples=(f"First {EVIL}", "x" * 5000), recipe=f"a: {EVIL}", seconds=3.0),
+        row(
+            "lstm",
+            2.0,
+            0.01,
+            curves=CURVES,
+            operations=6000,
+            samples=(f"First {EVIL}", "x" * 5000),
+            recipe=f"a: {EVIL}",
+            seconds=3.0,
+        ),
         row(
             "masked", 2.6, 0.01, "bound", curves=CURVES[:1], samples=("two\x00\x07\ud800\x9b end",), runs=("r/0", "r/1")
         ),
@@ -349,6 +372,8 @@ def text_comparison():
         command=f"seqloom compare {EVIL}",
         machine={"cpu": EVIL, "load": None, "memory_gib": 7.5},
         notes=(EVIL,),
+        novelty=novelty_table([MeasuredRow(f"bad {EVIL}", {"copied": copied})], 64),
+        by_data=by_data,
     )
 
 
@@ -376,7 +401,10 @@ def test_the_page_stands_alone_and_everything_in_it_is_escaped(tmp_path):
     assert "default-src 'none'" in text
     assert 'name="viewport"' in text
     assert "prefers-color-scheme: dark" in text
-    assert parsed.tags.count("svg") == 2
+    assert parsed.tags.count("svg") == 4  # against time, elements, operations and the amount of data
+    assert "operations in training" in parsed.text
+    assert f"Samples of bad {EVIL} hold runs of 30 elements" in parsed.text
+    assert f"that of bad {EVIL} is the lowest with 10 %, that of lstm with 100 %" in parsed.text
     assert f"failed: broken {EVIL}" in parsed.text
     assert f"lstm, masked and bad {EVIL} on a {EVIL}.txt" in parsed.text
     assert parsed.pres[0] == f"First {EVIL}"

@@ -345,7 +345,7 @@ def _measures(row: Row) -> list[str]:
         "–" if row.parameters is None else number(row.parameters),
         "–" if row.elements_per_second is None else number(row.elements_per_second),
         "–" if samples is None else f"{samples:.2g}" if 0 < samples < 1 else number(samples),
-        "–" if row.first_element_ms is None else decimal(row.first_element_ms),
+        "–" if row.first_element_ms is None else f"{row.first_element_ms:.3g}",
         "–" if row.peak_memory_mb is None else f"{row.peak_memory_mb:,.0f}",
     ]
 
