@@ -12,6 +12,7 @@ import ctypes
 import gc
 import importlib
 import json
+import math
 import os
 import resource
 import statistics
@@ -28,6 +29,10 @@ from seqloom.core import machine
 
 MOST_LOAD = 0.3
 """Runnable tasks a core, before anything is timed."""
+WAIT = 180
+"""Seconds that it waits for them to end."""
+LEAST = 0.3
+"""Seconds of a round of one side, at least."""
 
 Say = Callable[[str], None]
 
@@ -106,14 +111,17 @@ def serve(side: Side, folder: Path) -> None:
         _answer(answers, {"error": traceback.format_exc(limit=-3)})
         return
     _answer(answers, {"units": ready.units, "same": dict(ready.same), "told": dict(ready.told)})
-    before, mib = forget_peak(), None
+    before, mib, repeats = forget_peak(), None, 1
     for _ in sys.stdin:
         try:
             began = time.perf_counter()
-            counted = ready.run()
-            seconds = counted if isinstance(counted, float) else time.perf_counter() - began
-            mib = max(0.0, machine.peak_memory_mb() - before) if mib is None else mib  # of the first run alone
-            _answer(answers, {"seconds": seconds, "mib": mib})
+            for _ in range(repeats):
+                counted = ready.run()
+            seconds = (time.perf_counter() - began) / repeats
+            if mib is None:  # of the first run alone, after which short ones are repeated
+                mib = max(0.0, machine.peak_memory_mb() - before)
+                repeats = 1 if isinstance(counted, float) else min(1000, math.ceil(LEAST / max(seconds, 1e-6)))
+            _answer(answers, {"seconds": counted if isinstance(counted, float) else seconds, "mib": mib})
         except Exception:
             _answer(answers, {"error": traceback.format_exc(limit=-3)})
             return
@@ -311,6 +319,18 @@ def too_loaded(load: float | None, cores: int) -> str | None:
     return f"{load:.1f} tasks want to run on {cores} cores: what is timed now says little"
 
 
+def busy(load: Callable[[], float | None], cores: int, say: Say, sleep: Callable[[float], object] = time.sleep) -> str:
+    """Why nothing can be timed even after a while (an installation that has just ended still counts); "" if it can."""
+    why = too_loaded(load(), cores)
+    for _ in range(WAIT // 10 if why else 0):
+        say(f"waiting: {why}")
+        sleep(10)
+        why = too_loaded(load(), cores)
+        if why is None:
+            break
+    return why or ""
+
+
 # ---- what is kept ---------------------------------------------------------------------------------------------------
 
 
@@ -326,59 +346,6 @@ def keep(path: Path, record: Mapping[str, Any]) -> None:
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(record, indent=1) + "\n")
     beside.replace(path)
-
-
-def table(record: Mapping[str, Any], jobs: Sequence[Job]) -> str:
-    """All rows as Markdown: those that are lost, those that lack a peer and those that failed as well."""
-    lines = [
-        "| job | ours | peer | ours | peer | ratio | rounds | at least | peak memory |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for job in jobs:
-        row = record.get("jobs", {}).get(job.name)
-        if row is None:
-            lines.append(f"| {job.name} | | | | | not measured | | | |")
-        elif "error" in row:
-            lines.append(f"| {job.name} | | | | | failed: {row['error'].strip().splitlines()[-1]} | | | |")
-        else:
-            lines += [_line(job, row, compared) for compared in row["compared"]]
-            lines += [f"| {job.name} | | {side} | | | skipped: {why} | | | |" for side, why in row["missing"].items()]
-    return "\n".join(lines)
-
-
-def _line(job: Job, row: Mapping[str, Any], compared: Mapping[str, Any]) -> str:
-    ours, peer = (row["sides"][compared[side]] for side in ("ours", "peer"))
-    goal, memory = compared["goal"], compared.get("memory")
-    cells = [
-        job.name + (" (loaded machine)" if row.get("loaded") else ""),
-        *(_how(compared[side], row["sides"][compared[side]]) for side in ("ours", "peer")),
-        *(f"{_short(side['rate'])} {row['unit']}" for side in (ours, peer)),
-        f"**{compared['ratio']:.2f}**",
-        f"{compared['least']:.2f} to {compared['most']:.2f}",
-        "" if goal is None else f"{goal:.3g}",
-        "" if memory is None else f"{memory:.2f} (at most {compared['memory_goal']:.2g})",
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _how(name: str, side: Mapping[str, Any]) -> str:
-    """A side and how it was run, in words."""
-    threads = side.get("threads")
-    told = [side.get("precision"), None if threads is None else f"{threads} thread{'s' * (threads > 1)}"]
-    words = [str(one) for one in [*told, side.get("part")] if one]
-    return name + (f" ({', '.join(words)})" if words else "")
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def machines(record: Mapping[str, Any]) -> str:
-    """The machines that the rows were measured on, as Markdown."""
-    keys = ("cpu", "cores", "threads", "torch", "python", "platform")
-    rows = {tuple(str(row["machine"][key]) for key in keys) for row in record["jobs"].values() if "machine" in row}
-    lines = ["| " + " | ".join(keys) + " |", "|---" * len(keys) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in sorted(rows))])
 
 
 def insert(page: Path, text: str, mark: str) -> None:

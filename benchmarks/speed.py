@@ -10,7 +10,7 @@ take over a minute time a part, and say which.
 
 Rows that are finished are kept in benchmarks/results/speed.json, and a later sitting goes on; when all are done the
 table of docs/benchmarks.md is written anew. A peer that is not installed is a row that says so. A machine that has
-other work is refused, unless by --force. Data are made up.
+other work is refused after some minutes, unless by --force. Data are made up.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from rounds import (
     Job,
     Side,
     Versus,
+    busy,
     done,
     insert,
     keep,
-    machines,
     measured,
     serve,
-    table,
     too_loaded,
 )
+from speed_table import machines, table
 
 from seqloom.core import machine
 
@@ -230,9 +230,12 @@ def main() -> None:
         print("\n".join(job.name for job in wanted))
         return
     if not options.table:
-        why = too_loaded(machine.record()["load"], machine.record()["cores"])
+        now = machine.record()
+        why = too_loaded(now["load"], now["cores"])
         if why and not options.force:
-            sys.exit(f"error: {why}\nhint: stop the other programs and wait a minute, or give --force")
+            why = busy(lambda: machine.record()["load"], now["cores"], say)
+            if why:
+                sys.exit(f"error: {why}\nhint: stop the other programs and wait a minute, or give --force")
         measure([job for job in wanted if options.again or not done(kept, job.name)], kept, options, bool(why))
     page = f"{table(kept, wanted)}\n\n{machines(kept)}"
     print(page)

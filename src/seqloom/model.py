@@ -179,7 +179,8 @@ class Model:
             for part in (canvas.x, canvas.shown, canvas.absent)
         )
         x = x.long() if self.network.space.symbolic else x.to(like)
-        key = Rng.of(query.seed, rows + query.first_row)
+        keys = Rng.in_pairs if query.paired else Rng.of
+        key = keys(query.seed, rows + query.first_row)
         positions: list[int | None] = [None] * len(rows)
         beside: Mapping[str, Condition] = {}
         if canvas.openings is not None:

@@ -264,3 +264,19 @@ def test_a_value_far_outside_costs_what_can_be_learned_from(head, support):
         found.sum().backward()
         assert found.isfinite().all(), size
         assert params.grad.isfinite().all(), size
+
+
+@pytest.mark.parametrize("dependence", [None, np.linalg.cholesky([[1.0, 0.8], [0.8, 1.0]])])
+@pytest.mark.parametrize("name", ["normal", "student", "binned"])
+def test_mirrored_draws_lie_on_the_other_side_of_the_median(name, dependence):
+    """Where a law is symmetric they are as far from it, so the mean of a pair is the median."""
+    space = space_of("real", "real")
+    head = members_of(Head)[name]()
+    params = torch.zeros(400, head.size(space))
+    bound = BoundHead(head, space, head.module(space), dependence=dependence)
+    one, other = (
+        bound.draw(params, Rng.in_pairs(3, np.arange(400)), torch.ones(400)).double().unflatten(0, (-1, 2)).unbind(1)
+    )
+    middle = bound.draw(params[:1], Rng.of(0, 0), torch.zeros(1)).double()
+    assert torch.allclose(one + other, (2 * middle).expand_as(one), atol=1e-3)
+    assert one.std() > 0.1

@@ -38,17 +38,17 @@ def of_ar1(shares, length=12):
 
 
 def test_moments_by_the_definition():
+    """Two sequences; of the second the first thousand elements are one stretch and the others another."""
     random = np.random.default_rng(1)
-    x, known = random.normal(size=(30, 2)).cumsum(0), random.random((30, 2)) < 0.8
-    begins = [0, 11]
-    made = Variogram.count(split(x, begins, known), 6).half_squares
+    x, known = random.normal(size=(1040, 2)).cumsum(0), random.random((1040, 2)) < 0.8
+    made = Variogram.count(split(x, [0, 11], known), 6).half_squares
     for channel in range(2):
         for apart in range(1, 6):
             squares = []
-            for first, last in ((0, 11), (11, 30)):
-                own = x[first:last, channel]
-                seen = known[first:last, channel]
-                own = (own - own[seen].mean()) / own[seen].std()
+            for stretch, sequence in (((0, 11), (0, 11)), ((11, 1011), (11, 1040)), ((1011, 1040), (11, 1040))):
+                own, seen = x[slice(*stretch), channel], known[slice(*stretch), channel]
+                every = x[slice(*sequence), channel][known[slice(*sequence), channel]]
+                own = own / np.hypot(own[seen].std(), 0.1 * every.std())
                 pairs = [i for i in range(apart, len(own)) if seen[i] and seen[i - apart]]
                 squares += [(own[i] - own[i - apart]) ** 2 for i in pairs]
             assert made[channel, apart] == pytest.approx(np.mean(squares) / 2)

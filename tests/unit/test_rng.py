@@ -187,3 +187,20 @@ def test_dropout_keeps_its_share():
     assert kept.mean() == pytest.approx(0.75, abs=0.01)
     assert keep_mask(Rng.of(0, 0), 9, 1.0).all()
     assert not keep_mask(Rng.of(0, 0), 9, 0.0).any()
+
+
+def test_mirrored_rows_are_antithetic_whatever_is_done_with_their_keys():
+    rows = np.arange(3, 9)  # 3 is the second of its pair, 4 and 5 are one
+    pairs = Rng.in_pairs(11, rows)
+    assert pairs.signs.tolist() == [-1, 1, -1, 1, -1, 1]
+    for key in (pairs.at("noise", 4), pairs.fork(2).at("noise"), pairs.at("noise").skip(5), pairs.select(rows - 3)):
+        u, z = key.uniform(6), key.normal((6,))
+        assert np.array_equal(u[1], 1 - u[2])
+        assert torch.equal(z[3], -z[4])
+        assert np.array_equal(key.words(rows)[1], key.words(rows)[2])
+        assert np.array_equal(key.plain.uniform(6)[1], u[1])
+        assert not np.array_equal(u[1], u[3])
+    assert np.array_equal(pairs.uniform(4)[1::2], Rng.of(11, rows[1::2] // 2).uniform(4)), "one of two is as ever"
+    alone = Rng.join([Rng.of(11, 0), pairs.select(slice(2, 3))])
+    assert alone.signs.tolist() == [1, -1]
+    assert np.array_equal(alone.uniform(4)[1], pairs.uniform(4)[2]), "a row is the same wherever it is"

@@ -9,6 +9,7 @@ import sys
 import pytest
 import rounds
 import speed
+import speed_table
 from rounds import Job, Side, Unequal, Versus
 
 from seqloom.core import machine
@@ -86,6 +87,11 @@ def test_a_loaded_machine_is_refused():
     assert rounds.too_loaded(0.5, 2) is None
     assert rounds.too_loaded(None, 2) is None
     assert "2 cores" in str(rounds.too_loaded(1.5, 2))
+    falling, said = iter([2.0, 1.0, 0.4]), []
+    assert rounds.busy(lambda: next(falling), 2, said.append, lambda seconds: None) == ""
+    assert len(said) == 2
+    assert "1.5 tasks" in rounds.busy(lambda: 1.5, 2, said.append, lambda seconds: None)
+    assert len(said) == 2 + rounds.WAIT // 10
 
 
 def test_a_job_is_measured_by_children_and_a_missing_peer_is_a_row_with_its_reason(tmp_path):
@@ -96,11 +102,11 @@ def test_a_job_is_measured_by_children_and_a_missing_peer_is_a_row_with_its_reas
     assert "a_package_that_is_not_there" in row["missing"]["lost"]
     assert not rounds.done({"jobs": {JOB.name: row}}, JOB.name)
     assert rounds.done({"jobs": {JOB.name: {**row, "missing": {}}}}, JOB.name)
-    lines = rounds.table({"jobs": {JOB.name: row}}, [JOB]).splitlines()
+    lines = speed_table.table({"jobs": {JOB.name: row}}, [JOB]).splitlines()
     assert "| **2.00** |" in lines[2]
     assert "skipped: No module named" in lines[3]
     assert {line.count("|") for line in lines} == {lines[0].count("|")}
-    assert str(row["machine"]["cores"]) in rounds.machines({"jobs": {JOB.name: row}})
+    assert str(row["machine"]["cores"]) in speed_table.machines({"jobs": {JOB.name: row}})
 
 
 @pytest.mark.parametrize(
@@ -111,7 +117,7 @@ def test_what_goes_wrong_in_a_child_is_said(tmp_path, second, error):
     job = Job(JOB.name, JOB.unit, sides, [])
     with pytest.raises((Unequal, RuntimeError), match=error):
         rounds.measured(job, starter(tmp_path, job), 1, lambda text: None)
-    table = rounds.table({"jobs": {JOB.name: {"error": "Traceback\nValueError: so"}}}, [JOB])
+    table = speed_table.table({"jobs": {JOB.name: {"error": "Traceback\nValueError: so"}}}, [JOB])
     assert "failed: ValueError: so" in table
 
 

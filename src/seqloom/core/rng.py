@@ -28,13 +28,17 @@ class Rng:
 
     `Rng.of(seed, row)` makes the key of a row; `at(purpose, step)` narrows it, once, to one use at one step; then
     `words`, `uniform`, `normal` and `pick` give the numbers of elements 0, 1, 2, ... (below 2^32) of that use.
+
+    A row that is `mirrored` (B,) has 1 - u for each uniform number u of its key, and so -z for each normal one: the
+    antithetic variate of the row that is not (Hammersley & Morton 1956).
     """
 
-    __slots__ = ("first", "second")
+    __slots__ = ("first", "mirrored", "second")
 
-    def __init__(self, first: Words, second: Words) -> None:
+    def __init__(self, first: Words, second: Words, mirrored: NDArray[np.bool_] | None = None) -> None:
         self.first = first
         self.second = second
+        self.mirrored = mirrored
 
     @classmethod
     def of(cls, seed: int | NDArray[np.int64], row: int | NDArray[np.int64]) -> Rng:
@@ -50,26 +54,47 @@ class Rng:
 
     def select(self, rows: NDArray[np.int64] | slice) -> Rng:
         """The keys of some of the rows."""
-        return Rng(self.first[rows], self.second[rows])
+        return Rng(self.first[rows], self.second[rows], None if self.mirrored is None else self.mirrored[rows])
+
+    @classmethod
+    def in_pairs(cls, seed: int, row: NDArray[np.int64]) -> Rng:
+        """Keys of which rows 2i and 2i + 1 share one, the second mirrored."""
+        whole = cls.of(seed, row // 2)
+        return cls(whole.first, whole.second, row % 2 == 1)
+
+    @property
+    def signs(self) -> NDArray[np.float64]:
+        """-1 for each row (B,) that is mirrored, and 1."""
+        return np.ones(len(self)) if self.mirrored is None else np.where(self.mirrored, -1.0, 1.0)
+
+    @property
+    def plain(self) -> Rng:
+        """The same keys, none of them mirrored."""
+        return Rng(self.first, self.second)
 
     @staticmethod
     def join(keys: Sequence[Rng]) -> Rng:
         """The keys of several groups of rows, one after another."""
-        return Rng(np.concatenate([k.first for k in keys]), np.concatenate([k.second for k in keys]))
+        mirrored = None
+        if any(k.mirrored is not None for k in keys):
+            mirrored = np.concatenate([np.zeros(len(k), bool) if k.mirrored is None else k.mirrored for k in keys])
+        return Rng(np.concatenate([k.first for k in keys]), np.concatenate([k.second for k in keys]), mirrored)
 
     def at(self, purpose: str, step: int | NDArray[np.int64] = 0) -> Rng:
         """The keys for one purpose at one step (below 2^32; one number, or one a row). At most once on a key."""
         with np.errstate(over="ignore"):
-            return Rng(self.first + _G * (fnv(purpose) + (_word(step) << np.uint64(32))), self.second)
+            first = self.first + _G * (fnv(purpose) + (_word(step) << np.uint64(32)))
+        return Rng(first, self.second, self.mirrored)
 
     def fork(self, member: int | NDArray[np.int64]) -> Rng:
         """Keys of their own for the members or stages of a row."""
-        return Rng.of(self.second.view(np.int64), member)
+        forked = Rng.of(self.second.view(np.int64), member)
+        return Rng(forked.first, forked.second, self.mirrored)
 
     def skip(self, count: int) -> Rng:
         """The same keys, of which the first `count` elements are left to others."""
         with np.errstate(over="ignore"):
-            return Rng(self.first + _G * _word(count), self.second)
+            return Rng(self.first + _G * _word(count), self.second, self.mirrored)
 
     def words(self, elements: NDArray[np.int64]) -> Words:
         """One 64-bit word for each of `elements` (B, n) or (n,): shape (B, n)."""
@@ -78,7 +103,8 @@ class Rng:
 
     def uniform(self, n: int, start: int = 0) -> NDArray[np.float64]:
         """Uniform numbers in (0, 1), never 0 or 1, for elements start..start+n-1: shape (B, n)."""
-        return to_uniform(self.words(np.arange(start, start + n)))
+        u = to_uniform(self.words(np.arange(start, start + n)))
+        return u if self.mirrored is None else np.where(self.mirrored[:, None], 1 - u, u)
 
     def normal(self, shape: tuple[int, ...], start: int = 0) -> Tensor:
         """Standard normal numbers (B, *shape), float32: sqrt2 erfinv(2u - 1) in float64, one word each."""

@@ -98,7 +98,7 @@ class Recall:
 def _drawn(n: int, seed: int, longest: int, numbers: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """The lag of each text, and so many uniform numbers."""
     lags, rng = lags_up_to(longest), Rng.of(np.full(n, seed, np.int64), np.arange(n))
-    for u in rng.at("memory").uniform(1 + numbers):
+    for u in rng.at("recall and copy").uniform(1 + numbers):
         yield lags[int(u[0] * len(lags))], u[1:]
 
 

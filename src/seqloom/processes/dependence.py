@@ -27,8 +27,12 @@ class Coupled(Rng):
     __slots__ = ("factor",)
 
     def __init__(self, rng: Rng, factor: Numbers) -> None:
-        super().__init__(rng.first, rng.second)
+        super().__init__(rng.first, rng.second, rng.mirrored)
         self.factor = factor
+
+    @property
+    def plain(self) -> Rng:
+        return Coupled(super().plain, self.factor)
 
     def skip(self, count: int) -> Rng:
         return self if count == 0 else super().skip(count)

@@ -176,10 +176,11 @@ class StudentT(Head, name="student"):
             chosen = _pick(weight.transpose(-1, -2), number, temperature.unsqueeze(-1))[:, None]  # (B,1,D)
             location, scale, freedom = (part.take_along_dim(chosen, 1) for part in (location, scale, freedom))
         location, scale, freedom = location[:, 0], scale[:, 0], freedom[:, 0]
-        u, v = torch.as_tensor(rng.uniform(2 * dim)).to(location.device).chunk(2, -1)
+        u, v = torch.as_tensor(rng.plain.uniform(2 * dim)).to(location.device).chunk(2, -1)
         wide = freedom.double()
         radius = (wide * torch.expm1(-2 / wide * u.clamp_min(1e-300).log())).sqrt()
-        noise: Tensor = (radius * (2 * math.pi * v).cos()).to(params)
+        signs = torch.from_numpy(rng.signs)[:, None].to(radius)
+        noise: Tensor = (signs * radius * (2 * math.pi * v).cos()).to(params)
         return location + temperature.to(params).unsqueeze(-1) * scale * noise
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:

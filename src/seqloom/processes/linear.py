@@ -29,6 +29,8 @@ Numbers = NDArray[np.float64]
 
 FLOOR = 1e-4
 """The least share of the mean variance that a direction has: noise that the counts of a smooth series do not show."""
+STRETCH, LEAST = 1000, 0.1
+"""Elements of a stretch that counts in units of its own spread, and the least share of that of all that this has."""
 KEPT = 32
 """Patterns of shown cells whose weights are kept: those of forecasts come again and again."""
 
@@ -113,7 +115,10 @@ class Linear(Feature, name="linear"):
 
 @dataclass
 class Variogram:
-    """Half the mean squared difference (D,L) of elements 0 to L-1 apart, each sequence in units of its own spread."""
+    """Half the mean squared difference (D,L) of elements 0 to L-1 apart.
+
+    Each stretch of a sequence counts in units of its own spread, or restless times would outweigh all others.
+    """
 
     half_squares: Numbers
     _covariances: dict[int, Numbers] = field(default_factory=dict)
@@ -124,16 +129,15 @@ class Variogram:
     def count(cls, split: CountedSplit, length: int) -> Variogram:
         """From elements x (N,D) of sequences whose first ones are marked."""
         assert split.known is not None
-        sequence = np.cumsum(split.begins)
-        number = sequence - sequence[0] if len(sequence) else sequence
+        index = np.arange(len(split.x))
+        sequence = np.cumsum(split.begins) - 1 if len(index) else index
+        offset = index - np.flatnonzero(split.begins)[sequence]
+        number = np.cumsum(offset % max(STRETCH, 3 * length) == 0) - 1  # stretches of a sequence
         x = np.where(split.known, split.x, 0.0).astype(np.float64)
-        counted = np.stack([np.bincount(number, column) for column in split.known.T.astype(np.float64)], 1)
-        level = np.stack([np.bincount(number, column) for column in x.T], 1) / np.maximum(counted, 1)
-        x = np.where(split.known, x - level[number], 0.0)
-        spread = np.sqrt(np.stack([np.bincount(number, column) for column in (x**2).T], 1) / np.maximum(counted, 1))
-        moves = spread > 0  # (S,D)
-        x = x / np.where(moves, spread, 1.0)[number]
-        known = split.known & moves[number]
+        overall, local = _spread(x, split.known, sequence), _spread(x, split.known, number)
+        spread = np.sqrt(local**2 + (LEAST * overall) ** 2)
+        known = split.known & (spread > 0)
+        x = x / np.where(spread > 0, spread, 1.0)
         half_squares = np.zeros((x.shape[1], length))
         for apart in range(1, length):
             both = known[apart:] & known[:-apart] & (number[apart:] == number[:-apart])[:, None]
@@ -262,3 +266,14 @@ class Variogram:
         errors = covariance[:, :1, 0] - np.cumsum(terms**2, 1) + short**2 / level.sum(2)
         weights = np.concatenate([np.zeros_like(weights[:, :1]), weights], 1)
         return weights, np.sqrt(np.concatenate([covariance[:, :1, 0], errors], 1).clip(1e-12))
+
+
+def _spread(x: Numbers, known: NDArray[np.bool_], number: NDArray[np.int64]) -> Numbers:
+    """Of each element (N,D) the spread of the known ones among those of the same number, about their mean."""
+
+    def total(parts: Numbers) -> Numbers:
+        return np.stack([np.bincount(number, column) for column in parts.T], 1)
+
+    count = np.maximum(total(known.astype(np.float64)), 1)
+    x = np.where(known, x - (total(x) / count)[number], 0.0)
+    return np.asarray(np.sqrt(total(x**2) / count)[number])

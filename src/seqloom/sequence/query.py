@@ -45,6 +45,15 @@ class Query:
     """Whether there are frames of every sample on its way; else of one at a time, and of each when it is done."""
 
     @property
+    def paired(self) -> bool:
+        """Whether samples 2i and 2i + 1 are each other's antithetic variates: numbers made beside known ones.
+
+        Their median and quantiles then err less than those of as many independent samples; of samples from nothing each
+        is to be independent of the others.
+        """
+        return self.canvas.x.ndim == 2 and bool(self.canvas.shown.any())
+
+    @property
     def canvases(self) -> tuple[Canvas, ...]:
         """Those of all sequences of one value."""
         return (self.canvas, *self.others)
