@@ -197,8 +197,11 @@ def _calls(rows: Rows) -> str:
     masked = [{**row, "of": "bits a letter above the entropy"} for row in rows if row["process"] == "masked"]
     texts += ["A masked diffusion of letters from a Markov chain:"]
     texts += [pivot(masked, "of", "calls", lambda row: f"{row['error']:.3f}", "calls")]
-    texts += ["A Gaussian diffusion of a normal law, the relative error of the covariance of 2,000 samples:"]
     numbers = [row for row in rows if row["process"] == "gaussian"]
+    texts += [
+        "A Gaussian diffusion of a normal law, the relative error of the covariance of 2,000 samples; as many drawn "
+        f"from the law itself have {numbers[0]['drawn']:.3f}:"
+    ]
     numbers.sort(key=lambda row: row["calls"])
     texts += [pivot(numbers, "solver", "calls", lambda row: f"{row['error']:.3f}")]
     return "\n\n".join(texts)

@@ -273,6 +273,8 @@ def calls(small: bool) -> Rows:
     cov = np.block([[lag_covariance(law, i - j) for j in range(positions)] for i in range(positions)])
     scale = np.sqrt(np.diag(cov))
     cov = cov / scale[:, None] / scale[None, :]
+    exact = np.random.Generator(np.random.Philox(key=5)).standard_normal((rows, len(cov))) @ np.linalg.cholesky(cov).T
+    drawn = relative_error(exact, cov)
     prediction, space = PredictEdm(), Vectors(fields=(Field(name="a"), Field(name="b")))
     process = Gaussian(schedule=EdmNoise(), prediction=prediction)
     for solver in ("unipc", "dpm_solver", "euler", "heun", "ancestral"):
@@ -280,8 +282,13 @@ def calls(small: bool) -> Rows:
             oracle = GaussianOracle(process.spec(space), np.zeros(len(cov)), cov, prediction, positions)
             canvas = torch.zeros(positions, dim, dtype=torch.float64)
             x = sample(oracle, process, Diffuse(steps=steps, solver=solver), canvas, rows=rows).flatten(1).double()
-            error = float(np.linalg.norm(np.cov(x.numpy().T) - cov) / np.linalg.norm(cov))
-            yield {"process": "gaussian", "solver": solver, "calls": oracle.calls, "error": error}
+            error = relative_error(x.numpy(), cov)
+            yield {"process": "gaussian", "solver": solver, "calls": oracle.calls, "error": error, "drawn": drawn}
+
+
+def relative_error(x: Any, cov: Any) -> float:
+    """How far the covariance of samples is from the true one, relative to its norm."""
+    return float(np.linalg.norm(np.cov(x.T) - cov) / np.linalg.norm(cov))
 
 
 def lag_covariance(law: Var1, lag: int) -> Any:
