@@ -95,6 +95,9 @@ def test_a_guess_goes_with_the_level_and_the_unit_and_knows_no_other_channel():
     assert np.array_equal(laws.expected(other, shown)[0][..., 0], mean[..., 0], equal_nan=True)
     many = np.repeat(x, 40, 0), np.repeat(shown, 40, 0)
     assert np.array_equal(laws.expected(*many)[0][::40], mean, equal_nan=True), "nor any other row"
+    uneven = shown.copy()
+    uneven[1, :, 1] = False  # so that rows of one pattern are not whole
+    assert np.array_equal(laws.expected(x, uneven)[0][1, :, 0], mean[1, :, 0], equal_nan=True)
     every = torch.ones(80, 12, 2, dtype=torch.bool)
     position = torch.arange(12).expand(80, -1)
     rows = torch.from_numpy(many[0])

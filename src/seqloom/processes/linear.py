@@ -31,8 +31,8 @@ FLOOR = 1e-4
 """The least share of the mean variance that a direction has: noise that the counts of a smooth series do not show."""
 STRETCH, LEAST = 1000, 0.1
 """Elements of a stretch that counts in units of its own spread, and the least share of that of all that this has."""
-KEPT = 32
-"""Patterns of shown cells whose weights are kept: those of forecasts come again and again."""
+KEPT = 64 << 20
+"""Bytes of weights that are kept: the patterns of shown cells that forecasts have come again and again."""
 
 
 class Linear(Feature, name="linear"):
@@ -200,14 +200,16 @@ class Variogram:
                 continue
             channels, channel = np.unique(own % width, return_inverse=True)
             weights, errors = self._weights_of(masks[own[0]], known, hidden, channels)
-            for place in range(len(channels)):
-                mine = own[channel == place]
-                values = cells[mine[:, None], known]
-                level = values.mean(1, keepdims=True)
+            groups = [(own[channel == place, None], slice(place, place + 1)) for place in range(len(channels))]
+            if len(channels) == width and len(own) % width == 0 and (channel.reshape(-1, width) == channels).all():
+                groups = [(own.reshape(-1, width), slice(None))]  # whole rows: all channels at once
+            for mine, chosen in groups:  # (N,C) and of which channels
+                values = cells[mine[..., None], known]
+                level = values.mean(2, keepdims=True)
                 # Not a product of matrices: no row's numbers may depend on how many there are.
-                guessed = np.einsum("ns,hs->nh", values - level, weights[place])
-                mean[mine[:, None], hidden] = guessed + level
-                error[mine[:, None], hidden] = errors[place]
+                guessed = np.einsum("ncs,chs->nch", values - level, weights[chosen])
+                mean[mine[..., None], hidden] = guessed + level
+                error[mine[..., None], hidden] = errors[chosen]
         shape = (rows, width, steps)
         return mean.reshape(shape).transpose(0, 2, 1), error.reshape(shape).transpose(0, 2, 1)
 
@@ -236,7 +238,7 @@ class Variogram:
         weights = -errors @ precision[:, hidden[:, None], known]
         deviation = np.sqrt(np.diagonal(errors, axis1=1, axis2=2))
         self._weights[key] = weights, deviation
-        if len(self._weights) > KEPT:
+        while sum(one.nbytes for one, _ in self._weights.values()) > KEPT and len(self._weights) > 1:
             self._weights.popitem(last=False)
         return weights, deviation
 
