@@ -425,7 +425,7 @@ def test_several_threads_share_the_engine_of_a_model():
 
 def test_an_answer_that_nobody_reads_on_frees_its_rows():
     made = text()
-    frames = made.stream(made.query(made.empty(30), 3))
+    frames = made.stream(made.query(made.empty(1000), 3))
     next(frames)
     assert made.engine.engine.live == 3
     frames.close()
