@@ -50,7 +50,7 @@ def text():
 
 @pytest.mark.parametrize("made", [text(), model(Gaussian(), TABLES)], ids=["text", "table"])
 def test_samples_that_nobody_watches_are_the_same_and_one_at_a_time_is_told(made):
-    query = made.query(made.empty(60), 70, 3)
+    query = made.query(made.empty(300), 70, 3)
     running, last, early = Running(replace(query, watched=False)), {}, 0
     for frame in made.stream(running.query):
         early += not frame.done
