@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqloom.processes.autoregressive import Autoregressive
-from seqloom.processes.features import Visible, Window
+from seqloom.processes.features import Visible, Window, framed
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.linear import Linear, Variogram
 from seqloom.sequence.laws import CountedSplit
@@ -214,3 +214,23 @@ def test_a_canvas_longer_than_what_was_counted_is_read_in_windows():
     assert np.isnan(found[shown]).all()
     assert (abs(found - mean)[hidden] < 0.25 * error[hidden]).all()
     assert np.allclose(said[hidden], error[hidden], rtol=0.05)
+
+
+def test_what_moves_on_linearly_is_not_moved_on_twice():
+    """Beside it the window gives the last value and the unit of changes, so errors are in units of changes alone."""
+    laws, x = of_ar1([0.9, 0.5]), torch.from_numpy(np.random.default_rng(9).normal(size=(2, 12, 2)))
+    shown = torch.ones_like(x, dtype=torch.bool)
+    shown[:, 8:] = shown[1, :, 1] = False
+    position = torch.arange(12).expand(2, -1)
+    visible = Visible(x, shown, shown, ordered=False, laws=laws)
+    window = Window(length=12, level="last", scale="change", typical=0.4, momentum=0.5, moves=False)
+    read = window.read(SPACE, visible, position)
+    assert torch.equal(read.location[:, :, 0], x[:, 7:8, 0].expand(-1, 12))
+    assert (read.log_scale[:, :, 0] == read.log_scale[:, :1, 0]).all()
+    assert (read.location[1, :, 1] == 0).all()
+    both, frame = framed((window, Linear(length=12, scale="change")), SPACE, visible, position)
+    _, error = laws.expected(x.numpy(), shown.numpy())
+    found = (both.log_scale - frame.log_scale)[:, 8:, 0].exp() * laws.unit("change", 12)[0]
+    assert np.allclose(found, error[:, 8:, 0])
+    moved = window.model_copy(update={"moves": True}).read(SPACE, visible, position)
+    assert (moved.log_scale[:, 9:, 0] > read.log_scale[:, 9:, 0]).all()

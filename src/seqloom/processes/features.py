@@ -354,6 +354,9 @@ class Window(Feature, name="window"):
     """The unit of the training data, in units of the canvas."""
     momentum: float = Field(default=0.0, ge=0, le=1)
     """How much of the last change is expected to be there again, where the last value is read about."""
+    moves: bool = True
+    """Where the last value is read about and positions are filled in any order: a hidden cell lies on the line between
+    shown ones, or moves on from the last, and errs more the further off they are. False: a feature beside it says so."""
     inputs: bool = True
     """The network reads both as inputs too: where levels do not shift it must be able to undo what they say. Far values
     are bent towards 1, so that a level which training never saw is not far from those that it did. Where the last value
@@ -412,9 +415,13 @@ class Window(Feature, name="window"):
             location = torch.where(known, (last + self.momentum * change).to(mean.dtype), mean)
             return location, torch.zeros_like(mean)
         length = visible.x.shape[1]
-        ahead, growth = self._ahead(length, mean)
         before, after = visible.beside()  # (B,T,D), -1 and T where there is none
         x, shown = visible.x.to(mean.dtype), visible.shown
+        if not self.moves:
+            nothing = (before[:, -1:] < 0).expand_as(mean)
+            last = x.take_along_dim(before[:, -1:].clamp_min(0), 1).expand_as(mean).masked_fill(nothing, 0.0)
+            return last, torch.zeros_like(mean).masked_fill(nothing, -math.log(self.typical))
+        ahead, growth = self._ahead(length, mean)
         index = torch.arange(length, device=x.device)[None, :, None]
         at, to, far = before.clamp_min(0), after.clamp_max(length - 1), index - before
         change = functional.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
@@ -475,6 +482,8 @@ def about_level(facts: Facts, *, linear: int = 0) -> Advice:
     if linear and facts.elements >= COUNTED:
         seasons = min(2 * facts.season, facts.elements // 4)
         length = max(8, min(linear, max(seasons, facts.elements // 20)))
+        if facts.wanders:
+            window["moves"] = False
         features.append({"name": "linear", "length": length, "scale": window.get("scale", "spread")})
         reason += ", and what follows linearly need not be learned"
     return {"features": (features, reason)}
