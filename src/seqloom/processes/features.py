@@ -356,7 +356,7 @@ class Window(Feature, name="window"):
     """How much of the last change is expected to be there again, where the last value is read about."""
     moves: bool = True
     """Where the last value is read about and positions are filled in any order: a hidden cell lies on the line between
-    shown ones, or moves on from the last, and errs more the further off they are. False: a feature beside it says so."""
+    shown ones, or moves on from the last, and errs more the further off they are. False: another feature says so."""
     inputs: bool = True
     """The network reads both as inputs too: where levels do not shift it must be able to undo what they say. Far values
     are bent towards 1, so that a level which training never saw is not far from those that it did. Where the last value
