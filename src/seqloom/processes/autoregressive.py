@@ -19,7 +19,6 @@ from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
 from seqloom.processes.features import (
-    MOMENTUM,
     Carried,
     Feature,
     Lags,
@@ -181,8 +180,7 @@ class Autoregressive(Process, name="autoregressive"):
         head = ({"name": "student"}, "now and then a value is far from what was expected")
         if facts.lumpy:
             head = ({"name": "binned"}, "one value comes again and again, such as the zeros of counts")
-        # A season is gone by as the change since; where values wander without momentum the last one says it all.
-        linear = 192 if facts.wanders and facts.momentum >= MOMENTUM else 0
+        linear = 192 if facts.wanders else 0  # a season is gone by as the change since
         return _changes(facts) | about_level(facts, linear=linear) | ({"head": head} if facts.numbers else {})
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:

@@ -479,7 +479,8 @@ def about_level(facts: Facts, *, linear: int = 0) -> Advice:
         if facts.momentum >= MOMENTUM:
             window["momentum"] = round(min(facts.momentum, 1.0), 2)
     features, reason = [window], "levels shift: each is read about its own past"
-    if linear and facts.elements >= COUNTED:
+    # Of a walk without momentum the last value says all, and what is counted of it beyond that is chance.
+    if linear and facts.elements >= COUNTED and not (facts.wanders and facts.momentum < MOMENTUM):
         seasons = min(2 * facts.season, facts.elements // 4)
         length = max(8, min(linear, max(seasons, facts.elements // 20)))
         if facts.wanders:
