@@ -37,7 +37,7 @@ LAST_VALIDATION = 10.0
 """Seconds that a last validation over the whole split may take in any case, where a training is bounded by steps."""
 MOST_BAD, MOST_RESTORES = 3, 3
 MANY = 1_000_000
-"""Symbols that take more than two seconds to be counted."""
+"""Elements that take more than two seconds to be counted."""
 
 
 @dataclass(frozen=True)
@@ -145,17 +145,17 @@ class Fit:
         self.validation = Validation(run, prepared, self.net, self.positions)
 
     def _count(self, run: runs.Run) -> Iterator[TrainingEvent]:
-        """What the process's prior counts in the training split; the time is part of the training's."""
-        prior, packed = run.recipe.process.counts, self.loop.reader.packed
-        if prior is None:
+        """What the process has counted in the training split; the time is part of the training's."""
+        counts, packed = run.recipe.process.counts, self.loop.reader.packed
+        if counts is None:
             return
         began = self.clock()
         self.net.laws = run.laws()
         if self.net.laws is None:
-            symbols = min(len(packed), prior.at_most)
-            if symbols >= MANY:
-                yield TrainingEvent("note", 0, 0.0, f"counting what follows on what in {symbols:,} symbols")
-            self.net.laws = counted(prior, packed, ordered=self.net.spec.block is not None)
+            elements = min(len(packed), counts.at_most)
+            if elements >= MANY:
+                yield TrainingEvent("note", 0, 0.0, f"counting what follows on what in {elements:,} elements")
+            self.net.laws = counted(counts, packed, ordered=self.net.spec.block is not None)
             run.keep_laws(self.net.laws)
             self.before += self.clock() - began
 

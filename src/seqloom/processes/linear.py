@@ -44,7 +44,8 @@ class Linear(Feature, name="linear"):
 
     local: ClassVar[bool] = True
     parts: ClassVar[int] = 0
-    at_most: ClassVar[int] = 400_000
+    at_most: ClassVar[int] = 100_000
+    """Rows that are counted: a second or so for ten columns."""
 
     length: int = Field(default=96, ge=2)
     """Elements between which second moments are counted: how far back it looks."""
