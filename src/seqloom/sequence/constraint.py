@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seqloom.sequence.canvas import Begun
 
 
 class Constraint(ABC):
@@ -15,6 +17,10 @@ class Constraint(ABC):
 
     ordered: bool = False
     """Whether all elements before the one that is drawn must be known: only samplers from left to right then work."""
+
+    def over(self, want: NDArray[np.int64]) -> bool:
+        """Whether all may stand at these positions and at those after them."""
+        return False
 
     @abstractmethod
     def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
@@ -31,6 +37,65 @@ class OnlySymbols(Constraint):
         mask = np.zeros(size, bool)
         mask[list(self.symbols)] = True
         return np.broadcast_to(mask, (*want.shape, size))
+
+
+@dataclass(frozen=True)
+class AtPositions(Constraint):
+    """At some positions only some symbols."""
+
+    symbols: Mapping[int, NDArray[np.int64]]
+
+    def over(self, want: NDArray[np.int64]) -> bool:
+        return int(want.min()) > max(self.symbols, default=-1)
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        mask = np.ones((*want.shape, size), bool)
+        for position, symbols in self.symbols.items():
+            only = np.zeros(size, bool)
+            only[symbols] = True
+            mask[want == position] = only
+        return mask
+
+
+@dataclass(frozen=True)
+class Beginnings(Constraint):
+    """What is made from some positions on begins with a text, however it is parted into symbols."""
+
+    begun: Mapping[int, Begun]
+    ordered = True
+
+    def over(self, want: NDArray[np.int64]) -> bool:
+        return int(want.min()) >= max(at + len(one.text) for at, one in self.begun.items())
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        mask = np.ones((*want.shape, size), bool)
+        for begin, one in self.begun.items():
+            inside = (want >= begin) & (want < begin + len(one.text))
+            for b, k in np.argwhere(inside).tolist():
+                made = b"".join(one.spelling[symbol] for symbol in x[b, begin : want[b, k]].tolist())
+                if len(made) < len(one.text):
+                    only = np.zeros(size, bool)
+                    only[one.symbols(one.text[len(made) :], whole=False)] = True
+                    mask[b, k] = only
+        return mask
+
+
+@dataclass(frozen=True)
+class Both(Constraint):
+    """What two constraints allow."""
+
+    first: Constraint
+    second: Constraint
+
+    @property
+    def ordered(self) -> bool:  # type: ignore[override]
+        return self.first.ordered or self.second.ordered
+
+    def over(self, want: NDArray[np.int64]) -> bool:
+        return self.first.over(want) and self.second.over(want)
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        return self.first.allowed(x, want, size) & self.second.allowed(x, want, size)
 
 
 @dataclass(frozen=True)
