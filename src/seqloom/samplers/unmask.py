@@ -11,6 +11,7 @@ from pydantic import Field
 
 from seqloom.core.rng import to_uniform
 from seqloom.samplers.base import Rows
+from seqloom.samplers.penalties import penalised
 from seqloom.samplers.truncation import TokenSampler, draw
 from seqloom.sequence.guess import Ask, Gives, Guess
 
@@ -54,8 +55,8 @@ class Unmask(TokenSampler, name="unmask"):
         row, rank = np.nonzero(live)
         position = ask.want[row, rank]
         u = to_uniform(rows.key.at("pick").select(row).words(position[:, None]))
-        own = {name: rows.own[name][row] for name in ("temperature", "top_k", "top_p")}
-        chosen = draw(guess.value[row, rank], u[:, 0], own)
+        own = {name: rows.own[name][row] for name in self.by_row}
+        chosen = draw(penalised(guess.value[row, rank], rows, position, row), u[:, 0], own)
         rows.x[row, position] = chosen
         rows.settled[row, position] = True
         rows.done[:] |= rows.settled.all(1)
