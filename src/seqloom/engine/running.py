@@ -57,7 +57,7 @@ def steps_ahead(lane: Lane, memory: NetworkRows, end: int | None, most: int) -> 
     if memory.state is None or rows.done.any() or (lane.slot != np.arange(len(rows))).any():
         return 0
     most = min(most, lane.sampler.ahead(rows))
-    if most < 1 or any(request.constraint is not None for request, _ in lane.requests):
+    if most < 1 or any(request.constraint is not None or request.bias is not None for request, _ in lane.requests):
         return 0
     ask = lane.sampler.ask(rows)
     if end is not None and ask.want.min() <= lane.last_known:  # no row may end before what is known

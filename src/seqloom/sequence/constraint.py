@@ -18,7 +18,10 @@ class Constraint(ABC):
 
     @abstractmethod
     def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-        """Which of `size` symbols may stand at positions `want` (B,K) of canvases x (B,T): (B,K,size)."""
+        """Which of `size` symbols may stand at positions `want` (B,K) of canvases x (B,T): (B,K,size).
+
+        Where nothing is known of a canvas, x is -1.
+        """
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,45 @@ class OnlySymbols(Constraint):
         mask = np.zeros(size, bool)
         mask[list(self.symbols)] = True
         return np.broadcast_to(mask, (*want.shape, size))
+
+
+@dataclass(frozen=True)
+class Without(Constraint):
+    """None of these sequences comes up, beyond what is known of them already.
+
+    Symbols that are drawn in one call do not know of each other, so together they may make one. Where every symbol
+    would complete one, all may stand.
+    """
+
+    sequences: Sequence[tuple[int, ...]]
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        mask = np.ones((*want.shape, size), bool)
+        for sequence in map(np.array, self.sequences):
+            for place, symbol in enumerate(sequence):
+                at = want[..., None] - place + np.arange(len(sequence))  # (B,K,N)
+                inside = (at >= 0) & (at < x.shape[1])
+                there = np.take_along_axis(x[:, None], np.clip(at, 0, x.shape[1] - 1), 2) == sequence
+                there[..., place] = True
+                mask[(inside & there).all(-1), symbol] = False
+        mask[~mask.any(-1)] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class Every(Constraint):
+    """What all of these allow; where that is nothing, what the first does."""
+
+    constraints: Sequence[Constraint]
+
+    @property
+    def ordered(self) -> bool:  # type: ignore[override]
+        return any(one.ordered for one in self.constraints)
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        masks = [one.allowed(x, want, size) for one in self.constraints]
+        every = np.logical_and.reduce(masks)
+        return np.where(every.any(-1, keepdims=True), every, masks[0])
 
 
 @dataclass(frozen=True)
