@@ -367,7 +367,7 @@ def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session:
             if not begun and query.count > 1 and not session.quiet:
                 say(f"sample {row - query.first_row + 1} of {query.count}:")
             begun, printed_at = True, now
-            made = model.codec.show(model.decode(current, query.canvas))
+            made = model.codec.show(model.decode(current, query))
             made = made if current.done else whole_characters(made)
             put(made[printed:])
             printed = len(made)
