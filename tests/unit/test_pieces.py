@@ -243,6 +243,15 @@ def test_a_prompt_may_end_inside_a_piece_and_a_gap_begin_in_one(process: Process
         assert all(value.startswith("the c") and value.endswith(" on the mat") for value in filled)
 
 
+@pytest.mark.parametrize("process", [Autoregressive(), Masked()])
+def test_what_is_banned_comes_up_in_no_pieces(process: Process) -> None:
+    made = model(process, FITTED[0])
+    free = made.extend("the c", 12, n=20, seed=2).values
+    banned = made.extend("the c", 12, n=20, seed=2, ban=["at", "s"]).values
+    assert any("at" in value or "s" in value for value in free)
+    assert not any("at" in value or "s" in value for value in banned)
+
+
 def test_a_beam_keeps_to_what_was_begun() -> None:
     for value in model(Autoregressive(), FITTED[0]).extend("the cat s", 6, n=3, sampler=Beam(width=6), stop="m").values:
         assert value.startswith("the cat s")

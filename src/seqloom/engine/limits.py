@@ -14,18 +14,29 @@ from seqloom.sequence.guess import Ask, Guess
 from seqloom.sequence.space import Space, Tokens
 
 
-def constrained(guess: Guess, ask: Ask, lane: Lane, space: Space) -> Guess:
-    """The guess without the symbols that a request does not allow, and without an end before what is known."""
+def constrained(guess: Guess, ask: Ask, lane: Lane, space: Space, ordered: bool) -> Guess:
+    """The guess as requests want it: biases, no symbols that are not allowed, and no end before what is known.
+
+    `ordered`: nothing is known after the positions that are asked for.
+    """
     if not isinstance(space, Tokens):
         return guess
     for request, rows in lane.requests:
         want = ask.want[rows]
-        if request.constraint is None or request.constraint.over(want):
+        limited = request.constraint is not None and not request.constraint.over(want)
+        if not limited and request.bias is None:
             continue
-        allowed = request.constraint.allowed(ask.x[rows].cpu().numpy(), want, guess.value.shape[-1])
-        hidden = torch.as_tensor(~(allowed | (want < 0)[..., None]), device=guess.value.device)
         value = guess.value.clone()
-        value[rows] = value[rows].masked_fill(hidden, -torch.inf)
+        if request.bias is not None:
+            value[rows] += request.bias.to(value)
+        if limited and request.constraint is not None:
+            x = ask.x[rows].cpu().numpy()
+            unknown = x >= space.total
+            if ordered:
+                unknown |= np.arange(x.shape[1]) > want.max(1, keepdims=True)
+            allowed = request.constraint.allowed(np.where(unknown, -1, x), want, value.shape[-1])
+            hidden = torch.as_tensor(~(allowed | (want < 0)[..., None]), device=value.device)
+            value[rows] = value[rows].masked_fill(hidden, -torch.inf)
         guess = replace(guess, value=value)
     if space.end is not None:
         early = (ask.want >= 0) & (ask.want <= lane.last_known)

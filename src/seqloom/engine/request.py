@@ -38,6 +38,8 @@ class Request:
     begin: int = 0
     followed: bool = False
     watched: bool = True
+    bias: Tensor | None = None
+    """Added to the logits (V,) of every symbol, where the space is one of symbols."""
 
     @cached_property
     def open_until(self) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.sequence.canvas import Begun
+from seqloom.sequence.stop import Stop
 
 
 class Constraint(ABC):
@@ -24,7 +25,10 @@ class Constraint(ABC):
 
     @abstractmethod
     def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-        """Which of `size` symbols may stand at positions `want` (B,K) of canvases x (B,T): (B,K,size)."""
+        """Which of `size` symbols may stand at positions `want` (B,K) of canvases x (B,T): (B,K,size).
+
+        Where nothing is known of a canvas, x is -1.
+        """
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,31 @@ class OnlySymbols(Constraint):
         mask = np.zeros(size, bool)
         mask[list(self.symbols)] = True
         return np.broadcast_to(mask, (*want.shape, size))
+
+
+@dataclass(frozen=True)
+class Without(Constraint):
+    """None of these comes up, beyond what is known of them already.
+
+    Symbols that are drawn in one call do not know of each other, so together they may make one. Where every symbol
+    would complete one, all may stand.
+    """
+
+    texts: Sequence[Stop]
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        mask = np.ones((*want.shape, size), bool)
+        for b, k in np.argwhere(want >= 0).tolist():
+            at = int(want[b, k])
+            unknown = np.flatnonzero(x[b] < 0)
+            unknown = unknown[unknown != at]
+            i = int(np.searchsorted(unknown, at))
+            begin = unknown[i - 1] + 1 if i else 0
+            end = unknown[i] if i < len(unknown) else x.shape[1]
+            for text in self.texts:
+                mask[b, k] &= ~text.completing(x[b, begin:at], x[b, at + 1 : end], size)
+        mask[~mask.any(-1)] = True
+        return mask
 
 
 @dataclass(frozen=True)
@@ -81,21 +110,22 @@ class Beginnings(Constraint):
 
 
 @dataclass(frozen=True)
-class Both(Constraint):
-    """What two constraints allow."""
+class Every(Constraint):
+    """What all of these allow; where that is nothing, what the first does."""
 
-    first: Constraint
-    second: Constraint
+    constraints: Sequence[Constraint]
 
     @property
     def ordered(self) -> bool:  # type: ignore[override]
-        return self.first.ordered or self.second.ordered
+        return any(one.ordered for one in self.constraints)
 
     def over(self, want: NDArray[np.int64]) -> bool:
-        return self.first.over(want) and self.second.over(want)
+        return all(one.over(want) for one in self.constraints)
 
     def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-        return self.first.allowed(x, want, size) & self.second.allowed(x, want, size)
+        masks = [one.allowed(x, want, size) for one in self.constraints]
+        every = np.logical_and.reduce(masks)
+        return np.where(every.any(-1, keepdims=True), every, masks[0])
 
 
 @dataclass(frozen=True)

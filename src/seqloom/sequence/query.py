@@ -40,6 +40,8 @@ class Query:
     given: Mapping[str, Encoded] = field(default_factory=dict)
     stops: Sequence[Stop] = ()
     constraint: Constraint | None = None
+    bias: NDArray[np.float64] | None = None
+    """Added to the logits (V,) of the symbols."""
     others: Sequence[Canvas] = ()
     """The canvases of the further sequences of a value that is made of several, which share the weights."""
     watched: bool = True

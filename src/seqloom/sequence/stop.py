@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,10 @@ class Stop(ABC):
     def shown(self, made: Symbols, done: bool) -> Symbols:
         """What of them is shown: nothing of the stop and, where more is to come, of what may turn out to be one."""
 
+    @abstractmethod
+    def completing(self, before: Symbols, after: Symbols, size: int) -> NDArray[np.bool_]:
+        """Which of `size` symbols would bring it up if they stood between these."""
+
 
 @dataclass(frozen=True)
 class SymbolStop(Stop):
@@ -38,6 +43,14 @@ class SymbolStop(Stop):
 
     def shown(self, made: Symbols, done: bool) -> Symbols:
         return made if done else made[: len(made) - begun(made.tolist(), self.symbols)]
+
+    def completing(self, before: Symbols, after: Symbols, size: int) -> NDArray[np.bool_]:
+        completing, count = np.zeros(size, bool), len(self.symbols)
+        for place, symbol in enumerate(self.symbols):
+            left, right = before[len(before) - place :], after[: count - 1 - place]
+            if place <= len(before) and (*left.tolist(), symbol, *right.tolist()) == self.symbols:
+                completing[symbol] = True
+        return completing
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,26 @@ class ByteStop(Stop):
         number = int(np.searchsorted(ends, at, side="right")) - 1  # whole symbols before it
         rest = [self.byte[value] for value in whole[ends[number] : at]]
         return np.concatenate([made[:number], np.array(rest, made.dtype)])
+
+    def completing(self, before: Symbols, after: Symbols, size: int) -> NDArray[np.bool_]:
+        most = len(self.text) - 1
+        left = b"".join(self._parts(before[len(before) - min(most, len(before)) :]))
+        right = b"".join(self._parts(after[:most]))
+        left = left[len(left) - begun(left, self.text) :]
+        right = right[: begun(right[::-1], self.text[::-1])]
+        completing = np.zeros(size, bool)
+        completing[self._completing(left, right)] = True
+        return completing
+
+    def _completing(self, left: bytes, right: bytes) -> list[int]:
+        """The symbols that bring it up between these bytes, of which few are ever asked for."""
+        if (left, right) not in self._asked:
+            self._asked[left, right] = [i for i, own in enumerate(self.spelling) if self.text in left + own + right]
+        return self._asked[left, right]
+
+    @cached_property
+    def _asked(self) -> dict[tuple[bytes, bytes], list[int]]:
+        return {}
 
     def _parts(self, made: Symbols) -> list[bytes]:
         return [self.spelling[symbol] if symbol < len(self.spelling) else b"" for symbol in made.tolist()]
