@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.core.config import Component
-from seqloom.core.content import decoded, raw, write_bytes
+from seqloom.core.content import UTF8, decoded, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Measure, Space, Tokens
@@ -124,6 +124,11 @@ class Codec(Component, home="seqloom.codecs"):
     def count(self, value: Any) -> float:
         """Units in a value."""
         return float(self.size(value))
+
+    @property
+    def written_in(self) -> str:
+        """The encoding of text in its files."""
+        return UTF8
 
     @property
     def loses(self) -> str:

@@ -17,7 +17,7 @@ from pydantic import Field as Limits
 from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core.content import between, decoded, edge, edge_in, raw, write_bytes
+from seqloom.core.content import PACKED, UTF8, between, decoded, edge, edge_in, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Begun, Canvas, Encoded
 from seqloom.sequence.space import Tokens
@@ -38,7 +38,7 @@ class Text(Codec):
     """What the text codecs share: where gaps stand, and that unknown characters are refused in what is typed."""
 
     media: ClassVar[str] = "text/plain"
-    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".txt.gz")
+    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".txt.gz", ".txt.zst")
     unit: ClassVar[str] = "byte"
     bits: ClassVar[bool] = True
     divisible: ClassVar[bool] = True
@@ -105,12 +105,13 @@ class Utf8(Text):
     def extent(self, content: Any) -> int:
         """Bytes of a text, unpacked."""
         if isinstance(content, Path):
-            return content.stat().st_size if content.suffix != ".gz" else sum(map(len, raw(content)))
+            plain = content.suffix not in PACKED and self.written_in == UTF8
+            return content.stat().st_size if plain else sum(map(len, raw(content, encoding=self.written_in)))
         return len(self._bytes(content))
 
     def raw(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
         if isinstance(content, Path):
-            yield from between(content, begin, end)
+            yield from between(content, begin, end, self.written_in)
         else:
             data = self._bytes(content)
             yield data[edge_in(data, begin) : len(data) if end is None else edge_in(data, end)]
@@ -130,6 +131,8 @@ class Strings(Utf8):
 
     mends: ClassVar[bool] = True
 
+    encoding: str = UTF8
+    """What files are written in, such as latin-1; it is counted by what it is in UTF-8."""
     normalise: tuple[Form, ...] = ()
     """What is made alike before text becomes symbols: `nfc` (Unicode's composed characters), `lower` (no capitals)."""
 
@@ -138,6 +141,10 @@ class Strings(Utf8):
     def _by_commas(cls, value: object) -> object:
         """`nfc,lower` is as good as `[nfc,lower]`."""
         return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+
+    @property
+    def written_in(self) -> str:
+        return self.encoding
 
     @property
     def loses(self) -> str:
@@ -163,12 +170,12 @@ class Strings(Utf8):
         return 0.0
 
     def read(self, path: Path) -> Iterator[str]:
-        return decoded(raw(path), path)
+        return decoded(raw(path, encoding=self.written_in), path)
 
     def pieces(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[str]:
         if not isinstance(content, Path):
             return decoded(self.raw(content, begin, end), start=begin)
-        return decoded(self.raw(content, begin, end), content, start=edge(content, begin))
+        return decoded(self.raw(content, begin, end), content, start=edge(content, begin, self.written_in))
 
     def _coded(self, value: str) -> bytes:
         return value.encode("utf-8", "surrogatepass")
@@ -181,7 +188,7 @@ class Strings(Utf8):
         try:
             text.encode()
         except UnicodeEncodeError:  # bytes that stand for no character come as lone surrogates
-            hint = "read it as it is with codec=bytes, or convert it to UTF-8"
+            hint = "say what it is (codec.encoding=latin-1), or read it as it is with codec=bytes"
             raise DataError("the text is not UTF-8", hint=hint) from None
         return text.replace("\r\n", "\n")
 
