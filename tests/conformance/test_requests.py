@@ -18,7 +18,7 @@ from seqloom.processes.masked import Masked
 from seqloom.samplers.ancestral import Ancestral, first_open
 from seqloom.samplers.base import Sampler
 from seqloom.samplers.diffuse import Diffuse
-from seqloom.samplers.truncation import draw
+from seqloom.samplers.truncation import TokenSampler, draw
 from seqloom.samplers.unmask import Unmask
 from seqloom.sequence.constraint import OneOf, OnlySymbols
 from seqloom.sequence.guess import Ask, Gives, Guess
@@ -219,7 +219,7 @@ def test_prompts_of_one_length_are_read_together_and_one_that_fails_leaves_the_o
 # ---- going back ---------------------------------------------------------------------------------------------------
 
 
-class Speculative(Sampler, name="speculative"):
+class Speculative(TokenSampler, name="speculative"):
     """Drafts the next symbols by guesswork and keeps those that ancestral sampling would have drawn."""
 
     takes: ClassVar[tuple[Gives, ...]] = (Gives.NEXT_LOGITS,)
@@ -230,10 +230,7 @@ class Speculative(Sampler, name="speculative"):
         return self.drafts
 
     def start(self, process, rows):
-        own = {"at": first_open(rows)} | {
-            n: np.full(len(rows), v) for n, v in (("temperature", 1.0), ("top_k", 0), ("top_p", 1.0))
-        }
-        return replace(rows, own=own)
+        return replace(rows, own={"at": first_open(rows), **self.settings(rows)})
 
     def ask(self, rows):
         at = rows.own["at"]

@@ -25,7 +25,7 @@ from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.masked import Masked
 from seqloom.processes.schedules import Masking
 from seqloom.samplers.ancestral import Ancestral
-from seqloom.samplers.truncation import draw, truncate
+from seqloom.samplers.truncation import draw, tempered, truncate
 from seqloom.samplers.unmask import Unmask
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.space import Tokens
@@ -38,24 +38,30 @@ HIDDEN = torch.full((STEPS,), SIZE)
 GIVEN = {"flag": Condition(torch.ones(1, 1, dtype=torch.int64), torch.ones(1, 1, dtype=torch.bool))}
 
 
-def plain(logits, temperature=1.0, top_k=0, top_p=1.0):
-    """Temperature, then top-k, then top-p, one symbol at a time: the probabilities that are left."""
+def plain(logits, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, typical=1.0, epsilon=0.0, eta=0.0):
+    """One truncation after another, each of what is left, one symbol at a time: the probabilities that are left."""
     if temperature == 0:
         return np.eye(len(logits))[int(np.argmax(logits))]
     p = softmax(np.asarray(logits, float) / temperature)
-    kept = np.argsort(-p, kind="stable").tolist()
-    if top_k:
-        kept = kept[:top_k]
-    total, inside = sum(p[i] for i in kept), []
-    mass = 0.0
-    for i in kept:
-        inside.append(i)
-        mass += p[i] / total
-        if mass >= top_p:  # the one that crosses is kept
-            break
-    left = np.zeros_like(p)
-    left[inside] = p[inside]
-    return left / left.sum()
+
+    def keep(kept):
+        left = np.zeros_like(p)
+        left[kept] = p[kept]
+        return left / left.sum()
+
+    def first(order, share):
+        """The first in an order that together have a share; the one that crosses it is kept."""
+        mass = np.cumsum(p[order])
+        return order[: int(np.searchsorted(mass, share)) + 1]
+
+    p = keep(np.argsort(-p, kind="stable")[: top_k or None])
+    p = keep(first(np.argsort(-p, kind="stable"), top_p)) if top_p < 1 else p
+    p = keep(np.flatnonzero(p >= min_p * p.max()))
+    surprise = -np.log(np.maximum(p, 1e-300))
+    p = keep(first(np.argsort(np.abs(surprise - p @ surprise), kind="stable"), typical)) if typical < 1 else p
+    p = keep(np.flatnonzero(p >= min(epsilon, p.max())))
+    surprise = -np.log(np.maximum(p, 1e-300))
+    return keep(np.flatnonzero(p >= min(eta, np.sqrt(eta) * np.exp(-p @ surprise), p.max())))
 
 
 SETTINGS = [
@@ -64,6 +70,8 @@ SETTINGS = [
     {"temperature": 1.7, "top_k": 2},
     {"top_p": 0.7},
     {"temperature": 0.8, "top_k": 2, "top_p": 0.75},
+    {"min_p": 0.4},
+    {"typical": 0.5, "temperature": 1.3},
     {"temperature": 0},
 ]
 
@@ -205,18 +213,33 @@ def test_without_guidance_a_condition_is_followed_and_its_lack_too():
 
 def test_truncation_equals_the_reference():
     rng = np.random.default_rng(0)
-    logits = rng.normal(size=(600, 12)) * rng.choice([0.3, 1.0, 4.0], size=(600, 1))
-    temperature = rng.choice([0.5, 1.0, 1.5], size=600)
-    top_k = rng.choice([0, 1, 3, 12, 50], size=600)
-    top_p = rng.choice([1.0, 0.9, 0.5, 1e-6], size=600)
-    left = truncate(torch.as_tensor(logits / temperature[:, None]), top_k, top_p).softmax(-1).numpy()
+    logits = rng.normal(size=(900, 12)) * rng.choice([0.3, 1.0, 4.0], size=(900, 1))
+    choices = {
+        "temperature": [0.5, 1.0, 1.5],
+        "top_k": [0, 0, 1, 3, 12, 50],
+        "top_p": [1.0, 1.0, 0.9, 0.5, 1e-6],
+        "min_p": [0.0, 0.0, 0.1, 1.0],
+        "typical": [1.0, 1.0, 0.9, 0.2],
+        "epsilon": [0.0, 0.0, 0.05, 0.5],
+        "eta": [0.0, 0.0, 0.05, 0.3],
+    }
+    own = {name: rng.choice(values, size=900) for name, values in choices.items()}
+    left = truncate(tempered(torch.as_tensor(logits), own), own).softmax(-1).numpy()
     for row, p in enumerate(left):
-        np.testing.assert_allclose(p, plain(logits[row], temperature[row], int(top_k[row]), top_p[row]), atol=1e-12)
+        expected = plain(logits[row], **{name: values[row].item() for name, values in own.items()})
+        np.testing.assert_allclose(p, expected, atol=1e-12)
+
+
+def settings_of(rows, **settings):
+    """The settings of so many rows."""
+    sampler = Ancestral(**settings)
+    return {name: np.full(rows, getattr(sampler, name)) for name in sampler.by_row}
 
 
 def test_top_p_keeps_the_symbol_that_crosses():
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]], dtype=torch.float64)).repeat(4, 1)
-    kept = truncate(logits, np.zeros(4, int), np.array([0.4, 0.6, 0.85, 1.0])) > -torch.inf
+    own = {**settings_of(4), "top_p": np.array([0.4, 0.6, 0.85, 1.0])}
+    kept = truncate(logits, own) > -torch.inf
     assert kept.sum(1).tolist() == [1, 2, 3, 4]
 
 
@@ -224,7 +247,7 @@ def test_settings_of_one_row_do_not_touch_another():
     logits = torch.randn(64, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     u = np.linspace(0.001, 0.999, 64)
     kinds = [dict(temperature=t, top_k=k, top_p=p) for t, k, p in itertools.product([0, 0.7, 1], [0, 2], [0.6, 1.0])]
-    own = {name: np.array([kinds[i % len(kinds)][name] for i in range(64)]) for name in kinds[0]}
+    own = settings_of(64) | {name: np.array([kinds[i % len(kinds)][name] for i in range(64)]) for name in kinds[0]}
     together = draw(logits, u, own)
     for i in range(64):
         assert draw(logits[i : i + 1], u[i : i + 1], {n: v[i : i + 1] for n, v in own.items()})[0] == together[i]

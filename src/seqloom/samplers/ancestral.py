@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import pick
 from seqloom.samplers.base import Rows
-from seqloom.samplers.truncation import TokenSampler, draw, untouched
+from seqloom.samplers.penalties import penalised, unpenalised
+from seqloom.samplers.truncation import TokenSampler, draw, tempered, untouched
 from seqloom.sequence.guess import Ask, Gives, Guess
 
 
@@ -23,10 +25,25 @@ class Ancestral(TokenSampler, name="ancestral"):
 
     takes: ClassVar[tuple[Gives, ...]] = (Gives.NEXT_LOGITS, Gives.NEXT_PARAMS)
 
+    by_row: ClassVar[tuple[str, ...]] = (*TokenSampler.by_row, "mirostat", "mirostat_rate")
+
+    mirostat: float = Field(default=0.0, ge=0)
+    """The mean surprise to hold, in bits a symbol (Mirostat 2, Basu et al. 2021; 0: it is let be)."""
+    mirostat_rate: float = Field(default=0.1, gt=0)
+    """How fast the largest surprise that is allowed follows what was drawn."""
+
+    def check(self, gives: Gives, *, conditioned: bool, networks: int) -> None:
+        super().check(gives, conditioned=conditioned, networks=networks)
+        if gives is Gives.NEXT_PARAMS and self.mirostat:
+            raise UnsupportedQuery(
+                "sampler.mirostat holds the surprise of symbols, and this is a model of numbers", hint="leave it out"
+            )
+
     def start(self, process: Any, rows: Rows) -> Rows:
         position = first_open(rows)
         done = rows.done | (position >= rows.length)
-        return replace(rows, own={**rows.own, **self.settings(rows), "at": position}, done=done)
+        own = {**rows.own, **self.settings(rows), "at": position, "most": np.full(len(rows), 2 * self.mirostat)}
+        return replace(rows, own=own, done=done)
 
     def ask(self, rows: Rows) -> Ask:
         position = rows.own["at"]
@@ -37,7 +54,7 @@ class Ancestral(TokenSampler, name="ancestral"):
         position = rows.own["at"]
         key = rows.key.at("pick", position)
         if guess.head is None:
-            chosen = draw(guess.value[:, 0], key.uniform(1)[:, 0], rows.own)
+            chosen = self._drawn(penalised(guess.value[:, 0], rows, position), key.uniform(1)[:, 0], rows, live)
         else:
             params = guess.value[:, 0].double()  # rounded after the draw: then its last digit depends on no other rows
             chosen = guess.head.draw(params, key, torch.as_tensor(rows.own["temperature"])).to(rows.x)
@@ -47,8 +64,23 @@ class Ancestral(TokenSampler, name="ancestral"):
         rows.done[live] |= position[live] >= rows.length[live]
         return rows
 
+    @staticmethod
+    def _drawn(logits: Tensor, u: NDArray[np.float64], rows: Rows, live: NDArray[np.int64]) -> Tensor:
+        """Symbols (B,) by the settings of their rows; what surprise is allowed moves with that of the live ones."""
+        own, target = rows.own, rows.own["mirostat"]
+        if not target.any():
+            return draw(logits, u, own)
+        least = np.where(target > 0, 2.0 ** -own["most"], 0.0)
+        chosen = draw(logits, u, {**own, "epsilon": np.maximum(own["epsilon"], least)})
+        log_prob = tempered(logits, own).double().log_softmax(-1).gather(-1, chosen.unsqueeze(-1))[:, 0]
+        surprise = -log_prob.cpu().numpy() / np.log(2)
+        own["most"][live] -= (own["mirostat_rate"] * np.where(target > 0, surprise - target, 0.0))[live]
+        return chosen
+
     def ahead(self, rows: Rows) -> int:
-        return 0 if rows.x.ndim > 2 else int((rows.length - rows.own["at"]).min())
+        if rows.x.ndim > 2 or rows.own["mirostat"].any() or not unpenalised(rows.own):
+            return 0
+        return int((rows.length - rows.own["at"]).min())
 
     def run_on(self, rows: Rows, most: int, following: Callable[[Tensor], Tensor | None]) -> Rows:
         position, each = rows.own["at"], np.arange(len(rows))
