@@ -21,8 +21,8 @@ class Facts:
 
     `season` is after how many elements a series resembles itself, 1 where none was found; `persistence` how much of
     an element is the one before it, 1 where it never changes; `momentum` how much of a change from one to the next is
-    there again in the following one; `repeated` the share of cells that have a column's
-    commonest value.
+    there again in the following one, and `unforetold` what that leaves of the size of changes; `repeated` the share of
+    cells that have a column's commonest value.
     """
 
     elements: int
@@ -36,6 +36,7 @@ class Facts:
     season: int = 1
     persistence: float = 0.0
     momentum: float = 0.0
+    unforetold: float = 1.0
     repeated: float = 0.0
     longest: int = 0
     """Of the sequences."""
@@ -65,3 +66,8 @@ class Facts:
     def change(self) -> float:
         """About how much an element differs from the one before it, in spreads."""
         return float(f"{max(2 - 2 * self.persistence, 1e-6) ** 0.5:.2g}")
+
+    @property
+    def innovation(self) -> float:
+        """About how much it differs from the one before it moved on by its momentum, in spreads."""
+        return float(f"{max(self.change * self.unforetold, 1e-3):.2g}")
