@@ -32,9 +32,11 @@ from seqloom.samplers.base import Sampler
 from seqloom.sequence.answer import Answer
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.canvas import Canvas, Encoded, Openings
-from seqloom.sequence.constraint import OnlySymbols
+from seqloom.sequence.constraint import AtPositions, Beginnings, Constraint, Every, OnlySymbols, Without
+from seqloom.sequence.guess import Gives
 from seqloom.sequence.query import Frame, Query, Score
 from seqloom.sequence.space import Tokens
+from seqloom.sequence.stop import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -209,10 +211,11 @@ class Model:
                 if not beside
                 else {name: self._part(name, one, active, here) for name, one in beside.items()},
                 query.stops,
-                query.constraint,
+                self._constraint(query.constraint, canvas, cut + stage.begin, stage.length),
                 cut + stage.begin,
                 bool(_shown(canvas)[here.stop :].any()),
                 query.watched,
+                None if query.bias is None else torch.as_tensor(query.bias, device=like.device),
             )
             live = len(active)
             last = number == len(stages) - 1
@@ -261,6 +264,12 @@ class Model:
 
     def beside(self, *others: Model) -> Model:
         """This model with others beside it, which samplers may ask too: an ensemble, or guidance by another run."""
+        for other in others:
+            if other.codec != self.codec:
+                raise UnsupportedQuery(
+                    "models that are asked together must read alike, and these have codecs that differ",
+                    hint="train both on the same data, with the same settings of codec",
+                )
         both = copy.copy(self)
         both.others, both._engine = [*self.others, *others], None
         _ = both.engine  # raises where the models do not fit together
@@ -352,7 +361,8 @@ class Model:
     ) -> list[Canvas]:
         """The canvases of a template, one for each sequence that a value of the codec is made of."""
         _check_whole(length=length, gap=gap)
-        return [self.codec.canvas(row, length, gap, blank) for row in self.codec.rows(template)]
+        canvases = [self.codec.canvas(row, length, gap, blank) for row in self.codec.rows(template)]
+        return canvases if self._in_order else [_at_once(canvas) for canvas in canvases]
 
     def query(
         self,
@@ -363,44 +373,74 @@ class Model:
         given: Mapping[str, Any] | None = None,
         stop: str | Sequence[str] = (),
         allow: str | None = None,
+        ban: str | Sequence[str] = (),
+        bias: Mapping[str, float] | None = None,
     ) -> Query:
-        """A query of this model; conditions are values of their codecs."""
+        """A query of this model; conditions are values of their codecs. For the rest see `sample`."""
         _check_whole(n=count, seed=seed)
         if count < 1:
             raise ConfigError("at least one sample must be asked for", path="n")
-        stops = tuple(self._symbols(text) for text in ([stop] if isinstance(stop, str) else stop))
-        constraint = None if allow is None else self._allowed(allow)
         first, *others = [canvas] if isinstance(canvas, Canvas) else canvas
+        stops = tuple(self._stop(text, first) for text in ([stop] if isinstance(stop, str) else stop))
+        banned = [self._stop(text, first, "ban") for text in ([ban] if isinstance(ban, str) else ban)]
+        limits: list[Constraint] = [] if allow is None else [self._allowed(allow)]
+        limits += [Without(banned)] if banned else []
         encoded = self.encode_given(given or {})
         if encoded and first.openings is not None:
             first = replace(first, openings=self._alike(first.openings, encoded))
-        return Query(first, sampler or self.sampler, count, seed, 0, encoded, stops, constraint, others)
+        constraint = Every(limits) if len(limits) > 1 else limits[0] if limits else None
+        added = self._bias(bias) if bias else None
+        return Query(first, sampler or self.sampler, count, seed, 0, encoded, stops, constraint, added, others)
 
-    def _symbols(self, text: str) -> NDArray[np.int64]:
-        """A text to stop at as symbols; DataError where the model has none for it."""
+    def _stop(self, text: str, canvas: Canvas, option: str = "stop") -> Stop:
+        """A text to stop at, or that is banned; DataError where the model has no symbols for it."""
         if not self.network.space.symbolic:
-            raise UnsupportedQuery("a model of numbers has no text to stop at", hint="leave the stop out")
+            raise UnsupportedQuery(f"a model of numbers has no text to {option}", hint=f"leave {option} out")
         if not text:
-            raise ConfigError("a text to stop at cannot be empty", path="stop")
-        canvas = self.codec.canvas(self.codec.typed(text), 1)
-        return np.asarray(canvas.x[:-1], np.int64)
+            raise ConfigError(f"a text to {option} cannot be empty", path=option)
+        return self.codec.stop(self.codec.typed(text), canvas)
+
+    @property
+    def _in_order(self) -> bool:
+        """Whether elements are made from left to right."""
+        return self.process.kind_of_guess(self.network.space) is Gives.NEXT_LOGITS
+
+    def _constraint(self, asked: Constraint | None, canvas: Canvas, begin: int, length: int) -> Constraint | None:
+        """What may be drawn in a window of a canvas, which begins at position `begin` of the whole one."""
+        here = {at - begin: one for at, one in canvas.begun.items() if begin <= at < begin + length}
+        if not here:
+            return asked
+        own: Constraint = Beginnings(here)
+        if not self._in_order:
+            own = AtPositions({at: np.array(one.symbols(one.text, whole=True)) for at, one in here.items()})
+        return own if asked is None else Every((own, asked))
 
     def _allowed(self, pattern: str) -> OnlySymbols:
         """The symbols that stand for text which matches a regular expression, and the end."""
+        allowed = self._matching(pattern, "allow")
+        end = self.network.space.end
+        return OnlySymbols(tuple(allowed if end is None else [*allowed, end]))
+
+    def _bias(self, bias: Mapping[str, float]) -> NDArray[np.float64]:
+        """What is added to the logit of each symbol, by regular expressions."""
+        added = np.zeros(self.network.space.total if isinstance(self.network.space, Tokens) else 0)
+        for pattern, number in bias.items():
+            added[self._matching(pattern, "bias")] += number
+        return added
+
+    def _matching(self, pattern: str, option: str) -> list[int]:
+        """The symbols that stand for text which matches a regular expression; ConfigError where there are none."""
         space = self.network.space
         if not isinstance(space, Tokens):
-            raise UnsupportedQuery("a model of numbers draws no symbols", hint="leave the allowed ones out")
+            raise UnsupportedQuery("a model of numbers draws no symbols", hint=f"leave {option} out")
         try:
             wanted = re.compile(pattern)
         except re.error as error:
-            raise ConfigError(f"{pattern!r} is no regular expression: {error}", path="allow") from None
-        everything = np.arange(space.size)
-        whole = self.codec.decode(Encoded(everything, np.ones(len(everything), bool)))
-        names = self.codec.element_names(whole)
-        allowed = [i for i, name in enumerate(names) if i not in self.codec.never and wanted.fullmatch(name)]
-        if not allowed:
-            raise ConfigError(f"no symbol of the model matches {pattern!r}", path="allow", hint="such as [a-z ]")
-        return OnlySymbols(tuple(allowed if space.end is None else [*allowed, space.end]))
+            raise ConfigError(f"{pattern!r} is no regular expression: {error}", path=option) from None
+        found = [symbol for symbol in self.codec.matching(wanted) if symbol not in self.codec.never]
+        if not found:
+            raise ConfigError(f"no symbol of the model matches {pattern!r}", path=option, hint="such as [a-z ]")
+        return found
 
     def encode_given(self, given: Mapping[str, Any]) -> dict[str, Encoded]:
         """Conditions as numbers.
@@ -460,7 +500,7 @@ class Model:
                 one.take(frame)
             if progress is not None:
                 share = (over + sum(one.settled for one, *_ in running)) / max(1, total)
-                progress(share, f"{given + len(done)} of {len(queries)} forecasts")
+                progress(share, f"{given + len(done)} of {len(queries)} done")
             while given in done:
                 yield done.pop(given)
                 given += 1
@@ -475,7 +515,7 @@ class Model:
         """The samples of a query from the last frame of each row, and of each of the sequences it is made of."""
         rows: dict[int, list[Any]] = {}
         for frame in frames:
-            rows.setdefault(frame.row, []).append(self.decode(frame, query.canvases[frame.part]))
+            rows.setdefault(frame.row, []).append(self.decode(frame, query))
         values = [self.codec.merge(parts) for parts in rows.values()]
         numbers = [self.codec.numbers(value) for value in values]
         paths = None
@@ -496,14 +536,17 @@ class Model:
             cells=cells if alike else None,
         )
 
-    def decode(self, frame: Frame, canvas: Canvas) -> Any:
-        """What a frame shows, in its own units; the end is left out, and so is context that was not asked for."""
-        x, space = frame.x, self.network.space
+    def decode(self, frame: Frame, query: Query) -> Any:
+        """What a frame of a query shows, in its own units: no end, no stop, and no context that was not asked for."""
+        x, space, canvas = frame.x, self.network.space, query.canvases[frame.part]
         known = ~canvas.absent[: len(x)]
         origin = canvas.origin if frame.position is None else self.codec.placed(canvas.origin, frame.position)
         if isinstance(space, Tokens):
             kept = (frame.settled | frame.done) & (x < space.size)
             x = x[: int(kept.argmin()) if not kept.all() else len(x)]
+            first = int(canvas.shown.argmin())
+            for stop in query.stops:
+                x = np.concatenate([x[:first], stop.shown(x[first:], frame.done)])
             known = np.ones(len(x), bool)
         elif space.end is not None:
             x = x[:, : space.end]
@@ -604,13 +647,16 @@ class Model:
         given: Mapping[str, Any] | None = None,
         stop: str | Sequence[str] = (),
         allow: str | None = None,
+        ban: str | Sequence[str] = (),
+        bias: Mapping[str, float] | None = None,
     ) -> Answer:
         """`n` samples of `length` new elements from nothing (the training window by default).
 
         Each ends before the first of the texts `stop`; only characters that match `allow`, a regular expression, are
-        drawn.
+        drawn, and none that would complete one of the texts `ban`. `bias` adds a number to the logits of the characters
+        that match a regular expression.
         """
-        return self.answer(self.query(self.empty(length), n, seed, sampler, given, stop, allow))
+        return self.answer(self.query(self.empty(length), n, seed, sampler, given, stop, allow, ban, bias))
 
     def extend(
         self,
@@ -623,11 +669,13 @@ class Model:
         given: Mapping[str, Any] | None = None,
         stop: str | Sequence[str] = (),
         allow: str | None = None,
+        ban: str | Sequence[str] = (),
+        bias: Mapping[str, float] | None = None,
     ) -> Answer:
         """`n` continuations of a prefix by `length` elements; the values hold the prefix too. See `sample`."""
         known = self.codec.accept(prefix)
         own = self.given_ahead(known, length, None, given)
-        return self.answer(self.query(self.canvas(known, length), n, seed, sampler, own, stop, allow))
+        return self.answer(self.query(self.canvas(known, length), n, seed, sampler, own, stop, allow, ban, bias))
 
     def infill(
         self,
@@ -738,19 +786,37 @@ class Model:
         known = self.codec.accept(value)
         rows, beside = self.codec.rows(known), self.encode_given(self.given_ahead(known, 0, None, given))
         conditions = {key: Flat.of([item] * len(rows)) for key, item in beside.items()}
-        reading = likelihood.Reading(
-            Flat.of([self.codec.encode(row) for row in rows]),
+        reading = likelihood.Reading.of(
+            self.codec,
             self.network.space,
-            self.codec.unit,
+            Flat.of([self.codec.encode(row) for row in rows]),
+            conditions,
             sum(self.codec.count(row) for row in rows),
             sum(self.codec.extra_nats(row) for row in rows),
-            self.codec.log_scales,
-            conditions or None,
-            bits=self.codec.bits,
         )
         return likelihood.score(
             self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, progress=progress
         )
+
+    def ranked(
+        self,
+        answer: Answer,
+        best: int | None = None,
+        *,
+        given: Mapping[str, Any] | None = None,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> tuple[Answer, list[Score]]:
+        """The samples of any model in the order of their likelihood a unit under this one, and their likelihoods.
+
+        Of each it is that of all its value, what was given of it included. The first `best` are kept, all by default.
+        """
+        scores = []
+        for i, value in enumerate(answer.values, 1):
+            scores.append(self.score(value, given=given))
+            if progress is not None:
+                progress(i / len(answer.values), f"{i} of {len(answer.values)} samples ranked")
+        order = sorted(range(len(scores)), key=lambda i: scores[i].per_unit)[:best]
+        return answer.take(order), [scores[i] for i in order]
 
 
 def _opened(canvas: Canvas, openings: Openings) -> Canvas:
@@ -760,6 +826,16 @@ def _opened(canvas: Canvas, openings: Openings) -> Canvas:
     shown[: openings.length] = True
     x, absent = np.pad(canvas.x, after), np.pad(canvas.absent, after)
     return replace(canvas, x=x, shown=shown, absent=absent, context=openings.length, openings=openings)
+
+
+def _at_once(canvas: Canvas) -> Canvas:
+    """A canvas that is not filled in order: what was begun before an element is one symbol, and the rest is known."""
+    shown, begun = canvas.shown.copy(), {}
+    for at, one in canvas.begun.items():
+        last = at + one.count - 1
+        shown[at:last] = True
+        begun[last] = replace(one, text=one.spelling[canvas.x[last]], count=1)
+    return replace(canvas, shown=shown, begun=begun)
 
 
 def _check_whole(**numbers: Any) -> None:

@@ -201,14 +201,4 @@ def _error_of_part(nats: NDArray[np.float64], covers: float) -> float:
 
 def reading_of(prepared: Prepared, split: Split, run: runs.Run) -> likelihood.Reading:
     """A split as something that can be scored by a run's model."""
-    codec = run.codec
-    return likelihood.Reading(
-        split.data,
-        run.space,
-        codec.unit,
-        split.units,
-        split.extra_nats,
-        codec.log_scales,
-        split.given or None,
-        codec.bits,
-    )
+    return likelihood.Reading.of(run.codec, run.space, split.data, split.given, split.units, split.extra_nats)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import math
 import os
 import shutil
@@ -869,3 +870,43 @@ def test_sigterm_outside_training_ends_with_143(seqloom: Callable[..., Done], ex
     timer.join()
     assert done.code == 143
     assert not Path("made").exists()
+
+
+# ---- several runs, and several settings ------------------------------------------------------------------------------
+
+
+def test_settings_stand_side_by_side(seqloom: Callable[..., Done], examples: Examples, tmp_path: Path) -> None:
+    run = examples.run("lstm")
+    words = ("sample", run, "-n", 2, "--length", 12, "--seed", 3, "--sweep", "sampler.temperature=0.5,1.0")
+    done = seqloom(*words)
+    lines = done.text.splitlines()
+    assert lines[0].split() == ["sampler.temperature=0.5", "│", "sampler.temperature=1.0"]
+    made = json.loads(seqloom(*words, "--json").text)["sweep"]
+    assert [one["settings"] for one in made] == ["sampler.temperature=0.5", "sampler.temperature=1.0"]
+    for one in made:
+        alone = seqloom("sample", run, "-n", 2, "--length", 12, "--seed", 3, one["settings"], "--json")
+        assert one["samples"] == json.loads(alone.text)["samples"]
+    page = tmp_path / "sweep.html"
+    done = seqloom(*words, "--sweep", "sampler.top_k=0,3", "--out", page)
+    assert done.code == 0
+    assert page.read_text().count("<td>") == 8
+    wrong = seqloom("sample", run, "--sweep", "trainer.steps=1,2")
+    assert wrong.code == 2
+    assert "--sweep" in wrong.err
+
+
+def test_runs_are_asked_together_and_rank(seqloom: Callable[..., Done], examples: Examples) -> None:
+    run = examples.run("lstm")
+    words = ("sample", run, "-n", 4, "--length", 12, "--seed", 3)
+    alone = seqloom(*words).text
+    assert seqloom(*words, "--with", f"{run}:0.3").text == alone  # the mean of a run with itself
+    assert seqloom(*words, "--against", f"{run}:3").text == alone
+    ranked = json.loads(seqloom(*words, "--rank-by", run, "--best", 2, "--json").text)["samples"]
+    values = [one["ranked_by"]["value"] for one in ranked]
+    assert len(values) == 2
+    assert values == sorted(values)
+    assert seqloom(*words, "--ban", "e", "--bias", "t=2").text != alone
+    for option, value in [("--with", f"{run}:1.5"), ("--best", 2), ("--bias", "t"), ("--with", examples.run("masked"))]:
+        wrong = seqloom(*words, option, value)
+        assert wrong.code == 2, option
+        assert "hint" in wrong.err

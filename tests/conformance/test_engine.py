@@ -33,6 +33,7 @@ from seqloom.samplers.views import Views
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.guess import Ask, Gives
 from seqloom.sequence.space import Field, Tokens, Vectors
+from seqloom.sequence.stop import SymbolStop
 
 WINDOW = 16
 TOKENS = Tokens(size=4)
@@ -267,7 +268,7 @@ def test_elements_that_are_made_at_once_are_those_asked_for_one_by_one(mixer):
     requests = [
         ask(net, sampler, 40, 5, rows=3, seed=1, given=condition(1), dtype=torch.float32),
         ask(net, sampler, 37, rows=2, seed=2, given=condition(2), dtype=torch.float32),
-        replace(ask(net, sampler, 33, 2, rows=2, seed=3, dtype=torch.float32), stops=(np.array([1, 2]),)),
+        replace(ask(net, sampler, 33, 2, rows=2, seed=3, dtype=torch.float32), stops=(SymbolStop((1, 2)),)),
     ]
     ticks, lengths = {0: 0, 16: 0}, set()
     for chosen in ([requests[0]], [requests[1]], [requests[2]], requests):

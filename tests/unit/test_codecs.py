@@ -80,7 +80,16 @@ def test_reading_files(tmp_path: Path):
         assert len(list(ABC.read(tmp_path / name))) > 1
         assert ABC.whole(tmp_path / name) == text.replace("\r\n", "\n")
         assert Bytes().whole(tmp_path / name) == text.encode()
+    ABC.write(text, tmp_path / "a.txt.zst")
+    whole = (tmp_path / "a.txt.zst").read_bytes()
+    (tmp_path / "a.txt.zst").write_bytes(whole + whole)
+    assert ABC.whole(tmp_path / "a.txt.zst") == 2 * text.replace("\r\n", "\n")
     (tmp_path / "torn.txt.gz").write_bytes(gzip.compress(text.encode())[:-20])
+    (tmp_path / "torn.txt.zst").write_bytes(whole[:-5])
+    (tmp_path / "none.txt.zst").write_bytes(b"text")
+    for name in ("torn.txt.zst", "none.txt.zst"):
+        with pytest.raises(DataError, match="Zstandard"):
+            ABC.whole(tmp_path / name)
     (tmp_path / "none.txt").write_bytes(b"")
     for name, message in [("torn.txt.gz", "gzip"), ("none.txt", "empty"), ("no.txt", "no such file"), ("", "folder")]:
         with pytest.raises(DataError, match=message):

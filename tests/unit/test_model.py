@@ -128,6 +128,28 @@ def test_only_what_is_allowed_is_drawn():
         assert drawn.count("c") == 20
 
 
+@pytest.mark.parametrize("process", [Autoregressive(), Masked()])
+def test_what_is_banned_does_not_come_up_and_a_bias_is_felt(process):
+    made = model(process, LETTERS)
+    free = made.extend("ab", 12, n=30, seed=2).values
+    assert any("ca" in value or "b" in value[2:] for value in free)
+    banned = made.extend("ab", 12, n=30, seed=2, ban=["ca", "b"], allow="[abc ]").values
+    assert not any("ca" in value or "b" in value[2:] or "\n" in value for value in banned)
+    often = made.extend("ab", 12, n=30, seed=2, bias={"[bc]": 1.5, "c": -9.0}).values
+    assert "".join(often).count("b") > 1.5 * "".join(free).count("b")
+    assert "c" not in "".join(often)
+
+
+def test_samples_are_ranked_by_another_model():
+    made, other = text(), model(Autoregressive(), LETTERS, seed=2)
+    answer = made.sample(12, 9, seed=1)
+    ranked, likelihoods = other.ranked(answer, best=5)
+    each = {row: other.score(value).per_unit for row, value in zip(answer.rows, answer.values, strict=True)}
+    assert list(ranked.rows) == sorted(each, key=each.get)[:5]
+    assert [one.per_unit for one in likelihoods] == [each[row] for row in ranked.rows]
+    assert [answer.values[row] for row in ranked.rows] == list(ranked.values)
+
+
 def test_what_cannot_be_a_stop_or_a_constraint_is_refused():
     made = text()
     with pytest.raises(DataError, match="alphabet"):
@@ -139,7 +161,7 @@ def test_what_cannot_be_a_stop_or_a_constraint_is_refused():
     with pytest.raises(ConfigError, match="regular expression"):
         made.sample(1, 5, allow="[")
     numbers = model(Autoregressive(), TABLES)
-    for refused in ({"stop": "a"}, {"allow": "a"}):
+    for refused in ({"stop": "a"}, {"allow": "a"}, {"ban": "a"}, {"bias": {"a": 1.0}}):
         with pytest.raises(UnsupportedQuery, match="numbers"):
             numbers.sample(1, 5, **refused)
 
@@ -175,6 +197,8 @@ def test_models_are_asked_together():
     assert both.values != alone.values
     with pytest.raises(UnsupportedQuery, match="one kind"):
         one.beside(model(Masked(), LETTERS))
+    with pytest.raises(UnsupportedQuery, match="codecs that differ"):
+        one.beside(model(Autoregressive(), Characters(alphabet="\nabd ")))
 
 
 # ---- what it takes --------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def conditions(prepared: Prepared, split: str, name: str) -> list[Any]:
 # ---- splits depend on raw content alone ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.zst"])
 def test_whatever_codec_reads_a_text_its_splits_are_the_same(tmp_path: Path, name: str) -> None:
     text = "\ufeff" + "héllo wörld — 東京\r\n" * 300
     Bytes().write(text.encode(), tmp_path / name)
@@ -113,6 +113,103 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "n.txt").write_bytes(b"one\ntwo\nth\xffree\n" * 5)
     with pytest.raises(DataError, match=r"n\.txt, line 3: the text is not UTF-8"):
         corpus_of(str(tmp_path / "n.txt"), {"items": "line", "splits": [1, 0, 0]}).prepare(None, {})
+
+
+def test_text_in_another_encoding_is_that_text(tmp_path: Path) -> None:
+    text = "Größe\n" * 50
+    for name, encoding in (("a.txt", "latin-1"), ("b.txt", "utf-16"), ("c.txt.gz", "cp1252"), ("d.txt", "utf-8")):
+        Bytes().write(text.encode(encoding), tmp_path / name)
+        codec = Characters(encoding=encoding)
+        prepared = corpus_of(str(tmp_path / name)).prepare(codec, {})
+        assert "".join(chain.from_iterable(sequences(prepared, split) for split in SPLITS)) == text
+        assert sum(prepared.splits[split].units for split in SPLITS) == len(text.encode())
+        lines = corpus_of(str(tmp_path / name), {"items": "line", "splits": [1, 0, 0]}).prepare(codec, {})
+        assert sequences(lines, "train") == ["Größe"] * 50
+    with pytest.raises(DataError, match="offset 2") as caught:
+        corpus_of(str(tmp_path / "a.txt")).prepare(Characters(), {})
+    assert "codec.encoding" in caught.value.hint
+    with pytest.raises(ConfigError, match="no encoding 'latin9000'"):
+        corpus_of(str(tmp_path / "a.txt")).prepare(Characters(encoding="latin9000"), {})
+    with pytest.raises(DataError, match="is not ascii"):
+        corpus_of(str(tmp_path / "a.txt")).prepare(Characters(encoding="ascii"), {})
+
+
+def test_a_folder_of_any_texts_and_which_of_them_are_read(tmp_path: Path) -> None:
+    root = tmp_path / "notes"
+    root.mkdir()
+    for i in range(12):
+        (root / f"{i}.md").write_text(f"# Number {i}\n")
+        (root / f"{i}.py").write_text(f"print({i})\n")
+    (root / "picture.png").write_bytes(bytes(range(256)))
+    prepared = corpus_of(str(root)).prepare(None, {})
+    assert sum(len(prepared.splits[split].data) for split in SPLITS) == 24
+    some = corpus_of(str(root), {"suffixes": ".md"}).prepare(None, {})
+    assert {text[0] for text in sequences(some, "train")} == {"#"}
+    assert "other files of the folder are left out: .py 12 (corpus.suffixes says which are read)" in some.notes
+    (root / "note.txt").write_text("text\n")
+    assert sum(len(corpus_of(str(root)).prepare(None, {}).splits[s].data) > 0 for s in SPLITS) == 3
+    with pytest.raises(DataError, match=r"no \.rst file"):
+        corpus_of(str(root), {"suffixes": ".rst"}).prepare(Characters(), {})
+
+
+def test_what_is_bad_is_passed_over_and_counted_where_that_is_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for i in range(20):
+        (folder / f"{i:02}.txt").write_bytes(b"caf\xe9" if i in {3, 7} else b"tea %d" % i)
+    with pytest.raises(DataError, match=r"03\.txt: the text is not UTF-8"):
+        corpus_of(str(folder), {"splits": [1, 0, 0]}).prepare(None, {})
+    prepared = corpus_of(str(folder), {"splits": [1, 0, 0], "skip_bad": True}).prepare(None, {})
+    assert len(prepared.splits["train"].data) == 18
+    assert any("2 of 20 files are bad and left out (corpus.skip_bad), the first: " in note for note in prepared.notes)
+    (tmp_path / "lines.txt").write_bytes(b"tea\ncaf\xe9\nmate\n")
+    lines = corpus_of(str(tmp_path / "lines.txt"), {"items": "line", "splits": [1, 0, 0], "skip_bad": True})
+    assert sequences(lines.prepare(None, {}), "train") == ["tea", "mate"]
+    assert any("1 of 3 lines are bad" in note and "line 2" in note for note in lines.prepare(None, {}).notes)
+    (tmp_path / "rows.jsonl").write_bytes(
+        b'{"body": "a", "n": 1}\n{"body": \n{"n": 2}\n[]\n{"body": "caf\xe9"}\n{"body": "b"}\n'
+    )
+    settings = {"text": "body", "splits": [1, 0, 0]}
+    with pytest.raises(DataError, match=r"rows\.jsonl, line 2"):
+        corpus_of(str(tmp_path / "rows.jsonl"), settings).prepare(None, {})
+    rows = corpus_of(str(tmp_path / "rows.jsonl"), {**settings, "skip_bad": True}).prepare(None, {})
+    assert sequences(rows, "train") == ["a", "b"]
+    assert any("4 of 6 rows are bad" in note and "line 2: the line is no JSON" in note for note in rows.notes)
+
+
+def test_things_that_stand_in_two_splits_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"t": f"text {i}"}) + "\n" for i in range(9)))
+    (tmp_path / "v.jsonl").write_text("".join(json.dumps({"t": f"text {i}", "by": "me"}) + "\n" for i in range(7, 12)))
+    corpus = corpus_of(
+        str(tmp_path / "t.jsonl"), {"text": "t", "valid": str(tmp_path / "v.jsonl"), "splits": [1, 0, 0]}
+    )
+    note = "2 of the 5 things of the valid split stand in the training split too"
+    assert note in corpus.prepare(None, {}).notes
+
+
+def test_texts_of_a_column_whatever_the_table(tmp_path: Path) -> None:
+    import polars
+
+    frame = polars.DataFrame({"body": [f"text {i}" for i in range(30)], "stars": [i % 5 for i in range(30)]})
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    frame.write_parquet(tables / "a.parquet")
+    frame.write_ndjson(tables / "b.jsonl")
+    frame.write_csv(tables / "c.csv")
+    given = {"stars": Given(source="column:stars", codec=Label())}
+    for path in tables.iterdir():
+        prepared = corpus_of(str(path), {"text": "body", "splits": [1, 0, 0]}).prepare(None, given)
+        assert sequences(prepared, "train") == frame["body"].to_list()
+        assert conditions(prepared, "train", "stars") == [str(stars) for stars in frame["stars"]]
+    whole = corpus_of(str(tables), {"text": "body", "splits": [1, 0, 0]}).prepare(None, {})
+    assert sequences(whole, "train") == frame["body"].to_list() * 3
+    frame[["body"]].write_ndjson(tmp_path / "one.jsonl")
+    assert (
+        len(corpus_of(str(tmp_path / "one.jsonl"), {"splits": [1, 0, 0]}).prepare(None, {}).splits["train"].data) == 30
+    )
+    (tmp_path / "torn.parquet").write_bytes((tables / "a.parquet").read_bytes()[:-9])
+    with pytest.raises(DataError, match="no Parquet that can be read"):
+        corpus_of(str(tmp_path / "torn.parquet"), {"text": "body"}).prepare(None, {})
 
 
 def test_splits_can_be_given_by_files(tmp_path: Path) -> None:
@@ -297,7 +394,7 @@ def test_two_files_whose_lines_belong_together(tmp_path: Path) -> None:
         ("a.tsv", "en\tde\nx\ty\n", "", "which column", "de"),
         ("a.csv", 'en,de\n"x,y\n', "de", "line 2: the row is no CSV", "quotes"),
         ("a.jsonl", '{"de": "x"}\n{"de": \n', "de", "line 2: the line is no JSON", "one object a line"),
-        ("a.jsonl", '{"de": 3}\n', "de", "line 1: the line is no object of texts", "one object a line"),
+        ("a.jsonl", "[3]\n", "de", "line 1: the line is no object", "one object a line"),
         ("a.jsonl", '{"en": "x", "de": "y"}\n', "", "which column", "de"),
     ],
 )

@@ -302,7 +302,7 @@ def test_forecasts_of_several_origins_are_those_of_each_alone(trained: Model) ->
     for origin, paths in zip(origins.each, together, strict=True):
         alone = trained.forecast(origin.history, 6, n=70, seed=5)
         np.testing.assert_array_equal(paths, alone.paths[:, -6:] if alone.paths is not None else None)
-    assert said[-1] == "1.000 3 of 3 forecasts"
+    assert said[-1] == "1.000 3 of 3 done"
     assert 0 < float(said[0].split()[0]) < 0.1
 
 

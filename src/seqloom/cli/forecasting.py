@@ -9,18 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqloom.cli.sampling import (
-    KEYS,
-    PATHS,
-    annotated,
-    by_column,
-    check_numbers,
-    collected_several,
-    levels_of,
-    numbered_files,
-    opened,
-    write_files,
-)
+from seqloom.cli.beside import opened
+from seqloom.cli.queries import annotated, collected_several, numbered_files, write_files
+from seqloom.cli.sampling import KEYS, PATHS, by_column, check_numbers, levels_of
 from seqloom.cli.session import (
     FORCE,
     JSON,

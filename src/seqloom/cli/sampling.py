@@ -5,11 +5,21 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seqloom.cli.beside import AGAINST, BEST, RANK_BY, WITH, Ranking, opened
+from seqloom.cli.queries import (
+    AnnotatedQuery,
+    Limits,
+    annotated,
+    collected,
+    collected_several,
+    numbered_files,
+    samples_of,
+    write_files,
+)
 from seqloom.cli.session import (
     FORCE,
     JSON,
@@ -21,7 +31,6 @@ from seqloom.cli.session import (
     positive,
     put,
     put_json,
-    run_folder,
     say,
     seed_of,
     several_of,
@@ -29,17 +38,15 @@ from seqloom.cli.session import (
     value_of,
     verb,
 )
+from seqloom.cli.sweep import changes_of, write_sweep
 from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
-from seqloom.core.outputs import OutputFile, OutputFolder
-from seqloom.core.progress import Progress
+from seqloom.core.outputs import OutputFile
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
     from seqloom.model import Model
-    from seqloom.samplers.base import Sampler
     from seqloom.sequence.answer import Answer
-    from seqloom.sequence.canvas import Canvas
-    from seqloom.sequence.query import Frame, Query
+    from seqloom.sequence.query import Frame, Query, Score
 
 KEYS = ("sampler", "given")
 PATHS = 100
@@ -51,6 +58,15 @@ COUNT = Annotated[int, typer.Option("-n", "--count", help="How many samples.")]
 FOLDER = Annotated[str | None, typer.Option("--out", help="A folder for one file a sample.")]
 STOP = Annotated[list[str] | None, typer.Option(help="End before this text comes up; may be given several times.")]
 ALLOW = Annotated[str | None, typer.Option(help="A regular expression: only characters that match it are drawn.")]
+BAN = Annotated[list[str] | None, typer.Option(help="A text that is not to come up; may be given several times.")]
+BIAS = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN=NUMBER", help="Add NUMBER to the logits of characters that match; several times."),
+]
+SWEEP = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=V,V,...", help="The samples of each value side by side; several keys, every pair."),
+]
 LENGTH = Annotated[int | None, typer.Option(help="How many new elements; the training window unless given.")]
 
 
@@ -62,10 +78,17 @@ def sample(
     length: LENGTH = None,
     stop: STOP = None,
     allow: ALLOW = None,
+    ban: BAN = None,
+    bias: BIAS = None,
+    with_: WITH = None,
+    against: AGAINST = None,
+    rank_by: RANK_BY = None,
+    best: BEST = None,
     seed: SEED = None,
     weights: WEIGHTS = "best",
     out: FOLDER = None,
     frames: Annotated[str | None, typer.Option(help="A folder for the states of a diffusion on its way.")] = None,
+    sweep: SWEEP = None,
     force: FORCE = False,
     as_json: JSON = False,
 ) -> None:
@@ -75,15 +98,23 @@ def sample(
     """
     (run,), settings = sort_words(words or [], "sample RUN", KEYS)
     positive(length, "--length")
-    model = opened(run, weights, session)
-    asked = annotated(model, model.empty(length), n, seed, settings, stop, allow)
+    changes = changes_of(sweep or [], frames is not None)
+    model = opened(run, weights, session, with_, against)
+    ranking = Ranking.of(rank_by, best, n, weights, session)
+    limits = Limits.of(stop, allow, ban, bias)
+    if changes:
+        number = seed_of(seed)
+        several = [annotated(model, model.empty(length), n, number, [*settings, *lay], limits) for lay in changes]
+        write_sweep(model, changes, several, ranking, session, out, force, as_json)
+        return
+    asked = annotated(model, model.empty(length), n, seed, settings, limits)
     if frames is None:
-        _write_samples(model, asked, session, out, force, as_json)
+        _write_samples(model, asked, session, out, force, as_json, ranking)
         return
     from seqloom.cli.trajectory import Trajectory
 
     trajectory = Trajectory.of(model, asked.query, frames, force)
-    _write_samples(model, asked, session, out, force, as_json, trajectory.watched)
+    _write_samples(model, asked, session, out, force, as_json, ranking, trajectory.watched)
     session.note(f"the states of the first sample: {trajectory.write()}")
 
 
@@ -97,6 +128,12 @@ def extend(
     length: LENGTH = None,
     stop: STOP = None,
     allow: ALLOW = None,
+    ban: BAN = None,
+    bias: BIAS = None,
+    with_: WITH = None,
+    against: AGAINST = None,
+    rank_by: RANK_BY = None,
+    best: BEST = None,
     seed: SEED = None,
     weights: WEIGHTS = "best",
     out: FOLDER = None,
@@ -110,11 +147,13 @@ def extend(
     (run, prefix), settings = sort_words(words or [], "extend RUN PREFIX|@FILE|-", KEYS)
     positive(length, "--length")
     check_literal(prefix)
-    model = opened(run, weights, session)
+    model = opened(run, weights, session, with_, against)
+    ranking = Ranking.of(rank_by, best, n, weights, session)
     value, steps = value_of(prefix, model.codec), length or model.network.window
     given = model.given_ahead(value, steps, None, conditions_of(settings, model.given))
-    asked = annotated(model, model.canvas(value, steps), n, seed, settings, stop, allow, given)
-    _write_samples(model, asked, session, out, force, as_json)
+    limits = Limits.of(stop, allow, ban, bias)
+    asked = annotated(model, model.canvas(value, steps), n, seed, settings, limits, given)
+    _write_samples(model, asked, session, out, force, as_json, ranking)
 
 
 @verb
@@ -127,6 +166,10 @@ def infill(
     gap: Annotated[int | None, typer.Option(help="Make each gap so many elements.")] = None,
     blank: Annotated[str | None, typer.Option(help="How a gap is written, instead of underscores.")] = None,
     quantiles: Annotated[str | None, typer.Option(help="Of numbers: how sure each is, as 0.05,0.5,0.95.")] = None,
+    with_: WITH = None,
+    against: AGAINST = None,
+    rank_by: RANK_BY = None,
+    best: BEST = None,
     seed: SEED = None,
     weights: WEIGHTS = "best",
     out: FOLDER = None,
@@ -142,8 +185,11 @@ def infill(
     positive(gap, "--gap")
     positive(n, "-n")
     check_literal(template)
-    model = opened(run, weights, session)
+    model = opened(run, weights, session, with_, against)
+    ranking = Ranking.of(rank_by, best, n or 1, weights, session)
     values = several_of(template, model.codec) if template.startswith("@") and not template.startswith("@@") else []
+    if ranking is not None and (len(values) > 1 or quantiles is not None):
+        raise ConfigError("one template's samples can be ranked", path="--rank-by", hint="leave it out")
     if len(values) > 1:
         levels = None if quantiles is None else levels_of(quantiles)
         _infill_several(session, model, values, n, levels, seed, settings, out, force, as_json)
@@ -155,7 +201,7 @@ def infill(
         _write_intervals(session, model, intervals, levels_of(quantiles), out, force, as_json)
         return
     asked = annotated(model, canvas, n or 1, seed, settings, given=given)
-    _write_samples(model, asked, session, out, force, as_json)
+    _write_samples(model, asked, session, out, force, as_json, ranking)
 
 
 def _beside(model: Model, value: Any, settings: Sequence[str]) -> dict[str, Any]:
@@ -274,107 +320,6 @@ def levels_of(text: str) -> tuple[float, ...]:
     return levels
 
 
-# ---- queries --------------------------------------------------------------------------------------------------------
-
-
-def opened(run: str, weights: str, session: Session) -> Model:
-    """The model of a run; notes on its checkpoint go to stderr."""
-    if weights not in {"best", "last"}:
-        raise ConfigError(f"there are no weights called {weights!r}", path="--weights", hint="best or last")
-    folder = run_folder(run)
-    session.compute()
-    from seqloom.model import load
-
-    model = load(folder, weights, session.place)  # type: ignore[arg-type]
-    for note in model.notes[:-1]:  # the last says which checkpoint it is
-        session.note(note)
-    session.detail(model.notes[-1])
-    return model
-
-
-def sampler_of(model: Model, settings: Sequence[str]) -> Sampler:
-    """The model's sampler with the settings `sampler.KEY=VALUE` laid upon it, or the one that `sampler=NAME` names."""
-    from seqloom.core.config import make, merge, parse_pairs
-    from seqloom.samplers.base import Sampler
-
-    pairs = parse_pairs(word for word in settings if word.partition("=")[0].partition(".")[0] == "sampler")
-    if not pairs:
-        return model.sampler
-    over = pairs["sampler"]
-    if isinstance(over, str):
-        over = {"name": over}
-    if not isinstance(over, dict):
-        raise ConfigError(f"{over!r} is no sampler", path="sampler", hint="`seqloom list sampler` shows them")
-    try:
-        return make(Sampler, merge({"sampler": model.sampler.plain()}, {"sampler": over})["sampler"])  # type: ignore[type-abstract]
-    except ConfigError as error:
-        raise error.under("sampler") from None
-
-
-@dataclass(frozen=True)
-class AnnotatedQuery:
-    """A query, and notes on it for the user."""
-
-    query: Query
-    notes: tuple[str, ...]
-
-    def frames(self, model: Model, session: Session) -> Iterator[Frame]:
-        """The frames of the query; the notes are printed with the first, once it is clear that it can be answered."""
-        for i, frame in enumerate(model.stream(self.query)):
-            if i == 0:
-                for note in self.notes:
-                    session.note(note)
-            yield frame
-
-
-def annotated(
-    model: Model,
-    canvas: Sequence[Canvas],
-    n: int,
-    seed: int | None,
-    settings: Sequence[str],
-    stop: Sequence[str] | None = None,
-    allow: str | None = None,
-    given: Mapping[str, Any] | None = None,
-) -> AnnotatedQuery:
-    """The query for a canvas and the notes on it; an error where it cannot be asked of this model.
-
-    `given` are the conditions, where they are not those of the settings alone.
-    """
-    positive(n, "-n")
-    sampler, given = sampler_of(model, settings), conditions_of(settings, model.given) if given is None else given
-    notes = [
-        f"without given.{name}=..., the model makes what it learned for no {name}"
-        for name in model.given
-        if name not in given and not (name in model.network.aligned and canvas[0].openings is not None)
-    ]
-    if note := past_the_window(model, canvas[0]):
-        notes.append(note)
-    number = seed_of(seed)
-    if seed is None:
-        notes.append(f"seed {number}")
-    return AnnotatedQuery(model.query(canvas, n, number, sampler, given, stop or (), allow), tuple(notes))
-
-
-def past_the_window(model: Model, canvas: Canvas) -> str:
-    """A note on how a canvas longer than the training window is filled; empty where it is not longer."""
-    import numpy as np
-
-    window, length = model.network.window, len(canvas) - canvas.context
-    if length <= window:
-        return ""
-    reason = f"{length} elements are more than the training window of {window}"
-    if model.process.incremental and model.network.reach is None:
-        return f"{reason}: the recurrent state carries on"
-    if model.process.incremental:
-        return f"{reason}: it slides, each new element sees {model.network.reach} at most"
-    given = canvas.shown | canvas.absent
-    empty = np.flatnonzero(~given if given.ndim == 1 else ~given.all(1))
-    if len(empty) and empty[-1] - empty[0] >= window:
-        return f"{reason}: what is new is made window by window, each seeing the last half before it"
-    return f"{reason}: only that much is seen around what is new"
-
-
 # ---- answers --------------------------------------------------------------------------------------------------------
 
 
@@ -385,67 +330,28 @@ def _write_samples(
     out: str | None,
     force: bool,
     as_json: bool,
+    ranking: Ranking | None = None,
     watch: Callable[[Iterator[Frame]], Iterator[Frame]] = iter,
 ) -> None:
     """The samples of a query: printed as they are made, as JSON, or as files; `watch` wraps the iterator of frames."""
-    codec, count = model.codec, annotated.query.count
+    codec, count = model.codec, annotated.query.count if ranking is None else ranking.kept(annotated.query.count)
     folder = None if out is None else numbered_files(out, count, codec, force)
     began = time.monotonic()
-    if not as_json and folder is None and codec.progressive and not annotated.query.others:
+    at_once = ranking is None and not as_json and folder is None
+    if at_once and codec.progressive and not annotated.query.others:
         _print_growing(model, annotated.query, watch(annotated.frames(model, session)), session)
         return
     answer = collected(model, annotated, session, watch)
+    likelihoods: list[Score] = []
+    if ranking is not None:
+        answer, likelihoods = ranking.applied(answer, annotated.given, session)
     seconds = time.monotonic() - began
     if folder is not None:
         write_files(folder, [codec.show(value) for value in answer.values], session)
     if as_json:
-        samples = [
-            {**codec.as_json(value), "seed": answer.seed, "row": row}
-            for value, row in zip(answer.values, answer.rows, strict=True)
-        ]
-        for sample, score in zip(samples, answer.scores, strict=False):  # of a sampler that chooses between rows
-            sample["score"] = score
-        put_json({"samples": samples, "seconds": round(seconds, 3)})
+        put_json({"samples": samples_of(model, answer, likelihoods), "seconds": round(seconds, 3)})
     elif folder is None:
         put(codec.show(answer.values[0]) if count == 1 else codec.show_several(answer.values, "sample"))
-
-
-def collected(
-    model: Model,
-    annotated: AnnotatedQuery,
-    session: Session,
-    watch: Callable[[Iterator[Frame]], Iterator[Frame]] = iter,
-) -> Answer:
-    """The samples of a query when all are made, with a line on how far it is where that takes a while."""
-    annotated = replace(annotated, query=replace(annotated.query, watched=False))
-    query = annotated.query
-    from seqloom.model import Running
-
-    running = Running(query)
-    with Progress(running.total, "", quiet=session.quiet) as bar:
-        for frame in watch(annotated.frames(model, session)):
-            running.take(frame)
-            bar.update(running.settled, f"{running.done} of {query.count} samples, {frame.call:,} network calls")
-    return model.collect(query, running.ordered)
-
-
-def collected_several(model: Model, several: Sequence[AnnotatedQuery], session: Session) -> list[Answer]:
-    """The samples of several queries, which share the network's calls. No two of them draw the same random numbers."""
-    if len(several) == 1:
-        return [collected(model, several[0], session)]
-    first, queries, row = several[0].query, [], 0
-    for one in several:
-        queries.append(replace(one.query, seed=first.seed, first_row=row, watched=False))
-        row += one.query.count
-    notes = list(several[0].notes)
-    with Progress(1, "", quiet=session.quiet) as bar:
-
-        def report(share: float, text: str) -> None:
-            while notes:  # once it is clear that they can be answered
-                session.note(notes.pop(0))
-            bar.update(share, text)
-
-        return list(model.answers(queries, report))
 
 
 def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session: Session) -> None:
@@ -461,7 +367,7 @@ def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session:
             if not begun and query.count > 1 and not session.quiet:
                 say(f"sample {row - query.first_row + 1} of {query.count}:")
             begun, printed_at = True, now
-            made = model.codec.show(model.decode(current, query.canvas))
+            made = model.codec.show(model.decode(current, query))
             made = made if current.done else whole_characters(made)
             put(made[printed:])
             printed = len(made)
@@ -488,15 +394,3 @@ def whole_characters(text: bytes) -> bytes:
         size = 4 if lead >= 0xF0 else 3 if lead >= 0xE0 else 2 if lead >= 0xC0 else 1
         return text[:-back] if size > back else text
     return text
-
-
-def numbered_files(out: str, count: int, codec: Codec, force: bool) -> OutputFolder:
-    """A folder for one file a sample; ConfigError where it is none, or holds such files already."""
-    return OutputFolder.at(out, [f"{i:04d}{next(iter(codec.suffixes), '')}" for i in range(count)], force=force)
-
-
-def write_files(folder: OutputFolder, contents: Sequence[bytes], session: Session) -> None:
-    """Write one file a sample, and say where they are."""
-    folder.write(contents)
-    first, last = folder.files[0].path, folder.files[-1].path
-    session.note(f"{first}" if len(contents) == 1 else f"{len(contents)} files: {first} to {last.name}")

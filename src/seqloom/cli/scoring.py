@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqloom.cli.sampling import opened
+from seqloom.cli.beside import opened
 from seqloom.cli.session import (
     JSON,
     WEIGHTS,

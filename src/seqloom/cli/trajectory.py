@@ -78,7 +78,7 @@ class Trajectory:
         shown = []
         for i, (number, frame) in enumerate(states):
             title = self._title(number, frame)
-            picture = self.model.codec.picture([self.model.decode(frame, self.query.canvas)], title)
+            picture = self.model.codec.picture([self.model.decode(frame, self.query)], title)
             if picture is None:
                 data = self._text(frame)
                 name = f"{i:03d}.txt"
@@ -135,7 +135,7 @@ class Trajectory:
 
         codec, space = self.model.codec, self.model.network.space
         if frame.done or not self._hides:
-            return codec.show(self.model.decode(frame, self.query.canvas))
+            return codec.show(self.model.decode(frame, self.query))
         settled = np.zeros(len(self.query.canvas), bool)
         settled[: len(frame.settled)] = frame.settled
         x = np.zeros(len(settled), np.int64)

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.core.config import Component
-from seqloom.core.content import decoded, raw, write_bytes
+from seqloom.core.content import UTF8, decoded, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Measure, Space, Tokens
+from seqloom.sequence.stop import Stop, SymbolStop
 
 
 class Codec(Component, home="seqloom.codecs"):
@@ -31,6 +32,8 @@ class Codec(Component, home="seqloom.codecs"):
     """Likelihood is reported per unit: "byte", "value"."""
     bits: ClassVar[bool] = False
     """Likelihoods are shown in bits a unit, rather than in nats."""
+    ambiguous: ClassVar[bool] = False
+    """A value can be encoded in several ways, so that the likelihood of one of them is a bound on the value's own."""
     divisible: ClassVar[bool] = False
     """One thing can be cut between splits, at the positions that `extent` counts; else things are shared out."""
     positions: ClassVar[str] = "elements"
@@ -109,9 +112,28 @@ class Codec(Component, home="seqloom.codecs"):
         absent = np.pad(~encoded.known, after)
         return Canvas(np.pad(encoded.x, after), known, absent, encoded.origin)
 
+    def stop(self, value: Any, canvas: Canvas) -> Stop:
+        """What ends a sample of a canvas where this value comes up; DataError where there are no symbols for it."""
+        self.check(value)
+        return SymbolStop(tuple(self.encode(value).x.tolist()))
+
+    def matching(self, pattern: re.Pattern[str]) -> list[int]:
+        """The symbols that stand for what matches a pattern."""
+        return [symbol for symbol, name in enumerate(self.symbols()) if pattern.fullmatch(name)]
+
     def count(self, value: Any) -> float:
         """Units in a value."""
         return float(self.size(value))
+
+    @property
+    def written_in(self) -> str:
+        """The encoding of text in its files."""
+        return UTF8
+
+    @property
+    def loses(self) -> str:
+        """What of a value is not in its numbers, in words, so that their likelihood is not that of the value."""
+        return ""
 
     def extra_nats(self, value: Any) -> float:
         """Nats that `value` costs beyond its elements: unknown characters in bytes, or the log-volume of scaling."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, AnyStr, ClassVar, Self
+from typing import Any, AnyStr, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,18 @@ from pydantic import Field as Limits
 from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core.content import between, decoded, edge, edge_in, raw, write_bytes
+from seqloom.core.content import PACKED, UTF8, between, decoded, edge, edge_in, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.sequence.canvas import Canvas, Encoded
+from seqloom.sequence.canvas import Begun, Canvas, Encoded
 from seqloom.sequence.space import Tokens
 
 MOST = 1000
 """Distinct characters up to which text is read by characters where the user names no codec."""
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+
+Form = Literal["nfc", "lower"]
+LOSSES: dict[Form, str] = {"nfc": "ways to spell one character", "lower": "capital letters"}
+"""What each form of text is without."""
 
 _POINTS = 0x110000
 _GAP = "_{3,}"
@@ -33,7 +38,7 @@ class Text(Codec):
     """What the text codecs share: where gaps stand, and that unknown characters are refused in what is typed."""
 
     media: ClassVar[str] = "text/plain"
-    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".txt.gz")
+    suffixes: ClassVar[tuple[str, ...]] = (".txt", ".txt.gz", ".txt.zst")
     unit: ClassVar[str] = "byte"
     bits: ClassVar[bool] = True
     divisible: ClassVar[bool] = True
@@ -71,13 +76,24 @@ class Text(Codec):
             mark = "three or more underscores" if blank is None else repr(blank)
             raise DataError("there is no gap to fill in the template", hint=f"a gap is written as {mark}")
         self.check(type(value)().join(part for part, _ in parts))
-        pieces: list[NDArray[np.int64]] = []
-        shown: list[NDArray[np.bool_]] = []
-        for part, size in [*parts, (type(value)(), length or 0)]:
-            pieces += [self.encode(part).x, np.zeros(size, np.int64)]
-            shown += [np.ones(len(pieces[-2]), bool), np.zeros(size, bool)]
-        x = np.concatenate(pieces)
-        return Canvas(x, np.concatenate(shown), np.zeros(len(x), bool))
+        if parts[-1][1] == 0:  # what is asked for follows on the last part
+            parts[-1] = parts[-1][0], length or 0
+        elif length:
+            parts.append((type(value)(), length))
+        x, shown, begun = np.zeros(0, np.int64), np.zeros(0, bool), {}
+        for part, size in parts:
+            symbols = self.encode(part).x
+            known = np.ones(len(symbols), bool)
+            if size and (one := self.begun(symbols)) is not None:
+                begun[len(x) + len(symbols) - one.count] = one
+                known[-one.count :] = False
+            x = np.concatenate([x, symbols, np.zeros(size, np.int64)])
+            shown = np.concatenate([shown, known, np.zeros(size, bool)])
+        return Canvas(x, shown, np.zeros(len(x), bool), begun=begun)
+
+    def begun(self, symbols: NDArray[np.int64]) -> Begun | None:
+        """The end of some symbols before something to be made, where with it they may be other symbols."""
+        return None
 
 
 class Utf8(Text):
@@ -89,12 +105,13 @@ class Utf8(Text):
     def extent(self, content: Any) -> int:
         """Bytes of a text, unpacked."""
         if isinstance(content, Path):
-            return content.stat().st_size if content.suffix != ".gz" else sum(map(len, raw(content)))
+            plain = content.suffix not in PACKED and self.written_in == UTF8
+            return content.stat().st_size if plain else sum(map(len, raw(content, encoding=self.written_in)))
         return len(self._bytes(content))
 
     def raw(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:
         if isinstance(content, Path):
-            yield from between(content, begin, end)
+            yield from between(content, begin, end, self.written_in)
         else:
             data = self._bytes(content)
             yield data[edge_in(data, begin) : len(data) if end is None else edge_in(data, end)]
@@ -109,7 +126,80 @@ class Utf8(Text):
         """A value in UTF-8, and back the same."""
 
 
-class Characters(Utf8, name="characters"):
+class Strings(Utf8):
+    """Text whose value is a `str`. What it costs is counted by the bytes of the text as it was given."""
+
+    mends: ClassVar[bool] = True
+
+    encoding: str = UTF8
+    """What files are written in, such as latin-1; it is counted by what it is in UTF-8."""
+    normalise: tuple[Form, ...] = ()
+    """What is made alike before text becomes symbols: `nfc` (Unicode's composed characters), `lower` (no capitals)."""
+
+    @field_validator("normalise", mode="before")
+    @classmethod
+    def _by_commas(cls, value: object) -> object:
+        """`nfc,lower` is as good as `[nfc,lower]`."""
+        return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+
+    @property
+    def written_in(self) -> str:
+        return self.encoding
+
+    @property
+    def loses(self) -> str:
+        return " and ".join(LOSSES[form] for form in self.normalise)
+
+    def normal(self, value: str) -> str:
+        """A text, made alike."""
+        if "nfc" in self.normalise:
+            value = unicodedata.normalize("NFC", value)
+        return value.lower() if "lower" in self.normalise else value
+
+    def notes(self, splits: Mapping[str, Iterable[Any]]) -> list[str]:
+        forms = ",".join(self.normalise)
+        return [
+            *super().notes(splits),
+            *([f"text is made alike (codec.normalise={forms}): {self.loses}"] * bool(forms)),
+        ]
+
+    def count(self, value: str) -> float:
+        return len(self._coded(value))
+
+    def extra_nats(self, value: str) -> float:
+        return 0.0
+
+    def read(self, path: Path) -> Iterator[str]:
+        return decoded(raw(path, encoding=self.written_in), path)
+
+    def pieces(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[str]:
+        if not isinstance(content, Path):
+            return decoded(self.raw(content, begin, end), start=begin)
+        return decoded(self.raw(content, begin, end), content, start=edge(content, begin, self.written_in))
+
+    def _coded(self, value: str) -> bytes:
+        return value.encode("utf-8", "surrogatepass")
+
+    def write(self, value: str, path: Path) -> None:
+        write_bytes(self.show(value), path)
+
+    def typed(self, text: str) -> str:
+        """What was typed, with line ends as a file's are read; DataError where it is not text."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # bytes that stand for no character come as lone surrogates
+            hint = "say what it is (codec.encoding=latin-1), or read it as it is with codec=bytes"
+            raise DataError("the text is not UTF-8", hint=hint) from None
+        return text.replace("\r\n", "\n")
+
+    def show(self, value: str) -> bytes:
+        return value.encode("utf-8", "replace")
+
+    def examples(self) -> list[str]:
+        return ["the quick brown fox\n", "na\u00efve caf\u00e9 \u2014 \u6771\u4eac \N{GRINNING FACE}\t___\n", "a"]
+
+
+class Characters(Strings, name="characters"):
     """One symbol a character, of an alphabet fitted on the training text; symbol 0 stands for any other character.
 
     An unknown character costs its symbol's nats and 8 bits for each of its UTF-8 bytes, and is never sampled.
@@ -117,7 +207,6 @@ class Characters(Utf8, name="characters"):
 
     rank: ClassVar[int] = 1
     fallback: ClassVar[str] = "bytes"
-    mends: ClassVar[bool] = True
 
     alphabet: str = ""
     """The characters it knows, in the order of their symbols from 1 on; empty: to be fitted."""
@@ -146,7 +235,7 @@ class Characters(Utf8, name="characters"):
         return Tokens(size=len(self.alphabet) + 1)
 
     def fit(self, values: Iterable[str]) -> Self:
-        alphabet = distinct(values)
+        alphabet = distinct(map(self.normal, values))
         if not alphabet:
             raise DataError("there is no text to take an alphabet from")
         if len(alphabet) > self.most:
@@ -160,7 +249,7 @@ class Characters(Utf8, name="characters"):
         return ["", *self.alphabet]
 
     def encode(self, value: str) -> Encoded:
-        x = self._symbols[_points(value)].astype(np.int64)
+        x = self._symbols[_points(self.normal(value))].astype(np.int64)
         return Encoded(x, np.ones(len(x), bool))
 
     def decode(self, encoded: Encoded) -> str:
@@ -168,6 +257,7 @@ class Characters(Utf8, name="characters"):
         return self._characters[x].tobytes().decode("utf-32-le", "surrogatepass")
 
     def check(self, value: str) -> None:
+        value = self.normal(value)
         unknown = self._symbols[_points(value)] == 0
         if unknown.any():
             indices = np.flatnonzero(unknown)
@@ -179,25 +269,20 @@ class Characters(Utf8, name="characters"):
                 "(codec=bytes reads anything)",
             )
 
-    def count(self, value: str) -> float:
-        return len(value.encode("utf-8", "surrogatepass"))
-
     def extra_nats(self, value: str) -> float:
-        points = _points(value)
+        points = _points(self.normal(value))
         unknown = points[self._symbols[points] == 0]
         size = sum(int((unknown >= least).sum()) for least in (0, 0x80, 0x800, 0x10000))
         return size * 8 * math.log(2)
 
-    def read(self, path: Path) -> Iterator[str]:
-        return decoded(raw(path), path)
-
-    def pieces(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[str]:
-        if not isinstance(content, Path):
-            return decoded(self.raw(content, begin, end), start=begin)
-        return decoded(self.raw(content, begin, end), content, start=edge(content, begin))
-
     def element_names(self, value: str) -> list[str]:
-        return list(value)
+        return list(self.normal(value))
+
+    def size(self, value: str) -> int:
+        return len(self.normal(value))
+
+    def cut(self, value: str, begin: int, end: int) -> str:
+        return self.normal(value)[begin:end]
 
     @property
     def opening(self) -> str | None:
@@ -205,27 +290,6 @@ class Characters(Utf8, name="characters"):
 
     def facts(self, splits: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
         return {**super().facts(splits), "alphabet": self.alphabet}
-
-    def _coded(self, value: str) -> bytes:
-        return value.encode("utf-8", "surrogatepass")
-
-    def write(self, value: str, path: Path) -> None:
-        write_bytes(self.show(value), path)
-
-    def typed(self, text: str) -> str:
-        """What was typed, with line ends as a file's are read; DataError where it is not text."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # bytes that stand for no character come as lone surrogates
-            hint = "read it as it is with codec=bytes, or convert it to UTF-8"
-            raise DataError("the text is not UTF-8", hint=hint) from None
-        return text.replace("\r\n", "\n")
-
-    def show(self, value: str) -> bytes:
-        return value.encode("utf-8", "replace")
-
-    def examples(self) -> list[str]:
-        return ["the quick brown fox\n", "na\u00efve caf\u00e9 \u2014 \u6771\u4eac \N{GRINNING FACE}\t___\n", "a"]
 
     @cached_property
     def _symbols(self) -> NDArray[np.int32]:
@@ -277,7 +341,10 @@ class Bytes(Utf8, name="bytes"):
         return b"\n"
 
     def element_names(self, value: bytes) -> list[str]:
-        return [bytes([byte]).decode("utf-8", "backslashreplace") for byte in value]
+        return [named(bytes([byte])) for byte in value]
+
+    def symbols(self) -> list[str]:
+        return [named(bytes([byte])) for byte in range(256)]
 
     def _coded(self, value: bytes) -> bytes:
         return value
@@ -293,6 +360,11 @@ class Bytes(Utf8, name="bytes"):
 
     def examples(self) -> list[bytes]:
         return [b"the quick brown fox\n", bytes(range(256)), "\u6771\u4eac".encode()]
+
+
+def named(data: bytes) -> str:
+    """Bytes as a person reads them, those that are no UTF-8 by their numbers."""
+    return data.decode("utf-8", "backslashreplace")
 
 
 def distinct(pieces: Iterable[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -12,16 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.core import durable
-from seqloom.core.errors import DataError
+from seqloom.core.errors import ConfigError, DataError
 
 PIECE = 1 << 20
 """Bytes of a file that are read at once."""
+PACKED = (".gz", ".zst")
+"""Endings of the names of packed files."""
+UTF8 = "utf-8"
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 
-def raw(path: Path, begin: int = 0) -> Iterator[bytes]:
-    """The bytes of a file in pieces, unpacked where its name ends in `.gz`; DataError where it cannot be read."""
+def raw(path: Path, begin: int = 0, encoding: str = UTF8) -> Iterator[bytes]:
+    """The bytes of a file in pieces, unpacked where its name ends in `.gz` or `.zst`, and as UTF-8.
+
+    DataError where it cannot be read. Of text in another `encoding` positions are those of what it is in UTF-8.
+    """
+    if encoding != UTF8:
+        yield from _after(_in_utf8(raw(path), encoding, path), begin)
+        return
     try:
+        if path.suffix == ".zst":
+            yield from _after(_from_zst(path), begin)
+            return
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             if begin:
                 file.seek(begin)
@@ -39,10 +50,59 @@ def raw(path: Path, begin: int = 0) -> Iterator[bytes]:
         raise DataError(f"the file cannot be read: {error.strerror or error}", path=path) from None
 
 
-def lines_of(path: Path) -> Iterator[bytes]:
+def _from_zst(path: Path) -> Iterator[bytes]:
+    """The bytes of a file packed by Zstandard, in one frame or several."""
+    import zstandard
+
+    frame, begun = zstandard.ZstdDecompressor().decompressobj(), False
+    try:
+        with path.open("rb") as file:
+            while rest := file.read(PIECE >> 6):
+                while rest:
+                    if piece := frame.decompress(rest):
+                        yield piece
+                    begun, rest = not frame.eof, frame.unused_data
+                    if frame.eof:
+                        frame = zstandard.ZstdDecompressor().decompressobj()
+        if begun:
+            raise zstandard.ZstdError("it ends too early")
+    except zstandard.ZstdError as error:
+        raise DataError(
+            f"the file is not whole Zstandard data: {error}", path=path, hint="fetch it again, or unpack it by hand"
+        ) from None
+
+
+def _in_utf8(pieces: Iterable[bytes], encoding: str, path: Path) -> Iterator[bytes]:
+    """Text in another encoding as UTF-8; an error where there is no such encoding, or the text is not in it."""
+    try:
+        decoder = codecs.getincrementaldecoder(encoding)()
+    except LookupError:
+        hint = "such as latin-1, cp1252, utf-16 or shift_jis"
+        raise ConfigError(f"there is no encoding {encoding!r}", path="codec.encoding", hint=hint) from None
+    done = 0
+    for piece in _ending_empty(pieces):
+        try:
+            text = decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            message = f"the text is not {encoding}: byte 0x{error.object[error.start]:02x} after {done:,} bytes or more"
+            raise DataError(message, path=path, hint="give the codec.encoding that it is in") from None
+        done += len(piece)
+        if text:
+            yield text.encode("utf-8", "surrogatepass")
+
+
+def _after(pieces: Iterable[bytes], begin: int) -> Iterator[bytes]:
+    """The pieces without so many bytes at their beginning."""
+    for piece in pieces:
+        if begin < len(piece):
+            yield piece[begin:]
+        begin = max(0, begin - len(piece))
+
+
+def lines_of(path: Path, encoding: str = UTF8) -> Iterator[bytes]:
     """The lines of a file without their ends, and without a byte-order mark."""
     rest, first = b"", True
-    for piece in raw(path):
+    for piece in raw(path, encoding=encoding):
         if first:
             piece, first = piece.removeprefix(BOM.encode()), False
         *lines, rest = (rest + piece).split(b"\n")
@@ -52,9 +112,9 @@ def lines_of(path: Path) -> Iterator[bytes]:
         yield rest.removesuffix(b"\r")
 
 
-def objects_of(path: Path, example: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def objects_of(path: Path, example: str, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a file of JSON lines, each with its line, blank lines passed over; `example` is for the hint."""
-    for number, line in enumerate(lines_of(path), 1):
+    for number, line in enumerate(lines_of(path, encoding), 1):
         if not line.strip():
             continue
         hint = f"write one object a line, such as {example}"
@@ -67,14 +127,14 @@ def objects_of(path: Path, example: str) -> Iterator[tuple[int, dict[str, Any]]]
         yield number, thing
 
 
-def between(path: Path, begin: int, end: int | None) -> Iterator[bytes]:
+def between(path: Path, begin: int, end: int | None, encoding: str = UTF8) -> Iterator[bytes]:
     """The bytes of a file from one position to another, each moved on to where a character begins."""
     if begin == 0 and end is None:
-        yield from raw(path)
+        yield from raw(path, encoding=encoding)
         return
-    begin, end = edge(path, begin), None if end is None else edge(path, end)
+    begin, end = edge(path, begin, encoding), None if end is None else edge(path, end, encoding)
     remaining = None if end is None else end - begin
-    for piece in raw(path, begin):
+    for piece in raw(path, begin, encoding):
         yield piece if remaining is None else piece[:remaining]
         if remaining is not None:
             remaining -= len(piece)
@@ -82,12 +142,12 @@ def between(path: Path, begin: int, end: int | None) -> Iterator[bytes]:
                 return
 
 
-def edge(path: Path, position: int) -> int:
+def edge(path: Path, position: int, encoding: str = UTF8) -> int:
     """The first position from here on in a file at which a character begins."""
     if not position:
         return 0
     around = b""
-    for piece in raw(path, position - 1):
+    for piece in raw(path, position - 1, encoding):
         around += piece
         if len(around) >= 6:
             break
@@ -118,7 +178,7 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
             raise DataError(
                 f"the text is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset}",
                 path=path,
-                hint="convert it to UTF-8 (iconv does), or read it as it is with codec=bytes",
+                hint="say what it is (codec.encoding=latin-1), or read it as it is with codec=bytes",
             ) from None
         decoded_bytes += len(piece)
         if mend:
@@ -137,10 +197,16 @@ def _ending_empty(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def write_bytes(data: bytes, path: Path) -> None:
-    """A file with this content, whole or not at all; packed where its name ends in `.gz`."""
+    """A file with this content, whole or not at all; packed where its name ends in `.gz` or `.zst`."""
+    durable.write_bytes(path, packed(data, path))
+
+
+def packed(data: bytes, path: Path) -> bytes:
+    """Some bytes as a file of this name has them."""
     if path.suffix == ".gz":
-        packed = io.BytesIO()
-        with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as file:
-            file.write(data)
-        data = packed.getvalue()
-    durable.write_bytes(path, data)
+        return gzip.compress(data, mtime=0)
+    if path.suffix == ".zst":
+        import zstandard
+
+        return zstandard.ZstdCompressor().compress(data)
+    return data

@@ -6,7 +6,6 @@ through, and a file appears whole or not at all. All that can be wrong is said b
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import stat
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from seqloom.core import durable
+from seqloom.core.content import packed
 from seqloom.core.errors import ConfigError, RunError, Stopped
 
 # What these lead to is opened already: a file there must be written into, not replaced.
@@ -56,11 +56,11 @@ class OutputFile:
         return False
 
     def write(self, data: bytes) -> None:
-        """Write it, packed where its name ends in `.gz`; RunError where the disk refuses."""
-        packed = gzip.compress(data, mtime=0) if self.path.suffix == ".gz" else data
+        """Write it, packed where its name ends in `.gz` or `.zst`; RunError where the disk refuses."""
+        data = packed(data, self.path)
         if self._through():
             with self.path.open("wb", buffering=0) as file:
-                rest = memoryview(packed)
+                rest = memoryview(data)
                 while rest:
                     rest = rest[file.write(rest) :]
             return
@@ -68,7 +68,7 @@ class OutputFile:
         try:
             with durable.writing(target):
                 durable.make_folders(target.parent)
-            durable.write_bytes(target, packed)
+            durable.write_bytes(target, data)
         except Stopped as error:  # nothing here goes on with --resume
             raise RunError(error.message, hint="free some space, or name a place on another disk") from None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from seqloom.codecs.base import Codec
 from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.progress import count
 from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Given
 from seqloom.corpora.division import FEW, Division, Fingerprint, Segment, empty, located, values_of
@@ -96,6 +99,28 @@ class _Owners:
             self.column.flush()
 
 
+class _Digests:
+    """What each whole thing of a split is, by eight bytes of a hash of it."""
+
+    def __init__(self) -> None:
+        self.held = array("Q")
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def add(self, segment: Segment) -> None:
+        """One more part of a split, if it is a whole thing."""
+        content, digest = segment.item.content, segment.item.digest
+        if isinstance(content, str):  # what stands beside a text in its row is no part of it
+            digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        if digest and not segment.divided:
+            self.held.append(int(digest[:16], 16))
+
+    def among(self, others: _Digests) -> int:
+        """How many of them are among others."""
+        return int(np.isin(np.array(self.held), np.array(others.held)).sum()) if self.held and others.held else 0
+
+
 class _Sequences:
     """The arrays of one kind of sequences of one split: elements, where each begins, what is known, what is context."""
 
@@ -157,6 +182,7 @@ class Encoding:
         }
         self.owners = {name: _Owners(writer, f"{name}.items") for name in SPLITS}
         self.totals = {name: _Totals() for name in SPLITS}
+        self.texts = {name: _Digests() for name in SPLITS}
         self.count = 0
 
     def run(self) -> dict[str, Any]:
@@ -192,6 +218,7 @@ class Encoding:
         split = segment.split
         self.totals[split].fingerprint.add(segment.digest(self.codec))
         self.owners[split].add(len(lengths))
+        self.texts[split].add(segment)
         for label in self.conditions:
             encoded = self._conditioned(label, segment)
             if self.given[label].enters == "align" and len(encoded.x) not in {0, lengths[0]}:
@@ -284,6 +311,10 @@ class Encoding:
                     f"characters of the {name} split that the training split does not have: {unknown}, each of which "
                     "costs an unknown symbol and 8 bits a byte"
                 )
+            twice = self.texts[name].among(self.texts["train"])
+            if twice:
+                held = count(len(self.texts[name]), "thing")
+                yield f"{twice:,} of the {held} of the {name} split stand{'s' * (twice == 1)} in the training split too"
             for label, new in self.totals[name].unknown_labels.items():
                 names = ", ".join(map(repr, list(new)[:5]))
                 yield f"{label} {names} of the {name} split is not in the training split"

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -51,8 +52,12 @@ class Files(Corpus, name="files"):
     """The columns of a table that are the series, in this order; empty: all columns of numbers."""
     future: tuple[str, ...] = ()
     """Columns that are known ahead of time, such as prices and holidays: each is a condition beside the rows."""
+    suffixes: tuple[str, ...] = ()
+    """Which files of a folder are read, such as `.md,.py`; empty: those of the codec, or where it has none any text."""
+    skip_bad: bool = False
+    """Pass over files, or lines, that cannot be read, and say how many there were; else the first is an error."""
 
-    @field_validator("columns", "future", mode="before")
+    @field_validator("columns", "future", "suffixes", mode="before")
     @classmethod
     def _by_commas(cls, value: object) -> object:
         """`load,sun` is as good as `[load,sun]`."""
@@ -79,7 +84,8 @@ class Files(Corpus, name="files"):
         root = self._root
         if self.items in {"line", "paragraph"} and not root.is_dir():
             return codec_of_text()  # whatever the file is called: a list of names may be one column of a .csv
-        return codec_for(_under(root) if root.is_dir() else [root], root)
+        paths = list(_under(root, self.suffixes)) if root.is_dir() else [root]
+        return codec_for(paths, root, any_text=bool(self.suffixes))
 
     def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
         taken = {column: name for name, source in sources_of(given).items() for column in source.columns}
@@ -96,18 +102,22 @@ class Files(Corpus, name="files"):
 
     def condition_codec(self, given: Given, codec: Codec) -> Codec:
         (source,) = sources_of({"": given}).values()
-        own = source.codec(codec, _files(self._root, codec)[0]) if given.enters == "align" else None
+        own = source.codec(codec, self._files(codec)[0]) if given.enters == "align" else None
         return own or super().condition_codec(given, codec)
 
     def offers(self, codec: Codec | None, given: Mapping[str, Given]) -> Sequence[str]:
         try:
             main = self.reading(codec or self.default_codec(), given)
-            return main.offers(_files(self._root, main)[0])
+            return main.offers(self._files(main)[0])
         except SeqloomError:  # what is wrong with the data is said where they are prepared
             return ()
 
     def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
-        files = [(file, split) for file, split in self._files_with_splits(codec) if not file.empty]
+        files = [
+            (file, split)
+            for file, split in self._files_with_splits(codec)
+            if not file.empty and not (self.skip_bad and self._wrong_with(file.path, codec))
+        ]
         stream = not self._root.is_dir()
         if not any(split == "" for _, split in files):
             raise DataError(
@@ -148,6 +158,56 @@ class Files(Corpus, name="files"):
             yield f"a byte-order mark at the start of {_named(marked)} is left out"
         if returned and codec.mends:
             yield f"the line ends CR LF of {_named(returned)} are read as LF"
+        yield from self._left_out(codec, files)
+
+    def _left_out(self, codec: Codec, files: Sequence[_Summary]) -> Iterator[str]:
+        """What is bad, where that is passed over, and what a folder holds besides."""
+        if self.skip_bad:
+            lines = self.items in {"line", "paragraph"}
+            bad = [wrong for file in files if (wrong := self._wrong_with(file.path, codec)) is not None]
+            count, what = len(files), "files"
+            if lines:
+                texts = [one for file in files for one in _texts(file.path, self.items, codec.written_in)]
+                found = [(self._wrong_text(text, codec), line) for text, line in texts]
+                bad = [DataError(wrong.message, line=line) for wrong, line in found if wrong is not None]
+                count, what = len(texts), f"{self.items}s"
+            if bad:
+                yield f"{len(bad):,} of {count:,} {what} are bad and left out (corpus.skip_bad), the first: {bad[0]}"
+        root = self._root
+        if root.is_dir() and codec.reads_anything:
+            read = {file.path for file in files}
+            ends = Counter(path.suffix for path in _under(root) if path not in read and looks_like_text(path))
+            if ends:
+                listed = ", ".join(f"{suffix or 'no suffix'} {count:,}" for suffix, count in ends.most_common(5))
+                yield f"other files of the folder are left out: {listed} (corpus.suffixes says which are read)"
+
+    @cached_property
+    def _bad(self) -> dict[Path, DataError | None]:
+        return {}
+
+    def _wrong_with(self, path: Path, codec: Codec) -> DataError | None:
+        """What is wrong with a file that is one thing."""
+        if self.items in {"line", "paragraph"}:
+            return None
+        if path not in self._bad:
+            self._bad[path] = None
+            try:
+                for _ in codec.pieces(path):
+                    pass
+            except DataError as error:
+                self._bad[path] = error
+        return self._bad[path]
+
+    def _wrong_text(self, text: bytes, codec: Codec) -> DataError | None:
+        """What is wrong with a line or paragraph."""
+        try:
+            codec.typed(text.decode("utf-8", "surrogateescape"))
+        except DataError as error:
+            return error
+        return None
+
+    def _files(self, codec: Codec, root: Path | None = None) -> list[Path]:
+        return _files(root or self._root, codec, self.suffixes)
 
     def prepare(
         self, codec: Codec | None, given: Mapping[str, Given], notify: Callable[[str], None] | None = None
@@ -170,10 +230,10 @@ class Files(Corpus, name="files"):
 
     def _files_with_splits(self, codec: Codec) -> list[tuple[_Summary, str]]:
         """Every file, read once for its summary, and the split that it is given for."""
-        files = [(path, "") for path in _files(self._root, codec)]
+        files = [(path, "") for path in self._files(codec)]
         for split, word in (("valid", self.valid), ("test", self.test)):
             if _is_there(word):
-                files += [(path, split) for path in _files(Path(word), codec)]
+                files += [(path, split) for path in self._files(codec, Path(word))]
             elif word and not any(word in codec.parts(path) for path, _ in files):
                 raise DataError(
                     "there is no such file, and no such part of the data", path=word, hint=f"mend corpus.{split}"
@@ -185,13 +245,16 @@ class Files(Corpus, name="files"):
 
     def _is_guess(self, path: Path, codec: Codec) -> bool:
         """Whether a file is read as text because no codec has its suffix."""
-        guessed = bool(path.suffix) and self.items == "auto" and path.parent != shards.spooled()
+        asked = self.items != "auto" or bool(self.suffixes)
+        guessed = bool(path.suffix) and not asked and path.parent != shards.spooled()
         return guessed and kind_of(path) is None and codec.name == codec_of_text().name
 
     def _things_in(self, file: _Summary, split: str, codec: Codec) -> Iterator[Item]:
         """The things of one file."""
         if self.items in {"line", "paragraph"}:
-            for text, line in _texts(file.path, self.items):
+            for text, line in _texts(file.path, self.items, codec.written_in):
+                if self.skip_bad and self._wrong_text(text, codec):
+                    continue
                 digest = hashlib.sha256(text).hexdigest()
                 yield Item(digest, text.decode("utf-8", "surrogateescape"), digest, split, path=file.path, line=line)
             return
@@ -263,8 +326,12 @@ def corpus_like(corpus: Corpus, data: str, **settings: Any) -> Corpus:
         return corpus_of(data, settings)
 
 
-def codec_for(paths: Iterable[Path], root: Path) -> Codec:
-    """The codec that reads these files: asked of the codecs' suffixes, rank and probe."""
+def codec_for(paths: Iterable[Path], root: Path, *, any_text: bool = False) -> Codec:
+    """The codec that reads these files: asked of the codecs' suffixes, rank and probe; else that of text.
+
+    Where not `any_text` is meant, only files that look like it are taken for text.
+    """
+    paths = list(paths)
     kinds: dict[type[Codec], Path] = {}
     last = None
     for last in paths:
@@ -280,7 +347,8 @@ def codec_for(paths: Iterable[Path], root: Path) -> Codec:
         )
     if kinds:
         return next(iter(kinds))()
-    if last is None or root.is_dir():
+    text = any_text or any(map(looks_like_text, paths))
+    if last is None or (root.is_dir() and not text):
         known = sorted({suffix for kind in _codecs() for suffix in kind.suffixes})
         raise DataError(
             "the folder holds nothing that can be read", path=root, hint=f"files that can be: {', '.join(known)}"
@@ -334,10 +402,20 @@ def _summary_of(path: Path) -> _Summary:
     return _Summary(path, size, digest.hexdigest(), first == MARK, returns)
 
 
-def _texts(path: Path, what: str) -> Iterator[tuple[bytes, int]]:
+def looks_like_text(path: Path) -> bool:
+    """Whether the beginning of a file is UTF-8 without zeros."""
+    beginning = next(raw(path), b"")[:4096]
+    try:
+        decoded = beginning.decode()
+    except UnicodeDecodeError as error:
+        return error.start > len(beginning) - 4 and len(beginning) == 4096  # a character was cut
+    return bool(decoded) and "\0" not in decoded
+
+
+def _texts(path: Path, what: str, encoding: str) -> Iterator[tuple[bytes, int]]:
     """The lines of a file that are not blank, or its paragraphs, as bytes without their ends; each with its line."""
     paragraph: list[bytes] = []
-    for number, line in enumerate(lines_of(path), 1):
+    for number, line in enumerate(lines_of(path, encoding), 1):
         blank = not line.strip()
         if what == "line" and not blank:
             yield line, number
@@ -350,24 +428,27 @@ def _texts(path: Path, what: str) -> Iterator[tuple[bytes, int]]:
         yield b"\n".join(paragraph), number - len(paragraph) + 1
 
 
-def _files(root: Path, codec: Codec) -> list[Path]:
-    """The file, or those of a folder that the codec reads."""
+def _files(root: Path, codec: Codec, wanted: tuple[str, ...]) -> list[Path]:
+    """The file, or those of a folder that are wanted; else those of the codec, or any text where it has none."""
     if not root.is_dir():
         return [root]
-    paths = [path for path in _under(root) if path.name.lower().endswith(codec.suffixes)]
+    paths = list(_under(root, wanted or codec.suffixes))
+    if not paths and not wanted and codec.reads_anything:
+        paths = [path for path in _under(root) if looks_like_text(path)]
     if not paths:
-        suffixes = " or ".join(codec.suffixes) or "readable"
+        suffixes = " or ".join(wanted or codec.suffixes) or "readable"
         raise DataError(f"the folder holds no {suffixes} file", path=root, hint="give a folder of such files")
     return paths
 
 
-def _under(root: Path) -> Iterator[Path]:
-    """The files under a folder, sorted; hidden files and folders are passed over."""
+def _under(root: Path, suffixes: tuple[str, ...] = ()) -> Iterator[Path]:
+    """The files under a folder with one of these suffixes, sorted; hidden files and folders are passed over."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
-            if not name.startswith(".") and path.is_file():
+            fits = not suffixes or name.lower().endswith(suffixes)
+            if fits and not name.startswith(".") and path.is_file():
                 yield path
 
 

@@ -1,8 +1,7 @@
-"""Pairs: rows of a table, or lines of two files, of which one text is modelled and the other given."""
+"""Pairs: rows of tables, or lines of two files, of which one text is modelled and the rest may be given."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -12,19 +11,15 @@ from typing import Any, ClassVar
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import nearest
-from seqloom.core.content import lines_of, objects_of, raw
+from seqloom.core.content import lines_of, raw
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items, codec_of_text
 from seqloom.corpora.files import is_read
-
-TABLES = {".tsv": "\t", ".csv": ","}
-JSON_LINES = (".jsonl", ".ndjson")
-EXAMPLE = '{"en": "a dog", "de": "ein Hund"}'
-"""A line of a file of JSON lines."""
+from seqloom.corpora.tables import first_of, format_is, is_table, rows_of
 
 
 class Pairs(Corpus, name="pairs"):
-    """A TSV, CSV or JSON lines file with named columns, or two files whose lines belong together.
+    """A TSV, CSV, JSON lines or Parquet file with named columns, a folder of such, or two files with a pair a line.
 
     One column is modelled, and each cell of it ends by itself; the others can be conditions (`source=column:NAME`).
     Of two files `path` is modelled and `source` is what is given (`source=pair`).
@@ -34,9 +29,9 @@ class Pairs(Corpus, name="pairs"):
     where: ClassVar[tuple[str, ...]] = ("path", "source", "valid", "test", "valid_source", "test_source")
 
     path: str
-    """The table, or the file whose lines are modelled."""
+    """The table, a folder of tables, or the file whose lines are modelled."""
     text: str = ""
-    """The column that is modelled."""
+    """The column that is modelled; nothing: the only one."""
     source: str = ""
     """The file whose lines are given, where there are two."""
     valid: str = ""
@@ -48,10 +43,14 @@ class Pairs(Corpus, name="pairs"):
     test_source: str = ""
     """The file whose lines are given beside those of `test`, where there are two."""
 
+    skip_bad: bool = False
+    """Pass over rows that cannot be read or have no text, and say how many there were; else the first is an error."""
+
     @classmethod
     def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         path = Path(word).absolute()
-        if not path.is_file() or not ({"text", "source"} & set(settings) or _looks_paired(path)):
+        tables = path.is_file() and ({"text", "source"} & set(settings) or _looks_paired(path))
+        if not tables and not (path.is_dir() and settings.get("text")):
             return None
         files = ("source", "valid", "test", "valid_source", "test_source")
         return {"path": str(path)} | {key: str(Path(settings[key]).absolute()) for key in files if settings.get(key)}
@@ -78,40 +77,80 @@ class Pairs(Corpus, name="pairs"):
                 key = f"corpus.{split}_source"
                 raise ConfigError("each of the two files of a split must be given", path=key)
             files += [(split, path, source)] if path else []
-        by_split = [(split, [_digest(name) for name in names if name]) for split, *names in files]
+        each = [(split, table, source) for split, path, source in files for table in tables_of(Path(path), source)]
+        digests = [(split, [_digest(Path(name)) for name in (table, source) if name]) for split, table, source in each]
         return Items(
-            each=lambda: (item for file in files for item in self._rows(*file)),
-            identity=[self.text, [[split, *(digest for digest, _ in digests)] for split, digests in by_split]],
-            size=sum(size for _, digests in by_split for _, size in digests),
+            each=lambda: (item for file in each for item in self._things_of(codec, *file) if isinstance(item, Item)),
+            identity=[self.text, [[split, *(digest for digest, _ in own)] for split, own in digests]],
+            size=sum(size for _, own in digests for _, size in own),
             ends=True,
             whole=True,
         )
 
-    def _rows(self, split: str, path: str, source: str) -> Iterator[Item]:
-        file = Path(path)
-        if source:
-            yield from _parallel(file, Path(source), split)
+    def notes(self, codec: Codec) -> Iterator[str]:
+        if not self.skip_bad:
             return
-        for line, cells in _table(file):
-            if not self.text:
+        count, bad = 0, list[DataError]()
+        for path, source in ((self.path, self.source), (self.valid, self.valid_source), (self.test, self.test_source)):
+            for table in tables_of(Path(path), source) if path else ():
+                for item in self._things_of(codec, "", table, source):
+                    count += 1
+                    bad += [item] if isinstance(item, DataError) else []
+        if bad:
+            yield f"{len(bad):,} of {count:,} rows are bad and left out (corpus.skip_bad), the first: {bad[0]}"
+
+    def _things_of(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
+        """The things of one file, and in place of those that are passed over what is wrong with them."""
+        for item in self._rows(codec, split, path, source):
+            if isinstance(item, Item) and self.skip_bad:
+                try:
+                    codec.typed(item.content)
+                except DataError as error:
+                    item = DataError(error.message, path=path, line=item.line, hint=error.hint)
+            if isinstance(item, DataError) and not self.skip_bad:
+                raise item
+            yield item
+
+    def _rows(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
+        if source:
+            yield from _parallel(path, Path(source), split, codec.written_in)
+            return
+        for row in rows_of(path, codec.written_in):
+            if isinstance(row, DataError):
+                yield row
+                continue
+            line, cells = row
+            column = self.text or (next(iter(cells)) if len(cells) == 1 else "")
+            if not column:
                 raise ConfigError("which column is modelled?", path="corpus.text", hint=f"one of: {', '.join(cells)}")
-            if self.text not in cells:
-                raise DataError(
-                    f"there is no column {self.text!r}", path=path, line=line, hint=nearest(self.text, cells)
-                )
-            text = cells[self.text]
+            text = cells.get(column)
             if not text:
-                raise DataError(
-                    f"column {self.text!r} is empty", path=path, line=line, hint="leave the row out, or fill the cell"
-                )
+                what = "is empty" if column in cells else ""
+                message = f"column {column!r} is empty" if what else f"there is no column {column!r}"
+                hint = "leave the row out, or fill the cell" if what else nearest(column, cells)
+                yield DataError(message, path=path, line=line, hint=f"{hint}; corpus.skip_bad=true passes over it")
+                continue
             whole = json.dumps(cells, sort_keys=True)
-            rest = {name: cell for name, cell in cells.items() if name != self.text}
-            yield Item(whole, text, _hash(whole), split, path=file, cells=rest, line=line)
+            rest = {name: cell for name, cell in cells.items() if name != column}
+            yield Item(whole, text, _hash(whole), split, path=path, cells=rest, line=line)
 
 
-def _parallel(path: Path, source: Path, split: str) -> Iterator[Item]:
+def tables_of(path: Path, source: str = "") -> list[Path]:
+    """The file, or the tables of a folder."""
+    if source or not path.is_dir():
+        return [path]
+    found = sorted(one for one in path.rglob("*") if one.is_file() and is_table(one))
+    if not found:
+        raise DataError(
+            "the folder holds no table", path=path, hint="corpus.text is for .tsv, .csv, .jsonl and .parquet"
+        )
+    return found
+
+
+def _parallel(path: Path, source: Path, split: str, encoding: str) -> Iterator[Item | DataError]:
     """Line k of one file with line k of the other."""
-    for line, (text, beside) in enumerate(zip_longest(lines_of(path), lines_of(source)), 1):
+    both = zip_longest(lines_of(path, encoding), lines_of(source, encoding))
+    for line, (text, beside) in enumerate(both, 1):
         if text is None or beside is None:
             short, long = (path, source) if text is None else (source, path)
             raise DataError(
@@ -121,84 +160,23 @@ def _parallel(path: Path, source: Path, split: str) -> Iterator[Item]:
                 hint="line k of one belongs to line k of the other: give both as many lines",
             )
         if not text.strip():
-            raise DataError("the line is empty", path=path, line=line, hint="leave it out of both files")
+            hint = "leave it out of both files, or pass over such lines by corpus.skip_bad=true"
+            yield DataError("the line is empty", path=path, line=line, hint=hint)
+            continue
         target, given = (part.decode("utf-8", "surrogateescape") for part in (text, beside))
         whole = json.dumps([target, given])
         yield Item(whole, target, _hash(whole), split, path=path, pair=given, line=line)
 
 
-def _table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a table by column, each with its line."""
-    kind = _format_of(path)
-    if kind == "json":
-        yield from _json_lines(path)
-        return
-    header: list[str] = []
-    for line, cells in _cells(path, kind):
-        if not header:
-            header = cells
-            twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
-            if twice is not None or len(header) < 2:
-                message = f"two columns are called {twice!r}" if twice is not None else "there is only one column"
-                raise DataError(message, path=path, line=line, hint="the first line names the columns, two or more")
-        elif len(cells) != len(header):
-            raise DataError(
-                f"the line has {len(cells)} cells where the header has {len(header)}",
-                path=path,
-                line=line,
-                hint="every row needs a cell for each column; quote cells of a CSV file that hold a comma",
-            )
-        else:
-            yield line, dict(zip(header, cells, strict=True))
-
-
-def _cells(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each line: of TSV as they stand, of CSV without quotes, blank lines passed over."""
-    texts = (line.decode("utf-8", "surrogateescape") for line in lines_of(path))
-    if delimiter == "\t":
-        yield from ((line, text.split("\t")) for line, text in enumerate(texts, 1) if text)
-        return
-    reader = csv.reader((f"{text}\n" for text in texts), strict=True)
-    try:
-        for cells in reader:
-            if cells:
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise DataError(
-            f"the row is no CSV: {error}", path=path, line=reader.line_num, hint="mend its quotes"
-        ) from None
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    for line, row in objects_of(path, EXAMPLE):
-        if not all(isinstance(cell, str) for cell in row.values()):
-            hint = f"write one object a line, such as {EXAMPLE}"
-            raise DataError("the line is no object of texts", path=path, line=line, hint=hint)
-        yield line, row
-
-
 def _looks_paired(path: Path) -> bool:
     """Whether a file can be nothing but rows of texts: TSV without numbers, or JSON lines that begin with texts."""
-    if _format_of(path) != "json":
-        return _format_of(path) == "\t" and not is_read(path)
-    try:
-        return next(_json_lines(path), None) is not None
-    except DataError:
-        return False
+    return first_of(path) is not None if format_is(path, "json") else format_is(path, "\t") and not is_read(path)
 
 
-def _format_of(path: Path) -> str:
-    """`json`, or what stands between cells."""
-    name = path.name.lower().removesuffix(".gz")
-    if name.endswith(JSON_LINES):
-        return "json"
-    return next((delimiter for suffix, delimiter in TABLES.items() if name.endswith(suffix)), "")
-
-
-def _digest(path: str) -> tuple[str, int]:
+def _digest(path: Path) -> tuple[str, int]:
     """The hash of a file's content, and its bytes."""
     digest, size = hashlib.sha256(), 0
-    for piece in raw(Path(path)):
+    for piece in raw(path):
         digest.update(piece)
         size += len(piece)
     return digest.hexdigest(), size

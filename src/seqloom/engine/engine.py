@@ -362,7 +362,11 @@ class Engine:
             try:
                 with self._differentiated(differentiates):
                     own = constrained(
-                        guess.select(span if order is None else order[span], width), ask, lane, self.network.space
+                        guess.select(span if order is None else order[span], width),
+                        ask,
+                        lane,
+                        self.network.space,
+                        self.gives is Gives.NEXT_LOGITS,
                     )
                     rows = lane.sampler.tell(lane.rows, ask, own if differentiates else own.detached())
                 if watched is not None and own.ready.all() and not rows.done.all() and same(watched, rows):

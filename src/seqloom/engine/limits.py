@@ -14,18 +14,29 @@ from seqloom.sequence.guess import Ask, Guess
 from seqloom.sequence.space import Space, Tokens
 
 
-def constrained(guess: Guess, ask: Ask, lane: Lane, space: Space) -> Guess:
-    """The guess without the symbols that a request does not allow, and without an end before what is known."""
+def constrained(guess: Guess, ask: Ask, lane: Lane, space: Space, ordered: bool) -> Guess:
+    """The guess as requests want it: biases, no symbols that are not allowed, and no end before what is known.
+
+    `ordered`: nothing is known after the positions that are asked for.
+    """
     if not isinstance(space, Tokens):
         return guess
     for request, rows in lane.requests:
-        if request.constraint is None:
-            continue
         want = ask.want[rows]
-        allowed = request.constraint.allowed(ask.x[rows].cpu().numpy(), want, guess.value.shape[-1])
-        hidden = torch.as_tensor(~(allowed | (want < 0)[..., None]), device=guess.value.device)
+        limited = request.constraint is not None and not request.constraint.over(want)
+        if not limited and request.bias is None:
+            continue
         value = guess.value.clone()
-        value[rows] = value[rows].masked_fill(hidden, -torch.inf)
+        if request.bias is not None:
+            value[rows] += request.bias.to(value)
+        if limited and request.constraint is not None:
+            x = ask.x[rows].cpu().numpy()
+            unknown = x >= space.total
+            if ordered:
+                unknown |= np.arange(x.shape[1]) > want.max(1, keepdims=True)
+            allowed = request.constraint.allowed(np.where(unknown, -1, x), want, value.shape[-1])
+            hidden = torch.as_tensor(~(allowed | (want < 0)[..., None]), device=value.device)
+            value[rows] = value[rows].masked_fill(hidden, -torch.inf)
         guess = replace(guess, value=value)
     if space.end is not None:
         early = (ask.want >= 0) & (ask.want <= lane.last_known)
@@ -41,7 +52,7 @@ def constrained(guess: Guess, ask: Ask, lane: Lane, space: Space) -> Guess:
 def ended(rows: Rows, lane: Lane, space: Space, over: NDArray[np.bool_]) -> Rows:
     """Offer rows that came to an end to their sampler: an end symbol or flag, or a stop, and all before it settled.
 
-    The end stays a part of the row, and a stop does not. Rows that were `over` before are left alone.
+    The end stays a part of the row, and of a stop what it says. Rows that were `over` before are left alone.
     """
     end = space.end
     stopping = [(request, chosen) for request, chosen in lane.requests if request.stops]
@@ -59,16 +70,8 @@ def ended(rows: Rows, lane: Lane, space: Space, over: NDArray[np.bool_]) -> Rows
         first = int((~request.shown).any(0).int().argmax())
         for row in chosen[~over[chosen]].tolist():
             made = rows.x[row, first : reached[row]].cpu().numpy()
-            positions = [at for at in (position_of(made, stop) for stop in request.stops) if at >= 0]
+            positions = [kept for kept in (stop.kept(made) for stop in request.stops) if kept >= 0]
             if positions:
                 lengths[row] = min(lengths[row], first + min(positions))
     numbers = np.nonzero((lengths <= rows.length) & ~over)[0]
     return lane.sampler.ended(rows, numbers, lengths[numbers]) if len(numbers) else rows
-
-
-def position_of(x: NDArray[np.int64], pattern: NDArray[np.int64]) -> int:
-    """The position at which a pattern begins in a row of symbols, -1 where it does not occur."""
-    if len(x) < len(pattern):
-        return -1
-    matches = (np.lib.stride_tricks.sliding_window_view(x, len(pattern)) == pattern).all(1)
-    return int(matches.argmax()) if matches.any() else -1

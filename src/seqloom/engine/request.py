@@ -14,6 +14,7 @@ from seqloom.core.rng import Rng
 from seqloom.samplers.base import Sampler
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.constraint import Constraint
+from seqloom.sequence.stop import Stop
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Request:
     """Rows that ask the same of one model: canvases (n,T[,D]) of one length, each with a key of its own.
 
     `shown` and `absent` are masks over cells; `given` holds one condition for all rows, or one for each. A row ends
-    before the first of the symbols `stops` that comes up in what is made of it. `begin` is where the canvas begins in
+    with the first of the `stops` that comes up in what is made of it. `begin` is where the canvas begins in
     the whole sequence, and `followed` says that elements are known after it: no row ends before what is known. Of a
     request that is not `watched` one row at a time is reported on the way, and each when it is done.
     """
@@ -32,11 +33,13 @@ class Request:
     sampler: Sampler
     key: Rng
     given: Mapping[str, Condition] = field(default_factory=dict)
-    stops: Sequence[NDArray[np.int64]] = ()
+    stops: Sequence[Stop] = ()
     constraint: Constraint | None = None
     begin: int = 0
     followed: bool = False
     watched: bool = True
+    bias: Tensor | None = None
+    """Added to the logits (V,) of every symbol, where the space is one of symbols."""
 
     @cached_property
     def open_until(self) -> NDArray[np.int64]:

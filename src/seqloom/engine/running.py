@@ -57,9 +57,11 @@ def steps_ahead(lane: Lane, memory: NetworkRows, end: int | None, most: int) -> 
     if memory.state is None or rows.done.any() or (lane.slot != np.arange(len(rows))).any():
         return 0
     most = min(most, lane.sampler.ahead(rows))
-    if most < 1 or any(request.constraint is not None for request, _ in lane.requests):
+    if most < 1 or any(request.bias is not None for request, _ in lane.requests):
         return 0
     ask = lane.sampler.ask(rows)
+    if any(one.constraint is not None and not one.constraint.over(ask.want) for one, _ in lane.requests):
+        return 0
     if end is not None and ask.want.min() <= lane.last_known:  # no row may end before what is known
         return 0
     return memory.process.steps_ahead(memory.network, ask, memory.state, most)

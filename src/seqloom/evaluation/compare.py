@@ -33,6 +33,7 @@ from seqloom.evaluation.report import plain, write_report
 from seqloom.evaluation.rows import comparison_of, data_curve, of_one_measure, row_of
 from seqloom.evaluation.work import Notify, Task, finished_before, first_plans, results_of
 from seqloom.recipe import model_settings
+from seqloom.sequence.query import differently
 
 COMPARISON, REPORT = "compare.json", "report.html"
 
@@ -176,6 +177,11 @@ def compare_runs(
             raise NotComparable(
                 f"{run.path} is scored by the {run.codec.unit} and {first.path} by the {first.codec.unit}",
                 hint="compare runs on the same data",
+            )
+        if run.codec.loses != first.codec.loses:
+            raise NotComparable(
+                f"{run.path} and {first.path}: {differently(run.codec.loses, first.codec.loses)}",
+                hint="train both with codecs that lose nothing, or that lose the same",
             )
         if run.fingerprints["test"] != first.fingerprints["test"]:
             raise NotComparable(

@@ -21,6 +21,7 @@ from seqloom.evaluation.data_curve import DataCurve
 from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.novelty_table import NoveltyTable
 from seqloom.evaluation.synthesis_table import SynthesisTable
+from seqloom.sequence.query import differently
 
 KINDS = ("exact", "bound", "estimate")
 FEWEST_BLOCKS = 20
@@ -127,6 +128,11 @@ class Row:
         return str((self.likelihood or {}).get("measure") or "mass")
 
     @property
+    def loses(self) -> str:
+        """What of the data its likelihood is without, in words."""
+        return str((self.likelihood or {}).get("loses") or "")
+
+    @property
     def context(self) -> str:
         """What was read before an element when it was scored, as a metric names it; "" where that is not said."""
         return "" if self.likelihood is None else str(self.likelihood.get("context") or "")
@@ -192,6 +198,9 @@ class Comparison:
                 f"the likelihood of {first} is a {one}, that of {second} a {other}",
                 hint="a probability and a density have no order; compare models with the same kind of head",
             )
+        losses = {row.loses for row in self.rows if row.value is not None}
+        if len(losses) > 1:
+            raise NotComparable(differently(*sorted(losses)[-2:]), hint="compare models whose codecs lose the same")
         for baseline in self.baselines:
             if baseline.unit != self.unit.partition("/")[2]:
                 raise NotComparable(f"{baseline.name} is scored by {baseline.unit}, the comparison in {self.unit}")

@@ -27,6 +27,7 @@ from seqloom.evaluation.synthesis import control_rows, len_of, reality_of, synth
 from seqloom.evaluation.synthesis_table import SynthesisTable
 from seqloom.metrics.forecast import Backtest
 from seqloom.metrics.synthesis import SynthesisMetric
+from seqloom.sequence.query import differently
 
 
 def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
@@ -116,14 +117,20 @@ def _shown(samples: Mapping[str, Any]) -> tuple[str, ...] | Paths | Picture:
 
 
 def of_one_measure(rows: Sequence[Row]) -> list[Row]:
-    """The rows, with an error instead of a value where one has a density and the first scored one a probability."""
-    measures = [row.measure for row in rows if row.value is not None]
-    return [
-        replace(row, likelihood=None, ci95=None, error=f"its likelihood is a {row.measure}, not a {measures[0]}")
-        if row.value is not None and row.measure != measures[0]
-        else row
-        for row in rows
-    ]
+    """The rows, with an error instead of a value where one cannot be put in an order with the first scored one.
+
+    A density has none with a probability, and what loses something of the data none with what loses something else.
+    """
+    first = next((row for row in rows if row.value is not None), None)
+
+    def wrong(row: Row) -> str:
+        if first is None or row.value is None:
+            return ""
+        if row.measure != first.measure:
+            return f"its likelihood is a {row.measure}, not a {first.measure}"
+        return "" if row.loses == first.loses else differently(row.loses, first.loses)
+
+    return [replace(row, likelihood=None, ci95=None, error=why) if (why := wrong(row)) else row for row in rows]
 
 
 def comparison_of(
@@ -187,7 +194,8 @@ def data_curve(
                 failures.setdefault(row.model, []).append(f"{portion.share}: {row.failure}")
         whole = prepared.splits["train"].fingerprint == comparison.splits["train"].fingerprint
         for baseline in comparison.baselines if whole else baselines_of(corpus, prepared)[0]:
-            value = {"value": comparison.baseline_value(baseline), "unit": comparison.unit, "kind": "exact"}
+            kind = "bound" if prepared.codec.ambiguous else "exact"
+            value = {"value": comparison.baseline_value(baseline), "unit": comparison.unit, "kind": kind}
             value |= {"fraction": fraction}
             measures.setdefault((baseline.name, True), {})[portion.key] = value
     found = [

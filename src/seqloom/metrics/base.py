@@ -97,4 +97,5 @@ def metric_of(name: str, score: Score) -> MetricRecord:
         "context": score.context,
         "draws": score.draws,
         "measure": score.measure,
+        **({"loses": score.loses} if score.loses else {}),
     }

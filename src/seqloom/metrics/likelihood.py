@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seqloom.codecs.base import Codec
 from seqloom.core.errors import DataError
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Flat
@@ -54,6 +55,28 @@ class Reading:
     given: Mapping[str, Flat] | None = None
     bits: bool = False
     """Whether the likelihood is shown in bits."""
+    ambiguous: bool = False
+    """Whether a thing could be encoded in other ways, so that a likelihood is a bound on that of the thing."""
+    loses: str = ""
+    """What of a thing is not in its elements."""
+
+    @classmethod
+    def of(
+        cls, codec: Codec, space: Space, data: Flat, given: Mapping[str, Flat], units: float, extra_nats: float
+    ) -> Reading:
+        """Things of a codec, encoded, with what it says of their likelihood."""
+        return cls(
+            data,
+            space,
+            codec.unit,
+            units,
+            extra_nats,
+            codec.log_scales,
+            given or None,
+            codec.bits,
+            codec.ambiguous,
+            codec.loses,
+        )
 
 
 class _Tally:
@@ -104,13 +127,14 @@ class _Tally:
             nats=self.nats + extra_nats,
             count=count,
             unit=reading.unit,
-            kind=likelihood.kind,
+            kind="bound" if reading.ambiguous and likelihood.kind == "exact" else likelihood.kind,
             stderr=stderr,
             context=context,
             surprisal=None if self.cells is None else self.cells.tolist(),
             blocks=tuple(zip(*self.blocks[:, self.blocks[1] > 0].tolist(), strict=True)),
             measure=reading.space.measure,
             bits=reading.bits,
+            loses=reading.loses,
             **more,
         )
 

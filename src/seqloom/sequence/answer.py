@@ -95,12 +95,16 @@ class Answer:
             raise DataError(
                 f"none of {len(new)} paths meets {condition!r}", hint="draw more paths, or ask for what is less rare"
             )
+        return self.take(kept)
+
+    def take(self, numbers: Sequence[int]) -> Answer:
+        """The samples of these numbers, in this order."""
         return replace(
             self,
-            values=[self.values[i] for i in kept],
-            rows=[self.rows[i] for i in kept],
-            paths=self._numbers()[kept],
-            scores=[self.scores[i] for i in kept] if self.scores else (),
+            values=[self.values[i] for i in numbers],
+            rows=[self.rows[i] for i in numbers],
+            paths=None if self.paths is None else self.paths[list(numbers)],
+            scores=[self.scores[i] for i in numbers] if self.scores else (),
         )
 
     def statistics(self, quantiles: Sequence[float] = QUANTILES) -> dict[str, Numbers]:

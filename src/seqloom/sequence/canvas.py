@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -68,6 +68,26 @@ class Openings:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """Text that what is made begins with: it may end inside a symbol, so its own symbols need not be those of all.
+
+    `spelling` has the bytes of every symbol; the `count` symbols that the text has by itself stand on the canvas.
+    """
+
+    text: bytes
+    spelling: Sequence[bytes]
+    count: int
+
+    def symbols(self, rest: bytes, *, whole: bool) -> list[int]:
+        """Those that may stand where this rest of the text is still to come; `whole` ones hold all of it."""
+        return [
+            symbol
+            for symbol, own in enumerate(self.spelling)
+            if own and (own.startswith(rest) or (not whole and rest.startswith(own)))
+        ]
+
+
+@dataclass(frozen=True)
 class Canvas:
     """A sequence with parts to be made: cells that are `shown` are given; `absent` ones do not exist.
 
@@ -82,6 +102,8 @@ class Canvas:
     context: int = 0
     openings: Openings | None = None
     """What the context is, for each sample another one; None: what the canvas shows."""
+    begun: Mapping[int, Begun] = field(default_factory=dict)
+    """Positions from which on something is made that was begun."""
 
     def __len__(self) -> int:
         return len(self.x)

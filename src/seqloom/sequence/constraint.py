@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seqloom.sequence.canvas import Begun
+from seqloom.sequence.stop import Stop
 
 
 class Constraint(ABC):
@@ -16,9 +19,16 @@ class Constraint(ABC):
     ordered: bool = False
     """Whether all elements before the one that is drawn must be known: only samplers from left to right then work."""
 
+    def over(self, want: NDArray[np.int64]) -> bool:
+        """Whether all may stand at these positions and at those after them."""
+        return False
+
     @abstractmethod
     def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-        """Which of `size` symbols may stand at positions `want` (B,K) of canvases x (B,T): (B,K,size)."""
+        """Which of `size` symbols may stand at positions `want` (B,K) of canvases x (B,T): (B,K,size).
+
+        Where nothing is known of a canvas, x is -1.
+        """
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,91 @@ class OnlySymbols(Constraint):
         mask = np.zeros(size, bool)
         mask[list(self.symbols)] = True
         return np.broadcast_to(mask, (*want.shape, size))
+
+
+@dataclass(frozen=True)
+class Without(Constraint):
+    """None of these comes up, beyond what is known of them already.
+
+    Symbols that are drawn in one call do not know of each other, so together they may make one. Where every symbol
+    would complete one, all may stand.
+    """
+
+    texts: Sequence[Stop]
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        mask = np.ones((*want.shape, size), bool)
+        for b, k in np.argwhere(want >= 0).tolist():
+            at = int(want[b, k])
+            unknown = np.flatnonzero(x[b] < 0)
+            unknown = unknown[unknown != at]
+            i = int(np.searchsorted(unknown, at))
+            begin = unknown[i - 1] + 1 if i else 0
+            end = unknown[i] if i < len(unknown) else x.shape[1]
+            for text in self.texts:
+                mask[b, k] &= ~text.completing(x[b, begin:at], x[b, at + 1 : end], size)
+        mask[~mask.any(-1)] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class AtPositions(Constraint):
+    """At some positions only some symbols."""
+
+    symbols: Mapping[int, NDArray[np.int64]]
+
+    def over(self, want: NDArray[np.int64]) -> bool:
+        return int(want.min()) > max(self.symbols, default=-1)
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        mask = np.ones((*want.shape, size), bool)
+        for position, symbols in self.symbols.items():
+            only = np.zeros(size, bool)
+            only[symbols] = True
+            mask[want == position] = only
+        return mask
+
+
+@dataclass(frozen=True)
+class Beginnings(Constraint):
+    """What is made from some positions on begins with a text, however it is parted into symbols."""
+
+    begun: Mapping[int, Begun]
+    ordered = True
+
+    def over(self, want: NDArray[np.int64]) -> bool:
+        return int(want.min()) >= max(at + len(one.text) for at, one in self.begun.items())
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        mask = np.ones((*want.shape, size), bool)
+        for begin, one in self.begun.items():
+            inside = (want >= begin) & (want < begin + len(one.text))
+            for b, k in np.argwhere(inside).tolist():
+                made = b"".join(one.spelling[symbol] for symbol in x[b, begin : want[b, k]].tolist())
+                if len(made) < len(one.text):
+                    only = np.zeros(size, bool)
+                    only[one.symbols(one.text[len(made) :], whole=False)] = True
+                    mask[b, k] = only
+        return mask
+
+
+@dataclass(frozen=True)
+class Every(Constraint):
+    """What all of these allow; where that is nothing, what the first does."""
+
+    constraints: Sequence[Constraint]
+
+    @property
+    def ordered(self) -> bool:  # type: ignore[override]
+        return any(one.ordered for one in self.constraints)
+
+    def over(self, want: NDArray[np.int64]) -> bool:
+        return all(one.over(want) for one in self.constraints)
+
+    def allowed(self, x: NDArray[np.int64], want: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
+        masks = [one.allowed(x, want, size) for one in self.constraints]
+        every = np.logical_and.reduce(masks)
+        return np.where(every.any(-1, keepdims=True), every, masks[0])
 
 
 @dataclass(frozen=True)

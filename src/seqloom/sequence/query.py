@@ -15,6 +15,7 @@ from seqloom.core.progress import plural
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.constraint import Constraint
 from seqloom.sequence.space import Measure
+from seqloom.sequence.stop import Stop
 
 Kind = Literal["exact", "bound", "estimate"]
 
@@ -27,8 +28,8 @@ class Query:
     """A canvas of which some is given; fill in the rest, `count` times.
 
     Row i of a query with seed s depends on (s, i) alone. `given` holds one encoded condition for each name the model
-    knows (a missing one is the null condition). A sample ends before the first of the symbols `stops` in what is made
-    of it; `constraint` says which symbols may be drawn.
+    knows (a missing one is the null condition). A sample ends before the first of the `stops` in what is made of it;
+    `constraint` says which symbols may be drawn.
     """
 
     canvas: Canvas
@@ -37,8 +38,10 @@ class Query:
     seed: int = 0
     first_row: int = 0
     given: Mapping[str, Encoded] = field(default_factory=dict)
-    stops: Sequence[NDArray[np.int64]] = ()
+    stops: Sequence[Stop] = ()
     constraint: Constraint | None = None
+    bias: NDArray[np.float64] | None = None
+    """Added to the logits (V,) of the symbols."""
     others: Sequence[Canvas] = ()
     """The canvases of the further sequences of a value that is made of several, which share the weights."""
     watched: bool = True
@@ -102,6 +105,8 @@ class Score:
     """Whether it is of a probability or of a density: nats of the one say nothing of nats of the other."""
     bits: bool = False
     """Whether it is shown in bits a unit."""
+    loses: str = ""
+    """What of the thing is not in what was scored, in words."""
 
     @property
     def margin(self) -> float:
@@ -140,10 +145,18 @@ class Score:
                 f"a probability {self.measure} cannot be compared with a probability {other.measure}",
                 hint="compare models of the same data, read by the same codec",
             )
+        if self.loses != other.loses:
+            raise NotComparable(differently(self.loses, other.loses), hint="compare models whose codecs lose the same")
         if (self.unit, self.count) != (other.unit, other.count):
             raise NotComparable(
                 f"{self.count:g} {plural(self.unit)} cannot be compared with {other.count:g} {plural(other.unit)}"
             )
+
+
+def differently(one: str, other: str) -> str:
+    """That two likelihoods have no order, for what the one is without is in the other."""
+    parts = [f"without {what}" if what else "of the whole text" for what in (one, other)]
+    return f"a likelihood {parts[0]} cannot be compared with one {parts[1]}"
 
 
 def student(freedom: int) -> float:

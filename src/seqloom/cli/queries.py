@@ -1,0 +1,204 @@
+"""What the verbs ask of a model: queries with notes on them, their answers, and files of samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from seqloom.cli.beside import laid_upon
+from seqloom.cli.session import Session, conditions_of, positive, seed_of
+from seqloom.core.errors import ConfigError
+from seqloom.core.outputs import OutputFolder
+from seqloom.core.progress import Progress
+
+if TYPE_CHECKING:
+    from seqloom.codecs.base import Codec
+    from seqloom.model import Model
+    from seqloom.samplers.base import Sampler
+    from seqloom.sequence.answer import Answer
+    from seqloom.sequence.canvas import Canvas
+    from seqloom.sequence.query import Frame, Query, Score
+
+
+def sampler_of(model: Model, settings: Sequence[str]) -> Sampler:
+    """The model's sampler with the settings `sampler.KEY=VALUE` laid upon it, or the one that `sampler=NAME` names."""
+    from seqloom.core.config import make, merge, parse_pairs
+    from seqloom.samplers.base import Sampler
+
+    pairs = parse_pairs(word for word in settings if word.partition("=")[0].partition(".")[0] == "sampler")
+    if not pairs:
+        return model.sampler
+    over = pairs["sampler"]
+    if isinstance(over, str):
+        over = {"name": over}
+    if not isinstance(over, dict):
+        raise ConfigError(f"{over!r} is no sampler", path="sampler", hint="`seqloom list sampler` shows them")
+
+    def lay(base: Sampler) -> Sampler:
+        try:
+            return make(Sampler, merge({"sampler": base.plain()}, {"sampler": over})["sampler"])  # type: ignore[type-abstract]
+        except ConfigError as error:
+            raise error.under("sampler") from None
+
+    return laid_upon(model.sampler, lay)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the options say of the texts that may be made: see `Model.sample`."""
+
+    stop: Sequence[str] = ()
+    allow: str | None = None
+    ban: Sequence[str] = ()
+    bias: Sequence[tuple[str, float]] = ()
+
+    @classmethod
+    def of(
+        cls, stop: Sequence[str] | None, allow: str | None, ban: Sequence[str] | None, bias: Sequence[str] | None
+    ) -> Self:
+        """Those of the command line; ConfigError where a bias is no PATTERN=NUMBER."""
+        pairs = []
+        for word in bias or ():
+            pattern, _, number = word.rpartition("=")
+            try:
+                pairs.append((pattern, float(number)))
+            except ValueError:
+                pairs.append((pattern, math.nan))
+            if not pattern or not math.isfinite(pairs[-1][1]):
+                raise ConfigError(f"{word!r} is no PATTERN=NUMBER", path="--bias", hint="such as --bias '[aeiou]=1.5'")
+        return cls(stop or (), allow, ban or (), pairs)
+
+
+@dataclass(frozen=True)
+class AnnotatedQuery:
+    """A query, and notes on it for the user."""
+
+    query: Query
+    notes: tuple[str, ...]
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def frames(self, model: Model, session: Session) -> Iterator[Frame]:
+        """The frames of the query; the notes are printed with the first, once it is clear that it can be answered."""
+        for i, frame in enumerate(model.stream(self.query)):
+            if i == 0:
+                for note in self.notes:
+                    session.note(note)
+            yield frame
+
+
+def annotated(
+    model: Model,
+    canvas: Sequence[Canvas],
+    n: int,
+    seed: int | None,
+    settings: Sequence[str],
+    limits: Limits | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> AnnotatedQuery:
+    """The query for a canvas and the notes on it; an error where it cannot be asked of this model.
+
+    `given` are the conditions, where they are not those of the settings alone.
+    """
+    positive(n, "-n")
+    sampler, given = sampler_of(model, settings), conditions_of(settings, model.given) if given is None else given
+    notes = [
+        f"without given.{name}=..., the model makes what it learned for no {name}"
+        for name in model.given
+        if name not in given and not (name in model.network.aligned and canvas[0].openings is not None)
+    ]
+    if note := past_the_window(model, canvas[0]):
+        notes.append(note)
+    number = seed_of(seed)
+    if seed is None:
+        notes.append(f"seed {number}")
+    limits = limits or Limits()
+    query = model.query(canvas, n, number, sampler, given, limits.stop, limits.allow, limits.ban, dict(limits.bias))
+    return AnnotatedQuery(query, tuple(notes), given)
+
+
+def past_the_window(model: Model, canvas: Canvas) -> str:
+    """A note on how a canvas longer than the training window is filled; empty where it is not longer."""
+    import numpy as np
+
+    window, length = model.network.window, len(canvas) - canvas.context
+    if length <= window:
+        return ""
+    reason = f"{length} elements are more than the training window of {window}"
+    if model.process.incremental and model.network.reach is None:
+        return f"{reason}: the recurrent state carries on"
+    if model.process.incremental:
+        return f"{reason}: it slides, each new element sees {model.network.reach} at most"
+    given = canvas.shown | canvas.absent
+    empty = np.flatnonzero(~given if given.ndim == 1 else ~given.all(1))
+    if len(empty) and empty[-1] - empty[0] >= window:
+        return f"{reason}: what is new is made window by window, each seeing the last half before it"
+    return f"{reason}: only that much is seen around what is new"
+
+
+# ---- answers --------------------------------------------------------------------------------------------------------
+
+
+def samples_of(model: Model, answer: Answer, likelihoods: Sequence[Score]) -> list[dict[str, Any]]:
+    """Samples as JSON has them; with their likelihoods, where they were ranked."""
+    samples = [
+        {**model.codec.as_json(value), "seed": answer.seed, "row": row}
+        for value, row in zip(answer.values, answer.rows, strict=True)
+    ]
+    for sample, score in zip(samples, answer.scores, strict=False):  # of a sampler that chooses between rows
+        sample["score"] = score
+    for sample, likelihood in zip(samples, likelihoods, strict=False):
+        value, unit = likelihood.shown
+        sample["ranked_by"] = {"value": value, "unit": unit, "kind": likelihood.kind}
+    return samples
+
+
+def collected(
+    model: Model,
+    annotated: AnnotatedQuery,
+    session: Session,
+    watch: Callable[[Iterator[Frame]], Iterator[Frame]] = iter,
+) -> Answer:
+    """The samples of a query when all are made, with a line on how far it is where that takes a while."""
+    annotated = replace(annotated, query=replace(annotated.query, watched=False))
+    query = annotated.query
+    from seqloom.model import Running
+
+    running = Running(query)
+    with Progress(running.total, "", quiet=session.quiet) as bar:
+        for frame in watch(annotated.frames(model, session)):
+            running.take(frame)
+            bar.update(running.settled, f"{running.done} of {query.count} samples, {frame.call:,} network calls")
+    return model.collect(query, running.ordered)
+
+
+def collected_several(model: Model, several: Sequence[AnnotatedQuery], session: Session) -> list[Answer]:
+    """The samples of several queries, which share the network's calls. No two of them draw the same random numbers."""
+    if len(several) == 1:
+        return [collected(model, several[0], session)]
+    first, queries, row = several[0].query, [], 0
+    for one in several:
+        queries.append(replace(one.query, seed=first.seed, first_row=row, watched=False))
+        row += one.query.count
+    notes = list(several[0].notes)
+    with Progress(1, "", quiet=session.quiet) as bar:
+
+        def report(share: float, text: str) -> None:
+            while notes:  # once it is clear that they can be answered
+                session.note(notes.pop(0))
+            bar.update(share, text)
+
+        return list(model.answers(queries, report))
+
+
+def numbered_files(out: str, count: int, codec: Codec, force: bool) -> OutputFolder:
+    """A folder for one file a sample; ConfigError where it is none, or holds such files already."""
+    return OutputFolder.at(out, [f"{i:04d}{next(iter(codec.suffixes), '')}" for i in range(count)], force=force)
+
+
+def write_files(folder: OutputFolder, contents: Sequence[bytes], session: Session) -> None:
+    """Write one file a sample, and say where they are."""
+    folder.write(contents)
+    first, last = folder.files[0].path, folder.files[-1].path
+    session.note(f"{first}" if len(contents) == 1 else f"{len(contents)} files: {first} to {last.name}")

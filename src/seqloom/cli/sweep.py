@@ -1,0 +1,154 @@
+"""The samples of several settings side by side, as a table for a terminal, as one page, or as JSON."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import shutil
+import textwrap
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from seqloom.cli.queries import AnnotatedQuery, samples_of
+from seqloom.cli.session import Session, put, put_json
+from seqloom.core.errors import ConfigError
+from seqloom.core.outputs import OutputFile
+from seqloom.core.progress import Progress, columns
+
+if TYPE_CHECKING:
+    from seqloom.cli.beside import Ranking
+    from seqloom.model import Model
+    from seqloom.sequence.answer import Answer
+
+NARROWEST = 24
+"""Columns of a terminal that one setting is given at least; where there are fewer, settings stand below each other."""
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+body {{ margin: 0 auto; padding: 1.5rem 1rem 4rem; font: 16px/1.5 system-ui, sans-serif; }}
+h1 {{ font-size: 1.3rem; }}
+table {{ border-collapse: collapse; table-layout: fixed; width: 100%; min-width: {width}rem; }}
+th, td {{ border: 1px solid #8886; padding: .5rem .7rem; text-align: left; vertical-align: top; }}
+pre {{ margin: 0; white-space: pre-wrap; overflow-wrap: anywhere;
+  font: .8rem/1.45 ui-monospace, Menlo, Consolas, monospace; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{note}</p>
+<table>
+<tr>{heads}</tr>
+{rows}
+</table>
+</body>
+</html>
+"""
+
+
+def changes_of(words: Sequence[str], frames: bool) -> list[list[str]]:
+    """The settings of each column: every combination of the values of `KEY=V,V,...`."""
+    if words and frames:
+        raise ConfigError("--frames is of one sample of one setting", path="--sweep", hint="leave one of them out")
+    ways = []
+    for word in words:
+        key, equals, values = word.partition("=")
+        if not equals or key.partition(".")[0] not in {"sampler", "given"}:
+            raise ConfigError(
+                f"{word!r} is no setting of a sample with values",
+                path="--sweep",
+                hint="sampler.temperature=0.5,0.8,1.0",
+            )
+        ways.append([f"{key}={value}" for value in values.split(",")])
+    return [list(way) for way in itertools.product(*ways)] if ways else []
+
+
+def write_sweep(
+    model: Model,
+    changes: Sequence[Sequence[str]],
+    several: Sequence[AnnotatedQuery],
+    ranking: Ranking | None,
+    session: Session,
+    out: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Make and show the samples of several queries, which share the network's calls and their random numbers."""
+    file = None if out is None else OutputFile.at(out, force=force)
+    began = time.monotonic()
+    for note in dict.fromkeys(note for one in several for note in one.notes):
+        session.note(note)
+    with Progress(1, "", quiet=session.quiet) as bar:
+        answers = list(model.answers([one.query for one in several], bar.update))
+    likelihoods: list[Any] = [[] for _ in answers]
+    if ranking is not None:
+        ranked = [ranking.applied(answer, several[0].given, session) for answer in answers]
+        answers, likelihoods = [answer for answer, _ in ranked], [scores for _, scores in ranked]
+    titles = [" ".join(lay) for lay in changes]
+    if as_json:
+        made = [samples_of(model, answer, scores) for answer, scores in zip(answers, likelihoods, strict=True)]
+        rows = [{"settings": title, "samples": samples} for title, samples in zip(titles, made, strict=True)]
+        put_json({"sweep": rows, "seconds": round(time.monotonic() - began, 3)})
+    if file is not None:
+        run = "" if model.run is None else str(model.run.path)
+        file.write(_page(titles, _shown(model, answers), f"Samples of {run}", f"Seed {answers[0].seed}."))
+        session.note(str(file.path))
+    elif not as_json:
+        put(_side_by_side(titles, _shown(model, answers), shutil.get_terminal_size((120, 40)).columns))
+
+
+def _shown(model: Model, answers: Sequence[Answer]) -> list[list[str]]:
+    """The texts of the samples of each answer."""
+    return [[model.codec.show(value).decode("utf-8", "replace") for value in one.values] for one in answers]
+
+
+def _side_by_side(titles: Sequence[str], texts: Sequence[Sequence[str]], width: int) -> str:
+    """One column a setting, one block of lines a sample."""
+    each = (width - 3 * (len(titles) - 1)) // len(titles)
+    if each < NARROWEST:
+        stacked = [
+            f"── {title}\n" + "\n\n".join(text.rstrip("\n") for text in own)
+            for title, own in zip(titles, texts, strict=True)
+        ]
+        return "\n\n".join(stacked) + "\n"
+    blocks = [[_wrapped(title, each) for title in titles], [["─" * each] for _ in titles]]
+    for i in range(max(map(len, texts))):
+        blocks.append([_wrapped(own[i] if i < len(own) else "", each) for own in texts])
+        blocks.append([[""] for _ in titles])
+    lines = []
+    for block in blocks[:-1]:
+        for cells in itertools.zip_longest(*block, fillvalue=""):
+            lines.append(" │ ".join(cell + " " * (each - columns(cell)) for cell in cells).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """A text as lines of at most this width."""
+    text = text.expandtabs(4)
+    lines = [
+        part
+        for line in text.rstrip("\n").split("\n")
+        for part in textwrap.wrap(line, width, drop_whitespace=False, replace_whitespace=False) or [""]
+    ]
+    return [_printable(line) for line in lines]
+
+
+def _printable(text: str) -> str:
+    return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
+
+
+def _page(titles: Sequence[str], texts: Sequence[Sequence[str]], title: str, note: str) -> bytes:
+    def cell(text: str) -> str:
+        lines = "\n".join(_printable(line.expandtabs(4)) for line in text.split("\n"))
+        return f"<td><pre>{html.escape(lines)}</pre></td>"
+
+    rows = ["<tr>" + "".join(map(cell, row)) + "</tr>" for row in itertools.zip_longest(*texts, fillvalue="")]
+    heads = "".join(f"<th>{html.escape(title)}</th>" for title in titles)
+    page = _PAGE.format(title=html.escape(title), note=note, heads=heads, rows="\n".join(rows), width=16 * len(titles))
+    return page.encode("utf-8", "replace")

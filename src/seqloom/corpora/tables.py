@@ -1,0 +1,137 @@
+"""The rows of tables of texts: TSV, CSV, JSON lines and Parquet, one after another."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from seqloom.core.content import PACKED, UTF8, lines_of
+from seqloom.core.errors import DataError
+
+DELIMITERS = {".tsv": "\t", ".csv": ","}
+JSON_LINES = (".jsonl", ".ndjson")
+PARQUET = (".parquet", ".pq")
+EXAMPLE = '{"en": "a dog", "de": "ein Hund"}'
+"""A line of a file of JSON lines."""
+TOGETHER = 4096
+"""Rows of a Parquet file that are read at once."""
+
+Row = tuple[int, dict[str, str]]
+"""The line that a row begins in, or its number where it has no line, and its cells by column."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is one by its name."""
+    return bool(_format_of(path))
+
+
+def rows_of(path: Path, encoding: str = UTF8) -> Iterator[Row | DataError]:
+    """The rows of a table; in place of one that is bad, where others follow, what is wrong with it."""
+    kind = _format_of(path)
+    if kind == "json":
+        return _json_lines(path, encoding)
+    return _parquet(path) if kind == "parquet" else _delimited(path, kind or "\t", encoding)
+
+
+def first_of(path: Path) -> dict[str, str] | None:
+    """The first row of a file of JSON lines all of whose cells are texts; None where it has none such."""
+    for line in lines_of(path):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                return None
+            texts = isinstance(row, dict) and bool(row) and all(isinstance(cell, str) for cell in row.values())
+            return row if texts else None
+    return None
+
+
+def format_is(path: Path, kind: str) -> bool:
+    """Whether a file is `json` lines, `parquet`, or delimited by this sign."""
+    return _format_of(path) == kind
+
+
+def _format_of(path: Path) -> str:
+    """`json`, `parquet`, or what stands between cells; nothing where a file is no table by its name."""
+    name = path.name.lower()
+    for suffix in PACKED:
+        name = name.removesuffix(suffix)
+    if name.endswith(JSON_LINES):
+        return "json"
+    if name.endswith(PARQUET):
+        return "parquet"
+    return next((delimiter for suffix, delimiter in DELIMITERS.items() if name.endswith(suffix)), "")
+
+
+def _json_lines(path: Path, encoding: str) -> Iterator[Row | DataError]:
+    hint = f"write one object a line, such as {EXAMPLE}"
+    for number, line in enumerate(lines_of(path, encoding), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield DataError(f"the line is no JSON: {error}", path=path, line=number, hint=hint)
+            continue
+        if isinstance(row, dict):
+            yield number, {name: _text(cell) for name, cell in row.items()}
+        else:
+            yield DataError("the line is no object", path=path, line=number, hint=hint)
+
+
+def _text(cell: object) -> str:
+    """A cell as text: nothing for null, and JSON for what is no text."""
+    return cell if isinstance(cell, str) else "" if cell is None else json.dumps(cell, ensure_ascii=False, default=str)
+
+
+def _parquet(path: Path) -> Iterator[Row | DataError]:
+    import polars
+
+    try:
+        frame = polars.scan_parquet(path)
+        for begin in range(0, frame.select(polars.len()).collect().item(), TOGETHER):
+            rows = frame.slice(begin, TOGETHER).collect().iter_rows(named=True)
+            for number, row in enumerate(rows, begin + 1):
+                yield number, {name: _text(cell) for name, cell in row.items()}
+    except (polars.exceptions.PolarsError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"the file is no Parquet that can be read: {reason}", path=path) from None
+
+
+def _delimited(path: Path, delimiter: str, encoding: str) -> Iterator[Row | DataError]:
+    header: list[str] = []
+    for line, cells in _cells(path, delimiter, encoding):
+        if not header:
+            header = cells
+            twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
+            if twice is not None:
+                message = f"two columns are called {twice!r}"
+                raise DataError(message, path=path, line=line, hint="the first line names the columns")
+        elif len(cells) != len(header):
+            yield DataError(
+                f"the line has {len(cells)} cells where the header has {len(header)}",
+                path=path,
+                line=line,
+                hint="every row needs a cell for each column; quote cells of a CSV file that hold a comma",
+            )
+        else:
+            yield line, dict(zip(header, cells, strict=True))
+
+
+def _cells(path: Path, delimiter: str, encoding: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each line: of TSV as they stand, of CSV without quotes, blank lines passed over."""
+    texts = (line.decode("utf-8", "surrogateescape") for line in lines_of(path, encoding))
+    if delimiter == "\t":
+        yield from ((line, text.split("\t")) for line, text in enumerate(texts, 1) if text)
+        return
+    reader = csv.reader((f"{text}\n" for text in texts), strict=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise DataError(
+            f"the row is no CSV: {error}", path=path, line=reader.line_num, hint="mend its quotes"
+        ) from None
