@@ -32,10 +32,8 @@ FAR = 1e4
 """And where one leaves whose square is so many times the sum of what stays, whose last digits it took."""
 COUNTED = 500
 """Elements of a training split from which on second moments are worth counting."""
-MOMENTUM = 0.1
-"""From so much of the last change on it is taken to go on."""
 INERTIA = 0.9
-"""And from so much of it on the last value moved on by it says all that is known linearly."""
+"""From so much of the last change on that is there again the last value moved on says all that is known linearly."""
 
 
 @dataclass(frozen=True)
@@ -484,7 +482,7 @@ def about_level(facts: Facts, *, linear: int = 0) -> Advice:
     features, reason = [window], "levels shift: each is read about its own past"
     # Of a walk without momentum the last value says all, and what is counted of it beyond that is chance. What has
     # mass goes on as it did, often exactly: second moments, which mix it with what stands still, blur that.
-    counted = not facts.wanders or MOMENTUM <= facts.momentum < INERTIA
+    counted = not facts.wanders or (facts.moving and facts.momentum < INERTIA)
     if linear and facts.elements >= COUNTED and counted:
         seasons = min(2 * facts.season, facts.elements // 4)
         length = max(8, min(linear, max(seasons, facts.elements // 20)))
@@ -492,7 +490,7 @@ def about_level(facts: Facts, *, linear: int = 0) -> Advice:
             window["moves"] = False
         features.append({"name": "linear", "length": length, "scale": window.get("scale", "spread")})
         reason += ", and what follows linearly need not be learned"
-    elif facts.wanders and facts.momentum >= MOMENTUM:
+    elif facts.moving:
         window |= {"momentum": round(min(facts.momentum, 1.0), 2), "typical": facts.innovation}
     return {"features": (features, reason)}
 

@@ -7,7 +7,8 @@ from typing import Any
 
 WANDERS = 0.9
 """From this persistence on a series does not return to its mean soon."""
-
+MOMENTUM = 0.1
+"""From so much of the last change on it is taken to go on."""
 LUMPS = 0.25
 """From this share of one value on a density of one hump is wrong."""
 
@@ -61,6 +62,11 @@ class Facts:
     def wanders(self) -> bool:
         """Whether the last value says more than the mean: without a season, and hardly changed from row to row."""
         return self.season == 1 and self.persistence >= WANDERS
+
+    @property
+    def moving(self) -> bool:
+        """Whether values wander and much of the last change is there again in the next."""
+        return self.wanders and self.momentum >= MOMENTUM
 
     @property
     def change(self) -> float:
