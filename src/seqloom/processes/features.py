@@ -169,7 +169,7 @@ class Visible:
         return before, after
 
     def differenced(self, share: float = 1.0) -> Visible:
-        """Each cell less `share` of that of the element before, known where both are, of the same sequence and shown."""
+        """Each cell less `share` of the one before it, known where both are, of the same sequence and shown."""
         x, known, past = self._with_past
         shown = self.shown if self.past is None else torch.cat([self.past.known, self.shown], 1)
         both = [cells & functional.pad(cells[:, :-1], (0, 0, 1, 0)) for cells in (known, shown)]
