@@ -175,8 +175,8 @@ class Autoregressive(Process, name="autoregressive"):
         if facts.tokens:
             return advised(facts)
         if facts.ends:
-            head = ({"name": "mixture"}, "two numbers of an element belong together")
-            return {"head": head} if facts.paired else {}
+            pair = ({"name": "mixture"}, "two numbers of an element belong together")
+            return {"head": pair} if facts.paired else {}
         head: tuple[dict[str, Any], str] = ({"name": "student"}, "now and then a value is far from what was expected")
         if facts.moving:
             head = ({"name": "student", "components": 3}, "what moves mostly goes on as it did, and now and then turns")
