@@ -25,8 +25,11 @@ from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.base import Sampler
+from seqloom.samplers.confident import Confident
 from seqloom.samplers.diffuse import Diffuse
+from seqloom.samplers.gibbs import Gibbs
 from seqloom.samplers.observed import Observed
+from seqloom.samplers.remask import Remask
 from seqloom.samplers.truncation import TokenSampler
 from seqloom.samplers.unmask import Unmask
 from seqloom.samplers.views import Views
@@ -83,7 +86,9 @@ def samplers(process, space):
     kind = process.kind_of_guess(space)
     more = {
         Ancestral: [{"temperature": 0.5}],
-        Unmask: [{"steps": 3, "temperature": 1.5}],
+        Unmask: [{"steps": 3, "temperature": 1.5}, {"block": 4}],
+        Confident: [{"by": "margin", "steps": 3}, {"by": "entropy", "entropy": 1.5}],
+        Gibbs: [{"steps": 2, "at_once": 3, "block": 5}],
         Diffuse: [
             {"steps": 4},
             {"solver": "euler", "steps": 6, "guidance": 0.5},
@@ -101,13 +106,14 @@ def samplers(process, space):
             continue
         if not cls.__module__.startswith("seqloom."):  # a member that another test brings
             continue
-        if cls not in {Diffuse, Observed}:  # which make many steps unless they are told
-            yield cls()
+        few = {"steps": 5} if cls is Remask else {}  # which makes many steps unless it is told
+        if cls not in {Diffuse, Observed}:  # and these do
+            yield cls(**few)
         yield from (cls(**settings) for settings in more.get(cls, []))
         if kind is not Gives.NEXT_PARAMS:
             if issubclass(cls, TokenSampler):
-                yield cls(temperature=0.7, top_k=3, guidance=1.5)
-                yield cls(top_p=0.8)
+                yield cls(temperature=0.7, top_k=3, guidance=1.5, **few)
+                yield cls(top_p=0.8, **few)
             elif cls not in more:
                 yield cls(guidance=2.0)
 

@@ -102,6 +102,21 @@ def seed_shares(process, net, x, seed):
     return (net.seen == SIZE).double().mean(1).numpy()
 
 
+def test_a_fixed_rate_of_masks_trains_each_symbol_given_the_others():
+    process = Masked(rate=0.3)  # one of three
+    net = TokenOracle(process.spec(Tokens(size=SIZE)), SIZE, position_table(JOINT, SIZE))
+    weights = np.array(list(JOINT.values()))
+    x = STRINGS[np.random.default_rng(0).choice(len(weights), 30_000, p=weights)]
+    loss = process.loss(net, whole(x), keys(len(x)))
+    expected = 0.0
+    for string, p in JOINT.items():
+        for i in range(STEPS):
+            beside = sum(q for other, q in JOINT.items() if all(other[j] == string[j] for j in range(STEPS) if j != i))
+            expected -= p * math.log(p / beside) / STEPS
+    assert float(loss.total / loss.count) == pytest.approx(expected, rel=0.02)
+    assert float(process.bound(net, whole(x), keys(len(x))).sum(1).mean()) > 2 * expected  # scoring is as ever
+
+
 def test_left_to_right_sums_to_one_and_is_the_chain_rule():
     process = Masked()
     table = random_positions(SIZE, seed=6)

@@ -184,6 +184,11 @@ class Process(Component, home="seqloom.processes"):
         raise NotImplementedError
 
     @property
+    def block_size(self) -> int | None:
+        """Positions are made in blocks of so many, each given all before it; None: all of a canvas together."""
+        return None
+
+    @property
     def incremental(self) -> bool:
         """Whether guesses are made from a network state (what has been read), or from the whole canvas."""
         return False

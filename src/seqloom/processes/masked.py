@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process
 from seqloom.processes.priors import NoPrior, Prior, advised, with_laws
-from seqloom.processes.schedules import LinearMasking, Masking
+from seqloom.processes.schedules import LinearMasking, Masking, Masks
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
@@ -24,9 +25,6 @@ from seqloom.sequence.laws import Counts, asked_by, asked_of
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
-
-LEAST = 1e-3
-"""The least time: the weight 1/t is unbounded at 0."""
 
 
 class Masked(Process, name="masked"):
@@ -37,8 +35,10 @@ class Masked(Process, name="masked"):
 
     schedule: Masking = LinearMasking()
     """How fast symbols vanish."""
-    masks: Literal["counted", "independent"] = "counted"
+    masks: Masks = "counted"
     """`independent`: each symbol by itself, as the papers have it; `counted`: as many as are due: less variance."""
+    rate: float = Field(default=0.0, ge=0, lt=1)
+    """The share that training always masks, as BERT does (0.15; Devlin et al. 2019); 0: all shares, as in the bound."""
 
     prior: Prior = NoPrior()
     """What counting says of a symbol from those on either side, beside the network: `ngram` or `none`."""
@@ -63,7 +63,7 @@ class Masked(Process, name="masked"):
         return advised(facts)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
-        return Loss(self.bound(net, batch, rng, drop).sum(), batch.wanted.sum())
+        return Loss(self.bound(net, batch, rng, drop, self.rate).sum(), batch.wanted.sum())
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
@@ -77,17 +77,21 @@ class Masked(Process, name="masked"):
             "likelihood_left_to_right": Likelihood("exact", "windows", exact, share=64),
         }
 
-    def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
+    def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None, rate: float = 0.0) -> Tensor:
         """One draw of the bound's terms (B,T): a weight times the cross-entropy of the masked symbols.
 
-        Times are stratified over the rows of the batch, which removes the variance between times.
+        Times are stratified over the rows of the batch, which removes the variance between times. With a `rate` it is
+        no bound: that share is always masked.
         """
         rows = len(batch.x)
         strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
         t = torch.as_tensor(strata, device=batch.x.device)  # (B,)
         u = torch.as_tensor(rng.at("mask").uniform(batch.x.shape[1]), device=batch.x.device)  # (B,T)
-        choose = self._independent if self.masks == "independent" else self._counted
-        masked, weight = choose(t, u, batch.wanted)  # (B,T), (B,)
+        if rate:
+            t = self.schedule.time(torch.full_like(t, 1 - rate))
+        masked, weight = self.schedule.masked(self.masks, t, u, batch.wanted)  # (B,T), (B,)
+        if rate:  # the mean over the masked ones, as many times as there are symbols
+            weight = batch.wanted.sum(1) / masked.sum(1).clamp_min(1)
         assert net.spec.mask is not None
         given = net.encode(batch.given, rows)
         out, _ = net(batch.x.masked_fill(masked, net.spec.mask), given=given, present=batch.present, rng=drop)
@@ -100,26 +104,6 @@ class Masked(Process, name="masked"):
         else:
             nats = F.cross_entropy(out.transpose(1, 2), batch.x, reduction="none").masked_fill(~masked, 0.0)
         return nats * weight.to(nats.dtype)[:, None]
-
-    def _independent(self, t: Tensor, u: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Each symbol masked by itself with probability 1 - alpha(t), and the weight of that time.
-
-        Times below LEAST stand at LEAST: the reverse process then makes its last step at once, and the bound stays one.
-        """
-        t = t.clamp_min(LEAST)
-        return (u >= self.schedule.alpha(t)[:, None]) & wanted, self.schedule.weight(t)
-
-    def _counted(self, t: Tensor, u: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """The share 1 - alpha(t) of the symbols masked, rounded up to m of n, and the weight 1 / (m p(m)).
-
-        p(m) is the share of times at which m are masked, so the mean over times is sum_m (cross-entropy with m masked)
-        / m: the same bound in its any-order form (Hoogeboom et al. 2022; Ou et al. 2024), whatever the schedule.
-        """
-        n = wanted.sum(1).clamp_min(1).double()  # (B,)
-        m = ((1 - self.schedule.alpha(t)) * n).ceil().clamp_min(1).minimum(n)
-        visited = self.schedule.time(1 - m / n) - self.schedule.time(1 - (m - 1) / n)
-        rank = u.masked_fill(~wanted, torch.inf).argsort(1).argsort(1)  # (B,T)
-        return (rank < m[:, None]) & wanted, 1 / (m * visited)
 
     def left_to_right(self, net: Net, batch: Batch, at_once: int = 64) -> Tensor:
         """Minus log probability (B,T) of each symbol when symbols are revealed from the left: exact for that order.

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from seqloom.core.config import Component
+
+Masks = Literal["counted", "independent"]
+"""How the symbols that are masked at a time are drawn."""
+LEAST = 1e-3
+"""The least time: the weight 1/t is unbounded at 0."""
 
 
 class Masking(Component, home="seqloom.processes"):
@@ -30,6 +36,30 @@ class Masking(Component, home="seqloom.processes"):
     def weight(self, t: Tensor) -> Tensor:
         """-alpha' / (1 - alpha), the weight of the bound in continuous time (Sahoo et al. 2024; Shi et al. 2024)."""
         return -self.slope(t) / (1 - self.alpha(t))
+
+    def masked(self, masks: Masks, t: Tensor, u: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of the wanted symbols (B,T) are masked at times t (B,), from uniforms u (B,T), and the weights (B,)."""
+        return (self._independent if masks == "independent" else self._counted)(t, u, wanted)
+
+    def _independent(self, t: Tensor, u: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Each symbol masked by itself with probability 1 - alpha(t), and the weight of that time.
+
+        Times below LEAST stand at LEAST: the reverse process then makes its last step at once, and the bound stays one.
+        """
+        t = t.clamp_min(LEAST)
+        return (u >= self.alpha(t)[:, None]) & wanted, self.weight(t)
+
+    def _counted(self, t: Tensor, u: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """The share 1 - alpha(t) of the symbols masked, rounded up to m of n, and the weight 1 / (m p(m)).
+
+        p(m) is the share of times at which m are masked, so the mean over times is sum_m (cross-entropy with m masked)
+        / m: the same bound in its any-order form (Hoogeboom et al. 2022; Ou et al. 2024), whatever the schedule.
+        """
+        n = wanted.sum(1).clamp_min(1).double()  # (B,)
+        m = ((1 - self.alpha(t)) * n).ceil().clamp_min(1).minimum(n)
+        visited = self.time(1 - m / n) - self.time(1 - (m - 1) / n)
+        rank = u.masked_fill(~wanted, torch.inf).argsort(1).argsort(1)  # (B,T)
+        return (rank < m[:, None]) & wanted, 1 / (m * visited)
 
 
 class LinearMasking(Masking, name="linear"):
@@ -56,6 +86,32 @@ class CosineMasking(Masking, name="cosine"):
 
     def time(self, alpha: Tensor) -> Tensor:
         return 1 - 2 / math.pi * torch.acos(1 - alpha)
+
+
+class GeometricMasking(Masking, name="geometric"):
+    """Symbols vanish at a rate whose sum grows geometrically (Lou et al. 2024): times of many orders count alike."""
+
+    least: float = Field(default=1e-3, gt=0)
+    """The sum of rates at which the times begin; those before it count as one."""
+    most: float = Field(default=20.0, gt=0)
+    """The sum of rates at which they end."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        first, last = math.exp(-self.least), math.exp(-self.most)
+        return ((-self._total(t)).exp() - last) / (first - last)
+
+    def slope(self, t: Tensor) -> Tensor:
+        total = self._total(t)
+        rate = total * math.log(self.most / self.least)
+        return -rate * (-total).exp() / (math.exp(-self.least) - math.exp(-self.most))
+
+    def time(self, alpha: Tensor) -> Tensor:
+        first, last = math.exp(-self.least), math.exp(-self.most)
+        total = -(alpha * (first - last) + last).log()
+        return (total / self.least).log() / math.log(self.most / self.least)
+
+    def _total(self, t: Tensor) -> Tensor:
+        return self.least * (self.most / self.least) ** t
 
 
 class Noise(Component, home="seqloom.processes"):

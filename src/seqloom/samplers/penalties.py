@@ -56,18 +56,26 @@ def unpenalised(own: Mapping[str, NDArray[Any]]) -> bool:
     return not any((own[name] != value).any() for name, value in OFF.items())
 
 
-def penalised(logits: Tensor, rows: Rows, at: NDArray[np.int64], row: NDArray[np.int64] | None = None) -> Tensor:
+def penalised(
+    logits: Tensor,
+    rows: Rows,
+    at: NDArray[np.int64],
+    row: NDArray[np.int64] | None = None,
+    known: NDArray[np.bool_] | None = None,
+) -> Tensor:
     """Logits (N,V) of the symbols at positions `at` (N,) of these rows, all of them where `row` (N,) is None.
 
-    What stands on a canvas is what is settled of it. Where a power is taken, logits become log-probabilities: a factor
-    for logits themselves, as in the paper, would depend on where their zero lies.
+    What stands on a canvas is what is `known` (B,T) of it, by default what is settled.
+
+    Where a power is taken, logits become log-probabilities: a factor for logits themselves, as in the paper, would
+    depend on where their zero lies.
     """
     own = rows.own
     if unpenalised(own):
         return logits
     row = np.arange(len(rows)) if row is None else row
     x, device = rows.x[torch.as_tensor(row, device=rows.x.device)], logits.device
-    known = (rows.settled & (np.arange(x.shape[1]) < rows.length[:, None]))[row]
+    known = ((rows.settled if known is None else known) & (np.arange(x.shape[1]) < rows.length[:, None]))[row]
     there = torch.as_tensor(known, device=device)
     counts = torch.zeros(logits.shape, dtype=torch.float64, device=device)
     counts.scatter_add_(1, x.masked_fill(~there, 0), there.double())
