@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from seqloom.core.errors import UnsupportedSpace
 from seqloom.processes.autoregressive import Autoregressive
-from seqloom.processes.features import Visible, Window, framed
+from seqloom.processes.features import Visible, Window, expected, framed
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.linear import Linear, Variogram
+from seqloom.processes.moments import Mixing, Wandering
 from seqloom.sequence.laws import CountedSplit
 from seqloom.sequence.space import Field, Vectors
 
@@ -216,14 +218,13 @@ def test_a_canvas_longer_than_what_was_counted_is_read_in_windows():
     assert np.allclose(said[hidden], error[hidden], rtol=0.05)
 
 
-def test_what_moves_on_linearly_is_not_moved_on_twice():
-    """Beside it the window gives the last value and the unit of changes, so errors are in units of changes alone."""
+def test_beside_it_the_window_gives_the_last_value_and_the_unit_of_changes():
     laws, x = of_ar1([0.9, 0.5]), torch.from_numpy(np.random.default_rng(9).normal(size=(2, 12, 2)))
     shown = torch.ones_like(x, dtype=torch.bool)
     shown[:, 8:] = shown[1, :, 1] = False
     position = torch.arange(12).expand(2, -1)
     visible = Visible(x, shown, shown, ordered=False, laws=laws)
-    window = Window(length=12, level="last", scale="change", typical=0.4, momentum=0.5, moves=False)
+    window = Window(length=12, level="last", scale="change", typical=0.4)
     read = window.read(SPACE, visible, position)
     assert torch.equal(read.location[:, :, 0], x[:, 7:8, 0].expand(-1, 12))
     assert (read.log_scale[:, :, 0] == read.log_scale[:, :1, 0]).all()
@@ -232,5 +233,95 @@ def test_what_moves_on_linearly_is_not_moved_on_twice():
     _, error = laws.expected(x.numpy(), shown.numpy())
     found = (both.log_scale - frame.log_scale)[:, 8:, 0].exp() * laws.unit("change", 12)[0]
     assert np.allclose(found, error[:, 8:, 0])
-    moved = window.model_copy(update={"moves": True}).read(SPACE, visible, position)
-    assert (moved.log_scale[:, 9:, 0] > read.log_scale[:, 9:, 0]).all()
+
+
+# ---- what is new in each cell -----------------------------------------------------------------------------------
+
+
+def template(rows=3, seed=10):
+    """Rows whose first channel has a gap and an end to be made, and a hole that nobody asks for."""
+    x = torch.from_numpy(np.random.default_rng(seed).normal(size=(rows, 12, 2)))
+    shown = torch.ones_like(x, dtype=torch.bool)
+    shown[:, 3:6, 0] = shown[:, 9:, 0] = shown[1:, 7:] = False
+    made = ~shown
+    made[:, 10, 0] = False
+    return x, shown, made
+
+
+def test_what_is_new_in_each_cell_is_independent():
+    """Of rows drawn by the process itself the new parts have unit variances and no correlation."""
+    laws, steps, hidden = of_ar1([0.9]), 12, [3, 4, 5, 9, 11]
+    x = ar1(600_000, 0.9, 3).reshape(-1, steps, 1)
+    shown = np.ones(x.shape, bool)
+    shown[:, [*hidden, 10]] = False
+    made = ~shown
+    made[:, 10] = False  # nobody asks for it
+    mean, error = laws.expected(x, shown, made)
+    mixing = Mixing(laws, torch.from_numpy(shown), torch.from_numpy(made))
+    differ = torch.from_numpy(np.where(made, (x - mean) / error, 0.0))
+    new = mixing.unmixed(differ).numpy()[:, hidden, 0]
+    assert np.allclose(np.cov(new.T), np.eye(len(hidden)), atol=0.03)
+
+
+def test_what_is_new_follows_from_the_errors_and_the_errors_from_it():
+    laws, (x, shown, made) = of_ar1([0.9, 0.5]), template()
+    mixing = Mixing(laws, shown, made)
+    new = mixing.unmixed(x)
+    assert torch.allclose(mixing.mixed(new), x)
+    assert torch.equal(new[~made], x[~made])
+    first = torch.zeros_like(made)
+    first[:, 3, 0] = True
+    assert torch.equal(new[first & made], x[first & made]), "the first has no cells before it"
+    assert not torch.allclose(new[made & ~first], x[made & ~first])
+    assert torch.equal(mixing.unmixed(x)[1:2], Mixing(laws, shown[1:2], made[1:2]).unmixed(x[1:2])), "no other row"
+
+
+def test_a_frame_with_dependence_is_turned_back_and_its_volume_is_that_of_the_scales():
+    laws, (x, shown, made) = of_ar1([0.9, 0.5]), template(1)
+    features = (Window(length=12), Linear(length=12))
+    position = torch.arange(12)[None]
+    read, frame = framed(features, SPACE, Visible(x, shown | made, shown, ordered=False, laws=laws), position)
+    frame = expected(read, frame)
+    everything = torch.ones_like(made)
+    assert torch.allclose(frame.outside(frame.inside(x, everything)), x)
+    inside = torch.autograd.functional.jacobian(lambda cells: frame.outside(cells), x)
+    volume = torch.linalg.slogdet(inside.reshape(24, 24))[1]
+    assert float(volume) == pytest.approx(float(frame.log_scale.sum()))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.6, 1.0])
+def test_moments_of_a_walk_with_momentum_are_those_of_its_changes(momentum):
+    """Weights and errors of hidden cells against regression on the covariance of changes that follow one another."""
+    steps, hidden = 10, [4, 5, 8, 9]
+    first = 1 / max(1 - momentum**2, 0.02)  # the variance of the first change
+    change = np.zeros((steps, steps))  # how each follows from what is new in all of them
+    for t in range(1, steps):
+        change[t] = momentum * change[t - 1]
+        change[t, t] += first**0.5 if t == 1 else 1.0
+    level = np.eye(steps)[:1] * 1e3  # of the first value nothing is known
+    walk = change.cumsum(0) + level
+    covariance = walk @ walk.T
+    known = [i for i in range(steps) if i not in hidden]
+    gain = covariance[np.ix_(hidden, known)] @ np.linalg.inv(covariance[np.ix_(known, known)])
+    left = covariance[np.ix_(hidden, hidden)] - gain @ covariance[np.ix_(known, hidden)]
+    x = np.random.default_rng(11).normal(size=(2, steps, 1)).cumsum(1)
+    shown = np.ones(x.shape, bool)
+    shown[:, hidden] = False
+    mean, error = Wandering(momentum, 1).expected(x, shown)
+    assert np.allclose(mean[:, hidden, 0], x[:, known, 0] @ gain.T, atol=1e-2)
+    assert np.allclose(error[:, hidden, 0], np.sqrt(np.diagonal(left)), rtol=1e-2)
+    _, new = Wandering(momentum, 1).expected(x, shown, ~shown)
+    assert np.allclose(new[:, hidden, 0], np.diagonal(np.linalg.cholesky(left)), rtol=1e-2)
+
+
+def test_what_wanders_lies_on_the_line_between_or_goes_on():
+    x = torch.arange(1.0, 9.0)[None, :, None].expand(1, 8, 2) ** 2
+    shown = torch.ones_like(x, dtype=torch.bool)
+    shown[:, 2:4] = shown[:, 6:] = False
+    for momentum, ahead in ((0.0, [36, 36]), (1.0, [47, 58])):
+        read = Linear(momentum=momentum).read(SPACE, Visible(x, shown, shown, ordered=False), torch.arange(8)[None])
+        assert read.location[0, 6:, 0].tolist() == pytest.approx(ahead, abs=1e-3)
+        if not momentum:
+            assert read.location[0, 2:4, 0].tolist() == pytest.approx([11, 18])
+    with pytest.raises(UnsupportedSpace, match="any order"):
+        Linear(momentum=1.0).read(SPACE, Visible(x, shown, shown), torch.arange(8)[None])
