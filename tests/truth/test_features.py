@@ -180,6 +180,7 @@ def test_hidden_cells_are_read_about_the_last_that_is_shown():
     shown[:] = False
     read = window.read(TWO, Visible(x, everything, shown, ordered=False), position)
     assert not read.location.any()
+    assert not read.log_scale.any(), "nothing is shown: the scale is that of the training data"
 
 
 def test_what_is_read_from_left_to_right_moves_on():

@@ -8,10 +8,10 @@ import torch
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.processes.autoregressive import Autoregressive
-from seqloom.processes.features import Visible, Window, expected, framed
+from seqloom.processes.features import Visible, Window, framed
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.linear import Linear, Variogram
-from seqloom.processes.moments import Mixing, Wandering
+from seqloom.processes.moments import Wandering
 from seqloom.sequence.laws import CountedSplit
 from seqloom.sequence.space import Field, Vectors
 
@@ -235,58 +235,7 @@ def test_beside_it_the_window_gives_the_last_value_and_the_unit_of_changes():
     assert np.allclose(found, error[:, 8:, 0])
 
 
-# ---- what is new in each cell -----------------------------------------------------------------------------------
-
-
-def template(rows=3, seed=10):
-    """Rows whose first channel has a gap and an end to be made, and a hole that nobody asks for."""
-    x = torch.from_numpy(np.random.default_rng(seed).normal(size=(rows, 12, 2)))
-    shown = torch.ones_like(x, dtype=torch.bool)
-    shown[:, 3:6, 0] = shown[:, 9:, 0] = shown[1:, 7:] = False
-    made = ~shown
-    made[:, 10, 0] = False
-    return x, shown, made
-
-
-def test_what_is_new_in_each_cell_is_independent():
-    """Of rows drawn by the process itself the new parts have unit variances and no correlation."""
-    laws, steps, hidden = of_ar1([0.9]), 12, [3, 4, 5, 9, 11]
-    x = ar1(600_000, 0.9, 3).reshape(-1, steps, 1)
-    shown = np.ones(x.shape, bool)
-    shown[:, [*hidden, 10]] = False
-    made = ~shown
-    made[:, 10] = False  # nobody asks for it
-    mean, error = laws.expected(x, shown, made)
-    mixing = Mixing(laws, torch.from_numpy(shown), torch.from_numpy(made))
-    differ = torch.from_numpy(np.where(made, (x - mean) / error, 0.0))
-    new = mixing.unmixed(differ).numpy()[:, hidden, 0]
-    assert np.allclose(np.cov(new.T), np.eye(len(hidden)), atol=0.03)
-
-
-def test_what_is_new_follows_from_the_errors_and_the_errors_from_it():
-    laws, (x, shown, made) = of_ar1([0.9, 0.5]), template()
-    mixing = Mixing(laws, shown, made)
-    new = mixing.unmixed(x)
-    assert torch.allclose(mixing.mixed(new), x)
-    assert torch.equal(new[~made], x[~made])
-    first = torch.zeros_like(made)
-    first[:, 3, 0] = True
-    assert torch.equal(new[first & made], x[first & made]), "the first has no cells before it"
-    assert not torch.allclose(new[made & ~first], x[made & ~first])
-    assert torch.equal(mixing.unmixed(x)[1:2], Mixing(laws, shown[1:2], made[1:2]).unmixed(x[1:2])), "no other row"
-
-
-def test_a_frame_with_dependence_is_turned_back_and_its_volume_is_that_of_the_scales():
-    laws, (x, shown, made) = of_ar1([0.9, 0.5]), template(1)
-    features = (Window(length=12), Linear(length=12))
-    position = torch.arange(12)[None]
-    read, frame = framed(features, SPACE, Visible(x, shown | made, shown, ordered=False, laws=laws), position)
-    frame = expected(read, frame)
-    everything = torch.ones_like(made)
-    assert torch.allclose(frame.outside(frame.inside(x, everything)), x)
-    inside = torch.autograd.functional.jacobian(lambda cells: frame.outside(cells), x)
-    volume = torch.linalg.slogdet(inside.reshape(24, 24))[1]
-    assert float(volume) == pytest.approx(float(frame.log_scale.sum()))
+# ---- momentum ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.6, 1.0])
@@ -310,8 +259,6 @@ def test_moments_of_a_walk_with_momentum_are_those_of_its_changes(momentum):
     mean, error = Wandering(momentum, 1).expected(x, shown)
     assert np.allclose(mean[:, hidden, 0], x[:, known, 0] @ gain.T, atol=1e-2)
     assert np.allclose(error[:, hidden, 0], np.sqrt(np.diagonal(left)), rtol=1e-2)
-    _, new = Wandering(momentum, 1).expected(x, shown, ~shown)
-    assert np.allclose(new[:, hidden, 0], np.diagonal(np.linalg.cholesky(left)), rtol=1e-2)
 
 
 def test_what_wanders_lies_on_the_line_between_or_goes_on():

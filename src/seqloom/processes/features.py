@@ -17,7 +17,6 @@ from torch.nn import functional
 from seqloom.core.config import Component
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.processes.base import channels
-from seqloom.processes.moments import Mixing
 from seqloom.sequence.batch import Past
 from seqloom.sequence.facts import MOMENTUM, Advice, Facts
 from seqloom.sequence.laws import Counts, Laws
@@ -240,9 +239,6 @@ class Read:
     log_scale: Tensor | None = None
     logits: Tensor | None = None
     values: tuple[tuple[Tensor, Tensor], ...] = ()
-    mixing: Mixing | None = None
-    """How what hidden cells differ by from their locations depends on each other, where positions are filled in any
-    order."""
 
 
 class Feature(Component, home="seqloom.processes"):
@@ -392,6 +388,8 @@ class Window(Feature, name="window"):
         location, said = mean, mean
         if self.level == "last":
             location = self._last(visible, position, mean)
+            if not visible.ordered:  # where nothing is shown the unit is that of values, not of their changes
+                log_scale = log_scale.masked_fill(~visible.shown.any(1, keepdim=True), 0.0)
             said = (mean - location) * (-log_scale).exp()
         location, log_scale = location.to(visible.x.dtype), log_scale.to(visible.x.dtype)
         inputs = functional.softsign(torch.cat([said, log_scale - math.log(self.typical)], -1)).to(location)
@@ -414,17 +412,13 @@ class Frame:
 
     location: Tensor
     log_scale: Tensor
-    mixing: Mixing | None = None
-    """How what cells to be made differ by depends on each other: inside are the numbers that it follows from."""
 
     def inside(self, x: Tensor, known: Tensor) -> Tensor:
         """Numbers (B,K,D) in this frame, 0 where they are not known."""
-        x = ((x - self.location) * (-self.log_scale).exp()).masked_fill(~known, 0.0)
-        return x if self.mixing is None else self.mixing.unmixed(x)
+        return ((x - self.location) * (-self.log_scale).exp()).masked_fill(~known, 0.0)
 
     def outside(self, x: Tensor) -> Tensor:
         """Numbers of this frame in the units of the canvas."""
-        x = x if self.mixing is None else self.mixing.mixed(x)
         return x * self.log_scale.exp() + self.location
 
 
@@ -475,7 +469,7 @@ def expected(read: Read, frame: Frame | None) -> Frame | None:
     """What each cell is expected to be, where there is a frame: its own, or what a later feature knows better."""
     if frame is None or read.location is None or read.log_scale is None:
         return frame
-    return Frame(read.location, read.log_scale, read.mixing)
+    return Frame(read.location, read.log_scale)
 
 
 def counting(features: Sequence[Feature]) -> Counts | None:
@@ -510,5 +504,4 @@ def combined(reads: Sequence[Read]) -> Read:
         total([read.log_scale for read in reads]),
         total([read.logits for read in reads]),
         tuple(value for read in reads for value in read.values),
-        next((read.mixing for read in reads if read.mixing is not None), None),
     )

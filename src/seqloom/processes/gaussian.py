@@ -16,7 +16,6 @@ from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.features import Feature, Frame, Visible, about_level, counting, expected, framed, inputs_of
 from seqloom.processes.known import KnownPositions
-from seqloom.processes.moments import Mixing, Moments
 from seqloom.processes.schedules import EdmNoise, Noise, PredictEdm, Prediction
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.facts import Advice, Facts
@@ -88,7 +87,7 @@ class Gaussian(Process, name="gaussian"):
         scale = (alpha**2 + sigma**2).sqrt()
         alpha, sigma = alpha / scale, sigma / scale
         x, _ = diffused(net.space, batch, rng)  # (B,T,D)
-        read, frame = self._read(net, batch.x, batch.shown, batch.known)
+        read, frame = self._read(net, batch.x, batch.shown)
         x = x if frame is None else frame.inside(x, batch.known)
         noise = rng.at("noise").normal(tuple(x.shape[1:])).to(x)
         wanted = batch.wanted
@@ -101,11 +100,11 @@ class Gaussian(Process, name="gaussian"):
         error = (out - self.prediction.target(x, noise, alpha, sigma)) ** 2
         return Loss(error.masked_fill(~wanted, 0.0).sum(), wanted.sum())
 
-    def _read(self, net: Net, x: Tensor, shown: Tensor, known: Tensor) -> tuple[Tensor | None, Frame | None]:
+    def _read(self, net: Net, x: Tensor, shown: Tensor) -> tuple[Tensor | None, Frame | None]:
         """What features say as inputs (B,T,C), and the frame in which a row is diffused: from its shown cells alone."""
         if not self.features:
             return None, None
-        visible = Visible(x, known, shown, ordered=False, laws=net.laws)
+        visible = Visible(x, shown, shown, ordered=False, laws=net.laws)
         position = torch.arange(x.shape[1], device=x.device).expand(len(x), -1)
         read, frame = framed(self.features, net.space, visible, position)
         return inputs_of(read, frame), expected(read, frame)
@@ -151,7 +150,7 @@ class Gaussian(Process, name="gaussian"):
             for v in (torch.sigmoid(-2 * log_nsr).sqrt(), torch.sigmoid(2 * log_nsr).sqrt())
         )
         x, beyond = diffused(space, batch, rng)  # (B,T,D)
-        read, frame = self._read(net, batch.x, batch.shown, batch.known)
+        read, frame = self._read(net, batch.x, batch.shown)
         x = x if frame is None else frame.inside(x, batch.known)
         noise = rng.at("noise").normal(tuple(x.shape[1:])).to(x)
         z = alpha * x + sigma * noise
@@ -172,7 +171,7 @@ class Gaussian(Process, name="gaussian"):
         space = net.space
         assert isinstance(space, Vectors)
         x, _ = diffused(space, batch, rng)  # (B,T,D)
-        read, frame = self._read(net, batch.x, batch.shown, batch.known)
+        read, frame = self._read(net, batch.x, batch.shown)
         x = x if frame is None else frame.inside(x, batch.known)
         scale = _jacobian(space, x) + (torch.zeros_like(x) if frame is None else frame.log_scale)
 
@@ -189,8 +188,8 @@ class Gaussian(Process, name="gaussian"):
         assert ask.shown is not None
         assert ask.absent is not None
         assert isinstance(net.space, Vectors)
-        read, frame = self._read(net, ask.x, ask.shown, ~ask.absent)
-        own = lifted(net.space, ask.x) if frame is None else replace(frame, mixing=None).inside(ask.x, ask.shown)
+        read, frame = self._read(net, ask.x, ask.shown)
+        own = lifted(net.space, ask.x) if frame is None else frame.inside(ask.x, ask.shown)
         x = torch.where(ask.shown, own, ask.x)
         return _joined(channels(x, ask.shown, ask.absent), read, ask.present), frame
 
@@ -223,38 +222,28 @@ class Gaussian(Process, name="gaussian"):
             out, _ = net(inputs, level=_level(alpha, sigma), given=ask.given, present=ask.present, apart=apart)
             clean = self.prediction.clean(inputs[..., : ask.x.shape[2]], out, alpha, sigma)
         parts = {} if frame is None else {"location": frame.location, "log_scale": frame.log_scale}
-        moments = None
-        if frame is not None and frame.mixing is not None:
-            moments = frame.mixing.moments
-            parts |= {"shown": frame.mixing.shown, "made": frame.mixing.made}
-        return Guess(clean, np.ones(len(ask.x), bool), Diffused(net.space, moments), parts), state
+        return Guess(clean, np.ones(len(ask.x), bool), Diffused(net.space), parts), state
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Diffused:
     """Elements of a space as they are diffused, and back."""
 
     space: Vectors
-    moments: Moments | None = None
-    """How what is to be made depends on each other, where that is known."""
 
     def values(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
         """Yes or no by the sign, the kind of a category that is largest, positive numbers from their logarithms.
 
         Numbers that were diffused in a frame come back from it.
         """
-        frame = self._frame(parts)
-        return lowered(self.space, x) if frame is None else frame.outside(x)
+        if "location" in parts:
+            return Frame(parts["location"], parts["log_scale"]).outside(x)
+        return lowered(self.space, x)
 
     def numbers(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
-        frame = self._frame(parts)
-        return lifted(self.space, x) if frame is None else frame.inside(x, torch.ones_like(x, dtype=torch.bool))
-
-    def _frame(self, parts: Mapping[str, Tensor]) -> Frame | None:
-        if "location" not in parts:
-            return None
-        mixing = None if self.moments is None else Mixing(self.moments, parts["shown"], parts["made"])
-        return Frame(parts["location"], parts["log_scale"], mixing)
+        if "location" in parts:
+            return Frame(parts["location"], parts["log_scale"]).inside(x, torch.ones_like(x, dtype=torch.bool))
+        return lifted(self.space, x)
 
 
 def diffused(space: Vectors, batch: Batch, rng: Rng) -> tuple[Tensor, Tensor | float]:

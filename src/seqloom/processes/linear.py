@@ -21,7 +21,7 @@ from torch import Tensor
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.processes.features import Feature, Read, Visible
-from seqloom.processes.moments import Mixing, Moments, wandering
+from seqloom.processes.moments import Moments, wandering
 from seqloom.sequence.laws import CountedSplit, Laws
 from seqloom.sequence.space import Space, Vectors
 
@@ -36,9 +36,8 @@ STRETCH, LEAST = 1000, 0.1
 class Linear(Feature, name="linear"):
     """The best linear guess of a cell from those that may be read, and how far it errs.
 
-    Where positions are filled in any order a hidden cell is expected from all that is shown, and what the hidden ones
-    differ by from that are numbers that depend on each other: they are told apart (`Mixing`). From left to right each
-    is expected from the elements before it, of which one that is missing is taken to be as the one before.
+    Where positions are filled in any order a hidden cell is expected from all that is shown; from left to right each
+    from the elements before it, of which one that is missing is taken to be as the one before.
     """
 
     local: ClassVar[bool] = True
@@ -88,7 +87,6 @@ class Linear(Feature, name="linear"):
             none = visible.x.new_zeros(*position.shape, space.dim)
             unknown = torch.zeros_like(none, dtype=torch.bool)
             return Read(none, torch.full_like(none, torch.nan), none, values=((none, unknown),))
-        mixing = None
         if visible.ordered:
             if not isinstance(laws, Variogram):
                 raise UnsupportedSpace(
@@ -98,17 +96,15 @@ class Linear(Feature, name="linear"):
             mean, error = self._ahead(laws, visible, position)
             steps = laws.length
         else:
-            shown, made = (part.cpu().numpy() for part in (visible.shown, visible.known & ~visible.shown))
-            mean, error = laws.expected(visible.x.cpu().numpy(), shown, made)
+            mean, error = laws.expected(visible.x.cpu().numpy(), visible.shown.cpu().numpy())
             steps = visible.x.shape[1]
-            mixing = Mixing(laws, visible.shown, visible.known & ~visible.shown)
             where = position.cpu().numpy()[..., None]
             mean, error = np.take_along_axis(mean, where, 1), np.take_along_axis(error, where, 1)
         log_scale = torch.from_numpy(np.log(error / laws.unit(self.scale, steps)))
         location, log_scale = torch.from_numpy(mean).to(visible.x), log_scale.to(visible.x)
         known = ~location.isnan()
         log_scale = log_scale.masked_fill(~known, 0.0)
-        return Read(log_scale, location, log_scale, values=((location.nan_to_num(0.0), known),), mixing=mixing)
+        return Read(log_scale, location, log_scale, values=((location.nan_to_num(0.0), known),))
 
     def _ahead(self, laws: Variogram, visible: Visible, position: Tensor) -> tuple[Numbers, Numbers]:
         """What is expected at each position (B,K,D) from the elements before it, and the standard error."""
