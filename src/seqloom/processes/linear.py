@@ -72,7 +72,7 @@ class Linear(Feature, name="linear"):
     def channels(self, space: Space) -> int:
         if not isinstance(space, Vectors) or any(field.support != "real" for field in space.all_fields):
             raise UnsupportedSpace("only real numbers are expected linearly", hint="leave the feature linear out")
-        return 4 * space.dim
+        return 0 if self.momentum else 4 * space.dim
 
     def count(self, split: CountedSplit, space: Space, ordered: bool) -> Laws:
         return Variogram.count(split, self.length)
@@ -104,6 +104,8 @@ class Linear(Feature, name="linear"):
         location, log_scale = torch.from_numpy(mean).to(visible.x), log_scale.to(visible.x)
         known = ~location.isnan()
         log_scale = log_scale.masked_fill(~known, 0.0)
+        if self.momentum:  # too far from the last value, in units of what is new in a change, to be an input
+            return Read(location=location, log_scale=log_scale)
         return Read(log_scale, location, log_scale, values=((location.nan_to_num(0.0), known),))
 
     def _ahead(self, laws: Variogram, visible: Visible, position: Tensor) -> tuple[Numbers, Numbers]:
