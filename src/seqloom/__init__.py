@@ -12,6 +12,7 @@ _MODULES = {
     "load": "seqloom.model",
     "train": "seqloom.fit",
     "compare": "seqloom.evaluation.compare",
+    "quantize": "seqloom.quantizing",
     "Recipe": "seqloom.recipe",
     "Model": "seqloom.model",
     "Query": "seqloom.sequence.query",

@@ -78,6 +78,8 @@ def plan(
             f"{path} is not empty and is no run: nothing in it is replaced", hint="choose another --out, or clear it"
         )
     origin = runs.read(overrides["start"]) if overrides.get("start") else None
+    if origin is not None:
+        check_unpacked(origin)
     corpus, overrides = _corpus(data, overrides)
     if origin is not None and model is None and "backbone" not in overrides and "process" not in overrides:
         overrides = {**overrides, "backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
@@ -135,6 +137,15 @@ def plan(
     return TrainingPlan(recipe, prepared, declared, shown, path)
 
 
+def check_unpacked(run: runs.Run) -> None:
+    """RunError where the matrices of a run are packed, for these cannot be trained."""
+    if run.recipe.packed != "no":
+        raise RunError(
+            f"{run.path} lies in {run.recipe.packed}, which cannot be trained on or packed once more",
+            hint=f"take the run that it was made from: {run.recipe.start}",
+        )
+
+
 def stem_of(data: str) -> str:
     """The beginning of the name of a run on DATA."""
     word = data if ":" not in data or Path(data).exists() else data.partition(":")[2]  # builtin:NAME
@@ -171,6 +182,7 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
         momentum=prepared.facts.get("momentum") or 0.0,
+        unforetold=prepared.facts.get("innovation") or 1.0,
         repeated=prepared.facts.get("repeated") or 0.0,
         longest=int(sizes.max(initial=0)),
         numbers=spec.channels if _all_real(prepared) else 0,
@@ -188,6 +200,10 @@ def _check(recipe: Recipe, prepared: Prepared) -> None:
     """An error for what cannot be trained, before anything is written."""
     space = prepared.codec.space
     recipe.process.spec(space)
+    if recipe.packed != "no":
+        raise ConfigError(
+            "what is trained lies in float32", path="packed", hint="train, and then `seqloom quantize RUN --to int8`"
+        )
     if recipe.feed.order == "streams" and (recipe.backbone.bounded or recipe.process.spec(space).block != 1):
         raise ConfigError(
             "only causal recurrent networks can carry state from step to step",
@@ -271,6 +287,7 @@ def _resumed(
 ) -> TrainingPlan:
     """The plan of a run that goes on: its own recipe, but for more steps or minutes, and data that have moved."""
     run = runs.read(path)
+    check_unpacked(run)
     wanted = merge(model_settings(model), overrides) if model is not None else dict(overrides)
     trainer = dict(wanted.get("trainer", {}))
     extension = {key: trainer.pop(key) for key in ("steps", "minutes") if key in trainer}

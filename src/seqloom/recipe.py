@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -46,6 +46,8 @@ class Recipe(Settings):
     """How long and how fast."""
     start: str | None = None
     """The run whose weights this one begins with, as far as names and shapes agree; None: from scratch."""
+    packed: Literal["no", "int8", "bfloat16"] = "no"
+    """In what the matrices of a run that `seqloom quantize` wrote lie; what is trained lies in float32."""
     sampler: Sampler | None = None
     """What the verbs use unless told otherwise; None: the process's own."""
     metrics: tuple[Metric, ...] = (LikelihoodMetric(),)

@@ -132,6 +132,10 @@ class Run:
         """The trained network, and notes on the checkpoint it came from."""
         checkpoint, part, notes = self.checkpoint(which)
         net = self.network()
+        if self.recipe.packed != "no":
+            from seqloom.network.packing import pack
+
+            pack(net, self.recipe.packed)
         weights = checkpoint.tensors(part)
         expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
         if {name: tuple(value.shape) for name, value in weights.items()} != expected:
@@ -205,6 +209,19 @@ def create(
     for name, data in files.items():
         durable.write_bytes(path / name, data)
     manifest.write(path, {name: [data] for name, data in files.items()})  # the last: what has none is no run yet
+    return read(path)
+
+
+def derive(run: Run, path: Path, recipe: Recipe) -> Run:
+    """A run of the same data and codecs with another recipe, without checkpoints. The lock is held by the caller."""
+    files = {name: data for name, data in manifest.read(run.path).items() if name != RECIPE}
+    files[RECIPE] = _yaml(recipe.plain())
+    files[CODEC] = durable.json_bytes({**json.loads(files[CODEC]), "run": uuid.uuid4().hex}, indent=2)
+    for name, data in files.items():
+        durable.write_bytes(path / name, data)
+    manifest.write(path, {name: [data] for name, data in files.items()})
+    if (laws := run.laws()) is not None:
+        read(path).keep_laws(laws)
     return read(path)
 
 

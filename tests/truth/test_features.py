@@ -63,9 +63,9 @@ def batch_of(x, shown=None, past=None):
 # ---- the window -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("unit", ["spread", "change"])
+@pytest.mark.parametrize(("unit", "momentum"), [("spread", 0.0), ("change", 0.0), ("change", 0.5)])
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_windows_mean_and_unit_are_those_of_what_may_be_read(ordered, unit):
+def test_a_windows_mean_and_unit_are_those_of_what_may_be_read(ordered, unit, momentum):
     rng = np.random.default_rng(1)
     x, past = rng.normal(size=(2, 8, 2)), rng.normal(size=(2, 4, 2))
     known, past_known = rng.random(x.shape) < 0.7, rng.random(past.shape) < 0.7
@@ -75,7 +75,7 @@ def test_a_windows_mean_and_unit_are_those_of_what_may_be_read(ordered, unit):
         ordered=ordered,
     )
     position = torch.tensor([[0, 3, 7], [1, 2, 6]])
-    read = WINDOW.replace(scale=unit, typical=0.5).read(TWO, visible, position)
+    read = WINDOW.replace(scale=unit, typical=0.5, momentum=momentum).read(TWO, visible, position)
     whole, cells = np.concatenate([past, x], 1), np.concatenate([past_known, known], 1)
     for row, column, d in np.ndindex(2, 3, 2):
         end = int(position[row, column]) + 4
@@ -85,8 +85,10 @@ def test_a_windows_mean_and_unit_are_those_of_what_may_be_read(ordered, unit):
         squares = (seen - mean) ** 2
         if unit == "change":
             index = np.arange(12)[span]
-            pairs = [i for i in index if i and cells[row, i, d] and cells[row, i - 1, d]]
-            squares = np.array([(whole[row, i, d] - whole[row, i - 1, d]) ** 2 for i in pairs])
+            reach = 2 if momentum else 1  # elements before one that must be known
+            usable = [i for i in index if i >= reach and cells[row, i - reach : i + 1, d].all()]
+            change = np.diff(whole[row, :, d], prepend=0.0)
+            squares = np.array([(change[i] - momentum * change[i - 1]) ** 2 for i in usable])
         variance = (squares.sum() + 0.25) / (len(squares) + 1)
         assert float(read.location[row, column, d]) == pytest.approx(mean, abs=1e-9)
         assert float(read.log_scale[row, column, d]) == pytest.approx(0.5 * math.log(variance), abs=1e-9)
@@ -130,7 +132,7 @@ def test_changes_do_not_reach_over_the_beginning_of_a_sequence_either():
     x = torch.tensor([0.0, 1.0, 3.0, 90.0, 92.0])[None, :, None].expand(1, 5, 2)
     everything = torch.ones_like(x, dtype=torch.bool)
     begins = torch.tensor([[True, False, False, True, False]])
-    changes = Visible(x, everything, everything, begins).changes
+    changes = Visible(x, everything, everything, begins).differenced()
     assert changes.known[0, :, 0].tolist() == [False, True, True, False, True]
     assert changes.x[0, [1, 2, 4], 0].tolist() == [1.0, 2.0, 2.0]
 
@@ -179,9 +181,9 @@ def test_hidden_cells_lie_between_those_beside_them_or_move_on_from_the_last():
     assert read.log_scale is not None
     assert read.location[0, :, 0].tolist() == [36, 36, 11, 18, 36, 36, 36 + 11 * 0.5, 36 + 11 * 0.75]
     assert read.location[0, :, 1].tolist() == [64, 64, 11, 18, 64, 64, 64, 64]
-    # One element off a change errs by a unit less what momentum foretells; two off, by the sums of such changes.
+    # One element off a change errs by a unit; two off, by the sums of what follows from both errors.
     growth = (read.log_scale - read.log_scale[:, :1]).exp()[0, :, 0] ** 2
-    expected = [1, 1, 0.75, 0.75, 1, 1, 0.75, 0.75 * (1 + 1.5**2)]
+    expected = [1, 1, 1, 1, 1, 1, 1, 1 + 1.5**2]
     assert growth.tolist() == pytest.approx(expected, abs=1e-5)
     shown[:] = False
     read = window.replace(typical=0.5).read(TWO, Visible(x, everything, shown, ordered=False), position)

@@ -91,17 +91,16 @@ def test_values_that_wander_are_learned_as_changes():
             "name": "autoregressive", "difference": 1, "lags": [2, 3],
         }  # fmt: skip
         assert "process" not in advise(replace(wandering, persistence=0.6), "autoregressive", recurrent, 1)[0]
-    moving = replace(wandering, numbers=1, persistence=0.995, momentum=0.973)
+    moving = replace(wandering, numbers=1, persistence=0.995, momentum=0.5, unforetold=0.2)
+    assert advise(moving, "autoregressive", True, 1)[0]["process"]["head"] == {"name": "student", "components": 3}
     for process in ("autoregressive", "gaussian"):
+        about_last = {"name": "window", "length": 96, "level": "last", "scale": "change"}
         window, linear = advise(moving, process, False, 1)[0]["process"]["features"]
         length = 192 if process == "autoregressive" else 336
         assert linear == {"name": "linear", "length": length, "scale": "change"}
-        assert (window["level"], window["scale"], window["typical"], window["momentum"]) == (
-            "last",
-            "change",
-            0.1,
-            0.97,
-        )
+        assert window == about_last | {"typical": 0.1, "moves": False}
+        (window,) = advise(replace(moving, momentum=0.973), process, False, 1)[0]["process"]["features"]
+        assert window == about_last | {"typical": 0.02, "momentum": 0.97}
         window, *more = advise(replace(moving, momentum=-0.1), process, False, 1)[0]["process"]["features"]
         assert "momentum" not in window
         assert not more  # of a walk without momentum the last value says all

@@ -227,8 +227,18 @@ def test_momentum_is_how_much_of_a_change_is_there_again(share):
         change[t] = share * change[t - 1] + rng.normal(size=2)
     x = change.cumsum(0)
     x[100:110, 1] = np.nan
-    assert momentum_of([x[:9000], x[9000:], x[:1]]) == pytest.approx(share, abs=0.03)
-    assert momentum_of([x[:2]]) == momentum_of([np.ones((9, 1))]) == 0.0
+    momentum, left = momentum_of([x[:9000], x[9000:], x[:1]])
+    assert momentum == pytest.approx(share, abs=0.03)
+    assert left == pytest.approx((1 - share**2) ** 0.5, abs=0.02)
+    assert momentum_of([x[:2]]) == momentum_of([np.ones((9, 1))]) == (0.0, 1.0)
+
+
+def test_what_mostly_goes_on_as_it_did_has_a_momentum_of_one():
+    rng = np.random.default_rng(0)
+    change = np.repeat(rng.normal(size=(200, 2)), 5, 0)  # turns at every fifth element, some of them back
+    momentum, left = momentum_of([change.cumsum(0)])
+    assert momentum == pytest.approx(1.0)
+    assert left == pytest.approx((0.2 * 2) ** 0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.95])

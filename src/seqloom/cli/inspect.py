@@ -390,6 +390,20 @@ def _said_of(found: Speeds) -> str:
     )
 
 
+def _said_of_packing() -> str:
+    """What packed runs gain here, for one row."""
+    from seqloom.core.speeds import FASTER
+    from seqloom.network.packing import compiled, gains
+
+    said = ", ".join(
+        f"{name} {gain:.1f} times as fast as float32" + ("" if gain >= FASTER else ", not used")
+        for name, gain in gains().items()
+        if gain
+    )
+    way = "by a compiled program" if compiled() else "without a compiler: by torch alone"
+    return f"packed weights    {said or 'no faster than float32'}, {way}"
+
+
 @verb
 def doctor(session: Session, as_json: JSON = False) -> None:
     """Say what this machine is, and what is wrong with it."""
@@ -401,7 +415,7 @@ def doctor(session: Session, as_json: JSON = False) -> None:
 
         found = speeds()
         record |= {"speeds": asdict(found), "use_bfloat16": found.use_bfloat16}
-        said.append(_said_of(found))
+        said += [_said_of(found), _said_of_packing()]
     if record["torch"] is None:
         problems.append("torch is not installed: nothing can be trained (pip install torch)")
     if (free := record["disk_free_gib"]) is not None and free < LEAST_DISK_GIB:

@@ -20,7 +20,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from seqloom import __version__
-from seqloom.cli import forecasting, inspect, sampling, scoring, training
+from seqloom.cli import forecasting, inspect, packing, sampling, scoring, training
 from seqloom.cli.session import LITERAL, Session, put, say, verb
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 
@@ -55,6 +55,7 @@ VERBS = {
     "score": scoring.score,
     "evaluate": scoring.evaluate,
     "compare": scoring.compare,
+    "quantize": packing.quantize,
     "list": inspect.list_members,
     "show": inspect.show,
     "runs": inspect.runs,

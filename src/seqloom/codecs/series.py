@@ -433,12 +433,14 @@ class Series(Codec, name="series"):
         trained = [table.values[-SEASON_ROWS:] for table in splits.get("train", ())]
         calendar = self.calendar
         season = season_of(trained, calendar.seconds if calendar and dated else None)
+        momentum, innovation = momentum_of(trained)
         return {
             "kind": "series",
             "rows": rows,
             "season": season if season > 1 else None,
             "persistence": round(persistence_of(trained), 6),
-            "momentum": round(momentum_of(trained), 3),
+            "momentum": round(momentum, 3),
+            "innovation": round(innovation, 3),
             "repeated": round(repeated_share(trained), 3),
             "columns": [
                 {"name": name, "mean": mean, "scale": scale, "missing": int(count)}

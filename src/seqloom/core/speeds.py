@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -93,22 +93,38 @@ def faster_in_bfloat16(timed_as: str, width: int) -> bool:
 @functools.cache
 def layer_gain(kind: str, width: int) -> float:
     """How many times faster a layer is trained in bfloat16, from the cache or measured now (a second at most)."""
-    path = cache() / "machine" / f"{key()}-{kind}-{width}.json"
+
+    def measure() -> float:
+        with on_one_thread():
+            single, half = (passes(reduced, kind, width, repeats=1) for reduced in (False, True))
+        return round(half / single, 2)
+
+    return kept(f"{kind}-{width}", measure)
+
+
+def kept(name: str, measure: Callable[[], float]) -> float:
+    """A number that was measured on this machine, from the cache; else it is measured now and kept."""
+    path = cache() / "machine" / f"{key()}-{name}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):
         return float(json.loads(path.read_text(encoding="utf-8")))
+    found = measure()
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs as much each time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_json(path, found)
+    return found
+
+
+@contextlib.contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Torch computes on one thread meanwhile."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        single, half = (passes(reduced, kind, width, repeats=1) for reduced in (False, True))
+        yield
     finally:
         torch.set_num_threads(threads)
-    gain = round(half / single, 2)
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        durable.write_json(path, gain)
-    return gain
 
 
 def key() -> str:
@@ -126,10 +142,8 @@ def measure() -> Speeds:
 
     single: list[float] = []
     half: list[float] = []
-    error, threads = 0.0, torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.no_grad(), contextlib.ExitStack() as stack:
-        stack.callback(torch.set_num_threads, threads)
+    error = 0.0
+    with torch.no_grad(), on_one_thread():
         generator = torch.Generator().manual_seed(0)
         for rows, inner, outer in SIZES:
             a, b = (torch.randn(shape, generator=generator) for shape in ((rows, inner), (inner, outer)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +15,7 @@ from seqloom.core.cache import cache
 from seqloom.core.config import make
 from seqloom.core.errors import DataError
 from seqloom.core.foreign import code_of
+from seqloom.core.progress import FIRST, LINE, number
 from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Flat, Given, Item, Items, Prepared, Shares, Split, sources_of
 from seqloom.corpora.division import Division, empty, located
@@ -61,10 +64,12 @@ class Preparation:
         plain = [codec.plain(), {name: item.plain() for name, item in conditions.items()}]
         key = shards.key_of(self.content, *plain, code_of(codec, conditions))
         if shards.read(key) is None:
-            if notify and self.items.size >= LARGE:
+            large = self.items.size >= LARGE
+            if notify and large:
                 notify(f"encoding {self.items.size / 1e6:.0f} MB, once, into {cache()}")
-            with shards.writing(key) as writer:
-                writer.finish(Encoding(writer, self.division, codec, conditions, self.given, self.sources).run())
+            with shards.writing(key) as writer, shards.unfinished(key) if large else nullcontext() as unfinished:
+                arguments = writer, self.division, codec, conditions, self.given, self.sources, unfinished
+                writer.finish(Encoding(*arguments, told=_now_and_then(notify)).run())
         stored = shards.read(key)
         if stored is None:
             raise DataError("the encoded data cannot be read back", path=cache(), hint="see the disk's health")
@@ -120,6 +125,19 @@ class Preparation:
             if error.path:
                 raise
             raise DataError(f"condition {name!r}: {error.message}", path=self.place, hint=error.hint) from None
+
+
+def _now_and_then(notify: Notify | None) -> Callable[[int], None]:
+    """What tells how many elements are encoded: after two seconds, and then every ten."""
+    following = time.monotonic() + FIRST
+
+    def told(elements: int) -> None:
+        nonlocal following
+        if notify and time.monotonic() >= following:
+            following = time.monotonic() + LINE
+            notify(f"{number(elements)} elements are encoded")
+
+    return told
 
 
 class _Reading:

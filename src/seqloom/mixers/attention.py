@@ -91,7 +91,7 @@ class Attend(MixerModule):
         if room is None:
             raise ValueError("attention keeps every element it reads: say how many there is to be room for")
         shape = (rows, self.heads, room, len(self.key_gain))
-        empty = self.out.weight.new_zeros  # zeros, for what no one has written is weighed by 0, and 0 * nan is nan
+        empty = self.key_gain.new_zeros  # zeros, for what no one has written is weighed by 0, and 0 * nan is nan
         return KeysValues(empty(shape), empty(shape), np.zeros(rows, np.int64))
 
     def forward(

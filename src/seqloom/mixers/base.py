@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor, nn
 
 from seqloom.core.config import Component
+from seqloom.kernels.packed import PackedMap
 from seqloom.sequence.state import LayerState, Lengths
 
 Watcher = Callable[[str, Tensor], None]
@@ -58,6 +59,10 @@ class MixerModule(nn.Module, ABC):
 
         `room` is needed where the mixer `grows`.
         """
+
+    def packed(self, kind: type[PackedMap]) -> MixerModule:
+        """This module with its own matrices as maps of this kind; its nn.Linear are seen to by others."""
+        return self
 
     def initialise(self, generator: Generator) -> None:
         """Set the parameters that need more than the common rule."""

@@ -20,7 +20,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
-from seqloom.mixers.base import Mixer, MixerModule
+from seqloom.kernels import rows as kernel
+from seqloom.kernels.packed import LEAST, PackedMap
+from seqloom.mixers.base import Mixer, MixerModule, Watcher
 from seqloom.mixers.twice import differentiable
 from seqloom.sequence.state import LayerState, Lengths
 
@@ -105,7 +107,10 @@ class RecurrentState(LayerState):
         rows = len(states)
         self.length[:rows] += 1
         self.floor[:rows] = self.length[:rows]
-        self.values[:rows, 0] = states
+        if rows == len(self.values):
+            self.values = states.unsqueeze(1).clone()  # which is faster than to write into a part of it
+        else:
+            self.values[:rows, 0] = states
 
     def jump(self, states: Tensor, count: int) -> None:
         """`count` more elements read by the first rows at once; only what follows can be gone back to."""
@@ -185,6 +190,10 @@ class Recurrent(MixerModule):
         if count is None and state.ring == 1:
             out, last = self.read(h, state.now(len(h)), begins)
             return out, RecurrentState(last.unsqueeze(1), state.length + h.shape[1])
+        if h.shape[1] == 1 and state.ring == 1 and begins is None and (count is None or count.all()):
+            out, new = self.step(h[:, 0], state.now(len(h)))
+            state.replace(new)
+            return out.unsqueeze(1), state
         count = np.full(len(h), h.shape[1], np.int64) if count is None else count
         return self.steps(h, state, count, begins), state
 
@@ -245,6 +254,12 @@ class Gated(Recurrent):
             if self.cell == "lstm":
                 self.bias_ih[self.width : 2 * self.width] = 1.0
 
+    def packed(self, kind: type[PackedMap]) -> MixerModule:
+        if self.weight_hh.numel() < LEAST:
+            return self
+        enter, recur = kind(self.weight_ih, self.bias_ih), kind(self.weight_hh, self.bias_hh)
+        return PackedGated(self.cell, self.width, enter, recur)
+
     def whole(self, h: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         inputs = (h, start, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         out, last = differentiable(self._fused, self._plain, *inputs) if self.cell == "lstm" else self._fused(*inputs)
@@ -291,9 +306,7 @@ class Gated(Recurrent):
             return
         before = torch.cat([start[:, :1], out[:, :-1]], 1)
         sums = F.linear(h, self.weight_ih, self.bias_ih) + F.linear(before, self.weight_hh, self.bias_hh)
-        for name, part in zip(GATES[self.cell], sums.chunk(self.gates[self.cell], -1), strict=True):
-            if name:
-                self.watched(name, part.sigmoid())
+        _watch_gates(self.watched, self.cell, sums)
 
 
 def lstm_step(
@@ -302,11 +315,16 @@ def lstm_step(
     """One step of an LSTM without a gradient, for several rows: torch.lstm_cell goes over the gates ten times.
 
     Of one row alone that costs less than the operations here.
-
-    Both products go into one tensor, and tanh(v) = 2 sigmoid(2v) - 1 has all gates in one pass.
     """
-    width = weight_hh.shape[1]
-    gates = F.linear(x, weight_ih, bias_ih + bias_hh).addmm_(past[:, 0], weight_hh.t())  # (B,4*width)
+    return lstm_after(F.linear(x, weight_ih, bias_ih + bias_hh).addmm_(past[:, 0], weight_hh.t()), past)
+
+
+def lstm_after(gates: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+    """What comes out of an LSTM and its state, from the sums (B,4*width) of its gates, which are overwritten.
+
+    All gates take one pass, for tanh(v) = 2 sigmoid(2v) - 1.
+    """
+    width = past.shape[2]
     gates[:, 2 * width : 3 * width].mul_(2)
     enter, keep, candidate, leave = gates.sigmoid_().chunk(4, -1)
     new = torch.empty_like(past)
@@ -314,6 +332,58 @@ def lstm_step(
     memory.addcmul_(enter, candidate.mul_(2).sub_(1))
     hidden = torch.mul(memory, 2, out=new[:, 0]).sigmoid_().mul_(2).sub_(1).mul_(leave)
     return hidden, new
+
+
+class PackedGated(Recurrent):
+    """A layer of torch with its two matrices as maps: what comes in is mapped for all elements at once."""
+
+    def __init__(self, cell: Cell, width: int, enter: PackedMap, recur: PackedMap) -> None:
+        super().__init__(width, (2, width) if cell == "lstm" else (1, width))
+        self.cell, self.enter, self.recur = cell, enter, recur
+
+    def whole(self, h: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = []
+        for entering in self.enter(h).unbind(1):
+            out, start = self._after(entering, start)
+            outputs.append(out)
+        return torch.stack(outputs, 1), start
+
+    def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        plain = self.watched is None and not torch.is_grad_enabled()
+        if plain and self.cell == "lstm" and self.enter.suits(x) and self.recur.suits(past):
+            new = self.enter.few_rows.lstm_step(self.recur.few_rows, x, past)
+            return new[:, 0], new
+        return self._after(self.enter(x), past)
+
+    def _after(self, entering: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """What comes out and the state after it, from what an element adds to the gates (B,G*width)."""
+        before = self.recur(past[:, 0])
+        if self.watched is not None and self.cell in GATES:
+            _watch_gates(self.watched, self.cell, (entering + before).unsqueeze(1))
+        if self.cell == "lstm":
+            if torch.is_grad_enabled():
+                enter, keep, candidate, leave = (entering + before).chunk(4, -1)
+                memory = keep.sigmoid() * past[:, 1] + enter.sigmoid() * candidate.tanh()
+                return (hidden := leave.sigmoid() * memory.tanh()), torch.stack([hidden, memory], 1)
+            if self.recur.fits and past.dtype == torch.float32:  # as `step` has it, to the last bit
+                new = kernel.lstm_after(entering, before, past)
+                return new[:, 0], new
+            return lstm_after(entering + before, past)
+        if self.cell == "gru":
+            gates = (entering[:, : 2 * self.width] + before[:, : 2 * self.width]).sigmoid()
+            reset, update = gates.chunk(2, -1)
+            candidate = torch.addcmul(entering[:, 2 * self.width :], reset, before[:, 2 * self.width :]).tanh()
+            hidden = torch.lerp(candidate, past[:, 0], update)
+        else:
+            hidden = (entering + before).tanh() if self.cell == "tanh" else (entering + before).relu()
+        return hidden, hidden.unsqueeze(1)
+
+
+def _watch_gates(watched: Watcher, cell: Cell, sums: Tensor) -> None:
+    """Tell the gates (B,T,width) by name, from their sums (B,T,G*width)."""
+    for name, part in zip(GATES[cell], sums.chunk(len(GATES[cell]), -1), strict=True):
+        if name:
+            watched(name, part.sigmoid())
 
 
 class BothWays(MixerModule):

@@ -53,7 +53,7 @@ class Scanned(Recurrent):
     def projected(self, x: Tensor) -> Tensor:
         """What gates and candidates are made of, in the precision of the weights: what adds up over long needs it."""
         out: Tensor = self.project(x)
-        return out.to(self.project.weight.dtype)
+        return out.to(self.project.bias.dtype)
 
     def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self.coefficients(x)

@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
 from seqloom.core.rng import Rng
+from seqloom.kernels.packed import PackedMap
 from seqloom.mixers.base import MixerModule, Watcher
 from seqloom.network.backbone import Backbone
 from seqloom.network.given import Conditions, ConditionSpec, EncodedConditions
@@ -64,7 +65,7 @@ class Network(nn.Module):
             )
             self.conditions = Conditions(given, backbone)
             self.trunk = Trunk(backbone, spec.block, spec.timed, bool(self.conditions.attended))
-            self.head = nn.Linear(backbone.width, self.patch * spec.outputs // self.channels)
+            self.head: nn.Linear | PackedMap = nn.Linear(backbone.width, self.patch * spec.outputs // self.channels)
             self.identity = embedding(self.channels, backbone.width) if self.channels > 1 else None
             # Embeddings are of the size of inputs; what they say as a head's weights begins small and grows.
             self.gain = nn.Parameter(torch.empty(())) if backbone.tie else None
@@ -139,6 +140,13 @@ class Network(nn.Module):
         return self.window if self.backbone.bounded or self.spec.block != 1 else None
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        bias = self.head.bias
+        assert bias is not None
+        return bias.dtype
+
+    @property
     def separable(self) -> bool:
         """Whether known positions can be read by themselves: see `apart` of a call."""
         return self.patch == 1 and all(mixer.follows_masks for mixer in self.backbone.mixers)
@@ -208,7 +216,7 @@ class Network(nn.Module):
                 raise ConfigError("a patch has one noise level", path="backbone.patch", hint="use process.levels=row")
             x = x.reshape(len(x), -1, self.patch * x.shape[2])  # (B,T/p,p*C)
             present = None if present is None else present.view(len(present), -1, self.patch).any(-1)
-        h = self.embed(x if self.spec.symbolic else x.to(self.head.bias.dtype))
+        h = self.embed(x if self.spec.symbolic else x.to(self.dtype))
         if self.identity is not None:
             h = h + self.identity.weight.repeat(len(h) // self.channels, 1)[:, None]
         if given is not None and (entering := self._entering(given, x, state, count, position)) is not None:
@@ -230,24 +238,28 @@ class Network(nn.Module):
                 apart=apart,
                 channels=self.channels,
             )
-        h = h.to(self.head.bias.dtype)  # a trunk without norms ends in what its layers were computed in
+        h = h.to(self.dtype)  # a trunk without norms ends in what its layers were computed in
         if where is not None and (h.shape[1] > 1 or where.shape[1] > 1):
             h = h.take_along_dim(where.unsqueeze(-1), 1)
-        if self.backbone.tie:
-            assert isinstance(self.embed, nn.Embedding)
-            assert self.gain is not None
-            own = 0 if self.untied is None else self.untied.out_features
-            weight = self.embed.weight[: self.spec.outputs - own]
-            weight = weight if self.untied is None else torch.cat([weight, self.untied.weight])
-            out = F.linear(h * self.gain, weight, self.head.bias)
-        else:
-            out = self.head(h)
+        out = self.head(h) if self.gain is None else F.linear(h * self.gain, self._tied(), self.head.bias)
         if self.patch > 1:
             out = out.reshape(len(out), out.shape[1] * self.patch, -1)[:, :steps]
         if self.channels > 1:  # (B*D,K,P) to (B,K,P*D): all channels of one parameter after another
             out = out.view(-1, self.channels, *out.shape[1:]).permute(0, 2, 3, 1).flatten(2)
         out = out if out.dtype == torch.float64 else out.float()
         return out, NetState(states, state.origin, state.each) if state is not None else None
+
+    def _tied(self) -> Tensor:
+        """The head's weights where they are those of the symbols that go in."""
+        assert isinstance(self.embed, nn.Embedding)
+        if self.untied is None:
+            return self.embed.weight[: self.spec.outputs]
+        return torch.cat([self.embed.weight[: self.spec.outputs - self.untied.out_features], self.untied.weight])
+
+    def end_weight(self) -> Tensor:
+        """The matrix (P,width) of the head, be it its own or tied."""
+        weight: Tensor = self.head.weight if self.gain is None else self._tied() * self.gain
+        return weight
 
     def _filled_up(self, x: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
         """Inputs (B,T,C) with blank elements that fill up the last patch, and which elements exist."""

@@ -175,9 +175,11 @@ class Autoregressive(Process, name="autoregressive"):
         if facts.tokens:
             return advised(facts)
         if facts.ends:
-            head = ({"name": "mixture"}, "two numbers of an element belong together")
-            return {"head": head} if facts.paired else {}
-        head = ({"name": "student"}, "now and then a value is far from what was expected")
+            pair = ({"name": "mixture"}, "two numbers of an element belong together")
+            return {"head": pair} if facts.paired else {}
+        head: tuple[dict[str, Any], str] = ({"name": "student"}, "now and then a value is far from what was expected")
+        if facts.moving:
+            head = ({"name": "student", "components": 3}, "what moves mostly goes on as it did, and now and then turns")
         if facts.lumpy:
             head = ({"name": "binned"}, "one value comes again and again, such as the zeros of counts")
         linear = 192 if facts.wanders else 0  # a season is gone by as the change since

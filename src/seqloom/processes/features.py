@@ -32,8 +32,8 @@ FAR = 1e4
 """And where one leaves whose square is so many times the sum of what stays, whose last digits it took."""
 COUNTED = 500
 """Elements of a training split from which on second moments are worth counting."""
-MOMENTUM = 0.1
-"""From so much of the last change on it is taken to go on."""
+INERTIA = 0.9
+"""From so much of the last change on that is there again the last value moved on says all that is known linearly."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,8 @@ class Visible:
         after = torch.where(self.shown, index, length).flip(1).cummin(1).values.flip(1)
         return before, after
 
-    @cached_property
-    def changes(self) -> Visible:
-        """The change of each cell since the element before it, known where both are, of the same sequence and shown."""
+    def differenced(self, share: float = 1.0) -> Visible:
+        """Each cell less `share` of the one before it, known where both are, of the same sequence and shown."""
         x, known, past = self._with_past
         shown = self.shown if self.past is None else torch.cat([self.past.known, self.shown], 1)
         both = [cells & functional.pad(cells[:, :-1], (0, 0, 1, 0)) for cells in (known, shown)]
@@ -179,7 +178,7 @@ class Visible:
                 cells & (self._sequence == functional.pad(self._sequence[:, :-1], (1, 0))).unsqueeze(-1)
                 for cells in both
             ]
-        change = functional.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
+        change = functional.pad(x[:, 1:] - share * x[:, :-1], (0, 0, 1, 0))
         before = None if self.past is None else Past(change[:, :past], both[0][:, :past])
         known, shown = (cells[:, past:] for cells in both)
         # What is carried from call to call are sums of the elements themselves.
@@ -349,7 +348,8 @@ class Window(Feature, name="window"):
     """What is read about: their mean, or the last of them, for values that wander."""
     scale: Literal["spread", "change"] = "spread"
     """In units of what: their spread about their mean, or the root mean square of their changes from one element to the
-    next, for values that wander, whose spread grows with the length that is looked at."""
+    next beyond what `momentum` foretells of each, for values that wander, whose spread grows with the length that is
+    looked at."""
     typical: float = Field(default=1.0, gt=0)
     """The unit of the training data, in units of the canvas."""
     momentum: float = Field(default=0.0, ge=0, le=1)
@@ -364,7 +364,7 @@ class Window(Feature, name="window"):
 
     @property
     def past(self) -> int:
-        return max(self.length + (self.scale == "change"), 2)
+        return max(self.length + (self.scale == "change") + (self.momentum > 0), 2)
 
     @property
     def located(self) -> bool:
@@ -390,7 +390,10 @@ class Window(Feature, name="window"):
         mean = total / count.clamp_min(1)
         variance = (squares - count * mean**2).clamp_min(0)
         if self.scale == "change":
-            count, _, variance = visible.changes.sums(position, self.length)
+            changes = visible.differenced()
+            if self.momentum:
+                changes = changes.differenced(self.momentum)
+            count, _, variance = changes.sums(position, self.length)
         log_scale = 0.5 * ((variance + self.typical**2) / (count + 1)).log()
         location, said = mean, mean
         if self.level == "last":
@@ -407,7 +410,7 @@ class Window(Feature, name="window"):
 
         From left to right it is the last element, moved on. In any order a hidden cell lies on the line between the
         shown ones beside it, or moves on from the last; the further off they are the more it errs, as do the sums of
-        changes each of which has `momentum` of the one before. Shown cells are read about the last of them.
+        changes each of which has `momentum` of the one before and errs by a unit. Shown cells are read about the last.
         """
         if visible.ordered:
             (last, known), (earlier, moved) = visible.before(position, 1, 2)
@@ -445,8 +448,8 @@ class Window(Feature, name="window"):
         powers = self.momentum ** torch.arange(length, dtype=like.dtype, device=like.device)
         sums = powers.cumsum(0)  # what a change of one comes to after so many more
         moved = functional.pad((self.momentum * sums)[:-1], (1, 0))
-        errors = functional.pad((sums**2).cumsum(0)[:-1], (1, 0)) * max(1 - self.momentum**2, 1e-3)
-        return moved, 0.5 * errors.clamp_min(errors[1:2].sum()).clamp_min(1e-3).log()
+        errors = functional.pad((sums**2).cumsum(0)[:-1], (1, 0))
+        return moved, 0.5 * errors.clamp_min(1.0).log()
 
 
 @dataclass(frozen=True)
@@ -476,17 +479,19 @@ def about_level(facts: Facts, *, linear: int = 0) -> Advice:
     window: dict[str, Any] = {"name": "window", "length": length}
     if facts.wanders:
         window |= {"level": "last", "scale": "change", "typical": facts.change}
-        if facts.momentum >= MOMENTUM:
-            window["momentum"] = round(min(facts.momentum, 1.0), 2)
     features, reason = [window], "levels shift: each is read about its own past"
-    # Of a walk without momentum the last value says all, and what is counted of it beyond that is chance.
-    if linear and facts.elements >= COUNTED and not (facts.wanders and facts.momentum < MOMENTUM):
+    # Of a walk without momentum the last value says all, and what is counted of it beyond that is chance. What has
+    # mass goes on as it did, often exactly: second moments, which mix it with what stands still, blur that.
+    counted = not facts.wanders or (facts.moving and facts.momentum < INERTIA)
+    if linear and facts.elements >= COUNTED and counted:
         seasons = min(2 * facts.season, facts.elements // 4)
         length = max(8, min(linear, max(seasons, facts.elements // 20)))
         if facts.wanders:
             window["moves"] = False
         features.append({"name": "linear", "length": length, "scale": window.get("scale", "spread")})
         reason += ", and what follows linearly need not be learned"
+    elif facts.moving:
+        window |= {"momentum": round(min(facts.momentum, 1.0), 2), "typical": facts.innovation}
     return {"features": (features, reason)}
 
 

@@ -21,6 +21,8 @@ Numbers = NDArray[np.int64]
 
 SMALL = 512
 """Up to so many symbols the laws after one symbol are kept as a table."""
+BLOCK = 128
+"""Positions whose laws over more symbols are looked up together, so that they stay in the processor's cache."""
 FEW_ROWS = 4
 """Up to so many positions are looked up one by one."""
 
@@ -108,22 +110,66 @@ class KneserNey:
 
     def log_law(self, contexts: Numbers, parts: Numbers | None = None) -> NDArray[np.float32]:
         """The logarithm (N,size) of the law; where `parts` (N,) is given, without what these parts of the text have."""
-        short = self._short if contexts.shape[1] and self.size <= SMALL else None
-        if short is None:
-            law = np.full((len(contexts), self.size), 1 / self.size, np.float32)
-            scale, found, begin = np.ones(len(contexts), np.float32), np.full(len(contexts), UNKNOWN), 0
-        else:
-            row = (0 if parts is None else parts + 1) * (self.size + 2) + contexts[:, 0] + 1
-            law, scale, found, begin = short[0][row], short[1][row], short[2][row], 2
-        if parts is None and len(contexts) <= FEW_ROWS:
-            for i, context in enumerate(contexts):
-                scale[i] = self._lengthen_one(law[i], scale[i], int(found[i]), context.tolist(), begin)
-        else:
-            self._lengthen(law, scale, found, contexts, parts, begin)
-        # No symbol is less likely than the uniform law makes it, but for rounding where something was taken away.
-        logs = np.log(np.maximum(law, 1 / self.size, out=law), out=law)
+        if contexts.shape[1] and self.size <= SMALL:
+            return self._after_one(contexts, parts)
+        logs = np.empty((len(contexts), self.size), np.float32)
+        for begin in range(0, len(contexts), BLOCK):
+            here = slice(begin, begin + BLOCK)
+            logs[here] = self._after_none(contexts[here], None if parts is None else parts[here])
+        return logs
+
+    def _after_one(self, contexts: Numbers, parts: Numbers | None) -> NDArray[np.float32]:
+        """The law of few symbols, from what it is after one."""
+        short = self._short
+        row = (0 if parts is None else parts + 1) * (self.size + 2) + contexts[:, 0] + 1
+        law, scale, found = short[0][row], short[1][row], short[2][row]
+        self._reach_back(law, scale, found, contexts, parts, 2)
+        logs = self._logs(law)
         logs += np.log(scale)[:, None]
         return logs
+
+    def _after_none(self, contexts: Numbers, parts: Numbers | None) -> NDArray[np.float32]:
+        """The law of many symbols, from what it is after none: few of them are others after what stood before."""
+        bare, scales, bare_logs = self._bare
+        row = np.zeros(len(contexts), np.int64) if parts is None else parts + 1
+        law, scale, logs = bare[row], scales[row], bare_logs[row]
+        changed = self._reach_back(law, scale, np.zeros(len(contexts), np.int64), contexts, parts, 1)
+        for index in changed:
+            logs.reshape(-1)[index] = self._logs(law.reshape(-1)[index])
+        logs += np.log(scale)[:, None]
+        return logs
+
+    def _reach_back(
+        self,
+        law: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        found: Numbers,
+        contexts: Numbers,
+        parts: Numbers | None,
+        begin: int,
+    ) -> list[Numbers]:
+        """Go from contexts of `begin - 1` symbols to the longest, in place; which cells (of N times size) changed."""
+        if parts is not None or len(contexts) > FEW_ROWS:
+            return self._lengthen(law, scale, found, contexts, parts, begin)
+        changed = []
+        for i, context in enumerate(contexts):
+            scale[i], own = self._lengthen_one(law[i], scale[i], int(found[i]), context.tolist(), begin)
+            changed += [i * self.size + symbols.astype(np.int64) for symbols in own]
+        return changed
+
+    def _logs(self, law: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logarithms; no symbol is less likely than the uniform law makes it, but for rounding without a part."""
+        return np.log(np.maximum(law, 1 / self.size, dtype=np.float32))
+
+    @cached_property
+    def _bare(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """The law before anything is known, its scale and its logarithm, of the whole and without each part."""
+        law = np.full((self.parts + 1, self.size), 1 / self.size, np.float32)
+        scale, found = np.ones(len(law), np.float32), np.full(len(law), UNKNOWN)
+        nothing = np.zeros((len(law), 0), np.int64)
+        self._lengthen(law[:1], scale[:1], found[:1], nothing[:1], None, 0)
+        self._lengthen(law[1:], scale[1:], found[1:], nothing[1:], np.arange(self.parts), 0)
+        return law, scale, self._logs(law)
 
     @cached_property
     def _short(self) -> tuple[NDArray[np.float32], NDArray[np.float32], Numbers]:
@@ -145,13 +191,13 @@ class KneserNey:
         contexts: Numbers,
         parts: Numbers | None,
         begin: int,
-    ) -> None:
-        """Go from contexts of `begin - 1` symbols to the longest, in place.
+    ) -> list[Numbers]:
+        """As `_reach_back`, of many rows at once.
 
         The law so far is `scale` (N,) times `law` (N,size): so backing off changes one number a row. `found` (N,) is
         the number of the row's context at the last level, UNKNOWN where it did not occur.
         """
-        flat = law.reshape(-1)
+        flat, changed = law.reshape(-1), []
         rows = np.nonzero(found >= 0)[0] if begin else np.arange(len(contexts))
         own = found[rows] if begin else np.zeros(len(rows), np.int64)
         for k in range(begin, min(len(self.levels), contexts.shape[1] + 1)):
@@ -181,16 +227,18 @@ class KneserNey:
             scale[rows] *= np.where(seen, discount / np.maximum(total, 0.5), 1).astype(np.float32)
             weight = np.where(seen, 1 / (np.maximum(total, 0.5) * scale[rows]), 0).astype(np.float32)
             at = rows * self.size
-            _add(flat, at, weight, own, level.first, level.symbol, level.mass)
+            changed.append(_add(flat, at, weight, own, level.first, level.symbol, level.mass))
             if pair is not None and has is not None and has.any():
                 _add(flat, at[has], weight[has], pair[has], level.pair_first, level.pair_symbol, level.pair_mass)
+        return changed
 
     def _lengthen_one(
         self, law: NDArray[np.float32], scale: np.float32, found: int, context: list[int], begin: int
-    ) -> np.float32:
-        """As `_lengthen`, of one row: in decoding arrays of one cost more than what is computed. Gives the scale."""
+    ) -> tuple[np.float32, list[NDArray[np.int32]]]:
+        """As `_lengthen`, of one row, with its scale: in decoding arrays of one cost more than what is computed."""
+        changed: list[NDArray[np.int32]] = []
         if begin and found < 0:
-            return scale
+            return scale, changed
         for k in range(begin, min(len(self.levels), len(context) + 1)):
             level = self.levels[k]
             if k:
@@ -208,7 +256,8 @@ class KneserNey:
                 scale = scale * (level.discount[found] / total)
                 entries = slice(level.first[found], level.first[found + 1])
                 law[level.symbol[entries]] += 1 / (total * scale) * level.mass[entries]
-        return scale
+                changed.append(level.symbol[entries])
+        return scale, changed
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """All tables, by name."""
@@ -275,11 +324,16 @@ def _add(
     first: Numbers,
     symbol: NDArray[np.int32],
     mass: NDArray[np.float32],
-) -> None:
-    """Add the entries of stretches `which` (N,) to rows of a law that begin `at` (N,), each times its weight."""
+) -> Numbers:
+    """Add the entries of stretches `which` (N,) to rows of a law that begin `at` (N,), each times its weight.
+
+    Gives which cells these were.
+    """
     begin = first[which]
     length = first[which + 1] - begin
     ends = np.cumsum(length)
     row = np.repeat(np.arange(len(which)), length)
     entry = np.arange(ends[-1]) + (begin - (ends - length))[row]
-    law[at[row] + symbol[entry]] += weight[row] * mass[entry]
+    cells: Numbers = at[row] + symbol[entry]
+    law[cells] += weight[row] * mass[entry]
+    return cells

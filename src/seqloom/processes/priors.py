@@ -25,8 +25,8 @@ from seqloom.sequence.space import Space, Tokens
 
 LEAST, FEW = 20_000, 200_000
 """Symbols of a training split from which on counting helps, and from which on runs of six are counted."""
-MOST_SYMBOLS = 1024
-"""Different symbols up to which a dense law at every position costs little beside the network."""
+MANY_SYMBOLS, MOST_SYMBOLS = 1024, 16_384
+"""Different symbols from which on runs of four are counted, and up to which a dense law costs less than the network."""
 COUNTED = 6_000_000
 """Symbols that are counted for each minute of a training: about a seventh of its time, where there are so many."""
 
@@ -149,7 +149,7 @@ def advised(facts: Facts) -> Advice:
     """A prior where there is enough to count, and not so many symbols that counts are few."""
     if not (facts.elements >= LEAST and 0 < facts.symbols <= MOST_SYMBOLS):
         return {}
-    order = 6 if facts.elements >= FEW else 5
+    order = 4 if facts.symbols > MANY_SYMBOLS else 6 if facts.elements >= FEW else 5
     most = 8_000_000 if facts.minutes is None else max(200_000, int(facts.minutes * COUNTED))
     settings = {"name": "ngram", "order": order} | ({"most": most} if most < facts.elements else {})
     return {"prior": (settings, "what can be counted need not be learned")}

@@ -7,7 +7,8 @@ from typing import Any
 
 WANDERS = 0.9
 """From this persistence on a series does not return to its mean soon."""
-
+MOMENTUM = 0.1
+"""From so much of the last change on it is taken to go on."""
 LUMPS = 0.25
 """From this share of one value on a density of one hump is wrong."""
 
@@ -21,8 +22,8 @@ class Facts:
 
     `season` is after how many elements a series resembles itself, 1 where none was found; `persistence` how much of
     an element is the one before it, 1 where it never changes; `momentum` how much of a change from one to the next is
-    there again in the following one; `repeated` the share of cells that have a column's
-    commonest value.
+    there again in the following one, and `unforetold` what that leaves of the size of changes; `repeated` the share of
+    cells that have a column's commonest value.
     """
 
     elements: int
@@ -36,6 +37,7 @@ class Facts:
     season: int = 1
     persistence: float = 0.0
     momentum: float = 0.0
+    unforetold: float = 1.0
     repeated: float = 0.0
     longest: int = 0
     """Of the sequences."""
@@ -62,6 +64,16 @@ class Facts:
         return self.season == 1 and self.persistence >= WANDERS
 
     @property
+    def moving(self) -> bool:
+        """Whether values wander and much of the last change is there again in the next."""
+        return self.wanders and self.momentum >= MOMENTUM
+
+    @property
     def change(self) -> float:
         """About how much an element differs from the one before it, in spreads."""
         return float(f"{max(2 - 2 * self.persistence, 1e-6) ** 0.5:.2g}")
+
+    @property
+    def innovation(self) -> float:
+        """About how much it differs from the one before it moved on by its momentum, in spreads."""
+        return float(f"{max(self.change * self.unforetold, 1e-3):.2g}")

@@ -1,0 +1,125 @@
+"""Maps of a few rows by packed matrices, in C that the machine's own compiler makes once.
+
+Nothing depends on it: where there is no compiler, or what it made does not give what torch gives, there is no kernel,
+and torch's operators compute the same more slowly.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from seqloom.core.cache import cache
+from seqloom.core.speeds import key
+
+SOURCE = "rows.c"
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
+SECONDS = 60
+MULTIPLE = 32
+"""What the columns of a matrix in bfloat16 must be a multiple of."""
+
+
+class MapStruct(ctypes.Structure):
+    """As `struct map` of rows.c."""
+
+    _fields_: ClassVar = [
+        *[(name, ctypes.c_void_p) for name in ("weight", "scale", "total", "bias")],
+        ("inner", ctypes.c_int64),
+        ("outer", ctypes.c_int64),
+    ]
+
+
+_POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
+_ARGUMENTS = {
+    "map_rows": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
+    "lstm_after": [_POINTER, _POINTER, _POINTER, _LONG, _LONG, _POINTER],
+    "lstm_step": [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER],
+}
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled functions, from the cache or made now (under a second); None where that is not possible."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None or os.name != "posix" or sys.byteorder != "little":
+        return None
+    source = resources.files(__package__).joinpath(SOURCE).read_bytes()
+    digest = hashlib.sha256(source + " ".join(FLAGS).encode()).hexdigest()[:16]
+    path = cache() / "machine" / f"{key()}-{digest}.so"
+    try:
+        if not path.is_file():
+            _compile(compiler, source, path)
+        found = ctypes.CDLL(str(path))
+        for name, arguments in _ARGUMENTS.items():
+            function = getattr(found, name)
+            function.argtypes, function.restype = arguments, None
+    except (OSError, subprocess.SubprocessError, AttributeError):
+        return None
+    return found
+
+
+def _compile(compiler: str, source: bytes, path: Path) -> None:
+    """Compile beside `path` and put the whole result in its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as folder:
+        (Path(folder) / SOURCE).write_bytes(source)
+        words = [compiler, *FLAGS, SOURCE, "-o", "rows.so", "-lm"]
+        subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=SECONDS)
+        (Path(folder) / "rows.so").replace(path)
+
+
+class RowsMap:
+    """A linear map of rows (N,D) in float32 by a matrix (P,D), and a bias; only where there is a `library`.
+
+    The matrix is of whole numbers, each row with a `scale`, or in bfloat16, where D is a multiple of MULTIPLE.
+    """
+
+    def __init__(self, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> None:
+        found = library()
+        assert found is not None
+        self._library = found
+        total = None if scale is None else weight.sum(1, dtype=torch.int32)
+        self._kept = weight, scale, total, bias  # which stay where they are
+        self.outer, self.inner = weight.shape
+        pointers = [None if part is None else part.data_ptr() for part in self._kept]
+        self._struct = MapStruct(*pointers, self.inner, self.outer)
+        self._address = ctypes.addressof(self._struct)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x, rows = x.contiguous(), x.shape[0]
+        out, room = x.new_empty(rows, self.outer), x.new_empty(rows * (self.inner + 1))
+        self._library.map_rows(self._address, x.data_ptr(), rows, room.data_ptr(), out.data_ptr())
+        return out
+
+    def lstm_step(self, recur: RowsMap, x: Tensor, past: Tensor) -> Tensor:
+        """The state (N,2,W) of an LSTM after x (N,D), which this maps to the gates, and `recur` what came out."""
+        x, past, (rows, _, width) = x.contiguous(), past.contiguous(), past.shape
+        new = torch.empty_like(past)
+        room = x.new_empty(rows * (9 * width + max(self.inner, width) + 1))
+        self._library.lstm_step(
+            self._address, recur._address, x.data_ptr(), past.data_ptr(), rows, room.data_ptr(), new.data_ptr()
+        )
+        return new
+
+
+def lstm_after(entering: Tensor, before: Tensor, past: Tensor) -> Tensor:
+    """The state (N,2,W) of an LSTM after an element, from what its gates (N,4W) get of it and of what came out."""
+    found = library()
+    assert found is not None
+    entering, before, past = entering.contiguous(), before.contiguous(), past.contiguous()
+    new = torch.empty_like(past)
+    rows, _, width = past.shape
+    found.lstm_after(entering.data_ptr(), before.data_ptr(), past.data_ptr(), rows, width, new.data_ptr())
+    return new
