@@ -26,6 +26,7 @@ from seqloom.processes.masked import Masked
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.base import Sampler
 from seqloom.samplers.confident import Confident
+from seqloom.samplers.denoise import Denoise
 from seqloom.samplers.diffuse import Diffuse
 from seqloom.samplers.gibbs import Gibbs
 from seqloom.samplers.observed import Observed
@@ -108,7 +109,7 @@ def samplers(process, space):
             continue  # they are tried with the masked model
         if not cls.__module__.startswith("seqloom."):  # a member that another test brings
             continue
-        few = {"steps": 5} if cls is Remask else {}  # which makes many steps unless it is told
+        few = {"steps": 5} if cls in {Remask, Denoise} else {}  # which makes many steps unless it is told
         if cls not in {Diffuse, Observed}:  # and these do
             yield cls(**few)
         yield from (cls(**settings) for settings in more.get(cls, []))
@@ -373,7 +374,25 @@ class Again(Sampler, name="again"):
         return rows
 
 
-SECOND = (Likeliest, FromTheRight, Again)
+class Settling(Again, name="settling"):
+    """The likeliest symbols at half of the noise, five times, each of those before."""
+
+    takes = (Gives.NOISY_LOGITS,)
+
+    def start(self, process, rows):
+        rows = super().start(process, rows)
+        return replace(rows, along={"shown": torch.as_tensor(rows.settled)})
+
+    def ask(self, rows):
+        want = np.where(rows.done[:, None], -1, np.arange(rows.x.shape[1]))
+        level = torch.full((len(rows), 1), 0.5, dtype=torch.float64)
+        return Ask(x=rows.x, want=want, fixed=np.zeros(len(rows), np.int64), level=level)
+
+    def tell(self, rows, ask, guess):
+        return super().tell(rows, ask, replace(guess, value=guess.value.argmax(-1)))
+
+
+SECOND = (Likeliest, FromTheRight, Again, Settling)
 for cls in SECOND:
     del Sampler.members[cls.name]  # known to this file only
 
