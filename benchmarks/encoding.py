@@ -5,7 +5,7 @@
 A text of this size is made of one that comes with Python, again and again, in a folder that is deleted afterwards. It
 is prepared as for a training (read, split, encoded, written), with a codec that was fitted on a beginning of it, once
 whole and once a quarter of it, each in a process of its own; and the library reads and encodes the same, and does
-nothing else.
+nothing else. What was found is kept in benchmarks/results/encoding.json.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from typing import Any
 
 from seqloom.codecs.base import Codec
 from seqloom.codecs.pieces import TOGETHER, Learned, in_parts
+from seqloom.core import machine
 from seqloom.core.config import make
 from seqloom.core.content import decoded, raw
 from seqloom.corpora.builtin import topics
 from seqloom.corpora.files import corpus_of
 
+RESULTS = Path(__file__).resolve().parent / "results" / "encoding.json"
 FITTED = 1_000_000
 """Characters that the codec is fitted on."""
 
@@ -88,13 +90,14 @@ def main() -> None:
         folder = Path(name)
         codec: Codec = make(Codec, asked.codec)  # type: ignore[type-abstract]
         settings = codec.fit([topics()[:FITTED]]).plain()
-        rates = {}
+        rates, found = {}, []
         sides = [("prepared", 1), ("prepared", 4), *([("alone", 1)] if isinstance(codec, Learned) else [])]
         for side, part in sides:
             path = made(folder, asked.megabytes / part)
             result = measured(side, path, settings, folder)
             rates[side, part] = result["elements"] / result["seconds"]
             size = path.stat().st_size / 1e6
+            found.append({"side": side, "megabytes": round(size), **result})
             print(
                 f"{side:9} {size:8,.0f} MB  {rates[side, part] / 1e6:6.2f} M elements/s  "
                 f"{size / result['seconds']:6.1f} MB/s  peak {result['peak']:5.0f} MB",
@@ -102,6 +105,9 @@ def main() -> None:
             )
         if ("alone", 1) in rates:
             print(f"prepared / alone: {rates['prepared', 1] / rates['alone', 1]:.2f}")
+        kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        kept[asked.codec] = {"machine": machine.record(), "sides": found}
+        RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

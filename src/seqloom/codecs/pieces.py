@@ -246,7 +246,7 @@ class Bpe(Learned, name="bpe"):
     The two that stand together most often become one, again and again.
     """
 
-    learned_from: ClassVar[int] = 200_000_000
+    learned_from: ClassVar[int] = 50_000_000
 
     def untrained(self, most: int) -> tuple[Tokenizer, Any]:
         from tokenizers import Tokenizer, models, trainers

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -60,7 +61,8 @@ class Preparation:
 
     def run(self, notify: Notify | None = None) -> Prepared:
         """The corpus, ready for training."""
-        codec, conditions, notes = self._fitted()
+        with _said_later(notify, f"codec={self.codec.name} is learned from the training split, once"):
+            codec, conditions, notes = self._fitted()
         plain = [codec.plain(), {name: item.plain() for name, item in conditions.items()}]
         key = shards.key_of(self.content, *plain, code_of(codec, conditions))
         if shards.read(key) is None:
@@ -125,6 +127,18 @@ class Preparation:
             if error.path:
                 raise
             raise DataError(f"condition {name!r}: {error.message}", path=self.place, hint=error.hint) from None
+
+
+@contextmanager
+def _said_later(notify: Notify | None, text: str) -> Iterator[None]:
+    """Say something where what is done in the block takes over two seconds."""
+    timer = threading.Timer(FIRST, notify or (lambda text: None), [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _now_and_then(notify: Notify | None) -> Callable[[int], None]:
