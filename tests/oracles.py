@@ -54,6 +54,10 @@ class Oracle:
         return None
 
     @property
+    def separable(self) -> bool:
+        return False
+
+    @property
     def grows(self) -> bool:
         return True
 

@@ -19,6 +19,7 @@ from seqloom.codecs.base import Codec
 from seqloom.codecs.label import Label
 from seqloom.codecs.series import Series
 from seqloom.codecs.text import Bytes, Characters
+from seqloom.codecs.words import Words
 from seqloom.core.cache import cache as cache_folder
 from seqloom.core.content import edge, edge_in
 from seqloom.core.errors import ConfigError, DataError
@@ -210,6 +211,21 @@ def test_texts_of_a_column_whatever_the_table(tmp_path: Path) -> None:
     (tmp_path / "torn.parquet").write_bytes((tables / "a.parquet").read_bytes()[:-9])
     with pytest.raises(DataError, match="no Parquet that can be read"):
         corpus_of(str(tmp_path / "torn.parquet"), {"text": "body"}).prepare(None, {})
+
+
+def test_a_column_of_numbers_and_the_length_are_numbers_beside_each_text(tmp_path: Path) -> None:
+    rows = [{"t": "x" * (1 + i % 7), "activity": 0.5 * i, "kind": "ab"[i % 2]} for i in range(40)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {name: Given(source=f"column:{name}") for name in ("activity", "kind")} | {"size": Given(source="length")}
+    prepared = corpus_of(str(tmp_path / "t.jsonl"), {"text": "t", "splits": [1, 0, 0]}).prepare(None, given)
+    assert [prepared.given[name].name for name in given] == ["number", "characters", "number"]
+    assert np.ravel(conditions(prepared, "train", "activity")) == pytest.approx(
+        [row["activity"] for row in rows], abs=1e-5
+    )
+    assert np.ravel(conditions(prepared, "train", "size")) == pytest.approx([len(row["t"]) for row in rows])
+    assert prepared.given["size"].encode((4.0,)).x.dtype == np.float32
+    with pytest.raises(DataError, match="'many' is no number"):
+        prepared.given["size"].typed("many")
 
 
 def test_splits_can_be_given_by_files(tmp_path: Path) -> None:
@@ -504,6 +520,43 @@ def test_settings_of_a_corpus_are_part_of_what_its_encodings_are_known_by() -> N
         for own in ({}, {"times": 5}, {"data": "abc"}, {})
     ]
     assert sizes == [24, 40, 36, 24]
+
+
+def test_an_encoding_that_was_killed_goes_on(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(f"word {i % 977} and\n" for i in range(250_000))
+    (tmp_path / "a.txt").write_text(text)
+    monkeypatch.setattr("seqloom.corpora.prepare.LARGE", 1)
+    corpus, codec = corpus_of(str(tmp_path / "a.txt")), Words().fit([text[:100_000]])
+    calls: list[int] = []
+    encode = Words.encode
+
+    def counted(self: Words, value: str) -> Encoded:
+        if len(value) > 1 << 16:
+            calls.append(len(value))
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+        return encode(self, value)
+
+    monkeypatch.setattr(Words, "encode", counted)
+    with pytest.raises(KeyboardInterrupt):
+        corpus.prepare(codec, {})
+    (unfinished,) = (cache / "shards").glob(".unfinished-*")
+    with (unfinished / "symbols.bin").open("ab") as file:  # killed while it wrote
+        file.write(b"torn")
+    prepared = corpus.prepare(codec, {})
+    pieces = len(calls) - 1
+    assert not list((cache / "shards").glob(".unfinished-*"))
+    monkeypatch.setenv("SEQLOOM_CACHE", str(tmp_path / "another"))
+    calls.clear()
+    monkeypatch.setattr("seqloom.corpora.prepare.LARGE", 1 << 40)
+    calls += [0] * 3
+    whole = corpus.prepare(codec, {})
+    assert len(calls) - 3 == pieces  # none was encoded twice
+    for split in SPLITS:
+        assert np.array_equal(prepared.splits[split].data.x, whole.splits[split].data.x)
+        assert prepared.splits[split].fingerprint == whole.splits[split].fingerprint
+        assert prepared.splits[split].units == whole.splits[split].units
+    assert "".join(chain.from_iterable(sequences(prepared, split) for split in SPLITS)) == text
 
 
 def test_the_same_file_at_another_place_is_not_encoded_anew(tmp_path: Path) -> None:

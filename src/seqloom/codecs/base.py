@@ -350,7 +350,7 @@ class Codec(Component, home="seqloom.codecs"):
         return ()
 
     def codec_of_numbers(self, names: Sequence[str]) -> Codec | None:
-        """The codec of a condition of so many numbers beside each element; None: there is none."""
+        """The codec of a condition of so many numbers, beside each element or the whole; None: there is none."""
         return None
 
     def of_numbers(self, rows: NDArray[np.float64]) -> Any:

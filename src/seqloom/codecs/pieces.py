@@ -70,11 +70,20 @@ class Pieces(Strings):
         return [named(data) for data in self.spelling]
 
     def encode(self, value: str) -> Encoded:
-        found: list[int] = []
-        for part in in_parts([value], TOGETHER):
-            found += self._symbols_of_any(part)
-        x = np.array(found, np.int64)
+        found = [self._symbols_of_any(value)] if len(value) <= TOGETHER else self._together(value)
+        x = np.concatenate([np.zeros(0, np.int64), *(np.array(part, np.int64) for part in found)])
         return Encoded(x, np.ones(len(x), bool))
+
+    def _together(self, value: str) -> list[list[int]]:
+        """The symbols of the parts of a long value."""
+        parts = list(in_parts([value], TOGETHER))
+        if _INVALID.search(value):
+            return [self._symbols_of_any(part) for part in parts]
+        return self.symbols_of_several([self.normal(part) for part in parts])
+
+    def symbols_of_several(self, texts: Sequence[str]) -> list[list[int]]:
+        """The symbols of each of several texts."""
+        return [self.symbols_of(text) for text in texts]
 
     def decode(self, encoded: Encoded) -> str:
         data = b"".join(self.spelling[symbol] for symbol in encoded.x[encoded.known].tolist())
@@ -205,6 +214,10 @@ class Learned(Pieces):
         found: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return found
 
+    def symbols_of_several(self, texts: Sequence[str]) -> list[list[int]]:
+        """The symbols of each of several texts, on all cores."""
+        return [one.ids for one in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
     @cached_property
     def _changes(self) -> bool:
         """Whether some text does not come back from its pieces as it was."""
@@ -233,7 +246,7 @@ class Bpe(Learned, name="bpe"):
     The two that stand together most often become one, again and again.
     """
 
-    learned_from: ClassVar[int] = 200_000_000
+    learned_from: ClassVar[int] = 50_000_000
 
     def untrained(self, most: int) -> tuple[Tokenizer, Any]:
         from tokenizers import Tokenizer, models, trainers

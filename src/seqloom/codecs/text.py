@@ -17,6 +17,7 @@ from pydantic import Field as Limits
 from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
+from seqloom.codecs.number import Number
 from seqloom.core.content import PACKED, UTF8, between, decoded, edge, edge_in, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Begun, Canvas, Encoded
@@ -45,6 +46,9 @@ class Text(Codec):
     positions: ClassVar[str] = "characters"
     progressive: ClassVar[bool] = True
     baselines: ClassVar[tuple[str, ...]] = ("unigram", "ngram", "xz")
+
+    def codec_of_numbers(self, names: Sequence[str]) -> Codec | None:
+        return Number() if len(names) == 1 else None
 
     def join(self, pieces: Sequence[Any]) -> Any:
         return type(self.typed(""))().join(pieces)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ from seqloom.sequence.space import Tokens
 
 BUFFER = 1 << 20
 """Bytes of an array that are gathered before they are written."""
+LARGE_PIECE = 1 << 16
+"""Units of a piece from which on it is kept what became of it."""
 
 
 class _Column:
@@ -171,9 +173,12 @@ class Encoding:
         conditions: Mapping[str, Codec],
         given: Mapping[str, Given],
         sources: Mapping[str, Source],
+        unfinished: shards.Unfinished | None = None,
+        told: Callable[[int], None] = lambda elements: None,
     ) -> None:
         self.writer, self.division, self.codec = writer, division, codec
         self.conditions, self.given, self.sources = conditions, given, sources
+        self.unfinished, self.told, self.elements = unfinished, told, 0
         self.main = {name: _Sequences(writer, name, codec) for name in SPLITS}
         self.beside = {
             (name, label): _Sequences(writer, f"{name}.given.{label}", condition)
@@ -248,8 +253,10 @@ class Encoding:
     def _row(self, value: Any, total: _Totals, main: _Sequences, context: int) -> int:
         """Write one piece, of which the first `context` elements are read and not scored."""
         codec = self.codec
-        encoded = codec.encode(value)
+        encoded = self._encoded(value)
         size = len(encoded.x)
+        self.elements += size
+        self.told(self.elements)
         if context > 0:
             shown = np.zeros_like(encoded.known) if encoded.shown is None else encoded.shown.copy()
             shown[:context] = True
@@ -261,6 +268,14 @@ class Encoding:
         total.units += codec.count(value)
         main.add(encoded)
         return size
+
+    def _encoded(self, value: Any) -> Encoded:
+        """A piece as numbers, kept for the next try where it is a large one of symbols all of which are known."""
+        codec, unfinished = self.codec, self.unfinished
+        if unfinished is None or not codec.space.symbolic or codec.count(value) < LARGE_PIECE:
+            return codec.encode(value)
+        x = unfinished.of(lambda: codec.encode(value).x)
+        return Encoded(x, np.ones(len(x), bool))
 
     def _context(self, segment: Segment) -> int:
         """Elements at the beginning of a part that are context: those of them that it holds."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from itertools import zip_longest
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,9 +13,12 @@ from seqloom.codecs.base import Codec
 from seqloom.core.config import nearest
 from seqloom.core.content import lines_of, raw
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.corpora.base import Corpus, Given, Item, Items, codec_of_text
+from seqloom.corpora.base import Corpus, Given, Item, Items, codec_of_text, sources_of
 from seqloom.corpora.files import is_read
-from seqloom.corpora.tables import first_of, format_is, is_table, rows_of
+from seqloom.corpora.tables import first_of, format_is, is_number, is_table, rows_of
+
+LOOKED_AT = 1000
+"""Rows by which it is told whether a column holds numbers."""
 
 
 class Pairs(Corpus, name="pairs"):
@@ -63,7 +66,19 @@ class Pairs(Corpus, name="pairs"):
         return codec_of_text()
 
     def condition_codec(self, given: Given, codec: Codec) -> Codec:
-        return codec_of_text()
+        (source,) = sources_of({"": given}).values()
+        numbers = codec.codec_of_numbers(source.columns) if self._holds_numbers(codec, source.columns) else None
+        return numbers or codec_of_text()
+
+    def _holds_numbers(self, codec: Codec, columns: Sequence[str]) -> bool:
+        """Whether a column is one of numbers, by its first cells."""
+        if self.source or len(columns) != 1:
+            return False
+        rows = (
+            row for row in rows_of(tables_of(Path(self.path))[0], codec.written_in) if not isinstance(row, DataError)
+        )
+        cells = [cell for _, row in islice(rows, LOOKED_AT) if (cell := row.get(columns[0]))]
+        return bool(cells) and all(map(is_number, cells))
 
     def declares(self) -> Mapping[str, Given]:
         return {"source": Given(codec=codec_of_text(), source="pair")} if self.source else {}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +16,7 @@ from seqloom.core.cache import cache
 from seqloom.core.config import make
 from seqloom.core.errors import DataError
 from seqloom.core.foreign import code_of
+from seqloom.core.progress import FIRST, LINE, number
 from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Flat, Given, Item, Items, Prepared, Shares, Split, sources_of
 from seqloom.corpora.division import Division, empty, located
@@ -57,14 +61,17 @@ class Preparation:
 
     def run(self, notify: Notify | None = None) -> Prepared:
         """The corpus, ready for training."""
-        codec, conditions, notes = self._fitted()
+        with _said_later(notify, f"codec={self.codec.name} is learned from the training split, once"):
+            codec, conditions, notes = self._fitted()
         plain = [codec.plain(), {name: item.plain() for name, item in conditions.items()}]
         key = shards.key_of(self.content, *plain, code_of(codec, conditions))
         if shards.read(key) is None:
-            if notify and self.items.size >= LARGE:
+            large = self.items.size >= LARGE
+            if notify and large:
                 notify(f"encoding {self.items.size / 1e6:.0f} MB, once, into {cache()}")
-            with shards.writing(key) as writer:
-                writer.finish(Encoding(writer, self.division, codec, conditions, self.given, self.sources).run())
+            with shards.writing(key) as writer, shards.unfinished(key) if large else nullcontext() as unfinished:
+                arguments = writer, self.division, codec, conditions, self.given, self.sources, unfinished
+                writer.finish(Encoding(*arguments, told=_now_and_then(notify)).run())
         stored = shards.read(key)
         if stored is None:
             raise DataError("the encoded data cannot be read back", path=cache(), hint="see the disk's health")
@@ -120,6 +127,31 @@ class Preparation:
             if error.path:
                 raise
             raise DataError(f"condition {name!r}: {error.message}", path=self.place, hint=error.hint) from None
+
+
+@contextmanager
+def _said_later(notify: Notify | None, text: str) -> Iterator[None]:
+    """Say something where what is done in the block takes over two seconds."""
+    timer = threading.Timer(FIRST, notify or (lambda text: None), [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _now_and_then(notify: Notify | None) -> Callable[[int], None]:
+    """What tells how many elements are encoded: after two seconds, and then every ten."""
+    following = time.monotonic() + FIRST
+
+    def told(elements: int) -> None:
+        nonlocal following
+        if notify and time.monotonic() >= following:
+            following = time.monotonic() + LINE
+            notify(f"{number(elements)} elements are encoded")
+
+    return told
 
 
 class _Reading:

@@ -2,6 +2,7 @@
 
     $SEQLOOM_CACHE/shards/<key>/        raw arrays, and index.json with the type, shape and size of each
     $SEQLOOM_CACHE/shards/.tmp-<...>/   being written
+    $SEQLOOM_CACHE/shards/.unfinished-<key>/ symbols of large pieces, until all are encoded
     $SEQLOOM_CACHE/fits/<key>.json      codecs that were fitted on a training split
     $SEQLOOM_CACHE/spool/<sha256>.txt   what came by standard input
 
@@ -18,20 +19,21 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqloom.core import durable
 from seqloom.core.cache import cache
-from seqloom.core.errors import DataError
+from seqloom.core.errors import DataError, RunError
 
 FORMAT = 4
 INDEX = "index.json"
-STALE = 86_400.0
-"""Seconds after which what a killed writer left behind is deleted."""
+STALE, FORGOTTEN = 86_400.0, 7 * 86_400.0
+"""Seconds after which what a killed writer left behind is deleted, and what it could have gone on with."""
 _PIECE = 1 << 20
 
 
@@ -107,6 +109,55 @@ def writing(key: str) -> Iterator[Writer]:
             writer.close()
             for leftover in (temporary, temporary.with_name(f"{temporary.name}-torn")):
                 shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def unfinished(key: str) -> Iterator[Unfinished | None]:
+    """What is kept of an encoding that takes long, until the block ends well; None where another process has it."""
+    folder = cache() / "shards" / f".unfinished-{key}"
+    with _disk(folder), contextlib.ExitStack() as stack:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            stack.enter_context(durable.Lock(folder))
+        except RunError:
+            yield None
+            return
+        kept = stack.enter_context(contextlib.closing(Unfinished(folder)))
+        yield kept
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Unfinished:
+    """The symbols of large pieces, one after another as they are encoded, so that a killed encoding goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        symbols, sizes = (folder / name for name in ("symbols.bin", "sizes.bin"))
+        self._symbols, self._sizes = symbols.open("a+b"), sizes.open("a+b")
+        found = np.fromfile(sizes, np.int64, sizes.stat().st_size // 8)
+        whole = np.cumsum(found) <= symbols.stat().st_size // 4  # the last may have been cut
+        self.sizes: list[int] = found[whole].tolist()
+        self._symbols.truncate(4 * sum(self.sizes))
+        self._sizes.truncate(8 * len(self.sizes))
+        self._symbols.seek(0)
+        self.number = 0
+
+    def of(self, encode: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
+        """The symbols of the next piece: as they were kept, or encoded now."""
+        self.number += 1
+        if self.number <= len(self.sizes):
+            data = self._symbols.read(4 * self.sizes[self.number - 1])
+            return np.frombuffer(data, np.uint32).astype(np.int64)
+        x = encode()
+        self._symbols.write(x.astype(np.uint32).tobytes())
+        self._symbols.flush()
+        self._sizes.write(np.int64(len(x)).tobytes())
+        self._sizes.flush()
+        return x
+
+    def close(self) -> None:
+        """Close the files."""
+        self._symbols.close()
+        self._sizes.close()
 
 
 def read(key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
@@ -187,7 +238,8 @@ def _disk(path: Path) -> Iterator[None]:
 
 
 def _sweep(folder: Path) -> None:
-    for leftover in folder.glob(".tmp-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > STALE:
-                shutil.rmtree(leftover, ignore_errors=True)
+    for pattern, seconds in ((".tmp-*", STALE), (".unfinished-*", FORGOTTEN)):
+        for leftover in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - leftover.stat().st_mtime > seconds:
+                    shutil.rmtree(leftover, ignore_errors=True)

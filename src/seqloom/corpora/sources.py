@@ -116,6 +116,16 @@ class Column(Source, name="column"):
         return condition.typed(word) if word else None
 
 
+class Length(Source, name="length"):
+    """How many characters a text has, or positions another thing, as a number."""
+
+    usual: ClassVar[Mapping[str, Any]] = {"codec": "number"}
+
+    def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
+        size = len(item.content) if item.codec is None else item.codec.extent(item.content)
+        return codec.typed(str(size))
+
+
 class Dated(Source):
     """What follows from the dates of a table alone, and so is known however far ahead."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,14 @@ Row = tuple[int, dict[str, str]]
 def is_table(path: Path) -> bool:
     """Whether a file is one by its name."""
     return bool(_format_of(path))
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a finite number."""
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 def rows_of(path: Path, encoding: str = UTF8) -> Iterator[Row | DataError]:

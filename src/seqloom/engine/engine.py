@@ -146,6 +146,7 @@ class Engine:
             origin=np.arange(count),
             null=np.zeros(count, bool),
             along={} if symbolic else {"shown": request.shown, "absent": request.absent},
+            symbols=self.network.space.total if isinstance(self.network.space, Tokens) else 0,
         )
         self._group_count += count
         rows = sampler.start(self.process, rows)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from seqloom import run as runs
-from seqloom.core.errors import ConfigError, DataError, SeqloomError
+from seqloom.codecs.base import Codec
+from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.core.foreign import arose_in
-from seqloom.corpora.base import Prepared, Split
+from seqloom.corpora.base import Flat, Prepared, Split
 from seqloom.corpora.files import corpus_like
 from seqloom.evaluation.naming import data_word
 from seqloom.evaluation.novelty import check_symbols, originals
@@ -19,8 +22,10 @@ from seqloom.evaluation.rolling import WHOLE, forecasts_of
 from seqloom.evaluation.synthesis import synthesis_of
 from seqloom.metrics.base import Metric, MetricRecord, View, wrong_with
 from seqloom.metrics.novelty import Originals
+from seqloom.metrics.things import Things
 from seqloom.model import Model, load
 from seqloom.recipe import Recipe
+from seqloom.sequence.canvas import Encoded
 from seqloom.validation import reading_of
 
 logger = logging.getLogger(__name__)
@@ -99,10 +104,14 @@ def evaluate_model(
             forecasts=partial(forecasts_of, model, data, split, progress=partial(_of_share, report_share)),
             synthetic=partial(synthesis_of, model, data, split),
             copies=partial(_copies, model, part),
+            things=partial(things_of, model, part),
             full=full,
             windows=windows,
             progress=report_share,
         )
+        if metric.runs and metrics is None:
+            failed.append(f"{metric.name}: its command is run where it is asked for: evaluate RUN metrics=[...]")
+            continue
         try:
             measured = metric.measure(view)
             if wrong := wrong_with(measured):
@@ -143,6 +152,41 @@ def _copies(model: Model, part: Split, length: int, samples: int, seed: int) -> 
     check_symbols(model.codec)
     values = model.sample(samples, length, seed=seed).values
     return originals(model.codec, values, prepare(model.run).splits["train"].data, part.data, length)
+
+
+def things_of(model: Model, part: Split, samples: int, seed: int) -> Things:
+    """Samples of a model whose data end by themselves, beside its training split and what is scored."""
+    assert model.run is not None
+    learned = prepare(model.run).splits["train"].data
+    if not model.run.ends:
+        raise UnsupportedQuery(
+            "these data are one stream, no things that could be valid or new",
+            hint="a list has a thing a line: corpus.items=line",
+        )
+    longest = int(np.diff(learned.starts).max(initial=1)) + 1
+    values = model.sample(samples, longest, seed=seed).values
+    every = shown(model.codec, learned, range(len(learned)))
+    return Things(
+        [_text(model.codec, value) for value in values],
+        [every[i] for i in spread(len(learned), samples)],
+        shown(model.codec, part.data, spread(len(part.data), samples)),
+        frozenset(every),
+    )
+
+
+def shown(codec: Codec, flat: Flat, numbers: Iterable[int]) -> list[str]:
+    """Some of the sequences, as text."""
+    parts = (flat.x[flat.starts[i] : flat.starts[i + 1]] for i in numbers)
+    return [_text(codec, codec.decode(Encoded(np.asarray(x), np.ones(x.shape, bool)))) for x in parts]
+
+
+def spread(count: int, most: int) -> list[int]:
+    """So many numbers up to a count, at most, evenly over it."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(most, count)).tolist()})
+
+
+def _text(codec: Codec, value: Any) -> str:
+    return codec.show(value).decode("utf-8", "replace").removesuffix("\n")
 
 
 def _values(run: runs.Run, data: str | None, split: SplitName) -> list[Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from seqloom.metrics.likelihood import Reading
     from seqloom.metrics.novelty import Copying
     from seqloom.metrics.synthesis import Synthesising
+    from seqloom.metrics.things import Making
     from seqloom.network.network import Network
     from seqloom.processes.base import Process
 
@@ -37,7 +38,7 @@ class View:
     `sample(count, seed)` makes values of the model from nothing; `values()` gives those of the split as the files have
     them. `full` asks for all where an expensive metric would take a part, `windows` limits that part. `forecasts` makes
     forecasts from origins in the split, `synthetic` samples beside the real data, where such data have any, and
-    `copies` samples of symbols beside what was learned from.
+    `copies` samples of symbols beside what was learned from, and `things` whole ones, as text.
     """
 
     network: Network
@@ -48,6 +49,7 @@ class View:
     forecasts: Rolling | None = None
     synthetic: Synthesising | None = None
     copies: Copying | None = None
+    things: Making | None = None
     full: bool = False
     windows: int | None = None
     seed: int = 0
@@ -56,6 +58,11 @@ class View:
 
 class Metric(Component, home="seqloom.metrics"):
     """One way to judge a model on a split."""
+
+    @property
+    def runs(self) -> str:
+        """A command that it runs: not one that stands in the recipe of a run, which somebody may have given you."""
+        return ""
 
     @abstractmethod
     def measure(self, view: View) -> list[MetricRecord]:

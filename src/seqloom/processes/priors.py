@@ -181,11 +181,10 @@ def with_laws(net: HasLaws, gates: Sequence[float], out: Tensor, asked: Callable
 
 
 def advised(facts: Facts) -> Advice:
-    """A prior where there is enough to count: of many symbols, such as words, shorter runs of more of them."""
-    many = facts.symbols > DENSE
-    if not facts.symbols or facts.elements < (FEW if many else LEAST):
+    """A prior where there is enough to count: of many symbols, such as words, shorter runs."""
+    if not facts.symbols or facts.elements < LEAST:
         return {}
-    order = 4 if many else 6 if facts.elements >= FEW else 5
+    order = 4 if facts.symbols > DENSE else 6 if facts.elements >= FEW else 5
     most = 8_000_000 if facts.minutes is None else max(200_000, int(facts.minutes * COUNTED))
     settings = {"name": "ngram", "order": order} | ({"most": most} if most < facts.elements else {})
     return {"prior": (settings, "what can be counted need not be learned")}

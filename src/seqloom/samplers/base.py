@@ -31,6 +31,7 @@ class Rows:
     says that it is asked without the request's conditions. `own` holds settings and memory of each row (B,...), `along`
     memory that follows the canvas (B,T,...), arrays or tensors. `source`, set by tell: row b's network state goes on
     from that of row source[b]; `shared` (B,) says how many elements the two had in common (None: none is known of).
+    `symbols` is the number of different elements, 0 where they are vectors.
     """
 
     x: Tensor
@@ -46,6 +47,7 @@ class Rows:
     along: Mapping[str, Any] = field(default_factory=dict)
     source: NDArray[np.int64] | None = None
     shared: NDArray[np.int64] | None = None
+    symbols: int = 0
 
     def __len__(self) -> int:
         return len(self.length)
@@ -64,6 +66,7 @@ class Rows:
             self.null[rows],
             {name: value[rows] for name, value in self.own.items()},
             {name: value[rows] for name, value in self.along.items()},
+            symbols=self.symbols,
         )
 
     def widen(self, length: int) -> Rows:
@@ -97,6 +100,7 @@ class Rows:
             np.concatenate([part.null for part in wide]),
             {name: _stacked([part.own[name] for part in wide]) for name in wide[0].own},
             {name: joined([part.along[name] for part in wide]) for name in wide[0].along},
+            symbols=wide[0].symbols,
         )
 
     def table(self) -> NDArray[np.int64]:

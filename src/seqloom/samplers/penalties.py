@@ -44,6 +44,11 @@ class Penalised(Sampler):
                 f"sampler.{changed[0]} is about symbols that come again, and this is a model of numbers",
                 hint="leave it out",
             )
+        if gives is Gives.NOISY_LOGITS and changed:
+            raise UnsupportedQuery(
+                f"sampler.{changed[0]} is about symbols that stand there, and these all may change until the end",
+                hint="leave it out",
+            )
         if gives is not Gives.NEXT_LOGITS and self.no_repeat:
             raise UnsupportedQuery(
                 "sampler.no_repeat looks at the symbols before one, and these are made in any order",

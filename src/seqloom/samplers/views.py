@@ -33,7 +33,7 @@ class Views(Sampler):
     the mixed guess, and its result is copied to every view.
     """
 
-    takes: ClassVar[tuple[Gives, ...]] = (Gives.NEXT_LOGITS, Gives.PLACE_LOGITS, Gives.CLEAN)
+    takes: ClassVar[tuple[Gives, ...]] = (Gives.NEXT_LOGITS, Gives.PLACE_LOGITS, Gives.NOISY_LOGITS, Gives.CLEAN)
 
     inner: Sampler | None = None
     """The sampler that makes the samples; None: the process's own."""
@@ -108,7 +108,7 @@ class Views(Sampler):
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         count = len(self.views)
         leading, first = self._leading(rows), slice(0, None, count)
-        gives = Gives.CLEAN if ask.level is not None else Gives.NEXT_LOGITS
+        gives = Gives.CLEAN if ask.x.is_floating_point() else Gives.NEXT_LOGITS
         mixed = self.mix([guess.value[view::count] for view in range(count)], leading, gives)
         ready: NDArray[np.bool_] = np.asarray(guess.ready.reshape(-1, count).all(1))
         parts = {name: part[first] for name, part in guess.parts.items()}

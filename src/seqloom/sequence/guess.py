@@ -21,6 +21,7 @@ class Gives(Enum):
     NEXT_LOGITS = "logits of the next element"
     NEXT_PARAMS = "the distribution of the next element, which draws itself"
     PLACE_LOGITS = "logits of any hidden element"
+    NOISY_LOGITS = "logits of every element behind noise"
     CLEAN = "the clean data behind noise"
 
 

@@ -1,0 +1,179 @@
+"""Block diffusion: symbols are masked within a block, which is restored given all blocks before it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
+from seqloom.core.rng import Rng
+from seqloom.processes.base import Likelihood, Loss, Net, Process
+from seqloom.processes.schedules import LinearMasking, Masking, Masks
+from seqloom.sequence.batch import Batch, Condition
+from seqloom.sequence.guess import Ask, Gives, Guess
+from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.spec import NetworkSpec
+from seqloom.sequence.state import NetState
+
+AT_ONCE = 64
+"""Rows of one call, where each block takes a call of its own."""
+
+
+class Block(Process, name="block"):
+    """Masked diffusion within blocks, each given all before it (Arriola et al. 2025): a bound.
+
+    Blocks of one symbol are an autoregressive model, and the value is exact; one block as long as the window is
+    `masked`. What is known after a block is not seen by it.
+    """
+
+    gives: ClassVar[Gives] = Gives.PLACE_LOGITS
+    sampler: ClassVar[str] = "unmask"
+
+    size: int = Field(default=16, ge=1)
+    """Symbols of a block."""
+    schedule: Masking = LinearMasking()
+    """How fast symbols vanish."""
+    masks: Masks = "counted"
+    """`independent`: each symbol by itself, as the papers have it; `counted`: as many as are due: less variance."""
+
+    @property
+    def block_size(self) -> int | None:
+        return self.size
+
+    def spec(self, space: Space) -> NetworkSpec:
+        return masked_spec(space)
+
+    def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
+        return Loss(self.bound(net, batch, rng, drop).sum(), batch.wanted.sum())
+
+    def likelihoods(self) -> dict[str, Likelihood]:
+        def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
+            return self.bound(net, batch, rng), None
+
+        def exact(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
+            return one_by_one(net, batch), None
+
+        if self.size == 1:
+            return {"likelihood": Likelihood("exact", "windows", exact, share=64)}
+        return {"likelihood": Likelihood("bound", "windows", bound, draws=8)}
+
+    def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
+        """One draw of the bound's terms (B,T); each block has a time of its own."""
+        rows, steps = batch.x.shape
+        count, device = -(-steps // self.size), batch.x.device
+        extra = count * self.size - steps
+        each = rows * count
+        strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(each) / each) % 1.0
+        u = torch.as_tensor(rng.at("mask").uniform(steps), device=device)
+        masked, weight = self.schedule.masked(
+            self.masks,
+            torch.as_tensor(strata, device=device),
+            F.pad(u, (0, extra)).view(each, self.size),
+            F.pad(batch.wanted, (0, extra)).view(each, self.size),
+        )
+        masked = masked.view(rows, -1)[:, :steps]
+        weight = weight.view(rows, count).repeat_interleave(self.size, 1)[:, :steps]
+        block = (torch.arange(steps, device=device) // self.size).expand(rows, -1)
+        if count > 1 and not net.separable:  # one block a row, for all
+            chosen = torch.as_tensor((rng.at("block").uniform(1) * count).astype(np.int64), device=device)
+            masked, weight = masked & (block == chosen), weight * count
+        nats = read(net, batch, masked, block, drop)
+        return nats * weight.to(nats.dtype)
+
+    def guess(
+        self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
+    ) -> tuple[Guess, NetState | None]:
+        last = np.where(ask.want.max(1) >= 0, ask.want.max(1) // self.size, np.iinfo(np.int64).max)
+        block = np.arange(ask.x.shape[1]) // self.size
+        after = torch.as_tensor(block > last[:, None], device=ask.x.device)  # (B,T)
+        known = ask.x.ne(net.spec.mask or 0) if ask.present is None else ask.x.ne(net.spec.mask or 0) & ask.present
+        if (known & after).any():
+            raise UnsupportedQuery(
+                f"each block of {self.size} is made from those before it; something is known after one that has a gap",
+                hint="ask a model trained with process=masked, or use extend",
+            )
+        return guessed(net, ask, torch.as_tensor(block, device=ask.x.device).expand_as(ask.x)), state
+
+
+def masked_spec(space: Space) -> NetworkSpec:
+    """The ends of a network that sees symbols and a mask."""
+    if not isinstance(space, Tokens):
+        raise UnsupportedSpace(
+            "masked symbols are learned, not vectors", hint="use process=gaussian, or an autoregressive model"
+        )
+    return NetworkSpec(True, space.total + 1, space.total, block=None, timed=False, mask=space.total)
+
+
+def read(net: Net, batch: Batch, masked: Tensor, block: Tensor, drop: Rng | None = None) -> Tensor:
+    """The cross-entropy (B,T) of masked symbols given what is left of their `block` (B,T) and all blocks before it.
+
+    Attention reads the canvas twice in one call, as it is masked and as it is, and each masked block attends to the
+    earlier ones that are not. Other mixers see one canvas: of a row only one block may have masks, and what lies after
+    it is masked too.
+    """
+    assert net.spec.mask is not None
+    rows, steps = batch.x.shape
+    noisy = batch.x.masked_fill(masked, net.spec.mask)
+    given = net.encode(batch.given, rows)
+    if bool((block == block[:, :1]).all()):
+        out, _ = net(noisy, given=given, present=batch.present, rng=drop)
+    elif net.separable:
+        twice = torch.cat([block, block], 1)  # (B,2T)
+        clean = torch.arange(2 * steps, device=block.device) >= steps
+        reader, other = twice.unsqueeze(2), twice.unsqueeze(1)
+        own = (reader == other) & (clean.unsqueeze(1) == clean)
+        seen = (own | ((other < reader) & clean)) & torch.cat([batch.present, batch.present], 1).unsqueeze(1)
+        position = torch.arange(steps, device=block.device).repeat(2).expand(rows, -1)
+        out, _ = net(
+            torch.cat([noisy, batch.x], 1),
+            given=given,
+            position=position,
+            mask=seen | torch.eye(2 * steps, dtype=torch.bool, device=block.device),
+            rng=drop,
+        )
+        out = out[:, :steps]
+    else:
+        last = block.masked_fill(~masked, -1).amax(1, keepdim=True)
+        out, _ = net(noisy.masked_fill(block > last, net.spec.mask), given=given, present=batch.present, rng=drop)
+    return F.cross_entropy(out.transpose(1, 2), batch.x, reduction="none").masked_fill(~masked, 0.0)
+
+
+def one_by_one(net: Net, batch: Batch) -> Tensor:
+    """Minus log probability (B,T) of each symbol given those before it: exact. T calls a row, one with attention."""
+    rows, steps = batch.x.shape
+    block = torch.arange(steps, device=batch.x.device).expand(rows, -1)
+    if net.separable:
+        return read(net, batch, batch.wanted, block)
+    row, t = batch.wanted.nonzero(as_tuple=True)
+    nats = torch.zeros(rows, steps, device=batch.x.device)
+    for first in range(0, len(row), AT_ONCE):
+        own, at = row[first : first + AT_ONCE], t[first : first + AT_ONCE]
+        given = {n: Condition(c.x[own], c.present[own]) for n, c in batch.given.items()}
+        some = Batch(batch.x[own], batch.present[own], batch.known[own], batch.shown[own], batch.begins[own], given)
+        found = read(net, some, block[own] == at.unsqueeze(1), block[own])
+        nats = nats.to(found.dtype)
+        nats[own, at] = found.sum(1)
+    return nats
+
+
+def guessed(net: Net, ask: Ask, block: Tensor) -> Guess:
+    """Logits at the wanted positions, each from its own block (B,T) of the canvas and those before it."""
+    where = torch.as_tensor(np.maximum(ask.want, 0), device=ask.x.device)
+    ready: NDArray[np.bool_] = np.asarray((ask.want >= 0).any(1))
+    if bool((block == block[:, :1]).all()) or not net.separable:
+        assert net.spec.mask is not None
+        last = block.gather(1, where).amax(1, keepdim=True)
+        out, _ = net(ask.x.masked_fill(block > last, net.spec.mask), given=ask.given, present=ask.present, where=where)
+        return Guess(out, ready)
+    seen = block.unsqueeze(1) <= block.unsqueeze(2)  # (B,T,T)
+    if ask.present is not None:
+        seen = seen & ask.present.unsqueeze(1)
+    seen = seen | torch.eye(block.shape[1], dtype=torch.bool, device=block.device)
+    out, _ = net(ask.x, given=ask.given, where=where, mask=seen)
+    return Guess(out, ready)

@@ -1,0 +1,115 @@
+"""Uniform diffusion: symbols are replaced by others at random, and the network learns which they were."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqloom.core.errors import UnsupportedSpace
+from seqloom.core.rng import Rng
+from seqloom.processes.base import Likelihood, Loss, Net, Process
+from seqloom.processes.schedules import LEAST, LinearMasking, Masking
+from seqloom.sequence.batch import Batch
+from seqloom.sequence.guess import Ask, Gives, Guess
+from seqloom.sequence.replacing import before
+from seqloom.sequence.space import Space, Tokens
+from seqloom.sequence.spec import NetworkSpec
+from seqloom.sequence.state import NetState
+
+
+class Uniform(Process, name="uniform"):
+    """Symbols are replaced by any of all (Austin et al. 2021; Schiff et al. 2024; Sahoo et al. 2025): a bound.
+
+    Unlike one that is masked, a symbol may change again on the way back, until the end. What is learned is what each
+    was given the others; what is seen of itself is in the step already.
+    """
+
+    gives: ClassVar[Gives] = Gives.NOISY_LOGITS
+    sampler: ClassVar[str] = "denoise"
+
+    schedule: Masking = LinearMasking()
+    """How a sampler's steps are spread: the share that is left at even times. The bound does not depend on it."""
+
+    def spec(self, space: Space) -> NetworkSpec:
+        if not isinstance(space, Tokens):
+            raise UnsupportedSpace(
+                "symbols are replaced by others, and these are numbers", hint="use process=gaussian or process=flow"
+            )
+        # Symbols that are shown, and so no noise, are inputs of their own.
+        return NetworkSpec(True, 2 * space.total, space.total, block=None, timed=True)
+
+    def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
+        return Loss(self.integral(net, batch, rng, drop).sum(), batch.wanted.sum())
+
+    def likelihoods(self) -> dict[str, Likelihood]:
+        def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
+            return self.integral(net, batch, rng) + self.recovery(net, batch, rng), None
+
+        return {"likelihood": Likelihood("bound", "windows", bound, draws=8)}
+
+    def integral(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
+        """One draw of the bound's terms (B,T) from a share LEAST of replaced symbols to all.
+
+        Shares are stratified over the rows, and drawn as cubes: where few symbols are replaced each of them costs much.
+        """
+        rows = len(batch.x)
+        strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
+        u = torch.as_tensor(strata, device=batch.x.device)
+        alpha = (1 - LEAST) * (1 - u**3)
+        z, logits = self._seen(net, batch, alpha, rng, "noise", drop)
+        nats = rate(logits, batch.x, z, alpha, -torch.ones_like(alpha)) * (3 * u**2 * (1 - LEAST))[:, None]
+        return nats.masked_fill(~batch.wanted, 0.0).to(logits.dtype)
+
+    def recovery(self, net: Net, batch: Batch, rng: Rng) -> Tensor:
+        """What the symbols (B,T) cost that are to be told from those that are seen where a share LEAST is replaced."""
+        alpha = torch.full((len(batch.x),), 1 - LEAST, dtype=torch.float64, device=batch.x.device)
+        z, logits = self._seen(net, batch, alpha, rng, "last noise")
+        log_prob = before(logits, z, alpha[:, None], torch.ones_like(alpha)[:, None]).log()
+        nats = -log_prob.gather(-1, batch.x.unsqueeze(-1))[..., 0]
+        return nats.masked_fill(~batch.wanted, 0.0).to(logits.dtype)
+
+    def _seen(
+        self, net: Net, batch: Batch, alpha: Tensor, rng: Rng, purpose: str, drop: Rng | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The symbols (B,T) with noise of shares 1 - alpha (B,), and the logits of what they were (B,T,V)."""
+        size, steps, device = net.spec.outputs, batch.x.shape[1], batch.x.device
+        u = torch.as_tensor(rng.at(purpose).uniform(2 * steps), device=device)
+        other = (u[:, steps:] * size).long().clamp_max(size - 1)
+        z = torch.where((u[:, :steps] >= alpha[:, None]) & batch.wanted, other, batch.x)
+        inputs = torch.where(batch.shown, batch.x + size, z)
+        given = net.encode(batch.given, len(batch.x))
+        out, _ = net(inputs, level=level_of(alpha)[:, None], given=given, present=batch.present, rng=drop)
+        return z, out
+
+    def guess(
+        self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
+    ) -> tuple[Guess, NetState | None]:
+        assert ask.level is not None
+        assert ask.shown is not None
+        inputs = torch.where(ask.shown, ask.x + net.spec.outputs, ask.x)
+        out, _ = net(inputs, level=level_of(ask.level), given=ask.given, present=ask.present)
+        return Guess(out, np.asarray((ask.want >= 0).any(1))), state
+
+
+def level_of(alpha: Tensor) -> Tensor:
+    """The noise level as the network reads it, from -1 (none) to 1."""
+    return 1 - 2 * alpha
+
+
+def rate(logits: Tensor, x: Tensor, z: Tensor, alpha: Tensor, slope: Tensor) -> Tensor:
+    """What a unit of time costs (B,T), in nats: the divergence of the reverse steps for x from those that are guessed.
+
+    In closed form (Sahoo et al. 2025), with the chances of each symbol at this time, were it guessed, and were it x.
+    """
+    size, keep = logits.shape[-1], alpha[:, None, None]
+    guessed = size * keep * logits.double().softmax(-1) + (1 - keep)  # (B,T,V)
+    true = size * keep * F.one_hot(x, size) + (1 - keep)
+    at = z.unsqueeze(-1)
+    guessed_z, true_z = guessed.gather(-1, at), true.gather(-1, at)
+    ratios = (true / true_z * ((guessed_z * true) / (guessed * true_z)).log()).sum(-1)
+    terms = size / true_z[..., 0] - size / guessed_z[..., 0] - ratios
+    return slope[:, None] / (size * alpha[:, None]) * terms

@@ -1,0 +1,70 @@
+"""Valid, unique and new: shares that are counted by hand, a command, and a run that learned a list."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqloom import fit
+from seqloom.core.errors import ConfigError, UnsupportedQuery
+from seqloom.evaluation.evaluate import evaluate, spread
+from seqloom.metrics.base import View
+from seqloom.metrics.things import Things, ThingsMetric
+
+THINGS = Things(
+    made=["ab", "ab", "ba", "a!", "cc", "cc"],
+    copied=["ab", "ba", "bb"],
+    held=["ca", "cb"],
+    learned=frozenset(["ab", "ba", "bb"]),
+)
+
+
+def records(metric: ThingsMetric) -> dict[str, dict[str, Any]]:
+    view: Any = View(None, None, None, things=lambda samples, seed: THINGS)  # type: ignore[arg-type]
+    return {record["name"]: record for record in metric.measure(view)}
+
+
+def test_shares_are_those_of_what_is_valid_and_then_of_what_is_different() -> None:
+    found = records(ThingsMetric(pattern="[abc]+"))
+    assert [found[name]["value"] for name in ("valid", "unique", "new")] == [5 / 6, 3 / 5, 1 / 3]
+    assert [found[name]["count"] for name in ("valid", "unique", "new")] == [6, 5, 3]
+    assert found["new"]["context"] == "held-out data: 1, copied training data: 0"
+    assert found["unique"]["nominal"] == 1.0
+    assert "valid" not in records(ThingsMetric())
+    with pytest.raises(ConfigError, match="no regular expression"):
+        ThingsMetric.parse({"pattern": "("})
+
+
+def test_a_command_says_what_is_valid(tmp_path: Path) -> None:
+    script = tmp_path / "check.py"
+    script.write_text("import sys\nfor line in sys.stdin:\n    print(int(line.strip()[0] == 'a'))\n")
+    found = records(ThingsMetric(command=f"{sys.executable} {script}"))
+    assert (found["valid"]["value"], found["new"]["value"]) == (0.5, 0.5)
+    for wrong in ("print(1)", "import sys; sys.exit('no molecule')"):
+        script.write_text(wrong)
+        with pytest.raises(ConfigError, match="the command failed"):
+            records(ThingsMetric(command=f"{sys.executable} {script}"))
+    with pytest.raises(ConfigError, match="cannot be run"):
+        records(ThingsMetric(command="no-such-command-here"))
+
+
+def test_a_run_of_a_list_is_judged_and_the_command_of_its_recipe_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("".join(f"name{i % 83}\n" for i in range(200)))
+    command = f"{sys.executable} -c {str(tmp_path / 'ran')!r}"
+    settings = {"corpus": {"items": "line"}, "backbone": {"width": 8, "depth": 1}}
+    metrics = [{"name": "things", "pattern": ".*", "command": command}, "likelihood"]
+    run = fit.train(str(tmp_path / "names.txt"), steps=3, out=tmp_path / "run", metrics=metrics, **settings)
+    found = evaluate(run)
+    assert [record["name"] for record in found["metrics"]] == ["likelihood"]
+    assert "its command is run where it is asked for" in found["failed"][0]
+    asked = evaluate(run, metrics=[{"name": "things", "samples": 20, "pattern": "name[0-9]+"}])["metrics"]
+    by_name = {record["name"]: record for record in asked}
+    assert by_name["valid"]["count"] == 20
+    assert by_name["valid"]["context"] == "held-out data: 1, copied training data: 1"
+    stream = fit.train(str(tmp_path / "names.txt"), steps=1, out=tmp_path / "stream", backbone=settings["backbone"])
+    with pytest.raises(UnsupportedQuery, match="one stream"):
+        evaluate(stream, metrics=["things"])
+    assert spread(5, 3) == [0, 2, 4]
