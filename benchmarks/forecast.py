@@ -305,18 +305,34 @@ def short(row: dict[str, Any]) -> str:
 
 
 def table(rows: dict[str, Any]) -> str:
-    """All rows as Markdown."""
-    lines = [f"| data | model | {' | '.join(MEASURES)} | steps |", "|" + "---|" * (len(MEASURES) + 3)]
-    shown = set()
+    """All rows as Markdown, those of several seeds as one: their means, and how far the errors lie apart."""
+    seeds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    beside: dict[tuple[str, str], dict[str, Any]] = {}
+    steps: dict[tuple[str, str], list[int]] = {}
     for name, row in sorted(rows.items()):
         data, model, _ = name.split("/")
-        for i, (called, measures) in enumerate(measured(row)):
-            if i == 0 or (data, called) not in shown:
-                shown.add((data, called))
-                cells = [f"{measures[m]:.3f}" if measures.get(m) is not None else "-" for m in MEASURES]
-                steps = f"{row['steps']:,}" if i == 0 else "-"
-                lines.append(f"| {data} | {model if i == 0 else called} | {' | '.join(cells)} | {steps} |")
+        (_, own), *others = measured(row)
+        seeds.setdefault((data, model), []).append(own)
+        steps.setdefault((data, model), []).append(row["steps"])
+        for called, measures in others:
+            if any(measures.get(m) is not None for m in MEASURES):
+                beside.setdefault((data, called), measures)
+    lines = [f"| data | model | {' | '.join(MEASURES)} | seeds | steps |", "|" + "---|" * (len(MEASURES) + 4)]
+    for (data, model), several in sorted([*seeds.items(), *((key, [one]) for key, one in beside.items())]):
+        cells = [mean_of([one.get(m) for one in several], m == "mae") for m in MEASURES]
+        updates = steps.get((data, model))
+        counted = ("-", "-") if updates is None else (f"{len(several)}", f"{np.mean(updates):,.0f}")
+        lines.append(f"| {data} | {model} | {' | '.join(cells)} | {' | '.join(counted)} |")
     return "\n".join(lines)
+
+
+def mean_of(values: list[float | None], spread: bool) -> str:
+    """The mean of what several seeds have, with the least and the greatest where asked for; a dash where one lacks it."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return "-"
+    apart = f" ({min(known):.3f} to {max(known):.3f})" if spread and len(known) > 1 else ""
+    return f"{np.mean(known):.3f}{apart}"
 
 
 if __name__ == "__main__":

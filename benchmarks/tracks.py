@@ -165,15 +165,19 @@ def velocity(windows: np.ndarray, trained_on: list[Track]) -> dict[str, Any]:
 
 
 def table(rows: dict[str, Any]) -> str:
-    """All rows as Markdown."""
-    lines = ["| left out | model | mean | end | steps |", "|---|---|---|---|---|"]
-    for name, row in rows.items():
-        scene, model = name.split("/")
-        steps = f"{row['steps']:,}" if "steps" in row else "-"
-        called = "last velocity, with errors" if model == "velocity" else model
-        lines.append(f"| {scene} | {called} | {row['mean']:.2f} | {row['end']:.2f} | {steps} |")
-        if model == "velocity":
-            lines.append(f"| {scene} | last velocity alone | {row['alone']:.2f} | {row['alone_end']:.2f} | - |")
+    """The distances of all models in all scenes as Markdown."""
+    scenes = [scene for scene in SCENES if any(name.startswith(f"{scene}/") for name in rows)]
+    lines = [f"| left out | {' | '.join(scenes)} |", "|" + "---|" * (len(scenes) + 1)]
+
+    def line(called: str, model: str, mean: str, end: str) -> None:
+        found = [rows.get(f"{scene}/{model}") for scene in scenes]
+        cells = ["" if row is None else f"{row[mean]:.2f} / {row[end]:.2f}" for row in found]
+        lines.append(f"| {called} | {' | '.join(cells)} |")
+
+    for model in MODELS:
+        line(model, model, "mean", "end")
+    line("last velocity, with errors", "velocity", "mean", "end")
+    line("last velocity alone", "velocity", "alone", "alone_end")
     return "\n".join(lines)
 
 
