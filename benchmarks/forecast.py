@@ -327,7 +327,7 @@ def table(rows: dict[str, Any]) -> str:
 
 
 def mean_of(values: list[float | None], spread: bool) -> str:
-    """The mean of what several seeds have, with the least and the greatest where asked for; a dash where one lacks it."""
+    """The mean of several seeds, with the least and the greatest where asked for; a dash where one lacks it."""
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return "-"
