@@ -38,11 +38,8 @@ class Gibbs(PlaceSampler, name="gibbs"):
             "call": np.zeros(len(rows), np.int64),
             "mask": hidden_symbol(rows),
         }
-        along = {
-            **rows.along,
-            "reveal": self.turns(process, rows),
-            "left": ~rows.settled,
-        }  # what this sweep is still to draw
+        left = ~rows.settled  # what this sweep is still to draw
+        along = {**rows.along, "reveal": self.turns(process, rows), "left": left}
         return replace(rows, own=own, along=along, done=rows.done | rows.settled.all(1))
 
     def ask(self, rows: Rows) -> Ask:
