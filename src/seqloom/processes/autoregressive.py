@@ -320,7 +320,7 @@ class Autoregressive(Process, name="autoregressive"):
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         x = ask.x.gather(1, torch.as_tensor(position - 1, device=ask.x.device).unsqueeze(1))
         out, _ = net(x, given=ask.given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))
-        return with_laws(net, self._gates, out, lambda: asked_by(replace(ask, want=position[:, None])))[:, 0]
+        return with_laws(net, self._gates, out, lambda: asked_by(ask, want=position[:, None]))[:, 0]
 
     def _visible(self, ask: Ask, reading: Lengths, active: NDArray[np.bool_]) -> tuple[Visible, Tensor]:
         """What may be seen of the canvas when positions (B,K), one after another, are read; and where it has them.
