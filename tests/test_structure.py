@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 SIDEWAYS = {("evaluation", "fit")}  # comparing trains
-USERS_OF_KERNELS = {"kernels", "mixers", "samplers", "network"}
+USERS_OF_KERNELS = {"kernels", "mixers", "processes", "samplers", "network"}
 VERSION = "__version__"  # the one name of the root that everybody may read
 
 PICKLES = {"pickle", "pickletools", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -150,7 +150,7 @@ def wrong_layer(module: Module, rest: list[str]) -> Iterator[str]:
     elif rest == [VERSION] or not rest or part == imported or (part, imported) in SIDEWAYS:
         return
     elif imported == "kernels" and part not in USERS_OF_KERNELS:
-        yield f"{part} must not import kernels, which only mixers, samplers and network do"
+        yield f"{part} must not import kernels, which only mixers, processes, samplers and network do"
     elif LEVEL[imported] >= LEVEL[part]:
         yield f"{part} must not import {imported if imported != '__init__' else 'the root of the package'}"
 

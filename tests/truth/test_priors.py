@@ -17,6 +17,7 @@ from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Gru
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
+from seqloom.processes import priors
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.masked import Masked
 from seqloom.processes.ngram import KneserNey
@@ -24,7 +25,7 @@ from seqloom.processes.priors import Ngram
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.unmask import Unmask
 from seqloom.sequence.batch import Batch
-from seqloom.sequence.laws import UNKNOWN
+from seqloom.sequence.laws import UNKNOWN, asked_of
 from seqloom.sequence.space import Tokens
 from seqloom.training.counting import counted
 
@@ -146,6 +147,38 @@ def test_tables_are_kept_whole():
     assert one.bytes == sum(value.nbytes for value in one.tensors().values())
 
 
+@pytest.mark.parametrize("least", [1, 2])
+@pytest.mark.parametrize("parted", [False, True])
+def test_the_law_is_one_however_it_is_computed(least, parted):
+    random = np.random.default_rng(0)
+    size, x = 50, random.zipf(1.3, 5000) % 50
+    begins = np.arange(len(x)) % 2500 == 0
+    one = KneserNey.count(x, begins, np.arange(len(x)) // 500, size=size, order=4, parts=10, least=least)
+    places = random.integers(3, len(x), 200)
+    after = np.stack([x[places - back] for back in (1, 2, 3)], 1)
+    after[:20, 1] = UNKNOWN
+    after[20:40, 2] = size
+    parts = places // 500 if parted else None
+    law = one.plain_log_law(after, parts)
+    assert np.allclose(np.exp(law).sum(1), 1, atol=1e-5)
+    assert np.allclose(one.log_law(after, parts), law, atol=1e-5)  # by the compiled program, where there is a compiler
+    sparse = one.sparse_log_law(after, parts)
+    whole = sparse.base[sparse.which] + sparse.shift[:, None]
+    assert len(np.unique(sparse.row * size + sparse.symbol)) == len(sparse.row)
+    whole[sparse.row, sparse.symbol] += sparse.more
+    assert np.allclose(whole, law, atol=1e-5)
+
+
+def test_contexts_that_occur_once_can_be_left_out():
+    x, begins, part = text()
+    every, fewer = (KneserNey.count(x, begins, part, size=SIZE, order=4, parts=PARTS, least=n) for n in (1, 2))
+    assert fewer.bytes < 0.9 * every.bytes
+    for few, all_ in zip(fewer.levels[:2], every.levels[:2], strict=True):  # what is shorter is counted as before
+        assert np.array_equal(few.symbol, all_.symbol)
+        assert np.allclose(few.mass, all_.mass)
+    assert 0 < len(fewer.levels[2].keys) < len(every.levels[2].keys)
+
+
 # ---- inside a model -------------------------------------------------------------------------------------------------
 
 SPACE = Tokens(size=3)
@@ -183,8 +216,30 @@ def keys(rows):
 PRIOR = Ngram(order=3)
 
 
+@pytest.fixture(params=["few symbols", "many symbols"])
+def alphabet(request, monkeypatch):
+    """Laws as they are added to logits of few symbols and of many."""
+    if request.param == "many symbols":
+        monkeypatch.setattr(priors, "DENSE", 2)
+
+
+@pytest.mark.parametrize("parted", [False, True])
+def test_laws_are_added_to_logits_at_once_as_one_by_one(parted):
+    net = model(Autoregressive(prior=PRIOR), dtype=torch.float32)
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (4, 9)))
+    part = torch.arange(36).view(4, 9) % 3 if parted else None
+    whole = torch.ones_like(x, dtype=torch.bool)
+    batch = Batch(x, whole, whole, ~whole, torch.arange(9).expand(4, -1) % 5 == 0, part=part)
+    out = torch.randn(4, 9, 4, generator=torch.Generator().manual_seed(0))
+    asked = lambda: asked_of(batch, whole)  # noqa: E731
+    at_once = priors.with_laws(net, (1.0,), out, asked)
+    one_by_one = priors.with_laws(net, (1.0,), out.clone().requires_grad_(), asked)
+    assert torch.allclose(at_once, one_by_one, atol=1e-5)
+    assert at_once.std(0).mean() > 0.1
+
+
 @pytest.mark.parametrize("mixer", [Gru(), Attention(heads=2)])
-def test_what_is_scored_is_what_is_sampled_from_left_to_right(mixer):
+def test_what_is_scored_is_what_is_sampled_from_left_to_right(mixer, alphabet):
     process = Autoregressive(prior=PRIOR)
     net = model(process, mixer)
     batch = strings(4)
@@ -208,7 +263,7 @@ def test_what_is_scored_is_what_is_sampled_from_left_to_right(mixer):
     assert chi < int(big.sum()) + 4 * (2 * int(big.sum())) ** 0.5
 
 
-def test_masked_symbols_are_guessed_from_both_sides_and_the_order_from_the_left_is_exact():
+def test_masked_symbols_are_guessed_from_both_sides_and_the_order_from_the_left_is_exact(alphabet):
     process = Masked(prior=PRIOR)
     net = model(process, Attention(heads=2))
     batch = strings(4)
@@ -227,7 +282,7 @@ def test_masked_symbols_are_guessed_from_both_sides_and_the_order_from_the_left_
 
 
 @pytest.mark.parametrize("process", [Autoregressive(prior=PRIOR), Masked(prior=PRIOR)])
-def test_in_training_the_part_of_the_text_that_is_read_is_not_counted(process):
+def test_in_training_the_part_of_the_text_that_is_read_is_not_counted(process, alphabet):
     net = model(process, Gru() if isinstance(process, Autoregressive) else Attention(heads=2))
     data = packed()
     start = data.windows(8, 2)
@@ -241,7 +296,7 @@ def test_in_training_the_part_of_the_text_that_is_read_is_not_counted(process):
     assert other > one  # of what it has read itself it knows more
 
 
-def test_at_the_beginning_of_training_a_model_is_its_prior():
+def test_at_the_beginning_of_training_a_model_is_its_prior(alphabet):
     process = Autoregressive(prior=PRIOR)
     data = packed()
     net = Network(Backbone(width=8, depth=1, mixer=Gru()), process.spec(SPACE), SPACE, 8, {}, seed=1)

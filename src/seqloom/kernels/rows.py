@@ -1,32 +1,16 @@
-"""Maps of a few rows by packed matrices, in C that the machine's own compiler makes once.
-
-Nothing depends on it: where there is no compiler, or what it made does not give what torch gives, there is no kernel,
-and torch's operators compute the same more slowly.
-"""
+"""Maps of a few rows by packed matrices, in C (rows.c) where there is a compiler; torch's operators are their twin."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from importlib import resources
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from seqloom.core.cache import cache
-from seqloom.core.speeds import key
+from seqloom.kernels.native import program
 
-SOURCE = "rows.c"
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
-SECONDS = 60
 MULTIPLE = 32
 """What the columns of a matrix in bfloat16 must be a multiple of."""
 
@@ -51,33 +35,13 @@ _ARGUMENTS = {
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled functions, from the cache or made now (under a second); None where that is not possible."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None or os.name != "posix" or sys.byteorder != "little":
-        return None
-    source = resources.files(__package__).joinpath(SOURCE).read_bytes()
-    digest = hashlib.sha256(source + " ".join(FLAGS).encode()).hexdigest()[:16]
-    path = cache() / "machine" / f"{key()}-{digest}.so"
-    try:
-        if not path.is_file():
-            _compile(compiler, source, path)
-        found = ctypes.CDLL(str(path))
+    """The compiled functions; None where there are none."""
+    found = program("rows")
+    if found is not None:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(found, name)
             function.argtypes, function.restype = arguments, None
-    except (OSError, subprocess.SubprocessError, AttributeError):
-        return None
     return found
-
-
-def _compile(compiler: str, source: bytes, path: Path) -> None:
-    """Compile beside `path` and put the whole result in its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as folder:
-        (Path(folder) / SOURCE).write_bytes(source)
-        words = [compiler, *FLAGS, SOURCE, "-o", "rows.so", "-lm"]
-        subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=SECONDS)
-        (Path(folder) / "rows.so").replace(path)
 
 
 class RowsMap:

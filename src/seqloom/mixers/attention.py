@@ -114,7 +114,7 @@ class Attend(MixerModule):
         if position is None:
             position = slot
             self.positions.ready(int((reads if state is None else state.length[:rows] + reads).max()) - 1)
-        else:
+        elif not position.is_meta:  # which has no numbers
             self.positions.ready(int(position.max()))
         h = self.positions.enter(h, position)
         q, k, v = self.project(h).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)  # (B,H,T,E) each

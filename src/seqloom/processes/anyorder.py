@@ -73,7 +73,7 @@ class AnyOrder(Process, name="anyorder"):
             chosen = u.masked_fill(~batch.wanted, -1.0).argmax(1, keepdim=True)
             own, each = batch.wanted & (position == chosen), batch.wanted.sum(1, keepdim=True).to(weight)
         masked, weight = torch.where(left, own, masked), torch.where(left, each, weight)
-        nats = read(net, batch, masked, position * left, drop)
+        nats = read(net, batch, masked, position * left, drop, alone=not np.any(ordered))
         return nats * weight.to(nats.dtype)
 
     def guess(
@@ -88,5 +88,4 @@ class AnyOrder(Process, name="anyorder"):
         after = np.take_along_axis(known, np.minimum(first, known.shape[1] - 1)[:, None], 1)[:, 0]
         # What is next after all that is known is asked for as in a row from left to right, all else as in the others.
         next_one = (ask.want.max(1) == first) & ((ask.want >= 0).sum(1) == 1) & (after == 0)
-        ordered = torch.as_tensor(next_one, device=ask.x.device).unsqueeze(1)
-        return guessed(net, ask, torch.arange(ask.x.shape[1], device=ask.x.device) * ordered), state
+        return guessed(net, ask, np.arange(hidden_there.shape[1]) * next_one[:, None]), state

@@ -14,7 +14,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from seqloom.core.errors import UnsupportedSpace
-from seqloom.core.rng import Rng
+from seqloom.core.rng import Rng, pick
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
@@ -66,6 +66,9 @@ class Autoregressive(Process, name="autoregressive"):
 
     prior: Prior = NoPrior()
     """What counting says of the next symbol, beside the network: `ngram` or `none`."""
+    scheduled_sampling: float = Field(default=0.0, ge=0, le=1)
+    """The share of symbols that training reads as the model would have drawn them (Bengio et al. 2015, in two passes as
+    Mihaylova & Martins 2019 have it): it learns to go on from its own. Twice the cost of a step."""
 
     @property
     def counts(self) -> Counts | None:
@@ -151,6 +154,11 @@ class Autoregressive(Process, name="autoregressive"):
         return sides.double().cpu().numpy()
 
     def spec(self, space: Space) -> NetworkSpec:
+        if self.scheduled_sampling and not isinstance(space, Tokens):
+            raise UnsupportedSpace(
+                "scheduled sampling draws symbols, and this is a model of numbers",
+                hint="leave process.scheduled_sampling out",
+            )
         size = self.head_for(space).size(space)
         beside = sum(feature.channels(space) for feature in self.read_off)
         if isinstance(space, Tokens):
@@ -189,8 +197,18 @@ class Autoregressive(Process, name="autoregressive"):
         if batch.past is not None and not isinstance(net.space, Tokens):
             kept = torch.as_tensor(rng.at("past").uniform(1)[:, :, None] >= HIDDEN, device=batch.x.device)
             batch = replace(batch, past=Past(batch.past.x, batch.past.known & kept))
-        head, params, state = self.distributions(net, batch, state, drop)
+        read = self._drawn(net, batch, rng, state) if self.scheduled_sampling else batch
+        head, params, state = self.distributions(net, read, state, drop)
         return Loss(head.loss(params, _like(batch.x, params), batch.wanted).sum(), batch.wanted.sum(), state)
+
+    def _drawn(self, net: Net, batch: Batch, rng: Rng, state: Any) -> Batch:
+        """The batch with a share of its symbols as the model draws them, given the true ones before."""
+        with torch.no_grad():
+            _, params, _ = self.distributions(net, batch, state)
+        u = rng.at("drawn").uniform(2 * batch.x.shape[1])
+        chosen = torch.as_tensor(u[:, : batch.x.shape[1]] < self.scheduled_sampling, device=batch.x.device)
+        drawn = pick(params, u[:, batch.x.shape[1] :])
+        return replace(batch, x=torch.where(chosen & batch.wanted, drawn, batch.x))
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def nats(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
@@ -302,7 +320,7 @@ class Autoregressive(Process, name="autoregressive"):
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         x = ask.x.gather(1, torch.as_tensor(position - 1, device=ask.x.device).unsqueeze(1))
         out, _ = net(x, given=ask.given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))
-        return with_laws(net, self._gates, out, lambda: asked_by(replace(ask, want=position[:, None])))[:, 0]
+        return with_laws(net, self._gates, out, lambda: asked_by(ask, want=position[:, None]))[:, 0]
 
     def _visible(self, ask: Ask, reading: Lengths, active: NDArray[np.bool_]) -> tuple[Visible, Tensor]:
         """What may be seen of the canvas when positions (B,K), one after another, are read; and where it has them.

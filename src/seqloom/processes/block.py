@@ -83,7 +83,7 @@ class Block(Process, name="block"):
         if count > 1 and not net.separable:  # one block a row, for all
             chosen = torch.as_tensor((rng.at("block").uniform(1) * count).astype(np.int64), device=device)
             masked, weight = masked & (block == chosen), weight * count
-        nats = read(net, batch, masked, block, drop)
+        nats = read(net, batch, masked, block, drop, alone=count == 1)
         return nats * weight.to(nats.dtype)
 
     def guess(
@@ -98,7 +98,7 @@ class Block(Process, name="block"):
                 f"each block of {self.size} is made from those before it; something is known after one that has a gap",
                 hint="ask a model trained with process=masked, or use extend",
             )
-        return guessed(net, ask, torch.as_tensor(block, device=ask.x.device).expand_as(ask.x)), state
+        return guessed(net, ask, np.tile(block, (len(ask.x), 1))), state
 
 
 def masked_spec(space: Space) -> NetworkSpec:
@@ -110,18 +110,20 @@ def masked_spec(space: Space) -> NetworkSpec:
     return NetworkSpec(True, space.total + 1, space.total, block=None, timed=False, mask=space.total)
 
 
-def read(net: Net, batch: Batch, masked: Tensor, block: Tensor, drop: Rng | None = None) -> Tensor:
+def read(
+    net: Net, batch: Batch, masked: Tensor, block: Tensor, drop: Rng | None = None, *, alone: bool = False
+) -> Tensor:
     """The cross-entropy (B,T) of masked symbols given what is left of their `block` (B,T) and all blocks before it.
 
     Attention reads the canvas twice in one call, as it is masked and as it is, and each masked block attends to the
     earlier ones that are not. Other mixers see one canvas: of a row only one block may have masks, and what lies after
-    it is masked too.
+    it is masked too. Rows of one block each, `alone`, are read once by all.
     """
     assert net.spec.mask is not None
     rows, steps = batch.x.shape
     noisy = batch.x.masked_fill(masked, net.spec.mask)
     given = net.encode(batch.given, rows)
-    if bool((block == block[:, :1]).all()):
+    if alone:
         out, _ = net(noisy, given=given, present=batch.present, rng=drop)
     elif net.separable:
         twice = torch.cat([block, block], 1)  # (B,2T)
@@ -162,18 +164,20 @@ def one_by_one(net: Net, batch: Batch) -> Tensor:
     return nats
 
 
-def guessed(net: Net, ask: Ask, block: Tensor) -> Guess:
+def guessed(net: Net, ask: Ask, block: NDArray[np.int64]) -> Guess:
     """Logits at the wanted positions, each from its own block (B,T) of the canvas and those before it."""
-    where = torch.as_tensor(np.maximum(ask.want, 0), device=ask.x.device)
-    ready: NDArray[np.bool_] = np.asarray((ask.want >= 0).any(1))
-    if bool((block == block[:, :1]).all()) or not net.separable:
-        assert net.spec.mask is not None
-        last = block.gather(1, where).amax(1, keepdim=True)
-        out, _ = net(ask.x.masked_fill(block > last, net.spec.mask), given=ask.given, present=ask.present, where=where)
+    assert net.spec.mask is not None
+    device, wanted = ask.x.device, np.maximum(ask.want, 0)
+    where, ready = torch.as_tensor(wanted, device=device), np.asarray((ask.want >= 0).any(1))
+    if net.separable and (block != block[:, :1]).any():
+        number = torch.as_tensor(block, device=device)
+        seen = number.unsqueeze(1) <= number.unsqueeze(2)  # (B,T,T)
+        if ask.present is not None:
+            seen = seen & ask.present.unsqueeze(1)
+        seen = seen | torch.eye(block.shape[1], dtype=torch.bool, device=device)
+        out, _ = net(ask.x, given=ask.given, where=where, mask=seen)
         return Guess(out, ready)
-    seen = block.unsqueeze(1) <= block.unsqueeze(2)  # (B,T,T)
-    if ask.present is not None:
-        seen = seen & ask.present.unsqueeze(1)
-    seen = seen | torch.eye(block.shape[1], dtype=torch.bool, device=block.device)
-    out, _ = net(ask.x, given=ask.given, where=where, mask=seen)
+    after = block > np.take_along_axis(block, wanted, 1).max(1, keepdims=True)
+    x = ask.x.masked_fill(torch.as_tensor(after, device=device), net.spec.mask)
+    out, _ = net(x, given=ask.given, present=ask.present, where=where)
     return Guess(out, ready)

@@ -306,6 +306,9 @@ class Categorical(Head, name="categorical"):
 
     supports: ClassVar[tuple[str, ...]] = ("category",)
 
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """The share of each symbol that training spreads over all of them (Szegedy et al. 2016); scores are without it."""
+
     def fits(self, space: Space) -> bool:
         return isinstance(space, Tokens) or super().fits(space)
 
@@ -322,6 +325,17 @@ class Categorical(Head, name="categorical"):
             nats = F.log_softmax(params[..., channels], -1)  # (...,W)
             counted = wanted[..., channels].all(-1)  # (...,)
             total = total - (nats * x[..., channels]).sum(-1).masked_fill(~counted, 0.0)
+        return total
+
+    def loss(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
+        nats = self.nats(space, params, x, wanted, own)
+        if not self.smoothing:
+            return nats
+        total = (1 - self.smoothing) * nats
+        for channels in [slice(None)] if isinstance(space, Tokens) else space.slices.values():
+            counted = wanted if isinstance(space, Tokens) else wanted[..., channels].all(-1)
+            even = -F.log_softmax(params[..., channels], -1).mean(-1)
+            total = total + self.smoothing * even.masked_fill(~counted, 0.0)
         return total
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:

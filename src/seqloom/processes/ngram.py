@@ -8,23 +8,22 @@ with the counts of one part of it taken away, as if that part had never been rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqloom.kernels.ngram import NgramKernel, compiled
 from seqloom.sequence.laws import UNKNOWN
 
 Numbers = NDArray[np.int64]
 
+SCRATCH = 1 << 21
+"""Contexts times symbols that are written down at once where there are many symbols."""
 SMALL = 512
 """Up to so many symbols the laws after one symbol are kept as a table."""
-BLOCK = 128
-"""Positions whose laws over more symbols are looked up together, so that they stay in the processor's cache."""
-FEW_ROWS = 4
-"""Up to so many positions are looked up one by one."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,28 @@ class Level:
     pair_discount: NDArray[np.float32]
 
 
+Add = Callable[
+    [Numbers, NDArray[np.float32], Numbers, Numbers, NDArray[np.int32], NDArray[np.float32]],
+    None,
+]
+"""Adds to rows (N,), each times its weight (N,), the entries of stretches `which` (N,): `first`, symbol and mass."""
+
+
+@dataclass(frozen=True)
+class SparseLaw:
+    """Laws of N positions: the logarithm of a symbol's is `base[which] + shift`, and for some symbols `more`.
+
+    `base` (K,size) is of symbols alone, `which` (N,) the one of it, `shift` (N,); `row`, `symbol` and `more` (E,).
+    """
+
+    base: NDArray[np.float32]
+    which: Numbers
+    shift: NDArray[np.float32]
+    row: Numbers
+    symbol: Numbers
+    more: NDArray[np.float32]
+
+
 class KneserNey:
     """The law of the next symbol (of `size`) given up to `order - 1` symbols before it.
 
@@ -73,9 +94,20 @@ class KneserNey:
 
     @classmethod
     def count(
-        cls, x: Numbers, begins: NDArray[np.bool_], part: Numbers, *, size: int, order: int, parts: int
+        cls,
+        x: Numbers,
+        begins: NDArray[np.bool_],
+        part: Numbers,
+        *,
+        size: int,
+        order: int,
+        parts: int,
+        least: int = 1,
     ) -> KneserNey:
-        """From symbols (N,), with which of them begin a sequence, and of which part of the text each is."""
+        """From symbols (N,), with which of them begin a sequence, and of which part of the text each is.
+
+        Contexts of two symbols and more that occur fewer than `least` times are left out.
+        """
         since = np.arange(len(x)) - np.maximum.accumulate(np.where(begins, np.arange(len(x)), 0))
         context, keys = np.zeros(len(x), np.int64), np.zeros(1, np.int64)
         contexts, tables = [context], [keys]
@@ -83,9 +115,13 @@ class KneserNey:
             known = (contexts[-1] >= 0) & (since + 1 >= k)
             at = np.nonzero(known)[0]
             farthest = np.where(since[at] >= k, x[np.maximum(at - k, 0)], size)
-            keys, inverse = np.unique(contexts[-1][at] * (size + 1) + farthest, return_inverse=True)
-            context = np.full(len(x), UNKNOWN)
-            context[at] = inverse
+            keys, inverse, times = np.unique(
+                contexts[-1][at] * (size + 1) + farthest, return_inverse=True, return_counts=True
+            )
+            kept = times >= (least if k > 1 else 1)
+            number = np.where(kept, np.cumsum(kept) - 1, UNKNOWN)
+            keys, context = keys[kept], np.full(len(x), UNKNOWN)
+            context[at] = number[inverse]
             contexts.append(context)
             tables.append(keys)
         levels: list[Level] = []
@@ -110,66 +146,63 @@ class KneserNey:
 
     def log_law(self, contexts: Numbers, parts: Numbers | None = None) -> NDArray[np.float32]:
         """The logarithm (N,size) of the law; where `parts` (N,) is given, without what these parts of the text have."""
-        if contexts.shape[1] and self.size <= SMALL:
-            return self._after_one(contexts, parts)
-        logs = np.empty((len(contexts), self.size), np.float32)
-        for begin in range(0, len(contexts), BLOCK):
-            here = slice(begin, begin + BLOCK)
-            logs[here] = self._after_none(contexts[here], None if parts is None else parts[here])
-        return logs
-
-    def _after_one(self, contexts: Numbers, parts: Numbers | None) -> NDArray[np.float32]:
-        """The law of few symbols, from what it is after one."""
-        short = self._short
-        row = (0 if parts is None else parts + 1) * (self.size + 2) + contexts[:, 0] + 1
-        law, scale, found = short[0][row], short[1][row], short[2][row]
-        self._reach_back(law, scale, found, contexts, parts, 2)
-        logs = self._logs(law)
-        logs += np.log(scale)[:, None]
-        return logs
-
-    def _after_none(self, contexts: Numbers, parts: Numbers | None) -> NDArray[np.float32]:
-        """The law of many symbols, from what it is after none: few of them are others after what stood before."""
-        bare, scales, bare_logs = self._bare
-        row = np.zeros(len(contexts), np.int64) if parts is None else parts + 1
-        law, scale, logs = bare[row], scales[row], bare_logs[row]
-        changed = self._reach_back(law, scale, np.zeros(len(contexts), np.int64), contexts, parts, 1)
-        for index in changed:
-            logs.reshape(-1)[index] = self._logs(law.reshape(-1)[index])
-        logs += np.log(scale)[:, None]
-        return logs
-
-    def _reach_back(
-        self,
-        law: NDArray[np.float32],
-        scale: NDArray[np.float32],
-        found: Numbers,
-        contexts: Numbers,
-        parts: Numbers | None,
-        begin: int,
-    ) -> list[Numbers]:
-        """Go from contexts of `begin - 1` symbols to the longest, in place; which cells (of N times size) changed."""
-        if parts is not None or len(contexts) > FEW_ROWS:
-            return self._lengthen(law, scale, found, contexts, parts, begin)
-        changed = []
-        for i, context in enumerate(contexts):
-            scale[i], own = self._lengthen_one(law[i], scale[i], int(found[i]), context.tolist(), begin)
-            changed += [i * self.size + symbols.astype(np.int64) for symbols in own]
-        return changed
-
-    def _logs(self, law: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logarithms; no symbol is less likely than the uniform law makes it, but for rounding without a part."""
-        return np.log(np.maximum(law, 1 / self.size, dtype=np.float32))
+        if self.kernel is not None:
+            return self.kernel.log_law(contexts, parts)
+        return self.plain_log_law(contexts, parts)
 
     @cached_property
-    def _bare(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """The law before anything is known, its scale and its logarithm, of the whole and without each part."""
+    def kernel(self) -> NgramKernel | None:
+        """What computes the laws in place of the formulas here, where there is a compiler."""
+        tables = [{f.name: getattr(level, f.name) for f in fields(Level)} for level in self.levels]
+        return compiled(tables, self.size, self.parts)
+
+    def plain_log_law(self, contexts: Numbers, parts: Numbers | None = None) -> NDArray[np.float32]:
+        """The same without a compiled program."""
+        short = self._short if contexts.shape[1] and self.size <= SMALL else None
+        if short is None:
+            law = np.full((len(contexts), self.size), 1 / self.size, np.float32)
+            scale, found, begin = np.ones(len(contexts), np.float32), np.full(len(contexts), UNKNOWN), 0
+        else:
+            row = (0 if parts is None else parts + 1) * (self.size + 2) + contexts[:, 0] + 1
+            law, scale, found, begin = short[0][row], short[1][row], short[2][row], 2
+        self._lengthen(_into(law), scale, found, contexts, parts, begin)
+        # No symbol is less likely than the uniform law makes it, but for rounding where something was taken away.
+        logs = np.log(np.maximum(law, 1 / self.size, out=law), out=law)
+        logs += np.log(scale)[:, None]
+        return logs
+
+    def sparse_log_law(self, contexts: Numbers, parts: Numbers | None = None) -> SparseLaw:
+        """The same law as what differs from that of symbols alone: nothing is as large as contexts times symbols."""
+        base, scales = self._alone
+        which = np.zeros(len(contexts), np.int64) if parts is None else parts + 1
+        scale, found = scales[which], np.zeros(len(contexts), np.int64)
+        each = max(1, SCRATCH // self.size)
+        rows: list[Numbers] = []
+        symbols: list[Numbers] = []
+        more: list[NDArray[np.float32]] = []
+        for begin in range(0, len(contexts), each):
+            here = slice(begin, begin + each)
+            add = _Scattered(len(which[here]), self.size)
+            self._lengthen(add, scale[here], found[here], contexts[here], None if parts is None else parts[here], 1)
+            key, value = add.sums()
+            row, symbol = key // self.size, key % self.size
+            before = base[which[here][row], symbol]
+            rows.append(row + begin)
+            symbols.append(symbol)
+            more.append(np.log(np.maximum(np.exp(before) + value, 1 / self.size)) - before)
+        return SparseLaw(
+            base, which, np.log(scale), np.concatenate(rows), np.concatenate(symbols), np.concatenate(more)
+        )
+
+    @cached_property
+    def _alone(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of all parts and without each: the logarithm of the law of symbols alone over its scale, and the scale."""
         law = np.full((self.parts + 1, self.size), 1 / self.size, np.float32)
-        scale, found = np.ones(len(law), np.float32), np.full(len(law), UNKNOWN)
-        nothing = np.zeros((len(law), 0), np.int64)
-        self._lengthen(law[:1], scale[:1], found[:1], nothing[:1], None, 0)
-        self._lengthen(law[1:], scale[1:], found[1:], nothing[1:], np.arange(self.parts), 0)
-        return law, scale, self._logs(law)
+        scale, found = np.ones(self.parts + 1, np.float32), np.full(self.parts + 1, UNKNOWN)
+        nothing = np.zeros((self.parts, 0), np.int64)
+        self._lengthen(_into(law[:1]), scale[:1], found[:1], nothing[:1], None, 0, 1)
+        self._lengthen(_into(law[1:]), scale[1:], found[1:], nothing, np.arange(self.parts), 0, 1)
+        return np.log(np.maximum(law, 1 / self.size)), scale
 
     @cached_property
     def _short(self) -> tuple[NDArray[np.float32], NDArray[np.float32], Numbers]:
@@ -178,29 +211,29 @@ class KneserNey:
         law = np.full((len(before), self.size), 1 / self.size, np.float32)
         scale, found = np.ones(len(before), np.float32), np.full(len(before), UNKNOWN)
         each = self.size + 2
-        self._lengthen(law[:each], scale[:each], found[:each], before[:each], None, 0)
+        self._lengthen(_into(law[:each]), scale[:each], found[:each], before[:each], None, 0)
         part = np.repeat(np.arange(self.parts), each)
-        self._lengthen(law[each:], scale[each:], found[each:], before[each:], part, 0)
+        self._lengthen(_into(law[each:]), scale[each:], found[each:], before[each:], part, 0)
         return law, scale, found
 
     def _lengthen(
         self,
-        law: NDArray[np.float32],
+        add: Add,
         scale: NDArray[np.float32],
         found: Numbers,
         contexts: Numbers,
         parts: Numbers | None,
         begin: int,
-    ) -> list[Numbers]:
-        """As `_reach_back`, of many rows at once.
+        end: int | None = None,
+    ) -> None:
+        """Go from contexts of `begin - 1` symbols to those of `end - 1`, or the longest, in place.
 
-        The law so far is `scale` (N,) times `law` (N,size): so backing off changes one number a row. `found` (N,) is
-        the number of the row's context at the last level, UNKNOWN where it did not occur.
+        The law so far is `scale` (N,) times a law (N,size) to which `add` adds: so backing off changes one number a
+        row. `found` (N,) is the number of the row's context at the last level, UNKNOWN where it did not occur.
         """
-        flat, changed = law.reshape(-1), []
         rows = np.nonzero(found >= 0)[0] if begin else np.arange(len(contexts))
         own = found[rows] if begin else np.zeros(len(rows), np.int64)
-        for k in range(begin, min(len(self.levels), contexts.shape[1] + 1)):
+        for k in range(begin, min(len(self.levels), contexts.shape[1] + 1) if end is None else end):
             level = self.levels[k]
             if k:
                 if not len(level.keys):
@@ -226,38 +259,9 @@ class KneserNey:
             seen = total > 0.5
             scale[rows] *= np.where(seen, discount / np.maximum(total, 0.5), 1).astype(np.float32)
             weight = np.where(seen, 1 / (np.maximum(total, 0.5) * scale[rows]), 0).astype(np.float32)
-            at = rows * self.size
-            changed.append(_add(flat, at, weight, own, level.first, level.symbol, level.mass))
+            add(rows, weight, own, level.first, level.symbol, level.mass)
             if pair is not None and has is not None and has.any():
-                _add(flat, at[has], weight[has], pair[has], level.pair_first, level.pair_symbol, level.pair_mass)
-        return changed
-
-    def _lengthen_one(
-        self, law: NDArray[np.float32], scale: np.float32, found: int, context: list[int], begin: int
-    ) -> tuple[np.float32, list[NDArray[np.int32]]]:
-        """As `_lengthen`, of one row, with its scale: in decoding arrays of one cost more than what is computed."""
-        changed: list[NDArray[np.int32]] = []
-        if begin and found < 0:
-            return scale, changed
-        for k in range(begin, min(len(self.levels), len(context) + 1)):
-            level = self.levels[k]
-            if k:
-                if context[k - 1] < 0:
-                    break
-                key = found * (self.size + 1) + context[k - 1]
-                index = int(level.keys.searchsorted(key))
-                if index == len(level.keys) or level.keys[index] != key:
-                    break
-                found = index
-            else:
-                found = 0
-            total = level.total[found]
-            if total > 0.5:
-                scale = scale * (level.discount[found] / total)
-                entries = slice(level.first[found], level.first[found + 1])
-                law[level.symbol[entries]] += 1 / (total * scale) * level.mass[entries]
-                changed.append(level.symbol[entries])
-        return scale, changed
+                add(rows[has], weight[has], pair[has], level.pair_first, level.pair_symbol, level.pair_mass)
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """All tables, by name."""
@@ -316,24 +320,59 @@ def _sums(values: NDArray[np.generic], first: Numbers) -> NDArray[np.float32]:
     return np.asarray(running[first[1:]] - running[first[:-1]], np.float32)
 
 
-def _add(
-    law: NDArray[np.float32],
-    at: Numbers,
-    weight: NDArray[np.float32],
-    which: Numbers,
-    first: Numbers,
-    symbol: NDArray[np.int32],
-    mass: NDArray[np.float32],
-) -> Numbers:
-    """Add the entries of stretches `which` (N,) to rows of a law that begin `at` (N,), each times its weight.
+def _into(law: NDArray[np.float32]) -> Add:
+    """Adds entries to the rows of a law (N,size)."""
+    flat, size = law.reshape(-1), law.shape[1]
 
-    Gives which cells these were.
-    """
+    def add(
+        rows: Numbers,
+        weight: NDArray[np.float32],
+        which: Numbers,
+        first: Numbers,
+        symbol: NDArray[np.int32],
+        mass: NDArray[np.float32],
+    ) -> None:
+        row, entry = _stretches(which, first)
+        flat[rows[row] * size + symbol[entry]] += weight[row] * mass[entry]
+
+    return add
+
+
+class _Scattered:
+    """Entries that are added to laws of N contexts, at their places alone; those of one call are at different ones."""
+
+    def __init__(self, rows: int, size: int) -> None:
+        self.size = size
+        self.total = np.zeros(rows * size, np.float32)
+        self.last = np.zeros(rows * size, np.int8)
+        self.keys: list[Numbers] = []
+
+    def __call__(
+        self,
+        rows: Numbers,
+        weight: NDArray[np.float32],
+        which: Numbers,
+        first: Numbers,
+        symbol: NDArray[np.int32],
+        mass: NDArray[np.float32],
+    ) -> None:
+        row, entry = _stretches(which, first)
+        key = rows[row] * self.size + symbol[entry]
+        self.keys.append(key)
+        self.total[key] += weight[row] * mass[entry]
+        self.last[key] = len(self.keys)
+
+    def sums(self) -> tuple[Numbers, NDArray[np.float32]]:
+        """The places, each once, and what was added there."""
+        own = [key[self.last[key] == number] for number, key in enumerate(self.keys, 1)]
+        key = np.concatenate([*own, np.zeros(0, np.int64)])
+        return key, self.total[key]
+
+
+def _stretches(which: Numbers, first: Numbers) -> tuple[Numbers, Numbers]:
+    """The entries of stretches `which` (N,), and which of the N each belongs to."""
     begin = first[which]
     length = first[which + 1] - begin
     ends = np.cumsum(length)
     row = np.repeat(np.arange(len(which)), length)
-    entry = np.arange(ends[-1]) + (begin - (ends - length))[row]
-    cells: Numbers = at[row] + symbol[entry]
-    law[cells] += weight[row] * mass[entry]
-    return cells
+    return row, np.arange(ends[-1] if len(ends) else 0) + (begin - (ends - length))[row]

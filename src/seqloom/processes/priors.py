@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import fields
+from functools import partial
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -25,8 +27,8 @@ from seqloom.sequence.space import Space, Tokens
 
 LEAST, FEW = 20_000, 200_000
 """Symbols of a training split from which on counting helps, and from which on runs of six are counted."""
-MANY_SYMBOLS, MOST_SYMBOLS = 1024, 16_384
-"""Different symbols from which on runs of four are counted, and up to which a dense law costs less than the network."""
+DENSE = 1024
+"""Different symbols up to which a law is written down for every symbol; of more, where it differs from frequencies."""
 COUNTED = 6_000_000
 """Symbols that are counted for each minute of a training: about a seventh of its time, where there are so many."""
 
@@ -89,13 +91,13 @@ class Ngram(Prior, name="ngram"):
     def count(self, split: CountedSplit, space: Space, ordered: bool) -> Laws:
         assert isinstance(space, Tokens)
         x, begins, part, size = split.x, split.begins, split.part, space.total
-        ahead = KneserNey.count(x, begins, part, size=size, order=self.order, parts=self.parts)
+        least = 2 if size > DENSE else 1
+        count = partial(KneserNey.count, size=size, order=self.order, parts=self.parts, least=least)
+        ahead = count(x, begins, part)
         if ordered:
             return NgramLaws(ahead)
         ends = np.append(begins[1:], True)[::-1]  # read from the right, a sequence begins at its end
-        return NgramLaws(
-            ahead, KneserNey.count(x[::-1], ends, part[::-1], size=size, order=self.order, parts=self.parts)
-        )
+        return NgramLaws(ahead, count(x[::-1], ends, part[::-1]))
 
     def of(self, tensors: Mapping[str, NDArray[Any]], space: Space, ordered: bool) -> Laws:
         assert isinstance(space, Tokens)
@@ -121,6 +123,34 @@ class NgramLaws:
         after = self.back.log_law(asked.after(self.back.reach), asked.part)
         return [before, after, self.ahead.log_law(np.zeros((len(asked.at), 0), np.int64), asked.part)]
 
+    def added(self, out: Tensor, gates: Sequence[float], asked: Asked) -> Tensor | None:
+        if self.ahead.size > DENSE:
+            return self._sparsely(out, gates, asked)
+        kernel = self.ahead.kernel
+        plain = out.dtype == torch.float32 and out.device.type == "cpu" and not out.requires_grad
+        if self.back is not None or kernel is None or not plain:
+            return None
+        return kernel.added(out, gates[0], asked.symbols, (asked.row, asked.at, asked.since), asked.part)
+
+    def _sparsely(self, out: Tensor, gates: Sequence[float], asked: Asked) -> Tensor:
+        """Of many symbols: the law of symbols alone is added to all logits, and what counts add to it where it is."""
+        size = self.ahead.size
+        flat = out.reshape(-1, out.shape[-1])
+        laws = [self.ahead.sparse_log_law(asked.before(self.ahead.reach, size), asked.part)]
+        if self.back is not None:
+            laws.append(self.back.sparse_log_law(asked.after(self.back.reach), asked.part))
+            laws.append(self.ahead.sparse_log_law(np.zeros((len(asked.at), 0), np.int64), asked.part))
+        logits = flat[:, :size]
+        for i, (law, gate) in enumerate(zip(laws, gates, strict=True)):
+            weight = flat[:, size + i : size + i + 1] + gate  # (N,1)
+            base, which, shift, row, symbol, more = (
+                torch.from_numpy(getattr(law, field.name)).to(out.device) for field in fields(law)
+            )
+            base = base[:1] if asked.part is None else base[which]  # (1|N,V)
+            logits = torch.addcmul(logits, weight, base.to(out)).add_(weight * shift.to(out).unsqueeze(1))
+            logits.index_put_((row, symbol), weight[row, 0] * more.to(out), accumulate=True)
+        return logits.view(*out.shape[:-1], size)
+
     def tensors(self) -> dict[str, NDArray[Any]]:
         tables = {f"ahead.{name}": value for name, value in self.ahead.tensors().items()}
         if self.back is not None:
@@ -137,19 +167,24 @@ def with_laws(net: HasLaws, gates: Sequence[float], out: Tensor, asked: Callable
         return out
     size = out.shape[-1] - len(gates)
     logits = out[..., :size]
-    if not isinstance(net.laws, SymbolLaws):
+    if net.laws is None:
         return logits
-    for i, (law, gate) in enumerate(zip(net.laws.log_laws(asked()), gates, strict=True)):
-        weight = out[..., size + i, None] + gate
-        logits = logits + weight * torch.from_numpy(law).to(out).view(logits.shape)
+    laws = cast(SymbolLaws, net.laws)  # a process with gates counts symbols
+    places = asked()
+    added = laws.added(out, gates, places)
+    if added is not None:
+        return added
+    for i, (law, gate) in enumerate(zip(laws.log_laws(places), gates, strict=True)):
+        weight = out[..., size + i : size + i + 1] + gate
+        logits = torch.addcmul(logits, weight, torch.from_numpy(law).to(out).view(logits.shape))
     return logits
 
 
 def advised(facts: Facts) -> Advice:
-    """A prior where there is enough to count, and not so many symbols that counts are few."""
-    if not (facts.elements >= LEAST and 0 < facts.symbols <= MOST_SYMBOLS):
+    """A prior where there is enough to count: of many symbols, such as words, shorter runs."""
+    if not facts.symbols or facts.elements < LEAST:
         return {}
-    order = 4 if facts.symbols > MANY_SYMBOLS else 6 if facts.elements >= FEW else 5
+    order = 4 if facts.symbols > DENSE else 6 if facts.elements >= FEW else 5
     most = 8_000_000 if facts.minutes is None else max(200_000, int(facts.minutes * COUNTED))
     settings = {"name": "ngram", "order": order} | ({"most": most} if most < facts.elements else {})
     return {"prior": (settings, "what can be counted need not be learned")}

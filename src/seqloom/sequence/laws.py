@@ -5,9 +5,9 @@ Laws of symbols are counted by `processes.priors`, moments of numbers by `proces
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +54,9 @@ class Asked:
 
     def _around(self, offsets: Numbers) -> Numbers:
         index = self.at[:, None] + offsets
-        inside = (index >= 0) & (index < self.symbols.shape[1])
-        if inside.all():
+        if index.min(initial=0) >= 0 and index.max(initial=0) < self.symbols.shape[1]:
             return np.asarray(self.symbols[self.row[:, None], index])
+        inside = (index >= 0) & (index < self.symbols.shape[1])
         own = self.symbols[self.row[:, None], np.clip(index, 0, self.symbols.shape[1] - 1)]
         return np.where(inside, own, UNKNOWN)
 
@@ -82,12 +82,15 @@ class Laws(Protocol):
         ...
 
 
-@runtime_checkable
 class SymbolLaws(Laws, Protocol):
     """Laws of the symbol at a position given those around it."""
 
     def log_laws(self, asked: Asked) -> list[NDArray[np.float32]]:
         """The logarithm (N,V) of each law at the positions that are asked for."""
+        ...
+
+    def added(self, out: Tensor, gates: Sequence[float], asked: Asked) -> Tensor | None:
+        """Logits from what a network gives, as `priors.with_laws` has them, where that is faster at once; else None."""
         ...
 
 
@@ -135,11 +138,11 @@ def asked_of(batch: Batch, seen: Tensor, wanted: Tensor | None = None) -> Asked:
     return Asked(symbols, row, at + before, since[chosen], part)
 
 
-def asked_by(ask: Ask, known: NDArray[np.bool_] | None = None) -> Asked:
-    """The positions `want` (B,K) of an ask; of the canvas what is `known` (B,T) may be read, None: all."""
+def asked_by(ask: Ask, known: NDArray[np.bool_] | None = None, want: Numbers | None = None) -> Asked:
+    """Positions (B,K) of the canvas of an ask, its own unless others are given; only what is `known` (B,T) is read."""
     canvas = ask.x.cpu().numpy()
-    row = np.repeat(np.arange(len(canvas)), ask.want.shape[1])
-    at = np.maximum(ask.want.ravel(), 0)
-    begin = np.zeros(len(canvas), np.int64) if ask.begin is None else ask.begin
-    since = np.where(begin[row] == 0, at, FAR)
+    wanted = ask.want if want is None else want
+    row = np.arange(len(canvas)) if wanted.shape[1] == 1 else np.repeat(np.arange(len(canvas)), wanted.shape[1])
+    at = np.maximum(wanted.ravel(), 0)
+    since = at if ask.begin is None or not ask.begin.any() else np.where(ask.begin[row] == 0, at, FAR)
     return Asked(canvas if known is None else np.where(known, canvas, UNKNOWN), row, at, since)
