@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from seqloom.core.errors import UnsupportedSpace
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.features import Visible, Window, framed
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.linear import Linear, Variogram
+from seqloom.processes.moments import Wandering
 from seqloom.sequence.laws import CountedSplit
 from seqloom.sequence.space import Field, Vectors
 
@@ -216,14 +218,13 @@ def test_a_canvas_longer_than_what_was_counted_is_read_in_windows():
     assert np.allclose(said[hidden], error[hidden], rtol=0.05)
 
 
-def test_what_moves_on_linearly_is_not_moved_on_twice():
-    """Beside it the window gives the last value and the unit of changes, so errors are in units of changes alone."""
+def test_beside_it_the_window_gives_the_last_value_and_the_unit_of_changes():
     laws, x = of_ar1([0.9, 0.5]), torch.from_numpy(np.random.default_rng(9).normal(size=(2, 12, 2)))
     shown = torch.ones_like(x, dtype=torch.bool)
     shown[:, 8:] = shown[1, :, 1] = False
     position = torch.arange(12).expand(2, -1)
     visible = Visible(x, shown, shown, ordered=False, laws=laws)
-    window = Window(length=12, level="last", scale="change", typical=0.4, momentum=0.5, moves=False)
+    window = Window(length=12, level="last", scale="change", typical=0.4)
     read = window.read(SPACE, visible, position)
     assert torch.equal(read.location[:, :, 0], x[:, 7:8, 0].expand(-1, 12))
     assert (read.log_scale[:, :, 0] == read.log_scale[:, :1, 0]).all()
@@ -232,5 +233,42 @@ def test_what_moves_on_linearly_is_not_moved_on_twice():
     _, error = laws.expected(x.numpy(), shown.numpy())
     found = (both.log_scale - frame.log_scale)[:, 8:, 0].exp() * laws.unit("change", 12)[0]
     assert np.allclose(found, error[:, 8:, 0])
-    moved = window.model_copy(update={"moves": True}).read(SPACE, visible, position)
-    assert (moved.log_scale[:, 9:, 0] > read.log_scale[:, 9:, 0]).all()
+
+
+# ---- momentum ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.6, 1.0])
+def test_moments_of_a_walk_with_momentum_are_those_of_its_changes(momentum):
+    """Weights and errors of hidden cells against regression on the covariance of changes that follow one another."""
+    steps, hidden = 10, [4, 5, 8, 9]
+    first = 1 / max(1 - momentum**2, 0.02)  # the variance of the first change
+    change = np.zeros((steps, steps))  # how each follows from what is new in all of them
+    for t in range(1, steps):
+        change[t] = momentum * change[t - 1]
+        change[t, t] += first**0.5 if t == 1 else 1.0
+    level = np.eye(steps)[:1] * 1e3  # of the first value nothing is known
+    walk = change.cumsum(0) + level
+    covariance = walk @ walk.T
+    known = [i for i in range(steps) if i not in hidden]
+    gain = covariance[np.ix_(hidden, known)] @ np.linalg.inv(covariance[np.ix_(known, known)])
+    left = covariance[np.ix_(hidden, hidden)] - gain @ covariance[np.ix_(known, hidden)]
+    x = np.random.default_rng(11).normal(size=(2, steps, 1)).cumsum(1)
+    shown = np.ones(x.shape, bool)
+    shown[:, hidden] = False
+    mean, error = Wandering(momentum, 1).expected(x, shown)
+    assert np.allclose(mean[:, hidden, 0], x[:, known, 0] @ gain.T, atol=1e-2)
+    assert np.allclose(error[:, hidden, 0], np.sqrt(np.diagonal(left)), rtol=1e-2)
+
+
+def test_what_wanders_lies_on_the_line_between_or_goes_on():
+    x = torch.arange(1.0, 9.0)[None, :, None].expand(1, 8, 2) ** 2
+    shown = torch.ones_like(x, dtype=torch.bool)
+    shown[:, 2:4] = shown[:, 6:] = False
+    for momentum, ahead in ((0.0, [36, 36]), (1.0, [47, 58])):
+        read = Linear(momentum=momentum).read(SPACE, Visible(x, shown, shown, ordered=False), torch.arange(8)[None])
+        assert read.location[0, 6:, 0].tolist() == pytest.approx(ahead, abs=1e-3)
+        if not momentum:
+            assert read.location[0, 2:4, 0].tolist() == pytest.approx([11, 18])
+    with pytest.raises(UnsupportedSpace, match="any order"):
+        Linear(momentum=1.0).read(SPACE, Visible(x, shown, shown), torch.arange(8)[None])

@@ -191,7 +191,11 @@ class Autoregressive(Process, name="autoregressive"):
         if facts.lumpy:
             head = ({"name": "binned"}, "one value comes again and again, such as the zeros of counts")
         linear = 192 if facts.wanders else 0  # a season is gone by as the change since
-        return _changes(facts) | about_level(facts, linear=linear) | ({"head": head} if facts.numbers else {})
+        return (
+            _changes(facts)
+            | about_level(facts, linear=linear, ordered=True)
+            | ({"head": head} if facts.numbers else {})
+        )
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         if batch.past is not None and not isinstance(net.space, Tokens):

@@ -18,7 +18,7 @@ from seqloom.core.config import Component
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.processes.base import channels
 from seqloom.sequence.batch import Past
-from seqloom.sequence.facts import Advice, Facts
+from seqloom.sequence.facts import MOMENTUM, Advice, Facts
 from seqloom.sequence.laws import Counts, Laws
 from seqloom.sequence.space import Space, Tokens, Vectors
 
@@ -159,14 +159,6 @@ class Visible:
         if self.carried is not None:
             self.carried[length] = at, sums
         return sums
-
-    def beside(self) -> tuple[Tensor, Tensor]:
-        """The nearest shown cell (B,T,D) at or before each, and at or after it; -1 and T where there is none."""
-        length = self.x.shape[1]
-        index = torch.arange(length, device=self.x.device)[None, :, None]
-        before = torch.where(self.shown, index, -1).cummax(1).values
-        after = torch.where(self.shown, index, length).flip(1).cummin(1).values.flip(1)
-        return before, after
 
     def differenced(self, share: float = 1.0) -> Visible:
         """Each cell less `share` of the one before it, known where both are, of the same sequence and shown."""
@@ -353,10 +345,8 @@ class Window(Feature, name="window"):
     typical: float = Field(default=1.0, gt=0)
     """The unit of the training data, in units of the canvas."""
     momentum: float = Field(default=0.0, ge=0, le=1)
-    """How much of the last change is expected to be there again, where the last value is read about."""
-    moves: bool = True
-    """Where the last value is read about and positions are filled in any order: a hidden cell lies on the line between
-    shown ones, or moves on from the last, and errs more the further off they are. False: another feature says so."""
+    """How much of a change from one element to the next is expected to be there again in the following one: where
+    positions are filled in order, the last value is moved on by that."""
     inputs: bool = True
     """The network reads both as inputs too: where levels do not shift it must be able to undo what they say. Far values
     are bent towards 1, so that a level which training never saw is not far from those that it did. Where the last value
@@ -397,59 +387,23 @@ class Window(Feature, name="window"):
         log_scale = 0.5 * ((variance + self.typical**2) / (count + 1)).log()
         location, said = mean, mean
         if self.level == "last":
-            unit = log_scale
-            location, growth = self._foretold(visible, position, mean)
-            log_scale = unit + growth
-            said = (mean - location) * (-unit).exp()
+            location = self._last(visible, position, mean)
+            if not visible.ordered:  # where nothing is shown the unit is that of values, not of their changes
+                log_scale = log_scale.masked_fill(~visible.shown.any(1, keepdim=True), 0.0)
+            said = (mean - location) * (-log_scale).exp()
         location, log_scale = location.to(visible.x.dtype), log_scale.to(visible.x.dtype)
         inputs = functional.softsign(torch.cat([said, log_scale - math.log(self.typical)], -1)).to(location)
         return Read(channels=inputs if self.inputs else None, location=location, log_scale=log_scale)
 
-    def _foretold(self, visible: Visible, position: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """What is expected (B,K,D), and the logarithm of how many units it errs by about.
-
-        From left to right it is the last element, moved on. In any order a hidden cell lies on the line between the
-        shown ones beside it, or moves on from the last; the further off they are the more it errs, as do the sums of
-        changes each of which has `momentum` of the one before and errs by a unit. Shown cells are read about the last.
-        """
+    def _last(self, visible: Visible, position: Tensor, mean: Tensor) -> Tensor:
+        """The last element (B,K,D), moved on where positions are filled in order; else the last of those shown."""
         if visible.ordered:
             (last, known), (earlier, moved) = visible.before(position, 1, 2)
             change = (last - earlier).masked_fill(~(known & moved), 0.0)
-            location = torch.where(known, (last + self.momentum * change).to(mean.dtype), mean)
-            return location, torch.zeros_like(mean)
-        length = visible.x.shape[1]
-        before, after = visible.beside()  # (B,T,D), -1 and T where there is none
-        x, shown = visible.x.to(mean.dtype), visible.shown
-        if not self.moves:
-            nothing = (before[:, -1:] < 0).expand_as(mean)
-            last = x.take_along_dim(before[:, -1:].clamp_min(0), 1).expand_as(mean).masked_fill(nothing, 0.0)
-            return last, torch.zeros_like(mean).masked_fill(nothing, -math.log(self.typical))
-        ahead, growth = self._ahead(length, mean)
-        index = torch.arange(length, device=x.device)[None, :, None]
-        at, to, far = before.clamp_min(0), after.clamp_max(length - 1), index - before
-        change = functional.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
-        change = change.masked_fill(~(shown & functional.pad(shown[:, :-1], (0, 0, 1, 0))), 0.0)
-        moved = x.take_along_dim(at, 1) + change.take_along_dim(at, 1) * ahead[far.clamp_max(length - 1)]
-        share = far.to(x.dtype) / (after - before).clamp_min(1)
-        line = x.take_along_dim(at, 1).lerp(x.take_along_dim(to, 1), share)
-        begins, ends = before < 0, after >= length
-        location = torch.where(ends, moved, torch.where(begins, x.take_along_dim(to, 1), line))
-        near = torch.where(ends, far, torch.where(begins, after - index, far.minimum(after - index)))
-        reach = growth[near.clamp_max(length - 1)]
-        nothing = begins & ends
-        location = torch.where(nothing, 0.0, location)
-        reach = torch.where(nothing, -math.log(self.typical), reach)
-        location = torch.where(shown, x.take_along_dim(at[:, -1:], 1), location)
-        where = position.unsqueeze(-1)
-        return location.take_along_dim(where, 1), reach.masked_fill(shown, 0.0).take_along_dim(where, 1)
-
-    def _ahead(self, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Of 0 to `length` - 1 elements ahead: how many last changes it is moved on by, and the log of what it errs."""
-        powers = self.momentum ** torch.arange(length, dtype=like.dtype, device=like.device)
-        sums = powers.cumsum(0)  # what a change of one comes to after so many more
-        moved = functional.pad((self.momentum * sums)[:-1], (1, 0))
-        errors = functional.pad((sums**2).cumsum(0)[:-1], (1, 0))
-        return moved, 0.5 * errors.clamp_min(1.0).log()
+            return torch.where(known, (last + self.momentum * change).to(mean.dtype), mean)
+        index = torch.arange(visible.x.shape[1], device=mean.device)[None, :, None]
+        last = torch.where(visible.shown, index, -1).amax(1, keepdim=True)  # (B,1,D)
+        return visible.x.take_along_dim(last.clamp_min(0), 1).masked_fill(last < 0, 0.0).to(mean).expand_as(mean)
 
 
 @dataclass(frozen=True)
@@ -468,8 +422,8 @@ class Frame:
         return x * self.log_scale.exp() + self.location
 
 
-def about_level(facts: Facts, *, linear: int = 0) -> Advice:
-    """What suits a process that has `features`: a series is read about its own level.
+def about_level(facts: Facts, *, linear: int = 0, ordered: bool = False) -> Advice:
+    """What suits a process that has `features` and fills positions in order or in any: series about their own level.
 
     And about what is expected from at most so many elements, `linear`; 0: from none.
     """
@@ -480,18 +434,22 @@ def about_level(facts: Facts, *, linear: int = 0) -> Advice:
     if facts.wanders:
         window |= {"level": "last", "scale": "change", "typical": facts.change}
     features, reason = [window], "levels shift: each is read about its own past"
-    # Of a walk without momentum the last value says all, and what is counted of it beyond that is chance. What has
-    # mass goes on as it did, often exactly: second moments, which mix it with what stands still, blur that.
-    counted = not facts.wanders or (facts.moving and facts.momentum < INERTIA)
-    if linear and facts.elements >= COUNTED and counted:
+    if facts.wanders and (facts.momentum < MOMENTUM or facts.momentum >= INERTIA):
+        # Of a walk the last value says all, and what is counted beyond that is chance. What has mass goes on as it did,
+        # often exactly: counted moments, which mix it with what stands still, blur that.
+        momentum = round(min(facts.momentum, 1.0), 2) if facts.moving else 0.0
+        if momentum:
+            window |= {"momentum": momentum, "typical": facts.innovation}
+        if not ordered:
+            features.append({"name": "linear", "scale": "change", "momentum": momentum})
+            reason += ", and going on as before need not be learned"
+    elif linear and facts.elements >= COUNTED:
         seasons = min(2 * facts.season, facts.elements // 4)
         length = max(8, min(linear, max(seasons, facts.elements // 20)))
-        if facts.wanders:
-            window["moves"] = False
         features.append({"name": "linear", "length": length, "scale": window.get("scale", "spread")})
         reason += ", and what follows linearly need not be learned"
     elif facts.moving:
-        window |= {"momentum": round(min(facts.momentum, 1.0), 2), "typical": facts.innovation}
+        window |= {"momentum": round(facts.momentum, 2), "typical": facts.innovation}
     return {"features": (features, reason)}
 
 

@@ -3,14 +3,13 @@
 Half the mean squared difference of two elements, by how far apart they are (the variogram), is counted once in the
 training split. From it follows the best linear guess of any cell from any others whatever the level of the series, and
 how far it errs: ordinary kriging (Matheron 1963; Cressie 1993, section 3.2). A network that is trained for minutes then
-learns what is left. Each channel is expected from its own cells.
+learns what is left. Each channel is expected from its own cells. Of what wanders with a known momentum the moments are
+known without counting.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.processes.features import Feature, Read, Visible
+from seqloom.processes.moments import Moments, wandering
 from seqloom.sequence.laws import CountedSplit, Laws
 from seqloom.sequence.space import Space, Vectors
 
@@ -31,8 +31,6 @@ FLOOR = 1e-4
 """The least share of the mean variance that a direction has: noise that the counts of a smooth series do not show."""
 STRETCH, LEAST = 1000, 0.1
 """Elements of a stretch that counts in units of its own spread, and the least share of that of all that this has."""
-KEPT = 64 << 20
-"""Bytes of weights that are kept: the patterns of shown cells that forecasts have come again and again."""
 
 
 class Linear(Feature, name="linear"):
@@ -51,6 +49,9 @@ class Linear(Feature, name="linear"):
     """Elements between which second moments are counted: how far back it looks."""
     scale: Literal["spread", "change"] = "spread"
     """In units of what errors are given: as the `window` beside it."""
+    momentum: float | None = Field(default=None, ge=0, le=1)
+    """Each change has so much of the one before it, and what is new in it errs by a unit: the second moments of values
+    that wander, where positions are filled in any order. None: they are counted."""
 
     @property
     def past(self) -> int:
@@ -65,13 +66,13 @@ class Linear(Feature, name="linear"):
         return True
 
     @property
-    def counts(self) -> Linear:
-        return self
+    def counts(self) -> Linear | None:
+        return self if self.momentum is None else None
 
     def channels(self, space: Space) -> int:
         if not isinstance(space, Vectors) or any(field.support != "real" for field in space.all_fields):
             raise UnsupportedSpace("only real numbers are expected linearly", hint="leave the feature linear out")
-        return 4 * space.dim
+        return 0 if self.momentum else 4 * space.dim
 
     def count(self, split: CountedSplit, space: Space, ordered: bool) -> Laws:
         return Variogram.count(split, self.length)
@@ -81,17 +82,21 @@ class Linear(Feature, name="linear"):
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
         assert isinstance(space, Vectors)
-        laws = visible.laws
-        if not isinstance(laws, Variogram):  # before anything is counted
+        laws = visible.laws if self.momentum is None else wandering(self.momentum, space.dim)
+        if not isinstance(laws, Moments):  # before anything is counted
             none = visible.x.new_zeros(*position.shape, space.dim)
             unknown = torch.zeros_like(none, dtype=torch.bool)
             return Read(none, torch.full_like(none, torch.nan), none, values=((none, unknown),))
         if visible.ordered:
+            if not isinstance(laws, Variogram):
+                raise UnsupportedSpace(
+                    "a momentum says what is expected where positions are filled in any order",
+                    hint="give the feature window a momentum, or leave that of linear unset",
+                )
             mean, error = self._ahead(laws, visible, position)
             steps = laws.length
         else:
-            shown = visible.shown.cpu().numpy()
-            mean, error = laws.expected(visible.x.cpu().numpy(), shown)
+            mean, error = laws.expected(visible.x.cpu().numpy(), visible.shown.cpu().numpy())
             steps = visible.x.shape[1]
             where = position.cpu().numpy()[..., None]
             mean, error = np.take_along_axis(mean, where, 1), np.take_along_axis(error, where, 1)
@@ -99,6 +104,8 @@ class Linear(Feature, name="linear"):
         location, log_scale = torch.from_numpy(mean).to(visible.x), log_scale.to(visible.x)
         known = ~location.isnan()
         log_scale = log_scale.masked_fill(~known, 0.0)
+        if self.momentum:  # too far from the last value, in units of what is new in a change, to be an input
+            return Read(location=location, log_scale=log_scale)
         return Read(log_scale, location, log_scale, values=((location.nan_to_num(0.0), known),))
 
     def _ahead(self, laws: Variogram, visible: Visible, position: Tensor) -> tuple[Numbers, Numbers]:
@@ -114,17 +121,17 @@ class Linear(Feature, name="linear"):
         return np.where(held > 0, mean, np.nan), errors[np.arange(x.shape[2]), held]
 
 
-@dataclass
-class Variogram:
+class Variogram(Moments):
     """Half the mean squared difference (D,L) of elements 0 to L-1 apart.
 
     Each stretch of a sequence counts in units of its own spread, or restless times would outweigh all others.
     """
 
-    half_squares: Numbers
-    _covariances: dict[int, Numbers] = field(default_factory=dict)
-    _precisions: dict[int, Numbers] = field(default_factory=dict)
-    _weights: OrderedDict[tuple[bytes, bytes], tuple[Numbers, Numbers]] = field(default_factory=OrderedDict)
+    def __init__(self, half_squares: Numbers) -> None:
+        super().__init__()
+        self.half_squares = half_squares
+        self._covariances: dict[int, Numbers] = {}
+        self._precisions: dict[int, Numbers] = {}
 
     @classmethod
     def count(cls, split: CountedSplit, length: int) -> Variogram:
@@ -157,11 +164,9 @@ class Variogram:
 
     @property
     def length(self) -> int:
-        """Elements of the longest stretch whose moments are known."""
         return int(self.half_squares.shape[1])
 
     def unit(self, scale: Literal["spread", "change"], steps: int) -> Numbers:
-        """Of each channel (D,) the spread of a stretch about its mean, or of changes from one element to the next."""
         if scale == "change":
             return np.asarray(np.sqrt(2 * self.half_squares[:, 1]).clip(1e-6))
         apart = np.arange(1, max(2, min(steps, self.length)))
@@ -180,71 +185,7 @@ class Variogram:
             self._covariances[steps] = (vectors * values[:, None]) @ vectors.swapaxes(1, 2)
         return self._covariances[steps]
 
-    def expected(self, x: NDArray[Any], shown: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
-        """What is expected of each hidden cell (B,T,D), and the standard error where the spread of sequences is 1.
-
-        Cells that are shown, and those of channels of which nothing is shown, have no expectation: nan.
-        """
-        rows, steps, width = x.shape
-        if steps > self.length:
-            return self._expected_in_windows(x, shown)
-        cells = x.transpose(0, 2, 1).reshape(-1, steps).astype(np.float64)  # (B*D,T)
-        masks = shown.transpose(0, 2, 1).reshape(-1, steps)
-        mean, error = np.full(cells.shape, np.nan), np.ones(cells.shape)
-        patterns, which = np.unique(np.packbits(masks, axis=1), axis=0, return_inverse=True)
-        which = which.reshape(-1)
-        for number in range(len(patterns)):
-            own = np.flatnonzero(which == number)
-            known = np.flatnonzero(masks[own[0]])
-            hidden = np.flatnonzero(~masks[own[0]])
-            if not len(known) or not len(hidden):
-                continue
-            channels, channel = np.unique(own % width, return_inverse=True)
-            weights, errors = self._weights_of(masks[own[0]], known, hidden, channels)
-            groups = [(own[channel == place, None], slice(place, place + 1)) for place in range(len(channels))]
-            if len(channels) == width and len(own) % width == 0 and (channel.reshape(-1, width) == channels).all():
-                groups = [(own.reshape(-1, width), slice(None))]  # whole rows: all channels at once
-            for mine, chosen in groups:  # (N,C) and of which channels
-                values = cells[mine[..., None], known]
-                level = values.mean(2, keepdims=True)
-                # Not a product of matrices: no row's numbers may depend on how many there are.
-                guessed = np.einsum("ncs,chs->nch", values - level, weights[chosen])
-                mean[mine[..., None], hidden] = guessed + level
-                error[mine[..., None], hidden] = errors[chosen]
-        shape = (rows, width, steps)
-        return mean.reshape(shape).transpose(0, 2, 1), error.reshape(shape).transpose(0, 2, 1)
-
-    def _expected_in_windows(self, x: NDArray[Any], shown: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
-        """The same for a longer canvas: windows that move by half of their length, each for what is in its middle."""
-        steps, length = x.shape[1], self.length
-        mean, error = np.full(x.shape, np.nan), np.ones(x.shape)
-        starts = [*range(0, steps - length, length // 2), steps - length]
-        for start in starts:
-            window, own = slice(start, start + length), slice(start + length // 4 if start else 0, start + length)
-            skipped = own.start - start
-            parts = self.expected(x[:, window], shown[:, window])
-            mean[:, own], error[:, own] = (part[:, skipped:] for part in parts)
-        return mean, error
-
-    def _weights_of(
-        self, mask: NDArray[np.bool_], known: NDArray[np.int64], hidden: NDArray[np.int64], channels: NDArray[np.int64]
-    ) -> tuple[Numbers, Numbers]:
-        """The weights (C,H,S) of shown cells in the guess of hidden ones, and its standard errors (C,H)."""
-        key = (mask.tobytes(), channels.tobytes())
-        if (found := self._weights.get(key)) is not None:
-            self._weights.move_to_end(key)
-            return found
-        precision = self._precision(len(mask))[channels]
-        errors = np.linalg.inv(precision[:, hidden[:, None], hidden])  # (C,H,H): their covariance given what is shown
-        weights = -errors @ precision[:, hidden[:, None], known]
-        deviation = np.sqrt(np.diagonal(errors, axis1=1, axis2=2))
-        self._weights[key] = weights, deviation
-        while sum(one.nbytes for one, _ in self._weights.values()) > KEPT and len(self._weights) > 1:
-            self._weights.popitem(last=False)
-        return weights, deviation
-
-    def _precision(self, steps: int) -> Numbers:
-        """The inverse (D,T,T) of the covariance of a stretch about whose level nothing is known."""
+    def precision(self, steps: int) -> Numbers:
         if steps not in self._precisions:
             inverse = np.linalg.inv(self.covariance(steps))
             sums = inverse.sum(2)
