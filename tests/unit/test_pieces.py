@@ -141,6 +141,7 @@ def test_a_tokenizer_over_bytes_is_taken_as_it_is(tmp_path: Path) -> None:
     taken = saved(own, tmp_path / "tokenizer.json")
     assert np.array_equal(taken.encode(TEXT).x, FITTED[0].encode(TEXT).x)  # without the space before a text
     assert not taken.loses
+    assert taken.learned_elsewhere != taken.replace(pretrained=__file__).learned_elsewhere
     own.normalizer = normalizers.Lowercase()
     assert saved(own, tmp_path / "lower.json").loses == "what the tokenizer itself makes alike"
 
@@ -159,7 +160,7 @@ def test_a_tokenizer_that_falls_back_to_bytes_is_taken_too(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "error", "message"),
-    [("{}", DataError, "no tokenizer"), ("words", DataError, "no tokenizer"), (None, DataError, "cannot be read")],
+    [("{}", DataError, "no tokenizer"), ("words", DataError, "no tokenizer"), (None, DataError, "no such file")],
 )
 def test_what_is_no_tokenizer_is_said(
     tmp_path: Path, content: str | None, error: type[Exception], message: str

@@ -61,6 +61,11 @@ class Codec(Component, home="seqloom.codecs"):
         return True
 
     @property
+    def learned_elsewhere(self) -> str:
+        """A digest of what fitting takes from elsewhere than the training split; nothing where it takes nothing."""
+        return ""
+
+    @property
     def never(self) -> tuple[int, ...]:
         """Symbols that are never sampled: they stand for what the codec cannot write."""
         return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from abc import abstractmethod
@@ -16,6 +17,7 @@ from pydantic import Field as Limits
 from pydantic import field_validator
 
 from seqloom.codecs.text import Strings, named
+from seqloom.core.content import raw
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Begun, Canvas, Encoded
 from seqloom.sequence.space import Tokens
@@ -183,6 +185,12 @@ class Learned(Pieces):
         return super().space
 
     @property
+    def learned_elsewhere(self) -> str:
+        if not self.pretrained:
+            return ""
+        return hashlib.sha256(b"".join(raw(Path(self.pretrained)))).hexdigest()
+
+    @property
     def never(self) -> tuple[int, ...]:
         return tuple(number for number, data in enumerate(self.spelling) if not data)
 
@@ -345,11 +353,11 @@ def _pretrained(path: Path) -> dict[str, Any]:
 
     where = "codec.pretrained"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = b"".join(raw(path)).decode()
         Tokenizer.from_str(text)
         content: dict[str, Any] = json.loads(text)
-    except OSError as error:
-        raise DataError(f"the tokenizer cannot be read: {error.strerror or error}", path=path) from None
+    except DataError:
+        raise
     except Exception as error:  # the library raises no narrower one
         reason = " ".join(str(error).split())
         hint = "give the tokenizer.json of a model, as the tokenizers library writes it"

@@ -86,6 +86,7 @@ class Preparation:
             return self.codec, self.requested, []
         asked = [self.codec.plain(), self.guessed, {name: item.plain() for name, item in self.requested.items()}]
         asked.append(code_of(self.codec, self.requested))  # a codec that has changed fits anew
+        asked.append([codec.learned_elsewhere for codec in (self.codec, *self.requested.values())])
         if self.guessed and self.codec.fallback:
             asked.append(code_of(make(Codec, self.codec.fallback)))  # type: ignore[type-abstract]
         key = shards.key_of("fit", self.content, asked)

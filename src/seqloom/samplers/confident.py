@@ -10,11 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from seqloom.core.rng import to_uniform
 from seqloom.samplers.base import Rows
-from seqloom.samplers.penalties import penalised
 from seqloom.samplers.places import PlaceSampler, asked, in_first_block
-from seqloom.samplers.truncation import draw
 from seqloom.sequence.guess import Ask, Guess
 
 
@@ -55,9 +52,7 @@ class Confident(PlaceSampler, name="confident"):
         row, place = np.nonzero(np.arange(order.shape[1]) < counts[:, None])  # (N,) each
         rank = order[row, place]
         position = ask.want[row, rank]
-        u = to_uniform(rows.key.at("pick").select(row).words(position[:, None]))
-        own = {name: rows.own[name][row] for name in self.by_row}
-        rows.x[row, position] = draw(penalised(guess.value[row, rank], rows, position, row), u[:, 0], own)
+        rows.x[row, position] = self.drawn(rows, ask, guess, (row, rank), rows.key.at("pick"))
         rows.settled[row, position] = True
         rows.done[:] |= rows.settled.all(1)
         return rows

@@ -9,12 +9,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from seqloom.core.rng import to_uniform
 from seqloom.samplers.base import Rows
-from seqloom.samplers.penalties import penalised
 from seqloom.samplers.places import PlaceSampler, asked, in_first_block
 from seqloom.samplers.remask import hidden_symbol
-from seqloom.samplers.truncation import draw
 from seqloom.sequence.guess import Ask, Guess
 
 
@@ -35,16 +32,14 @@ class Gibbs(PlaceSampler, name="gibbs"):
     by_row = ("sweeps", "at_once", *PlaceSampler.by_row)
 
     def start(self, process: Any, rows: Rows) -> Rows:
-        uniform = rows.key.at("reveal").uniform(rows.settled.shape[1])
-        if self.steps:
-            uniform = np.ceil(process.schedule.time(torch.as_tensor(1 - uniform)).numpy() * self.steps)
         own = {
             **self.begun(process, rows),
             "sweep": np.zeros(len(rows), np.int64),
             "call": np.zeros(len(rows), np.int64),
             "mask": hidden_symbol(rows),
         }
-        along = {**rows.along, "reveal": uniform, "left": ~rows.settled}  # what this sweep is still to draw
+        left = ~rows.settled  # what this sweep is still to draw
+        along = {**rows.along, "reveal": self.turns(process, rows), "left": left}
         return replace(rows, own=own, along=along, done=rows.done | rows.settled.all(1))
 
     def ask(self, rows: Rows) -> Ask:
@@ -75,10 +70,7 @@ class Gibbs(PlaceSampler, name="gibbs"):
         position = ask.want[row, rank]
         known = rows.x.ne(torch.as_tensor(own["mask"], device=rows.x.device).unsqueeze(1)).cpu().numpy()
         known[row, position] = False
-        key = rows.key.at("pick", own["call"]).select(row)
-        u = to_uniform(key.words(position[:, None]))
-        settings = {name: own[name][row] for name in self.by_row}
-        rows.x[row, position] = draw(penalised(guess.value[row, rank], rows, position, row, known), u[:, 0], settings)
+        rows.x[row, position] = self.drawn(rows, ask, guess, (row, rank), rows.key.at("pick", own["call"]), known)
         left[row, position] = False
         own["call"][live] += 1
         block = in_first_block(~rows.settled, own["block"])

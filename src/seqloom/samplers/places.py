@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
+from seqloom.core.rng import Rng, to_uniform
 from seqloom.samplers.base import Numbers, Rows
-from seqloom.samplers.truncation import TokenSampler
-from seqloom.sequence.guess import Gives
+from seqloom.samplers.penalties import penalised
+from seqloom.samplers.truncation import TokenSampler, draw
+from seqloom.sequence.guess import Ask, Gives, Guess
 
 Places = NDArray[np.bool_]
+Index = NDArray[np.int64]
 
 
 class PlaceSampler(TokenSampler):
@@ -31,6 +36,26 @@ class PlaceSampler(TokenSampler):
         own = {**rows.own, **self.settings(rows)}
         own["block"] = np.full(len(rows), self.block or process.block_size or np.iinfo(np.int64).max)
         return own
+
+    def turns(self, process: Any, rows: Rows) -> Numbers:
+        """The turn (B,T) at which each position is revealed, the highest first.
+
+        With `steps`, the share that is revealed by each of them is the schedule's, at even times.
+        """
+        uniform = rows.key.at("reveal").uniform(rows.settled.shape[1])
+        if not self.steps:
+            return uniform
+        time = process.schedule.time(torch.as_tensor(1 - uniform)).numpy()  # the time at which each appears
+        return np.asarray(np.ceil(time * self.steps))
+
+    def drawn(
+        self, rows: Rows, ask: Ask, guess: Guess, place: tuple[Index, Index], key: Rng, known: Places | None = None
+    ) -> Tensor:
+        """Symbols (N,) for wanted positions, by their rows and their numbers in `want` (N,) each."""
+        row, position = place[0], ask.want[place]
+        u = to_uniform(key.select(row).words(position[:, None]))[:, 0]
+        own = {name: rows.own[name][row] for name in self.by_row}
+        return draw(penalised(guess.value[place], rows, position, row, known), u, own)
 
 
 def asked(chosen: Places) -> NDArray[np.int64]:

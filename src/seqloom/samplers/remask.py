@@ -9,11 +9,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from seqloom.core.rng import to_uniform
 from seqloom.samplers.base import Rows
-from seqloom.samplers.penalties import penalised
 from seqloom.samplers.places import PlaceSampler, asked, in_first_block
-from seqloom.samplers.truncation import draw
 from seqloom.sequence.guess import Ask, Guess
 
 
@@ -65,10 +62,9 @@ class Remask(PlaceSampler, name="remask"):
         _, again = self._moves(rows)
         row, rank = np.nonzero((ask.want >= 0) & live[:, None])
         position = ask.want[row, rank]
-        key = rows.key.at("pick", own["step"]).select(row)
-        u = to_uniform(key.words(position[:, None]))
-        settings = {name: own[name][row] for name in self.by_row}
-        rows.x[row, position] = draw(penalised(guess.value[row, rank], rows, position, row, ~hidden), u[:, 0], settings)
+        rows.x[row, position] = self.drawn(
+            rows, ask, guess, (row, rank), rows.key.at("pick", own["step"]), known=~hidden
+        )
         hidden[row, position] = False
         row, position = np.nonzero(again & live[:, None])
         rows.x[row, position] = torch.as_tensor(own["mask"][row], device=rows.x.device)

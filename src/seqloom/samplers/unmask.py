@@ -6,13 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
-from seqloom.core.rng import to_uniform
 from seqloom.samplers.base import Rows
-from seqloom.samplers.penalties import penalised
 from seqloom.samplers.places import PlaceSampler, asked, in_first_block
-from seqloom.samplers.truncation import draw
 from seqloom.sequence.guess import Ask, Guess
 
 
@@ -24,11 +20,7 @@ class Unmask(PlaceSampler, name="unmask"):
     """
 
     def start(self, process: Any, rows: Rows) -> Rows:
-        uniform = rows.key.at("reveal").uniform(rows.settled.shape[1])
-        if self.steps:  # the share that has appeared by each step is the schedule's, at even times
-            time = process.schedule.time(torch.as_tensor(1 - uniform)).numpy()  # the time at which each appears
-            uniform = np.ceil(time * self.steps)
-        along = {**rows.along, "reveal": uniform}
+        along = {**rows.along, "reveal": self.turns(process, rows)}
         return replace(rows, own=self.begun(process, rows), along=along, done=rows.done | rows.settled.all(1))
 
     def ask(self, rows: Rows) -> Ask:
@@ -41,10 +33,7 @@ class Unmask(PlaceSampler, name="unmask"):
         live = (ask.want >= 0) & (guess.ready & ~rows.done)[:, None]
         row, rank = np.nonzero(live)
         position = ask.want[row, rank]
-        u = to_uniform(rows.key.at("pick").select(row).words(position[:, None]))
-        own = {name: rows.own[name][row] for name in self.by_row}
-        chosen = draw(penalised(guess.value[row, rank], rows, position, row), u[:, 0], own)
-        rows.x[row, position] = chosen
+        rows.x[row, position] = self.drawn(rows, ask, guess, (row, rank), rows.key.at("pick"))
         rows.settled[row, position] = True
         rows.done[:] |= rows.settled.all(1)
         return rows
