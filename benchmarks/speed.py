@@ -120,6 +120,13 @@ def decoding() -> Iterator[Job]:
     versus = [Versus("ours", "stepping torch.nn.LSTM", 2.0), Versus("ours", "stepping torch.nn.LSTMCell")]
     yield Job("decoding 2 x lstm of 256, batch 1", "elements/s", sides, versus, tolerance=1e-2)
     sides = {
+        "int8": ours("sampling", "ours_decoding", "lstm", 1, length, "int8"),
+        "bfloat16": ours("sampling", "ours_decoding", "lstm", 1, length, "bfloat16"),
+        "stepping torch.nn.LSTMCell": peer("sampling", "peer_stepping", True, length),
+    }
+    versus = [Versus("int8", "stepping torch.nn.LSTMCell", 4.0), Versus("bfloat16", "stepping torch.nn.LSTMCell", 2.0)]
+    yield Job("decoding 2 x lstm of 256 with packed weights, batch 1", "elements/s", sides, versus)
+    sides = {
         "default recipe": ours("sampling", "ours_decoding", "default lstm", 1, length),
         "stepping torch.nn.LSTM": peer("sampling", "peer_stepping", False, length),
     }
@@ -128,10 +135,17 @@ def decoding() -> Iterator[Job]:
     for rows, goal in ((1, 2.5), (16, 3.0)):
         sides = {
             "ours": ours("sampling", "ours_decoding", "transformer", rows, 128),
+            "int8": ours("sampling", "ours_decoding", "transformer", rows, 128, "int8"),
+            "bfloat16": ours("sampling", "ours_decoding", "transformer", rows, 128, "bfloat16"),
             "generate as shipped": peer("sampling", "peer_generate", rows, 128, False),
             "generate at its best": peer("sampling", "peer_generate", rows, 128, True),
         }
-        versus = [Versus("ours", "generate as shipped", goal), Versus("ours", "generate at its best")]
+        versus = [
+            Versus("ours", "generate as shipped", goal),
+            Versus("ours", "generate at its best"),
+            Versus("int8", "generate as shipped", 5.0 if rows == 1 else None),
+            Versus("bfloat16", "generate at its best", goal),
+        ]
         yield Job(f"decoding a Transformer 6L-6H-384d, batch {rows}", "elements/s", sides, versus)
 
 

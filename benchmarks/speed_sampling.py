@@ -19,6 +19,7 @@ from seqloom.mixers.attention import Attention
 from seqloom.model import Model, load
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
+from seqloom.network.packing import pack, size
 from seqloom.processes.base import Process
 from seqloom.processes.flow import Flow
 from seqloom.processes.gaussian import Gaussian
@@ -48,10 +49,12 @@ def model_of(folder: Path, kind: str) -> Model:
     return load(trained(folder, f"sampled-{kind}-{'prior' not in settings.get('process', {})}", kind, settings))
 
 
-def ours_decoding(folder: Path, kind: str, rows: int, length: int) -> Prepared:
-    """A text gone on with."""
+def ours_decoding(folder: Path, kind: str, rows: int, length: int, precision: str = "float32") -> Prepared:
+    """A text gone on with, by matrices as they are or packed."""
     threads = all_threads()
     model = model_of(folder, kind)
+    if precision != "float32":
+        pack(model.network, precision)
     prompt = model.codec.typed(PROMPT)
 
     def run() -> None:
@@ -59,11 +62,11 @@ def ours_decoding(folder: Path, kind: str, rows: int, length: int) -> Prepared:
         assert len(answer.values) == rows
 
     same: dict[str, list[float]] = {"elements": [length * rows]}
-    if kind == "lstm":
+    if kind == "lstm" and precision == "float32":
         with torch.inference_mode():
             logits, _ = model.network(torch.arange(32)[None])
         same["logits"] = logits.flatten()[-512:].tolist()
-    told = {"threads": threads, "precision": "float32", "parameters": model.network.parameter_count}
+    told = {"threads": threads, "precision": precision, "bytes of weights": size(model.network)}
     return Prepared(run, length * rows, same, told)
 
 

@@ -36,6 +36,10 @@ COUPLING = 16
 LAST_VALIDATION = 10.0
 """Seconds that a last validation over the whole split may take in any case, where a training is bounded by steps."""
 MOST_BAD, MOST_RESTORES = 3, 3
+FORESEEN = 0.03
+"""The share of a training by the clock after which it is reckoned how far the time will reach."""
+FEW_STEPS, MANY_EPOCHS = 200, 30
+"""Updates below which little is learned, and readings of the training split after which it is learned by heart."""
 MANY = 1_000_000
 """Elements that take more than two seconds to be counted."""
 
@@ -223,6 +227,7 @@ class Fit:
         self.began = self.saved_at = self.clock()  # what came before was not training
         due = self._next_due()
         preview_due = 0.45
+        foreseen = trainer.steps is not None or self.share >= FORESEEN
         while (share := self.share) < 1 or self.loop.state.step == 0:  # however short, a training has a step
             step = self._step(share)
             if step is None:
@@ -231,6 +236,10 @@ class Fit:
             yield TrainingEvent(
                 "step", step.step, share, facts={"loss": step.loss, "rate": step.rate, "applied": step.applied}
             )
+            if not foreseen and self.share >= FORESEEN:
+                foreseen = True
+                if text := reach_of(self.loop.state, self.share, len(self.loop.reader.packed)):
+                    yield self._note(text)
             # Before a stop is looked for: the value of a validation must not depend on when the training is stopped.
             at = self.loop.state.step / trainer.steps if trainer.steps else self.share
             if at >= due and at < 1 and self._may("valid"):
@@ -439,6 +448,22 @@ class Fit:
             "start": self.plan.recipe.start,
             **({} if self.dependence is None else {"dependence": self.dependence.tolist()}),
         }
+
+
+def reach_of(state: TrainingState, share: float, elements: int) -> str:
+    """What is to be said where a training's time is too short, or too long, by what it did in this share of it."""
+    steps, epochs = round(state.step / share), state.elements / share / max(1, elements)
+    if steps < FEW_STEPS:
+        return (
+            f"at this speed there will be about {steps:,} updates, which teach little: more --minutes, a smaller "
+            "backbone.width or a smaller feed.batch give more"
+        )
+    if epochs > MANY_EPOCHS:
+        return (
+            f"at this speed the training split will be read about {epochs:,.0f} times and learned by heart; the best "
+            "weights by validation are kept, and more data, or fewer --minutes, serve as well"
+        )
+    return ""
 
 
 def _reason(error: Exception) -> str:
