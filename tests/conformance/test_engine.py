@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pairings import marks
 from seqloom.core.config import members_of
 from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
 from seqloom.core.rng import Rng, pick, to_uniform
@@ -60,7 +61,9 @@ def fits(process, space):
 
 KINDS = [(p, s) for p, s in itertools.product(PROCESSES, SPACES) if fits(PROCESSES[p], SPACES[s])]
 TRIPLES = [(m, p, s) for m in MIXERS for p, s in KINDS]
-product = pytest.mark.parametrize(("mixer", "process", "space"), TRIPLES, ids=map("-".join, TRIPLES))
+product = pytest.mark.parametrize(
+    ("mixer", "process", "space"), [pytest.param(*one, marks=marks(*one[:2]), id="-".join(one)) for one in TRIPLES]
+)
 every_kind = pytest.mark.parametrize(("process", "space"), KINDS, ids=map("-".join, KINDS))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pairings import PLAIN, marks
 from seqloom import fit, model, planning
 from seqloom import run as runs
 from seqloom.core import durable
@@ -57,8 +58,10 @@ CASES += [(m, "autoregressive with lags", "vectors") for m in ("lstm", "attentio
 CASES += [("gru", "autoregressive about what is expected", "vectors")]
 CASES += [("attention", "gaussian about what is expected", "vectors")]
 REFUSED = [(p, s) for p in members_of(Process) for s in SPACES if not fits(p, s)]
-CONDITIONS = [  # those of a Transformer that attends take half a minute each; a GRU's are their fast twins
-    pytest.param(m, p, data, given, marks=[pytest.mark.slow] if (m, given) == ("attention", "source") else [])
+CONDITIONS = [  # those of sources take long; a GRU's with plain processes are their fast twins
+    pytest.param(
+        m, p, data, given, marks=[pytest.mark.slow] if given == "source" and (m != "gru" or p not in PLAIN) else []
+    )
     for m in ("gru", "attention")
     for p in members_of(Process)
     for data, given, space in (
@@ -87,7 +90,9 @@ def trained(path: Path, data: str, values: dict[str, Any], until: int | None = N
     return runs.read(path)
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+@pytest.fixture(
+    scope="module", params=[pytest.param(case, marks=marks(*case[:2]), id="-".join(case)) for case in CASES]
+)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Any]:
     mixer, process, space = request.param
     path = tmp_path_factory.mktemp("run") / "a"

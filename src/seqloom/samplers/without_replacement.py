@@ -23,7 +23,7 @@ class WithoutReplacement(Search, name="without_replacement"):
 
     def ranked(self, rows: Rows, log_probs: Tensor) -> Tensor:
         own = rows.own
-        u = rows.key.at("gumbel", own["at"]).uniform(log_probs.shape[1])
+        u = rows.key.at("perturbation", own["at"]).uniform(log_probs.shape[1])
         noise = -(-torch.as_tensor(u, device=log_probs.device).log()).log()
 
         def column(name: str) -> Tensor:
