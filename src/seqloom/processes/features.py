@@ -434,22 +434,20 @@ def about_level(facts: Facts, *, linear: int = 0, ordered: bool = False) -> Advi
     if facts.wanders:
         window |= {"level": "last", "scale": "change", "typical": facts.change}
     features, reason = [window], "levels shift: each is read about its own past"
-    if facts.wanders and (facts.momentum < MOMENTUM or facts.momentum >= INERTIA):
-        # Of a walk the last value says all, and what is counted beyond that is chance. What has mass goes on as it did,
-        # often exactly: counted moments, which mix it with what stands still, blur that.
-        momentum = round(min(facts.momentum, 1.0), 2) if facts.moving else 0.0
-        if momentum:
-            window |= {"momentum": momentum, "typical": facts.innovation}
-        if not ordered:
-            features.append({"name": "linear", "scale": "change", "momentum": momentum})
-            reason += ", and going on as before need not be learned"
-    elif linear and facts.elements >= COUNTED:
+    # Of a walk the last value says all, and what is counted beyond that is chance. What has mass goes on as it did,
+    # often exactly: counted moments, which mix it with what stands still, blur that.
+    counted = not facts.wanders or MOMENTUM <= facts.momentum < INERTIA
+    if linear and facts.elements >= COUNTED and counted:
         seasons = min(2 * facts.season, facts.elements // 4)
         length = max(8, min(linear, max(seasons, facts.elements // 20)))
         features.append({"name": "linear", "length": length, "scale": window.get("scale", "spread")})
         reason += ", and what follows linearly need not be learned"
-    elif facts.moving:
-        window |= {"momentum": round(facts.momentum, 2), "typical": facts.innovation}
+    elif facts.wanders:
+        if facts.moving:
+            window |= {"momentum": round(min(facts.momentum, 1.0), 2), "typical": facts.innovation}
+        if not ordered:
+            features.append({"name": "linear", "scale": "change", "momentum": window.get("momentum", 0.0)})
+            reason += ", and going on as before need not be learned"
     return {"features": (features, reason)}
 
 
