@@ -11,7 +11,6 @@ import resource
 import shutil
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +199,8 @@ def _processor(path: Path) -> str:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # a tenth of the time of --help, which asks for no release
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
