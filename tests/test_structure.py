@@ -46,8 +46,8 @@ USERS_OF_KERNELS = {"kernels", "mixers", "processes", "samplers", "network"}
 VERSION = "__version__"  # the one name of the root that everybody may read
 
 PICKLES = {"pickle", "pickletools", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-OPTIONAL = {("evaluation", "baselines", "statistical", "statsforecast")}
-"""What an extra installs, and the one file that imports it, in a process of its own."""
+OPTIONAL = {("evaluation", "baselines", "statistical", "statsforecast"), ("metrics", "likeness", "sacrebleu")}
+"""What an extra installs, and the one file that imports it, where it is asked for."""
 READS_OPCODES = {
     ("codecs", "npz", "pickletools")
 }  # interprets what NumPy writes for arrays, and imports and calls none of it

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,19 @@ from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.codecs.base import Codec
+from seqloom.core.config import make
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.core.rng import Rng
 from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.metrics import likelihood
+from seqloom.metrics.likeness import Likeness, least_risk
 from seqloom.network.network import Network
 from seqloom.processes.base import Process
 from seqloom.recipe import default_sampler
 from seqloom.samplers.base import Sampler
+from seqloom.samplers.views import within
 from seqloom.sequence.answer import Answer
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.canvas import Canvas, Encoded, Openings
@@ -48,6 +53,8 @@ FURTHEST = 100_000
 """The longest horizon of a forecast."""
 TOGETHER, FEW_TOGETHER = 1200, 200
 """Rows of several queries that share the network's calls: where each carries a small state, and where it is large."""
+APPLIED = 512
+"""Conditions of many that are answered together, those of about one length beside each other."""
 PARTS = 1 << 32
 """What the sequences of a sample draw from begins here, above the numbers of stages."""
 
@@ -461,6 +468,33 @@ class Model:
                 raise DataError(f"given.{name}: {error.message}", hint=error.hint) from None
         return encoded
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The column of a table that each condition was learned from, of those that were."""
+        sources = {} if self.run is None else sources_of(self.run.recipe.given)
+        return {name: source.columns[0] for name, source in sources.items() if len(source.columns) == 1}
+
+    @cached_property
+    def longest_given(self) -> dict[str, int]:
+        """Elements of the longest condition of the training data, of those that are read by attention, as far as known.
+
+        What is read by attention alone is not to be trusted with more.
+        """
+        trunks = self.network.conditions.trunks
+        bounded = [name for name in trunks if trunks[name].spec.bounded]
+        split = self._train() if bounded and self._train is not None else None
+        return {} if split is None else {name: int(np.diff(split.given[name].starts).max()) for name in bounded}
+
+    def check_given(self, given: Mapping[str, Any]) -> None:
+        """DataError where a condition holds what its codec has no number for, or is longer than can be read."""
+        for name, encoded in self.encode_given(given).items():
+            most = self.longest_given.get(name, len(encoded.x))
+            if len(encoded.x) > most:
+                raise DataError(
+                    f"given.{name}: it has {len(encoded.x)} elements, and the longest in training had {most}",
+                    hint="shorten it, or train on data as long; an encoder of mixer gru reads on",
+                )
+
     def answer(self, query: Query) -> Answer:
         """All samples of a query, when they are done."""
         running = Running(replace(query, watched=False))
@@ -798,6 +832,76 @@ class Model:
             self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, progress=progress
         )
 
+    def apply(
+        self,
+        given: Iterable[Any],
+        *,
+        n: int = 1,
+        length: int | None = None,
+        seed: int = 0,
+        sampler: Sampler | None = None,
+        stop: str | Sequence[str] = (),
+        allow: str | None = None,
+        ban: str | Sequence[str] = (),
+        bias: Mapping[str, float] | None = None,
+        first: int = 0,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> Iterator[Answer]:
+        """The answers to many conditions in their order, `n` samples beside each: translations of texts, for one.
+
+        Each is a mapping of conditions by name, or the value of the only one. Unless a `sampler` is given, one sample
+        is about the likeliest, where the process has a way to find it; several are drawn. See `sample` for the rest.
+
+        What is drawn beside a condition follows from the seed and its number, which is `first` for the first of these.
+        They are read as they are answered, a few hundred at a time; `progress` gets how many are done.
+        """
+        canvas = self.empty(length)
+        sampler = sampler or (self.sampler if n > 1 else self.answering)
+        each, done = iter(given), 0
+        while block := list(islice(each, APPLIED)):
+            queries = []
+            for number, own in enumerate(block, first + done):
+                query = self.query(canvas, n, seed, sampler, self._named(own), stop, allow, ban, bias)
+                queries.append(replace(query, first_row=number * n, watched=False))
+            # Those of one length end at about the same time, and what is read of them is hardly padded.
+            order = sorted(range(len(block)), key=lambda i: -sum(len(one.x) for one in queries[i].given.values()))
+
+            def report(share: float, _: str, before: int = first + done, size: int = len(block)) -> None:
+                if progress is not None:
+                    progress(before + share * size, "")
+
+            answers = dict(zip(order, self.answers([queries[i] for i in order], report), strict=True))
+            yield from (answers[i] for i in range(len(block)))
+            done += len(block)
+
+    @property
+    def answering(self) -> Sampler:
+        """The sampler for one answer: that of the likeliest sequence, where the process has one, else the model's."""
+        settings = self.process.likeliest if self.network.space.symbolic else {}
+        if not settings:
+            return self.sampler
+        chosen: Sampler = make(Sampler, settings)  # type: ignore[type-abstract]
+        return within(self.sampler, lambda _: chosen)
+
+    def _named(self, given: Any) -> Mapping[str, Any]:
+        """Conditions by name; a value that is no mapping is that of the only one."""
+        if isinstance(given, Mapping):
+            return given
+        if len(self.given) != 1:
+            known = ", ".join(self.given) or "none"
+            raise UnsupportedQuery("it is not said which condition is given", hint=f"the model's conditions: {known}")
+        return {next(iter(self.given)): given}
+
+    def of_least_risk(self, answer: Answer, likeness: Likeness) -> Answer:
+        """The samples of an answer in the order of their expected loss, where the truth is one of them.
+
+        The first is what minimum Bayes risk decoding takes (Kumar & Byrne 2004); `scores` are minus these losses.
+        """
+        texts = [self.codec.show(value).decode("utf-8", "replace").removesuffix("\n") for value in answer.values]
+        risks = least_risk(texts, likeness)
+        order = sorted(range(len(risks)), key=lambda i: risks[i])
+        return replace(answer.take(order), scores=[-risks[i] for i in order])
+
     def ranked(
         self,
         answer: Answer,
@@ -812,7 +916,9 @@ class Model:
         """
         scores = []
         for i, value in enumerate(answer.values, 1):
-            scores.append(self.score(value, given=given))
+            empty = not self.codec.size(value)  # it has no units to be likely by, and comes last
+            unlikely = Score(math.inf, 1.0, self.codec.unit, "exact")
+            scores.append(unlikely if empty else self.score(value, given=given))
             if progress is not None:
                 progress(i / len(answer.values), f"{i} of {len(answer.values)} samples ranked")
         order = sorted(range(len(scores)), key=lambda i: scores[i].per_unit)[:best]

@@ -14,7 +14,6 @@ from seqloom.core.progress import Progress
 
 if TYPE_CHECKING:
     from seqloom.model import Model
-    from seqloom.samplers.base import Sampler
     from seqloom.sequence.answer import Answer
     from seqloom.sequence.query import Score
 
@@ -84,16 +83,6 @@ def _shares(given: Sequence[float | None]) -> tuple[float, ...]:
     open_ones = given.count(None) + 1
     left = (1 - sum(share for share in given if share is not None)) / open_ones
     return (left, *(left if share is None else share for share in given))
-
-
-def laid_upon(base: Sampler, lay: Any) -> Sampler:
-    """A sampler to which settings are laid (`lay`, of a sampler a sampler), beneath what mixes several runs."""
-    from seqloom.samplers.views import Views
-
-    if isinstance(base, Views) and base.inner is not None:
-        return base.replace(inner=laid_upon(base.inner, lay))
-    changed: Sampler = lay(base)
-    return changed
 
 
 @dataclass(frozen=True)

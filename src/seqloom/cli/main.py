@@ -20,7 +20,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from seqloom import __version__
-from seqloom.cli import forecasting, inspect, packing, sampling, scoring, training
+from seqloom.cli import applying, forecasting, inspect, packing, sampling, scoring, training
 from seqloom.cli.session import LITERAL, Session, put, say, verb
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 
@@ -51,6 +51,7 @@ VERBS = {
     "sample": sampling.sample,
     "extend": sampling.extend,
     "infill": sampling.infill,
+    "apply": applying.apply,
     "forecast": forecasting.forecast,
     "score": scoring.score,
     "evaluate": scoring.evaluate,

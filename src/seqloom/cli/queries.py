@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from seqloom.cli.beside import laid_upon
 from seqloom.cli.session import Session, conditions_of, positive, seed_of
 from seqloom.core.errors import ConfigError
 from seqloom.core.outputs import OutputFolder
@@ -26,6 +25,7 @@ def sampler_of(model: Model, settings: Sequence[str]) -> Sampler:
     """The model's sampler with the settings `sampler.KEY=VALUE` laid upon it, or the one that `sampler=NAME` names."""
     from seqloom.core.config import make, merge, parse_pairs
     from seqloom.samplers.base import Sampler
+    from seqloom.samplers.views import within
 
     pairs = parse_pairs(word for word in settings if word.partition("=")[0].partition(".")[0] == "sampler")
     if not pairs:
@@ -42,7 +42,7 @@ def sampler_of(model: Model, settings: Sequence[str]) -> Sampler:
         except ConfigError as error:
             raise error.under("sampler") from None
 
-    return laid_upon(model.sampler, lay)
+    return within(model.sampler, lay)
 
 
 @dataclass(frozen=True)

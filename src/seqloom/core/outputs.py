@@ -34,10 +34,11 @@ class OutputFile:
     def at(cls, word: Path | str, *, force: bool = False, option: str = "--out") -> Self:
         """The file that a word names; ConfigError where it is a folder, is there already, or cannot be written."""
         output = cls(Path(word), option, force)
-        output._through()
+        _ = output.through  # says what is wrong with it
         return output
 
-    def _through(self) -> bool:
+    @property
+    def through(self) -> bool:
         """Whether it is written through, as a pipe is, and not replaced."""
         try:
             mode = self.path.stat().st_mode  # of what a link leads to
@@ -58,7 +59,7 @@ class OutputFile:
     def write(self, data: bytes) -> None:
         """Write it, packed where its name ends in `.gz` or `.zst`; RunError where the disk refuses."""
         data = packed(data, self.path)
-        if self._through():
+        if self.through:
             with self.path.open("wb", buffering=0) as file:
                 rest = memoryview(data)
                 while rest:

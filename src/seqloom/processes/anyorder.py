@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,6 +29,7 @@ class AnyOrder(Process, name="anyorder"):
 
     gives: ClassVar[Gives] = Gives.PLACE_LOGITS
     sampler: ClassVar[str] = "unmask"
+    likeliest: ClassVar[Mapping[str, Any]] = {"name": "confident", "temperature": 0.0}
 
     left: float = Field(default=0.5, ge=0, le=1)
     """The share of the rows that are read from left to right."""

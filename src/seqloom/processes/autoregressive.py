@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -53,6 +53,7 @@ class Autoregressive(Process, name="autoregressive"):
 
     gives: ClassVar[Gives] = Gives.NEXT_LOGITS
     sampler: ClassVar[str] = "ancestral"
+    likeliest: ClassVar[Mapping[str, Any]] = {"name": "beam"}
     channels: ClassVar[tuple[str, ...]] = ("joint", "own", "attend")
 
     head: Head | None = None

@@ -96,6 +96,8 @@ class Process(Component, home="seqloom.processes"):
     gives: ClassVar[Gives]
     sampler: ClassVar[str]
     """The sampler that draws from the process's own distribution: the default of the verbs."""
+    likeliest: ClassVar[Mapping[str, Any]] = {}
+    """The settings of a sampler that makes about the likeliest sequence of symbols, where there is one."""
     needs_gradient: ClassVar[bool] = False
     """Whether guesses and likelihoods differentiate the network (an energy)."""
     persistent: ClassVar[bool] = False

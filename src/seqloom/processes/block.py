@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,6 +35,7 @@ class Block(Process, name="block"):
 
     gives: ClassVar[Gives] = Gives.PLACE_LOGITS
     sampler: ClassVar[str] = "unmask"
+    likeliest: ClassVar[Mapping[str, Any]] = {"name": "confident", "temperature": 0.0}
 
     size: int = Field(default=16, ge=1)
     """Symbols of a block."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
@@ -32,6 +33,7 @@ class Masked(Process, name="masked"):
 
     gives: ClassVar[Gives] = Gives.PLACE_LOGITS
     sampler: ClassVar[str] = "unmask"
+    likeliest: ClassVar[Mapping[str, Any]] = {"name": "confident", "temperature": 0.0}
 
     schedule: Masking = LinearMasking()
     """How fast symbols vanish."""

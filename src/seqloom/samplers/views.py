@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -143,6 +143,13 @@ class Views(Sampler):
         source = None if rows.source is None else np.repeat(rows.source, count) * count + view
         shared = None if rows.shared is None else np.repeat(rows.shared, count)
         return replace(wide, member=wide.member * count + view, null=null, source=source, shared=shared)
+
+
+def within(base: Sampler, change: Callable[[Sampler], Sampler]) -> Sampler:
+    """A sampler that is changed beneath what mixes several views of a row."""
+    if isinstance(base, Views) and base.inner is not None:
+        return base.replace(inner=within(base.inner, change))
+    return change(base)
 
 
 class Guided(Views, name="guided"):

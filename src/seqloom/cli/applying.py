@@ -1,0 +1,355 @@
+"""The verb apply: an answer to each of many conditions, in their order, that goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seqloom.cli.beside import AGAINST, RANK_BY, WITH, Ranking, opened
+from seqloom.cli.queries import Limits, sampler_of, samples_of
+from seqloom.cli.sampling import ALLOW, BAN, BIAS, KEYS, LENGTH, STOP
+from seqloom.cli.session import (
+    FORCE,
+    SEED,
+    WEIGHTS,
+    Session,
+    check_file,
+    conditions_of,
+    path_of,
+    positive,
+    put,
+    seed_of,
+    sort_words,
+    verb,
+)
+from seqloom.core import durable
+from seqloom.core.content import raw
+from seqloom.core.errors import ConfigError, DataError, RunError
+from seqloom.core.outputs import OutputFile
+from seqloom.core.progress import Progress, count
+
+if TYPE_CHECKING:
+    from seqloom.metrics.likeness import Likeness
+    from seqloom.model import Model
+    from seqloom.sequence.answer import Answer
+    from seqloom.sequence.query import Score
+
+PARTIAL = ".partial"
+"""What the name of a file ends in that holds the answers so far."""
+
+MBR = Annotated[
+    str | None,
+    typer.Option(metavar="LIKENESS", help="Of -n samples take that with the least expected loss: chrf, word_error ..."),
+]
+SKIP_BAD = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave a line empty where its condition is bad, and count these.")
+]
+JSON_LINES = Annotated[bool, typer.Option("--json", help="Print a JSON object a line, with all -n samples.")]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The conditions in a file, which is read anew whenever they are gone through, and what is given beside all."""
+
+    path: Path
+    model: Model
+    beside: Mapping[str, Any]
+
+    def each(self) -> Iterator[tuple[int, dict[str, Any] | DataError]]:
+        """The line and the conditions of each answer that is wanted, or what is wrong with it."""
+        from seqloom.corpora.asking import asked_in
+
+        model = self.model
+        codecs = {name: codec for name, codec in model.given.items() if name not in self.beside}
+        for line, own in asked_in(self.path, codecs, model.columns):
+            if not isinstance(own, DataError):
+                own = {**self.beside, **own}
+                try:
+                    model.check_given(own)
+                except DataError as error:
+                    own = DataError(error.message, path=self.path, line=line, hint=error.hint)
+            yield line, own
+
+    def checked(self, skip_bad: bool) -> tuple[int, list[DataError], set[str]]:
+        """How many can be answered, what is wrong with the others, and the conditions that there are."""
+        good, bad, names = 0, list[DataError](), set[str]()
+        for _, own in self.each():
+            if isinstance(own, DataError):
+                if not skip_bad:
+                    hint = f"{own.hint or 'mend it'}; --skip-bad passes over it"
+                    raise DataError(own.message, path=self.path, line=own.line, hint=hint)
+                bad.append(own)
+            else:
+                good += 1
+                names |= set(own)
+        if not good:
+            raise bad[0] if bad else DataError("the file is empty", path=self.path)
+        return good, bad, names
+
+    @property
+    def digest(self) -> str:
+        """The hash of the file's content."""
+        digest = hashlib.sha256()
+        for piece in raw(self.path):
+            digest.update(piece)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Written:
+    """How answers are written: a line of text each, or with `as_json` an object of all samples."""
+
+    model: Model
+    as_json: bool
+    likeness: Likeness | None
+    ranking: Ranking | None
+    session: Session
+
+    def line(self, number: int, given: Mapping[str, Any], answer: Answer) -> str:
+        """The line of one answer."""
+        likelihoods: Sequence[Score] = ()
+        if self.likeness is not None:
+            answer = self.model.of_least_risk(answer, self.likeness)
+        if self.ranking is not None:
+            own = {name: value for name, value in given.items() if name in self.ranking.model.given}
+            answer, likelihoods = self.ranking.model.ranked(answer, given=own)
+        if self.as_json:
+            return _json({"line": number, "samples": samples_of(self.model, answer, likelihoods)})
+        return " ".join(str(self.model.codec.as_json(answer.values[0])["text"]).splitlines())
+
+    def gap(self, number: int, error: DataError) -> str:
+        """The line in place of an answer where there is none."""
+        return _json({"line": number, "error": error.message}) if self.as_json else ""
+
+
+def _json(value: Any) -> str:
+    return durable.json_bytes(durable.finite(value)).decode().removesuffix("\n")
+
+
+@verb
+def apply(
+    session: Session,
+    words: Annotated[list[str] | None, typer.Argument(metavar="RUN FILE|- [key=value]...")] = None,
+    n: Annotated[
+        int, typer.Option("-n", "--count", help="Samples of each, of which --mbr or --rank-by takes one.")
+    ] = 1,
+    length: LENGTH = None,
+    mbr: MBR = None,
+    stop: STOP = None,
+    allow: ALLOW = None,
+    ban: BAN = None,
+    bias: BIAS = None,
+    with_: WITH = None,
+    against: AGAINST = None,
+    rank_by: RANK_BY = None,
+    seed: SEED = None,
+    weights: WEIGHTS = "best",
+    out: Annotated[str | None, typer.Option(help="A file; the same command goes on with one that was stopped.")] = None,
+    force: FORCE = False,
+    skip_bad: SKIP_BAD = False,
+    as_json: JSON_LINES = False,
+) -> None:
+    """Answer each line of a file: a condition in, one answer out, in the same order.
+
+    FILE has a condition a line, or is a table (.tsv, .csv, .jsonl) whose columns are called as the conditions are, or
+    as those that they were learned from. Unless a sampler is set, an answer is the likeliest that is found.
+    """
+    (run, file), settings = sort_words(words or [], "apply RUN FILE|-", KEYS)
+    for amount, option in ((n, "-n"), (length, "--length")):
+        positive(amount, option)
+    check_file(file)
+    output = None if out is None else OutputFile.at(out, force=force)
+    likeness = None if mbr is None else _likeness(mbr, n)
+    if mbr is not None and rank_by is not None:
+        raise ConfigError("samples are taken by the one or by the other", path="--mbr", hint="leave out --rank-by")
+    if n > 1 and mbr is None and rank_by is None and not as_json:
+        raise ConfigError(
+            "of several samples a line of text holds one",
+            path="-n",
+            hint="--mbr chrf takes one of them, --json prints all",
+        )
+    model = opened(run, weights, session, with_, against)
+    if not as_json and "text" not in model.codec.as_json(model.codec.examples()[0]):
+        raise ConfigError("what this run makes is no line of text", path="apply", hint="--json prints an object a line")
+    ranking = Ranking.of(rank_by, None, n, weights, session)
+    lines = Lines(_path_of(file), model, conditions_of(settings, model.given))
+    try:
+        good, bad, names = lines.checked(skip_bad)
+    except DataError as error:
+        error.path = "standard input" if file == "-" else error.path
+        raise
+    notes = [f"{count(len(bad), 'line')} bad and left empty, the first: {error}" for error in bad[:1]]
+    notes += [
+        f"there is no {name}: the model makes what it learned for none" for name in model.given if name not in names
+    ]
+    sampler = sampler_of(model, settings)
+    if n == 1 and not any(word.startswith("sampler") for word in settings):
+        sampler = model.answering
+    limits = Limits.of(stop, allow, ban, bias)
+    request = {
+        "weights": [other.run.id + " " + other.notes[-1] for other in (model, *model.others) if other.run],
+        "lines": lines.digest,
+        "asked": [sampler.plain(), sorted(word for word in settings if word.startswith("given")), n, length],
+        "limits": [*limits.stop, limits.allow, *limits.ban, *limits.bias],
+        "taken": [mbr, rank_by, skip_bad, as_json],
+    }
+    written = Written(model, as_json, likeness, ranking, session)
+    with Answers(output, request, seed, force) as answers:
+        notes += [f"seed {answers.seed}"] if seed is None else []
+        notes += [f"{answers.done:,} of {good:,} were answered before"] if answers.done else []
+        for note in notes:
+            session.note(note)
+        options: dict[str, Any] = {"n": n, "length": length, "seed": answers.seed, "sampler": sampler}
+        options |= {"stop": limits.stop, "allow": limits.allow, "ban": limits.ban, "bias": dict(limits.bias)}
+        try:
+            with Progress(good, "lines", start=answers.done, quiet=session.quiet) as bar:
+                for own, done in _answered(lines, written, answers.done, {**options, "progress": bar.update}):
+                    answers.add(own, done)
+        except (KeyboardInterrupt, SystemExit):
+            if answers.journal is not None:
+                session.note("stopped; the same command goes on with it")
+            raise
+        answers.finish()
+
+
+def _path_of(word: str) -> Path:
+    """The file that a word names; what comes by standard input as a file in the cache."""
+    import sys
+
+    from seqloom.corpora import shards
+
+    return shards.spool(sys.stdin.buffer) if word == "-" else Path(path_of(word))
+
+
+def _likeness(word: str, n: int) -> Likeness:
+    """The likeness that an option names; ConfigError where there is none, or nothing to choose from."""
+    from seqloom.core.config import make
+    from seqloom.metrics.likeness import Likeness
+
+    if n < 2:
+        raise ConfigError("one sample leaves no choice", path="--mbr", hint="say how many are made: -n 16")
+    try:
+        likeness: Likeness = make(Likeness, word)  # type: ignore[type-abstract]
+    except ConfigError as error:
+        raise error.under("--mbr") from None
+    if likeness.missing:
+        raise ConfigError(
+            f"{word} wants {likeness.library}, which is not installed",
+            path="--mbr",
+            hint=f"pip install {likeness.library}",
+        )
+    return likeness
+
+
+def _answered(lines: Lines, written: Written, done: int, options: Mapping[str, Any]) -> Iterator[tuple[list[str], int]]:
+    """Lines that are written together, and how many of them are answers, from the answer after `done` on."""
+    from seqloom.model import APPLIED
+
+    waiting: deque[tuple[int, dict[str, Any] | DataError]] = deque()
+
+    def good() -> Iterator[dict[str, Any]]:
+        passed = 0
+        for line, own in lines.each():
+            if passed < done:
+                passed += not isinstance(own, DataError)
+                continue
+            waiting.append((line, own))
+            if not isinstance(own, DataError):
+                yield own
+
+    ready: list[str] = []
+    held = 0
+    for answer in lines.model.apply(good(), first=done, **options):
+        while True:
+            line, own = waiting.popleft()
+            if not isinstance(own, DataError):
+                break
+            ready.append(written.gap(line, own))
+        ready.append(written.line(line, own, answer))
+        held += 1
+        if held == APPLIED:
+            yield ready, held
+            ready, held = [], 0
+    ready += [written.gap(line, own) for line, own in waiting if isinstance(own, DataError)]
+    if ready:
+        yield ready, held
+
+
+class Answers:
+    """Where lines go: to standard output as they come, or by way of a journal into a file, whole or not at all.
+
+    The journal, FILE.partial, begins with what was asked. Asked the same again, it goes on where it ends.
+    """
+
+    def __init__(self, output: OutputFile | None, request: Mapping[str, Any], seed: int | None, force: bool) -> None:
+        self.output, self.done, self.seed = output, 0, seed_of(seed)
+        self.journal: durable.Journal | None = None
+        self.waiting: list[str] = []
+        if output is None or output.through:
+            return
+        self.path = output.path.with_name(output.path.name + PARTIAL)
+        before = [] if force or not self.path.exists() else list(durable.Journal.read(self.path))
+        if before:
+            self._check(before[0], request, seed)
+            self.seed = before[0]["seed"]
+            self.done = sum(record["answers"] for record in before[1:])
+        else:
+            with durable.writing(self.path):
+                durable.make_folders(self.path.parent)
+        self.journal = durable.Journal(self.path, None if before else 0)
+        if not before:
+            self.journal.append({**request, "seed": self.seed})
+
+    def _check(self, before: Mapping[str, Any], request: Mapping[str, Any], seed: int | None) -> None:
+        """RunError where something else was asked when the journal began."""
+        import json
+
+        now = json.loads(durable.json_bytes(durable.finite(request)))
+        changed = [key for key in now if before.get(key) != now[key]]
+        if seed is not None and before.get("seed") != seed:
+            changed.append("seed")
+        if changed:
+            raise RunError(
+                f"{self.path} holds answers to something else: its {changed[0]} differ",
+                hint="ask the same to go on with it, name another --out, or --force begins anew",
+            )
+
+    def __enter__(self) -> Answers:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self.journal is not None:
+            self.journal.close()
+
+    def add(self, lines: Sequence[str], answers: int) -> None:
+        """Write some lines, of which so many are answers."""
+        if self.journal is not None:
+            self.journal.append({"answers": answers, "text": list(lines)})
+            self.journal.sync()
+            return
+        if self.output is None:
+            put(_together(lines))
+        else:  # a pipe, which is opened once
+            self.waiting += lines
+
+    def finish(self) -> None:
+        """Make the file of all lines; the journal is then gone."""
+        if self.output is None:
+            return
+        if self.journal is None:
+            self.output.write(_together(self.waiting))
+            return
+        self.journal.close()
+        records = list(durable.Journal.read(self.path))[1:]
+        self.output.write(_together([line for record in records for line in record["text"]]))
+        durable.delete(self.path)
+
+
+def _together(lines: Sequence[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")

@@ -1,0 +1,77 @@
+"""What is asked of a model many times: its conditions, one a line of a text or a row of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from seqloom.codecs.base import Codec
+from seqloom.core.content import lines_of
+from seqloom.core.errors import ConfigError, DataError
+from seqloom.corpora.tables import is_table, rows_of
+
+Asked = tuple[int, dict[str, Any] | DataError]
+"""A line, and its conditions as values of their codecs, or what is wrong with it."""
+
+
+def asked_in(path: Path, codecs: Mapping[str, Codec], columns: Mapping[str, str]) -> Iterator[Asked]:
+    """The conditions of each line of a file, of those that have these codecs.
+
+    A column of a table is called as its condition is, or as the column (`columns`) that it was learned from. What is
+    wrong with all of the file is an error.
+    """
+    if not codecs:
+        raise ConfigError("the model has no condition to be read from a file", hint="`seqloom sample` makes samples")
+    if is_table(path):
+        yield from _of_table(path, codecs, columns)
+        return
+    if len(codecs) > 1:
+        raise ConfigError(
+            f"a line has one condition, and the model has {len(codecs)}: {', '.join(codecs)}",
+            hint="give a .tsv, .csv or .jsonl with a column of each, or what all have in common as given.NAME=VALUE",
+        )
+    ((name, codec),) = codecs.items()
+    for line, data in enumerate(lines_of(path, codec.written_in), 1):
+        text = data.decode("utf-8", "surrogateescape")
+        yield line, _values(path, line, {name: text}, codecs)
+
+
+def _of_table(path: Path, codecs: Mapping[str, Codec], columns: Mapping[str, str]) -> Iterator[Asked]:
+    encoding = next(iter(codecs.values())).written_in
+    rows = rows_of(path, encoding)
+    before: list[Any] = []
+    first = None
+    for row in rows:  # the first that can be read says which columns there are
+        before.append(row)
+        if not isinstance(row, DataError):
+            first = row[1]
+            break
+    known = first or {}
+    found = {name: own for name in codecs for own in (name, columns.get(name, "")) if own in known}
+    found |= {name: name for name in codecs if name in known}
+    if first is not None and not found:
+        wanted = " or ".join(dict.fromkeys(own for name in codecs for own in (name, columns.get(name, name))))
+        raise DataError(
+            f"none of the columns is a condition of the model: {', '.join(known)}", path=path, hint=f"call it {wanted}"
+        )
+    for row in chain(before, rows):
+        if isinstance(row, DataError):
+            yield row.line or 0, row
+        else:
+            line, cells = row
+            yield line, _values(path, line, {name: cells.get(own, "") for name, own in found.items()}, codecs)
+
+
+def _values(path: Path, line: int, texts: Mapping[str, str], codecs: Mapping[str, Codec]) -> dict[str, Any] | DataError:
+    """Conditions as values of their codecs; what is wrong where one is empty or cannot be read."""
+    values = {}
+    for name, text in texts.items():
+        if not text.strip():
+            return DataError(f"there is no {name}: it is empty", path=path, line=line)
+        try:
+            values[name] = codecs[name].value_of(text)
+        except DataError as error:
+            return DataError(f"{name}: {error.message}", path=path, line=line, hint=error.hint)
+    return values

@@ -1,0 +1,157 @@
+"""The verb apply: a line in, a line out, whatever the conditions are; interrupted, it goes on to the same end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seqloom import model as models
+from seqloom.cli.main import run
+from seqloom.core import durable
+from terminal import check_error
+
+WORDS = ["ab", "cd", "ef"]
+PAIRS = [(f"{a} {b}", f"{b.upper()} {a.upper()}") for a in WORDS for b in WORDS] * 4
+ALIKE = ("given.kind=ab", "given.size=5")
+"""Beside every line."""
+TINY = ("backbone.width=8", "backbone.depth=1", "--steps", "6", "-q")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run that learned texts beside a text, a label and a number."""
+    folder = tmp_path_factory.mktemp("apply")
+    rows = [{"en": a, "de": b, "kind": a[:2], "size": len(a) + i % 5} for i, (a, b) in enumerate(PAIRS)]
+    (folder / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    words = [
+        "corpus.text=de",
+        "given.source.source=column:en",
+        "given.kind.source=column:kind",
+        "given.kind.codec=label",
+    ]
+    words += ["given.size.source=column:size", "--model", "gru", "--out", str(folder / "run"), *TINY]
+    assert run(["train", str(folder / "pairs.jsonl"), *words]) == 0
+    return folder
+
+
+def test_each_line_has_its_answer_in_its_place(seqloom, runs, tmp_path):
+    Path("in.txt").write_text("ab cd\nef ab\nab cd\n")
+    done = seqloom("apply", runs / "run", *ALIKE, "in.txt", "--seed", 1)
+    assert done.code == 0
+    lines = done.text.splitlines()
+    assert len(lines) == 3
+    assert lines[0] == lines[2]
+    told = [
+        json.loads(line)
+        for line in seqloom("apply", runs / "run", *ALIKE, "in.txt", "--json", "-n", 2, "--seed", 1).text.splitlines()
+    ]
+    assert [(one["line"], [own["row"] for own in one["samples"]]) for one in told] == [
+        (1, [0, 1]),
+        (2, [2, 3]),
+        (3, [4, 5]),
+    ]
+    alone = seqloom("sample", runs / "run", *ALIKE, "given.source=ab cd", "-n", 2, "--seed", 1, "--json").json[
+        "samples"
+    ]
+    assert [own["text"] for own in told[0]["samples"]] == [own["text"] for own in alone]
+    by_column = seqloom("apply", runs / "run", runs / "pairs.jsonl", "--seed", 1)  # its column, as it was learned from
+    assert len(by_column.text.splitlines()) == len(PAIRS)
+    for more in (("--mbr", "chrf"), ("--mbr", "word_error"), ("--rank-by", runs / "run")):
+        assert len(seqloom("apply", runs / "run", *ALIKE, "in.txt", "-n", 3, *more).text.splitlines()) == 3
+    sampled = seqloom("apply", runs / "run", *ALIKE, "in.txt", "sampler.temperature=0.5", "--seed", 2).text.splitlines()
+    first = seqloom(
+        "sample", runs / "run", *ALIKE, "given.source=ab cd", "sampler.temperature=0.5", "--seed", 2, "--json"
+    )
+    assert sampled[0] == " ".join(first.json["samples"][0]["text"].splitlines())
+
+
+def test_labels_and_numbers_come_from_the_columns_of_a_table(seqloom, runs):
+    Path("in.csv").write_text("size,kind,source\n3,ab,ab cd\n7,ef,ab cd\n")
+    told = seqloom("apply", runs / "run", "in.csv", "--json", "sampler.temperature=1", "--seed", 4).text.splitlines()
+    given = ("given.source=ab cd", "given.size=3", "given.kind=ab")
+    alone = seqloom("sample", runs / "run", *given, "--seed", 4, "--json").json["samples"]
+    assert json.loads(told[0])["samples"] == alone
+    Path("sizes.txt").write_text("3\n7\n")
+    done = seqloom("apply", runs / "run", "sizes.txt", "given.kind=ab", "given.source=cd ab")
+    assert len(done.text.splitlines()) == 2
+    Path("kinds.tsv").write_text("kind\nab\n")
+    done = seqloom("apply", runs / "run", "kinds.tsv", "given.source=ab")
+    assert (done.code, "there is no size" in done.err) == (0, True)
+    check_error(seqloom("apply", runs / "run", "sizes.txt"), "a line has one condition, and the model has 3: source, ")
+    Path("other.tsv").write_text("colour\nred\n")
+    check_error(
+        seqloom("apply", runs / "run", "other.tsv"), "none of the columns is a condition", "source or en or kind"
+    )
+
+
+def test_an_interrupted_one_goes_on_to_the_same_end(seqloom, runs, monkeypatch):
+    monkeypatch.setattr(models, "APPLIED", 4)
+    Path("in.txt").write_text("".join(f"{a}\n\n" for a, _ in PAIRS[:11]))
+    words = ("apply", runs / "run", *ALIKE, "in.txt", "-n", 2, "--mbr", "chrf", "--skip-bad")
+    assert seqloom(*words, "--seed", 5, "--out", "whole.txt").code == 0
+    whole = Path("whole.txt").read_bytes()
+    assert whole.count(b"\n") == 22
+    append, written = durable.Journal.append, []
+
+    def interrupted(self, record):
+        append(self, record)
+        written.append(record)
+        if len(written) == 3:  # what was asked, and eight answers
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable.Journal, "append", interrupted)
+        stopped = seqloom(*words, "--seed", 5, "--out", "part.txt")
+    assert (stopped.code, Path("part.txt").exists()) == (130, False)
+    assert "the same command goes on" in stopped.err
+    check_error(seqloom(*words, "--seed", 6, "--out", "part.txt"), "its seed differ", "--force")
+    partial = Path("part.txt.partial")
+    partial.write_bytes(partial.read_bytes() + b'{"answers": 4, "te')  # torn by a kill
+    on = seqloom(*words, "--out", "part.txt")  # with the seed that it had
+    assert "8 of 11 were answered before" in on.err
+    assert Path("part.txt").read_bytes() == whole
+    assert not partial.exists()
+    check_error(seqloom(*words, "--out", "part.txt"), "is there already", "--force")
+
+
+def test_what_is_bad_is_refused_with_its_line_or_left_empty_and_counted(seqloom, runs):
+    Path("in.txt").write_text("ab cd\n\nab zz\nef ab\n")
+    check_error(
+        seqloom("apply", runs / "run", *ALIKE, "in.txt"),
+        "in.txt, line 2: there is no source: it is empty",
+        "--skip-bad",
+    )
+    done = seqloom("apply", runs / "run", *ALIKE, "in.txt", "--skip-bad")
+    assert "2 lines bad and left empty, the first: in.txt, line 2" in done.err
+    assert [bool(line) for line in done.text.split("\n")[1:3]] == [False, False]
+    told = [
+        json.loads(line)
+        for line in seqloom("apply", runs / "run", *ALIKE, "in.txt", "--skip-bad", "--json").text.splitlines()
+    ]
+    assert [one.get("error", "")[:24] for one in told] == [
+        "",
+        "there is no source: it i",
+        "given.source: not in the",
+        "",
+    ]
+    Path("in.txt").write_text("zz\n")
+    check_error(
+        seqloom("apply", runs / "run", *ALIKE, "in.txt"),
+        "in.txt, line 1: given.source: not in the model's alphabet: 'z'",
+    )
+    Path("in.jsonl").write_text('{"source": "ab"}\n{"source"\n')
+    check_error(seqloom("apply", runs / "run", *ALIKE, "in.jsonl"), "in.jsonl, line 2: the line is no JSON")
+    Path("in.txt").write_text("ab\n")
+    check_error(
+        seqloom("apply", runs / "run", *ALIKE, "in.txt", "-n", 2),
+        "of several samples a line of text holds one",
+        "--mbr",
+    )
+    check_error(
+        seqloom("apply", runs / "run", *ALIKE, "in.txt", "--mbr", "chrf"), "one sample leaves no choice", "-n 16"
+    )
+    check_error(seqloom("apply", runs / "run", *ALIKE, "in.txt", "-n", 2, "--mbr", "chrg"), "chrg", "chrf")
+    Path("none.txt").write_text("")
+    check_error(seqloom("apply", runs / "run", *ALIKE, "none.txt"), "the file is empty")

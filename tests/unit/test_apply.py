@@ -1,0 +1,150 @@
+"""Answers to many conditions: as each by itself, in order, whatever stands beside it; and those of least risk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seqloom import model as models
+from seqloom.codecs.label import Label
+from seqloom.codecs.number import Number
+from seqloom.codecs.series import Series
+from seqloom.codecs.text import Characters
+from seqloom.core.errors import DataError, UnsupportedQuery
+from seqloom.corpora.base import Flat, Split
+from seqloom.metrics.likeness import CharacterError, Chrf, Exact, least_risk
+from seqloom.model import Model
+from seqloom.network.backbone import Backbone
+from seqloom.network.given import ConditionSpec
+from seqloom.network.network import Network
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.gaussian import Gaussian
+from seqloom.processes.masked import Masked
+from seqloom.samplers.ancestral import Ancestral
+
+LETTERS = Characters(alphabet="\nabc ")
+GIVEN = {"source": Characters(alphabet="xyz"), "kind": Label(names=("p", "q")), "size": Number(mean=2.0, deviation=1.0)}
+ROWS: list[dict[str, Any]] = [
+    {"source": "xyzzy" * (1 + i % 3), "kind": "pq"[i % 2], "size": (float(i),)} for i in range(7)
+]
+
+
+def made(process: Any, codec: Any = LETTERS, encoder: str = "gru", **more: Any) -> Model:
+    space = codec.space.replace(ends=True)
+    specs = {
+        name: ConditionSpec(
+            own.space, own.enters, Backbone(width=16, depth=1, mixer=encoder) if own.enters == "attend" else None
+        )
+        for name, own in GIVEN.items()
+    }
+    net = Network(Backbone(width=16, depth=1, mixer="gru", mlp=1.0), process.spec(space), space, 10, specs, 1)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return Model(codec, process, net.eval(), given=GIVEN, **more)
+
+
+def same(one: Any, other: Any) -> bool:
+    """The same texts; numbers to rounding, which depends on what stands beside a row."""
+    if isinstance(one[0], str):
+        return bool(one == other)
+    return all(np.allclose(a.values, b.values, rtol=1e-4) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("process", [Autoregressive(), Masked(), Gaussian()], ids=lambda own: own.name)
+def test_each_is_answered_as_it_would_be_by_itself(process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "APPLIED", 4)
+    numbers = isinstance(process, Gaussian)
+    model = made(process, Series(columns=("a",), means=(0.0,), scales=(1.0,)) if numbers else LETTERS)
+    told: list[float] = []
+    answers = list(model.apply(iter(ROWS), n=2, seed=3, progress=lambda done, _: told.append(done)))
+    for i, (given, answer) in enumerate(zip(ROWS, answers, strict=True)):
+        alone = model.answer(replace(model.query(model.empty(), 2, 3, given=given), first_row=2 * i))
+        assert same(answer.values, alone.values)
+    assert max(told) == told[-1] == len(ROWS)
+    assert [answer.rows for answer in model.apply(ROWS[5:], n=2, seed=3, first=5)] == [[10, 11], [12, 13]]
+    later = [answer.values for answer in model.apply(ROWS[4:], n=2, seed=3, first=4)]  # where a block began
+    assert all(same(*pair) for pair in zip(later, (answer.values for answer in answers[4:]), strict=True))
+
+
+def test_one_answer_is_about_the_likeliest_and_several_are_drawn() -> None:
+    model = made(Autoregressive())
+    (best,) = model.apply(ROWS[:1])
+    assert best.scores
+    assert best.values == model.sample(seed=8, sampler=model.answering, given=ROWS[0]).values
+    (drawn,) = model.apply(ROWS[:1], n=3, seed=8)
+    assert drawn.values == model.sample(3, seed=8, given=ROWS[0]).values
+    assert made(Masked()).answering.plain()["temperature"] == 0
+    own = Ancestral(temperature=0.5)
+    assert (
+        made(Gaussian(), Series(columns=("a",), means=(0.0,), scales=(1.0,)), sampler=None).answering.name == "diffuse"
+    )
+    assert (
+        next(model.apply(ROWS[:1], sampler=own, seed=2)).values
+        == model.sample(seed=2, sampler=own, given=ROWS[0]).values
+    )
+
+
+def test_what_cannot_be_asked_is_refused() -> None:
+    model = made(Autoregressive())
+    with pytest.raises(UnsupportedQuery, match="not said which condition") as caught:
+        list(model.apply(["xyz"]))
+    assert "source, kind, size" in caught.value.hint
+    with pytest.raises(DataError, match="alphabet"):
+        model.check_given({"source": "abc"})
+    flat = Flat.of([GIVEN["source"].encode("xyzzy")])
+    split = Split(Flat.of([LETTERS.encode("ab")]), {"source": flat}, 2.0, 0.0, "")
+    model.check_given({"source": "xyzzyx"})
+    bounded = made(Autoregressive(), encoder="attention", train=lambda: split)
+    bounded.check_given({"source": "xyzzy"})
+    with pytest.raises(DataError, match="it has 6 elements, and the longest in training had 5"):
+        bounded.check_given({"source": "xyzzyx"})
+    made(Autoregressive(), train=lambda: split).check_given({"source": "xyzzyx"})  # a recurrence reads on
+
+
+def test_an_empty_sample_is_ranked_last() -> None:
+    model = made(Autoregressive())
+    answer = replace(model.sample(3, seed=1, given=ROWS[0]), values=["", "ab", "ba"])
+    ordered, likelihoods = model.ranked(answer, given=ROWS[0])
+    assert ordered.values[2] == ""
+    assert np.isinf(likelihoods[2].nats)
+
+
+# ---- least risk -----------------------------------------------------------------------------------------------------
+
+
+def distance(a: str, b: str) -> int:
+    """Edit distance by its definition."""
+    if not a or not b:
+        return len(a) + len(b)
+    return min(distance(a[1:], b) + 1, distance(a, b[1:]) + 1, distance(a[1:], b[1:]) + (a[0] != b[0]))
+
+
+def test_the_one_of_least_risk_is_that_of_the_whole_law() -> None:
+    """Of all texts of a known law, by brute force; of samples of it, the same one."""
+    texts = ["".join(own) for n in (1, 2, 3) for own in product("ab", repeat=n)]
+    law = np.random.default_rng(0).dirichlet(np.full(len(texts), 0.5))
+    truth = [sum(p * distance(made, other) / len(other) for p, other in zip(law, texts, strict=True)) for made in texts]
+    drawn = [texts[i] for i in np.random.default_rng(1).choice(len(texts), 4000, p=law)]
+    risks = dict(zip(drawn, least_risk(drawn, CharacterError()), strict=True))
+    assert min(risks, key=risks.__getitem__) == texts[int(np.argmin(truth))]
+    for text, risk in risks.items():
+        assert risk == pytest.approx(truth[texts.index(text)], abs=0.03)
+    counted = [sum(made != other for other in drawn[:50]) / 50 for made in drawn[:50]]
+    assert [1 + risk for risk in least_risk(drawn[:50], Exact())] == pytest.approx(counted)
+
+
+def test_samples_are_put_in_the_order_of_their_risk() -> None:
+    model = made(Autoregressive())
+    answer = model.sample(12, seed=1, given=ROWS[0])
+    ordered = model.of_least_risk(answer, Chrf())
+    assert sorted(ordered.rows) == sorted(answer.rows)
+    assert list(ordered.scores) == sorted(ordered.scores, reverse=True)
+    risks = least_risk(answer.values, Chrf())
+    assert ordered.values[0] == answer.values[int(np.argmin(risks))]
