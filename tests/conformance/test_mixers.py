@@ -11,13 +11,15 @@ from seqloom.core.errors import ConfigError
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.base import Mixer
 from seqloom.mixers.conv import Conv, Dilated
-from seqloom.mixers.positions import Learned, NoPositions, Rope, Sinusoidal
-from seqloom.mixers.recurrent import RecurrentState, Rnn
+from seqloom.mixers.positions import Alibi, Learned, NoPositions, Rope, Sinusoidal
+from seqloom.mixers.recurrent import Rnn
 from seqloom.mixers.scan import scan
 
 WIDTH, STEPS, ROWS = 8, 9, 3
 MIXERS = {name: cls() for name, cls in members_of(Mixer).items()}
 MIXERS["attention, learned places"] = Attention(positions=Learned(size=STEPS))
+MIXERS["attention in a window"] = Attention(window=2, heads=4, kv_heads=2, sink=True)  # it reads window by window
+MIXERS["attention, by distance"] = Attention(heads=4, kv_heads=1, positions=Alibi())
 MIXERS["conv"] = Conv(dilations=(1, 2))  # a sequence of nine elements is all that they read
 MIXERS["rnn, relu"] = Rnn(nonlinearity="relu")
 
@@ -55,6 +57,12 @@ def read(module, h, sizes, room=STEPS, undo=0):
     return torch.cat(parts, 1), state
 
 
+def seen(mixer, block, t):
+    """Which elements position t attends to."""
+    window = getattr(mixer, "window", None) or STEPS
+    return [abs(i - t) < window and (block is None or i <= t) for i in range(STEPS)]
+
+
 def same(one, other):
     torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
 
@@ -71,7 +79,7 @@ def test_a_position_reads_what_it_may_and_only_that(mixer, block):
         (grad,) = torch.autograd.grad(module(h)[0][1, t].square().sum(), h)
         attended = grad.abs().sum(-1) > 1e-14
         assert not attended[[0, 2]].any()  # rows are independent
-        assert attended[1].tolist() == [block is None or i <= t for i in range(STEPS)]
+        assert attended[1].tolist() == seen(mixer, block, t)
 
 
 @every
@@ -239,7 +247,7 @@ def test_a_state_that_cannot_go_back_says_so(mixer):
     module, h = build(mixer, 1), sequence()
     _, state = read(module, h, [STEPS], undo=1)
     state.rollback(np.full(ROWS, STEPS - 1))
-    if isinstance(state, RecurrentState):
+    if not mixer.grows and int(state.floor.max()) > 2:
         with pytest.raises(ValueError, match="larger undo"):
             state.rollback(np.full(ROWS, 2))
     else:  # then it must be right
@@ -297,7 +305,8 @@ def test_sequences_that_begin_inside_know_nothing_of_those_before(mixer, block, 
         same(module(h, present, begins=BEGINS)[0], pieces(module, h))
     h.requires_grad_()
     (grad,) = torch.autograd.grad(module(h, present, begins=BEGINS)[0][0, 6].sum(), h)
-    assert (grad[0].abs().sum(-1) > 1e-14).tolist() == [4 <= i <= (6 if block else STEPS) for i in range(STEPS)]
+    attended = [i >= 4 and visible for i, visible in enumerate(seen(mixer, block, 6))]
+    assert (grad[0].abs().sum(-1) > 1e-14).tolist() == attended
 
 
 def mixer_starts_positions_anew(mixer):
@@ -440,7 +449,13 @@ def test_a_mask_says_who_attends_to_whom():
 # ---- gradients of gradients ---------------------------------------------------------------------------------------
 
 
-@every
+LONG = {"attention, learned places", "attention, by distance"}
+"""Others go the same way through attention."""
+
+
+@pytest.mark.parametrize(
+    "mixer", [pytest.param(m, id=n, marks=[pytest.mark.slow] if n in LONG else []) for n, m in MIXERS.items()]
+)
 @pytest.mark.parametrize("block", [1, None])
 def test_gradients_of_gradients_are_right(mixer, block):
     """As an energy wants them, whose score is a gradient that is trained."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -14,12 +12,22 @@ from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
 from seqloom.mixers.base import Mixer, MixerModule
+from seqloom.mixers.cache import NOWHERE, KeysValues, Recent
 from seqloom.mixers.positions import Positions, Rope
 from seqloom.mixers.twice import differentiable
 from seqloom.sequence.state import LayerState, Lengths
 
 Visible = Tensor | Literal["causal"] | None
-"""Which position (B|1,1,T|1,S) attends to which: said one by one, to what came before it, or (None) to all."""
+"""Which position (B|1,1,T|1,S) attends to which: said one by one, to what came before it, or (None) to all.
+
+Numbers in place of yes and no, (B|1,H,T,S), are added to the products of queries and keys.
+"""
+UNSEEN = -1e30
+"""Added to the product with what is not to be seen: finite, for infinity has no gradient where nothing is seen."""
+SINK_FEATURES = 8
+"""Features that a sink adds to queries and keys: one is used, and products of so many are made at once."""
+WORTH = 3
+"""From so many windows on, attention goes through a sequence window by window, and not over all of it at once."""
 
 
 class Attention(Mixer, name="attention"):
@@ -31,16 +39,26 @@ class Attention(Mixer, name="attention"):
 
     heads: int | None = Field(default=None, ge=1)
     """Parallel attentions, each over width / heads features; None: one for each 64 features."""
+    kv_heads: int | None = Field(default=None, ge=1)
+    """Heads of keys and values, each for as many of the heads as there are for one (Ainslie et al. 2023): what is kept
+    while a sequence is made is that much less. None: one for each."""
+    window: int | None = Field(default=None, ge=1)
+    """Elements that a position attends to, itself and those just before it; where both sides are seen, as many after it
+    (Beltagy et al. 2020). What is kept, and what a position costs, then do not grow with the length. None: all."""
+    sink: bool = False
+    """Beside the elements stands one more, of which each head learns how well it fits and whose value is 0: attention
+    goes there where nothing is worth attending to, and not to whatever comes first (Xiao et al. 2024, Agarwal et al.
+    2025). It has no position, so it is there in every window, on both sides and in every sequence of a row."""
     positions: Positions = Rope()
     """How a position enters queries, keys and values."""
 
     @property
     def bounded(self) -> bool:
-        return True
+        return self.window is None or not self.positions.relative
 
     @property
     def grows(self) -> bool:
-        return True
+        return self.window is None
 
     def build(self, width: int, block: int | None) -> MixerModule:
         heads = self.heads or max(1, width // 64)
@@ -48,51 +66,55 @@ class Attention(Mixer, name="attention"):
             raise ConfigError(
                 f"width {width} is not an even number of features for each of {heads} heads", path="backbone.width"
             )
+        if heads % (self.kv_heads or 1):
+            raise ConfigError(
+                f"{heads} heads cannot share {self.kv_heads} heads of keys and values evenly",
+                path="backbone.mixer.kv_heads",
+                hint=f"use one that divides {heads}, or another backbone.mixer.heads",
+            )
         return Attend(self, heads, width, block)
-
-
-class KeysValues(LayerState):
-    """Keys and values (B,H,room,E) of each row; what lies beyond `length` is never attended to."""
-
-    def __init__(self, keys: Tensor, values: Tensor, length: Lengths) -> None:
-        self.keys, self.values, self.length = keys, values, length
-
-    def put(self, slots: Lengths, other: KeysValues, rows: Lengths, since: int = 0) -> None:
-        read = slice(since, int(other.length[rows].max(initial=0)))  # copy what was read, and no more
-        self.keys[slots, :, read] = other.keys[rows, :, read]
-        self.values[slots, :, read] = other.values[rows, :, read]
-        self.length[slots] = other.length[rows]
-
-    def rollback(self, length: Lengths) -> None:
-        self.length[: len(length)] = np.minimum(self.length[: len(length)], length)
 
 
 class Attend(MixerModule):
     """One attention layer."""
 
-    stacked: Mapping[str, int] = MappingProxyType({"project.weight": 3})
-
     def __init__(self, spec: Attention, heads: int, width: int, block: int | None) -> None:
         super().__init__()
-        self.heads, self.block = heads, block
-        self.project = nn.Linear(width, 3 * width, bias=False)
+        self.heads, self.kv_heads, self.block = heads, spec.kv_heads or heads, block
+        self.window = spec.window
+        self.each = width // heads
+        """Features of a head."""
+        self.project = nn.Linear(width, width + 2 * self.kv_heads * self.each, bias=False)
+        self.stacked = {"project.weight": heads // self.kv_heads + 2}
         self.out = nn.Linear(width, width, bias=False)
-        self.query_gain = nn.Parameter(torch.empty(width // heads))
-        self.key_gain = nn.Parameter(torch.empty(width // heads))
+        self.query_gain = nn.Parameter(torch.empty(self.each))
+        self.key_gain = nn.Parameter(torch.empty(self.each))
+        self.sink = nn.Parameter(torch.empty(heads)) if spec.sink else None
         self.positions = spec.positions.build(width)
+        self.distances = spec.positions.distances or (spec.window is not None and block != 1)
+        """Whether it must be known how far from each other two elements stand."""
 
     def initialise(self, generator: Generator) -> None:
         with torch.no_grad():
             self.out.weight.zero_()  # each layer starts as the identity
             self.query_gain.fill_(1.2)  # a little sharper than unit queries and keys would be
             self.key_gain.fill_(1.2)
+            if self.sink is not None:
+                self.sink.zero_()
 
-    def begin(self, rows: int, room: int | None = None, undo: int = 0) -> KeysValues:
+    def begin(self, rows: int, room: int | None = None, undo: int = 0) -> KeysValues | Recent:
+        empty = self.key_gain.new_zeros  # zeros, for what no one has written is weighed by 0, and 0 * nan is nan
+        length = np.zeros(rows, np.int64)
+        if self.window is not None and self.block == 1:
+            window = self.window if room is None else min(self.window, max(1, room))
+            shape = (rows, self.kv_heads, window + undo, self.each)
+            starts = np.zeros((rows, window + undo), np.int64)
+            return Recent(empty(shape), empty(shape), window, starts, length, length.copy())
         if room is None:
             raise ValueError("attention keeps every element it reads: say how many there is to be room for")
-        shape = (rows, self.heads, room, len(self.key_gain))
-        empty = self.key_gain.new_zeros  # zeros, for what no one has written is weighed by 0, and 0 * nan is nan
-        return KeysValues(empty(shape), empty(shape), np.zeros(rows, np.int64))
+        shape = (rows, self.kv_heads, room, self.each)
+        places = torch.zeros(rows, room if self.distances else 0, dtype=torch.int64, device=self.key_gain.device)
+        return KeysValues(empty(shape), empty(shape), places, length)
 
     def forward(
         self,
@@ -108,33 +130,95 @@ class Attend(MixerModule):
         slot = torch.arange(steps, device=h.device)[None]  # the element's own number, from the first that was read
         reads = np.full(rows, steps, np.int64) if count is None else count
         if state is not None:
-            if begins is not None or mask is not None:
+            if mask is not None or (begins is not None and not isinstance(state, Recent)):
                 raise ConfigError("attention with a state goes on reading, without a mask", path="backbone.mixer")
             slot = slot + torch.as_tensor(state.length[:rows, None], device=h.device)  # (B,T)
+        place = slot if position is None else self._line(position)
         if position is None:
             position = slot
             self.positions.ready(int((reads if state is None else state.length[:rows] + reads).max()) - 1)
         elif not position.is_meta:  # which has no numbers
             self.positions.ready(int(position.max()))
         h = self.positions.enter(h, position)
-        q, k, v = self.project(h).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)  # (B,H,T,E) each
+        sizes = [self.heads * self.each, *[self.kv_heads * self.each] * 2]
+        parts = self.project(h).split(sizes, -1)
+        q, k, v = (part.unflatten(-1, (-1, self.each)).transpose(1, 2) for part in parts)  # (B,H,T,E) each
         q, k = unit(q) * self.query_gain, unit(k) * self.key_gain
         q, k = self.positions.turn(q, k, position)
-        if state is None:
-            visible = self.visible(steps, present, begins, mask, h.device)
-        else:
+        if isinstance(state, Recent):
+            mixed, state = self._go_on(q, k, v, state, reads, begins)
+        elif state is not None:
             assert isinstance(state, KeysValues)
-            k, v, visible = self.after(state, k, v, slot, reads)
-        if self.watched is not None:
-            self.watched("weights", weights(q, k, visible))
-        mixed = attend(q, k, v, visible)
+            k, v, visible = self._after(state, k, v, slot, place, reads)
+            mixed = self._attend(q, k, v, visible)
+        elif self.window is not None and self.block in (1, None) and mask is None and place is slot:
+            sequence = torch.zeros_like(slot) if begins is None else begins.cumsum(1)
+            there = sequence if present is None or self.block == 1 else sequence.masked_fill(~present, NOWHERE)
+            mixed = self._near(q, k, v, sequence, there)
+        else:
+            mixed = self._attend(q, k, v, self._visible(place, present, begins, mask))
         return self.out(mixed.transpose(1, 2).flatten(2)), state
 
-    def visible(
-        self, steps: int, present: Tensor | None, begins: Tensor | None, mask: Tensor | None, device: torch.device
-    ) -> Visible:
+    def _line(self, position: Tensor) -> Tensor:
+        """Positions (B,T) on a line, where distances on it are asked for."""
+        if position.ndim == 3 and (self.distances or self.window is not None):
+            raise ConfigError(
+                "positions of several coordinates have no one distance",
+                path="backbone.mixer",
+                hint="leave backbone.mixer.window unset, and use backbone.mixer.positions=rope",
+            )
+        return position if position.ndim == 2 else position[..., 0]
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, visible: Visible) -> Tensor:
+        """Values (B,H,T,E) weighed for each query (B,H,T,E), where several heads may share keys and values."""
+        rows, steps, together = len(q), q.shape[2], self.heads // self.kv_heads
+        single = steps == 1 and not isinstance(visible, str) and self.watched is None
+        if together > 1 and single:  # heads that share keys are as many readers of them, and these need not be copied
+            q = q.reshape(rows, self.kv_heads, together, -1)  # (B,KV,G,E)
+            if isinstance(visible, Tensor) and visible.shape[1] > 1:
+                visible = visible.reshape(len(visible), self.kv_heads, together, -1)
+        elif together > 1:
+            k, v = k.repeat_interleave(together, 1), v.repeat_interleave(together, 1)
+        if self.sink is None:
+            mixed = attend(q, k, v, visible)
+        elif single:  # what is kept is not copied either
+            mixed = weights(q, k, visible, self.sink.view(1, *q.shape[1:3], 1)) @ v
+        else:
+            mixed = self._beside_sink(self.sink, q, k, v, visible)
+        if self.watched is not None:
+            self.watched("weights", weights(q, k, visible, None if self.sink is None else self.sink.view(1, -1, 1, 1)))
+        return mixed.reshape(rows, self.heads, steps, self.each)
+
+    def _beside_sink(self, fit: Tensor, q: Tensor, k: Tensor, v: Tensor, visible: Visible) -> Tensor:
+        """The same (B,H,T,E) where a value of 0 fits as each head (H,) says: the first key, by further features."""
+        each, skipped = self.each + SINK_FEATURES, 0
+        beside = F.pad(fit.to(q).view(1, -1, 1, 1), (0, SINK_FEATURES - 1)).expand(*q.shape[:3], -1)
+        q = torch.cat([q * (each / self.each) ** 0.5, beside], -1)  # they are more, and products are divided by that
+        k, v = (F.pad(part, (0, SINK_FEATURES, 1, 0)) for part in (k, v))
+        key = torch.zeros(each, dtype=k.dtype, device=k.device)
+        key[self.each] = each**0.5
+        first = torch.arange(k.shape[2], device=k.device).unsqueeze(-1) == 0
+        if isinstance(visible, str):  # a reader before the others: then what came before is what it was
+            q, skipped = F.pad(q, (0, 0, 1, 0)), 1
+        elif visible is not None:
+            visible = F.pad(visible, (1, 0), value=1 if visible.dtype == torch.bool else 0)
+        return attend(q, torch.where(first, key, k), v, visible)[:, :, skipped:, : self.each]
+
+    def _weighed(self, allowed: Tensor, ahead: Tensor, like: Tensor) -> Tensor:
+        """What is `allowed` (B|1,T,S) of elements so far `ahead` (B|1,T,S), with what distances add."""
+        bias = self.positions.bias(ahead, self.heads)
+        return allowed.unsqueeze(1) if bias is None else bias.to(like).masked_fill(~allowed.unsqueeze(1), UNSEEN)
+
+    def _band(self, ahead: Tensor) -> Tensor:
+        """Of elements so far ahead, which are within the window."""
+        assert self.window is not None
+        near = ahead.abs() < self.window
+        return near & (ahead <= 0) if self.block == 1 else near
+
+    def _visible(self, place: Tensor, present: Tensor | None, begins: Tensor | None, mask: Tensor | None) -> Visible:
         """Which position (B|1,1,T|1,T) attends to which: all to what came before, where nothing else is said."""
-        if self.block == 1 and begins is None and mask is None:
+        steps, device = place.shape[1], place.device
+        if self.block == 1 and begins is None and mask is None and not self.distances and self.window is None:
             return "causal"  # padding lies at the right, where a causal position never attends
         allowed = None if present is None else present[:, None]  # (B,1,T)
         if mask is not None:
@@ -147,10 +231,82 @@ class Attend(MixerModule):
             sequence = begins.cumsum(1)
             same = sequence[:, :, None] == sequence[:, None]
             allowed = same if allowed is None else same & allowed
+        if self.distances or self.window is not None:
+            return self._by_distance(place, place, allowed)
         return None if allowed is None else allowed[:, None]
 
-    def after(
-        self, state: KeysValues, k: Tensor, v: Tensor, slot: Tensor, reads: Lengths
+    def _by_distance(self, place: Tensor, there: Tensor, allowed: Tensor | None) -> Tensor:
+        """What is `allowed` (B|1,T|1,S) of elements that stand `there` (B|1,S), for readers at a `place` (B|1,T)."""
+        ahead = there[:, None] - place[:, :, None]
+        if self.window is not None:
+            near = ahead.abs() < self.window
+            allowed = near if allowed is None else near & allowed
+        if allowed is None:
+            allowed = torch.ones_like(ahead, dtype=torch.bool)
+        return self._weighed(allowed.expand(-1, place.shape[1], -1), ahead, self.key_gain)
+
+    def _near(self, q: Tensor, k: Tensor, v: Tensor, sequence: Tensor, there: Tensor) -> Tensor:
+        """Values (B,H,T,E) weighed for each query over its window.
+
+        The last elements (B,KV,S,E) are the readers' own, others came before them; `sequence` (B|1,T) and `there`
+        (B|1,S) say in which sequence each is.
+        """
+        assert self.window is not None
+        steps, window = q.shape[2], self.window
+        past = k.shape[2] - steps
+        index = torch.arange(max(steps, k.shape[2]), device=q.device)
+        if k.shape[2] <= WORTH * window or self.watched is not None:
+            ahead = (index[: k.shape[2]] - past - index[:steps, None])[None]
+            same = there[:, None] == sequence[:, :, None]
+            return self._attend(q, k, v, self._weighed(self._band(ahead) & same, ahead, q))
+        # Stretches of a window each: a reader finds all that it sees in its own, the one before and, where both sides
+        # are seen, the one after it.
+        extra, sides = -steps % window, 1 if self.block == 1 else 2
+        span = (1 + sides) * window
+        k, v = (F.pad(part, (0, 0, window - past, extra + (sides - 1) * window)) for part in (k, v))
+        there = F.pad(there, (window - past, extra + (sides - 1) * window), value=NOWHERE)
+        q, sequence = F.pad(q, (0, 0, 0, extra)), F.pad(sequence, (0, extra), value=NOWHERE)
+        k, v = (part.unfold(2, span, window).permute(0, 2, 1, 4, 3).flatten(0, 1) for part in (k, v))  # (B*C,KV,span,E)
+        q = q.reshape(*q.shape[:2], -1, window, self.each).transpose(1, 2)  # (B,C,H,window,E)
+        ahead = torch.arange(span, device=q.device) - window - index[:window, None]  # (window,span)
+        same = there.unfold(1, span, window)[:, :, None] == sequence.view(len(sequence), -1, window, 1)
+        visible = self._weighed((self._band(ahead) & same).flatten(0, 1), ahead[None], q)  # (B|1*C,1|H,window,span)
+        if len(same) < len(q):
+            visible = visible.expand(len(q), *visible.shape).flatten(0, 1)
+        mixed = self._attend(q.flatten(0, 1), k, v, visible)
+        mixed = mixed.view(len(q), -1, *mixed.shape[1:]).transpose(1, 2)  # (B,H,C,window,E)
+        return mixed.flatten(2, 3)[:, :, :steps]
+
+    def _go_on(
+        self, q: Tensor, k: Tensor, v: Tensor, state: Recent, reads: Lengths, begins: Tensor | None
+    ) -> tuple[Tensor, Recent]:
+        """Values (B,H,T,E) weighed for a chunk's queries over the chunk and what is kept, and what is kept then."""
+        rows, steps, device = len(q), q.shape[2], q.device
+        starts = np.repeat(state.now(rows)[:, None], steps, 1)
+        if begins is not None:
+            own = state.length[:rows, None] + np.arange(steps)
+            starts = np.maximum(starts, np.maximum.accumulate(np.where(begins.cpu().numpy(), own, 0), 1))
+        if steps == 1 and self.watched is None:  # in any order
+            after = state.after(k, v, reads, starts)
+            ages = after.ages(rows) if reads.all() else (state.length[:rows, None] - np.arange(after.ring)) % after.ring
+            seen = (ages < state.window) & (ages <= (after.length[:rows] - reads - starts[:, 0])[:, None])
+            return self._attend(q, after.keys[:rows], after.values[:rows], self._aged(ages, seen, q)), after
+        keys, values, owner = state.before(rows, device)
+        sequence = torch.as_tensor(starts, device=device)
+        there = torch.cat([owner, sequence], 1)
+        near = (torch.cat([keys.to(k.dtype), k], 2), torch.cat([values.to(v.dtype), v], 2))
+        mixed = self._near(q, *near, sequence, there)
+        return mixed, state.after(k, v, reads, starts)
+
+    def _aged(self, ages: Lengths, seen: np.ndarray, like: Tensor) -> Tensor | None:
+        """Which of the kept elements of such ages (B,S) one reader attends to (B,1|H,1,S); None: all."""
+        ahead = -torch.as_tensor(ages, device=like.device)[:, None]
+        if seen.all() and self.positions.bias(ahead[:1, :, :1], self.heads) is None:
+            return None
+        return self._weighed(torch.as_tensor(seen, device=like.device)[:, None], ahead, like)
+
+    def _after(
+        self, state: KeysValues, k: Tensor, v: Tensor, slot: Tensor, place: Tensor, reads: Lengths
     ) -> tuple[Tensor, Tensor, Visible]:
         """All keys and values when those of a chunk are written to their slots, and which each position attends to.
 
@@ -158,30 +314,22 @@ class Attend(MixerModule):
         where chunks end with blocks.
         """
         rows, steps = len(k), k.shape[2]
-        if state.keys.requires_grad or k.requires_grad:
-            state.keys, state.values = state.keys.clone(), state.values.clone()
-        begin, live = state.length[:rows], int(np.count_nonzero(reads))
-        # Rows that read the same, and after them at most some that read nothing: as one block, and all that is seen.
-        alike = live > 0 and bool((reads[:live] == steps).all() and (begin[:live] == begin[0]).all())
-        if alike:
-            here = slice(int(begin[0]), int(begin[0]) + steps)
-            state.keys[:live, :, here], state.values[:live, :, here] = k[:live], v[:live]
-        else:
-            row, step = np.nonzero(np.arange(steps) < reads[:, None])
-            state.keys[row, :, begin[row] + step] = k[row, :, step]
-            state.values[row, :, begin[row] + step] = v[row, :, step]
-        state.length[:rows] += reads
-        if alike and (self.block is None or steps == 1):
-            return state.keys[:rows, :, : here.stop], state.values[:rows, :, : here.stop], None
+        alike = state.write(k, v, place, reads)
         top = max(1, int(state.length[:rows].max()))
-        index, reader = torch.arange(top, device=k.device), slot[:, None, :, None]  # (top,), (B,1,T,1)
-        if self.block == 1:
-            visible = index <= reader
+        keys, values = state.keys[:rows, :, :top], state.values[:rows, :, :top]
+        if alike and (self.block is None or steps == 1):
+            allowed = None
         else:
-            visible = index < torch.as_tensor(state.length[:rows], device=k.device)[:, None, None, None]
-            if self.block is not None:
-                visible = visible & (index // self.block <= reader // self.block)
-        return state.keys[:rows, :, :top], state.values[:rows, :, :top], visible  # (B,1,T,top)
+            index, reader = torch.arange(top, device=k.device), slot[:, :, None]  # (top,), (B,T,1)
+            if self.block == 1:
+                allowed = index <= reader
+            else:
+                allowed = index < torch.as_tensor(state.length[:rows], device=k.device)[:, None, None]
+                if self.block is not None:
+                    allowed = allowed & (index // self.block <= reader // self.block)
+        if self.distances:
+            return keys, values, self._by_distance(place.expand(rows, -1), state.places[:rows, :top], allowed)
+        return keys, values, None if allowed is None else allowed.unsqueeze(1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Visible) -> Tensor:
@@ -198,18 +346,28 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Visible) -> Tensor:
     if q.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return differentiable(fast, plain, q, k, v)[0]
     with torch.autocast("cpu", enabled=False):  # on a processor the way back is far slower in less precision
+        mask = mask if mask is None or mask.dtype == torch.bool else mask.float()
         return differentiable(fast, plain, q.float(), k.float(), v.float())[0]
 
 
-def weights(q: Tensor, k: Tensor, visible: Visible) -> Tensor:
-    """How much of each value each query takes (B,H,T,S); zeros where nothing is visible."""
+def weights(q: Tensor, k: Tensor, visible: Visible, sink: Tensor | None = None) -> Tensor:
+    """How much of each value each query takes (B,H,T,S); zeros where nothing is visible, the rest to the `sink`."""
+    scores = scored(q, k, visible)
+    if sink is not None:
+        return torch.cat([sink.to(scores).expand(*scores.shape[:3], 1), scores], -1).softmax(-1)[..., 1:]
+    if isinstance(visible, str) or visible is None or visible.dtype != torch.bool:
+        return scores.softmax(-1)
+    return scores.softmax(-1).masked_fill(~visible, 0.0)
+
+
+def scored(q: Tensor, k: Tensor, visible: Visible) -> Tensor:
+    """How well each key fits each query (B,H,T,S)."""
     scores: Tensor = q @ k.mT / q.shape[-1] ** 0.5
     if isinstance(visible, str):
         visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
     if visible is None:
-        return scores.softmax(-1)
-    least = torch.finfo(scores.dtype).min  # not -inf: where nothing is visible, that has no gradient
-    return scores.masked_fill(~visible, least).softmax(-1).masked_fill(~visible, 0.0)
+        return scores
+    return scores.masked_fill(~visible, UNSEEN) if visible.dtype == torch.bool else scores + visible
 
 
 def unit(x: Tensor) -> Tensor:

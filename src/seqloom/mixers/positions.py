@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import lru_cache
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 
 from seqloom.core.config import Component
 from seqloom.core.errors import ConfigError
+
+MOST_KEPT = 1 << 16
+"""Positions whose turns are kept; those of streams that go on further are worked out anew."""
 
 
 class PositionModule(nn.Module):
@@ -22,10 +26,14 @@ class PositionModule(nn.Module):
         return h
 
     def turn(
-        self, q: Float[Tensor, "b h t e"], k: Float[Tensor, "b h t e"], position: Int[Tensor, "#b t *c"]
-    ) -> tuple[Float[Tensor, "b h t e"], Float[Tensor, "b h t e"]]:
+        self, q: Float[Tensor, "b h t e"], k: Float[Tensor, "b k t e"], position: Int[Tensor, "#b t *c"]
+    ) -> tuple[Float[Tensor, "b h t e"], Float[Tensor, "b k t e"]]:
         """Queries and keys whose products depend on the distance of their positions."""
         return q, k
+
+    def bias(self, ahead: Int[Tensor, "#b t s"], heads: int) -> Float[Tensor, "#b h t s"] | None:
+        """What is added to the products of each head where the read element stands so far `ahead` of the reader."""
+        return None
 
     def ready(self, last: int) -> None:
         """Be ready for positions up to this one, which is called before they come; ConfigError where there are none."""
@@ -33,6 +41,11 @@ class PositionModule(nn.Module):
 
 class Positions(Component, home="seqloom.mixers"):
     """How the position of an element enters attention; several coordinates (time, voice, row, column) are possible."""
+
+    relative: ClassVar[bool] = True
+    """Whether distances alone matter, so that it is of no account how far from its beginning a sequence is read."""
+    distances: ClassVar[bool] = False
+    """Whether distances are asked for (`bias`)."""
 
     @abstractmethod
     def build(self, width: int) -> PositionModule:
@@ -54,13 +67,33 @@ class Rope(Positions, name="rope"):
 
     base: float = Field(default=1e4, gt=1)
     """The slowest pair of features turns once in about 6 times so many positions."""
+    stretch: float = Field(default=1.0, ge=1)
+    """How many times longer the windows are than those of the run that is begun with: features turn so much slower."""
+    stretched: Literal["all", "slow"] = "slow"
+    """Which features: `all` alike (Chen et al. 2023), or the slowest that much and faster ones less, so that neighbours
+    are told apart as before (a larger base, as Xiong et al. 2023 have it)."""
 
     def build(self, width: int) -> PositionModule:
-        return Rotation(self.base)
+        return Rotation(self.base, self.stretch, self.stretched)
+
+
+class Alibi(Positions, name="alibi"):
+    """Products fall with the distance, at a rate of its own in each head: 2^-8h/H (Press et al. 2022).
+
+    Where both sides are seen, what comes after counts as twice as far in every second head, and as half as far in the
+    others: by distances alone the two sides could not be told apart.
+    """
+
+    distances: ClassVar[bool] = True
+
+    def build(self, width: int) -> PositionModule:
+        return Slopes()
 
 
 class Learned(Positions, name="learned"):
     """A learned vector for each position is added, one table for each coordinate."""
+
+    relative: ClassVar[bool] = False
 
     size: int = Field(default=1024, ge=1)
     """Positions that have a vector."""
@@ -74,6 +107,8 @@ class Learned(Positions, name="learned"):
 class Sinusoidal(Positions, name="sinusoidal"):
     """Sines and cosines of the position are added (Vaswani et al. 2017), each coordinate in a share of the features."""
 
+    relative: ClassVar[bool] = False
+
     base: float = Field(default=1e4, gt=1)
     """The longest wave, over 2 pi."""
 
@@ -84,9 +119,9 @@ class Sinusoidal(Positions, name="sinusoidal"):
 class Rotation(PositionModule):
     """Neighbouring features of queries and keys are turned as the two parts of one complex number."""
 
-    def __init__(self, base: float) -> None:
+    def __init__(self, base: float, stretch: float = 1.0, stretched: Literal["all", "slow"] = "all") -> None:
         super().__init__()
-        self.base, self.size = base, 0
+        self.base, self.stretch, self.stretched, self.size = base, stretch, stretched, 0
 
     def ready(self, last: int) -> None:
         if last >= self.size:
@@ -95,19 +130,24 @@ class Rotation(PositionModule):
     def turn(self, q: Tensor, k: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         half = q.shape[-1] // 2
         wide = q.dtype == torch.float64
-        if position.ndim == 2 and self.size:
-            known = turns_below(self.size, half, self.base, wide, q.device)
+        base, slower = self.base, self.stretch
+        if (
+            self.stretched == "slow"
+        ):  # the slowest turns at base^-(half-1)/half: by a larger base, slower by the stretch
+            base, slower = self.base * self.stretch ** (half / max(1, half - 1)), 1.0
+        if position.ndim == 2 and 0 < self.size <= MOST_KEPT:
+            known = turns_below(self.size, half, base, slower, wide, q.device)
             turns = known[position.clamp_max(self.size - 1)]  # what is beyond is not read
         else:
-            turns = unit_numbers(angles(position, half, self.base), wide)
+            turns = unit_numbers(angles(position, half, base) / slower, wide)
         return turned(q, turns.unsqueeze(1)), turned(k, turns.unsqueeze(1))
 
 
 @lru_cache(maxsize=16)
-def turns_below(size: int, count: int, base: float, wide: bool, device: torch.device) -> Tensor:
+def turns_below(size: int, count: int, base: float, slower: float, wide: bool, device: torch.device) -> Tensor:
     """Complex numbers (size,count) of all positions below `size`: made once for all layers and steps."""
     with torch.inference_mode(False), torch.no_grad():
-        return unit_numbers(angles(torch.arange(size, device=device)[None], count, base)[0], wide)
+        return unit_numbers(angles(torch.arange(size, device=device)[None], count, base)[0] / slower, wide)
 
 
 def unit_numbers(angle: Tensor, wide: bool) -> Tensor:
@@ -120,6 +160,17 @@ def turned(x: Tensor, turns: Tensor) -> Tensor:
     pairs = x if x.dtype == torch.float64 else x.float()
     product = torch.view_as_complex(pairs.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)) * turns
     return torch.view_as_real(product).flatten(-2).to(x.dtype)
+
+
+class Slopes(PositionModule):
+    """A rate for each head at which products fall with the distance."""
+
+    def bias(self, ahead: Tensor, heads: int) -> Tensor:
+        number = torch.arange(heads, device=ahead.device)
+        rate = 2.0 ** (-8.0 * (number + 1) / heads)
+        beyond = torch.where(number % 2 == 0, 2.0, 0.5)[:, None, None]
+        distance = ahead.unsqueeze(1)
+        return -rate[:, None, None] * torch.where(distance > 0, beyond * distance, -distance)
 
 
 class Table(PositionModule):

@@ -1,0 +1,157 @@
+"""Attention in a window, with shared keys, a sink and positions of every kind, against plain formulas."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from seqloom.core.errors import ConfigError
+from seqloom.mixers.attention import Attention
+from seqloom.mixers.positions import Alibi, Learned, Rope
+from seqloom.network.backbone import Backbone
+from seqloom.network.network import Network
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.sequence.space import Tokens
+
+WIDTH, STEPS, WINDOW = 16, 23, 4
+VARIANTS = {
+    "plain": Attention(heads=2),
+    "shared keys": Attention(heads=4, kv_heads=2, sink=True),
+    "by distance": Attention(heads=4, kv_heads=1, positions=Alibi(), sink=True),
+}
+every = pytest.mark.parametrize("mixer", VARIANTS.values(), ids=VARIANTS)
+
+
+def build(mixer, block):
+    module = mixer.build(WIDTH, block).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    return module
+
+
+def sequence(steps=STEPS, rows=2, seed=1):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(rows, steps, WIDTH)))
+
+
+def same(one, other):
+    torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-11)
+
+
+@every
+@pytest.mark.parametrize("block", [1, None])
+@pytest.mark.parametrize("parted", [False, True])
+def test_a_window_equals_all_elements_behind_a_mask(mixer, block, parted):
+    """Window by window, and by a state, as attention to all does of which most is masked; gradients too."""
+    near, slow = build(mixer.replace(window=WINDOW), block), build(mixer, block)
+    ahead = torch.arange(STEPS) - torch.arange(STEPS)[:, None]
+    band = (ahead.abs() < WINDOW) & ((ahead <= 0) if block else True)
+    begins, present = torch.zeros(2, STEPS, dtype=torch.bool), torch.ones(2, STEPS, dtype=torch.bool)
+    if parted:
+        begins[0, [3, 11]] = True
+        present[1, 17:] = False
+    fast, plain = sequence().requires_grad_(), sequence().requires_grad_()
+    out = near(fast, present, begins=begins if parted else None)[0][present]
+    expected = slow(plain, present, begins=begins if parted else None, mask=band[None])[0][present]
+    same(out, expected)
+    same(*(torch.autograd.grad(y.square().sum(), x)[0] for x, y in ((fast, out), (plain, expected))))
+    if block == 1:
+        state, parts = near.begin(2, undo=1), []
+        for part, begun in zip(fast.detach().split([9, 1, 1, 12], 1), begins.split([9, 1, 1, 12], 1), strict=True):
+            mixed, state = near(part, state=state, begins=begun if parted else None)
+            parts.append(mixed)
+        same(torch.cat(parts, 1)[present], expected.detach())
+        assert state.keys.shape[2] == WINDOW + 1  # however long the sequence is
+
+
+@every
+@pytest.mark.parametrize("block", [1, None])
+def test_heads_shared_and_sunk_equal_the_formula(mixer, block):
+    module, h = build(mixer, block), sequence(rows=1)
+    heads, shared, each = 4 if mixer.kv_heads else 2, mixer.kv_heads or 2, WIDTH // (4 if mixer.kv_heads else 2)
+    q, k, v = module.project(h).split([WIDTH, shared * each, shared * each], -1)
+    q, k, v = (part.unflatten(-1, (-1, each)).transpose(1, 2)[0] for part in (q, k, v))
+    q, k = (
+        part / part.square().mean(-1, keepdim=True).add(torch.finfo(part.dtype).eps).sqrt() * gain
+        for part, gain in ((q, module.query_gain), (k, module.key_gain))
+    )
+    q, k = (part[0] for part in module.positions.turn(q[None], k[None], torch.arange(STEPS)[None]))
+    out = torch.zeros(STEPS, heads, each, dtype=torch.float64)
+    for head in range(heads):
+        own = head * shared // heads
+        for t in range(STEPS):
+            last = t + 1 if block else STEPS
+            distance = t - torch.arange(last)
+            scores = k[own, :last] @ q[head, t] / each**0.5
+            if mixer.positions.name == "alibi":
+                beyond = torch.where(distance < 0, -distance * (2.0 if head % 2 == 0 else 0.5), distance)
+                scores = scores - 2.0 ** (-8 * (head + 1) / heads) * beyond
+            total = scores.exp().sum() + (module.sink[head].exp() if mixer.sink else 0)
+            out[t, head] = scores.exp() / total @ v[own, :last]
+    torch.testing.assert_close(module(h)[0][0], module.out(out.flatten(1)), atol=1e-6, rtol=1e-6)
+
+
+def test_what_a_stream_costs_does_not_grow_and_it_may_go_on_for_ever():
+    """Its positions are far beyond any table, and all that matters is how far apart elements stand."""
+    mixer = Attention(heads=2, window=WINDOW)
+    module, h = build(mixer, 1), sequence()
+    far = module.begin(2)
+    far.length[:], far.starts[:] = 10_000_000, 10_000_000  # a sequence begins here
+    for part in h.split(5, 1):
+        out, far = module(part, state=far)
+    torch.testing.assert_close(out, module(h)[0][:, -out.shape[1] :], atol=1e-7, rtol=1e-7)
+    assert sum(x.numel() for x in far.tensors().values()) == sum(x.numel() for x in module.begin(2).tensors().values())
+
+
+def test_how_far_a_network_may_read_follows_from_its_windows():
+    def reach(*mixers):
+        space = Tokens(size=5)
+        backbone = Backbone(width=8, depth=len(mixers), mixer=list(mixers))
+        net = Network(backbone, Autoregressive().spec(space), space, 12, {}, seed=None)
+        return net.reach, net.grows
+
+    near, absolute = Attention(window=3), Attention(window=3, positions=Learned(size=12))
+    assert reach(near, near) == (None, False)
+    assert reach(near, Attention()) == (12, True)  # sliding and global layers
+    assert reach(absolute) == (12, False)
+
+
+def test_rotation_stretched():
+    """All features as if windows were so much shorter; or the slowest alone, and neighbours as before."""
+    q = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, 9, 8)))
+    at = torch.arange(9)[None]
+
+    def turned(position, **settings):
+        return Rope(**settings).build(WIDTH).turn(q, q, position)[0]
+
+    same(turned(4 * at, stretch=4, stretched="all"), turned(at))
+    slow = turned(at, stretch=4)
+    assert float((slow[..., :2] - turned(at)[..., :2]).abs().max()) == 0.0  # the fastest pair
+    same(slow[..., -2:], turned(at, stretch=4, stretched="all")[..., -2:])
+    same(turned(at, stretch=1), turned(at))
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ConfigError, match="evenly") as caught:
+        Attention(heads=4, kv_heads=3).build(WIDTH, 1)
+    assert caught.value.path == "backbone.mixer.kv_heads"
+    grid = torch.zeros(2, STEPS, 2, dtype=torch.int64)
+    for mixer in (Attention(window=3), Attention(positions=Alibi())):
+        with pytest.raises(ConfigError, match="several coordinates"):
+            build(mixer, None)(sequence(), position=grid)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sinks_and_distances_in_less_precision(dtype):
+    mixer = Attention(heads=4, kv_heads=2, sink=True, window=WINDOW, positions=Alibi())
+    module, h = build(mixer, 1).float(), sequence().float()
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        out, state = module(h.requires_grad_(), state=module.begin(2))
+        out.float().square().mean().backward()
+        again, _ = module(h, state=state.detach())
+    expected = build(mixer, 1)(sequence())[0]
+    assert torch.isfinite(again).all()
+    assert math.isfinite(float(module.sink.grad.abs().sum()))
+    assert float((out - expected).detach().abs().max()) < (1e-4 if dtype is torch.float32 else 0.1)
