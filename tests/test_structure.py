@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("training", "metrics"),
     ("model_words",),
     ("recipe",),
-    ("advisor",),
+    ("advisor", "estimate"),
     ("run",),
     ("engine",),
     ("model",),

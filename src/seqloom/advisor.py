@@ -60,7 +60,15 @@ def advise(
         settings = merge(settings, _nested(key, value))
     if "process" in settings:
         settings["process"]["name"] = process.name  # so that it is laid under this process's settings and no other's
-    return settings, {key: f"{value}: {reason}" for key, (value, reason) in advice.items()}
+    return settings, {key: f"{_said(value)}: {reason}" for key, (value, reason) in advice.items()}
+
+
+def _said(value: Any) -> str:
+    """A value as it is read: a member by its name, with what is set of it behind it."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    rest = [f"{key} {_said(own)}" for key, own in value.items() if key != "name"]
+    return ", ".join([*([str(value["name"])] if "name" in value else []), *rest])
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from seqloom import run as runs
 from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
 from seqloom.core.errors import RunError, SeqloomError, Stopped
+from seqloom.estimate import OVERHEAD, Estimate
 from seqloom.model import Model
 from seqloom.network.network import Network
 from seqloom.planning import TrainingPlan, plan
@@ -27,8 +28,6 @@ from seqloom.training.inherit import Inherited, inherit
 from seqloom.training.trainer import Loop, Step, TrainingState
 from seqloom.validation import LOSS, Validation, fills
 
-OVERHEAD = 0.05
-"""Share of a training by the clock that validation, previews and saves may take."""
 VALIDATIONS = 10
 PREVIEW = 80
 COUPLING = 16
@@ -37,9 +36,7 @@ LAST_VALIDATION = 10.0
 """Seconds that a last validation over the whole split may take in any case, where a training is bounded by steps."""
 MOST_BAD, MOST_RESTORES = 3, 3
 FORESEEN = 0.03
-"""The share of a training by the clock after which it is reckoned how far the time will reach."""
-FEW_STEPS, MANY_EPOCHS = 200, 30
-"""Updates below which little is learned, and readings of the training split after which it is learned by heart."""
+"""The share of a training after which it is reckoned how far the time will reach."""
 MANY = 1_000_000
 """Elements that take more than two seconds to be counted."""
 
@@ -69,10 +66,13 @@ class Fit:
         stop: Callable[[], bool] | None = None,
         preview: bool = True,
         device: torch.device | str = "cpu",
+        expected: Estimate | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`expected` is what was estimated: what turns out otherwise is said. None: nothing was."""
         self.plan, self.save_every, self.stop, self.preview = planned, save_every, stop, preview
         self.device = torch.device(device)
+        self.expected = expected
         self.clock = clock
         self.began = clock()
         self.before = 0.0
@@ -147,6 +147,9 @@ class Fit:
         if self.plan.run is not None:
             self._resume(run)
         self.validation = Validation(run, prepared, self.net, self.positions)
+        if self.expected is None:
+            asked = recipe.trainer.steps is not None
+            self.expected = Estimate(self.net.parameter_count, len(reader.packed), reader.elements, asked)
 
     def _count(self, run: runs.Run) -> Iterator[TrainingEvent]:
         """What the process has counted in the training split; the time is part of the training's."""
@@ -227,7 +230,7 @@ class Fit:
         self.began = self.saved_at = self.clock()  # what came before was not training
         due = self._next_due()
         preview_due = 0.45
-        foreseen = trainer.steps is not None or self.share >= FORESEEN
+        foreseen = self.share >= FORESEEN
         while (share := self.share) < 1 or self.loop.state.step == 0:  # however short, a training has a step
             step = self._step(share)
             if step is None:
@@ -238,7 +241,7 @@ class Fit:
             )
             if not foreseen and self.share >= FORESEEN:
                 foreseen = True
-                if text := reach_of(self.loop.state, self.share, len(self.loop.reader.packed)):
+                for text in self._foreseen():
                     yield self._note(text)
             # Before a stop is looked for: the value of a validation must not depend on when the training is stopped.
             at = self.loop.state.step / trainer.steps if trainer.steps else self.share
@@ -290,6 +293,18 @@ class Fit:
             f"the loss was not finite; back to step {checkpoint.step}, past samples {skipped[-MOST_BAD:]}"
         )
         return None
+
+    def _foreseen(self) -> list[str]:
+        """What the training comes to by what it did so far, where that is otherwise than was estimated."""
+        assert self.expected is not None
+        share, state, minutes = self.share, self.loop.state, self.plan.recipe.trainer.minutes
+        now = replace(
+            self.expected,
+            step=max(1, state.elements // state.step),
+            steps=round(state.step / share),
+            seconds=60 * minutes if minutes else self.seconds / share,
+        )
+        return self.expected.against(now)
 
     def _next_due(self) -> float:
         """The next tenth of the training at which to validate."""
@@ -448,22 +463,6 @@ class Fit:
             "start": self.plan.recipe.start,
             **({} if self.dependence is None else {"dependence": self.dependence.tolist()}),
         }
-
-
-def reach_of(state: TrainingState, share: float, elements: int) -> str:
-    """What is to be said where a training's time is too short, or too long, by what it did in this share of it."""
-    steps, epochs = round(state.step / share), state.elements / share / max(1, elements)
-    if steps < FEW_STEPS:
-        return (
-            f"at this speed there will be about {steps:,} updates, which teach little: more --minutes, a smaller "
-            "backbone.width or a smaller feed.batch give more"
-        )
-    if epochs > MANY_EPOCHS:
-        return (
-            f"at this speed the training split will be read about {epochs:,.0f} times and learned by heart; the best "
-            "weights by validation are kept, and more data, or fewer --minutes, serve as well"
-        )
-    return ""
 
 
 def _reason(error: Exception) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from seqloom import run as runs
@@ -19,12 +20,14 @@ from seqloom.core.speeds import faster_in_bfloat16
 from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
+from seqloom.estimate import Estimate, Pace, checkpoint_bytes, data_warnings, estimated, room_warnings
+from seqloom.network.backbone import Backbone
 from seqloom.network.cost import cost
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.recipe import Recipe, model_settings
 from seqloom.sequence.facts import Facts
-from seqloom.sequence.space import Tokens, Vectors
+from seqloom.sequence.space import Space, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.training.feed import Feed, rows_of
 from seqloom.training.trainer import Trainer
@@ -43,6 +46,29 @@ class TrainingPlan:
     advice: Mapping[str, str]
     path: Path
     run: runs.Run | None = None
+
+    def estimate(self, device: torch.device | str = "cpu") -> Estimate:
+        """What the training will take; measures what was not yet measured of this machine (a few seconds)."""
+        shape = _shape(self.recipe, self.prepared, self.given)
+        half = self.recipe.trainer.precision == "bfloat16"
+        return estimated(
+            self.recipe,
+            cost(*shape),
+            rows=shape[-2],
+            elements=len(packed_of(self.prepared)),
+            pace=Pace.of(half, torch.get_num_threads()) if torch.device(device).type == "cpu" else None,
+            resident=round(machine.peak_memory_mb() * (1 << 20)),
+        )
+
+    def warnings(self, estimate: Estimate) -> list[str]:
+        """What speaks against it: too little data, too little or too much time, too little room."""
+        record, splits = machine.record(self.path), self.prepared.splits
+        room = [None if record[key] is None else record[key] * (1 << 30) for key in ("memory_gib", "disk_free_gib")]
+        return [
+            *data_warnings(estimate.elements, len(splits["valid"].data.x), self.recipe.feed.window),
+            *estimate.warnings().values(),
+            *room_warnings(estimate, *room),
+        ]
 
 
 def plan(
@@ -129,7 +155,7 @@ def plan(
     if origin is not None:
         checkpoint, part, _ = origin.checkpoint()
         reasons["start"] = f"the weights of run {origin.id}: {part} of step {checkpoint.step}"
-    _check_room(recipe, prepared, declared)
+    _check_room(recipe, prepared, declared, path)
     if notify:
         for note in feed_notes(recipe.feed, prepared):
             notify(note)
@@ -226,29 +252,42 @@ def _check(recipe: Recipe, prepared: Prepared) -> None:
         _check_long(recipe.feed, sizes)
 
 
-def _check_room(recipe: Recipe, prepared: Prepared, given: Mapping[str, Given]) -> None:
-    """ConfigError where the training would need more memory than there is; what it needs is known before it begins."""
-    room = machine.record()["memory_available_gib"]
+def _check_room(recipe: Recipe, prepared: Prepared, given: Mapping[str, Given], path: Path) -> None:
+    """An error where the training would need more memory or disk than there is; said before it begins."""
+    record = machine.record(path)
+    backbone, spec, space, specs, rows, window = shape = _shape(recipe, prepared, given)
+    parameters = Network(backbone, spec, space, window, specs, seed=None).parameter_count
+    room, disk = record["memory_available_gib"], record["disk_free_gib"]
+    smaller = "choose a smaller backbone.width or backbone.depth"
+    numbers = NUMBERS_EACH * parameters + NUMBERS_EACH * rows * window * backbone.width * backbone.depth
+    near = room is not None and 4 * numbers > room * (1 << 30)  # else the figure, which takes a second, is not needed
+    if room is not None and near and (gib := cost(*shape).training() / (1 << 30)) > room:
+        raise ConfigError(
+            f"a network of {parameters:,} parameters needs {gib:,.1f} GiB to be trained on {rows} rows of "
+            f"{window}, and {room:,.1f} GiB of memory are free",
+            path="backbone.width",
+            hint=f"{smaller}, or a smaller feed.batch",
+        )
+    if disk is not None and checkpoint_bytes(parameters) > disk * (1 << 30):
+        raise ConfigError(
+            f"a checkpoint of {parameters:,} parameters takes {checkpoint_bytes(parameters) / (1 << 30):,.1f} GiB, and "
+            f"{disk:,.1f} GiB of disk are free where {path} would be",
+            path="backbone.width",
+            hint=f"{smaller}, or an --out on another disk",
+        )
+
+
+def _shape(
+    recipe: Recipe, prepared: Prepared, given: Mapping[str, Given]
+) -> tuple[Backbone, NetworkSpec, Space, dict[str, ConditionSpec], int, int]:
+    """What `cost` takes: the network, and the rows and window of a step."""
     space = prepared.codec.space.replace(ends=prepared.ends)
     specs = {
         name: ConditionSpec(codec.space, given[name].enters or codec.enters, recipe.encoder(name, given[name]))
         for name, codec in prepared.given.items()
     }
     rows = rows_of(recipe.feed, packed_of(prepared))
-    backbone, spec, window = recipe.backbone, recipe.process.spec(space), recipe.feed.window
-    net = Network(backbone, spec, space, window, specs, seed=None)
-    numbers = NUMBERS_EACH * net.parameter_count + NUMBERS_EACH * rows * window * backbone.width * backbone.depth
-    if room is None or 4 * numbers < room * (1 << 30):  # nowhere near: the figure takes a second
-        return
-    needed = cost(backbone, spec, space, specs, rows, window)
-    gib = needed.training() / (1 << 30)
-    if gib > room:
-        raise ConfigError(
-            f"a network of {needed.parameters:,} parameters needs {gib:,.1f} GiB to be trained on {rows} rows of "
-            f"{window}, and {room:,.1f} GiB of memory are free",
-            path="backbone.width",
-            hint="choose a smaller backbone.width or backbone.depth, or a smaller feed.batch",
-        )
+    return recipe.backbone, recipe.process.spec(space), space, specs, rows, recipe.feed.window
 
 
 def _check_long(feed: Feed, sizes: NDArray[np.int64]) -> None:

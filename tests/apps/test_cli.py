@@ -910,3 +910,14 @@ def test_runs_are_asked_together_and_rank(seqloom: Callable[..., Done], examples
         wrong = seqloom(*words, option, value)
         assert wrong.code == 2, option
         assert "hint" in wrong.err
+
+
+def test_a_dry_run_says_what_a_run_would(seqloom: Callable[..., Done], tmp_path: Path) -> None:
+    words = ["train", "builtin:markov", "corpus.size=3000", "--minutes", "3", "--out", str(tmp_path / "a")]
+    done = seqloom(*words, "--dry-run", "--json")
+    told = json.loads(done.out)
+    assert told["estimate"]["parameters"] > 1000
+    assert told["recipe"]["trainer"]["minutes"] == 3
+    assert "estimate: " in done.err
+    assert "backbone.width = 128" in done.err
+    assert not (tmp_path / "a").exists()

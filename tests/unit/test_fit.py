@@ -48,11 +48,7 @@ class Clock:
 
 
 def test_after_a_little_of_the_time_it_is_said_how_far_it_will_reach(tmp_path: Path) -> None:
-    """By a clock on which each update takes as long as it was reckoned to, and of which the most was said before."""
-    state = SimpleNamespace(step=5, elements=5 * 80)
-    assert "about 100 updates" in fit.reach_of(state, 0.05, 1000)
-    assert "about 40 times" in fit.reach_of(SimpleNamespace(step=50, elements=2000), 0.05, 1000)
-    assert not fit.reach_of(SimpleNamespace(step=50, elements=2000), 0.05, 100_000)
+    """By a clock on which an update takes so long that there are few of them."""
     seen = events(plan(tmp_path / "a", minutes=1.0), clock=Clock())
     (said,) = [event for event in seen if event.kind == "note"]
     assert 0.03 <= said.share < 0.1

@@ -37,7 +37,7 @@ def test_newton_schulz_changes_the_singular_values_alone(shape):
 
 def test_a_step_of_muon(monkeypatch):
     """Two steps of a matrix of two stacked ones: momentum, each part orthogonal, the shape's scale, decay."""
-    monkeypatch.setattr(optimizers, "speeds", lambda: Speeds((1.0,), (1.0,), 0.0, (1.0, 1.0)))  # in float32
+    monkeypatch.setattr(optimizers, "speeds", lambda: Speeds((1.0,), (1.0,), 0.0, (1.0, 1.0), 1.0))  # in float32
     spec = Muon(rate=0.1, momentum=0.9)
     parameter = torch.nn.Parameter(matrices(12, 4))
     bias = torch.nn.Parameter(matrices(4))

@@ -130,7 +130,7 @@ def test_a_later_sitting_goes_on_with_what_was_kept(tmp_path, monkeypatch, capsy
             raise RuntimeError("this one fails")
         return {"unit": "1/s", "sides": {}, "compared": [], "missing": {}, "machine": machine.record()}
 
-    slow = Speeds((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 0.0, (1.0, 1.0))
+    slow = Speeds((1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 0.0, (1.0, 1.0), 1.0)
     monkeypatch.setattr("seqloom.core.speeds.speeds", lambda: slow)
     monkeypatch.setattr(speed, "measured", measure)
     words = ["speed.py", "--only", "starting,drawing", "--force", "--out", str(out)]

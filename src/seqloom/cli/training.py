@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 SMOOTH = 0.95
 """How much of the loss shown is what was shown before: single batches jump."""
 PREVIEW_LINES, PREVIEW_COLUMNS = 6, 100
+TOLD = ("backbone.width", "process.prior", "trainer.precision")
+"""Chosen settings whose reasons are given unasked."""
 
 
 class Stop:
@@ -179,6 +182,14 @@ def chosen(planned: TrainingPlan) -> str:
     return f"{recipe.process.name} {mixers}, {size}, on {number(amount)} elements ({prepared.codec.name}) for {budget}"
 
 
+def reasons(advice: Mapping[str, str], every: bool) -> list[str]:
+    """What was chosen and why, of each setting or of those that count most."""
+    if every:
+        return [f"{key} = {why}" for key, why in advice.items()]
+    told = [f"{key} = {advice[key]}" for key in TOLD if key in advice]
+    return [*told, f"-v gives the reasons for all {len(advice)} settings that were chosen"] if told else []
+
+
 @verb
 def train(
     session: Session,
@@ -195,6 +206,9 @@ def train(
     ] = None,
     save_every: Annotated[float, typer.Option(help="Seconds between saves; 0 saves at every step.")] = 60.0,
     seed: Annotated[int | None, typer.Option(help="What randomness follows from; 0 unless given.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be trained and what it would take, and train nothing.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
     """Train a model on a text or a series, into a run folder.
@@ -225,11 +239,28 @@ def train(
         process, space = planned.recipe.process, planned.prepared.codec.space
         apart = "" if process.couples(space) else process.independence(space, planned.recipe.backbone.channels)
         notes = [*planned.prepared.notes, *begins, *notes, *filter(None, [apart])]
-    if session.verbose:
-        notes += [f"  {key} = {why}" for key, why in planned.advice.items()]
+    expected = planned.estimate(session.place)
+    warnings = planned.warnings(expected)
+    notes += [f"  {line}" for line in reasons(planned.advice, session.verbose)]
+    notes += [f"estimate: {expected}", *warnings]
+    if dry_run:
+        for note in notes:
+            session.note(note)
+        if as_json:
+            put_json(
+                {
+                    "run": str(planned.path),
+                    "recipe": planned.recipe.plain(),
+                    "advice": dict(planned.advice),
+                    "estimate": asdict(expected),
+                    "warnings": warnings,
+                }
+            )
+        return
     stop = Stop()
     with stop.handling_signals():
-        report = watch(Fit(planned, save_every=save_every, stop=stop, device=session.place), session, notes)
+        fit = Fit(planned, save_every=save_every, stop=stop, device=session.place, expected=expected)
+        report = watch(fit, session, notes)
     if report is None:
         again = command("train", data, "--out", planned.path, "--resume")
         session.note(f"stopped and saved; go on with: {again}")

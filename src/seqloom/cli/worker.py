@@ -39,8 +39,11 @@ def work(message: str) -> int:
     result: dict[str, Any]
     try:
         planned = task.plan()
+        expected = planned.estimate(session.place)
+        notes = [chosen(planned), f"estimate: {expected}", *planned.warnings(expected)]
         with stop.handling_signals():
-            if watch(Fit(planned, stop=ended, preview=False, device=session.place), session, [chosen(planned)]) is None:
+            fit = Fit(planned, stop=ended, preview=False, device=session.place, expected=expected)
+            if watch(fit, session, notes) is None:
                 return 128 + stop.signal
         session.note("scoring and sampling")
         result = judged(

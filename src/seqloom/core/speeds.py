@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices in float32 and in bfloat16, measured once and kept in the cache.
+"""How fast this machine computes what trainings are made of, measured once and kept in the cache.
 
 What a processor says that it supports does not tell what is fast on it: of two whose flags name bfloat16 one is twice
 as fast with it as with float32, and the other five times slower. So it is measured, on one thread and by that thread's
@@ -29,7 +29,9 @@ ROUNDS, REPEATS = 5, 4
 LSTM = (32, 32, 192)
 """Rows, steps and width of the LSTM that is timed, as a small text model has it."""
 WIDTHS = (64, 128, 256, 512)
-"""Widths at which other recurrent layers are timed: in bfloat16 narrow ones gain nothing, wide ones twice as much."""
+"""Widths at which recurrent layers are timed: in bfloat16 narrow ones gain nothing, wide ones twice as much."""
+SIMPLE = (2048, 256)
+"""Rows and columns over which simple operations are timed."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Speeds:
     """Of bfloat16: the greatest difference over the greatest value; its spacing is 1/128."""
     lstm: tuple[float, float]
     """Passes a second through an LSTM and back, in float32 and in bfloat16."""
+    simple: float
+    """Billions of numbers a second that operations other than products make, their way back included."""
 
     @property
     def gain(self) -> float:
@@ -68,8 +72,8 @@ def speeds() -> Speeds:
     path = cache() / "machine" / f"{key()}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         stored = json.loads(path.read_text(encoding="utf-8"))
-        single, half = stored["lstm"]
-        return Speeds(tuple(stored["float32"]), tuple(stored["bfloat16"]), float(stored["error"]), (single, half))
+        several = {name: tuple(stored.pop(name)) for name in ("float32", "bfloat16", "lstm")}
+        return Speeds(**several, **{name: float(value) for name, value in stored.items()})
     found = measure()
     with contextlib.suppress(OSError):  # a cache that cannot be written costs a second each time
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,19 +91,52 @@ def faster_in_bfloat16(timed_as: str, width: int) -> bool:
         return found.faster_in_bfloat16(timed_as)
     if found.gain < 1 or found.error >= ERROR:
         return False
-    return layer_gain(timed_as, min(WIDTHS, key=lambda known: abs(known - width))) >= FASTER
+    width = timed_width(width)
+    return layer_passes(timed_as, width, True) >= FASTER * layer_passes(timed_as, width, False)
+
+
+def timed_width(width: int) -> int:
+    """The nearest of the widths at which recurrent layers are timed."""
+    return min(WIDTHS, key=lambda known: abs(known - width))
 
 
 @functools.cache
-def layer_gain(kind: str, width: int) -> float:
-    """How many times faster a layer is trained in bfloat16, from the cache or measured now (a second at most)."""
+def layer_passes(kind: str, width: int, half: bool) -> float:
+    """Passes a second through a recurrent layer and back, from the cache or measured now (a second at most)."""
 
     def measure() -> float:
         with on_one_thread():
-            single, half = (passes(reduced, kind, width, repeats=1) for reduced in (False, True))
-        return round(half / single, 2)
+            return passes(half, kind, width, repeats=1)
 
-    return kept(f"{kind}-{width}", measure)
+    return kept(f"{kind}-{width}-{'bfloat16' if half else 'float32'}", measure)
+
+
+@functools.cache
+def gain_of_threads(threads: int) -> float:
+    """How many times faster products are on so many threads than on one, by the clock; not kept where others compute.
+
+    Not by the threads' own time: one that waits for another spends as much of it.
+    """
+    import torch
+
+    if threads == 1:
+        return 1.0
+    rows, inner, outer = SIZES[-1]
+    a, b = torch.ones(rows, inner), torch.ones(inner, outer)
+    was = torch.get_num_threads()
+
+    def measure() -> float:
+        seconds = []
+        for count in (1, threads):
+            torch.set_num_threads(count)
+            seconds.append(fastest(functools.partial(torch.mm, a, b), clock=time.perf_counter))
+        return round(max(1.0, seconds[0] / seconds[1]), 2)
+
+    try:
+        busy = (machine.record(Path("/"))["load"] or 0.0) > 1
+        return measure() if busy else kept(f"threads-{threads}", measure)
+    finally:
+        torch.set_num_threads(was)
 
 
 def kept(name: str, measure: Callable[[], float]) -> float:
@@ -157,7 +194,24 @@ def measure() -> Speeds:
             exact = a.double() @ b.double()
             error = max(error, float(((c @ d).double() - exact).abs().max() / exact.abs().max()))
         lstm = passes(False), passes(True) if half[0] > single[0] else 0.0
-    return Speeds(tuple(single), tuple(half), round(error, 5), lstm)
+        simple = simple_speed()
+    return Speeds(tuple(single), tuple(half), round(error, 5), lstm, simple)
+
+
+def simple_speed() -> float:
+    """Billions of numbers a second through a norm, a nonlinearity, a product with a vector and a sum, and back."""
+    import torch
+    from torch.nn import functional
+
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(SIMPLE, generator=generator, requires_grad=True)
+    gain = torch.ones(SIMPLE[1:], requires_grad=True)
+
+    def job() -> None:
+        with torch.enable_grad():
+            (functional.gelu(functional.layer_norm(x, SIMPLE[1:])) * gain + x).sum().backward()
+
+    return round(4e-9 * x.numel() / fastest(job), 3)
 
 
 def passes(half: bool, kind: str = "lstm", width: int = LSTM[2], repeats: int = REPEATS) -> float:
@@ -166,7 +220,7 @@ def passes(half: bool, kind: str = "lstm", width: int = LSTM[2], repeats: int = 
 
     rows, steps, _ = LSTM
     layer = getattr(torch.nn, kind.upper())(width, width, batch_first=True)
-    x = torch.randn(rows, steps, width, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(rows, steps, width, generator=torch.Generator().manual_seed(1), requires_grad=True)
 
     def job() -> None:
         with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
@@ -175,13 +229,13 @@ def passes(half: bool, kind: str = "lstm", width: int = LSTM[2], repeats: int = 
     return round(1 / fastest(job, repeats), 1)
 
 
-def fastest(job: Callable[[], object], repeats: int = REPEATS) -> float:
+def fastest(job: Callable[[], object], repeats: int = REPEATS, clock: Callable[[], float] = time.thread_time) -> float:
     """Seconds of a job, of several rounds the fastest: others on the machine can only slow it down."""
     job()
     best = float("inf")
     for _ in range(ROUNDS):
-        began = time.thread_time()
+        began = clock()
         for _ in range(repeats):
             job()
-        best = min(best, (time.thread_time() - began) / repeats)
+        best = min(best, (clock() - began) / repeats)
     return max(best, 1e-9)

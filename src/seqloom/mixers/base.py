@@ -27,6 +27,8 @@ class MixerModule(nn.Module, ABC):
     stacked: Mapping[str, int] = MappingProxyType({})
     by_columns: bool = False
     """Whether its own matrices may lie column by column, with which whole sequences are read as fast as before."""
+    timed_as: str = ""
+    """As which layer its training is timed on this machine (`core.speeds`), where one kernel does it."""
     watched: Watcher | None = None
     """Where attention weights and gates are collected (`Network.watch`)."""
 

@@ -236,6 +236,7 @@ class Gated(Recurrent):
     def __init__(self, cell: Cell, inputs: int, width: int) -> None:
         super().__init__(width, (2, width) if cell == "lstm" else (1, width))
         self.cell, self.by_columns = cell, cell == "lstm"
+        self.timed_as = cell if cell in GATES else Rnn.timed_as
         self.stacked = dict.fromkeys(("weight_ih", "weight_hh"), self.gates[cell])
         rows = self.gates[cell] * width
         self.weight_ih = nn.Parameter(torch.empty(rows, inputs))

@@ -45,6 +45,10 @@ class Optimizer(Component, home="seqloom.training"):
         is that over the trainer's.
         """
 
+    def operations(self, matrices: Sequence[tuple[int, int]]) -> int:
+        """Multiplications and additions in products of matrices that an update takes, given their shapes."""
+        return 0
+
 
 class AdamW(Optimizer, name="adamw"):
     """Steps of a size that the gradient's own history sets, number by number (Loshchilov & Hutter 2019)."""
@@ -94,6 +98,10 @@ class Muon(Optimizer, name="muon"):
         own = [{"params": list(trained.matrices), "share": self.rate / rate}] if trained.matrices else []
         steps: list[torch.optim.Optimizer] = [Orthogonal(self, own, weight_decay, trained.stacked)] if own else []
         return steps + AdamW(betas=self.betas).build(Trained((), trained.rest, {}), rate, weight_decay)
+
+    def operations(self, matrices: Sequence[tuple[int, int]]) -> int:
+        each = (4 * min(shape) ** 2 * max(shape) + 2 * min(shape) ** 3 for shape in matrices)
+        return self.iterations * sum(each)
 
 
 class Orthogonal(torch.optim.Optimizer):
