@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run",),
     ("engine",),
     ("model",),
-    ("planning", "validation"),
+    ("planning", "validation", "chat"),
     ("fit", "evaluation", "serving"),
     ("quantizing",),
     ("cli",),

@@ -15,6 +15,7 @@ _MODULES = {
     "quantize": "seqloom.quantizing",
     "Recipe": "seqloom.recipe",
     "Model": "seqloom.model",
+    "Chat": "seqloom.chat",
     "Query": "seqloom.sequence.query",
     "Score": "seqloom.sequence.query",
     "Answer": "seqloom.sequence.answer",

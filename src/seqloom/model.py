@@ -414,13 +414,16 @@ class Model:
 
     def _constraint(self, asked: Constraint | None, canvas: Canvas, begin: int, length: int) -> Constraint | None:
         """What may be drawn in a window of a canvas, which begins at position `begin` of the whole one."""
+        limits: list[Constraint] = []
         here = {at - begin: one for at, one in canvas.begun.items() if begin <= at < begin + length}
-        if not here:
-            return asked
-        own: Constraint = Beginnings(here)
-        if not self._in_order:
-            own = AtPositions({at: np.array(one.symbols(one.text, whole=True)) for at, one in here.items()})
-        return own if asked is None else Every((own, asked))
+        if here and self._in_order:
+            limits.append(Beginnings(here))
+        elif here:
+            limits.append(AtPositions({at: np.array(one.symbols(one.text, whole=True)) for at, one in here.items()}))
+        only = {at - begin: symbols for at, symbols in canvas.only.items() if begin <= at < begin + length}
+        limits += [AtPositions(only)] if only else []
+        limits += [] if asked is None else [asked]
+        return Every(limits) if len(limits) > 1 else limits[0] if limits else None
 
     def _allowed(self, pattern: str) -> OnlySymbols:
         """The symbols that stand for text which matches a regular expression, and the end."""

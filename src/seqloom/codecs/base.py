@@ -32,8 +32,6 @@ class Codec(Component, home="seqloom.codecs"):
     """Likelihood is reported per unit: "byte", "value"."""
     bits: ClassVar[bool] = False
     """Likelihoods are shown in bits a unit, rather than in nats."""
-    ambiguous: ClassVar[bool] = False
-    """A value can be encoded in several ways, so that the likelihood of one of them is a bound on the value's own."""
     divisible: ClassVar[bool] = False
     """One thing can be cut between splits, at the positions that `extent` counts; else things are shared out."""
     positions: ClassVar[str] = "elements"
@@ -68,6 +66,16 @@ class Codec(Component, home="seqloom.codecs"):
     @property
     def never(self) -> tuple[int, ...]:
         """Symbols that are never sampled: they stand for what the codec cannot write."""
+        return ()
+
+    @property
+    def ambiguous(self) -> bool:
+        """A value can be encoded in several ways: the likelihood of one of them is a bound on the value's own."""
+        return False
+
+    @property
+    def ends_of_turn(self) -> tuple[str, ...]:
+        """What ends a turn, as texts to stop at, where a value is a conversation; none where it is something else."""
         return ()
 
     @property

@@ -52,8 +52,11 @@ class Pieces(Strings):
     A character that is only begun is in a value as Python has bytes that are no UTF-8, by lone surrogates.
     """
 
-    ambiguous: ClassVar[bool] = True
     rank: ClassVar[int] = -1
+
+    @property
+    def ambiguous(self) -> bool:
+        return True
 
     @property
     @abstractmethod

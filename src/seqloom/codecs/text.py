@@ -75,7 +75,7 @@ class Text(Codec):
             raise ConfigError("at least one new element must be asked for", path="length")
         value = self.typed("") if template is None else self.typed(template) if isinstance(template, str) else template
         looked_for = length is None or gap is not None or blank is not None
-        parts = list(_gaps(value, gap, blank)) if looked_for else [(value, 0)]
+        parts = list(gaps(value, gap, blank)) if looked_for else [(value, 0)]
         if length is None and all(size == 0 for _, size in parts):
             mark = "three or more underscores" if blank is None else repr(blank)
             raise DataError("there is no gap to fill in the template", hint=f"a gap is written as {mark}")
@@ -384,7 +384,7 @@ def _points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def _gaps(text: AnyStr, gap: int | None, blank: str | None) -> Iterator[tuple[AnyStr, int]]:
+def gaps(text: AnyStr, gap: int | None, blank: str | None) -> Iterator[tuple[AnyStr, int]]:
     """What stands before each gap and how long the gap is; at the end the rest, before no gap."""
     mark = _GAP if blank is None else re.escape(blank)
     begin = 0

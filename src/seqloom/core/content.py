@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -97,6 +98,15 @@ def _after(pieces: Iterable[bytes], begin: int) -> Iterator[bytes]:
         if begin < len(piece):
             yield piece[begin:]
         begin = max(0, begin - len(piece))
+
+
+def digest_of(path: Path) -> tuple[str, int]:
+    """The hash of a file's content, unpacked, and how many bytes it is."""
+    digest, size = hashlib.sha256(), 0
+    for piece in raw(path):
+        digest.update(piece)
+        size += len(piece)
+    return digest.hexdigest(), size
 
 
 def lines_of(path: Path, encoding: str = UTF8) -> Iterator[bytes]:

@@ -272,7 +272,7 @@ class Encoding:
     def _encoded(self, value: Any) -> Encoded:
         """A piece as numbers, kept for the next try where it is a large one of symbols all of which are known."""
         codec, unfinished = self.codec, self.unfinished
-        if unfinished is None or not codec.space.symbolic or codec.count(value) < LARGE_PIECE:
+        if unfinished is None or not codec.divisible or not codec.space.symbolic or codec.count(value) < LARGE_PIECE:
             return codec.encode(value)
         x = unfinished.of(lambda: codec.encode(value).x)
         return Encoded(x, np.ones(len(x), bool))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import nearest
-from seqloom.core.content import lines_of, raw
+from seqloom.core.content import digest_of, lines_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items, codec_of_text, sources_of
 from seqloom.corpora.files import is_read
@@ -93,7 +93,9 @@ class Pairs(Corpus, name="pairs"):
                 raise ConfigError("each of the two files of a split must be given", path=key)
             files += [(split, path, source)] if path else []
         each = [(split, table, source) for split, path, source in files for table in tables_of(Path(path), source)]
-        digests = [(split, [_digest(Path(name)) for name in (table, source) if name]) for split, table, source in each]
+        digests = [
+            (split, [digest_of(Path(name)) for name in (table, source) if name]) for split, table, source in each
+        ]
         return Items(
             each=lambda: (item for file in each for item in self._things_of(codec, *file) if isinstance(item, Item)),
             identity=[self.text, [[split, *(digest for digest, _ in own)] for split, own in digests]],
@@ -186,15 +188,6 @@ def _parallel(path: Path, source: Path, split: str, encoding: str) -> Iterator[I
 def _looks_paired(path: Path) -> bool:
     """Whether a file can be nothing but rows of texts: TSV without numbers, or JSON lines that begin with texts."""
     return first_of(path) is not None if format_is(path, "json") else format_is(path, "\t") and not is_read(path)
-
-
-def _digest(path: Path) -> tuple[str, int]:
-    """The hash of a file's content, and its bytes."""
-    digest, size = hashlib.sha256(), 0
-    for piece in raw(path):
-        digest.update(piece)
-        size += len(piece)
-    return digest.hexdigest(), size
 
 
 def _hash(text: str) -> str:

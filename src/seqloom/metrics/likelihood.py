@@ -85,11 +85,14 @@ class _Tally:
     def __init__(self, packed: Packed, reading: Reading, tokens: bool) -> None:
         self.packed, self.reading = packed, reading
         self.nats = 0.0
+        shown = reading.data.shown
+        self.wanted = len(packed) - (0 if shown is None or shown.ndim > 1 else int(shown.sum()))
+        """Positions of all that are no context."""
         self.cells = np.zeros(len(packed)) if tokens else None
         self.positions = 0
         self.edges = _edges(packed)
         self.blocks = np.zeros((2, BLOCKS))
-        """Nats of equal parts of all positions, and how many positions were counted in each."""
+        """Nats of equal parts of all positions, and how many positions that are no context were counted in each."""
         self.values = np.zeros(0 if isinstance(reading.space, Tokens) else reading.space.dim)
         self.scales = np.zeros(len(self.values))
         if reading.log_scales is not None:
@@ -105,16 +108,17 @@ class _Tally:
         self.nats += float(counted_nats.sum())
         if self.cells is not None:
             self.cells[position[counted]] += counted_nats
-        self.positions += int(counted.sum())
+        own = ~batch.shown.cpu().numpy()[counted] if batch.shown.ndim == 2 else np.ones(len(counted_nats), bool)
+        self.positions += int(own.sum())
         block = np.searchsorted(self.edges, position[counted], side="right")
         self.blocks[0] += np.bincount(block, counted_nats, BLOCKS)
-        self.blocks[1] += np.bincount(block, minlength=BLOCKS)
+        self.blocks[1] += np.bincount(block, own, BLOCKS)
 
     def score(self, likelihood: Likelihood, context: str, stderr: float, **more: int) -> Score:
         """The score of what was counted, with the extra_nats that belongs to it."""
         reading = self.reading
         if reading.space.symbolic:
-            share = self.positions / max(1, len(self.packed))
+            share = self.positions / max(1, self.wanted)
             count, extra_nats = reading.units * share, reading.extra_nats * share
         else:
             channels = counted_channels(reading.space)

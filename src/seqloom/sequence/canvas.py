@@ -104,6 +104,8 @@ class Canvas:
     """What the context is, for each sample another one; None: what the canvas shows."""
     begun: Mapping[int, Begun] = field(default_factory=dict)
     """Positions from which on something is made that was begun."""
+    only: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
+    """The symbols that may be made at some positions; at all others any may."""
 
     def __len__(self) -> int:
         return len(self.x)

@@ -39,6 +39,9 @@ class Feed(Settings):
     """Of whole sequences longer than the window: train on their beginning, leave them out, or refuse."""
     pattern: Pattern = Nothing()
     """What is shown (given clean) in training."""
+    context: Literal["read", "learned"] = "read"
+    """Whether what the data give as context, such as the turns of a user, is `learned` as well, or `read` alone. It is
+    never scored."""
     horizon: int | None = Field(default=None, ge=1)
     """Elements that a forecast will be asked for: of rows that show something, half hide just their end of that length,
     and `forecast` goes on so far unless told otherwise. None: any."""
@@ -101,11 +104,15 @@ class Reader:
         """The rows of step `cursor`, with what is shown and which conditions are dropped."""
         key = self.keys(cursor)
         if self.spec.order == "streams":
-            return self._augmented(self._stream(cursor), key).to(self.device)
+            return self._augmented(self._context(self._stream(cursor)), key).to(self.device)
         batch = self._whole(cursor) if self.spec.order == "whole" else self._windows(key)
-        batch = self._augmented(batch, key)
+        batch = self._augmented(self._context(batch), key)
         shown = torch.from_numpy(self._ahead(key, batch, self.spec.pattern.shown(key, batch.known.numpy())))
         return replace(batch, shown=batch.shown | shown, given=self._dropped(batch, key)).to(self.device)
+
+    def _context(self, batch: Batch) -> Batch:
+        """The rows, with nothing shown where context is learned."""
+        return replace(batch, shown=torch.zeros_like(batch.shown)) if self.spec.context == "learned" else batch
 
     def _ahead(self, key: Rng, batch: Batch, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """What is shown, where half of the rows that show something are asked for a forecast of the horizon."""

@@ -87,6 +87,13 @@ class Material:
             pieces += [np.asarray(data.x[begin:stop], np.int64), np.array([space.size])]
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
 
+    def wanted(self, split: str) -> NDArray[np.bool_] | None:
+        """Which of the symbols of a split are scored; None: all."""
+        data = self.prepared.splits[split].data
+        if data.shown is None or not self.prepared.ends:
+            return None if data.shown is None else ~data.shown
+        return np.insert(~data.shown, data.starts[1:], True)
+
     def numbers(self, split: str) -> list[Numbers]:
         """The numbers (T,D) of each sequence of a split in their own units, nan where missing."""
         codec = self.prepared.codec

@@ -16,13 +16,23 @@ LONGEST_TRAIN = 20_000_000
 _BLOCK = 1 << 20
 
 
-def kneser_ney(train: Symbols, test: Symbols, size: int, order: int = 5, *, continued: bool = False) -> float:
+def kneser_ney(
+    train: Symbols,
+    test: Symbols,
+    size: int,
+    order: int = 5,
+    *,
+    continued: bool = False,
+    wanted: NDArray[np.bool_] | None = None,
+) -> float:
     """Total nats of `test` (symbols below `size`) under a Kneser-Ney n-gram of `train`'s last 20 M symbols.
 
-    With `continued` the end of `train` is the context of the first symbols; else their contexts are shorter.
+    With `continued` the end of `train` is the context of the first symbols; else their contexts are shorter. Symbols
+    that are not `wanted` are read, and cost nothing.
     """
     model = KneserNey(train[-LONGEST_TRAIN:], size, order)
-    return float(model.surprisal(test, train[-LONGEST_TRAIN:] if continued else None).sum())
+    surprisal = model.surprisal(test, train[-LONGEST_TRAIN:] if continued else None)
+    return float((surprisal if wanted is None else surprisal[wanted]).sum())
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ class Ngram(Baseline, name="ngram"):
 
     def score(self, material: Material) -> tuple[float, float, str]:
         train, test = material.symbols("train", LONGEST_TRAIN), material.symbols("test")
-        nats = kneser_ney(train, test, material.symbol_count, self.order, continued=material.continued)
+        wanted, size = material.wanted("test"), material.symbol_count
+        nats = kneser_ney(train, test, size, self.order, continued=material.continued, wanted=wanted)
         cut = f", on the last {LONGEST_TRAIN // 1_000_000} M symbols" if len(train) >= LONGEST_TRAIN else ""
         how = "interpolated modified Kneser-Ney" if self.order > 1 else "the frequency of each symbol, smoothed"
         return nats + material.extra_nats, material.units, f"{how}{cut}"

@@ -1,0 +1,145 @@
+"""The verb that talks: chat."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seqloom.cli.beside import opened
+from seqloom.cli.queries import sampler_of
+from seqloom.cli.session import (
+    FORCE,
+    SEED,
+    WEIGHTS,
+    Session,
+    conditions_of,
+    positive,
+    put,
+    put_json,
+    say,
+    seed_of,
+    sort_words,
+    verb,
+)
+from seqloom.core.errors import ConfigError, SeqloomError
+
+if TYPE_CHECKING:
+    from seqloom.chat import Chat
+
+KEYS = ("sampler", "given")
+COMMANDS = {
+    "/reset": "begin anew",
+    "/save FILE": "write what was said as a line of JSON",
+    "/help": "this list; // begins a text with a slash",
+    "/exit": "end, as Ctrl-D does; Ctrl-C ends a reply",
+}
+
+
+@verb
+def chat(
+    session: Session,
+    words: Annotated[list[str] | None, typer.Argument(metavar="RUN [key=value]...", show_default=False)] = None,
+    system: Annotated[str | None, typer.Option(help="What the system says first.")] = None,
+    length: Annotated[int | None, typer.Option(help="Symbols of a reply, at most.")] = None,
+    seed: SEED = None,
+    weights: WEIGHTS = "best",
+    force: FORCE = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each reply as one line of JSON.")] = False,
+) -> None:
+    """Talk with a model of conversations.
+
+    Each line, typed or from standard input, is what the user says, and the reply is printed as it is made; /help tells
+    what else there is. Settings are sampler.KEY=VALUE, sampler=NAME and given.NAME=VALUE.
+    """
+    (run,), settings = sort_words(words or [], "chat RUN", KEYS)
+    positive(length, "--length")
+    model = opened(run, weights, session)
+    from seqloom.chat import Chat
+
+    number, given = seed_of(seed), conditions_of(settings, model.given)
+    talk = Chat(model, system=system, length=length, seed=number, sampler=sampler_of(model, settings), given=given)
+    typed = sys.stdin.isatty()
+    if seed is None:
+        session.note(f"seed {number}")
+    if typed:
+        session.note("/help tells what there is beside talking")
+    unread = 0
+    for line in _lines(typed):
+        try:
+            if line.startswith("/") and not line.startswith("//"):
+                if not _obeyed(line, talk, session, force):
+                    return
+                unread = 0
+                continue
+            _reply(line.removeprefix("/") if line.startswith("//") else line, talk, session, as_json, typed)
+        except SeqloomError as error:
+            if not typed:  # a script is to know
+                raise
+            say(f"error: {error}" + f"\nhint: {error.hint}" * bool(error.hint))
+            continue
+        if talk.unread and not unread:
+            session.note("the oldest messages are more than the model reads, and are left out from here on")
+        unread = talk.unread
+
+
+def _lines(typed: bool) -> Iterator[str]:
+    """What the user says, line by line; nothing more after Ctrl-C or Ctrl-D at a prompt."""
+    if not typed:
+        for data in sys.stdin.buffer:
+            if line := data.decode("utf-8", "surrogateescape").strip():
+                yield line
+        return
+    import contextlib
+
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 - lines can be edited
+    while True:
+        try:
+            line = input("> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            put("\n")
+            return
+        if line:
+            yield line
+
+
+def _obeyed(line: str, talk: Chat, session: Session, force: bool) -> bool:
+    """Do what a line that begins with a slash says; False where it is to end."""
+    word, _, rest = line.partition(" ")
+    if word in {"/exit", "/quit"}:
+        return False
+    if word == "/reset":
+        talk.reset()
+    elif word == "/save":
+        if not rest.strip():
+            raise ConfigError("which file is meant?", path="/save", hint="/save FILE")
+        talk.save(rest.strip(), force=force)
+        session.note(f"{rest.strip()}: {len(talk.conversation)} messages")
+    elif word == "/help":
+        for command, meaning in COMMANDS.items():
+            say(f"{command:12}{meaning}")
+    else:
+        raise ConfigError(f"there is no command {word!r}", hint=f"{', '.join(COMMANDS)}; // begins a text with a slash")
+    return True
+
+
+def _reply(text: str, talk: Chat, session: Session, as_json: bool, typed: bool) -> None:
+    """Print the reply to what the user says, as it is made."""
+    pieces = talk.stream(text)
+    try:
+        for piece in pieces:
+            if not as_json:
+                put(piece)
+    except KeyboardInterrupt:
+        if not typed:
+            raise
+        session.note(" (stopped)")
+    finally:
+        pieces.close()  # type: ignore[attr-defined]
+    if as_json:
+        put_json(talk.conversation.messages[-1].plain())
+    else:
+        put("\n")

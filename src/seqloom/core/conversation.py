@@ -1,0 +1,197 @@
+"""Conversations: messages with roles, and the files that hold them, as JSON lines or as turns that a mark parts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from seqloom.core.content import PACKED, UTF8, decoded, lines_of, raw
+from seqloom.core.errors import DataError
+
+EXAMPLE = '{"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}]}'
+"""A line of a file of conversations."""
+LINES = (".jsonl", ".ndjson")
+DOCUMENT = ".json"
+SUFFIXES = tuple(f"{suffix}{packed}" for suffix in (*LINES, DOCUMENT) for packed in ("", *PACKED))
+USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
+_BEGINS = re.compile(r'\s*(\[\s*)?\{(?s:.*)"messages"\s*:')
+_LOOKED_AT = 1 << 16
+"""Characters by which it is told whether a file holds conversations."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What one of those who talk says at a time."""
+
+    role: str
+    content: str
+    scored: bool = True
+    """Whether it counts where its role does; `"weight": 0` in a file says that it does not."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"role": self.role, "content": self.content, **({} if self.scored else {"weight": 0})}
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages, one after another."""
+
+    messages: tuple[Message, ...] = ()
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """A conversation from itself, from messages, or from what JSON has; DataError where it is none."""
+        if isinstance(value, cls):
+            return value
+        found = value.get("messages") if isinstance(value, Mapping) else value
+        if found is None:
+            raise DataError("there are no messages", hint=f"such as {EXAMPLE}")
+        if not isinstance(found, Sequence) or isinstance(found, str | bytes):
+            raise DataError("the messages are no list", hint=f"such as {EXAMPLE}")
+        if not found:
+            raise DataError("the list of messages is empty", hint="leave the conversation out")
+        return cls(tuple(_message(one, number) for number, one in enumerate(found, 1)))
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"messages": [message.plain() for message in self.messages]}
+
+    def line(self) -> str:
+        """As a line of a file has it, without the line's end."""
+        return json.dumps(self.plain(), ensure_ascii=False)
+
+    def and_then(self, *more: Message) -> Self:
+        """With more messages at its end."""
+        return replace(self, messages=(*self.messages, *more))
+
+    def replies(self, history: int) -> Iterator[Self]:
+        """Each message of the assistant that counts, with so many messages before it, and what the system said first.
+
+        What stands before it does not count.
+        """
+        for number, message in enumerate(self.messages):
+            if message.role != ASSISTANT or not message.scored:
+                continue
+            begin = max(0, number - history)
+            before = self.messages[begin:number]
+            if begin and self.messages[0].role == SYSTEM:
+                before = (self.messages[0], *before)
+            yield replace(self, messages=(*(replace(one, scored=False) for one in before), message))
+
+
+def _message(value: Any, number: int) -> Message:
+    """The message that JSON has at a place from 1 on."""
+    if isinstance(value, Message):
+        return value
+    hint = 'a message is {"role": "user", "content": "Hello"}'
+    if not isinstance(value, Mapping):
+        raise DataError(f"message {number} is no object", hint=hint)
+    for key in ("role", "content"):
+        if value.get(key) is None:
+            raise DataError(f"message {number} has no {key}", hint=hint)
+        if not isinstance(value[key], str):
+            raise DataError(f"the {key} of message {number} is no text", hint=hint)
+    weight = value.get("weight", 1)
+    if weight not in (0, 1):
+        raise DataError(
+            f"the weight of message {number} is {weight!r}", hint="1 where it is learned, 0 where it is not"
+        )
+    try:
+        value["content"].encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise DataError(
+            f"message {number} holds half a character", hint="mend its escapes of the form \\ud83d"
+        ) from None
+    return Message(value["role"], value["content"], bool(weight))
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A conversation in a file: the line that it begins in, where it has one, and what else stands beside it."""
+
+    conversation: Conversation
+    line: int | None = None
+    cells: Mapping[str, str] = field(default_factory=dict)
+
+
+def holds_conversations(path: Path) -> bool:
+    """Whether a file is one of conversations in JSON, by its name and its beginning."""
+    if not path.name.lower().endswith(SUFFIXES):
+        return False
+    try:
+        text = next(raw(path), b"")[:_LOOKED_AT].decode("utf-8", "replace")
+    except DataError:
+        return False
+    return _BEGINS.match(text.removeprefix("\ufeff")) is not None
+
+
+def entries_of(path: Path, encoding: str = UTF8, separator: str = "") -> Iterator[Entry | DataError]:
+    """The conversations of a file, and in place of each that is bad what is wrong with it.
+
+    With a `separator` each line of a text is one: what the user and the assistant say in turn, each with this after it.
+    """
+    rows = _parted(path, separator, encoding) if separator else _json(path, encoding)
+    for number, (line, value) in enumerate(rows, 1):
+        try:
+            if isinstance(value, DataError):
+                raise value
+            own = Conversation.of(value)
+        except DataError as error:
+            message = error.message if line else f"conversation {number}: {error.message}"
+            yield DataError(message, path=path, line=line, hint=error.hint)
+            continue
+        rest = {} if not isinstance(value, Mapping) else {key: v for key, v in value.items() if key != "messages"}
+        yield Entry(own, line, {key: v if isinstance(v, str) else json.dumps(v) for key, v in rest.items()})
+
+
+def _parted(path: Path, separator: str, encoding: str) -> Iterator[tuple[int, Any]]:
+    """The messages of each line of a text whose turns a separator parts."""
+    for line, data in enumerate(lines_of(path, encoding), 1):
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            yield line, DataError("the line is not UTF-8", hint="say what it is: codec.text.encoding=latin-1")
+            continue
+        turns = [turn.strip() for turn in text.split(separator)]
+        turns = turns[:-1] if not turns[-1] else turns
+        if turns:
+            yield line, [Message((USER, ASSISTANT)[i % 2], turn) for i, turn in enumerate(turns)]
+
+
+def _json(path: Path, encoding: str) -> Iterator[tuple[int | None, Any]]:
+    """What a file of JSON holds: an object a line, or as one document an object or a list of them."""
+    name = path.name.lower()
+    for packed in PACKED:
+        name = name.removesuffix(packed)
+    if name.endswith(DOCUMENT):
+        text = "".join(decoded(raw(path, encoding=encoding), path))
+        try:
+            whole = json.loads(text)
+        except (ValueError, RecursionError):
+            pass  # an object a line, or what is wrong with the first one
+        else:
+            one = isinstance(whole, Mapping) or (bool(whole) and isinstance(whole[0], Mapping) and "role" in whole[0])
+            yield from ((None, value) for value in ([whole] if one else whole))
+            return
+    for line, data in enumerate(lines_of(path, encoding), 1):
+        if not data.strip():
+            continue
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            yield line, DataError(f"the line is no JSON: {error}", hint=f"write one object a line, such as {EXAMPLE}")
+            continue
+        if not isinstance(value, Mapping):
+            value = DataError("the line is no object", hint=f"such as {EXAMPLE}")
+        yield line, value

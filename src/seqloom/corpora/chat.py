@@ -1,0 +1,138 @@
+"""Chat: conversations of files, of which the replies are scored, whole or reply by reply."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field as Limits
+
+from seqloom.codecs.base import Codec
+from seqloom.core.config import make, members_of
+from seqloom.core.content import digest_of
+from seqloom.core.conversation import EXAMPLE, Conversation, Entry, entries_of, holds_conversations
+from seqloom.core.errors import DataError
+from seqloom.corpora.base import Corpus, Given, Item, Items
+
+
+class Chat(Corpus, name="chat"):
+    """JSON lines with `messages: [{"role": ..., "content": ...}]`, a conversation a line; a folder of such files.
+
+    A document of JSON that is a list of such objects will do too, and with `separator` a text with a conversation a
+    line. What stands beside `messages` can be a condition (`source=column:NAME`).
+    """
+
+    rank: ClassVar[int] = 3
+    where: ClassVar[tuple[str, ...]] = ("path", "valid", "test")
+
+    path: str
+    """The file, or a folder of files."""
+    separator: str = ""
+    """What stands after each turn of a text with a conversation a line, such as `__eou__`: the user's, the assistant's,
+    the user's, and so on."""
+    history: int | None = Limits(default=None, ge=0)
+    """Each reply is a thing of its own, with so many messages before it; None: whole conversations are."""
+    valid: str = ""
+    """A file or folder with the validation split."""
+    test: str = ""
+    """A file or folder with the test split."""
+    skip_bad: bool = False
+    """Pass over conversations that cannot be read, and say how many there were; else the first is an error."""
+
+    @classmethod
+    def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+        path = Path(word).absolute()
+        if not path.exists() or (not settings.get("separator") and not any(map(holds_conversations, _under(path)))):
+            return None
+        files = {key: str(Path(settings[key]).absolute()) for key in ("valid", "test") if settings.get(key)}
+        return {"path": str(path), **files}
+
+    @property
+    def place(self) -> str:
+        return self.path
+
+    def default_codec(self) -> Codec:
+        return codec_of_turns()
+
+    def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
+        """A codec of texts reads what is said, within the turns of that of conversations."""
+        return codec if codec.ends_of_turn else make(Codec, {"name": codec_of_turns().name, "text": codec})  # type: ignore[type-abstract]
+
+    def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
+        files = [
+            (split, path)
+            for split, word in (("", self.path), ("valid", self.valid), ("test", self.test))
+            for path in (self._files(Path(word)) if word else ())
+        ]
+        digests = [(split, *digest_of(path)) for split, path in files]
+        return Items(
+            each=lambda: (item for file in files for item in self._things_of(codec, *file) if isinstance(item, Item)),
+            identity=[[split, digest] for split, digest, _ in digests],
+            size=sum(size for *_, size in digests),
+            ends=True,
+            whole=True,
+        )
+
+    def notes(self, codec: Codec) -> Iterator[str]:
+        if not self.skip_bad:
+            return
+        count, bad = 0, list[DataError]()
+        for word in filter(None, (self.path, self.valid, self.test)):
+            for path in self._files(Path(word)):
+                for entry in self._entries(codec, path):
+                    count += 1
+                    bad += [entry] if isinstance(entry, DataError) else []
+        if bad:
+            yield f"{len(bad):,} of {count:,} conversations are bad and left out (corpus.skip_bad), the first: {bad[0]}"
+
+    def _files(self, root: Path) -> list[Path]:
+        """The file, or those of a folder that hold conversations."""
+        if not root.is_dir():
+            return [root]
+        found = [path for path in _under(root) if self.separator or holds_conversations(path)]
+        if not found:
+            raise DataError("the folder holds no conversations", path=root, hint=f"a line of a file is {EXAMPLE}")
+        return found
+
+    def _entries(self, codec: Codec, path: Path) -> Iterator[Entry | DataError]:
+        """The conversations of one file as the codec takes them, and in place of each that is bad what is wrong."""
+        for entry in entries_of(path, codec.written_in, self.separator):
+            try:
+                if isinstance(entry, Entry):
+                    codec.accept(entry.conversation)
+            except DataError as error:
+                entry = DataError(error.message, path=path, line=entry.line, hint=error.hint)
+            if isinstance(entry, DataError) and not self.skip_bad:
+                hint = f"{entry.hint}; " * bool(entry.hint) + "corpus.skip_bad=true passes over it"
+                raise DataError(entry.message, path=entry.path, line=entry.line, hint=hint)
+            yield entry
+
+    def _things_of(self, codec: Codec, split: str, path: Path) -> Iterator[Item]:
+        """The things of one file; those of one conversation are called alike, so that they stand in one split."""
+        for entry in self._entries(codec, path):
+            if isinstance(entry, DataError):
+                continue
+            whole = entry.conversation
+            name = _hash(whole)
+            for value in [whole] if self.history is None else whole.replies(self.history):
+                digest = name if value is whole else _hash(value)
+                yield Item(name, value, digest, split, path=path, cells=entry.cells, line=entry.line)
+
+
+def codec_of_turns() -> Codec:
+    """What reads conversations."""
+    kinds: list[type[Codec]] = list(members_of(Codec).values())  # type: ignore[arg-type]
+    return next(codec for codec in (kind() for kind in kinds) if codec.ends_of_turn)
+
+
+def _under(root: Path) -> list[Path]:
+    """The file, or all files of a folder but hidden ones, in order."""
+    if not root.is_dir():
+        return [root]
+    return sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _hash(value: Conversation) -> str:
+    return hashlib.sha256(value.line().encode("utf-8", "surrogatepass")).hexdigest()
