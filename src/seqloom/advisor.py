@@ -51,6 +51,8 @@ def advise(
                 {"mixer": {"name": "gru"}, "depth": 1},
                 "what is read in order has its place in it, which attention alone is slow to learn",
             )
+    if facts.turns:
+        advice["feed.context"] = ("learned", "every turn teaches the language, and whole conversations can be made")
     if facts.ends and 0 < facts.longest <= WHOLE:
         # Each by itself and short: none is cut, each is read as often as any other, short ones beside short ones.
         advice["feed.order"] = ("whole", "sequences are short and stand by themselves")

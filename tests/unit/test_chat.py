@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from seqloom import fit
+from seqloom.advisor import advise
 from seqloom.chat import Chat
 from seqloom.codecs.base import Codec
 from seqloom.codecs.chat import END, Turns
@@ -29,6 +30,7 @@ from seqloom.evaluation.baselines.kneser_ney import KneserNey
 from seqloom.model import Model, load
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
+from seqloom.planning import facts_of
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Process
 from seqloom.processes.masked import Masked
@@ -266,6 +268,12 @@ def test_context_is_read_or_learned_and_counted_by_no_baseline(tmp_path: Path) -
     assert wanted[ends].all()
     by_hand = KneserNey(material.symbols("train"), material.symbol_count).surprisal(test)
     assert scores[1].nats == pytest.approx(sum(nats for nats, own in zip(by_hand, wanted, strict=True) if own))
+    spec = Autoregressive().spec(space)
+    facts = facts_of(prepared, {}, spec)
+    assert facts.turns
+    settings, reasons = advise(facts, Autoregressive(), causal=True, recurrent=True, minutes=1.0)
+    assert settings["feed"]["context"] == "learned"
+    assert "every turn" in reasons["feed.context"]
     assert scores[1].count == prepared.splits["test"].units
 
 

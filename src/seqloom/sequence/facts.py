@@ -43,6 +43,8 @@ class Facts:
     """Of the sequences."""
     paired: bool = False
     """Two of the numbers belong together, as those of a pen's movement."""
+    turns: bool = False
+    """Whether these are conversations, of which the turns of some are never scored."""
     numbers: int = 0
     """The channels of a series: the real numbers of an element, where it has nothing else, sequences do not end, and
     the process can tell them apart."""
