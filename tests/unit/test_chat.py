@@ -168,7 +168,7 @@ def test_a_template_must_write_each_turn_and_can_be_a_file(tmp_path: Path) -> No
     codec = Turns.parse({"template": str(path), "roles": "user,assistant"})
     assert codec.template == CHATML
     for template, wrong in {
-        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}": "leaves out",
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}": "for system user assistant",
         "{% for m in messages %}<|{{ m.role }}|><|end|>{% endfor %}": "leaves out what the system says",
         "{% for m in messages": "no Jinja template",
         "{{ raise_exception('no system') }}": "no system",
@@ -291,7 +291,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file.write(talk(*(text for one in said for text in (one, one.upper()))).line() + "\n")
     settings: dict[str, Any] = {
         "backbone": {"width": 16, "depth": 1},
-        "feed": {"batch": 8},
+        "feed": {"batch": 8, "context": "read"},
         "process": {"prior": "none"},
     }
     settings["trainer"] = {"rate": 0.03, "average": 0.8}
