@@ -30,6 +30,7 @@ from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.metrics import likelihood
 from seqloom.metrics.likeness import Likeness, least_risk
 from seqloom.network.network import Network
+from seqloom.network.trunk import Trunk
 from seqloom.processes.base import Process
 from seqloom.recipe import default_sampler
 from seqloom.samplers.base import Sampler
@@ -484,7 +485,7 @@ class Model:
         What is read by attention alone is not to be trusted with more.
         """
         trunks = self.network.conditions.trunks
-        bounded = [name for name in trunks if trunks[name].spec.bounded]
+        bounded = [name for name, trunk in trunks.items() if isinstance(trunk, Trunk) and trunk.spec.bounded]
         split = self._train() if bounded and self._train is not None else None
         return {} if split is None else {name: int(np.diff(split.given[name].starts).max()) for name in bounded}
 

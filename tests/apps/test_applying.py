@@ -10,6 +10,8 @@ import pytest
 from seqloom import model as models
 from seqloom.cli.main import run
 from seqloom.core import durable
+from seqloom.evaluation.judge import _answers
+from seqloom.model import load
 from terminal import check_error
 
 WORDS = ["ab", "cd", "ef"]
@@ -155,3 +157,23 @@ def test_what_is_bad_is_refused_with_its_line_or_left_empty_and_counted(seqloom,
     check_error(seqloom("apply", runs / "run", *ALIKE, "in.txt", "-n", 2, "--mbr", "chrg"), "chrg", "chrf")
     Path("none.txt").write_text("")
     check_error(seqloom("apply", runs / "run", *ALIKE, "none.txt"), "the file is empty")
+
+
+def test_answers_are_measured_beside_the_true_ones(seqloom, runs):
+    asked = "metrics=[{name: answers, pairs: 2}, {name: answers, pairs: 2, samples: 3, by: [exact], mbr: word_error}]"
+    metrics = seqloom("evaluate", runs / "run", asked, "--json").json["metrics"]
+    assert [one["count"] for one in metrics] == [2] * 7
+    assert [one["name"] for one in metrics][1:] == [
+        "chrf",
+        "rouge_l",
+        "exact",
+        "word_error",
+        "character_error",
+        "exact",
+    ]
+    assert "copy of source: " in metrics[1]["context"]
+    assert metrics[-1]["context"].endswith("ancestral, of 3 by word_error")
+    found = _answers(load(runs / "run"))
+    assert found is not None
+    assert list(found["baselines"]) == ["copy of source", "commonest answer", "answer to the nearest source"]
+    assert [one["name"] for one in found["model"]] == [one["name"] for one in metrics[:6]]

@@ -45,10 +45,10 @@ def test_rouge_is_that_of_its_paper() -> None:
     true = ["police killed the gunman"] * 2
     made = ["police kill the gunman", "the gunman kill police"]
     assert [value(Rouge(), [one], true[:1]) for one in made] == [0.75, 0.5]
-    assert [value(Rouge(of_runs="2"), [one], true[:1]) for one in made] == pytest.approx([1 / 3, 1 / 3])
+    assert [value(Rouge(runs=2), [one], true[:1]) for one in made] == pytest.approx([1 / 3, 1 / 3])
     assert value(Rouge(), made, true) == 0.625
-    assert value(Rouge(of_runs="1"), ["The cat, the CAT"], ["the cat"]) == pytest.approx(2 * 2 / 6)
-    assert [Rouge().measures, Rouge(of_runs="2").measures] == ["rouge_l", "rouge_2"]
+    assert value(Rouge(runs=1), ["The cat, the CAT"], ["the cat"]) == pytest.approx(2 * 2 / 6)
+    assert [Rouge().measures, Rouge(runs=2).measures] == ["rouge_l", "rouge_2"]
 
 
 def test_errors_count_edits() -> None:

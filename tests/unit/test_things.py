@@ -10,7 +10,8 @@ import pytest
 
 from seqloom import fit
 from seqloom.core.errors import ConfigError, UnsupportedQuery
-from seqloom.evaluation.evaluate import evaluate, spread
+from seqloom.evaluation.answers import spread
+from seqloom.evaluation.evaluate import evaluate
 from seqloom.metrics.base import View
 from seqloom.metrics.things import Things, ThingsMetric
 

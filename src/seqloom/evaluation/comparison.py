@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from seqloom.core.errors import NotComparable
 from seqloom.core.rng import Rng
+from seqloom.evaluation.answers_table import AnswersTable
 from seqloom.evaluation.baselines.base import BaselineScore
 from seqloom.evaluation.data_curve import DataCurve
 from seqloom.evaluation.forecast_table import ForecastTable
@@ -102,6 +103,10 @@ class Row:
     """Measures of its samples beside real windows by name, where they were asked for."""
     novelty: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """How new and varied its samples are, where they are of symbols."""
+    answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """How like its answers are to the true ones, where texts are made from others."""
+    unaided: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
+    """The same of what is answered without a model, by name."""
     operations: int | None = None
     """Multiplications and additions for each element that training reads."""
     length: int | None = None
@@ -184,6 +189,8 @@ class Comparison:
     """The samples of the models beside copies, held-out windows and a Gaussian, where that was asked for."""
     novelty: NoveltyTable | None = None
     """How new and varied the samples of symbols are."""
+    answers: AnswersTable | None = None
+    """How like answers are to the true ones, where texts are made from others."""
     by_data: DataCurve | None = None
     """What models and baselines reach with parts of the training split, where several were asked for."""
 

@@ -84,6 +84,8 @@ def conclusions(comparison: Comparison) -> list[str]:
     sentences += against_baselines(comparison)
     if comparison.forecasts is not None and comparison.forecasts.verdict:
         sentences.append(f"Of the forecasts, {comparison.forecasts.verdict}.")
+    if comparison.answers is not None:
+        sentences += comparison.answers.verdict
     if comparison.novelty is not None:
         sentences += comparison.novelty.verdict
     if comparison.by_data is not None:

@@ -16,6 +16,7 @@ from seqloom.core.errors import ConfigError, DataError, SeqloomError, Unsupporte
 from seqloom.core.foreign import arose_in
 from seqloom.corpora.base import Flat, Prepared, Split
 from seqloom.corpora.files import corpus_like
+from seqloom.evaluation.answers import answers_of, spread, text_of
 from seqloom.evaluation.naming import data_word
 from seqloom.evaluation.novelty import check_symbols, originals
 from seqloom.evaluation.rolling import WHOLE, forecasts_of
@@ -100,11 +101,14 @@ def evaluate_model(
             model.process,
             reading,
             sample=lambda count, seed: model.sample(count, seed=seed).values,
-            values=partial(_values, model.run, data, split),
+            values=partial(values_of, model.run, data, split),
             forecasts=partial(forecasts_of, model, data, split, progress=partial(_of_share, report_share)),
             synthetic=partial(synthesis_of, model, data, split),
             copies=partial(_copies, model, part),
             things=partial(things_of, model, part),
+            answers=partial(
+                answers_of, model, prepared, part, partial(values_of, model.run, data, split), progress=report_share
+            ),
             full=full,
             windows=windows,
             progress=report_share,
@@ -167,7 +171,7 @@ def things_of(model: Model, part: Split, samples: int, seed: int) -> Things:
     values = model.sample(samples, longest, seed=seed).values
     every = shown(model.codec, learned, range(len(learned)))
     return Things(
-        [_text(model.codec, value) for value in values],
+        [text_of(model.codec, value) for value in values],
         [every[i] for i in spread(len(learned), samples)],
         shown(model.codec, part.data, spread(len(part.data), samples)),
         frozenset(every),
@@ -177,19 +181,10 @@ def things_of(model: Model, part: Split, samples: int, seed: int) -> Things:
 def shown(codec: Codec, flat: Flat, numbers: Iterable[int]) -> list[str]:
     """Some of the sequences, as text."""
     parts = (flat.x[flat.starts[i] : flat.starts[i + 1]] for i in numbers)
-    return [_text(codec, codec.decode(Encoded(np.asarray(x), np.ones(x.shape, bool)))) for x in parts]
+    return [text_of(codec, codec.decode(Encoded(np.asarray(x), np.ones(x.shape, bool)))) for x in parts]
 
 
-def spread(count: int, most: int) -> list[int]:
-    """So many numbers up to a count, at most, evenly over it."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(most, count)).tolist()})
-
-
-def _text(codec: Codec, value: Any) -> str:
-    return codec.show(value).decode("utf-8", "replace").removesuffix("\n")
-
-
-def _values(run: runs.Run, data: str | None, split: SplitName) -> list[Any]:
+def values_of(run: runs.Run, data: str | None, split: SplitName) -> list[Any]:
     """The values of a split as the files have them."""
     if data is not None:
         return list(corpus_like(run.recipe.corpus, data, splits=WHOLE).values(run.codec, "test"))

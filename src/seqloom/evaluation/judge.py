@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ import torch
 from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import UnsupportedQuery
-from seqloom.evaluation.evaluate import evaluate_model, prepare
+from seqloom.evaluation.answers import answers_of, source_of
+from seqloom.evaluation.evaluate import evaluate_model, prepare, values_of
 from seqloom.evaluation.novelty import originals
 from seqloom.evaluation.synthesis import WINDOWS, drawn
+from seqloom.metrics.answers import AnswersMetric
 from seqloom.metrics.base import Metric, MetricRecord
 from seqloom.metrics.forecast import ForecastMetric
 from seqloom.metrics.novelty import NoveltyMetric
@@ -36,6 +39,8 @@ PASSES = 3
 LONGEST_FORECAST = 48
 BEFORE = 512
 """Elements that a forecast goes on from."""
+ANSWERED = 100
+"""Sources of the test split that are answered, where texts are made from others."""
 FEWEST, MOST = 8, 64
 """Windows of an expensive likelihood."""
 
@@ -77,6 +82,7 @@ def judged(
         "samples_per_second": rate,
         "first_element_ms": _first_element(model),
         "samples": samples,
+        "answers": durable.finite(_answers(model)),
         "novelty": durable.finite(_novelty(model, values, samples["length"])),
         "windows": None
         if synthetic is None
@@ -115,6 +121,22 @@ def _novelty(model: Model, values: Sequence[Any], length: int) -> list[MetricRec
         return []
     splits = prepare(model.run).splits
     return NoveltyMetric().records(originals(model.codec, values, splits["train"].data, splits["test"].data, length))
+
+
+def _answers(model: Model) -> dict[str, Any] | None:
+    """How like its answers to sources of the test split are to the true ones, where texts are made from others.
+
+    `model` has its measures, `baselines` those of what is answered without a model.
+    """
+    assert model.run is not None
+    if not source_of(model):
+        return None
+    prepared = prepare(model.run)
+    values = partial(values_of, model.run, None, "test")
+    metric = AnswersMetric(pairs=ANSWERED)
+    answers = answers_of(model, prepared, prepared.splits["test"], values, metric, 0)
+    beside = {name: metric.of(texts, answers.truth, {}) for name, texts in answers.baselines.items()}
+    return {"model": metric.records(answers), "baselines": beside}
 
 
 def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:

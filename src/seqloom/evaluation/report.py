@@ -51,6 +51,7 @@ def table(comparison: Comparison) -> list[dict[str, Any]]:
             **({"forecast": dict(row.forecast)} if row.forecast else {}),
             **({"synthesis": dict(row.synthesis)} if row.synthesis else {}),
             **({"novelty": dict(row.novelty)} if row.novelty else {}),
+            **({"answers": dict(row.answers)} if row.answers else {}),
         }
         rows.append(durable.finite(values if row.error is None else {**values, "error": row.error}))
     return rows
@@ -73,6 +74,7 @@ def plain(comparison: Comparison, report: Path | str) -> dict[str, Any]:
         **({} if comparison.forecasts is None else {"forecasts": durable.finite(comparison.forecasts.data())}),
         **({} if comparison.synthesis is None else {"synthesis": durable.finite(comparison.synthesis.data())}),
         **({} if comparison.novelty is None else {"novelty": durable.finite(comparison.novelty.data())}),
+        **({} if comparison.answers is None else {"answers": durable.finite(comparison.answers.data())}),
         **({} if comparison.by_data is None else {"by_data": durable.finite(comparison.by_data.data())}),
         "conclusions": conclusions(comparison),
         "report": str(report),
@@ -107,8 +109,11 @@ def plain_table(comparison: Comparison) -> str:
     forecasts = [] if comparison.forecasts is None else ["", *comparison.forecasts.lines()]
     samples = [] if comparison.synthesis is None else ["", *comparison.synthesis.lines()]
     new = [] if comparison.novelty is None else ["", *comparison.novelty.lines()]
+    answers = [] if comparison.answers is None else ["", *comparison.answers.lines()]
     by_data = [] if comparison.by_data is None else ["", *comparison.by_data.lines()]
-    return "\n".join([*body, "", LEGEND, *against_baselines(comparison), *by_data, *new, *forecasts, *samples])
+    return "\n".join(
+        [*body, "", LEGEND, *against_baselines(comparison), *by_data, *answers, *new, *forecasts, *samples]
+    )
 
 
 def metric_word(name: str) -> str:
@@ -162,6 +167,7 @@ def page(comparison: Comparison) -> str:
         failures={row.model: row.failure for row in comparison.rows if not row.measured},
         best=best(comparison),
         legend=LEGEND.split("   "),
+        answers=comparison.answers,
         novelty=comparison.novelty,
         novelty_legend=NOVELTY_LEGEND,
         by_data=comparison.by_data,

@@ -15,12 +15,13 @@ import numpy as np
 from seqloom import run as runs
 from seqloom.core import machine
 from seqloom.corpora.base import Corpus, Prepared
+from seqloom.evaluation.answers_table import AnswersTable, answers_table
 from seqloom.evaluation.baselines.base import baselines_of
 from seqloom.evaluation.comparison import Comparison, Filled, Paths, Picture, Row, SplitSummary, ci95
 from seqloom.evaluation.data_curve import DataCurve, Portion
 from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, table_of
-from seqloom.evaluation.measured import MeasuredRow
+from seqloom.evaluation.measured import MeasuredRow, by_name
 from seqloom.evaluation.novelty_table import NoveltyTable, novelty_table
 from seqloom.evaluation.rolling import origins_of
 from seqloom.evaluation.synthesis import control_rows, len_of, reality_of, synthesis_table
@@ -36,7 +37,9 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
     errors = [str(result["error"]) for result in results if "error" in result]
     if not good:
         return Row(model=model, error=errors[0])
-    by_name = [{m["name"]: m for m in (*result["metrics"], *result.get("novelty", ()))} for result in good]
+    answers = [result["answers"]["model"] if result.get("answers") else [] for result in good]
+    every = zip(good, answers, strict=True)
+    by_name = [{m["name"]: m for m in (*one["metrics"], *one.get("novelty", ()), *own)} for one, own in every]
     metrics = {}
     for name in dict.fromkeys(name for named in by_name for name in named):
         same = [named[name] for named in by_name if name in named]
@@ -56,6 +59,7 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
     forecast = {name: metric for name, metric in metrics.items() if "horizon" in metric}
     synthesis = {name: metric for name, metric in metrics.items() if "length" in metric}
     novelty = {m["name"]: metrics[m["name"]] for m in good[0].get("novelty", ())}
+    answered = {m["name"]: metrics[m["name"]] for m in answers[0]}
 
     def mean(key: str) -> float:
         return math.fsum(result[key] for result in good) / len(good)
@@ -78,10 +82,16 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
         samples=_shown(good[0]["samples"]),
         length=good[0]["samples"]["length"],
         made=f"{good[0]['samples']['count']} at a time, of {good[0]['samples']['length']} elements",
-        extra={name: metric for name, metric in metrics.items() if name not in {**forecast, **synthesis, **novelty}},
+        extra={
+            name: metric
+            for name, metric in metrics.items()
+            if name not in {**forecast, **synthesis, **novelty, **answered}
+        },
         forecast=forecast,
         synthesis=synthesis,
         novelty=novelty,
+        answers=answered,
+        unaided=(good[0].get("answers") or {}).get("baselines", {}),
         operations=good[0].get("operations"),
         windows=None if good[0].get("windows") is None else np.array(good[0]["windows"], np.float64),
         recipe=(first / runs.RECIPE).read_text(encoding="utf-8"),
@@ -169,6 +179,7 @@ def comparison_of(
         notes=(*prepared.notes, *why_not, *filter(None, [made])),
         forecasts=None if horizon is None else _forecasts(corpus, prepared, rows, horizon, windows),
         novelty=_novelty(rows),
+        answers=_answers(rows),
         synthesis=None if synthetic is None else _synthesis(corpus, prepared, rows, SynthesisMetric.parse(synthetic)),
     )
 
@@ -221,6 +232,15 @@ def _novelty(rows: Sequence[Row]) -> NoveltyTable | None:
         return None
     models = [MeasuredRow(row.model, row.novelty, "" if row.novelty else row.failure) for row in rows]
     return novelty_table(models, max(int(row.length or 0) for row in rows))
+
+
+def _answers(rows: Sequence[Row]) -> AnswersTable | None:
+    """The table of how like answers are to the true ones; None where no texts are made from others."""
+    first = next((row for row in rows if row.answers), None)
+    if first is None:
+        return None
+    models = [MeasuredRow(row.model, row.answers, "" if row.answers else row.failure) for row in rows]
+    return answers_table(models, {name: by_name(records) for name, records in first.unaided.items()})
 
 
 def _synthesis(corpus: Corpus, prepared: Prepared, rows: Sequence[Row], asked: SynthesisMetric) -> SynthesisTable:

@@ -12,6 +12,7 @@ from seqloom.core.progress import listed
 from seqloom.sequence.query import Kind, Score
 
 if TYPE_CHECKING:
+    from seqloom.metrics.answers import Answering
     from seqloom.metrics.forecast import Rolling
     from seqloom.metrics.likelihood import Reading
     from seqloom.metrics.novelty import Copying
@@ -38,7 +39,8 @@ class View:
     `sample(count, seed)` makes values of the model from nothing; `values()` gives those of the split as the files have
     them. `full` asks for all where an expensive metric would take a part, `windows` limits that part. `forecasts` makes
     forecasts from origins in the split, `synthetic` samples beside the real data, where such data have any, and
-    `copies` samples of symbols beside what was learned from, and `things` whole ones, as text.
+    `copies` samples of symbols beside what was learned from, `things` whole ones, as text, and `answers` those to
+    the sources of pairs.
     """
 
     network: Network
@@ -50,6 +52,7 @@ class View:
     synthetic: Synthesising | None = None
     copies: Copying | None = None
     things: Making | None = None
+    answers: Answering | None = None
     full: bool = False
     windows: int | None = None
     seed: int = 0

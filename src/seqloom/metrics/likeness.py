@@ -99,7 +99,7 @@ class Bleu(Likeness, name="bleu"):
         return np.array([found.sys_len, found.ref_len, *found.counts, *found.totals], np.float64)
 
     def value(self, counts: Numbers) -> float:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
 
         made, truth, *rest = counts.astype(int).tolist()
         return float(BLEU.compute_bleu(rest[:4], rest[4:], made, truth, smooth_method="exp").score)
@@ -110,7 +110,7 @@ class Bleu(Likeness, name="bleu"):
 
 @lru_cache
 def _sacrebleu(tokenize: str, lowercase: bool):  # type: ignore[no-untyped-def]
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     return BLEU(tokenize=tokenize, lowercase=lowercase, effective_order=True)
 
@@ -160,20 +160,20 @@ class Rouge(Likeness, name="rouge"):
     Words are runs of letters and digits in lower case, without stemming.
     """
 
-    of_runs: Literal["1", "2", "l"] = "l"
-    """Single words, pairs of words, or the longest common subsequence of words."""
+    runs: int = Field(default=0, ge=0)
+    """Words of the runs that are counted; 0: the longest common subsequence."""
 
     @property
     def measures(self) -> str:
-        return f"rouge_{self.of_runs}"
+        return f"rouge_{self.runs or 'l'}"
 
     def counts(self, made: str, truth: str) -> Numbers:
         own, other = _words(made), _words(truth)
-        if self.of_runs == "l":
+        if not self.runs:
             both, sizes = longest_common(own, other), (len(own), len(other))
         else:
-            n = int(self.of_runs)
-            runs = [Counter(zip(*(words[i:] for i in range(n)), strict=False)) for words in (own, other)]
+            parts = ([words[i:] for i in range(self.runs)] for words in (own, other))
+            runs = [Counter(zip(*part, strict=False)) for part in parts]
             both, sizes = (runs[0] & runs[1]).total(), (runs[0].total(), runs[1].total())
         return np.array([2 * both / sum(sizes) if both else 0.0, 1.0])
 

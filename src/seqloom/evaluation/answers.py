@@ -1,0 +1,142 @@
+"""A model's answers to the sources of a split, beside the true ones and what is answered without a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.codecs.base import Codec
+from seqloom.core.errors import UnsupportedQuery
+from seqloom.corpora.base import Flat, Prepared, Split
+from seqloom.metrics.answers import Answers, AnswersMetric
+from seqloom.model import Model
+from seqloom.sequence.canvas import Encoded
+
+MOST = 100_000
+"""Pairs of the training split, the last, that baselines go by."""
+RUN = 4
+"""Characters of the runs by which sources are near each other."""
+
+
+def source_in(codec: Codec, given: Iterable[tuple[str, Codec, str]]) -> str:
+    """The condition that is a text from which another text is made, "" where there is none.
+
+    Of each condition its name, its codec and where it enters.
+    """
+    if not _is_text(codec):
+        return ""
+    return next((name for name, own, enters in given if enters == "attend" and _is_text(own)), "")
+
+
+def source_of(model: Model) -> str:
+    """That of a run, where its texts end by themselves."""
+    if model.run is None or not model.run.ends:
+        return ""
+    given = ((name, codec, item.enters or codec.enters) for name, (codec, item) in model.run.given.items())
+    return source_in(model.codec, given)
+
+
+def answers_of(
+    model: Model,
+    prepared: Prepared,
+    part: Split,
+    values: Callable[[], Sequence[Any]],
+    asked: AnswersMetric,
+    seed: int,
+    progress: Callable[[float], None] | None = None,
+) -> Answers:
+    """The answers of a model to sources of a split (`part`), whose `values` are as the files have them."""
+    source = source_of(model)
+    if not source:
+        raise UnsupportedQuery(
+            "these data have no text that is made from another: there is nothing to answer",
+            hint="leave the metric out; pairs of texts have a condition that is attended to",
+        )
+    numbers = spread(len(part.data), asked.pairs or len(part.data))
+    given = [
+        {
+            name: _value(model.given[name], flat, i)
+            for name, flat in part.given.items()
+            if flat.starts[i + 1] > flat.starts[i]
+        }
+        for i in numbers
+    ]
+    made = []
+    total = max(1, len(numbers))
+    report = None if progress is None else lambda done, _: progress(done / total)
+    for answer in model.apply(given, n=asked.samples, seed=seed, sampler=asked.sampler, progress=report):
+        chosen = answer if asked.samples == 1 else model.of_least_risk(answer, asked.mbr)
+        made.append(text_of(model.codec, chosen.values[0]))
+    every = values()
+    assert len(every) == len(part.data), "each pair is a thing of its own"
+    truth = [text_of(model.codec, every[i]) for i in numbers]
+    sampler = asked.sampler or (model.answering if asked.samples == 1 else model.sampler)
+    how = f"{sampler.name}" + (f", of {asked.samples} by {asked.mbr.measures}" if asked.samples > 1 else "")
+    sources = [text_of(model.given[source], own[source]) if source in own else "" for own in given]
+    return Answers(
+        made, truth, baselines(model.codec, model.given[source], prepared.splits["train"], source, sources), how
+    )
+
+
+def baselines(codec: Codec, given: Codec, train: Split, source: str, sources: Sequence[str]) -> dict[str, list[str]]:
+    """What is answered to sources without a model, by name."""
+    numbers = range(max(0, len(train.data) - MOST), len(train.data))
+    if not numbers:
+        return {f"copy of {source}": list(sources)}
+    flat = train.data
+    times = Counter(flat.x[flat.starts[i] : flat.starts[i + 1]].tobytes() for i in numbers)
+    ((commonest, _),) = times.most_common(1)
+    same = next(i for i in numbers if flat.x[flat.starts[i] : flat.starts[i + 1]].tobytes() == commonest)
+    learned = [text_of(given, _value(given, train.given[source], i)) for i in numbers]
+    near = nearest(sources, learned)
+    return {
+        f"copy of {source}": list(sources),
+        "commonest answer": [text_of(codec, _value(codec, flat, same))] * len(sources),
+        f"answer to the nearest {source}": [text_of(codec, _value(codec, flat, numbers[i])) for i in near],
+    }
+
+
+def nearest(texts: Sequence[str], among: Sequence[str]) -> list[int]:
+    """For each text the number of that which is nearest: by the cosine of rare runs of characters they share."""
+    holders: dict[str, list[int]] = {}
+    for i, text in enumerate(among):
+        for run in _runs(text):
+            holders.setdefault(run, []).append(i)
+    weight = {run: np.log(len(among) / len(own)) for run, own in holders.items()}
+    size = np.array([sum(weight[run] ** 2 for run in _runs(text)) for text in among]) ** 0.5 + 1e-9
+    found = []
+    for text in texts:
+        shared: NDArray[np.float64] = np.zeros(len(among))
+        for run in _runs(text) & holders.keys():
+            shared[holders[run]] += weight[run] ** 2
+        found.append(int((shared / size).argmax()))
+    return found
+
+
+def _runs(text: str) -> set[str]:
+    padded = f" {text} "
+    return {padded[i : i + RUN] for i in range(max(1, len(padded) - RUN + 1))}
+
+
+def spread(count: int, most: int) -> list[int]:
+    """So many numbers up to a count, at most, evenly over it."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(most, count)).tolist()})
+
+
+def text_of(codec: Codec, value: Any) -> str:
+    """A value as the text that people read."""
+    return codec.show(value).decode("utf-8", "replace").removesuffix("\n")
+
+
+def _value(codec: Codec, flat: Flat, number: int) -> Any:
+    x = np.asarray(flat.x[flat.starts[number] : flat.starts[number + 1]])
+    return codec.decode(Encoded(x, np.ones(x.shape, bool)))
+
+
+def _is_text(codec: Codec) -> bool:
+    """Whether values are texts of many symbols."""
+    return codec.space.symbolic and "text" in codec.as_json(codec.examples()[0]) and codec.enters == "attend"
