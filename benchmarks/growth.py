@@ -35,7 +35,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 MARK = "growth"
 FLAT_TRAINING, FLAT_DECODING = 0.15, 0.05
 """How far the time of a token may rise from the shortest to the longest where cost is not to grow."""
-FLAT = ("rnn", "lstm", "gru", "mingru", "minlstm", "linear", "conv")
+FLAT = ("rnn", "lstm", "gru", "mingru", "minlstm", "linear", "conv", "window", parts.NEAR)
 
 Rows = Sequence[dict[str, Any]]
 Curves = dict[str, list[tuple[float, float]]]

@@ -49,7 +49,10 @@ from oracles import GaussianOracle, Oracle, sample
 
 Rows = Iterator[dict[str, Any]]
 
-MIXERS = ("rnn", "lstm", "gru", "mingru", "minlstm", "linear", "conv", "attention")
+NEAR = "attention in a window"
+MIXERS = ("rnn", "lstm", "gru", "mingru", "minlstm", "linear", "conv", "window", NEAR, "attention")
+SET = {NEAR: ("attention", {"mixer": {"name": "attention", "window": 128}})}
+"""Model words and settings of what is no model word itself."""
 WIDTH, DEPTH, SYMBOLS, BATCH, ROUNDS = 128, 2, 65, 8, 5
 LONG = ("rnn", "lstm", "gru", "minlstm", "attention")
 MEGABYTE = 1_000_000
@@ -60,7 +63,8 @@ EXAM = (("copy", 64, 500), ("recall", 32, 1000))
 def built(mixer: str, window: int, symbols: int = SYMBOLS, width: int = WIDTH, depth: int = DEPTH) -> Network:
     """A network of symbols with this mixer and the feed-forward part that goes with it."""
     space, process = Tokens(size=symbols), Autoregressive()
-    backbone = Backbone.parse({**model_settings(mixer)["backbone"], "width": width, "depth": depth})
+    word, more = SET.get(mixer, (mixer, {}))
+    backbone = Backbone.parse({**model_settings(word)["backbone"], **more, "width": width, "depth": depth})
     return Network(backbone, process.spec(space), space, window, {}, seed=0)
 
 
@@ -215,9 +219,10 @@ def batches(small: bool) -> Rows:
 
 def trained(data: str, mixer: str, steps: int, **settings: Any) -> Model:
     """A model that was trained for some steps, without a prior."""
-    backbone = {"width": WIDTH, "depth": DEPTH, **settings.pop("backbone", {})}
+    word, more = SET.get(mixer, (mixer, {}))
+    backbone = {**more, "width": WIDTH, "depth": DEPTH, **settings.pop("backbone", {})}
     run = machine_folder() / "run"
-    fit.train(data, model=mixer, steps=steps, out=run, backbone=backbone, process={"prior": "none"}, **settings)
+    fit.train(data, model=word, steps=steps, out=run, backbone=backbone, process={"prior": "none"}, **settings)
     return load(run)
 
 

@@ -14,12 +14,14 @@ from seqloom.mixers.conv import Conv, Dilated
 from seqloom.mixers.positions import Alibi, Learned, NoPositions, Rope, Sinusoidal
 from seqloom.mixers.recurrent import Rnn
 from seqloom.mixers.scan import scan
+from seqloom.mixers.window import Window
 
 WIDTH, STEPS, ROWS = 8, 9, 3
 MIXERS = {name: cls() for name, cls in members_of(Mixer).items()}
 MIXERS["attention, learned places"] = Attention(positions=Learned(size=STEPS))
 MIXERS["attention in a window"] = Attention(window=2, heads=4, kv_heads=2, sink=True)  # it reads window by window
 MIXERS["attention, by distance"] = Attention(heads=4, kv_heads=1, positions=Alibi())
+MIXERS["window"] = Window(size=STEPS)
 MIXERS["conv"] = Conv(dilations=(1, 2))  # a sequence of nine elements is all that they read
 MIXERS["rnn, relu"] = Rnn(nonlinearity="relu")
 

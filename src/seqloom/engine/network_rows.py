@@ -107,7 +107,7 @@ class Filled:
         self.network, self.block = network, block
         self.spec, self.space, self.own = network.spec, network.space, network.own
         self.reach, self.grows, self.separable = network.reach, network.grows, network.separable
-        self.encode, self.begin, self.laws = network.encode, network.begin, network.laws
+        self.encode, self.begin, self.laws, self.costs = network.encode, network.begin, network.laws, network.costs
         self._given: tuple[Any, int, Any] = None, 0, None
 
     @property

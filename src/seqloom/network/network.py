@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +19,11 @@ from seqloom.core.rng import Rng
 from seqloom.kernels.packed import PackedMap
 from seqloom.mixers.base import MixerModule, Watcher
 from seqloom.network.backbone import Backbone
+from seqloom.network.costs import in_parts
 from seqloom.network.given import Conditions, ConditionSpec, EncodedConditions
 from seqloom.network.trunk import Trunk, embedding
 from seqloom.sequence.batch import Condition
+from seqloom.sequence.guess import Cost
 from seqloom.sequence.laws import Laws
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
@@ -196,7 +199,58 @@ class Network(nn.Module):
         state, has read them once for all calls with the others.
         """
         steps = x.shape[1]
-        if steps % self.patch:
+        h, after = self._read(
+            x,
+            level=level,
+            given=given,
+            present=present,
+            where=where,
+            state=state,
+            count=count,
+            rng=rng,
+            begins=begins,
+            position=position,
+            mask=mask,
+            apart=apart,
+        )
+        out = self.head(h) if self.gain is None else F.linear(h * self.gain, self._tied(), self.head.bias)
+        if self.patch > 1:
+            out = out.reshape(len(out), out.shape[1] * self.patch, -1)[:, :steps]
+        if self.channels > 1:  # (B*D,K,P) to (B,K,P*D): all channels of one parameter after another
+            out = out.view(-1, self.channels, *out.shape[1:]).permute(0, 2, 3, 1).flatten(2)
+        return out if out.dtype == torch.float64 else out.float(), after
+
+    def costs(self, x: Tensor, cost: Cost, **inputs: Any) -> tuple[Tensor, NetState | None]:
+        """What the outputs of a network of symbols cost at each position (B,T), and the state after them.
+
+        Few of the outputs are ever there at once, and the inputs are those of a call.
+        """
+        h, after = self._read(x, **inputs)
+        if isinstance(self.head, PackedMap):
+            out: Tensor = self.head(h)
+            return cost(out.flatten(0, 1), slice(0, h[..., 0].numel())).view(h.shape[:2]), after
+        assert self.head.bias is not None
+        h, weight = (h, self.head.weight) if self.gain is None else (h * self.gain, self._tied())
+        return in_parts(h.flatten(0, 1), weight, self.head.bias, cost).view(h.shape[:2]), after
+
+    def _read(
+        self,
+        x: Tensor,
+        *,
+        level: Tensor | None = None,
+        given: EncodedConditions | None = None,
+        present: Tensor | None = None,
+        where: Tensor | None = None,
+        state: NetState | None = None,
+        count: Lengths | None = None,
+        rng: Rng | None = None,
+        begins: Tensor | None = None,
+        position: Tensor | None = None,
+        mask: Tensor | None = None,
+        apart: Tensor | None = None,
+    ) -> tuple[Tensor, NetState | None]:
+        """Features (B,T|K,width) of which outputs are made, and the state; the inputs are those of `forward`."""
+        if x.shape[1] % self.patch:
             x, present = self._filled_up(x, present)
         # Whatever reads without a state begins anyway; a tensor without numbers (meta) cannot be asked.
         if begins is not None and (begins.is_meta or not (begins if state else begins[:, 1:]).any()):
@@ -241,13 +295,7 @@ class Network(nn.Module):
         h = h.to(self.dtype)  # a trunk without norms ends in what its layers were computed in
         if where is not None and (h.shape[1] > 1 or where.shape[1] > 1):
             h = h.take_along_dim(where.unsqueeze(-1), 1)
-        out = self.head(h) if self.gain is None else F.linear(h * self.gain, self._tied(), self.head.bias)
-        if self.patch > 1:
-            out = out.reshape(len(out), out.shape[1] * self.patch, -1)[:, :steps]
-        if self.channels > 1:  # (B*D,K,P) to (B,K,P*D): all channels of one parameter after another
-            out = out.view(-1, self.channels, *out.shape[1:]).permute(0, 2, 3, 1).flatten(2)
-        out = out if out.dtype == torch.float64 else out.float()
-        return out, NetState(states, state.origin, state.each) if state is not None else None
+        return h, NetState(states, state.origin, state.each) if state is not None else None
 
     def _tied(self) -> Tensor:
         """The head's weights where they are those of the symbols that go in."""

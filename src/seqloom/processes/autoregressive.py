@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng, pick
-from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
+from seqloom.processes.base import MANY, Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
 from seqloom.processes.features import (
@@ -203,8 +203,8 @@ class Autoregressive(Process, name="autoregressive"):
             kept = torch.as_tensor(rng.at("past").uniform(1)[:, :, None] >= HIDDEN, device=batch.x.device)
             batch = replace(batch, past=Past(batch.past.x, batch.past.known & kept))
         read = self._drawn(net, batch, rng, state) if self.scheduled_sampling else batch
-        head, params, state = self.distributions(net, read, state, drop)
-        return Loss(head.loss(params, _like(batch.x, params), batch.wanted).sum(), batch.wanted.sum(), state)
+        costs, state = self._costs(net, read, batch.x, state, drop, self.bound_head(net).loss)
+        return Loss(costs.sum(), batch.wanted.sum(), state)
 
     def _drawn(self, net: Net, batch: Batch, rng: Rng, state: Any) -> Batch:
         """The batch with a share of its symbols as the model draws them, given the true ones before."""
@@ -225,8 +225,27 @@ class Autoregressive(Process, name="autoregressive"):
         self, net: Net, batch: Batch, rng: Rng, state: NetState | None, drop: Rng | None = None
     ) -> tuple[Tensor, NetState | None]:
         """Minus log probability (B,T) of the wanted cells of each element, and the network's state after them."""
-        head, params, after = self.distributions(net, batch, state, drop)
-        return head.nats(params, _like(batch.x, params), batch.wanted), after
+        return self._costs(net, batch, batch.x, state, drop, self.bound_head(net).nats)
+
+    def _costs(
+        self,
+        net: Net,
+        batch: Batch,
+        x: Tensor,
+        state: NetState | None,
+        drop: Rng | None,
+        costs: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ) -> tuple[Tensor, NetState | None]:
+        """What each element of x costs (B,T) by the head where a batch is read, and the network's state after them."""
+        if self._gates or self.read_off or not isinstance(net.space, Tokens) or net.spec.outputs < MANY:
+            _, params, after = self.distributions(net, batch, state, drop)
+            return costs(params, _like(x, params), batch.wanted), after
+
+        def cost(out: Tensor, part: slice) -> Tensor:
+            return costs(out, x.flatten()[part], batch.wanted.flatten()[part])
+
+        inputs, _, beside = self._read(net, batch, state, drop)
+        return net.costs(inputs, cost, **beside)
 
     def distributions(
         self, net: Net, batch: Batch, state: NetState | None, drop: Rng | None = None
@@ -236,6 +255,16 @@ class Autoregressive(Process, name="autoregressive"):
         Without a state every row starts anew. With it, a row goes on, but where a sequence begins. What is looked back
         at beyond the first position is `batch.past`.
         """
+        inputs, read, beside = self._read(net, batch, state, drop)
+        out, after = net(inputs, **beside)
+        head = self.bound_head(net)
+        out = with_laws(net, self._gates, out, lambda: asked_of(batch, batch.known))
+        return head, _params(head, out, read), after
+
+    def _read(
+        self, net: Net, batch: Batch, state: NetState | None, drop: Rng | None
+    ) -> tuple[Tensor, Read, dict[str, Any]]:
+        """What the network reads (B,T) or (B,T,C) of a batch, what the head is to take, and what goes with the call."""
         first = batch.begins
         if state is None:
             first = torch.cat([torch.ones_like(first[:, :1]), first[:, 1:]], 1)
@@ -243,12 +272,9 @@ class Autoregressive(Process, name="autoregressive"):
             batch.x, batch.known, batch.shown, batch.begins, batch.past, laws=net.laws if self.features else None
         )
         position = torch.arange(batch.x.shape[1], device=batch.x.device).expand(len(batch.x), -1)
-        inputs, read = self.inputs(net, visible, position, first)  # (B,T) or (B,T,C)
+        inputs, read = self.inputs(net, visible, position, first)
         given = net.encode(batch.given, len(batch.x))
-        out, after = net(inputs, given=given, present=batch.present, state=state, rng=drop, begins=batch.begins)
-        head = self.bound_head(net)
-        out = with_laws(net, self._gates, out, lambda: asked_of(batch, batch.known))
-        return head, _params(head, out, read), after
+        return inputs, read, dict(given=given, present=batch.present, state=state, rng=drop, begins=batch.begins)
 
     def start(self, net: Net, rows: int) -> NetState:
         return net.begin(rows)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -16,12 +17,15 @@ from seqloom.core.config import Component
 from seqloom.core.rng import Rng
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.facts import Advice, Facts
-from seqloom.sequence.guess import Ask, Gives, Guess
+from seqloom.sequence.guess import Ask, Cost, Gives, Guess
 from seqloom.sequence.laws import Counts, Laws
 from seqloom.sequence.query import Kind
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState, State
+
+MANY = 4096
+"""From so many symbols on, what positions cost is worked out without keeping their outputs (`Net.costs`)."""
 
 
 class Net(Protocol):
@@ -59,9 +63,24 @@ class Net(Protocol):
         apart: Tensor | None = None,
     ) -> tuple[Tensor, NetState | None]: ...
 
+    def costs(self, x: Tensor, cost: Cost, **inputs: Any) -> tuple[Tensor, NetState | None]: ...
+
     def encode(self, given: Mapping[str, Condition], rows: int) -> Any: ...
 
     def begin(self, rows: int, room: int | None = None, undo: int = 0) -> NetState: ...
+
+
+def cross_entropy(net: Net, read: Tensor, x: Tensor, counted: Tensor, **inputs: Any) -> Tensor:
+    """Minus log probability (B,T) of the symbols x where they are `counted`, by a network that reads `read` (B,T)."""
+
+    def cost(out: Tensor, part: slice) -> Tensor:
+        nats = F.cross_entropy(out, x.flatten()[part], reduction="none")
+        return nats.masked_fill(~counted.flatten()[part], 0.0)
+
+    if net.spec.outputs >= MANY:
+        return net.costs(read, cost, **inputs)[0]
+    out = net(read, **inputs)[0]
+    return cost(out.flatten(0, 1), slice(None)).view(x.shape)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
 from seqloom.core.rng import Rng
-from seqloom.processes.base import Likelihood, Loss, Net, Process
+from seqloom.processes.base import Likelihood, Loss, Net, Process, cross_entropy
 from seqloom.processes.schedules import LinearMasking, Masking, Masks
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.guess import Ask, Gives, Guess
@@ -125,27 +125,28 @@ def read(
     rows, steps = batch.x.shape
     noisy = batch.x.masked_fill(masked, net.spec.mask)
     given = net.encode(batch.given, rows)
-    if alone:
-        out, _ = net(noisy, given=given, present=batch.present, rng=drop)
-    elif net.separable:
+    if net.separable and not alone:
         twice = torch.cat([block, block], 1)  # (B,2T)
         clean = torch.arange(2 * steps, device=block.device) >= steps
         reader, other = twice.unsqueeze(2), twice.unsqueeze(1)
         own = (reader == other) & (clean.unsqueeze(1) == clean)
         seen = (own | ((other < reader) & clean)) & torch.cat([batch.present, batch.present], 1).unsqueeze(1)
-        position = torch.arange(steps, device=block.device).repeat(2).expand(rows, -1)
-        out, _ = net(
+        position = torch.arange(steps, device=block.device).expand(rows, -1)
+        return cross_entropy(
+            net,
             torch.cat([noisy, batch.x], 1),
+            batch.x,
+            masked,
+            where=position,
             given=given,
-            position=position,
+            position=position.repeat(1, 2),
             mask=seen | torch.eye(2 * steps, dtype=torch.bool, device=block.device),
             rng=drop,
         )
-        out = out[:, :steps]
-    else:
+    if not alone:
         last = block.masked_fill(~masked, -1).amax(1, keepdim=True)
-        out, _ = net(noisy.masked_fill(block > last, net.spec.mask), given=given, present=batch.present, rng=drop)
-    return F.cross_entropy(out.transpose(1, 2), batch.x, reduction="none").masked_fill(~masked, 0.0)
+        noisy = noisy.masked_fill(block > last, net.spec.mask)
+    return cross_entropy(net, noisy, batch.x, masked, given=given, present=batch.present, rng=drop)
 
 
 def one_by_one(net: Net, batch: Batch) -> Tensor:

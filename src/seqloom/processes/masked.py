@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
-from seqloom.processes.base import Likelihood, Loss, Net, Process
+from seqloom.processes.base import Likelihood, Loss, Net, Process, cross_entropy
 from seqloom.processes.priors import NoPrior, Prior, advised, with_laws
 from seqloom.processes.schedules import LinearMasking, Masking, Masks
 from seqloom.sequence.batch import Batch, Condition
@@ -96,15 +96,16 @@ class Masked(Process, name="masked"):
             weight = batch.wanted.sum(1) / masked.sum(1).clamp_min(1)
         assert net.spec.mask is not None
         given = net.encode(batch.given, rows)
-        out, _ = net(batch.x.masked_fill(masked, net.spec.mask), given=given, present=batch.present, rng=drop)
+        noisy = batch.x.masked_fill(masked, net.spec.mask)
         if self._gates:  # laws are looked up for what is masked alone
+            out, _ = net(noisy, given=given, present=batch.present, rng=drop)
             logits = with_laws(
                 net, self._gates, out[masked], lambda: asked_of(batch, batch.known & ~masked, masked)
             )  # (N,V)
             own = F.cross_entropy(logits, batch.x[masked], reduction="none")
             nats = torch.zeros_like(out[..., 0]).masked_scatter(masked, own)
         else:
-            nats = F.cross_entropy(out.transpose(1, 2), batch.x, reduction="none").masked_fill(~masked, 0.0)
+            nats = cross_entropy(net, noisy, batch.x, masked, given=given, present=batch.present, rng=drop)
         return nats * weight.to(nats.dtype)[:, None]
 
     def left_to_right(self, net: Net, batch: Batch, at_once: int = 64) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqloom.core.rng import Rng
+
+Cost = Callable[[Tensor, slice], Tensor]
+"""What the outputs (N,P) of some positions, of all rows one after another, cost (N,), and which these positions are."""
 
 
 class Gives(Enum):

@@ -1,0 +1,54 @@
+"""What positions cost by a head of very many outputs, without keeping them.
+
+Of 30,000 symbols the outputs of a step are half a gigabyte, and as much again for each operation up to the loss. Here
+few positions at a time have outputs; on the way back these are made once more, which takes no longer than to write and
+read them all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from seqloom.sequence.guess import Cost
+
+AT_ONCE = 1 << 22
+"""Outputs that are there at once, or those of one position."""
+
+
+def in_parts(h: Tensor, weight: Tensor, bias: Tensor, cost: Cost) -> Tensor:
+    """Costs (N,) of the outputs h weight' + bias (N,P) of features (N,D)."""
+    size = max(1, AT_ONCE // len(weight))
+    if size >= len(h):
+        return cost(F.linear(h, weight, bias), slice(0, len(h)))
+    out: Tensor = InParts.apply(h, weight, bias, cost, size)  # type: ignore[no-untyped-call]
+    return out
+
+
+class InParts(torch.autograd.Function):
+    """Costs of so many positions after another; the cost may depend on nothing else that is trained."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, cost: Cost, size: int) -> Tensor:
+        ctx.save_for_backward(h, weight, bias)
+        ctx.cost, ctx.parts = cost, [slice(at, min(at + size, len(h))) for at in range(0, len(h), size)]
+        return torch.cat([cost(F.linear(h[part], weight, bias), part) for part in ctx.parts])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        h, weight, bias = ctx.saved_tensors
+        of_h, of_weight, of_bias = torch.empty_like(h), torch.zeros_like(weight), torch.zeros_like(bias)
+        for part in ctx.parts:
+            out = F.linear(h[part], weight, bias).requires_grad_()
+            with torch.enable_grad():
+                costs = ctx.cost(out, part)
+            (of_out,) = torch.autograd.grad(costs, out, gradient[part])
+            torch.mm(of_out, weight, out=of_h[part])
+            of_weight.addmm_(of_out.t(), h[part])
+            of_bias += of_out.sum(0)
+        return of_h, of_weight, of_bias, None, None
