@@ -31,6 +31,9 @@ class Backbone(Settings):
     """Width of the feed-forward part over the width of the trunk; 0 leaves it out."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of features set to 0 in training, one mask a sequence (locked dropout, Gal & Ghahramani 2016)."""
+    cross: Literal["dot", "additive"] = "dot"
+    """How conditions are attended to: by products of queries and keys (Luong et al. 2015), or by one hidden layer over
+    both (Bahdanau et al. 2015), which takes the room of a vector for each pair of elements."""
     tie: bool = False
     """Use the embedding of the input symbols as the head's weights too."""
 

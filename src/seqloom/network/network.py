@@ -59,6 +59,12 @@ class Network(nn.Module):
         self.laws: Laws | None = None
         self.reduced = False
         self.channels, self.patch = self._channels(), self._patch(given)
+        if backbone.tie and isinstance(space, Tokens) and spec.outputs < space.total:
+            raise ConfigError(
+                "this head has no weights for each symbol, and so none to tie",
+                path="backbone.tie",
+                hint="use backbone.tie=false, or leave process.head unset",
+            )
         own_inputs = (spec.inputs - spec.shared) // self.channels
         with torch.device("meta"):
             self.embed: nn.Module = (

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seqloom.core.rng import Rng, keep_mask
-from seqloom.mixers.attention import attend, weights
+from seqloom.mixers.attention import UNSEEN, attend, weights
 from seqloom.mixers.base import Watcher
 from seqloom.network.backbone import Backbone
 from seqloom.sequence.state import LayerState, Lengths
@@ -214,17 +214,32 @@ class Cross(nn.Module):
         self.pair = nn.Linear(spec.width, 2 * spec.width, bias=False)
         self.stacked = {"pair.weight": 2}
         self.out = nn.Linear(spec.width, spec.width, bias=False)
+        self.fit = nn.Parameter(torch.empty(spec.width)) if spec.cross == "additive" else None
+
+    def initialise(self, generator: Generator) -> None:
+        if self.fit is not None:
+            nn.init.normal_(self.fit, std=(self.heads / len(self.fit)) ** 0.5, generator=generator)
 
     def forward(self, h: Tensor, pair: Tensor, visible: Tensor | None) -> Tensor:
         """The attention output of each position over elements whose keys and values (B,S,2*width) are `pair`."""
         q = self.query(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = pair.view(*pair.shape[:2], 2, self.heads, -1).transpose(1, 3).unbind(2)
         mask = None if visible is None else visible[:, None, None] if visible.ndim == 2 else visible[:, None]
+        if self.fit is not None:
+            shares = self._added(self.fit, q, k, mask)
+            mixed = shares @ v
+        else:
+            mixed = attend(q, k, v, mask)
         if self.watched is not None:
-            self.watched("weights", weights(q, k, mask))
-        mixed = attend(q, k, v, mask)
+            self.watched("weights", weights(q, k, mask) if self.fit is None else shares)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
+
+    def _added(self, fit: Tensor, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+        """How much of each value each query takes (B,H,T,S), by a hidden layer over the sum of query and key."""
+        hidden = (q.unsqueeze(3) + k.unsqueeze(2)).tanh()  # (B,H,T,S,E)
+        scores = (hidden @ fit.view(self.heads, 1, -1, 1)).squeeze(-1)
+        return (scores if mask is None else scores.masked_fill(~mask, UNSEEN)).softmax(-1)
 
 
 class Across(nn.Module):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from seqloom.core.errors import UnsupportedSpace
+from seqloom.core.errors import ConfigError, UnsupportedSpace
 from seqloom.core.rng import Rng, pick
 from seqloom.processes.base import MANY, Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
@@ -163,6 +163,12 @@ class Autoregressive(Process, name="autoregressive"):
         size = self.head_for(space).size(space)
         beside = sum(feature.channels(space) for feature in self.read_off)
         if isinstance(space, Tokens):
+            if self._gates and not self.head_for(space).direct:
+                raise ConfigError(
+                    f"a prior is added to logits of all symbols, which the head {self.head_for(space).name!r} has not",
+                    path="process.prior",
+                    hint="use process.prior=none, or leave process.head unset",
+                )
             if beside:
                 raise UnsupportedSpace(
                     "a model of symbols takes no channels beside them", hint="leave process.features unset"
@@ -182,7 +188,7 @@ class Autoregressive(Process, name="autoregressive"):
 
     def advice(self, facts: Facts) -> Advice:
         if facts.tokens:
-            return advised(facts)
+            return advised(facts) if self.head is None or self.head.direct else {}
         if facts.ends:
             pair = ({"name": "mixture"}, "two numbers of an element belong together")
             return {"head": pair} if facts.paired else {}
@@ -209,10 +215,10 @@ class Autoregressive(Process, name="autoregressive"):
     def _drawn(self, net: Net, batch: Batch, rng: Rng, state: Any) -> Batch:
         """The batch with a share of its symbols as the model draws them, given the true ones before."""
         with torch.no_grad():
-            _, params, _ = self.distributions(net, batch, state)
+            head, params, _ = self.distributions(net, batch, state)
         u = rng.at("drawn").uniform(2 * batch.x.shape[1])
         chosen = torch.as_tensor(u[:, : batch.x.shape[1]] < self.scheduled_sampling, device=batch.x.device)
-        drawn = pick(params, u[:, batch.x.shape[1] :])
+        drawn = pick(head.logits(params), u[:, batch.x.shape[1] :])
         return replace(batch, x=torch.where(chosen & batch.wanted, drawn, batch.x))
 
     def likelihoods(self) -> dict[str, Likelihood]:
@@ -237,7 +243,8 @@ class Autoregressive(Process, name="autoregressive"):
         costs: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> tuple[Tensor, NetState | None]:
         """What each element of x costs (B,T) by the head where a batch is read, and the network's state after them."""
-        if self._gates or self.read_off or not isinstance(net.space, Tokens) or net.spec.outputs < MANY:
+        plain = isinstance(net.space, Tokens) and not (self._gates or self.read_off or net.own)
+        if not plain or net.spec.outputs < MANY:
             _, params, after = self.distributions(net, batch, state, drop)
             return costs(params, _like(x, params), batch.wanted), after
 
@@ -336,7 +343,9 @@ class Autoregressive(Process, name="autoregressive"):
         )
         head = self.bound_head(net)
         value = _params(head, with_laws(net, self._gates, out, lambda: asked_by(ask)), read)
-        return Guess(value, active & (count == unread), None if isinstance(net.space, Tokens) else head), state
+        if isinstance(net.space, Tokens):
+            return Guess(head.logits(value), active & (count == unread)), state
+        return Guess(value, active & (count == unread), head), state
 
     def steps_ahead(self, net: Net, ask: Ask, state: NetState, most: int) -> int:
         if self.read_off or not net.spec.symbolic:
@@ -351,7 +360,8 @@ class Autoregressive(Process, name="autoregressive"):
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         x = ask.x.gather(1, torch.as_tensor(position - 1, device=ask.x.device).unsqueeze(1))
         out, _ = net(x, given=ask.given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))
-        return with_laws(net, self._gates, out, lambda: asked_by(ask, want=position[:, None]))[:, 0]
+        out = with_laws(net, self._gates, out, lambda: asked_by(ask, want=position[:, None]))
+        return self.bound_head(net).logits(out)[:, 0]
 
     def _visible(self, ask: Ask, reading: Lengths, active: NDArray[np.bool_]) -> tuple[Visible, Tensor]:
         """What may be seen of the canvas when positions (B,K), one after another, are read; and where it has them.

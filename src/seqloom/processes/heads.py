@@ -42,6 +42,8 @@ class Head(Component, home="seqloom.processes"):
     """The supports of the fields it is for, each number by itself."""
     independent: ClassVar[bool] = False
     """Its numbers are independent, and its parameters blocks with one for each number."""
+    direct: ClassVar[bool] = True
+    """Of a head of symbols: its parameters are their logits."""
 
     def covers(self, space: Vectors) -> tuple[str, ...]:
         """The names of the fields (`space.all_fields`) that it is a distribution over; others have other heads."""
@@ -80,6 +82,10 @@ class Head(Component, home="seqloom.processes"):
 
         At temperature 1 it is the distribution itself, at 0 its middle, or what is likeliest.
         """
+
+    def logits(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
+        """Of a head of symbols: logits (...,V) of all of them."""
+        return params
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
         """The mean of each number (...,D)."""
@@ -173,7 +179,7 @@ class StudentT(Head, name="student"):
         dim = location.shape[-1]
         if self.components > 1:
             number = rng.skip(2 * dim).uniform(dim)
-            chosen = _pick(weight.transpose(-1, -2), number, temperature.unsqueeze(-1))[:, None]  # (B,1,D)
+            chosen = picked(weight.transpose(-1, -2), number, temperature.unsqueeze(-1))[:, None]  # (B,1,D)
             location, scale, freedom = (part.take_along_dim(chosen, 1) for part in (location, scale, freedom))
         location, scale, freedom = location[:, 0], scale[:, 0], freedom[:, 0]
         u, v = torch.as_tensor(rng.plain.uniform(2 * dim)).to(location.device).chunk(2, -1)
@@ -340,12 +346,12 @@ class Categorical(Head, name="categorical"):
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
         if isinstance(space, Tokens):
-            return _pick(params, rng.uniform(1)[:, 0], temperature)
+            return picked(params, rng.uniform(1)[:, 0], temperature)
         u = rng.uniform(len(space.fields))  # (B, fields)
         parts = []
         for i, channels in enumerate(space.slices.values()):
             logits = params[..., channels]
-            parts.append(F.one_hot(_pick(logits, u[:, i], temperature), logits.shape[-1]))
+            parts.append(F.one_hot(picked(logits, u[:, i], temperature), logits.shape[-1]))
         return torch.cat(parts, -1).to(params)
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
@@ -401,6 +407,10 @@ class BoundHead:
         rng = rng if self.dependence is None else Coupled(rng, self.dependence)
         x = self.head.draw(self.space, inner, rng, temperature, self.own)
         return self._moved(shaped(self.head, "draw", x, element(self.space, inner)), location, log_scale)
+
+    def logits(self, params: Tensor) -> Tensor:
+        """Logits (...,V) of all symbols."""
+        return self.head.logits(self.space, params, self.own)
 
     def mean(self, params: Tensor) -> Tensor:
         """The mean of each number (...,D)."""
@@ -461,7 +471,7 @@ def dim_of(space: Space) -> int:
     return space.dim
 
 
-def _pick(logits: Tensor, u: np.ndarray, temperature: Tensor) -> Tensor:
+def picked(logits: Tensor, u: np.ndarray, temperature: Tensor) -> Tensor:
     """One kind (B,) from logits (B,V); the likeliest where the temperature is 0."""
     temperature = temperature.to(logits.device)
     drawn = pick(logits.double() / temperature.clamp_min(1e-12).double().unsqueeze(-1), u)
