@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
 from seqloom.core.errors import RunError, SeqloomError, Stopped
 from seqloom.estimate import OVERHEAD, Estimate
-from seqloom.model import Model
+from seqloom.model import Model, Running
 from seqloom.network.network import Network
 from seqloom.planning import TrainingPlan, plan
 from seqloom.training.counting import counted
@@ -76,7 +77,7 @@ class Fit:
         self.clock = clock
         self.began = clock()
         self.before = 0.0
-        self.spent = 0.0
+        self.beside: Counter[str] = Counter()
         self.saved_at = 0.0
         self.last_cost: dict[str, float] = {}
         self.best: dict[str, Any] | None = None
@@ -230,7 +231,7 @@ class Fit:
         self.began = self.saved_at = self.clock()  # what came before was not training
         due = self._next_due()
         preview_due = 0.45
-        foreseen = self.share >= FORESEEN
+        began, foreseen = self.share, self.resumed_from is not None  # what was counted before took its share
         while (share := self.share) < 1 or self.loop.state.step == 0:  # however short, a training has a step
             step = self._step(share)
             if step is None:
@@ -239,10 +240,13 @@ class Fit:
             yield TrainingEvent(
                 "step", step.step, share, facts={"loss": step.loss, "rate": step.rate, "applied": step.applied}
             )
-            if not foreseen and self.share >= FORESEEN:
+            if not foreseen and self.share - began >= FORESEEN:
                 foreseen = True
-                for text in self._foreseen():
+                for text in self._foreseen(began):
                     yield self._note(text)
+                if trainer.minutes:
+                    speed = self.loop.state.elements / (self.clock() - self.began)
+                    self.validation = Validation(self.run, self.plan.prepared, self.net, speed=speed)
             # Before a stop is looked for: the value of a validation must not depend on when the training is stopped.
             at = self.loop.state.step / trainer.steps if trainer.steps else self.share
             if at >= due and at < 1 and self._may("valid"):
@@ -255,15 +259,16 @@ class Fit:
                 return
             if self.preview and at >= preview_due and self._may("preview"):
                 preview_due = at + max(0.25, 60 / max(60.0, self.seconds / max(at, 1e-9)))
-                yield self._timed("preview", self._preview)
+                yield from self._timed("preview", self._preview)
             if self.clock() - self.saved_at >= self.save_every:
                 self._timed("save", self._save)
                 yield TrainingEvent("saved", self.loop.state.step, at)
         yield from self._validate(last=True)
-        self._save()
+        self._timed("save", self._save)
         yield from self._validate_whole()
         yield from self._take_dependence()
         report = self._report()
+        self.journal.append({"step": self.loop.state.step, "seconds": self.seconds, "beside": report["beside"]})
         durable.write_json(self.plan.path / runs.REPORT, report)
         yield TrainingEvent("done", self.loop.state.step, 1.0, facts={**report, "resumed_from": self.resumed_from})
 
@@ -294,15 +299,15 @@ class Fit:
         )
         return None
 
-    def _foreseen(self) -> list[str]:
-        """What the training comes to by what it did so far, where that is otherwise than was estimated."""
+    def _foreseen(self, began: float) -> list[str]:
+        """What the training comes to by what it did since this share of it, where that is not what was estimated."""
         assert self.expected is not None
-        share, state, minutes = self.share, self.loop.state, self.plan.recipe.trainer.minutes
+        state, minutes, left = self.loop.state, self.plan.recipe.trainer.minutes, (1 - began) / (self.share - began)
         now = replace(
             self.expected,
             step=max(1, state.elements // state.step),
-            steps=round(state.step / share),
-            seconds=60 * minutes if minutes else self.seconds / share,
+            steps=round(state.step * left),
+            seconds=60 * minutes if minutes else self.seconds * left,
         )
         return self.expected.against(now)
 
@@ -316,8 +321,20 @@ class Fit:
         """Whether a validation, preview or save may be done now: always by steps, within its share by the clock."""
         if self.plan.recipe.trainer.steps is not None:
             return True
-        cost = self.last_cost.get(kind, self._expected() if kind == "valid" else 0.0)
-        return self.spent + cost <= OVERHEAD / 2 * self.seconds
+        cost = self.last_cost.get(kind, 0.0) if kind == "preview" else self._validating()
+        return cost <= self._left()
+
+    def _left(self) -> float:
+        """Seconds that may go beside the training now; half of them all, and what the end takes, are kept for it."""
+        minutes, seconds = self.plan.recipe.trainer.minutes, self.seconds
+        spent = OVERHEAD / 2 * seconds
+        if minutes is not None:
+            spent = min(spent, OVERHEAD * 60 * minutes - self._validating())
+        return spent - self.beside.total()
+
+    def _validating(self) -> float:
+        """Seconds that a validation takes, and saving what is then the best."""
+        return self.last_cost.get("valid", self._expected()) + self.last_cost.get("save", 0.0)
 
     def _expected(self) -> float:
         """Seconds that a first validation will take, by the speed of training, of which a third is reading."""
@@ -330,7 +347,7 @@ class Fit:
             return action()
         finally:
             self.last_cost[kind] = self.clock() - start
-            self.spent += self.last_cost[kind]
+            self.beside[kind] += self.last_cost[kind]
 
     def _validate(self, last: bool) -> Iterator[TrainingEvent]:
         """The likelihood, or the loss, of the weights and of their average over the part that this run validates on."""
@@ -380,7 +397,7 @@ class Fit:
             return
         try:
             net, _ = runs.read(self.run.path).load_network("best")
-            metric = self.validation.measure(net, self.best["name"], whole=True)
+            metric = self._timed("whole", partial(self.validation.measure, net, self.best["name"], whole=True))
         except Exception as error:
             yield self._note(f"the whole validation split could not be scored: {_reason(error)}")
             return
@@ -407,23 +424,29 @@ class Fit:
     def _averaged(self) -> Any:
         return _Swapped(self.net, self.loop.average or {})
 
-    def _preview(self) -> TrainingEvent:
-        """A short sample, as its codec shows it."""
-        was = self.net.training
+    def _preview(self) -> list[TrainingEvent]:
+        """A short sample, as its codec shows it; none where that takes longer than it may."""
+        was, until = self.net.training, self.clock() + self._left()
         self.net.eval()
         try:
             given = {name: codec for name, (codec, _) in self.run.given.items()}
             train = self.plan.prepared.splits["train"]
             model = Model(self.run.codec, self.run.recipe.process, self.net, given=given, train=lambda: train)
+            query = model.query(model.empty(min(PREVIEW, self.net.window)), 1, self.loop.state.step)
+            running = Running(query)
             with self._averaged():
-                answer = model.sample(1, min(PREVIEW, self.net.window), seed=self.loop.state.step)
+                for frame in model.stream(query):
+                    running.take(frame)
+                    if self.plan.recipe.trainer.minutes and self.clock() > until:
+                        return []
+            answer = model.collect(query, running.ordered)
             text = self.run.codec.show(answer.values[0]).decode("utf-8", errors="replace")
         except Exception as error:  # a failing preview must not end a training
             self.preview = False
-            return self._note(f"no sample can be shown on the way: {_reason(error)}")
+            return [self._note(f"no sample can be shown on the way: {_reason(error)}")]
         finally:
             self.net.train(was)
-        return TrainingEvent("preview", self.loop.state.step, self.share, text)
+        return [TrainingEvent("preview", self.loop.state.step, self.share, text)]
 
     def _save(self) -> None:
         """A checkpoint; the older one goes only after this one was read back."""
@@ -458,6 +481,7 @@ class Fit:
             "elements": state.elements,
             "elements_per_second": round(state.elements / max(1e-9, self.seconds), 1),
             "peak_memory_mb": round(machine.peak_memory_mb(), 1),
+            "beside": {kind: round(seconds, 3) for kind, seconds in self.beside.items()},
             "valid": self.valid,
             "best": self.best,
             "start": self.plan.recipe.start,

@@ -24,7 +24,8 @@ LOSS = "loss"
 POSITIONS = 16_384
 """Positions of a validation where a training is bounded by steps."""
 SHARE, OPERATIONS = 0.004, 3e10
-"""Where it is bounded by minutes: so much of them on a machine that trains at so many operations a second."""
+"""Where it is bounded by minutes: as many as are trained on in so much of them, at so many operations a second or at
+the speed that was seen, whichever is less."""
 READS = 16
 """Windows that a drawn value is averaged over at least while training, counted as often as they are drawn."""
 SHARE_READ = 0.0075
@@ -35,20 +36,23 @@ LOSS_BATCHES = 64
 
 
 class Validation:
-    """The part of its validation split that a run is validated on; it depends on data and recipe alone.
+    """The part of its validation split that a run is validated on; by steps it depends on data and recipe alone.
 
-    `positions` was chosen by an earlier sitting of the run; None: to be chosen now.
+    `positions` was chosen by an earlier sitting of the run; None: to be chosen now. `speed` is how many elements a
+    second are trained on, where that is known.
     """
 
-    def __init__(self, run: runs.Run, prepared: Prepared, net: Network, positions: int | None = None) -> None:
+    def __init__(
+        self, run: runs.Run, prepared: Prepared, net: Network, positions: int | None = None, speed: float | None = None
+    ) -> None:
         self.run, self.prepared = run, prepared
         split = prepared.splits["valid"]
         self.total = len(split.data.x)
-        self.positions = positions or min(self.total, wanted(run.recipe, net))
+        self.positions = positions or min(self.total, wanted(run.recipe, net, speed))
         self.part = part_of(split, self.positions)
         self.covers = len(self.part.data.x) / self.total if self.total else 0.0
         self.likelihood = next(iter(run.recipe.process.likelihoods().values()), None)
-        self.reads = reads(run.recipe, net)
+        self.reads = reads(run.recipe, net, speed)
         self.window = net.window
 
     def cost(self, *, whole: bool = False) -> int:
@@ -122,30 +126,32 @@ def fills(net: Network, prepared: Prepared) -> bool:
     return net.spec.block is None and prepared.ends
 
 
-def wanted(recipe: Recipe, net: Network) -> int:
+def wanted(recipe: Recipe, net: Network, speed: float | None = None) -> int:
     """Positions to validate on: a function of the recipe alone, so that every validation of a run is of one part.
 
     What is drawn is read several times over, and so is less of it.
     """
     if next((one.draws for one in recipe.process.likelihoods().values()), 1) > 1:
-        return reads(recipe, net) // likelihood.FEWEST_DRAWS * net.window
-    return max(2 * net.window, allowed(recipe.trainer, net))
+        return reads(recipe, net, speed) // likelihood.FEWEST_DRAWS * net.window
+    return max(2 * net.window, allowed(recipe.trainer, net, speed))
 
 
-def reads(recipe: Recipe, net: Network) -> int:
+def reads(recipe: Recipe, net: Network, speed: float | None = None) -> int:
     """Windows that a validation of what is drawn reads, counted as often as they are drawn."""
-    windows = allowed(recipe.trainer, net) // net.window
+    windows = allowed(recipe.trainer, net, speed) // net.window
     if recipe.trainer.steps is not None:
         windows = min(windows, int(SHARE_READ * recipe.trainer.steps * recipe.feed.batch))
-    return max(READS, windows)
+    # Where that is more than can be read, it is less: no validation takes four times what it is meant to.
+    return max(windows, READS if speed is None else min(READS, max(likelihood.FEWEST_DRAWS, 4 * windows)))
 
 
-def allowed(trainer: Trainer, net: Network) -> int:
+def allowed(trainer: Trainer, net: Network, speed: float | None = None) -> int:
     """Positions that a validation may take."""
     if trainer.steps is not None:
         return POSITIONS
     assert trainer.minutes is not None
-    return int(SHARE * 60 * trainer.minutes * OPERATIONS / (6 * net.parameter_count))
+    expected = OPERATIONS / (6 * net.parameter_count)
+    return int(SHARE * 60 * trainer.minutes * (expected if speed is None else min(speed, expected)))
 
 
 def part_of(split: Split, positions: int) -> Split:

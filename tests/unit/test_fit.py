@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -269,7 +270,7 @@ def test_a_likelihood_that_cannot_be_taken_gives_way_to_the_loss(
     monkeypatch.setattr(
         type(planned.recipe.process), "likelihoods", lambda self: {"likelihood": Likelihood("exact", "stream", none)}
     )
-    monkeypatch.setattr(model.Model, "sample", broken)
+    monkeypatch.setattr(model.Model, "query", broken)
     seen = events(planned)
     values = [event.facts for event in seen if event.kind == "valid"]
     assert seen[-1].kind == "done"
@@ -383,3 +384,32 @@ def test_a_prior_beside_tied_ends(tmp_path: Path, word: str) -> None:
     assert fitting.net.untied is not None
     assert fitting.net.untied.out_features == {"gru": 1, "masked": 3}[word]
     assert model.load(tmp_path).sample(1, 10).values[0]
+
+
+@pytest.mark.parametrize(("reading", "writing"), [(0.2, 0.1), (0.4, 0.1)])
+def test_what_is_done_beside_the_training_takes_a_twentieth_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reading: float, writing: float
+) -> None:
+    """Validations, saves and previews of 20 seconds, by a clock that says what each takes; the log says it."""
+    now = [0.0]
+
+    def taking(seconds: float, action: Any) -> Any:
+        def done(*args: Any, **kwargs: Any) -> Any:
+            now[0] += seconds
+            return action(*args, **kwargs)
+
+        return done
+
+    monkeypatch.setattr(fit.Loop, "advance", taking(0.1, fit.Loop.advance))
+    monkeypatch.setattr(validation.Validation, "measure", taking(reading / 2, validation.Validation.measure))
+    monkeypatch.setattr(fit.checkpoints, "save", taking(writing, fit.checkpoints.save))
+    monkeypatch.setattr(fit.Running, "take", taking(0.2, fit.Running.take))
+    seen = events(plan(tmp_path / "a", minutes=20 / 60), clock=lambda: now[0])
+    kinds = [event.kind for event in seen]
+    assert kinds.count("valid") >= 2
+    assert "preview" not in kinds
+    last = json.loads((tmp_path / "a" / runs.LOG).read_text().splitlines()[-1])
+    assert last["beside"] == seen[-1].facts["beside"]
+    assert {"valid", "save"} <= set(last["beside"])
+    assert sum(last["beside"].values()) <= 0.05 * 20 + 0.2  # a frame more than there was time for
+    assert now[0] <= 20.5

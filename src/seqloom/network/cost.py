@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -87,11 +87,11 @@ def cost(
     )
 
 
-class Counted(TorchDispatchMode):
+class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what the modules of a network do; apart what recurrent layers do, for these are one kernel each."""
 
     def __init__(self, net: Network) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.net, self.counts, self.inside = net, Counter[str | tuple[str, int]](), False
         for module in net.modules():
             if isinstance(module, MixerModule) and module.timed_as:
@@ -123,7 +123,7 @@ class Counted(TorchDispatchMode):
     def _enters(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.inside = True
         rows, steps, _ = inputs[0].shape
-        self.counts[str(module.timed_as), int(module.width)] += max(rows, LSTM[0]) * steps
+        self.counts[cast("str", module.timed_as), cast("int", module.width)] += max(rows, LSTM[0]) * steps
 
     def _leaves(self, *_: object) -> None:
         self.inside = False
