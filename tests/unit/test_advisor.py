@@ -252,9 +252,20 @@ def test_series_are_read_about_their_own_level(numbers, channels):
         # A season is what an autoregressive model learns the change since; a diffusion is told what follows linearly.
         expected = [] if process == "autoregressive" else [{"name": "linear", "length": 336, "scale": "spread"}]
         assert more == expected
-        own = settings["backbone"].get("channels")
-        assert own == (channels if process == "autoregressive" else None)
+        joint = process != "autoregressive" and channels == "own"  # a diffusion's columns hang together
+        assert settings["backbone"].get("channels") == (None if joint else channels)
     assert "features" not in advise(SERIES, "autoregressive", True, 1)[0]["process"]
+
+
+def test_diffusions_of_few_rows_and_of_walks_are_kept_from_learning_by_heart():
+    for rows, channels in ((3_999, None), (4_000, "attend")):
+        facts = replace(SERIES, numbers=6, elements=rows, length=rows)
+        assert advise(facts, "gaussian", True, 1)[0]["backbone"].get("channels") == channels
+        assert advise(facts, "autoregressive", True, 1)[0]["backbone"]["channels"] == "attend"
+    walk = replace(SERIES, season=1, persistence=0.99)
+    assert "channels" not in advise(replace(walk, numbers=2, momentum=1.0), "gaussian", True, 1)[0]["backbone"]
+    for facts, dropout in ((walk, 0.1), (replace(walk, momentum=0.5), 0.0), (SERIES, 0.0)):
+        assert advise(facts, "flow", False, 1)[0]["backbone"]["dropout"] == dropout
 
 
 def test_levels_that_were_never_seen_are_forecast(tmp_path):
@@ -267,8 +278,8 @@ def test_levels_that_were_never_seen_are_forecast(tmp_path):
     path = tmp_path / "sine.csv"
     path.write_text("a\n" + "\n".join(f"{value:.4f}" for value in values) + "\n")
     for model in ("gru", "gaussian"):
-        planned = planning.plan(str(path), {"trainer": {"steps": 40}}, model=model, out=tmp_path / model)
+        planned = planning.plan(str(path), {"trainer": {"steps": 12}}, model=model, out=tmp_path / model)
         list(Fit(planned, preview=False).events())
         history = 100 + values[:120].reshape(-1, 1)
-        answer = seqloom.load(tmp_path / model).forecast(history, 12, n=10, seed=1)
+        answer = seqloom.load(tmp_path / model).forecast(history, 12, n=4, seed=1)
         assert np.abs(answer.quantile(0.5)[-12:] - 100).max() < 4
