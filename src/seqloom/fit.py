@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -77,7 +77,7 @@ class Fit:
         self.clock = clock
         self.began = clock()
         self.before = 0.0
-        self.beside: Counter[str] = Counter()
+        self.beside: defaultdict[str, float] = defaultdict(float)
         self.saved_at = 0.0
         self.last_cost: dict[str, float] = {}
         self.best: dict[str, Any] | None = None
@@ -330,7 +330,7 @@ class Fit:
         spent = OVERHEAD / 2 * seconds
         if minutes is not None:
             spent = min(spent, OVERHEAD * 60 * minutes - self._validating())
-        return spent - self.beside.total()
+        return spent - sum(self.beside.values())
 
     def _validating(self) -> float:
         """Seconds that a validation takes, and saving what is then the best."""
