@@ -1,12 +1,13 @@
 """What the dialogue is worth: bits a byte of replies given all that was said before, and of replies alone.
 
-    SEQLOOM_DATA=... python benchmarks/chat.py [--minutes 4] [--only lstm/given] [--keep FOLDER]
+    SEQLOOM_DATA=... python benchmarks/chat.py [--elements 1.2e6] [--only lstm/given] [--keep FOLDER]
 
 The dialogues of DailyDialog (Li et al. 2017) as they are published, with their own splits: 11,118 / 1,000 / 1,000, a
-dialogue a line. Those who talk are the user and the assistant by turns. Models are trained by the command line for the
-same time, once on whole dialogues (`given`), and once on each reply by itself (`alone`, `corpus.history=0`); both are
-scored on the same replies of the test split, and beside them stands the 5-gram of the same symbols. Intervals are over
-64 parts of the test split. Finished rows are kept, and a later sitting goes on.
+dialogue a line. Those who talk are the user and the assistant by turns. Small models are trained by the command line on
+about as many elements, once on whole dialogues (`given`), and once on each reply by itself (`alone`,
+`corpus.history=0`); both are scored on the same replies of the test split, and the interval of their difference is over
+pairs of the same twenty dialogues. Beside them stands the 5-gram of the same symbols. Finished rows are kept, and a
+later sitting goes on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -25,12 +25,26 @@ import numpy as np
 
 import seqloom
 from seqloom.core import machine
+from seqloom.core.conversation import ASSISTANT, Entry, entries_of
+from seqloom.corpora.packed import Packed
 from seqloom.evaluation.baselines.base import baselines_of
-from seqloom.evaluation.evaluate import evaluate_model, prepare
+from seqloom.evaluation.evaluate import prepare
+from seqloom.metrics.likelihood import score
 from seqloom.sequence.query import student
+from seqloom.validation import reading_of
 
 HERE = Path(__file__).parent
-MODELS = {"lstm": ["--model", "lstm"], "transformer": ["--model", "transformer", "feed.window=384"]}
+MODELS = {
+    "lstm": ["--model", "lstm", "backbone.width=128", "feed.window=64", "feed.batch=32"],
+    "transformer": [
+        *("--model", "transformer", "backbone.width=96", "backbone.depth=2"),
+        *("feed.window=256", "feed.batch=8", "feed.order=windows"),
+    ],
+}
+ROW = 2048
+"""Elements of a step, at most."""
+TOGETHER = 20
+"""Dialogues of a block."""
 READ = {"given": [], "alone": ["corpus.history=0"]}
 FILES = {"train": "train", "valid": "validation", "test": "test"}
 
@@ -38,7 +52,7 @@ FILES = {"train": "train", "valid": "validation", "test": "test"}
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=4.0, help="of each training")
+    parser.add_argument("--elements", type=float, default=1.2e6, help="that each training reads, about")
     parser.add_argument("--only", default="", help="rows whose names begin with this, such as lstm/given")
     parser.add_argument("--threads", type=int, default=0, help="of each; as many as there are cores unless given")
     parser.add_argument("--keep", type=Path, default=Path("chat-runs"), help="where data and runs go")
@@ -47,14 +61,14 @@ def main() -> None:
     keep: Path = options.keep.absolute()
     keep.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-    record |= {"machine": machine.record(), "minutes": options.minutes}
+    record |= {"machine": machine.record(), "elements": options.elements}
     threads = ["--threads", f"{options.threads}"] if options.threads else []
     for model in MODELS:
         for reads in READ:
             name = f"{model}/{reads}"
             if name in record["rows"] or not name.startswith(options.only):
                 continue
-            record["rows"][name] = row(model, reads, keep, options.minutes, threads)
+            record["rows"][name] = row(model, reads, keep, round(options.elements / ROW), threads)
             options.out.write_text(json.dumps(record, indent=2) + "\n")
             print(name, record["rows"][name], flush=True)
     print(table(record["rows"]))
@@ -70,51 +84,61 @@ def dialogues(split: str, keep: Path) -> Path:
     return path
 
 
-def row(model: str, reads: str, keep: Path, minutes: float, threads: list[str]) -> dict[str, Any]:
+def row(model: str, reads: str, keep: Path, steps: int, threads: list[str]) -> dict[str, Any]:
     """One training, and what the replies of the test split cost."""
     run = keep / f"{model}-{reads}"
-    shutil.rmtree(run, ignore_errors=True)  # of a sitting that was interrupted
     train, valid, test = (dialogues(split, keep) for split in FILES)
     words = ["train", f"{train}", f"corpus.valid={valid}", f"corpus.test={test}", "corpus.separator=__eou__"]
-    words += [*MODELS[model], *READ[reads], "--minutes", f"{minutes}", "--out", f"{run}", "-q", "--json", *threads]
+    words += [*MODELS[model], *READ[reads], "--steps", f"{steps}", "--out", f"{run}", "--resume"]
+    words += ["-q", "--json", *threads]
     done = subprocess.run([sys.executable, "-m", "seqloom", *words], stdout=subprocess.PIPE, check=True)
     trained = json.loads(done.stdout)
     loaded = seqloom.load(run)
-    (found,) = evaluate_model(loaded)["metrics"][:1]
-    values = np.array([value for value, _ in found["blocks"]])
-    weights = np.array([positions for _, positions in found["blocks"]])
-    spread = np.sqrt(np.average((values - np.average(values, weights=weights)) ** 2, weights=weights))
-    margin = student(len(values) - 1) * spread / np.sqrt(len(values) - 1)
     assert loaded.run is not None
-    scores, _ = baselines_of(loaded.run.recipe.corpus, prepare(loaded.run))
+    corpus, prepared = loaded.run.recipe.corpus, prepare(loaded.run)
+    reading = reading_of(prepared, prepared.splits["test"], loaded.run)
+    scored = score(loaded.network, loaded.process, reading, tokens=True)
+    assert scored.surprisal is not None
+    starts = Packed(reading.data, reading.space).starts
+    nats = np.add.reduceat(np.array(scored.surprisal), starts[:-1])
+    whole = replies(test)
+    assert min(whole) > 0
+    if reads == "alone":
+        nats = np.add.reduceat(nats, np.cumsum([0, *whole[:-1]]))
+    scores, _ = baselines_of(corpus, prepared)
     return {
         "steps": trained["steps"],
+        "seconds": trained["seconds"],
+        "elements": trained["elements"],
         "load": os.getloadavg()[1],
-        "bits": found["value"],
-        "margin": float(margin),
-        "bytes": found["count"],
-        **{score.name: score.bits_per_unit for score in scores},
+        "bits": scored.bits_per_unit,
+        "bytes": scored.count,
+        "blocks": [float(part.sum()) for part in np.split(nats, range(TOGETHER, len(nats), TOGETHER))],
+        **{one.name: one.bits_per_unit for one in scores},
     }
+
+
+def replies(path: Path) -> list[int]:
+    """How many replies each dialogue of a file has."""
+    found = entries_of(path, separator="__eou__")
+    said = [entry.conversation for entry in found if isinstance(entry, Entry)]
+    return [sum(one.role == ASSISTANT for one in own.messages) for own in said]
 
 
 def table(rows: dict[str, Any]) -> str:
     """Bits a byte of all models as Markdown."""
     lines = ["| model | given the dialogue | replies alone | difference |", "|---|---|---|---|"]
-
-    def line(called: str, given: tuple[float, float], alone: tuple[float, float]) -> None:
-        apart = f"{given[0] - alone[0]:+.3f} ± {np.hypot(given[1], alone[1]):.3f}"
-        cells = [f"{value:.3f} ± {margin:.3f}" if margin else f"{value:.3f}" for value, margin in (given, alone)]
-        lines.append(f"| {called} | {' | '.join(cells)} | {apart if given[1] else apart.partition(' ')[0]} |")
-
     for model in MODELS:
-        pair = [rows.get(f"{model}/{reads}") for reads in READ]
-        if all(pair):
-            given, alone = ((found["bits"], found["margin"]) for found in pair if found is not None)
-            line(model, given, alone)
+        given, alone = (rows.get(f"{model}/{reads}") for reads in READ)
+        if given and alone:
+            apart = (np.array(given["blocks"]) - np.array(alone["blocks"])) / np.log(2)
+            margin = student(len(apart) - 1) * apart.std(ddof=1) * np.sqrt(len(apart)) / given["bytes"]
+            difference = f"{apart.sum() / given['bytes']:+.4f} ± {margin:.4f}"
+            lines.append(f"| {model} | {given['bits']:.3f} | {alone['bits']:.3f} | {difference} |")
     both = [next((found for name, found in rows.items() if name.endswith(reads)), None) for reads in READ]
-    if all(both):
-        given, alone = ((found["5-gram"], 0.0) for found in both if found is not None)
-        line("5-gram of characters", given, alone)
+    if both[0] and both[1]:
+        given, alone = (found["5-gram"] for found in both if found is not None)
+        lines.append(f"| 5-gram of characters | {given:.3f} | {alone:.3f} | {given - alone:+.4f} |")
     return "\n".join(lines)
 
 
