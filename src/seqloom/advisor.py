@@ -18,8 +18,6 @@ WHOLE = 255
 
 FEW_CHANNELS = 8
 """So many channels of a series attend to each other; more would cost too much."""
-APART = 4_000
-"""From so many rows on a diffusion reads channels by themselves: fewer it learns by heart, in bands too narrow."""
 
 
 def advise(
@@ -40,7 +38,7 @@ def advise(
         advice = _vectors(facts, causal, recurrent, minutes)
     if not causal and facts.length + facts.ends <= advice["feed.window"][0]:
         advice["backbone.marked"] = (True, "sequences are read whole, so places count")
-    if facts.numbers > 1 and (channels := _arrangement(facts, process, causal)):
+    if facts.numbers > 1 and (channels := _arrangement(facts, process)):
         advice["backbone.channels"] = (channels, "what is learned of one channel holds for the others")
         batch = max(2, round(advice["feed.batch"][0] / min(facts.numbers, 4) / max(1, facts.numbers / FEW_CHANNELS)))
         advice["feed.batch"] = (batch, "each row is as many as there are channels")
@@ -141,10 +139,8 @@ def _recurrent_vectors(facts: Facts, carries: bool, minutes: float | None) -> Ad
     return advice
 
 
-def _arrangement(facts: Facts, process: Process, causal: bool) -> str:
+def _arrangement(facts: Facts, process: Process) -> str:
     """How the channels of a series are best read, of the ways that suit the process; nothing: as one vector."""
-    if not causal and (facts.elements < APART or facts.moving):  # what has momentum moves in all channels at once
-        return ""
     wanted = ("attend", "own") if facts.numbers <= FEW_CHANNELS else ("own",)
     return next((way for way in wanted if way in process.channels), "")
 
@@ -204,7 +200,7 @@ def _vectors(facts: Facts, causal: bool, recurrent: bool, minutes: float | None)
 
 def _dropout_of_diffusion(facts: Facts) -> tuple[float, str]:
     if facts.wanders and not facts.moving:
-        return 0.1, "of a walk little but its spread can be learned"
+        return 0.2, "of a walk little but its spread can be learned"
     return 0.0, "dropout is advised where each element is made from those before it"
 
 

@@ -68,7 +68,6 @@ class Flow(Process, name="flow"):
 
     gives: ClassVar[Gives] = Gives.CLEAN
     sampler: ClassVar[str] = "diffuse"
-    channels: ClassVar[tuple[str, ...]] = Gaussian.channels
 
     times: Times = "uniform"
     """The distribution of times in training: all alike, or mostly the middle ones (Esser et al. 2024)."""

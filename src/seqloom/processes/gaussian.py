@@ -39,7 +39,6 @@ class Gaussian(Process, name="gaussian"):
 
     gives: ClassVar[Gives] = Gives.CLEAN
     sampler: ClassVar[str] = "diffuse"
-    channels: ClassVar[tuple[str, ...]] = ("joint", "attend")
 
     schedule: Noise = EdmNoise()
     """How the noise grows."""
