@@ -32,6 +32,7 @@ from seqloom.metrics.likeness import Likeness, least_risk
 from seqloom.network.network import Network
 from seqloom.network.trunk import Trunk
 from seqloom.processes.base import Process
+from seqloom.processes.filling import BESIDE
 from seqloom.recipe import default_sampler
 from seqloom.samplers.base import Sampler
 from seqloom.samplers.views import within
@@ -102,10 +103,15 @@ class Running:
 
 @dataclass(frozen=True)
 class _Stage:
-    """One window of a canvas that is filled at a time."""
+    """One window of a canvas that is filled at a time.
+
+    Of a gap that is filled from left to right so many elements before and after it are read.
+    """
 
     begin: int
     length: int
+    before: int = 0
+    after: int = 0
 
 
 def _after_fork() -> None:
@@ -209,18 +215,26 @@ class Model:
         settled = _given(canvas)
         for number, stage in enumerate(stages):
             here = slice(stage.begin, stage.begin + stage.length)
+            lead = x[active, :0]  # what is read ahead of it
+            if stage.after:
+                sides = (
+                    x[active, here.start - stage.before : here.start],
+                    x[active, here.stop : here.stop + stage.after],
+                )
+                lead = self.process.led(self.network.space, *sides, stage.length)
+            told, read = torch.ones_like(lead, dtype=torch.bool), lead.shape[1]
             request = Request(
-                x[active, here],
-                shown[active, here],
-                absent[active, here],
+                torch.cat([lead, x[active, here]], 1),
+                torch.cat([told, shown[active, here]], 1),
+                torch.cat([~told, absent[active, here]], 1),
                 query.sampler,
                 (key if number == 0 else key.fork(number)).select(active),
                 self._conditions(query.given, cut + stage.begin, stage.length)
                 if not beside
                 else {name: self._part(name, one, active, here) for name, one in beside.items()},
                 query.stops,
-                self._constraint(query.constraint, canvas, cut + stage.begin, stage.length),
-                cut + stage.begin,
+                self._constraint(query.constraint, canvas, cut + stage.begin - read, read + stage.length),
+                0 if stage.after else cut + stage.begin,
                 bool(_shown(canvas)[here.stop :].any()),
                 query.watched,
                 None if query.bias is None else torch.as_tensor(query.bias, device=like.device),
@@ -233,14 +247,14 @@ class Model:
                     yield None
                     continue
                 row = int(active[update.row])
-                stop = stage.begin + update.length
-                x[row, stage.begin : stop] = update.x
+                stop = stage.begin + update.length - read
+                x[row, stage.begin : stop] = update.x[read:]
                 whole = len(canvas)
-                if update.length < stage.length:  # it came to an end
+                if update.length - read < stage.length:  # it came to an end
                     whole = stop
                     ended.append(row)
                 settled_now = settled[:whole].copy()
-                settled_now[stage.begin : stop] = update.settled
+                settled_now[stage.begin : stop] = update.settled[read:]
                 made = x[row, :whole].cpu().numpy().copy()
                 done = update.done and (last or row in ended)
                 number, calls = int(rows[row]) + query.first_row, self.engine.engine.calls - began
@@ -305,6 +319,9 @@ class Model:
         all but the horizon that it was trained for; a gap that fits is put in the middle of its window.
         """
         window, total = self.network.window, len(canvas)
+        if self.process.fills and self.network.space.symbolic:
+            yield from self._gaps(canvas)
+            return
         if self.process.incremental or total <= window:
             yield _Stage(0, total)
             return
@@ -327,6 +344,29 @@ class Model:
             start = int(np.clip(begin - before, 0, total - window))
             yield _Stage(start, window)
             empty[start : start + window] = False
+
+    def _gaps(self, canvas: Canvas) -> Iterator[_Stage]:
+        """The gaps of a canvas that is filled from left to right, each given what is known up to the next one.
+
+        As much is read around a gap as the windows of training held.
+        """
+        given, total = _given(canvas), len(canvas)
+        edges = np.flatnonzero(np.diff(given.astype(np.int8), prepend=1, append=1))
+        if not len(edges):
+            yield _Stage(0, total)
+        for number, (begin, end) in enumerate(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)):
+            if end == total:
+                yield _Stage(0, total)
+                return
+            room = self.network.window - (end - begin) - BESIDE
+            if room < 1:
+                raise UnsupportedQuery(
+                    f"the gap of {end - begin} {self.codec.positions} is longer than what was learned at once",
+                    hint="leave out what follows the gap and extend, or train with a larger feed.window",
+                )
+            follows = (int(edges[2 * number + 2]) if 2 * number + 2 < len(edges) else total) - end
+            after = min(follows, max(room - begin, (room + 1) // 2))
+            yield _Stage(begin, end - begin, min(begin, room - after), after)
 
     def _cropped(self, canvas: Canvas) -> tuple[Canvas, int]:
         """The part of a canvas that the network can use, and how much was cut off its beginning."""

@@ -29,12 +29,13 @@ from seqloom.processes.features import (
     framed,
     inputs_of,
 )
+from seqloom.processes.filling import MARKS, led, rearranged
 from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.processes.priors import NoPrior, Prior, advised, with_laws
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.laws import Counts, asked_by, asked_of
+from seqloom.sequence.laws import Asked, Counts, asked_by, asked_of
 from seqloom.sequence.space import Space, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState
@@ -42,6 +43,8 @@ from seqloom.sequence.windows import slide
 
 HIDDEN = 0.1
 """Share of training windows whose past is hidden, as it is for whatever begins from nothing."""
+GAPS = 1 << 20
+"""Dropout of the rows in which gaps are learned has keys of its own."""
 MANY_SEASONS = 50
 """From so many seasons on what stood beside one ago is an input too; fewer would be learned by heart."""
 WEEK = 7
@@ -71,6 +74,10 @@ class Autoregressive(Process, name="autoregressive"):
     """The share of symbols that training reads as the model would have drawn them (Bengio et al. 2015, in two passes as
     Mihaylova & Martins 2019 have it): it learns to go on from its own. Twice the cost of a step."""
 
+    infill: float = Field(default=0.0, ge=0, le=1)
+    """The share of rows that training reads a second time, as a gap is filled: what follows it, what is before it, and
+    then what stands in it (Bavarian et al. 2022). Without it a model only goes on from a beginning."""
+
     @property
     def counts(self) -> Counts | None:
         return self.prior if self._gates else counting(self.read_off)
@@ -96,6 +103,14 @@ class Autoregressive(Process, name="autoregressive"):
     @property
     def incremental(self) -> bool:
         return True
+
+    @property
+    def fills(self) -> bool:
+        return self.infill > 0
+
+    def led(self, space: Space, before: Tensor, after: Tensor, gap: int) -> Tensor:
+        assert isinstance(space, Tokens)
+        return led(space.total, before, after, gap)
 
     def head_for(self, space: Space) -> Head:
         """The head that is used for this space: fields that the one of the settings leaves have their support's."""
@@ -160,6 +175,10 @@ class Autoregressive(Process, name="autoregressive"):
                 "scheduled sampling draws symbols, and this is a model of numbers",
                 hint="leave process.scheduled_sampling out",
             )
+        if self.infill and not isinstance(space, Tokens):
+            raise UnsupportedSpace(
+                "gaps of symbols are learned, and this is a model of numbers", hint="use process=gaussian or flow"
+            )
         size = self.head_for(space).size(space)
         beside = sum(feature.channels(space) for feature in self.read_off)
         if isinstance(space, Tokens):
@@ -174,7 +193,8 @@ class Autoregressive(Process, name="autoregressive"):
                     "a model of symbols takes no channels beside them", hint="leave process.features unset"
                 )
             size += len(self._gates)
-            return NetworkSpec(True, space.total + 1, size, block=1, timed=False, start=space.total)
+            inputs = space.total + 1 + (MARKS if self.infill else 0)
+            return NetworkSpec(True, inputs, size, block=1, timed=False, start=space.total)
         if self._gates:
             raise UnsupportedSpace(
                 "a prior counts symbols, and this is a model of numbers", hint="leave process.prior out"
@@ -210,7 +230,19 @@ class Autoregressive(Process, name="autoregressive"):
             batch = replace(batch, past=Past(batch.past.x, batch.past.known & kept))
         read = self._drawn(net, batch, rng, state) if self.scheduled_sampling else batch
         costs, state = self._costs(net, read, batch.x, state, drop, self.bound_head(net).loss)
-        return Loss(costs.sum(), batch.wanted.sum(), state)
+        loss = Loss(costs.sum(), batch.wanted.sum(), state)
+        return self._with_gaps(loss, net, batch, rng, drop) if self.infill else loss
+
+    def _with_gaps(self, loss: Loss, net: Net, batch: Batch, rng: Rng, drop: Rng | None) -> Loss:
+        """The loss, and that of a share of the rows in which a gap is learned."""
+        assert isinstance(net.space, Tokens)
+        found = rearranged(batch, rng.at("infill"), self.infill, net.space.total)
+        if found is None:
+            return loss
+        gaps, rows = found
+        own = None if drop is None else drop.fork(GAPS).select(rows)
+        costs, _ = self._costs(net, gaps, gaps.x, None, own, self.bound_head(net).loss)
+        return Loss(loss.total + costs.sum(), loss.count + gaps.wanted.sum(), loss.state)
 
     def _drawn(self, net: Net, batch: Batch, rng: Rng, state: Any) -> Batch:
         """The batch with a share of its symbols as the model draws them, given the true ones before."""
@@ -265,7 +297,7 @@ class Autoregressive(Process, name="autoregressive"):
         inputs, read, beside = self._read(net, batch, state, drop)
         out, after = net(inputs, **beside)
         head = self.bound_head(net)
-        out = with_laws(net, self._gates, out, lambda: asked_of(batch, batch.known))
+        out = with_laws(net, self._gates, out, lambda: asked_of(batch, batch.known & self._counted(net, batch.x)))
         return head, _params(head, out, read), after
 
     def _read(
@@ -281,6 +313,10 @@ class Autoregressive(Process, name="autoregressive"):
         position = torch.arange(batch.x.shape[1], device=batch.x.device).expand(len(batch.x), -1)
         inputs, read = self.inputs(net, visible, position, first)
         given = net.encode(batch.given, len(batch.x))
+        if self.infill and given is not None and given.aligned is not None:
+            raise ConfigError(
+                "what stands beside each element cannot be moved with it", path="process.infill", hint="leave it unset"
+            )
         return inputs, read, dict(given=given, present=batch.present, state=state, rng=drop, begins=batch.begins)
 
     def start(self, net: Net, rows: int) -> NetState:
@@ -342,10 +378,18 @@ class Autoregressive(Process, name="autoregressive"):
             logits=_taken(read.logits, where),
         )
         head = self.bound_head(net)
-        value = _params(head, with_laws(net, self._gates, out, lambda: asked_by(ask)), read)
+        value = _params(head, with_laws(net, self._gates, out, lambda: self._asked(net, ask)), read)
         if isinstance(net.space, Tokens):
             return Guess(head.logits(value), active & (count == unread)), state
         return Guess(value, active & (count == unread), head), state
+
+    def _asked(self, net: Net, ask: Ask, want: Lengths | None = None) -> Asked:
+        """Where laws of symbols are asked for; what no sequence holds is not known to them."""
+        return asked_by(ask, self._counted(net, ask.x).cpu().numpy() if self.infill else None, want)
+
+    def _counted(self, net: Net, x: Tensor) -> Tensor:
+        """Which of these symbols are counted: all of the data's."""
+        return x < net.space.total if isinstance(net.space, Tokens) else torch.ones_like(x, dtype=torch.bool)
 
     def steps_ahead(self, net: Net, ask: Ask, state: NetState, most: int) -> int:
         if self.read_off or not net.spec.symbolic:
@@ -360,7 +404,7 @@ class Autoregressive(Process, name="autoregressive"):
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         x = ask.x.gather(1, torch.as_tensor(position - 1, device=ask.x.device).unsqueeze(1))
         out, _ = net(x, given=ask.given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))
-        out = with_laws(net, self._gates, out, lambda: asked_by(ask, want=position[:, None]))
+        out = with_laws(net, self._gates, out, lambda: self._asked(net, ask, position[:, None]))
         return self.bound_head(net).logits(out)[:, 0]
 
     def _visible(self, ask: Ask, reading: Lengths, active: NDArray[np.bool_]) -> tuple[Visible, Tensor]:

@@ -210,6 +210,15 @@ class Process(Component, home="seqloom.processes"):
         return None
 
     @property
+    def fills(self) -> bool:
+        """Whether gaps can be filled though guesses are made from left to right: by `led`."""
+        return False
+
+    def led(self, space: Space, before: Tensor, after: Tensor, gap: int) -> Tensor:
+        """What is read (B,L) ahead of a gap of so many elements that stands `before` (B,N) and `after` (B,M) others."""
+        raise NotImplementedError
+
+    @property
     def incremental(self) -> bool:
         """Whether guesses are made from a network state (what has been read), or from the whole canvas."""
         return False

@@ -107,6 +107,6 @@ def first_open(rows: Rows) -> NDArray[np.int64]:
     if ((rows.settled | given) & (position >= first[:, None]) & (position < rows.length[:, None])).any():
         raise UnsupportedQuery(
             "an autoregressive model can only go on from a prefix; something is known after a gap",
-            hint="ask a model trained with process=masked or process=gaussian, or use extend",
+            hint="use extend, or a model trained with process=masked, process=gaussian or process.infill=0.5",
         )
     return first

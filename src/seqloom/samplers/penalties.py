@@ -81,7 +81,7 @@ def penalised(
     row = np.arange(len(rows)) if row is None else row
     x, device = rows.x[torch.as_tensor(row, device=rows.x.device)], logits.device
     known = ((rows.settled if known is None else known) & (np.arange(x.shape[1]) < rows.length[:, None]))[row]
-    there = torch.as_tensor(known, device=device)
+    there = torch.as_tensor(known, device=device) & (x < logits.shape[1])  # marks are no symbols
     counts = torch.zeros(logits.shape, dtype=torch.float64, device=device)
     counts.scatter_add_(1, x.masked_fill(~there, 0), there.double())
 
