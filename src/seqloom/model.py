@@ -26,6 +26,7 @@ from seqloom.core.errors import ConfigError, DataError, SeqloomError, Unsupporte
 from seqloom.core.rng import Rng
 from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split, sources_of
+from seqloom.corpora.packed import Packed
 from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.metrics import likelihood
 from seqloom.metrics.likeness import Likeness, least_risk
@@ -36,6 +37,7 @@ from seqloom.processes.filling import BESIDE
 from seqloom.recipe import default_sampler
 from seqloom.samplers.base import Sampler
 from seqloom.samplers.views import within
+from seqloom.sequence.alignment import NOTHING, Alignment
 from seqloom.sequence.answer import Answer
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.canvas import Canvas, Encoded, Openings
@@ -935,6 +937,41 @@ class Model:
             known = ", ".join(self.given) or "none"
             raise UnsupportedQuery("it is not said which condition is given", hint=f"the model's conditions: {known}")
         return {next(iter(self.given)): given}
+
+    def attention(self, value: Any, *, given: Mapping[str, Any] | None = None) -> Alignment:
+        """What of its conditions each element of a value attended to, as it was made from those before it."""
+        attended = self.network.conditions.attended
+        if not attended or not self.network.space.symbolic:
+            raise UnsupportedQuery(
+                "the model attends to no condition",
+                hint="one that is a text, such as the source of a pair, is attended to",
+            )
+        known, beside = self.codec.accept(value), self.given_ahead(self.codec.accept(value), 0, None, given)
+        encoded = self.encode_given(beside)
+        flats = {name: Flat.of([own]) for name, own in encoded.items()}
+        packed = Packed(Flat.of([self.codec.encode(known)]), self.network.space, flats, self.network.aligned)
+        length = len(packed)
+        likelihoods = self.process.likelihoods()
+        exact = next((own for own in reversed(likelihoods.values()) if own.kind == "exact"), None)
+        refused = UnsupportedQuery(
+            f"a model of process={self.process.name} is not watched while it makes one element after another",
+            hint="models that are autoregressive or masked are",
+        )
+        if exact is None:
+            raise refused
+        with torch.no_grad(), self.network.watch() as seen:
+            exact.nats(self.network, packed.window(np.zeros(1, np.int64), length), Rng.of(0, 0), None)
+        crosses = [f"trunk.layers.{i}.cross.weights" for i in range(len(self.network.trunk.layers))]
+        layers = [torch.cat(seen[name]).double() for name in crosses]  # (R,H,T,S) each
+        if any(own.shape[2] != length or len(own) not in {1, length} for own in layers):
+            raise refused
+        each = torch.arange(length)
+        own = [w[0] if len(w) == 1 else w[each, :, each].transpose(0, 1) for w in layers]  # (H,T,S) each
+        names = [NOTHING]
+        for name in attended:
+            names += self.given[name].element_names(beside[name]) if name in beside else [f"no {name}"]
+        made = self.codec.element_names(known)
+        return Alignment(torch.stack(own).cpu().numpy(), [*made, *[""] * (length - len(made))], names)
 
     def of_least_risk(self, answer: Answer, likeness: Likeness) -> Answer:
         """The samples of an answer in the order of their expected loss, where the truth is one of them.

@@ -177,3 +177,13 @@ def test_answers_are_measured_beside_the_true_ones(seqloom, runs):
     assert found is not None
     assert list(found["baselines"]) == ["copy of source", "commonest answer", "answer to the nearest source"]
     assert [one["name"] for one in found["model"]] == [one["name"] for one in metrics[:6]]
+
+
+def test_what_was_attended_to_is_drawn_beside_a_score(seqloom, runs):
+    Path("one.txt").write_text("CD AB")
+    words = ("score", runs / "run", "one.txt", "given.source=ab cd", *ALIKE)
+    done = seqloom(*words, "--attention", "one.html")
+    assert (done.code, "nats for" in done.text) == (0, True)
+    assert Path("one.html").read_bytes().startswith(b"<!doctype html>")
+    check_error(seqloom(*words, "--attention", "one.html"), "is there already", "--force")
+    check_error(seqloom(*words, "--attention", "one.pdf"), "no name for a picture", ".png, .svg or .html")

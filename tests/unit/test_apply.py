@@ -25,6 +25,7 @@ from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
+from seqloom.processes.uniform import Uniform
 from seqloom.samplers.ancestral import Ancestral
 
 LETTERS = Characters(alphabet="\nabc ")
@@ -114,6 +115,39 @@ def test_an_empty_sample_is_ranked_last() -> None:
     ordered, likelihoods = model.ranked(answer, given=ROWS[0])
     assert ordered.values[2] == ""
     assert np.isinf(likelihoods[2].nats)
+
+
+# ---- attention ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("process", [Autoregressive(), Masked()], ids=lambda own: own.name)
+def test_attention_is_that_of_each_element_as_it_is_made(process: Any) -> None:
+    model = made(process)
+    found = model.attention("ab c", given=ROWS[0])
+    layers, _, rows, columns = found.weights.shape
+    assert (list(found.made), layers) == (["a", "b", " ", "c", ""], 1)
+    assert list(found.given) == ["(nothing)", *"xyzzy"]
+    assert (rows, columns) == (5, 6)
+    np.testing.assert_allclose(found.weights.sum(-1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(found.mean, found.weights[0].mean(0))
+    # What stands later is not known when an element is made.
+    other = model.attention("abca", given=ROWS[0])
+    np.testing.assert_allclose(found.weights[:, :, :3], other.weights[:, :, :3], atol=1e-6)
+    assert np.abs(found.weights[:, :, 4] - other.weights[:, :, 4]).max() > 1e-4
+    assert list(model.attention("ab", given={"kind": "p"}).given) == ["(nothing)", "no source"]
+
+
+def test_attention_is_drawn() -> None:
+    found = made(Autoregressive()).attention("ab c", given=ROWS[0])
+    assert found.plot("png", title="a").data.startswith(b"\x89PNG")
+    page = found.page("a text").decode()
+    assert page.count("<svg") == 1 + (found.weights.shape[1] > 1)
+    assert "⏎" in page
+    with pytest.raises(UnsupportedQuery, match="not watched"):
+        made(Uniform()).attention("ab", given=ROWS[0])
+    plain = made(Gaussian(), Series(columns=("a",), means=(0.0,), scales=(1.0,)))
+    with pytest.raises(UnsupportedQuery, match="attends to no condition"):
+        plain.attention("1")
 
 
 # ---- least risk -----------------------------------------------------------------------------------------------------

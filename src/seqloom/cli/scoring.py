@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from seqloom.cli.beside import opened
 from seqloom.cli.session import (
+    FORCE,
     JSON,
     WEIGHTS,
     Session,
@@ -28,6 +30,7 @@ from seqloom.cli.session import (
 )
 from seqloom.cli.training import settings_of
 from seqloom.core.errors import ConfigError, DataError, RunError
+from seqloom.core.outputs import OutputFile
 from seqloom.core.progress import Progress, count, listed
 
 if TYPE_CHECKING:
@@ -58,16 +61,23 @@ def score(
     words: Annotated[list[str] | None, typer.Argument(metavar="RUN FILE|- [given.NAME=VALUE]...")] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Tell the nats of each element.")] = False,
     full: FULL = False,
+    attention: Annotated[
+        str | None, typer.Option(help="Draw what of its source each element attended to: .png, .svg or .html.")
+    ] = None,
+    force: FORCE = False,
     weights: WEIGHTS = "best",
     as_json: JSON = False,
 ) -> None:
     """Say what a file, or each series in it, costs under a model: how likely the model finds it."""
     (run, file), settings = sort_words(words or [], "score RUN FILE|-", ("given",))
     check_file(file)
+    drawing = None if attention is None else _drawing(attention, force)
     model = opened(run, weights, session)
     codec = model.codec
     values = several_of(file, codec)
     given = conditions_of(settings, model.given)
+    if drawing is not None:
+        _draw_attention(model, values, given, *drawing)
     named: list[tuple[str, Any, Score]] = []
     with Progress(1, "", quiet=session.quiet) as bar:
         for i, value in enumerate(values):
@@ -94,6 +104,23 @@ def score(
         for element in _surprisal(codec, value, measured).get("surprisal", ()):
             own = element["element"]
             put(f"{element['nats']:9.4f}  {own if own.isprintable() and own.strip() else repr(own)}\n")
+
+
+def _drawing(word: str, force: bool) -> tuple[OutputFile, str]:
+    """The file for a picture of attention, and its form by its name."""
+    form = Path(word).suffix.lower().removeprefix(".")
+    if form not in {"png", "svg", "html"}:
+        hint = "a name that ends in .png, .svg or .html"
+        raise ConfigError(f"{word} is no name for a picture", path="--attention", hint=hint)
+    return OutputFile.at(word, force=force, option="--attention"), form
+
+
+def _draw_attention(model: Model, values: Sequence[Any], given: Mapping[str, Any], file: OutputFile, form: str) -> None:
+    """What each element of the one value attended to, as a picture."""
+    if len(values) > 1:
+        raise ConfigError("one text at a time is drawn", path="--attention", hint="give a file with one")
+    drawn = model.attention(values[0], given=given)
+    file.write(drawn.page() if form == "html" else drawn.plot(form).data)  # type: ignore[arg-type]
 
 
 def _score_fields(score: Score) -> dict[str, Any]:

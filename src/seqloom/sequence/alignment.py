@@ -1,0 +1,93 @@
+"""Which elements of a condition each element of a sequence attended to, as numbers and as a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.core import figures
+from seqloom.core.figures import Form
+from seqloom.sequence.answer import Chart
+
+Numbers = NDArray[np.float64]
+
+NOTHING = "(nothing)"
+"""What the null condition is called, which can always be attended to."""
+CELL = 0.22
+"""Inches of one element."""
+LARGEST, SMALLEST = 14.0, 2.6
+"""Inches of a panel at most and at least."""
+COLUMNS = 2
+"""Panels beside each other."""
+LONGEST_NAME = 16
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Shares of attention (L,H,T,S): of layers, heads, elements that were made, elements that were given."""
+
+    weights: Numbers
+    made: Sequence[str]
+    """What the T elements are called; the end of a text is empty."""
+    given: Sequence[str]
+    """What the S elements are called."""
+
+    @property
+    def mean(self) -> Numbers:
+        """The mean over all layers and heads (T,S)."""
+        return np.asarray(self.weights.mean((0, 1)))
+
+    def plot(self, form: Form = "svg", *, title: str = "") -> Chart:
+        """The mean over all layers and heads, and of each layer that over its heads: dark is attended to."""
+        layers = self.weights.mean(1)
+        panels = [("all layers", self.mean)]
+        panels += [(f"layer {i}", own) for i, own in enumerate(layers, 1)] if len(layers) > 1 else []
+        return Chart(self._drawn(panels, form, title), form)
+
+    def page(self, title: str = "") -> bytes:
+        """A page of HTML with the mean, that of each layer, and every head."""
+        heads = [
+            (f"layer {i}, head {j}", own)
+            for i, layer in enumerate(self.weights, 1)
+            for j, own in enumerate(layer, 1)
+            if self.weights.shape[1] > 1
+        ]
+        parts = [self.plot(title=title).data, *([self._drawn(heads, "svg", "")] if heads else [])]
+        body = "\n".join(f"<figure>{part.decode()}</figure>" for part in parts)
+        head = '<meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Alignment</title>'
+        style = "<style>figure{margin:1em 0}svg{max-width:100%;height:auto}</style>"
+        return f"<!doctype html>\n<html lang='en'><head>{head}{style}</head><body>\n{body}\n</body></html>\n".encode()
+
+    def _drawn(self, panels: Sequence[tuple[str, Numbers]], form: Form, title: str) -> bytes:
+        across = min(COLUMNS, len(panels))
+        down = math.ceil(len(panels) / across)
+        width, height = (min(LARGEST, max(SMALLEST, CELL * len(names) + 1.4)) for names in (self.given, self.made))
+        with figures.style(form) as ink:
+            drawn = figures.blank(width * across, height * down + (0.4 if title else 0.0))
+            plots = drawn.subplots(down, across, squeeze=False).ravel()
+            for axes, (name, weights) in zip(plots, panels, strict=False):
+                axes.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+                axes.set_title(name, pad=4)
+                axes.set_xticks(range(len(self.given)), [_shown(word) for word in self.given], rotation=90)
+                axes.set_yticks(range(len(self.made)), [_shown(word) for word in self.made])
+                axes.tick_params(length=0)
+                for spine in axes.spines.values():
+                    spine.set_visible(True)
+                    spine.set_alpha(0.4)
+                    spine.set_color(ink)
+            for axes in plots[len(panels) :]:
+                axes.remove()
+            figures.titled(drawn, title)
+            return figures.written(drawn, form)
+
+
+def _shown(name: str) -> str:
+    """A name that can be seen: an open box for a space, a sign for the end of a text."""
+    if not name:
+        return "⏎"
+    seen = name.replace(" ", "␣").replace("\n", "↵").replace("\t", "→")
+    return figures.short("".join(letter if letter.isprintable() else "·" for letter in seen), LONGEST_NAME)
