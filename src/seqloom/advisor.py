@@ -26,7 +26,7 @@ def advise(
     """Settings for the recipe as a nested mapping, and the reason for each by its key.
 
     A process is `causal` where each position sees itself and those before it alone. A network is `recurrent` where none
-    of its mixers is bounded: with a causal process it can be trained on streams, with carried state.
+    of its mixers is attention: with a causal process it is trained on streams, with carried state.
     """
     if facts.ends and not facts.tokens:
         advice = _ending_vectors(facts, causal, recurrent, minutes)

@@ -125,7 +125,7 @@ def plan(
         replace(facts_of(prepared, declared, spec), horizon=draft.feed.horizon or 0, minutes=draft.trainer.minutes),
         draft.process,
         causal=spec.block == 1,
-        recurrent=not draft.backbone.bounded,
+        recurrent=not draft.backbone.attends,
         minutes=draft.trainer.minutes,
     )
     over_adamw = draft.trainer.optimizer.rate_over_adamw

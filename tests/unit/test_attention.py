@@ -11,6 +11,7 @@ from seqloom.mixers.attention import Attention
 from seqloom.mixers.positions import Alibi, Learned, Rope
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
+from seqloom.planning import plan
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.sequence.space import Tokens
 
@@ -116,6 +117,16 @@ def test_how_far_a_network_may_read_follows_from_its_windows():
     assert reach(near, near) == (None, False)
     assert reach(near, Attention()) == (12, True)  # sliding and global layers
     assert reach(absolute) == (12, False)
+
+
+def test_it_is_trained_as_attention_is_whatever_its_window(tmp_path):
+    def advised(**mixer):
+        settings = {"backbone": {"mixer": {"name": "attention", **mixer}}, "trainer": {"steps": 1}}
+        recipe = plan("builtin:markov", {**settings, "corpus": {"size": 2000}}, out=tmp_path / "a").recipe
+        return recipe.feed, recipe.trainer.rate
+
+    assert advised(window=8) == advised()
+    assert advised(window=8)[0].order == "windows"
 
 
 def test_rotation_stretched():

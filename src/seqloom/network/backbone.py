@@ -54,6 +54,11 @@ class Backbone(Settings):
         return [cycle[i % len(cycle)] for i in range(self.depth)]
 
     @property
+    def attends(self) -> bool:
+        """Whether any mixer is attention, in a window or not: it is trained as a Transformer is."""
+        return any(mixer.follows_masks for mixer in self.mixers)
+
+    @property
     def bounded(self) -> bool:
         """Whether any mixer can only be trusted within the window it was trained on."""
         return any(mixer.bounded for mixer in self.mixers)

@@ -1,8 +1,8 @@
 """What positions cost by a head of very many outputs, without keeping them.
 
 Of 30,000 symbols the outputs of a step are half a gigabyte, and as much again for each operation up to the loss. Here
-few positions at a time have outputs; on the way back these are made once more, which takes no longer than to write and
-read them all.
+few positions at a time have outputs; on the way back these are made once more, which takes about as long as to write
+and read them all.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from seqloom.sequence.guess import Cost
 
-AT_ONCE = 1 << 22
-"""Outputs that are there at once, or those of one position."""
+AT_ONCE = 6 << 20
+"""Outputs that are there at once, or those of one position; fewer take longer."""
 
 
 def in_parts(h: Tensor, weight: Tensor, bias: Tensor, cost: Cost) -> Tensor:
