@@ -435,6 +435,28 @@ def test_what_is_known_is_read_once_and_nothing_changes(process, channels):
     torch.testing.assert_close(inputs[known], other[known])  # what is known does not know the level
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("process", [Gaussian(features=(WINDOW,)), Gaussian(levels="position"), Flow()])
+def test_inputs_that_stay_are_kept_and_nothing_changes(process):
+    net = Network(Backbone(width=8, depth=1, mixer=Gru()), process.spec(TWO), TWO, window=12, given={}, seed=1).eval()
+    x = numbers(rows=3).float()
+    shown = torch.rand(3, 9, 2, generator=torch.Generator().manual_seed(2)) < 0.4
+    absent = ~shown & (torch.rand(3, 9, 2, generator=torch.Generator().manual_seed(3)) < 0.2)
+    there = torch.ones(3, 9, dtype=torch.bool)
+    there[2, 7:] = False
+    one = np.zeros((3, 1), int)
+    levels = torch.full((3, 9 if process == Gaussian(levels="position") else 1), 0.3)
+    ask = Ask(x, one, one[:, 0], levels, present=there, shown=shown, absent=absent)
+    read = process.read_known(net, ask)
+    for noise in range(3):
+        ask = replace(ask, x=torch.where(shown, x, x + noise), level=levels - noise)
+        assert process.read_known(net, ask, read) is read
+        slow, fast = (process.guess(net, one, None)[0].value for one in (ask, replace(ask, read=read)))
+        torch.testing.assert_close(fast, slow, rtol=0, atol=0)
+    other = replace(ask, x=torch.where(shown, x + 1, x))
+    assert process.read_known(net, other, read) is not read
+
+
 # ---- patches ----------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.features import Feature, Frame, Visible, about_level, counting, expected, framed, inputs_of
-from seqloom.processes.known import KnownPositions
+from seqloom.processes.known import KnownCells, KnownInputs, KnownPositions
 from seqloom.processes.schedules import EdmNoise, Noise, PredictEdm, Prediction
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.facts import Advice, Facts
@@ -193,14 +193,17 @@ class Gaussian(Process, name="gaussian"):
         x = torch.where(ask.shown, own, ask.x)
         return _joined(channels(x, ask.shown, ask.absent), read, ask.present), frame
 
-    def read_known(self, net: Net, ask: Ask, before: Any = None, multiple: int = 1) -> KnownPositions | None:
-        if ask.shown is None or ask.absent is None or (apart := self._apart(net, ask.shown, ask.absent)) is None:
+    def read_known(self, net: Net, ask: Ask, before: Any = None, multiple: int = 1) -> KnownCells | None:
+        if ask.shown is None or ask.absent is None:
             return None
-        if isinstance(before, KnownPositions) and before.holds(ask):
+        if isinstance(before, KnownCells) and before.holds(ask):
             return before
         # What is to be made has noise at first: it would tell equal rows apart.
-        inputs, frame = self._inputs(net, replace(ask, x=ask.x.masked_fill(~ask.shown, 0.0)))
-        return KnownPositions.read(net, ask, apart, inputs, frame, multiple)
+        cells = ask.x.masked_fill(~ask.shown, 0.0)
+        inputs, frame = self._inputs(net, replace(ask, x=cells))
+        if (apart := self._apart(net, ask.shown, ask.absent)) is not None:
+            return KnownPositions.read(net, ask, apart, inputs, frame, multiple)
+        return KnownCells(ask.shown, cells, KnownInputs.of(inputs, ask.shown | ask.absent), frame)
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
@@ -217,7 +220,8 @@ class Gaussian(Process, name="gaussian"):
             z, alpha, sigma = map(known.of_open, (ask.x, alpha, sigma))
             clean = known.on_canvas(self.prediction.clean(z, out, alpha, sigma))
         else:
-            inputs, frame = self._inputs(net, ask)
+            kept = isinstance(known, KnownCells)
+            inputs, frame = (known.inputs.at(ask.x), known.frame) if kept else self._inputs(net, ask)
             apart = self._apart(net, ask.shown, ask.absent)
             out, _ = net(inputs, level=_level(alpha, sigma), given=ask.given, present=ask.present, apart=apart)
             clean = self.prediction.clean(inputs[..., : ask.x.shape[2]], out, alpha, sigma)

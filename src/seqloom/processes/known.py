@@ -1,8 +1,9 @@
-"""Known positions that are read once: what a network goes on from at every step of a diffusion, for every sample."""
+"""What stays of a network's inputs from step to step of a diffusion, and known positions that are read once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,18 +16,50 @@ from seqloom.sequence.state import Lengths, NetState
 
 
 @dataclass(frozen=True)
-class KnownPositions:
-    """The state of a network that has read the positions of some rows with nothing to be made.
+class KnownInputs:
+    """The inputs (B,T,C) of a network, of which only the values of cells that are to be made change."""
 
-    `inputs` (B,T,C) are those of the whole canvas, in the `frame` that follows from what is known, where there is one.
-    The positions to be made are `open` (B,U), of each row so many as `open_count` (B,) says.
-    """
+    values: Tensor
+    """Of the cells (B,T,D) that stay."""
+    stays: Tensor
+    inputs: Tensor
+    """Written anew at every step."""
+
+    @classmethod
+    def of(cls, inputs: Tensor, stays: Tensor) -> KnownInputs:
+        """Of inputs whose first channels are the values, as they are where these stay."""
+        return cls(inputs[..., : stays.shape[2]].clone(), stays, inputs.clone())
+
+    def at(self, x: Tensor) -> Tensor:
+        """The inputs with these values (B,T,D) where they do not stay; they hold until the next step."""
+        torch.where(self.stays, self.values, x, out=self.inputs[..., : x.shape[2]])
+        return self.inputs
+
+
+@dataclass(frozen=True)
+class KnownCells:
+    """What a network reads of some rows, in the `frame` that follows from what is known, where there is one."""
 
     shown: Tensor
     cells: Tensor
     """The cells that are shown (B,T,D), 0 elsewhere."""
-    inputs: Tensor
+    inputs: KnownInputs
     frame: Frame | None
+
+    def holds(self, ask: Ask) -> bool:
+        """Whether an ask of the same rows knows the same."""
+        assert ask.shown is not None
+        same = ask.x.shape == self.cells.shape and torch.equal(ask.shown, self.shown)
+        return same and torch.equal(ask.x.masked_fill(~ask.shown, 0.0), self.cells)
+
+
+@dataclass(frozen=True)
+class KnownPositions(KnownCells):
+    """The state of a network that has read the positions of some rows with nothing to be made.
+
+    The positions to be made are `open` (B,U), of each row so many as `open_count` (B,) says; `inputs` are theirs.
+    """
+
     state: NetState
     count: Lengths
     """How many positions of each row have been read."""
@@ -42,6 +75,7 @@ class KnownPositions:
         So many rows are read that they are a `multiple`: the numbers of a row do not depend on how many there are.
         """
         assert ask.shown is not None
+        assert ask.absent is not None
         rows, cells = len(ask.x), ask.x.masked_fill(~ask.shown, 0.0)
         present = torch.ones_like(apart) if ask.present is None else ask.present
         known, at_known = _places(apart & present)
@@ -59,34 +93,37 @@ class KnownPositions:
             given = None if ask.given is None else ask.given.select(first)
             net(read, given=given, state=one, count=known[first], position=at)
             state.put(np.arange(rows), one, owner)
-        return cls(ask.shown, cells, inputs, frame, state, known, at_open, open_count)
-
-    def holds(self, ask: Ask) -> bool:
-        """Whether an ask of the same rows knows the same."""
-        assert ask.shown is not None
-        same = ask.x.shape == self.cells.shape and torch.equal(ask.shown, self.shown)
-        return same and torch.equal(ask.x.masked_fill(~ask.shown, 0.0), self.cells)
+        own = KnownInputs.of(_at(inputs, at_open), _at(ask.shown | ask.absent, at_open))
+        return cls(ask.shown, cells, own, frame, state, known, at_open, open_count)
 
     def out(self, net: Net, ask: Ask, level: Tensor) -> Tensor:
         """What the network puts out (B,U,P) at the open positions, for an ask at this level (B,1|T)."""
         self.state.rollback(self.count)
-        inputs, width = self.of_open(self.inputs), ask.x.shape[2]
-        absent = inputs[..., 2 * width : 3 * width] > 0
-        noisy = self.of_open(ask.x).masked_fill(absent, 0.0)
-        values = torch.where(self.of_open(self.shown), inputs[..., :width], noisy)
-        inputs = torch.cat([values, inputs[..., width:]], -1)
+        inputs = self.inputs.at(self.of_open(ask.x))
         level = level if level.shape[1] == 1 else level.take_along_dim(self.open, 1)
         out, _ = net(inputs, level=level, given=ask.given, state=self.state, count=self.open_count, position=self.open)
         return out
 
+    @cached_property
+    def all_open(self) -> bool:
+        """Whether every position of each row is to be made."""
+        return self.open.shape == self.shown.shape[:2] and bool((self.open_count == self.open.shape[1]).all())
+
     def of_open(self, x: Tensor) -> Tensor:
         """Of (B,T,N) the open positions (B,U,N); what is alike at all positions (B,1,N) stays."""
-        return x if x.shape[1] == 1 else x.take_along_dim(self.open.unsqueeze(-1), 1)
+        return x if x.shape[1] == 1 or self.all_open else _at(x, self.open)
 
     def on_canvas(self, x: Tensor) -> Tensor:
         """Of the open positions (B,U,N) to the canvas (B,T,N), 0 elsewhere."""
-        canvas = x.new_zeros(len(x), self.inputs.shape[1], x.shape[2])
+        if self.all_open:
+            return x
+        canvas = x.new_zeros(len(x), self.shown.shape[1], x.shape[2])
         return canvas.scatter(1, self.open.unsqueeze(-1).expand(-1, -1, x.shape[2]), x)
+
+
+def _at(x: Tensor, places: Tensor) -> Tensor:
+    """Of (B,T,N) these positions (B,U), (B,U,N)."""
+    return x.take_along_dim(places.unsqueeze(-1), 1)
 
 
 def _places(chosen: Tensor) -> tuple[Lengths, Tensor]:

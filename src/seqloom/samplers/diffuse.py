@@ -127,7 +127,7 @@ class Diffuse(Sampler, name="diffuse"):
         levels = np.stack([rows.own["alpha"][index, level_number], rows.own["sigma"][index, level_number]])
         alpha, sigma = torch.as_tensor(levels).to(rows.along["z"])[..., None, None]  # (2 + HISTORY,B,1,1) each
         then, now, *before = zip(alpha, sigma, strict=True)
-        return Step(now, then, number, tuple(before))
+        return Step(now, then, number, tuple(before), levels)
 
     def _noise(self, rows: Rows, stage: int, index: NDArray[np.int64]) -> Tensor:
         """What a random solver adds (B,T,D), scaled by each row's temperature."""

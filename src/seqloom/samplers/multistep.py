@@ -9,6 +9,7 @@ and only the clean data behind z remain to be followed from guess to guess (Lu e
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -51,46 +52,52 @@ class UniPC(Solver, name="unipc"):
     def advance(
         self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
     ) -> Tensor:
-        levels = [step.now, *step.before]
         guesses = [clean, *(kept[f"clean {ago}"] for ago in range(1, HISTORY + 1))]
         past = np.minimum(step.number, self.order)
-        mended = _moved(kept["z"], step.before[0], step.now, levels, guesses, past + 1)
+        mended = _moved(kept["z"], step, LAST, NOW, guesses, past + 1)
         z = torch.where(torch.as_tensor(step.number == 0, device=z.device)[:, None, None], z, mended)
         kept["z"] = z
         for ago in range(1, HISTORY + 1):
             kept[f"clean {ago}"] = guesses[ago - 1]
-        last = (step.then[1] == 0).flatten().cpu().numpy()
-        return _moved(z, step.now, step.then, levels, guesses, np.where(last, 1, np.minimum(past + 1, self.order)))
+        last = step.levels[1, THEN] == 0
+        return _moved(z, step, NOW, THEN, guesses, np.where(last, 1, np.minimum(past + 1, self.order)))
 
 
-def _moved(
-    z: Tensor, start: Level, end: Level, levels: list[Level], guesses: list[Tensor], count: NDArray[np.int64]
-) -> Tensor:
-    """Z (B,T,D) at `start` moved to `end`, the clean data being the polynomial through the first `count` guesses."""
-    log_snr = torch.stack([_log_snr(level).flatten() for level in levels], -1).double()  # (B,1 + HISTORY)
-    begin, length = _log_snr(start).flatten().double(), (_log_snr(end) - _log_snr(start)).flatten().double()
-    weights = torch.zeros_like(log_snr)
-    for nodes in np.unique(count).tolist():
-        rows = torch.as_tensor(np.nonzero(count == nodes)[0], device=z.device)
-        weights[rows, :nodes] = _weights(log_snr[rows, :nodes] - begin[rows, None], length[rows])
-    moved = end[1] / start[1] * z
-    for weight, guess in zip(weights.to(z).unbind(-1), guesses, strict=True):
-        moved = moved + end[0] * weight[:, None, None] * guess
+THEN, NOW, LAST = range(3)
+"""Places of a step's levels."""
+
+
+def _moved(z: Tensor, step: Step, start: int, end: int, guesses: list[Tensor], count: NDArray[np.int64]) -> Tensor:
+    """Z (B,T,D) from one level of a step to another, the clean data being the polynomial through `count` guesses."""
+    levels = np.ascontiguousarray(step.levels.transpose(2, 0, 1))  # (B,2,2 + HISTORY)
+    weights = [_weights(row.tobytes(), start, end, n, z.dtype) for row, n in zip(levels, count.tolist(), strict=True)]
+    (_, sigma), (alpha, sigma_end) = step.level(start), step.level(end)
+    moved = sigma_end / sigma * z
+    for weight, guess in zip(torch.tensor(weights, device=z.device).to(z).unbind(-1), guesses, strict=True):
+        moved = moved + alpha * weight[:, None, None] * guess
     return moved
 
 
-def _weights(nodes: Tensor, length: Tensor) -> Tensor:
-    """Weights (N,K) of values at nodes (N,K): the integral of exp(l - length) p(l) from 0 to length (N,).
+@lru_cache(maxsize=4096)
+def _weights(levels: bytes, start: int, end: int, count: int, dtype: torch.dtype) -> tuple[float, ...]:
+    """Weights of the guesses at a row's levels `now` and before, so many of them: that p is exact between two levels.
 
-    p is the polynomial through the values. The powers l^k have the integrals m(k) = length^k - k m(k - 1).
+    They are the integrals of exp(l - length) p(l) from 0 to length, p being the polynomial through the values. The
+    powers l^k have the integrals m(k) = length^k - k m(k - 1). Each row takes the same steps as others, and every query
+    of the same steps: so they are kept.
     """
+    alpha, sigma = torch.from_numpy(np.frombuffer(levels).reshape(2, -1).copy()).to(dtype)
+    log_snr = _log_snr((alpha, sigma))
+    nodes, length = (
+        (log_snr[NOW : NOW + count].double() - log_snr[start].double()),
+        (log_snr[end] - log_snr[start]).double(),
+    )
     moments = [-torch.expm1(-length)]
-    for power in range(1, nodes.shape[-1]):
+    for power in range(1, count):
         moments.append(length**power - power * moments[-1])
-    powers = torch.arange(nodes.shape[-1], device=nodes.device)
-    matrix = nodes.unsqueeze(-2) ** powers[:, None]  # (N,K powers,K nodes)
-    weights: Tensor = torch.linalg.solve(matrix, torch.stack(moments, -1))
-    return weights
+    matrix = nodes ** torch.arange(count)[:, None]  # (powers, nodes)
+    weights = torch.linalg.solve(matrix, torch.stack(moments))
+    return (*weights.tolist(), *[0.0] * (1 + HISTORY - count))
 
 
 def _log_snr(level: Level) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +29,12 @@ class Step:
     then: Level
     number: NDArray[np.int64]
     before: tuple[Level, ...] = ()
+    levels: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 0, 0)))
+    """All of these as numbers (2, then and now and before, B), alpha and sigma."""
+
+    def level(self, place: int) -> Level:
+        """The level at a place of `levels`."""
+        return (self.then, self.now, *self.before)[place]
 
     def along(self, z: Tensor, clean: Tensor, level: Level) -> Tensor:
         """By how much z (B,T,D) moves in this step if all the way is as at `level`, where `clean` is guessed from z.
