@@ -94,7 +94,11 @@ def follow(page: Path, *, short: bool) -> int:
 RUNNING = [name for name in PAGES if name not in {"tutorial", "index", "install"}]
 
 
-@pytest.mark.parametrize("page", RUNNING)
+LONG = {"compare", "conditions", "synthetic", "text"}
+"""Pages whose commands take long even so; the verbs that they use run in the tests of the command line, too."""
+
+
+@pytest.mark.parametrize("page", [pytest.param(p, marks=[pytest.mark.slow] if p in LONG else []) for p in RUNNING])
 def test_the_commands_of_a_page_run_with_less_training(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

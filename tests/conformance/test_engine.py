@@ -430,7 +430,7 @@ def test_rows_of_two_sampler_classes_share_every_call(mixer, process, space):
 
 
 @every_kind
-@pytest.mark.parametrize("mixer", ["lstm", "hybrid"])
+@pytest.mark.parametrize("mixer", [pytest.param("lstm", marks=pytest.mark.slow), "hybrid"])
 def test_a_row_that_is_stopped_leaves_and_changes_no_other(mixer, process, space):
     process, space = PROCESSES[process], SPACES[space]
     net = build(mixer, process, space)

@@ -201,7 +201,7 @@ def two_values(codec: Any) -> list[Any]:
 @pytest.mark.parametrize(("mixer", "process", "data", "given"), CONDITIONS)
 def test_conditions(mixer: str, process: str, data: str, given: str, tmp_path: Path) -> None:
     """A label is added and a sequence attended to, in every process that fits; the condition changes what is made."""
-    trained(tmp_path / "a", data, settings(mixer, process, corpus={"size": 200}, trainer={"steps": 20, "rate": 0.02}))
+    trained(tmp_path / "a", data, settings(mixer, process, corpus={"size": 100}, trainer={"steps": 10, "rate": 0.02}))
     loaded = model.load(tmp_path / "a")
     values = two_values(loaded.given[given])
     target = next(iter(loaded.run.recipe.corpus.values(loaded.codec, "test")))  # type: ignore[union-attr]

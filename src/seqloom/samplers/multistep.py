@@ -73,7 +73,7 @@ def _moved(z: Tensor, step: Step, start: int, end: int, guesses: list[Tensor], c
     weights = [_weights(row.tobytes(), start, end, n, z.dtype) for row, n in zip(levels, count.tolist(), strict=True)]
     (_, sigma), (alpha, sigma_end) = step.level(start), step.level(end)
     moved = sigma_end / sigma * z
-    for weight, guess in zip(torch.tensor(weights, device=z.device).to(z).unbind(-1), guesses, strict=True):
+    for weight, guess in zip(torch.from_numpy(np.array(weights)).to(z).unbind(-1), guesses, strict=True):
         moved = moved + alpha * weight[:, None, None] * guess
     return moved
 
