@@ -58,10 +58,14 @@ CASES += [(m, "autoregressive with lags", "vectors") for m in ("lstm", "attentio
 CASES += [("gru", "autoregressive about what is expected", "vectors")]
 CASES += [("attention", "gaussian about what is expected", "vectors")]
 REFUSED = [(p, s) for p in members_of(Process) for s in SPACES if not fits(p, s)]
-CONDITIONS = [  # those of sources take long; a GRU's with plain processes are their fast twins
-    pytest.param(
-        m, p, data, given, marks=[pytest.mark.slow] if given == "source" and (m != "gru" or p not in PLAIN) else []
-    )
+# Labels are tried fast with every process and a GRU; attention, and sources, which take long, with the plainest.
+FAST = {
+    ("gru", "label"): set(members_of(Process)),
+    ("attention", "label"): PLAIN,
+    ("gru", "source"): {"autoregressive"},
+}
+CONDITIONS = [
+    pytest.param(m, p, data, given, marks=[] if p in FAST.get((m, given), ()) else [pytest.mark.slow])
     for m in ("gru", "attention")
     for p in members_of(Process)
     for data, given, space in (
