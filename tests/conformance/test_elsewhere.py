@@ -51,7 +51,11 @@ def scores(made, value):
 
 
 @pytest.mark.parametrize("mixer", sorted(members_of(Mixer)))
-@pytest.mark.parametrize("process", sorted(members_of(Process)))
+@pytest.mark.parametrize(
+    "process",
+    # What `uniform` does at each step takes ten times as long as what others do.
+    [pytest.param(p, marks=[pytest.mark.slow] if p == "uniform" else []) for p in sorted(members_of(Process))],
+)
 @pytest.mark.parametrize("codec", [LETTERS, TABLES], ids=["text", "series"])
 def test_scores_and_samples_are_those_of_the_processor(process, mixer, codec):
     learned = members_of(Process)[process]()

@@ -62,7 +62,7 @@ REFUSED = [(p, s) for p in members_of(Process) for s in SPACES if not fits(p, s)
 FAST = {
     ("gru", "label"): set(members_of(Process)),
     ("attention", "label"): PLAIN,
-    ("gru", "source"): {"autoregressive"},
+    ("gru", "source"): PLAIN,
 }
 CONDITIONS = [
     pytest.param(m, p, data, given, marks=[] if p in FAST.get((m, given), ()) else [pytest.mark.slow])
