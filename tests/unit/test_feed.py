@@ -162,3 +162,23 @@ def test_short_separate_items_are_advised_to_be_read_whole(tmp_path):
     planned = plan(tmp_path, [])
     assert planned.recipe.feed.order == "whole"
     assert planned.recipe.feed.window == 41, "the longest, with its end"
+
+
+@pytest.mark.parametrize("order", ["windows", "streams"])
+@pytest.mark.parametrize("kind", ["symbols", "numbers"])
+def test_steps_that_are_read_together_are_those_read_alone(order, kind):
+    sizes = np.array([300, 25, 700])
+    data, space = split(sizes), Tokens(size=250)
+    if kind == "numbers":
+        x = np.arange(2 * sizes.sum(), dtype=np.float32).reshape(-1, 2)
+        data = replace(data, data=Flat(x, data.data.starts, x % 7 != 0))
+        space = Vectors(fields=(Field(name="a"), Field(name="b")))
+    spec = Feed(window=12, batch=5, order=order, pattern=Prefix(), horizon=4, shorter=0.3)
+    reader = Reader(spec, data, space, 3, {}, past=2, parts=4)
+    assert reader.together > 1
+    for cursor in (0, 1, reader.together - 1, reader.together, 77, 400, 2):
+        batch, alone = reader.batch(cursor), reader.read(cursor)
+        for name in ("x", "present", "known", "shown", "begins", "part"):
+            assert torch.equal(getattr(batch, name), getattr(alone, name)), name
+        assert torch.equal(batch.past.x, alone.past.x)
+        assert torch.equal(batch.past.known, alone.past.known)

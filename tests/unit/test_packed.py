@@ -114,3 +114,31 @@ def test_some_rows_are_cut_to_a_random_length():
         assert torch.equal(batch.x, whole.x)
         assert torch.equal(batch.present, batch.known)
         assert (batch.present.int().diff(dim=1) <= 0).all()  # padding is at the right
+
+
+def test_symbols_copied_as_rows_are_those_gathered_one_by_one():
+    generator = np.random.Generator(np.random.Philox(key=1))
+    starts = np.array([0, 40, 43, 90])
+    for ends in (False, True):
+        packed = Packed(Flat(generator.integers(0, 9, 90).astype(np.uint8), starts), Tokens(size=10, ends=ends))
+        first = np.array([0, 5, int(packed.starts[2]), int(packed.starts[2]) + 30])
+        position = first[:, None] + np.arange(16)
+        told = {"past": 3, "parts": 5}
+        fast = packed._symbols(first, 16, **told)
+        assert fast is not None
+        same(fast, packed.batch(position, np.ones(position.shape, bool), **told))
+        same(packed.window(first, 16, **told), fast)
+        across = first + 10  # the end of a sequence is in them
+        assert packed._symbols(across, 31, **told) is None
+        position = across[:, None] + np.arange(31)
+        same(packed.run(across, 31, **told), packed.batch(position, np.ones(position.shape, bool), **told))
+    assert Packed(Flat(packed.data.x, starts, np.ones(90, bool)), packed.space)._symbols(first, 16, 0, 0) is None
+
+
+def same(one, other):
+    for name in ("x", "present", "known", "shown", "begins", "part"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert (a is None) == (b is None), name
+        assert a is None or (a.dtype == b.dtype and torch.equal(a, b)), name
+    assert torch.equal(one.past.x, other.past.x)
+    assert torch.equal(one.past.known, other.past.known)

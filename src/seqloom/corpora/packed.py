@@ -88,9 +88,49 @@ class Packed:
 
     def window(self, start: Positions, length: int, *, past: int = 0, fill: bool = False, parts: int = 0) -> Batch:
         """Windows of `length` from positions `start` (B,), each within its own sequence."""
+        whole = self._symbols(start, length, past, parts)
+        if whole is not None:
+            return whole
         position = start[:, None] + np.arange(length)
         inside = position < self.starts[self.sequence(start) + 1][:, None]
         return self.batch(position, inside, past=past, fill=fill, parts=parts)
+
+    def run(self, first: Positions, length: int, *, past: int = 0, parts: int = 0) -> Batch:
+        """Rows of `length` elements from positions `first` (B,) on, through as many sequences as that takes."""
+        whole = self._symbols(first, length, past, parts)
+        if whole is not None:
+            return whole
+        position = first[:, None] + np.arange(length)
+        return self.batch(position, np.ones(position.shape, bool), past=past, parts=parts)
+
+    def _symbols(self, start: Positions, length: int, past: int, parts: int) -> Batch | None:
+        """The same as `batch`, where each row is nothing but symbols of one sequence: most rows of texts are.
+
+        Then rows are copied as they lie, and there is nothing to be found out of each element.
+        """
+        data = self.data
+        if not self.space.symbolic or self.given or data.known is not None or data.shown is not None:
+            return None
+        owner = self.sequence(start)
+        offset = start - self.starts[owner]
+        if (offset + length > self.lengths[owner]).any():
+            return None
+        import torch
+
+        from seqloom.sequence.batch import Batch
+
+        x = torch.from_numpy(_rows(data.x, data.starts[owner] + offset, length).astype(np.int64))
+        begins = torch.zeros(x.shape, dtype=torch.bool)
+        begins[:, 0] = torch.from_numpy(offset == 0)
+        return Batch(
+            x=x,
+            present=torch.ones(x.shape, dtype=torch.bool),
+            known=torch.ones(x.shape, dtype=torch.bool),
+            shown=torch.zeros(x.shape, dtype=torch.bool),
+            begins=begins,
+            past=self._past(owner, offset, past) if past else None,
+            part=torch.from_numpy(self.part(start[:, None] + np.arange(length), parts)) if parts else None,
+        )
 
     def windows(self, length: int, stride: int) -> Positions:
         """Where windows begin that together cover every sequence: one each `stride`, as many as are needed."""
@@ -147,6 +187,13 @@ class Packed:
         exists = before >= 0
         x, known, _ = self._cells(np.broadcast_to(owner[:, None], before.shape), np.maximum(before, 0), exists)
         return Past(torch.from_numpy(x), torch.from_numpy(np.array(known)))
+
+
+def _rows(x: NDArray[Any], start: Positions, length: int) -> NDArray[Any]:
+    """The elements of x (N,) from each `start` (B,) on, as rows (B,length) that are copied whole."""
+    (step,) = x.strides
+    every = np.lib.stride_tricks.as_strided(x, (len(x) - length + 1, length), (step, step), writeable=False)
+    return np.asarray(every[start])
 
 
 def beside(flat: Flat, owner: Positions, inside: NDArray[np.bool_]) -> Condition:

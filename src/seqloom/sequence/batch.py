@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -65,6 +66,20 @@ class Batch:
     def wanted(self) -> Tensor:
         """The cells that are the loss."""
         return self.known & ~self.shown
+
+    def split(self, rows: int) -> list[Batch]:
+        """Batches of so many rows each, without copying; only where no conditions stand beside them."""
+        assert not self.given
+
+        def parts(whole: Tensor | None) -> Sequence[Any]:
+            return [None] * -(-len(self.x) // rows) if whole is None else torch.split(whole, rows)
+
+        past = map(Past, parts(self.past.x), parts(self.past.known)) if self.past else parts(None)
+        cells = map(parts, (self.x, self.present, self.known, self.shown, self.begins))
+        return [
+            Batch(x, present, known, shown, begins, {}, before, part)
+            for x, present, known, shown, begins, before, part in zip(*cells, past, parts(self.part), strict=True)
+        ]
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device, conditions and what came before included."""

@@ -21,6 +21,8 @@ from seqloom.training.patterns import Nothing, Pattern
 
 BUCKET = 1.1
 """The longest over the shortest sequence of a bucket."""
+TOGETHER, CELLS = 16, 1 << 18
+"""So many batches are read at once, and no more cells than that: what each costs by itself is then paid once."""
 
 
 class Feed(Settings):
@@ -83,6 +85,8 @@ class Reader:
             self.epochs = Epochs(spec, self.packed.sizes, seed, even=fill)
         choices = np.maximum(1, self.packed.sizes - spec.window + 1)
         self.choices = np.concatenate([[0], np.cumsum(np.where(self.packed.sizes > 0, choices, 0))])
+        self.together = self._together()
+        self._block, self._batches = -1, list[Batch]()
 
     @property
     def elements(self) -> int:
@@ -93,18 +97,34 @@ class Reader:
         """Whether this step starts anew rather than going on from the step before."""
         return self.spec.order != "streams" or cursor % self.chunks == 0
 
-    def keys(self, cursor: int) -> Rng:
+    def keys(self, cursor: int, steps: int = 1) -> Rng:
         """One key a row: sample number (cursor, row) of the seed, or (epoch, sequence) where sequences are whole."""
         if self.spec.order == "whole":
             epoch, sequences = self.epochs.batch(cursor)
             return Rng.of(self.seed, epoch * len(self.packed.sizes) + sequences)
-        return Rng.of(self.seed, cursor * self.rows + np.arange(self.rows))
+        return Rng.of(self.seed, cursor * self.rows + np.arange(steps * self.rows))
 
     def batch(self, cursor: int) -> Batch:
         """The rows of step `cursor`, with what is shown and which conditions are dropped."""
-        key = self.keys(cursor)
+        block, number = divmod(cursor, self.together)
+        if block != self._block:
+            made = self.read(block * self.together, self.together)
+            self._batches = [made] if self.together == 1 else made.split(self.rows)
+            self._block = block
+        return self._batches[number]
+
+    def _together(self) -> int:
+        """How many steps are read at once: rows are made each by its own key, whatever stands beside them."""
+        if self.spec.order == "whole" or self.packed.given or self.spec.augment:
+            return 1
+        cells = self.rows * (self.spec.window + self.past) * int(np.prod(self.packed.data.x.shape[1:]))
+        return max(1, min(TOGETHER, CELLS // cells))
+
+    def read(self, cursor: int, steps: int = 1) -> Batch:
+        """The rows of steps from `cursor` on, one step after another."""
+        key = self.keys(cursor, steps)
         if self.spec.order == "streams":
-            return self._augmented(self._context(self._stream(cursor)), key).to(self.device)
+            return self._augmented(self._context(self._stream(cursor, steps)), key).to(self.device)
         batch = self._whole(cursor) if self.spec.order == "whole" else self._windows(key)
         batch = self._augmented(self._context(batch), key)
         shown = torch.from_numpy(self._ahead(key, batch, self.spec.pattern.shown(key, batch.known.numpy())))
@@ -151,15 +171,18 @@ class Reader:
         cells = inside if batch.known.ndim == 2 else inside.unsqueeze(-1)
         return replace(batch, present=batch.present & inside, known=batch.known & cells, shown=batch.shown & cells)
 
-    def _stream(self, cursor: int) -> Batch:
-        """Chunk `cursor` of each stream; each pass over the data begins a little further on, so chunks differ."""
-        lap, chunk = divmod(cursor, self.chunks)
+    def _stream(self, cursor: int, steps: int) -> Batch:
+        """Chunk `cursor` of each stream, and those after it.
+
+        Each pass over the data begins a little further on, so chunks differ.
+        """
+        lap, chunk = np.divmod(cursor + np.arange(steps), self.chunks)
         slack = max(0, self.stretch - self.chunks * self.spec.window)
-        phase = int(Rng.of(self.seed, lap).at("phase").uniform(1)[0, 0] * (slack + 1))
-        first = np.arange(self.rows) * self.stretch + phase + chunk * self.spec.window  # (B,)
-        position = first[:, None] + np.arange(min(self.spec.window, self.stretch))  # (B,T)
-        batch = self.packed.batch(position, np.ones(position.shape, bool), past=self.past, parts=self.parts)
-        return replace(batch, given=self._dropped(batch, self.keys(cursor)))
+        phase = (Rng.of(self.seed, lap).at("phase").uniform(1)[:, 0] * (slack + 1)).astype(np.int64)
+        first = (phase + chunk * self.spec.window)[:, None] + np.arange(self.rows) * self.stretch  # (steps,B)
+        length = min(self.spec.window, self.stretch)
+        batch = self.packed.run(first.ravel(), length, past=self.past, parts=self.parts)
+        return replace(batch, given=self._dropped(batch, self.keys(cursor, steps)))
 
     def _augmented(self, batch: Batch, key: Rng) -> Batch:
         """The rows, changed at random as the feed says."""
