@@ -440,7 +440,7 @@ class Fit:
                     if self.plan.recipe.trainer.minutes and self.clock() > until:
                         return []
             answer = model.collect(query, running.ordered)
-            text = self.run.codec.show(answer.values[0]).decode("utf-8", errors="replace")
+            text = self.run.codec.as_text(answer.values[0])
         except Exception as error:  # a failing preview must not end a training
             self.preview = False
             return [self._note(f"no sample can be shown on the way: {_reason(error)}")]

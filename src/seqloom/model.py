@@ -978,7 +978,7 @@ class Model:
 
         The first is what minimum Bayes risk decoding takes (Kumar & Byrne 2004); `scores` are minus these losses.
         """
-        texts = [self.codec.show(value).decode("utf-8", "replace").removesuffix("\n") for value in answer.values]
+        texts = [self.codec.as_text(value).removesuffix("\n") for value in answer.values]
         risks = least_risk(texts, likeness)
         order = sorted(range(len(risks)), key=lambda i: risks[i])
         return replace(answer.take(order), scores=[-risks[i] for i in order])

@@ -73,8 +73,8 @@ def test_records_have_intervals_over_pairs_and_what_stands_beside_them() -> None
 
 def test_the_table_has_models_above_and_what_needs_none_below() -> None:
     metric = AnswersMetric(by=BY)
-    beside = {name: metric.of(texts, ANSWERS.truth, {}) for name, texts in ANSWERS.baselines.items()}
-    good = Row("gru", answers=by_name(metric.records(ANSWERS)), unaided=beside)
+    beside = metric.baselines(ANSWERS)
+    good = Row("gru", answers=by_name(metric.records(ANSWERS, beside)), unaided=beside)
     table = table_of([good, Row("masked", error="it failed")])
     assert table is not None
     assert table.in_words == "answers to 30 sources of the test split, each about the likeliest"

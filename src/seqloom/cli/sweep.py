@@ -105,7 +105,7 @@ def write_sweep(
 
 def _shown(model: Model, answers: Sequence[Answer]) -> list[list[str]]:
     """The texts of the samples of each answer."""
-    return [[model.codec.show(value).decode("utf-8", "replace") for value in one.values] for one in answers]
+    return [[model.codec.as_text(value) for value in one.values] for one in answers]
 
 
 def _side_by_side(titles: Sequence[str], texts: Sequence[Sequence[str]], width: int) -> str:

@@ -213,9 +213,13 @@ class Codec(Component, home="seqloom.codecs"):
     def show(self, value: Any) -> bytes:
         """A value as bytes for standard output, of type `media`."""
 
+    def as_text(self, value: Any) -> str:
+        """A value as the text that people read."""
+        return self.show(value).decode("utf-8", "replace")
+
     def as_json(self, value: Any) -> dict[str, Any]:
         """A value as JSON has it: `{"text": ...}`, `{"values": {...}}`."""
-        return {"text": self.show(value).decode("utf-8", "replace")}
+        return {"text": self.as_text(value)}
 
     @abstractmethod
     def examples(self) -> list[Any]:

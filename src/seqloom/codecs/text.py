@@ -53,9 +53,6 @@ class Text(Codec):
     def join(self, pieces: Sequence[Any]) -> Any:
         return type(self.typed(""))().join(pieces)
 
-    def as_json(self, value: Any) -> dict[str, Any]:
-        return {"text": self.show(value).decode("utf-8", "replace")}
-
     def facts(self, splits: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
         return {"kind": "text"}
 

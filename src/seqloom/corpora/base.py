@@ -15,7 +15,7 @@ from pydantic import field_validator, model_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import Component, Settings, members_of, merge
-from seqloom.core.errors import ConfigError
+from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.foreign import code_of
 from seqloom.sequence.canvas import Encoded
 
@@ -245,6 +245,16 @@ class Corpus(Component, home="seqloom.corpora"):
     def condition_codec(self, given: Given, codec: Codec) -> Codec:
         """How a condition beside things of this codec becomes numbers where nothing is said."""
         return codec_of_words()
+
+    @staticmethod
+    def bad_of(each: Iterable[object], what: str) -> Iterator[str]:
+        """What is said of the things (`what`) of which some are errors, where these are passed over."""
+        count, bad = 0, list[DataError]()
+        for one in each:
+            count += 1
+            bad += [one] if isinstance(one, DataError) else []
+        if bad:
+            yield f"{len(bad):,} of {count:,} {what} are bad and left out (corpus.skip_bad), the first: {bad[0]}"
 
     def notes(self, codec: Codec) -> Iterator[str]:
         """What is left out or mended."""

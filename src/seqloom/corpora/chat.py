@@ -76,16 +76,10 @@ class Chat(Corpus, name="chat"):
         )
 
     def notes(self, codec: Codec) -> Iterator[str]:
-        if not self.skip_bad:
-            return
-        count, bad = 0, list[DataError]()
-        for word in filter(None, (self.path, self.valid, self.test)):
-            for path in self._files(Path(word)):
-                for entry in self._entries(codec, path):
-                    count += 1
-                    bad += [entry] if isinstance(entry, DataError) else []
-        if bad:
-            yield f"{len(bad):,} of {count:,} conversations are bad and left out (corpus.skip_bad), the first: {bad[0]}"
+        if self.skip_bad:
+            words = filter(None, (self.path, self.valid, self.test))
+            files = (path for word in words for path in self._files(Path(word)))
+            yield from self.bad_of((entry for path in files for entry in self._entries(codec, path)), "conversations")
 
     def _files(self, root: Path) -> list[Path]:
         """The file, or those of a folder that hold conversations."""

@@ -294,7 +294,7 @@ class Encoding:
         except DataError:
             if segment.split == "train":
                 raise
-            text = condition.show(value).decode("utf-8", "replace").strip()
+            text = condition.as_text(value).strip()
             self.totals[segment.split].unknown_labels.setdefault(label, {})[text] = None
             return nothing
 

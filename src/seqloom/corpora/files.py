@@ -163,16 +163,13 @@ class Files(Corpus, name="files"):
     def _left_out(self, codec: Codec, files: Sequence[_Summary]) -> Iterator[str]:
         """What is bad, where that is passed over, and what a folder holds besides."""
         if self.skip_bad:
-            lines = self.items in {"line", "paragraph"}
-            bad = [wrong for file in files if (wrong := self._wrong_with(file.path, codec)) is not None]
-            count, what = len(files), "files"
-            if lines:
-                texts = [one for file in files for one in _texts(file.path, self.items, codec.written_in)]
-                found = [(self._wrong_text(text, codec), line) for text, line in texts]
-                bad = [DataError(wrong.message, line=line) for wrong, line in found if wrong is not None]
-                count, what = len(texts), f"{self.items}s"
-            if bad:
-                yield f"{len(bad):,} of {count:,} {what} are bad and left out (corpus.skip_bad), the first: {bad[0]}"
+            if self.items in {"line", "paragraph"}:
+                texts = (one for file in files for one in _texts(file.path, self.items, codec.written_in))
+                found = ((self._wrong_text(text, codec), line) for text, line in texts)
+                wrong = (one and DataError(one.message, line=line) for one, line in found)
+                yield from self.bad_of(wrong, f"{self.items}s")
+            else:
+                yield from self.bad_of((self._wrong_with(file.path, codec) for file in files), "files")
         root = self._root
         if root.is_dir() and codec.reads_anything:
             read = {file.path for file in files}

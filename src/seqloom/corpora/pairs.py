@@ -105,16 +105,10 @@ class Pairs(Corpus, name="pairs"):
         )
 
     def notes(self, codec: Codec) -> Iterator[str]:
-        if not self.skip_bad:
-            return
-        count, bad = 0, list[DataError]()
-        for path, source in ((self.path, self.source), (self.valid, self.valid_source), (self.test, self.test_source)):
-            for table in tables_of(Path(path), source) if path else ():
-                for item in self._things_of(codec, "", table, source):
-                    count += 1
-                    bad += [item] if isinstance(item, DataError) else []
-        if bad:
-            yield f"{len(bad):,} of {count:,} rows are bad and left out (corpus.skip_bad), the first: {bad[0]}"
+        if self.skip_bad:
+            pairs = ((self.path, self.source), (self.valid, self.valid_source), (self.test, self.test_source))
+            files = ((table, one) for path, one in pairs if path for table in tables_of(Path(path), one))
+            yield from self.bad_of((item for file in files for item in self._things_of(codec, "", *file)), "rows")
 
     def _things_of(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
         """The things of one file, and in place of those that are passed over what is wrong with them."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from seqloom.codecs.base import Codec
 from seqloom.core.errors import UnsupportedQuery
-from seqloom.corpora.base import Flat, Prepared, Split
+from seqloom.corpora.base import Prepared, Split
+from seqloom.evaluation.texts import spread, text_of, texts_of, value_of
 from seqloom.metrics.answers import Answers, AnswersMetric
 from seqloom.model import Model
-from seqloom.sequence.canvas import Encoded
 
 MOST = 100_000
 """Pairs of the training split, the last, that baselines go by."""
@@ -59,7 +59,7 @@ def answers_of(
     numbers = spread(len(part.data), asked.pairs or len(part.data))
     given = [
         {
-            name: _value(model.given[name], flat, i)
+            name: value_of(model.given[name], flat, i)
             for name, flat in part.given.items()
             if flat.starts[i + 1] > flat.starts[i]
         }
@@ -91,12 +91,12 @@ def baselines(codec: Codec, given: Codec, train: Split, source: str, sources: Se
     times = Counter(flat.x[flat.starts[i] : flat.starts[i + 1]].tobytes() for i in numbers)
     ((commonest, _),) = times.most_common(1)
     same = next(i for i in numbers if flat.x[flat.starts[i] : flat.starts[i + 1]].tobytes() == commonest)
-    learned = [text_of(given, _value(given, train.given[source], i)) for i in numbers]
+    learned = texts_of(given, train.given[source], numbers)
     near = nearest(sources, learned)
     return {
         f"copy of {source}": list(sources),
-        "commonest answer": [text_of(codec, _value(codec, flat, same))] * len(sources),
-        f"answer to the nearest {source}": [text_of(codec, _value(codec, flat, numbers[i])) for i in near],
+        "commonest answer": texts_of(codec, flat, [same]) * len(sources),
+        f"answer to the nearest {source}": texts_of(codec, flat, [numbers[i] for i in near]),
     }
 
 
@@ -120,21 +120,6 @@ def nearest(texts: Sequence[str], among: Sequence[str]) -> list[int]:
 def _runs(text: str) -> set[str]:
     padded = f" {text} "
     return {padded[i : i + RUN] for i in range(max(1, len(padded) - RUN + 1))}
-
-
-def spread(count: int, most: int) -> list[int]:
-    """So many numbers up to a count, at most, evenly over it."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(most, count)).tolist()})
-
-
-def text_of(codec: Codec, value: Any) -> str:
-    """A value as the text that people read."""
-    return codec.show(value).decode("utf-8", "replace").removesuffix("\n")
-
-
-def _value(codec: Codec, flat: Flat, number: int) -> Any:
-    x = np.asarray(flat.x[flat.starts[number] : flat.starts[number + 1]])
-    return codec.decode(Encoded(x, np.ones(x.shape, bool)))
 
 
 def _is_text(codec: Codec) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seqloom.core.progress import columns, count, listed
-from seqloom.evaluation.measured import MeasuredRow, lines_of
+from seqloom.core.progress import count, listed
+from seqloom.evaluation.measured import MeasuredRow, MeasuredTable
 
 LEGEND = (
     "bleu and chrf from 0 to 100, rouge l and exact shares: higher is better; word and character error are edits over "
@@ -17,27 +16,16 @@ LEGEND = (
 
 
 @dataclass(frozen=True)
-class AnswersTable:
+class AnswersTable(MeasuredTable):
     """How like the answers of models are to the true ones, beside baselines."""
 
     pairs: int
     """Of the test split, that were answered."""
-    rows: tuple[MeasuredRow, ...]
 
     @property
     def in_words(self) -> str:
         """What was compared."""
         return f"answers to {count(self.pairs, 'source')} of the test split, each about the likeliest"
-
-    @property
-    def measures(self) -> list[str]:
-        """The measures that any row has, in order."""
-        return list(dict.fromkeys(name for row in self.rows for name in row.measures))
-
-    @property
-    def names(self) -> list[str]:
-        """What the columns are called."""
-        return [name.replace("_", " ") for name in self.measures]
 
     def cells(self, row: MeasuredRow) -> list[str]:
         """The measures of a row with their intervals, as people read them."""
@@ -53,11 +41,6 @@ class AnswersTable:
     def legend(self) -> str:
         """What the columns are."""
         return ". ".join(filter(None, [LEGEND, self.signatures]))
-
-    def lines(self) -> list[str]:
-        """The table for a terminal."""
-        drawn = lines_of(["", *self.names], [(row, self.cells(row)) for row in self.rows])
-        return [self.in_words, *drawn, "", *textwrap.wrap(self.legend, max(60, columns(drawn[0])))]
 
     @property
     def verdict(self) -> list[str]:
@@ -78,7 +61,7 @@ class AnswersTable:
 
     def data(self) -> dict[str, Any]:
         """The table as plain values."""
-        return {"pairs": self.pairs, "rows": [row.data() for row in self.rows]}
+        return {"pairs": self.pairs, **super().data()}
 
 
 def _cell(measure: Mapping[str, Any] | None, value: float | None) -> str:
@@ -93,4 +76,4 @@ def answers_table(rows: Sequence[MeasuredRow], baselines: Mapping[str, Mapping[s
     """The table of these models, and of the measures of each baseline."""
     below = [MeasuredRow(name, measures, baseline=True) for name, measures in baselines.items()]
     pairs = max((int(m["count"]) for row in (*rows, *below) for m in row.measures.values()), default=0)
-    return AnswersTable(pairs, (*rows, *below))
+    return AnswersTable(pairs, rows=(*rows, *below))

@@ -20,6 +20,7 @@ from seqloom.evaluation.answers_table import AnswersTable
 from seqloom.evaluation.baselines.base import BaselineScore
 from seqloom.evaluation.data_curve import DataCurve
 from seqloom.evaluation.forecast_table import ForecastTable
+from seqloom.evaluation.measured import MeasuredTable
 from seqloom.evaluation.novelty_table import NoveltyTable
 from seqloom.evaluation.synthesis_table import SynthesisTable
 from seqloom.sequence.query import differently
@@ -117,6 +118,17 @@ class Row:
     """The settings of the first seed's run, as its recipe.yaml has them."""
 
     @property
+    def tables(self) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+        """Its measures that stand in tables of their own, by what they are of."""
+        each = {
+            "forecast": self.forecast,
+            "synthesis": self.synthesis,
+            "novelty": self.novelty,
+            "answers": self.answers,
+        }
+        return {name: measures for name, measures in each.items() if measures}
+
+    @property
     def value(self) -> float | None:
         """The likelihood, where there is one that is a number."""
         value = None if self.likelihood is None else self.likelihood.get("value")
@@ -193,6 +205,18 @@ class Comparison:
     """How like answers are to the true ones, where texts are made from others."""
     by_data: DataCurve | None = None
     """What models and baselines reach with parts of the training split, where several were asked for."""
+
+    @property
+    def tables(self) -> dict[str, MeasuredTable | DataCurve]:
+        """What stands below the table of likelihoods, in order."""
+        each = {
+            "by_data": self.by_data,
+            "answers": self.answers,
+            "novelty": self.novelty,
+            "forecasts": self.forecasts,
+            "synthesis": self.synthesis,
+        }
+        return {name: table for name, table in each.items() if table is not None}
 
     def __post_init__(self) -> None:
         for row in self.rows:

@@ -82,14 +82,8 @@ def conclusions(comparison: Comparison) -> list[str]:
     ]
     sentences += _contexts(comparison)
     sentences += against_baselines(comparison)
-    if comparison.forecasts is not None and comparison.forecasts.verdict:
-        sentences.append(f"Of the forecasts, {comparison.forecasts.verdict}.")
-    if comparison.answers is not None:
-        sentences += comparison.answers.verdict
-    if comparison.novelty is not None:
-        sentences += comparison.novelty.verdict
-    if comparison.by_data is not None:
-        sentences += comparison.by_data.verdict
+    for table in comparison.tables.values():
+        sentences += table.verdict
     sentences += [f"{row.model} has no value: {row.failure}." for row in comparison.ordered if row.value is None]
     sentences += [
         f"{row.model}: not everything succeeded ({row.failure}); its value is over {count(row.seeds, 'training')}."

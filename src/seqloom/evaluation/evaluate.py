@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,22 +11,21 @@ from typing import Any, Literal
 import numpy as np
 
 from seqloom import run as runs
-from seqloom.codecs.base import Codec
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.core.foreign import arose_in
-from seqloom.corpora.base import Flat, Prepared, Split
+from seqloom.corpora.base import Prepared, Split
 from seqloom.corpora.files import corpus_like
-from seqloom.evaluation.answers import answers_of, spread, text_of
+from seqloom.evaluation.answers import answers_of
 from seqloom.evaluation.naming import data_word
 from seqloom.evaluation.novelty import check_symbols, originals
 from seqloom.evaluation.rolling import WHOLE, forecasts_of
 from seqloom.evaluation.synthesis import synthesis_of
+from seqloom.evaluation.texts import spread, text_of, texts_of
 from seqloom.metrics.base import Metric, MetricRecord, View, wrong_with
 from seqloom.metrics.novelty import Originals
 from seqloom.metrics.things import Things
 from seqloom.model import Model, load
 from seqloom.recipe import Recipe
-from seqloom.sequence.canvas import Encoded
 from seqloom.validation import reading_of
 
 logger = logging.getLogger(__name__)
@@ -169,19 +168,13 @@ def things_of(model: Model, part: Split, samples: int, seed: int) -> Things:
         )
     longest = int(np.diff(learned.starts).max(initial=1)) + 1
     values = model.sample(samples, longest, seed=seed).values
-    every = shown(model.codec, learned, range(len(learned)))
+    every = texts_of(model.codec, learned, range(len(learned)))
     return Things(
         [text_of(model.codec, value) for value in values],
         [every[i] for i in spread(len(learned), samples)],
-        shown(model.codec, part.data, spread(len(part.data), samples)),
+        texts_of(model.codec, part.data, spread(len(part.data), samples)),
         frozenset(every),
     )
-
-
-def shown(codec: Codec, flat: Flat, numbers: Iterable[int]) -> list[str]:
-    """Some of the sequences, as text."""
-    parts = (flat.x[flat.starts[i] : flat.starts[i + 1]] for i in numbers)
-    return [text_of(codec, codec.decode(Encoded(np.asarray(x), np.ones(x.shape, bool)))) for x in parts]
 
 
 def values_of(run: runs.Run, data: str | None, split: SplitName) -> list[Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seqloom.core.progress import columns, count, decimal, listed
-from seqloom.evaluation.measured import MeasuredRow, lines_of
+from seqloom.core.progress import count, decimal, listed
+from seqloom.evaluation.measured import MeasuredTable
 
 HEADLINE = "wql"
 """The measure by which forecasts are said to beat others."""
@@ -20,29 +20,30 @@ LEGEND = (
 
 
 @dataclass(frozen=True)
-class ForecastTable:
+class ForecastTable(MeasuredTable):
     """Models and baselines that forecast the same rows."""
 
     horizon: int
     windows: int
     stride: int
     season: int
-    rows: tuple[MeasuredRow, ...]
     notes: tuple[str, ...] = ()
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> list[str]:
         """Which baselines no model beats; nothing where each is beaten."""
         models = {row.name: row.value(HEADLINE) for row in self.rows if not row.baseline}
         known = {name: value for name, value in models.items() if value is not None}
         if not known:
-            return ""
+            return []
         best = min(known.values())
         ahead = {row.name: row.value(HEADLINE) for row in self.rows if row.baseline}
         unbeaten = [
             f"{name} ({decimal(value)})" for name, value in ahead.items() if value is not None and value <= best
         ]
-        return f"no model beat {listed(unbeaten)} in {HEADLINE}; the best has {decimal(best)}" if unbeaten else ""
+        if not unbeaten:
+            return []
+        return [f"Of the forecasts, no model beat {listed(unbeaten)} in {HEADLINE}; the best has {decimal(best)}."]
 
     @property
     def in_words(self) -> str:
@@ -53,19 +54,23 @@ class ForecastTable:
         return f"{ahead}{apart}{season}; never fitted again"
 
     @property
+    def legend(self) -> str:
+        """What the columns are."""
+        return LEGEND
+
+    @property
+    def measures(self) -> Sequence[str]:
+        """The measures that are shown."""
+        return SHOWN
+
+    @property
     def names(self) -> list[str]:
         """What the columns are called."""
-        return [name.replace("coverage_", "cover ").replace("_", " ") for name in SHOWN]
-
-    def cells(self, row: MeasuredRow) -> list[str]:
-        """The measures of a row as people read them."""
-        return row.cells(SHOWN)
+        return [name.replace("coverage", "cover") for name in super().names]
 
     def lines(self) -> list[str]:
         """The table for a terminal."""
-        drawn = lines_of(["", *self.names], [(row, self.cells(row)) for row in self.rows])
-        legend = textwrap.wrap(LEGEND, max(60, columns(drawn[0])))
-        return [self.in_words, *drawn, "", *legend, *filter(None, [self.verdict])]
+        return [*super().lines(), *self.verdict]
 
     def data(self) -> dict[str, Any]:
         """The table as plain values."""
@@ -74,6 +79,6 @@ class ForecastTable:
             "windows": self.windows,
             "stride": self.stride,
             "season": self.season,
-            "rows": [row.data() for row in self.rows],
-            "verdict": self.verdict,
+            **super().data(),
+            "verdict": " ".join(self.verdict),
         }

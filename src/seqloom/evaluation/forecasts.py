@@ -23,7 +23,12 @@ DRAWING = 0.8
 def table_of(origins: Origins, models: Sequence[MeasuredRow], baselines: Sequence[MeasuredRow]) -> ForecastTable:
     """The table of rows about the same origins."""
     return ForecastTable(
-        origins.horizon, len(origins.each), origins.stride, origins.season, (*models, *baselines), origins.notes
+        origins.horizon,
+        len(origins.each),
+        origins.stride,
+        origins.season,
+        origins.notes,
+        rows=(*models, *baselines),
     )
 
 

@@ -135,8 +135,8 @@ def _answers(model: Model) -> dict[str, Any] | None:
     values = partial(values_of, model.run, None, "test")
     metric = AnswersMetric(pairs=ANSWERED)
     answers = answers_of(model, prepared, prepared.splits["test"], values, metric, 0)
-    beside = {name: metric.of(texts, answers.truth, {}) for name, texts in answers.baselines.items()}
-    return {"model": metric.records(answers), "baselines": beside}
+    beside = metric.baselines(answers)
+    return {"model": metric.records(answers, beside), "baselines": beside}
 
 
 def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
@@ -171,7 +171,7 @@ def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
     elif (picture := codec.picture(answer.values)) is not None:
         shown["picture"] = base64.b64encode(picture).decode()
     else:
-        shown["texts"] = [codec.show(value).decode("utf-8", "replace") for value in answer.values[:SHOWN]]
+        shown["texts"] = [codec.as_text(value) for value in answer.values[:SHOWN]]
     return shown, rate, answer.values
 
 

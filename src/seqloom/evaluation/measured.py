@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from seqloom.core.progress import columns, decimal
@@ -57,3 +58,49 @@ def lines_of(heads: Sequence[str], rows: Sequence[tuple[MeasuredRow, Sequence[st
     rule = "─" * sum(widths, 2 * (len(widths) - 1))
     body = [ready[0], rule, *ready[1 : 1 + models], rule, *ready[1 + models :]]
     return body + [f"{row.name}: {row.note}" for row, _ in rows if not row.measures]
+
+
+@dataclass(frozen=True)
+class MeasuredTable:
+    """Rows of measures with what was compared and what the columns are; each kind of table says these."""
+
+    _: KW_ONLY
+    rows: tuple[MeasuredRow, ...]
+
+    @property
+    def in_words(self) -> str:
+        """What was compared."""
+        raise NotImplementedError
+
+    @property
+    def legend(self) -> str:
+        """What the columns are."""
+        raise NotImplementedError
+
+    @property
+    def verdict(self) -> list[str]:
+        """What the table shows, as sentences."""
+        return []
+
+    @property
+    def measures(self) -> Sequence[str]:
+        """The measures that are shown: those that any row has, in order."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.measures))
+
+    @property
+    def names(self) -> list[str]:
+        """What the columns are called."""
+        return [name.replace("_", " ") for name in self.measures]
+
+    def cells(self, row: MeasuredRow) -> list[str]:
+        """The measures of a row as people read them."""
+        return row.cells(self.measures)
+
+    def lines(self) -> list[str]:
+        """The table for a terminal."""
+        drawn = lines_of(["", *self.names], [(row, self.cells(row)) for row in self.rows])
+        return [self.in_words, *drawn, "", *textwrap.wrap(self.legend, max(60, columns(drawn[0])))]
+
+    def data(self) -> dict[str, Any]:
+        """The table as plain values."""
+        return {"rows": [row.data() for row in self.rows]}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seqloom.core.progress import columns, listed
-from seqloom.evaluation.measured import MeasuredRow, lines_of
+from seqloom.core.progress import listed
+from seqloom.evaluation.measured import MeasuredRow, MeasuredTable
 
 COPIED = 1.5
 """How much longer than in held-out data copied runs are of which it is said that they were remembered."""
@@ -20,12 +19,11 @@ LEGEND = (
 
 
 @dataclass(frozen=True)
-class NoveltyTable:
+class NoveltyTable(MeasuredTable):
     """How new and varied the samples of models are, beside held-out data."""
 
     length: int
     """Elements of a sample at most."""
-    rows: tuple[MeasuredRow, ...]
 
     @property
     def in_words(self) -> str:
@@ -36,23 +34,9 @@ class NoveltyTable:
         )
 
     @property
-    def measures(self) -> list[str]:
-        """The measures that any row has, in order."""
-        return list(dict.fromkeys(name for row in self.rows for name in row.measures))
-
-    @property
-    def names(self) -> list[str]:
-        """What the columns are called."""
-        return [name.replace("_", " ") for name in self.measures]
-
-    def cells(self, row: MeasuredRow) -> list[str]:
-        """The measures of a row as people read them."""
-        return row.cells(self.measures)
-
-    def lines(self) -> list[str]:
-        """The table for a terminal."""
-        drawn = lines_of(["", *self.names], [(row, self.cells(row)) for row in self.rows])
-        return [self.in_words, *drawn, "", *textwrap.wrap(LEGEND, max(60, columns(drawn[0])))]
+    def legend(self) -> str:
+        """What the columns are."""
+        return LEGEND
 
     @property
     def verdict(self) -> list[str]:
@@ -72,7 +56,7 @@ class NoveltyTable:
 
     def data(self) -> dict[str, Any]:
         """The table as plain values."""
-        return {"length": self.length, "rows": [row.data() for row in self.rows]}
+        return {"length": self.length, **super().data()}
 
 
 def novelty_table(rows: Sequence[MeasuredRow], length: int) -> NoveltyTable:
@@ -83,4 +67,4 @@ def novelty_table(rows: Sequence[MeasuredRow], length: int) -> NoveltyTable:
         for name, record in first.items()
         if record.get("nominal") is not None
     }
-    return NoveltyTable(length, (*rows, MeasuredRow("held-out data", held, baseline=True)))
+    return NoveltyTable(length, rows=(*rows, MeasuredRow("held-out data", held, baseline=True)))

@@ -14,10 +14,7 @@ from seqloom.core.progress import columns, decimal, duration, listed, number
 from seqloom.evaluation import plots
 from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row
 from seqloom.evaluation.conclusions import against_baselines, best, conclusions
-from seqloom.evaluation.forecast_table import LEGEND as FORECAST_LEGEND
 from seqloom.evaluation.measured import MARKS
-from seqloom.evaluation.novelty_table import LEGEND as NOVELTY_LEGEND
-from seqloom.evaluation.synthesis_table import LEGEND as SYNTHESIS_LEGEND
 from seqloom.sequence.answer import Answer
 
 LEGEND = "= exact value   ≤ bound: the model's own value is this or lower   ≈ estimate: may be off to either side"
@@ -48,10 +45,7 @@ def table(comparison: Comparison) -> list[dict[str, Any]]:
             "seeds": row.seeds,
             "runs": list(row.runs),
             **{name: dict(metric) for name, metric in row.extra.items()},
-            **({"forecast": dict(row.forecast)} if row.forecast else {}),
-            **({"synthesis": dict(row.synthesis)} if row.synthesis else {}),
-            **({"novelty": dict(row.novelty)} if row.novelty else {}),
-            **({"answers": dict(row.answers)} if row.answers else {}),
+            **{name: dict(metrics) for name, metrics in row.tables.items()},
         }
         rows.append(durable.finite(values if row.error is None else {**values, "error": row.error}))
     return rows
@@ -71,11 +65,7 @@ def plain(comparison: Comparison, report: Path | str) -> dict[str, Any]:
             )
             for b in comparison.baselines
         ],
-        **({} if comparison.forecasts is None else {"forecasts": durable.finite(comparison.forecasts.data())}),
-        **({} if comparison.synthesis is None else {"synthesis": durable.finite(comparison.synthesis.data())}),
-        **({} if comparison.novelty is None else {"novelty": durable.finite(comparison.novelty.data())}),
-        **({} if comparison.answers is None else {"answers": durable.finite(comparison.answers.data())}),
-        **({} if comparison.by_data is None else {"by_data": durable.finite(comparison.by_data.data())}),
+        **{name: durable.finite(table.data()) for name, table in comparison.tables.items()},
         "conclusions": conclusions(comparison),
         "report": str(report),
     }
@@ -106,14 +96,8 @@ def plain_table(comparison: Comparison) -> str:
     body = [ready[0], rule, *ready[1:divided], *failed]
     if known:
         body += [rule, *ready[divided:]]
-    forecasts = [] if comparison.forecasts is None else ["", *comparison.forecasts.lines()]
-    samples = [] if comparison.synthesis is None else ["", *comparison.synthesis.lines()]
-    new = [] if comparison.novelty is None else ["", *comparison.novelty.lines()]
-    answers = [] if comparison.answers is None else ["", *comparison.answers.lines()]
-    by_data = [] if comparison.by_data is None else ["", *comparison.by_data.lines()]
-    return "\n".join(
-        [*body, "", LEGEND, *against_baselines(comparison), *by_data, *answers, *new, *forecasts, *samples]
-    )
+    tables = [line for table in comparison.tables.values() for line in ("", *table.lines())]
+    return "\n".join([*body, "", LEGEND, *against_baselines(comparison), *tables])
 
 
 def metric_word(name: str) -> str:
@@ -169,13 +153,10 @@ def page(comparison: Comparison) -> str:
         legend=LEGEND.split("   "),
         answers=comparison.answers,
         novelty=comparison.novelty,
-        novelty_legend=NOVELTY_LEGEND,
         by_data=comparison.by_data,
         data_curve=_data_curve(comparison).decode(),
         ahead=comparison.forecasts,
         synthesis=comparison.synthesis,
-        synthesis_legend=SYNTHESIS_LEGEND,
-        ahead_legend=FORECAST_LEGEND,
         duration=duration,
         summary=against_baselines(comparison),
         conclusions=conclusions(comparison),

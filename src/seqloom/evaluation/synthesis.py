@@ -117,9 +117,7 @@ def synthesis_table(
 ) -> SynthesisTable:
     """The table of rows about the same data."""
     held, shown = len(reality.held_windows), reality.controls(WINDOWS, Rng.of(0, 0))[COPIES]
-    return SynthesisTable(
-        reality.length, len(reality.windows), held, (*models, *controls), shown=shown, columns=tuple(columns)
-    )
+    return SynthesisTable(reality.length, len(reality.windows), held, shown, tuple(columns), rows=(*models, *controls))
 
 
 def evaluate_synthesis(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.core.progress import columns, count
-from seqloom.evaluation.measured import MeasuredRow, lines_of
+from seqloom.core.progress import count
+from seqloom.evaluation.measured import MeasuredTable
 
 Numbers = NDArray[np.float64]
 
@@ -28,13 +28,12 @@ LEGEND = (
 
 
 @dataclass(frozen=True)
-class SynthesisTable:
+class SynthesisTable(MeasuredTable):
     """Models that made samples, and what they are judged beside."""
 
     length: int
     windows: int
     held: int
-    rows: tuple[MeasuredRow, ...]
     shown: Numbers | None = None
     """Some of the training windows (N,T,D), to be shown."""
     columns: tuple[str, ...] = ()
@@ -46,20 +45,20 @@ class SynthesisTable:
         return f"{made} and {count(self.held, 'held-out one')}"
 
     @property
+    def legend(self) -> str:
+        """What the columns are."""
+        return LEGEND
+
+    @property
+    def measures(self) -> Sequence[str]:
+        """The measures that are shown."""
+        return SHOWN
+
+    @property
     def names(self) -> list[str]:
         """What the columns are called."""
-        return [name.replace("_", " ").replace("correlation", "corr") for name in SHOWN]
-
-    def cells(self, row: MeasuredRow) -> list[str]:
-        """The measures of a row as people read them."""
-        return row.cells(SHOWN)
-
-    def lines(self) -> list[str]:
-        """The table for a terminal."""
-        drawn = lines_of(["", *self.names], [(row, self.cells(row)) for row in self.rows])
-        return [self.in_words, *drawn, "", *textwrap.wrap(LEGEND, max(60, columns(drawn[0])))]
+        return [name.replace("correlation", "corr") for name in super().names]
 
     def data(self) -> dict[str, Any]:
         """The table as plain values."""
-        rows = [row.data() for row in self.rows]
-        return {"length": self.length, "windows": self.windows, "held": self.held, "rows": rows}
+        return {"length": self.length, "windows": self.windows, "held": self.held, **super().data()}

@@ -46,11 +46,15 @@ class AnswersMetric(Metric, name="answers"):
     def measure(self, view: View) -> list[MetricRecord]:
         if view.answers is None:
             raise UnsupportedQuery("there are no sources to answer", hint="leave the metric out")
-        return self.records(view.answers(self, view.seed))
+        answers = view.answers(self, view.seed)
+        return self.records(answers, self.baselines(answers))
 
-    def records(self, answers: Answers) -> list[MetricRecord]:
+    def baselines(self, answers: Answers) -> dict[str, list[MetricRecord]]:
+        """All measures of what is answered without a model, by name."""
+        return {name: self.of(texts, answers.truth, {}) for name, texts in answers.baselines.items()}
+
+    def records(self, answers: Answers, beside: Mapping[str, Sequence[MetricRecord]]) -> list[MetricRecord]:
         """All measures of the answers, each with those of the baselines in its context."""
-        beside = {name: self.of(texts, answers.truth, {}) for name, texts in answers.baselines.items()}
         contexts = {
             one.measures: ", ".join(
                 f"{name}: {record['value']:.3g}"

@@ -179,46 +179,10 @@ class Network(nn.Module):
         pairs = () if elements is None else tuple(x.expand(rows, -1, -1) for x in self.trunk.pairs(elements))
         return replace(encoded, pairs=pairs, nothing=lambda: self.encode({}, 1) or encoded)
 
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        level: Tensor | None = None,
-        given: EncodedConditions | None = None,
-        present: Tensor | None = None,
-        where: Tensor | None = None,
-        state: NetState | None = None,
-        count: Lengths | None = None,
-        rng: Rng | None = None,
-        begins: Tensor | None = None,
-        position: Tensor | None = None,
-        mask: Tensor | None = None,
-        apart: Tensor | None = None,
-    ) -> tuple[Tensor, NetState | None]:
-        """Inputs (B,T) or (B,T,C) to outputs (B,T,P), or (B,K,P) at positions `where` (B,K).
-
-        `level` (B,1) or (B,T) is the noise level; `count` (B,) says how many of the chunk's inputs each row reads
-        after `state`; `rng`, one key a row, turns dropout on. Rows go on as if nothing had been read before where
-        `begins` (B,T) is True. `position` (B,T) is where each input stands on the canvas; None: one after another.
-        `mask` (B|1,T,T) says which input attends to which, in place of the process's block. Positions that are `apart`
-        (B,T) attend to each other alone and do not know the level, so a call with them and without a level, into a
-        state, has read them once for all calls with the others.
-        """
+    def forward(self, x: Tensor, **inputs: Any) -> tuple[Tensor, NetState | None]:
+        """Inputs (B,T) or (B,T,C) to outputs (B,T,P), or (B,K,P) at some positions; the others are those of `_read`."""
         steps = x.shape[1]
-        h, after = self._read(
-            x,
-            level=level,
-            given=given,
-            present=present,
-            where=where,
-            state=state,
-            count=count,
-            rng=rng,
-            begins=begins,
-            position=position,
-            mask=mask,
-            apart=apart,
-        )
+        h, after = self._read(x, **inputs)
         out = self.head(h) if self.gain is None else F.linear(h * self.gain, self._tied(), self.head.bias)
         if self.patch > 1:
             out = out.reshape(len(out), out.shape[1] * self.patch, -1)[:, :steps]
@@ -255,7 +219,15 @@ class Network(nn.Module):
         mask: Tensor | None = None,
         apart: Tensor | None = None,
     ) -> tuple[Tensor, NetState | None]:
-        """Features (B,T|K,width) of which outputs are made, and the state; the inputs are those of `forward`."""
+        """Features (B,T,width), or (B,K,width) at positions `where` (B,K), of which outputs are made, and the state.
+
+        `level` (B,1) or (B,T) is the noise level; `count` (B,) says how many of the chunk's inputs each row reads
+        after `state`; `rng`, one key a row, turns dropout on. Rows go on as if nothing had been read before where
+        `begins` (B,T) is True. `position` (B,T) is where each input stands on the canvas; None: one after another.
+        `mask` (B|1,T,T) says which input attends to which, in place of the process's block. Positions that are `apart`
+        (B,T) attend to each other alone and do not know the level, so a call with them and without a level, into a
+        state, has read them once for all calls with the others.
+        """
         if x.shape[1] % self.patch:
             x, present = self._filled_up(x, present)
         # Whatever reads without a state begins anyway; a tensor without numbers (meta) cannot be asked.

@@ -1,0 +1,33 @@
+"""Sequences of a split as values, and as the texts that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from seqloom.codecs.base import Codec
+from seqloom.corpora.base import Flat
+from seqloom.sequence.canvas import Encoded
+
+
+def spread(count: int, most: int) -> list[int]:
+    """So many numbers up to a count, at most, evenly over it."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(most, count)).tolist()})
+
+
+def value_of(codec: Codec, flat: Flat, number: int) -> Any:
+    """The value of one sequence."""
+    x = np.asarray(flat.x[flat.starts[number] : flat.starts[number + 1]])
+    return codec.decode(Encoded(x, np.ones(x.shape, bool)))
+
+
+def text_of(codec: Codec, value: Any) -> str:
+    """A value as a text that ends where its last line does."""
+    return codec.as_text(value).removesuffix("\n")
+
+
+def texts_of(codec: Codec, flat: Flat, numbers: Iterable[int]) -> list[str]:
+    """Some of the sequences as texts."""
+    return [text_of(codec, value_of(codec, flat, number)) for number in numbers]
