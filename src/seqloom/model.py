@@ -9,7 +9,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
@@ -28,12 +28,13 @@ from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.corpora.packed import Packed
 from seqloom.engine import CAPACITY, Engine, Request, Shared
+from seqloom.engine.stages import Stage, gaps_in, windows_of
 from seqloom.metrics import likelihood
+from seqloom.metrics.attended import attended_by
 from seqloom.metrics.likeness import Likeness, least_risk
 from seqloom.network.network import Network
 from seqloom.network.trunk import Trunk
 from seqloom.processes.base import Process
-from seqloom.processes.filling import BESIDE
 from seqloom.recipe import default_sampler
 from seqloom.samplers.base import Sampler
 from seqloom.samplers.views import within
@@ -68,7 +69,7 @@ class Running:
 
     def __init__(self, query: Query) -> None:
         self.query = query
-        self.empty = [~_given(canvas) for canvas in query.canvases]
+        self.empty = [~canvas.settled for canvas in query.canvases]
         self.total = max(1, query.count * sum(int(empty.sum()) for empty in self.empty))
         self.finished = 0
         self.last: dict[tuple[int, int], Frame] = {}
@@ -101,19 +102,6 @@ class Running:
     def _settled(self, frame: Frame) -> int:
         empty = self.empty[frame.part]
         return int(empty.sum()) if frame.done else int((frame.settled & empty[: len(frame.settled)]).sum())
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """One window of a canvas that is filled at a time.
-
-    Of a gap that is filled from left to right so many elements before and after it are read.
-    """
-
-    begin: int
-    length: int
-    before: int = 0
-    after: int = 0
 
 
 def _after_fork() -> None:
@@ -164,7 +152,7 @@ class Model:
     def _frames_of(self, query: Query, part: int) -> Iterator[Frame | None]:
         """The frames of one of the sequences that each sample is made of."""
         canvas, cut = self._cropped(self._with_end(query.canvas))
-        stages = list(self._stages(canvas, cut))
+        stages = self._stages(canvas, cut)
         sampler = query.sampler.prepared(self.process)
         most = query.count if sampler.together else max(1, self.capacity // sampler.rows_for(1))
         began = self.engine.engine.calls
@@ -180,7 +168,7 @@ class Model:
     def _fill(
         self,
         canvas: Canvas,
-        stages: Sequence[_Stage],
+        stages: Sequence[Stage],
         query: Query,
         rows: NDArray[np.int64],
         cut: int,
@@ -214,7 +202,7 @@ class Model:
             x = x.masked_fill(~shown, self.network.spec.mask)
         active = np.arange(len(rows))
         key = key.fork(PARTS + part) if part else key
-        settled = _given(canvas)
+        settled = canvas.settled
         for number, stage in enumerate(stages):
             here = slice(stage.begin, stage.begin + stage.length)
             lead = x[active, :0]  # what is read ahead of it
@@ -237,7 +225,7 @@ class Model:
                 query.stops,
                 self._constraint(query.constraint, canvas, cut + stage.begin - read, read + stage.length),
                 0 if stage.after else cut + stage.begin,
-                bool(_shown(canvas)[here.stop :].any()),
+                bool(canvas.partly_shown[here.stop :].any()),
                 query.watched,
                 None if query.bias is None else torch.as_tensor(query.bias, device=like.device),
             )
@@ -303,9 +291,9 @@ class Model:
         """The canvas with the channel of the end flag, where there is one: nothing ends at or before what is given."""
         if self.network.space.symbolic or self.network.space.end is None:
             return canvas
-        shown = _shown(canvas)
+        shown = canvas.partly_shown
         followed = np.arange(len(shown)) < (shown.nonzero()[0].max() if shown.any() else 0)
-        given = (_given(canvas) | followed)[:, None]
+        given = (canvas.settled | followed)[:, None]
         x = np.pad(canvas.x, ((0, 0), (0, 1)))
         return replace(
             canvas,
@@ -314,65 +302,19 @@ class Model:
             absent=np.concatenate([canvas.absent, np.zeros_like(given)], 1),
         )
 
-    def _stages(self, canvas: Canvas, cut: int) -> Iterator[_Stage]:
-        """Windows in which to fill a canvas: one, unless the process sees all at once and the canvas is longer.
-
-        `cut` elements of the whole stand before it, unseen. Each window sees half of itself before what it makes, or
-        all but the horizon that it was trained for; a gap that fits is put in the middle of its window.
-        """
-        window, total = self.network.window, len(canvas)
+    def _stages(self, canvas: Canvas, cut: int) -> list[Stage]:
+        """The windows in which a canvas is filled; `cut` elements of the whole stand before it, unseen."""
+        window, positions = self.network.window, self.codec.positions
         if self.process.fills and self.network.space.symbolic:
-            yield from self._gaps(canvas)
-            return
-        if self.process.incremental or total <= window:
-            yield _Stage(0, total)
-            return
-        empty = ~_given(canvas)
-        while empty.any():
-            begin = int(empty.argmax())
-            closed = np.nonzero(~empty[begin:])[0]
-            gap = int(closed[0]) if len(closed) else total - begin
-            if len(closed) and gap >= window:
-                raise UnsupportedQuery(
-                    f"the gap of {gap} {self.codec.positions} from number {cut + begin + 1} is followed by known ones; "
-                    f"the model sees {window} at once",
-                    hint="leave out what follows the gap and extend, or train with a larger feed.window",
-                )
-            ahead = (None if self.run is None else self.run.recipe.feed.ahead) or window // 2
-            if len(closed):
-                before = window // 2 if gap >= window // 2 else (window - gap) // 2
-            else:
-                before = window - min(gap, ahead)
-            start = int(np.clip(begin - before, 0, total - window))
-            yield _Stage(start, window)
-            empty[start : start + window] = False
-
-    def _gaps(self, canvas: Canvas) -> Iterator[_Stage]:
-        """The gaps of a canvas that is filled from left to right, each given what is known up to the next one.
-
-        As much is read around a gap as the windows of training held.
-        """
-        given, total = _given(canvas), len(canvas)
-        edges = np.flatnonzero(np.diff(given.astype(np.int8), prepend=1, append=1))
-        if not len(edges):
-            yield _Stage(0, total)
-        for number, (begin, end) in enumerate(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)):
-            if end == total:
-                yield _Stage(0, total)
-                return
-            room = self.network.window - (end - begin) - BESIDE
-            if room < 1:
-                raise UnsupportedQuery(
-                    f"the gap of {end - begin} {self.codec.positions} is longer than what was learned at once",
-                    hint="leave out what follows the gap and extend, or train with a larger feed.window",
-                )
-            follows = (int(edges[2 * number + 2]) if 2 * number + 2 < len(edges) else total) - end
-            after = min(follows, max(room - begin, (room + 1) // 2))
-            yield _Stage(begin, end - begin, min(begin, room - after), after)
+            return list(gaps_in(canvas, window, positions))
+        if self.process.incremental:
+            return [Stage(0, len(canvas))]
+        ahead = None if self.run is None else self.run.recipe.feed.ahead
+        return list(windows_of(canvas, cut, window, ahead or window // 2, positions))
 
     def _cropped(self, canvas: Canvas) -> tuple[Canvas, int]:
         """The part of a canvas that the network can use, and how much was cut off its beginning."""
-        empty = np.nonzero(~_given(canvas))[0]
+        empty = np.nonzero(~canvas.settled)[0]
         if self.reads is None or not len(empty):
             return canvas, 0
         cut = max(0, int(empty[0]) - self.reads)
@@ -412,7 +354,7 @@ class Model:
         """The canvases of a template, one for each sequence that a value of the codec is made of."""
         _check_whole(length=length, gap=gap)
         canvases = [self.codec.canvas(row, length, gap, blank) for row in self.codec.rows(template)]
-        return canvases if self._in_order else [_at_once(canvas) for canvas in canvases]
+        return canvases if self._in_order else [canvas.at_once() for canvas in canvases]
 
     def query(
         self,
@@ -601,7 +543,7 @@ class Model:
         paths = None
         if numbers and all(one is not None and one.shape == numbers[0].shape for one in numbers):  # type: ignore[union-attr]
             paths = np.stack([one for one in numbers if one is not None])
-        made = len(query.canvas) - int(np.count_nonzero(_given(query.canvas)))
+        made = len(query.canvas) - int(np.count_nonzero(query.canvas.settled))
         scores = [frame.score for frame in frames if frame.score is not None and not query.others]
         answer = Answer(values, query.seed, list(rows), paths, made, scores)
         if paths is None:
@@ -643,7 +585,7 @@ class Model:
             wanted = length or self.network.window
             canvases = self.canvas(None, wanted)
             openings = self._openings(wanted) if len(canvases) == 1 else None
-            return canvases if openings is None else [_opened(canvases[0], openings)]
+            return canvases if openings is None else [canvases[0].opened(openings)]
         context = self.codec.size(opening)
         most = self.network.window if self.process.incremental else max(1, self.network.window - context)
         return [replace(canvas, context=context) for canvas in self.canvas(opening, length or most)]
@@ -946,32 +888,16 @@ class Model:
                 "the model attends to no condition",
                 hint="one that is a text, such as the source of a pair, is attended to",
             )
-        known, beside = self.codec.accept(value), self.given_ahead(self.codec.accept(value), 0, None, given)
-        encoded = self.encode_given(beside)
-        flats = {name: Flat.of([own]) for name, own in encoded.items()}
+        known = self.codec.accept(value)
+        beside = self.given_ahead(known, 0, None, given)
+        flats = {name: Flat.of([own]) for name, own in self.encode_given(beside).items()}
         packed = Packed(Flat.of([self.codec.encode(known)]), self.network.space, flats, self.network.aligned)
-        length = len(packed)
-        likelihoods = self.process.likelihoods()
-        exact = next((own for own in reversed(likelihoods.values()) if own.kind == "exact"), None)
-        refused = UnsupportedQuery(
-            f"a model of process={self.process.name} is not watched while it makes one element after another",
-            hint="models that are autoregressive or masked are",
-        )
-        if exact is None:
-            raise refused
-        with torch.no_grad(), self.network.watch() as seen:
-            exact.nats(self.network, packed.window(np.zeros(1, np.int64), length), Rng.of(0, 0), None)
-        crosses = [f"trunk.layers.{i}.cross.weights" for i in range(len(self.network.trunk.layers))]
-        layers = [torch.cat(seen[name]).double() for name in crosses]  # (R,H,T,S) each
-        if any(own.shape[2] != length or len(own) not in {1, length} for own in layers):
-            raise refused
-        each = torch.arange(length)
-        own = [w[0] if len(w) == 1 else w[each, :, each].transpose(0, 1) for w in layers]  # (H,T,S) each
+        watched = attended_by(self.network, self.process, packed)
         names = [NOTHING]
         for name in attended:
             names += self.given[name].element_names(beside[name]) if name in beside else [f"no {name}"]
         made = self.codec.element_names(known)
-        return Alignment(torch.stack(own).cpu().numpy(), [*made, *[""] * (length - len(made))], names)
+        return Alignment(watched, [*made, *[""] * (len(packed) - len(made))], names)
 
     def of_least_risk(self, answer: Answer, likeness: Likeness) -> Answer:
         """The samples of an answer in the order of their expected loss, where the truth is one of them.
@@ -1006,41 +932,11 @@ class Model:
         return answer.take(order), [scores[i] for i in order]
 
 
-def _opened(canvas: Canvas, openings: Openings) -> Canvas:
-    """A canvas before which stand openings."""
-    after = ((openings.length, 0), (0, 0))
-    shown = np.pad(canvas.shown, after)
-    shown[: openings.length] = True
-    x, absent = np.pad(canvas.x, after), np.pad(canvas.absent, after)
-    return replace(canvas, x=x, shown=shown, absent=absent, context=openings.length, openings=openings)
-
-
-def _at_once(canvas: Canvas) -> Canvas:
-    """A canvas that is not filled in order: what was begun before an element is one symbol, and the rest is known."""
-    shown, begun = canvas.shown.copy(), {}
-    for at, one in canvas.begun.items():
-        last = at + one.count - 1
-        shown[at:last] = True
-        begun[last] = replace(one, text=one.spelling[canvas.x[last]], count=1)
-    return replace(canvas, shown=shown, begun=begun)
-
-
 def _check_whole(**numbers: Any) -> None:
     """ConfigError where what should be a whole number, or nothing, is something else."""
     for name, value in numbers.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
             raise ConfigError(f"a whole number is wanted, got {value!r}", path=name)
-
-
-def _shown(canvas: Canvas) -> NDArray[np.bool_]:
-    """At which positions (T,) of a canvas something is known."""
-    return np.asarray(canvas.shown if canvas.shown.ndim == 1 else canvas.shown.any(1))
-
-
-def _given(canvas: Canvas) -> NDArray[np.bool_]:
-    """Which positions (T,) of a canvas have nothing to be made."""
-    settled = canvas.shown | canvas.absent
-    return np.asarray(settled if settled.ndim == 1 else settled.all(1))
 
 
 def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best", device: torch.device | str = "cpu") -> Model:

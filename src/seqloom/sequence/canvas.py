@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -109,3 +109,31 @@ class Canvas:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def partly_shown(self) -> NDArray[np.bool_]:
+        """At which positions (T,) something is shown."""
+        return np.asarray(self.shown if self.shown.ndim == 1 else self.shown.any(1))
+
+    @property
+    def settled(self) -> NDArray[np.bool_]:
+        """Which positions (T,) have nothing to be made."""
+        settled = self.shown | self.absent
+        return np.asarray(settled if settled.ndim == 1 else settled.all(1))
+
+    def opened(self, openings: Openings) -> Canvas:
+        """The canvas before which stand openings."""
+        after = ((openings.length, 0), (0, 0))
+        shown = np.pad(self.shown, after)
+        shown[: openings.length] = True
+        x, absent = np.pad(self.x, after), np.pad(self.absent, after)
+        return replace(self, x=x, shown=shown, absent=absent, context=openings.length, openings=openings)
+
+    def at_once(self) -> Canvas:
+        """The canvas if not filled in order: what was begun before an element is one symbol, and the rest is known."""
+        shown, begun = self.shown.copy(), {}
+        for at, one in self.begun.items():
+            last = at + one.count - 1
+            shown[at:last] = True
+            begun[last] = replace(one, text=one.spelling[self.x[last]], count=1)
+        return replace(self, shown=shown, begun=begun)

@@ -1,0 +1,37 @@
+"""What of its conditions each element of a sequence attended to, as it was made from those before it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqloom.core.errors import UnsupportedQuery
+from seqloom.core.rng import Rng
+from seqloom.corpora.packed import Packed
+from seqloom.network.network import Network
+from seqloom.processes.base import Process
+
+
+def attended_by(network: Network, process: Process, packed: Packed) -> NDArray[np.float64]:
+    """The weights (L,H,T,S) of each layer and head while the exact likelihood of one sequence is worked out.
+
+    Errors:
+        UnsupportedQuery where the process has none, or none by which elements are made one after another.
+    """
+    length = len(packed)
+    exact = next((own for own in reversed(process.likelihoods().values()) if own.kind == "exact"), None)
+    refused = UnsupportedQuery(
+        f"a model of process={process.name} is not watched while it makes one element after another",
+        hint="models that are autoregressive or masked are",
+    )
+    if exact is None:
+        raise refused
+    with torch.no_grad(), network.watch() as seen:
+        exact.nats(network, packed.window(np.zeros(1, np.int64), length), Rng.of(0, 0), None)
+    layers = [torch.cat(seen[f"trunk.layers.{i}.cross.weights"]).double() for i in range(len(network.trunk.layers))]
+    if any(own.shape[2] != length or len(own) not in {1, length} for own in layers):  # (R,H,T,S) each
+        raise refused
+    each = torch.arange(length)
+    own = [w[0] if len(w) == 1 else w[each, :, each].transpose(0, 1) for w in layers]  # (H,T,S) each
+    return torch.stack(own).cpu().numpy()
