@@ -142,6 +142,8 @@ class Fit:
             past=recipe.process.past,
             parts=0 if recipe.process.counts is None else recipe.process.counts.parts,
             device=self.device,
+            codec=prepared.codec,
+            given=prepared.given,
         )
         self.loop = Loop(recipe.trainer, self.net, recipe.process, reader)
         self.log_offset = 0

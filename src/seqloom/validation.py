@@ -93,7 +93,7 @@ class Validation:
 
     def _loss(self, net: Network, process: Process, split: Split) -> dict[str, Any]:
         """The mean loss over batches that are the same each time."""
-        feed = self.run.recipe.feed
+        feed = self.run.recipe.feed.replace(augment=[])
         if feed.order == "streams":
             feed = feed.replace(order="windows")
         seed, fill, device = self.run.recipe.seed, fills(net, self.prepared), next(net.parameters()).device

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from seqloom.core.config import Component
 from seqloom.core.content import UTF8, decoded, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.rng import Rng
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Measure, Space, Tokens
 from seqloom.sequence.stop import Stop, SymbolStop
@@ -133,6 +134,17 @@ class Codec(Component, home="seqloom.codecs"):
     def matching(self, pattern: re.Pattern[str]) -> list[int]:
         """The symbols that stand for what matches a pattern."""
         return [symbol for symbol, name in enumerate(self.symbols()) if pattern.fullmatch(name)]
+
+    def written_anew(
+        self, rows: Sequence[NDArray[np.int64]], rng: Rng, share: float
+    ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+        """Each row of symbols written by others at random, and of which of its symbols each of these is a part.
+
+        `rng` has one key a row, and `share` says how far from the usual way; ConfigError where there is only one way.
+        """
+        raise ConfigError(
+            f"codec={self.name} can write a value in one way only", path="feed.augment", hint="codec=bpe has many"
+        )
 
     def count(self, value: Any) -> float:
         """Units in a value."""

@@ -30,6 +30,7 @@ from seqloom.core.conversation import (
     holds_conversations,
 )
 from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.rng import Rng
 from seqloom.sequence.canvas import Begun, Canvas, Encoded
 from seqloom.sequence.space import Tokens
 from seqloom.sequence.stop import Stop, SymbolStop
@@ -135,6 +136,11 @@ class Turns(Codec, name="chat"):
     @property
     def written_in(self) -> str:
         return UTF8 if self.text is None else self.text.written_in
+
+    def written_anew(
+        self, rows: Sequence[NDArray[np.int64]], rng: Rng, share: float
+    ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+        return self.inner.written_anew(rows, rng, share)
 
     @property
     def ends_of_turn(self) -> tuple[str, ...]:

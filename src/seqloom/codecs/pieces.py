@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from pydantic import Field as Limits
 from pydantic import field_validator
 
+from seqloom.codecs.merges import Merges
 from seqloom.codecs.text import Strings, named
 from seqloom.core.content import raw
 from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.rng import Rng
 from seqloom.sequence.canvas import Begun, Canvas, Encoded
 from seqloom.sequence.space import Tokens
 from seqloom.sequence.stop import ByteStop
@@ -264,6 +266,23 @@ class Bpe(Learned, name="bpe"):
 
         settings = _settings(most, self.special)
         return _in_bytes(Tokenizer(models.BPE())), trainers.BpeTrainer(**settings)
+
+    def written_anew(
+        self, rows: Sequence[NDArray[np.int64]], rng: Rng, share: float
+    ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+        return self._merges.anew(rows, rng, share)
+
+    @cached_property
+    def _merges(self) -> Merges:
+        tokenizer, words = self.tokenizer, self._tokenizer.pre_tokenizer
+        merged = tokenizer["model"]["type"] == "BPE"
+        if not merged or tokenizer["normalizer"] or not _has(tokenizer["pre_tokenizer"], "ByteLevel"):
+            raise ConfigError(
+                "this tokenizer joins no bytes to pieces, so no merge can be left out",
+                path="feed.augment",
+                hint="leave codec.pretrained unset, or bpe_dropout out",
+            )
+        return Merges(tokenizer["model"], words, self.spelling, self.single)
 
 
 class Unigram(Learned, name="unigram"):

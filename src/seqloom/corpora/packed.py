@@ -217,7 +217,8 @@ def condition(flat: Flat, rows: Positions) -> Condition:
 
 def aligned(flat: Flat, owner: Positions, offset: Positions, inside: NDArray[np.bool_]) -> Condition:
     """The element of a condition beside each position (B,T); none beside an end symbol."""
-    return _conditions(flat, flat.starts[owner] + offset, inside & (offset < np.diff(flat.starts)[owner]))
+    there = inside & (offset < np.diff(flat.starts)[owner])
+    return replace(_conditions(flat, flat.starts[owner] + offset, there), aligned=True)
 
 
 def _conditions(flat: Flat, index: Positions, present: NDArray[np.bool_]) -> Condition:

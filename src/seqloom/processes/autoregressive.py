@@ -228,7 +228,8 @@ class Autoregressive(Process, name="autoregressive"):
         if batch.past is not None and not isinstance(net.space, Tokens):
             kept = torch.as_tensor(rng.at("past").uniform(1)[:, :, None] >= HIDDEN, device=batch.x.device)
             batch = replace(batch, past=Past(batch.past.x, batch.past.known & kept))
-        read = self._drawn(net, batch, rng, state) if self.scheduled_sampling else batch
+        read = batch if batch.noised is None else replace(batch, x=batch.noised)
+        read = self._drawn(net, read, rng, state) if self.scheduled_sampling else read
         costs, state = self._costs(net, read, batch.x, state, drop, self.bound_head(net).loss)
         loss = Loss(costs.sum(), batch.wanted.sum(), state)
         return self._with_gaps(loss, net, batch, rng, drop) if self.infill else loss

@@ -123,7 +123,7 @@ def read(
     """
     assert net.spec.mask is not None
     rows, steps = batch.x.shape
-    noisy = batch.x.masked_fill(masked, net.spec.mask)
+    noisy = batch.read.masked_fill(masked, net.spec.mask)
     given = net.encode(batch.given, rows)
     if net.separable and not alone:
         twice = torch.cat([block, block], 1)  # (B,2T)
@@ -134,7 +134,7 @@ def read(
         position = torch.arange(steps, device=block.device).expand(rows, -1)
         return cross_entropy(
             net,
-            torch.cat([noisy, batch.x], 1),
+            torch.cat([noisy, batch.read], 1),
             batch.x,
             masked,
             where=position,

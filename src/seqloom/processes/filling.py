@@ -96,4 +96,5 @@ def rearranged(batch: Batch, rng: Rng, share: float, total: int) -> tuple[Batch,
         given={name: replace(c, x=c.x[own], present=c.present[own]) for name, c in batch.given.items()},
         past=None,
         part=None if batch.part is None else moved(batch.part),
+        noised=None,
     ), chosen

@@ -97,11 +97,14 @@ class Masked(Process, name="masked"):
             weight = batch.wanted.sum(1) / masked.sum(1).clamp_min(1)
         assert net.spec.mask is not None
         given = net.encode(batch.given, rows)
-        noisy = batch.x.masked_fill(masked, net.spec.mask)
+        noisy = batch.read.masked_fill(masked, net.spec.mask)
         if self._gates:  # laws are looked up for what is masked alone
             out, _ = net(noisy, given=given, present=batch.present, rng=drop)
             logits = with_laws(
-                net, self._gates, out[masked], lambda: asked_of(batch, batch.known & ~masked, masked)
+                net,
+                self._gates,
+                out[masked],
+                lambda: asked_of(replace(batch, x=batch.read), batch.known & ~masked, masked),
             )  # (N,V)
             own = F.cross_entropy(logits, batch.x[masked], reduction="none")
             nats = torch.zeros_like(out[..., 0]).masked_scatter(masked, own)

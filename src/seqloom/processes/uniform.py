@@ -79,8 +79,8 @@ class Uniform(Process, name="uniform"):
         size, steps, device = net.spec.outputs, batch.x.shape[1], batch.x.device
         u = torch.as_tensor(rng.at(purpose).uniform(2 * steps), device=device)
         other = (u[:, steps:] * size).long().clamp_max(size - 1)
-        z = torch.where((u[:, :steps] >= alpha[:, None]) & batch.wanted, other, batch.x)
-        inputs = torch.where(batch.shown, batch.x + size, z)
+        z = torch.where((u[:, :steps] >= alpha[:, None]) & batch.wanted, other, batch.read)
+        inputs = torch.where(batch.shown, batch.read + size, z)
         given = net.encode(batch.given, len(batch.x))
         out, _ = net(inputs, level=level_of(alpha)[:, None], given=given, present=batch.present, rng=drop)
         return z, out

@@ -24,11 +24,12 @@ class Condition:
     x: Int[Tensor, "b s"] | Float[Tensor, "b s d"]
     present: Bool[Tensor, "b s"]
     owner: Int[Tensor, "r t"] | None = None
+    aligned: bool = False
 
     def to(self, device: torch.device) -> Condition:
         """The same on a device."""
         owner = None if self.owner is None else self.owner.to(device)
-        return Condition(self.x.to(device), self.present.to(device), owner)
+        return Condition(self.x.to(device), self.present.to(device), owner, self.aligned)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Batch:
     shown (given clean) or to be made (known, not shown: enters as the process says, and is the loss).
     `begins` marks positions that begin a sequence; where a row goes on from an earlier chunk none is marked at 0.
     `part`, in training: which part of the split each element belongs to, where what was counted of it is left out.
+    `noised`, in training: the symbols that are read in place of x, which is learned as it is; None: x itself.
     """
 
     x: Int[Tensor, "b t"] | Float[Tensor, "b t d"]
@@ -61,6 +63,12 @@ class Batch:
     given: Mapping[str, Condition] = field(default_factory=dict)
     past: Past | None = None
     part: Int[Tensor, "b t"] | None = None
+    noised: Int[Tensor, "b t"] | None = None
+
+    @property
+    def read(self) -> Tensor:
+        """The elements that the network reads, where they are not what it makes."""
+        return self.x if self.noised is None else self.noised
 
     @property
     def wanted(self) -> Tensor:
@@ -94,4 +102,5 @@ class Batch:
             given={name: condition.to(device) for name, condition in self.given.items()},
             past=None if self.past is None else self.past.to(device),
             part=None if self.part is None else self.part.to(device),
+            noised=None if self.noised is None else self.noised.to(device),
         )

@@ -3,26 +3,70 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from seqloom.core.config import Component
+from seqloom.codecs.base import Codec
+from seqloom.core.config import Component, nearest
 from seqloom.core.errors import ConfigError
 from seqloom.core.rng import Rng
-from seqloom.sequence.batch import Batch
+from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.space import Space, Tokens
 
 
 class Augmentation(Component, home="seqloom.training"):
     """How training rows are changed; validation and scoring read the data unchanged."""
 
+    moves: ClassVar[bool] = False
+    """Elements may come to stand elsewhere, or there may be fewer or more of them."""
+
+    given: str = ""
+    """The condition whose elements are changed, such as `source`; nothing: the sequence itself."""
+
     @abstractmethod
-    def apply(self, rng: Rng, batch: Batch, space: Space) -> Batch:
-        """The rows, changed; `rng` has one key a row."""
+    def apply(self, rng: Rng, batch: Batch, space: Space, codec: Codec | None) -> Batch:
+        """The rows, changed; `rng` has one key a row. `codec` is what made the elements, where that is known."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the rows of a training hold: their space, and what made them and each condition beside them."""
+
+    space: Space
+    codec: Codec | None = None
+    given: Mapping[str, Codec] | None = None
+
+
+def augmented(batch: Batch, augmentation: Augmentation, rng: Rng, contents: Contents) -> Batch:
+    """The rows with the sequence, or the condition that it names, changed by an augmentation."""
+    name = augmentation.given
+    if not name:
+        return augmentation.apply(rng, batch, contents.space, contents.codec)
+    codec = (contents.given or {}).get(name)
+    if codec is None or name not in batch.given:
+        hint = nearest(name, batch.given) if batch.given else "leave `given` out: the sequence itself is meant"
+        raise ConfigError(f"there is no condition {name!r} to change", path="feed.augment", hint=hint)
+    condition = batch.given[name]
+    if condition.aligned and augmentation.moves:
+        raise ConfigError(
+            f"{augmentation.name} moves elements, and those of {name!r} stand beside elements of the sequence",
+            path="feed.augment",
+            hint="leave `given` out: what stands beside the sequence is moved with it",
+        )
+    # Where rows run through several sequences, each of these has a key of its own.
+    own = rng if condition.owner is None else rng.select(slice(0, 1)).fork(np.arange(len(condition.x)))
+    known = condition.present if condition.x.ndim == 2 else condition.present[..., None].expand_as(condition.x)
+    nothing = torch.zeros_like(known)
+    rows = Batch(condition.x, condition.present, known, nothing, torch.zeros_like(condition.present))
+    changed = augmentation.apply(own, rows, codec.space, codec)
+    return replace(batch, given={**batch.given, name: replace(condition, x=changed.read, present=changed.present)})
 
 
 class Scale(Augmentation, name="scale"):
@@ -31,10 +75,15 @@ class Scale(Augmentation, name="scale"):
     spread: float = Field(default=0.1, ge=0)
     """Standard deviation of the logarithm of the factor."""
 
-    def apply(self, rng: Rng, batch: Batch, space: Space) -> Batch:
+    def apply(self, rng: Rng, batch: Batch, space: Space, codec: Codec | None) -> Batch:
         real = _real(self, space)
         factor = torch.exp(self.spread * rng.at("scale").normal((1,))).to(batch.x.dtype)  # (B,1)
-        return _changed(batch, torch.where(real, batch.x * factor[:, None], batch.x), factor)
+        past = batch.past
+        return replace(
+            batch,
+            x=torch.where(real, batch.x * factor[:, None], batch.x),
+            past=None if past is None else replace(past, x=past.x * factor[:, None]),
+        )
 
 
 class Jitter(Augmentation, name="jitter"):
@@ -43,7 +92,7 @@ class Jitter(Augmentation, name="jitter"):
     spread: float = Field(default=0.05, ge=0)
     """Standard deviation of the noise, where the data have about one."""
 
-    def apply(self, rng: Rng, batch: Batch, space: Space) -> Batch:
+    def apply(self, rng: Rng, batch: Batch, space: Space, codec: Codec | None) -> Batch:
         real = _real(self, space)
         noise = rng.at("jitter").normal(tuple(batch.x.shape[1:]))
         noisy = batch.x + self.spread * noise.to(batch.x.dtype)
@@ -51,39 +100,152 @@ class Jitter(Augmentation, name="jitter"):
 
 
 class Substitute(Augmentation, name="substitute"):
-    """Symbols are replaced by others of the same row (Wang et al. 2018): no symbol is relied upon too much."""
+    """Symbols are read as others of the same row, and learned as they are: no symbol is relied upon too much.
+
+    Unigram noise for what a language model reads (Xie et al. 2017); with a `span`, whole stretches are corrupted.
+    """
 
     share: float = Field(default=0.05, ge=0, lt=1)
     """Of the symbols of a row, how many are replaced."""
+    span: int = Field(default=1, ge=1)
+    """How many at once, one after another; stretches that meet are longer."""
 
-    def apply(self, rng: Rng, batch: Batch, space: Space) -> Batch:
-        if not space.symbolic:
-            raise ConfigError("substitute is for symbols", path="feed.augment", hint="scale and jitter are for numbers")
+    def apply(self, rng: Rng, batch: Batch, space: Space, codec: Codec | None) -> Batch:
+        own = _symbols(self, batch, space)
         length = batch.x.shape[1]
-        own = batch.known & batch.present
-        own = own & (batch.x != space.end) if space.end is not None else own
-        chosen = torch.from_numpy(rng.at("substitute").uniform(length) < self.share) & own
+        chosen = torch.from_numpy(in_stretches(rng.at("substitute"), length, self.share, self.span)) & own
         # The k-th of a row's own symbols, k at random: those that are no symbols sort behind.
         order = torch.argsort((~own).int(), dim=1, stable=True)
         count = own.sum(1, keepdim=True)
         pick = (torch.from_numpy(rng.at("other").uniform(length)) * count).long()
         other = batch.x.gather(1, order.gather(1, pick.clamp(max=length - 1)))
-        return replace(batch, x=torch.where(chosen, other, batch.x))
+        return replace(batch, noised=torch.where(chosen, other, batch.read))
+
+
+class Delete(Augmentation, name="delete"):
+    """Symbols are left out (Iyyer et al. 2015), or whole stretches of them: nothing hangs on one alone.
+
+    Of the sequence itself a text with holes is learned, too; of a condition (`given`) only what is read has them.
+    """
+
+    moves: ClassVar[bool] = True
+
+    share: float = Field(default=0.1, ge=0, lt=1)
+    """Of the symbols of a row, how many are left out."""
+    span: int = Field(default=1, ge=1)
+    """How many at once, one after another; stretches that meet are longer."""
+
+    def apply(self, rng: Rng, batch: Batch, space: Space, codec: Codec | None) -> Batch:
+        own = _symbols(self, batch, space)
+        chosen = in_stretches(rng.at("delete"), batch.x.shape[1], self.share, self.span)
+        left = batch.present & ~(torch.from_numpy(chosen) & own & ~batch.begins)
+        some = (left & own).any(1, keepdim=True)  # a row of which nothing would be left stays as it is
+        left = torch.where(some, left, batch.present)
+        order = torch.argsort((~left).int(), dim=1, stable=True)
+        return gathered(batch, order, torch.arange(left.shape[1]) < left.sum(1, keepdim=True))
+
+
+class Shuffle(Augmentation, name="shuffle"):
+    """Symbols change places with others nearby (Lample et al. 2018): their order is not relied upon to the last."""
+
+    moves: ClassVar[bool] = True
+
+    distance: int = Field(default=3, ge=1)
+    """How far a symbol may be moved, at most."""
+
+    def apply(self, rng: Rng, batch: Batch, space: Space, codec: Codec | None) -> Batch:
+        own = _symbols(self, batch, space) & ~batch.begins
+        place = torch.arange(batch.x.shape[1], dtype=torch.float64).expand(len(batch.x), -1)
+        u = torch.from_numpy(rng.at("shuffle").uniform(batch.x.shape[1]))
+        # What is no symbol parts a row in runs, and within each symbols are sorted by where they would like to be.
+        run = (~own).long().cumsum(1) * 2 - (~own).long()
+        wish = run * (4.0 * (place.shape[1] + self.distance)) + torch.where(own, place + u * (self.distance + 1), 0.0)
+        return gathered(batch, torch.argsort(wish, dim=1, stable=True), batch.present)
+
+
+class PieceDropout(Augmentation, name="bpe_dropout"):
+    """Pieces of words are joined of their bytes anew, each merge left out at random (Provilkov et al. 2020).
+
+    The same text is read as other pieces each time. It is learned in these too, and scored in the usual ones.
+    """
+
+    moves: ClassVar[bool] = True
+
+    share: float = Field(default=0.1, ge=0, le=1)
+    """How many of the merges that are possible at each step are left out; 1: bytes alone."""
+
+    def apply(self, rng: Rng, batch: Batch, space: Space, codec: Codec | None) -> Batch:
+        _symbols(self, batch, space)
+        length = batch.present.sum(1).numpy()
+        rows = [row[:size] for row, size in zip(batch.x.numpy(), length, strict=True)]
+        if codec is None:
+            raise ConfigError("it is not known what the symbols stand for", path="feed.augment")
+        symbols, origin = codec.written_anew(rows, rng.at("merges"), self.share)
+        width = max(map(len, symbols), default=0)
+        x, index = (torch.zeros(len(rows), width, dtype=torch.int64) for _ in range(2))
+        for row, (own, places) in enumerate(zip(symbols, origin, strict=True)):
+            x[row, : len(own)], index[row, : len(own)] = torch.from_numpy(own), torch.from_numpy(places)
+        exists = torch.arange(width) < torch.tensor([[len(own)] for own in symbols])
+        moved = gathered(batch, index, exists)
+        first = torch.ones_like(exists)
+        first[:, 1:] = index[:, 1:] != index[:, :-1]
+        return replace(moved, x=x * exists, begins=moved.begins & first, noised=None)
+
+
+def in_stretches(rng: Rng, length: int, share: float, span: int) -> NDArray[np.bool_]:
+    """A share of `length` places of each row, as stretches of `span` that begin anywhere, and before it too."""
+    # A place is free where none of `span` places begins a stretch: (1 - begin)^span = 1 - share.
+    begins = rng.uniform(length + span - 1) < 1 - (1 - share) ** (1 / span)
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(begins, span, axis=1).any(2), bool)
+
+
+def gathered(batch: Batch, index: Tensor, exists: Tensor) -> Batch:
+    """The rows with the elements (B,T) of these places, where they `exist`, and what belongs to each beside it."""
+
+    def moved(part: Tensor) -> Tensor:
+        return part.gather(1, index)
+
+    def beside(condition: Condition) -> Condition:
+        if condition.owner is not None:
+            return replace(condition, owner=moved(condition.owner))
+        if not condition.aligned:
+            return condition
+        x = condition.x
+        x = moved(x) if x.ndim == 2 else x.take_along_dim(index.unsqueeze(-1), 1)
+        return replace(condition, x=x, present=moved(condition.present) & exists)
+
+    return replace(
+        batch,
+        x=moved(batch.x) * exists,
+        present=exists,
+        known=moved(batch.known) & exists,
+        shown=moved(batch.shown) & exists,
+        begins=moved(batch.begins) & exists,
+        given={name: beside(condition) for name, condition in batch.given.items()},
+        part=None if batch.part is None else moved(batch.part),
+        noised=None if batch.noised is None else moved(batch.noised) * exists,
+    )
+
+
+def _symbols(augmentation: Augmentation, batch: Batch, space: Space) -> Tensor:
+    """Which places (B,T) have symbols of the data; ConfigError where there are none but numbers."""
+    if not space.symbolic:
+        raise ConfigError(
+            f"{augmentation.name} is for symbols", path="feed.augment", hint="scale and jitter are for numbers"
+        )
+    own = batch.known & batch.present
+    return own & (batch.x != space.end) if space.end is not None else own
 
 
 def _real(augmentation: Augmentation, space: Space) -> Tensor:
     """Which channels (D,) hold real numbers."""
     if isinstance(space, Tokens):
-        raise ConfigError(f"{augmentation.name} is for numbers", path="feed.augment", hint="substitute is for symbols")
+        raise ConfigError(
+            f"{augmentation.name} is for numbers",
+            path="feed.augment",
+            hint="substitute, delete, shuffle and bpe_dropout are for symbols",
+        )
     real = np.zeros(space.dim, bool)
     for field in space.fields:
         real[space.slices[field.name]] = field.support == "real"
     return torch.from_numpy(real)
-
-
-def _changed(batch: Batch, x: Tensor, factor: Tensor) -> Batch:
-    """The batch with other values, and its past changed alike."""
-    past = batch.past
-    if past is not None:
-        past = replace(past, x=past.x * factor[:, None])
-    return replace(batch, x=x, past=past)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -10,13 +11,15 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from seqloom.codecs.base import Codec
 from seqloom.core.config import Settings
+from seqloom.core.errors import ConfigError
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Split
 from seqloom.corpora.packed import Packed
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.space import Space
-from seqloom.training.augmentations import Augmentation
+from seqloom.training.augmentations import Augmentation, Contents, augmented, gathered
 from seqloom.training.patterns import Nothing, Pattern
 
 BUCKET = 1.1
@@ -73,11 +76,21 @@ class Reader:
         past: int = 0,
         parts: int = 0,
         device: torch.device | str = "cpu",
+        codec: Codec | None = None,
+        given: Mapping[str, Codec] | None = None,
     ) -> None:
         self.spec, self.seed, self.drops, self.fill, self.past, self.parts = spec, seed, drops, fill, past, parts
         self.device = torch.device(device)
+        self.contents = Contents(space, codec, given)
         self.packed = Packed(split.data, space, split.given, split.aligned)
         self.rows = rows_of(spec, self.packed)
+        moving = next((own.name for own in spec.augment if own.moves and not own.given), None)
+        if moving is not None and spec.order == "streams":
+            raise ConfigError(
+                f"{moving} moves elements, and streams go on from step to step where they stand",
+                path="feed.augment",
+                hint="use feed.order=windows",
+            )
         if spec.order == "streams":
             self.stretch = len(self.packed) // self.rows
             self.chunks = max(1, self.stretch // spec.window)
@@ -185,10 +198,10 @@ class Reader:
         return replace(batch, given=self._dropped(batch, self.keys(cursor, steps)))
 
     def _augmented(self, batch: Batch, key: Rng) -> Batch:
-        """The rows, changed at random as the feed says."""
+        """The rows, changed at random as the feed says, and no longer than the window."""
         for number, augmentation in enumerate(self.spec.augment):
-            batch = augmentation.apply(key.fork(number), batch, self.packed.space)
-        return batch
+            batch = augmented(batch, augmentation, key.fork(number), self.contents)
+        return _first(batch, self.spec.window) if batch.x.shape[1] > self.spec.window else batch
 
     def _dropped(self, batch: Batch, key: Rng) -> dict[str, Condition]:
         """Conditions, some of which (of rows, or of sequences within rows) are replaced by the null one."""
@@ -199,6 +212,12 @@ class Reader:
             kept = torch.from_numpy(u >= self.drops.get(name, 0.0))
             given[name] = replace(condition, present=condition.present & kept[:, None])
         return given
+
+
+def _first(batch: Batch, length: int) -> Batch:
+    """The first elements of rows that an augmentation has made longer than they may be."""
+    index = torch.arange(length).expand(len(batch.x), -1)
+    return gathered(batch, index, batch.present[:, :length])
 
 
 class Epochs:
