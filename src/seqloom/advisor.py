@@ -13,9 +13,6 @@ from seqloom.core.config import merge
 from seqloom.processes.base import Process
 from seqloom.sequence.facts import Advice, Facts
 
-WHOLE = 255
-"""Up to this length sequences that stand by themselves are read whole."""
-
 FEW_CHANNELS = 8
 """So many channels of a series attend to each other; more would cost too much."""
 
@@ -53,7 +50,7 @@ def advise(
             )
     if facts.turns:
         advice["feed.context"] = ("learned", "every turn teaches the language, and whole conversations can be made")
-    if facts.ends and 0 < facts.longest <= WHOLE:
+    if facts.apart:
         # Each by itself and short: none is cut, each is read as often as any other, short ones beside short ones.
         advice["feed.order"] = ("whole", "sequences are short and stand by themselves")
         advice["feed.window"] = (facts.longest + 1, "the longest, with its end")

@@ -897,7 +897,7 @@ class Model:
         for name in attended:
             names += self.given[name].element_names(beside[name]) if name in beside else [f"no {name}"]
         made = self.codec.element_names(known)
-        return Alignment(watched, [*made, *[""] * (len(packed) - len(made))], names)
+        return Alignment(watched, [*made, *[""] * (watched.shape[2] - len(made))], names)
 
     def of_least_risk(self, answer: Answer, likeness: Likeness) -> Answer:
         """The samples of an answer in the order of their expected loss, where the truth is one of them.

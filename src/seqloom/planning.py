@@ -120,7 +120,7 @@ def plan(
     )
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
     prepared = corpus.prepare(codec, declared, notify)
-    spec = draft.process.spec(prepared.codec.space)
+    spec = draft.process.spec(_space(prepared))
     advice, reasons = advise(
         replace(facts_of(prepared, declared, spec), horizon=draft.feed.horizon or 0, minutes=draft.trainer.minutes),
         draft.process,
@@ -217,6 +217,11 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
     )
 
 
+def _space(prepared: Prepared) -> Space:
+    """What an element is, the end included where sequences have one."""
+    return prepared.codec.space.replace(ends=prepared.ends)
+
+
 def _all_real(prepared: Prepared) -> bool:
     """Whether the data are series of real numbers, which go on."""
     space = prepared.codec.space
@@ -225,7 +230,7 @@ def _all_real(prepared: Prepared) -> bool:
 
 def _check(recipe: Recipe, prepared: Prepared) -> None:
     """An error for what cannot be trained, before anything is written."""
-    space = prepared.codec.space
+    space = _space(prepared)
     recipe.process.spec(space)
     if recipe.packed != "no":
         raise ConfigError(
@@ -282,7 +287,7 @@ def _shape(
     recipe: Recipe, prepared: Prepared, given: Mapping[str, Given]
 ) -> tuple[Backbone, NetworkSpec, Space, dict[str, ConditionSpec], int, int]:
     """What `cost` takes: the network, and the rows and window of a step."""
-    space = prepared.codec.space.replace(ends=prepared.ends)
+    space = _space(prepared)
     specs = {
         name: ConditionSpec(codec.space, given[name].enters or codec.enters, recipe.encoder(name, given[name]))
         for name, codec in prepared.given.items()
@@ -303,7 +308,7 @@ def _check_long(feed: Feed, sizes: NDArray[np.int64]) -> None:
 
 def packed_of(prepared: Prepared) -> Packed:
     """The training split as it is read, ends included."""
-    return Packed(prepared.splits["train"].data, prepared.codec.space.replace(ends=prepared.ends))
+    return Packed(prepared.splits["train"].data, _space(prepared))
 
 
 def feed_notes(feed: Feed, prepared: Prepared) -> list[str]:

@@ -123,7 +123,7 @@ class Validation:
 
 def fills(net: Network, prepared: Prepared) -> bool:
     """Whether windows beyond the end of a sequence are filled: where all positions are made at once, so is its end."""
-    return net.spec.block is None and prepared.ends
+    return net.spec.fills and prepared.ends
 
 
 def wanted(recipe: Recipe, net: Network, speed: float | None = None) -> int:

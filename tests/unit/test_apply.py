@@ -27,6 +27,8 @@ from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.processes.uniform import Uniform
 from seqloom.samplers.ancestral import Ancestral
+from seqloom.samplers.confident import Confident
+from seqloom.sequence.guess import Ask
 
 LETTERS = Characters(alphabet="\nabc ")
 GIVEN = {"source": Characters(alphabet="xyz"), "kind": Label(names=("p", "q")), "size": Number(mean=2.0, deviation=1.0)}
@@ -58,7 +60,11 @@ def same(one: Any, other: Any) -> bool:
     return all(np.allclose(a.values, b.values, rtol=1e-4) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("process", [Autoregressive(), Masked(), Gaussian()], ids=lambda own: own.name)
+@pytest.mark.parametrize(
+    "process",
+    [Autoregressive(), Masked(), Masked(length="first"), Gaussian()],
+    ids=["left", "any", "length", "numbers"],
+)
 def test_each_is_answered_as_it_would_be_by_itself(process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "APPLIED", 4)
     numbers = isinstance(process, Gaussian)
@@ -92,6 +98,32 @@ def test_one_answer_is_about_the_likeliest_and_several_are_drawn() -> None:
     )
 
 
+def test_a_length_that_is_said_first_is_kept_by_every_verb() -> None:
+    model = made(Masked(length="first"))
+    surest = Confident(temperature=0.0)
+    law = model.process.lengths(model.network, _ask(model, ROWS[0]))
+    assert law is not None
+    whole = model.sample(sampler=surest, given=ROWS[0]).values[0]
+    assert len(whole) == int(law.argmax())
+    assert next(model.apply(ROWS[:1])).values == [whole]
+    shorter = model.sample(1, 3, sampler=surest, given=ROWS[0]).values[0]
+    assert len(shorter) <= 3
+    drawn = model.sample(20, given=ROWS[0], seed=1).values
+    assert len({len(text) for text in drawn}) >= 3
+    assert all(len(text) >= 4 for text in model.extend("abca", 5, n=5, given=ROWS[0]).values)
+    assert [len(text) for text in model.infill("ab____ca", n=3, given=ROWS[0]).values] == [8, 8, 8]
+    assert {len(text) for text in model.extend("abcab cab cab ", 9, n=20, given=ROWS[0]).values} != {23}
+    two, three = (next(model.apply(ROWS[:1], sampler=surest.replace(lengths=n))) for n in (2, 3))
+    assert len(three.values[0]) in torch.topk(law[0], 3).indices.tolist()
+    assert three.scores[0] >= two.scores[0]
+
+
+def _ask(model: Model, given: dict[str, Any]) -> Ask:
+    conditions = model._conditions(model.encode_given(given), 0, 10)
+    x = torch.full((1, 10), model.network.spec.mask)
+    return Ask(x, np.zeros((1, 1), np.int64), np.zeros(1, np.int64), given=model.network.encode(conditions, 1))
+
+
 def test_what_cannot_be_asked_is_refused() -> None:
     model = made(Autoregressive())
     with pytest.raises(UnsupportedQuery, match="not said which condition") as caught:
@@ -120,20 +152,21 @@ def test_an_empty_sample_is_ranked_last() -> None:
 # ---- attention ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("process", [Autoregressive(), Masked()], ids=lambda own: own.name)
+@pytest.mark.parametrize("process", [Autoregressive(), Masked(), Masked(length="first")], ids=["left", "any", "length"])
 def test_attention_is_that_of_each_element_as_it_is_made(process: Any) -> None:
     model = made(process)
     found = model.attention("ab c", given=ROWS[0])
     layers, _, rows, columns = found.weights.shape
-    assert (list(found.made), layers) == (["a", "b", " ", "c", ""], 1)
+    end = [] if model.network.spec.length_first else [""]
+    assert (list(found.made), layers) == (["a", "b", " ", "c", *end], 1)
     assert list(found.given) == ["(nothing)", *"xyzzy"]
-    assert (rows, columns) == (5, 6)
+    assert (rows, columns) == (4 + len(end), 6)
     np.testing.assert_allclose(found.weights.sum(-1), 1.0, rtol=1e-5)
     np.testing.assert_allclose(found.mean, found.weights[0].mean(0))
     # What stands later is not known when an element is made.
-    other = model.attention("abca", given=ROWS[0])
+    other = model.attention("abaa", given=ROWS[0])
     np.testing.assert_allclose(found.weights[:, :, :3], other.weights[:, :, :3], atol=1e-6)
-    assert np.abs(found.weights[:, :, 4] - other.weights[:, :, 4]).max() > 1e-4
+    assert np.abs(found.weights[:, :, 3:] - other.weights[:, :, 3:]).max() > 1e-4
     assert list(model.attention("ab", given={"kind": "p"}).given) == ["(nothing)", "no source"]
 
 

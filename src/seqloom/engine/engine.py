@@ -149,7 +149,7 @@ class Engine:
             symbols=self.network.space.total if isinstance(self.network.space, Tokens) else 0,
         )
         self._group_count += count
-        rows = sampler.start(self.process, rows)
+        rows = sampler.start(self.process, self._sized(sampler, rows, request, encoded[0], each))
         network = sampler.ask(rows).network
         count, number = len(rows), self._request_count + 1
         conditions = np.where(rows.null, each, rows.origin if each > 1 else 0)
@@ -163,6 +163,23 @@ class Engine:
             [None if one is None else one.select(conditions) for one in encoded],
             {number: request},
         )
+
+    def _sized(
+        self, sampler: Sampler, rows: Rows, request: Request, encoded: EncodedConditions | None, each: int
+    ) -> Rows:
+        """The rows as long as they are to be, where the process says that first and they may end where they will."""
+        space = self.network.space
+        open_ones = ~rows.settled[:, -1:].all() and not request.followed
+        if not (isinstance(space, Tokens) and space.ends):
+            return rows
+        if not open_ones:
+            return sampler.sized(rows, None, space.size)
+        first = (~rows.settled).argmax(1)[:, None]
+        given = None if encoded is None else encoded.select(rows.origin if each > 1 else np.zeros(len(rows), np.int64))
+        begin = np.full(len(rows), request.begin)
+        ask = Ask(rows.x, first, np.zeros(len(rows), np.int64), given=given, begin=begin)
+        law = self.process.lengths(self.network, ask)
+        return sampler.sized(rows, None if law is None else law.cpu().numpy(), space.size)
 
     def tick(self) -> list[RowUpdate]:
         """One step for every row; what changed."""

@@ -29,9 +29,11 @@ def attended_by(network: Network, process: Process, packed: Packed) -> NDArray[n
         raise refused
     with torch.no_grad(), network.watch() as seen:
         exact.nats(network, packed.window(np.zeros(1, np.int64), length), Rng.of(0, 0), None)
-    layers = [torch.cat(seen[f"trunk.layers.{i}.cross.weights"]).double() for i in range(len(network.trunk.layers))]
-    if any(own.shape[2] != length or len(own) not in {1, length} for own in layers):  # (R,H,T,S) each
+    # A length that is said first is read off a position by itself, and then its end is no element that is made.
+    calls = [seen[f"trunk.layers.{i}.cross.weights"] for i in range(len(network.trunk.layers))]
+    layers = [torch.cat([own for own in layer if own.shape[2] == length]).double() for layer in calls]  # (R,H,T,S) each
+    if any(len(own) not in {1, length, length - network.spec.length_first} for own in layers):
         raise refused
-    each = torch.arange(length)
+    each = torch.arange(len(layers[0]))
     own = [w[0] if len(w) == 1 else w[each, :, each].transpose(0, 1) for w in layers]  # (H,T,S) each
     return torch.stack(own).cpu().numpy()

@@ -298,7 +298,7 @@ def _windows(
     tally = _Tally(packed, reading, tokens)
     draws = repetitions(likelihood, len(starts), reads)
     totals, by_window = np.zeros(draws), np.zeros(len(starts))
-    fill, past, device = reading.space.ends, process.past, _device(net)
+    fill, past, device = net.spec.fills and reading.space.ends, process.past, _device(net)
     for rows in in_batches(np.arange(len(starts)), max(1, 2 * ROWS * 128 // window)):
         batch = packed.window(starts[rows], window, past=past, fill=fill)
         there = batch.to(device)
@@ -366,7 +366,7 @@ class LikelihoodMetric(Metric, name="likelihood"):
 def mean_loss(net: Network, process: Process, reading: Reading, *, seed: int = 0) -> MetricRecord:
     """The mean training loss a cell over windows that cover everything, each by itself."""
     packed = Packed(reading.data, reading.space, reading.given, net.aligned)
-    fill = net.spec.block is None and reading.space.ends
+    fill = net.spec.fills and reading.space.ends
     starts = packed.windows(net.window, net.window)
     total, count, means = 0.0, 0.0, []
     training = net.training

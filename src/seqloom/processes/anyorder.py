@@ -29,8 +29,6 @@ class AnyOrder(Process, name="anyorder"):
 
     gives: ClassVar[Gives] = Gives.PLACE_LOGITS
     sampler: ClassVar[str] = "unmask"
-    # In small blocks: of a whole hidden canvas it is surest where the text has ended, and answers would be short.
-    likeliest: ClassVar[Mapping[str, Any]] = {"name": "confident", "temperature": 0.0, "block": 4}
 
     left: float = Field(default=0.5, ge=0, le=1)
     """The share of the rows that are read from left to right."""
@@ -38,6 +36,11 @@ class AnyOrder(Process, name="anyorder"):
     """How fast symbols vanish in the others."""
     masks: Masks = "counted"
     """`independent`: each symbol by itself, as the papers have it; `counted`: as many as are due: less variance."""
+
+    @property
+    def likeliest(self) -> Mapping[str, Any]:
+        # In small blocks: of a whole hidden canvas it is surest where the text has ended, and answers would be short.
+        return {"name": "confident", "temperature": 0.0, "block": 4}
 
     @property
     def block_size(self) -> int | None:

@@ -56,7 +56,6 @@ class Autoregressive(Process, name="autoregressive"):
 
     gives: ClassVar[Gives] = Gives.NEXT_LOGITS
     sampler: ClassVar[str] = "ancestral"
-    likeliest: ClassVar[Mapping[str, Any]] = {"name": "beam"}
     channels: ClassVar[tuple[str, ...]] = ("joint", "own", "attend")
 
     head: Head | None = None
@@ -77,6 +76,10 @@ class Autoregressive(Process, name="autoregressive"):
     infill: float = Field(default=0.0, ge=0, le=1)
     """The share of rows that training reads a second time, as a gap is filled: what follows it, what is before it, and
     then what stands in it (Bavarian et al. 2022). Without it a model only goes on from a beginning."""
+
+    @property
+    def likeliest(self) -> Mapping[str, Any]:
+        return {"name": "beam"}
 
     @property
     def counts(self) -> Counts | None:

@@ -70,12 +70,18 @@ class Net(Protocol):
     def begin(self, rows: int, room: int | None = None, undo: int = 0) -> NetState: ...
 
 
-def cross_entropy(net: Net, read: Tensor, x: Tensor, counted: Tensor, **inputs: Any) -> Tensor:
-    """Minus log probability (B,T) of the symbols x where they are `counted`, by a network that reads `read` (B,T)."""
+def cross_entropy(
+    net: Net, read: Tensor, x: Tensor, counted: Tensor, symbols: int | None = None, **inputs: Any
+) -> Tensor:
+    """Minus log probability (B,T) of the symbols x where they are `counted`, by a network that reads `read` (B,T).
+
+    Where `symbols` is given, the first so many outputs are their logits.
+    """
 
     def cost(out: Tensor, part: slice) -> Tensor:
-        nats = F.cross_entropy(out, x.flatten()[part], reduction="none")
-        return nats.masked_fill(~counted.flatten()[part], 0.0)
+        own = counted.flatten()[part]
+        nats = F.cross_entropy(out[..., :symbols], x.flatten()[part].masked_fill(~own, 0), reduction="none")
+        return nats.masked_fill(~own, 0.0)
 
     if net.spec.outputs >= MANY:
         return net.costs(read, cost, **inputs)[0]
@@ -115,8 +121,6 @@ class Process(Component, home="seqloom.processes"):
     gives: ClassVar[Gives]
     sampler: ClassVar[str]
     """The sampler that draws from the process's own distribution: the default of the verbs."""
-    likeliest: ClassVar[Mapping[str, Any]] = {}
-    """The settings of a sampler that makes about the likeliest sequence of symbols, where there is one."""
     needs_gradient: ClassVar[bool] = False
     """Whether guesses and likelihoods differentiate the network (an energy)."""
     persistent: ClassVar[bool] = False
@@ -140,6 +144,11 @@ class Process(Component, home="seqloom.processes"):
     def dependence(self, net: Net, batches: Iterable[Batch]) -> NDArray[np.float64] | None:
         """The correlation (D,D) of a copula that couples the numbers of an element, from batches of training rows."""
         return None
+
+    @property
+    def likeliest(self) -> Mapping[str, Any]:
+        """The settings of a sampler that makes about the likeliest sequence of symbols; empty where there is none."""
+        return {}
 
     @property
     def past(self) -> int:
@@ -184,6 +193,14 @@ class Process(Component, home="seqloom.processes"):
 
         `before` is what the last ask of the same rows gave: it is returned where it still holds. Calls of the network
         are of a `multiple` of rows, so that no row's numbers depend on how many there are.
+        """
+        return None
+
+    def lengths(self, net: Net, ask: Ask) -> Tensor | None:
+        """How long the canvases of an ask are to be; None where an end is made as other symbols are.
+
+        The logarithms of the chances (B,T+1) that n = 0..T-1 elements stand before the end, and last that it is not on
+        the canvas of T elements.
         """
         return None
 

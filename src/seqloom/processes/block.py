@@ -35,7 +35,6 @@ class Block(Process, name="block"):
 
     gives: ClassVar[Gives] = Gives.PLACE_LOGITS
     sampler: ClassVar[str] = "unmask"
-    likeliest: ClassVar[Mapping[str, Any]] = {"name": "confident", "temperature": 0.0}
 
     size: int = Field(default=16, ge=1)
     """Symbols of a block."""
@@ -43,6 +42,10 @@ class Block(Process, name="block"):
     """How fast symbols vanish."""
     masks: Masks = "counted"
     """`independent`: each symbol by itself, as the papers have it; `counted`: as many as are due: less variance."""
+
+    @property
+    def likeliest(self) -> Mapping[str, Any]:
+        return {"name": "confident", "temperature": 0.0}
 
     @property
     def block_size(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
@@ -16,13 +16,15 @@ from torch import Tensor
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
+from seqloom.processes import lengths
 from seqloom.processes.base import Likelihood, Loss, Net, Process, cross_entropy
+from seqloom.processes.lengths import Length, Sized
 from seqloom.processes.priors import NoPrior, Prior, advised, with_laws
 from seqloom.processes.schedules import LinearMasking, Masking, Masks
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.laws import Counts, asked_by, asked_of
+from seqloom.sequence.laws import Asked, Counts, asked_by, asked_of
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import NetState
@@ -33,8 +35,6 @@ class Masked(Process, name="masked"):
 
     gives: ClassVar[Gives] = Gives.PLACE_LOGITS
     sampler: ClassVar[str] = "unmask"
-    # In small blocks: of a whole hidden canvas it is surest where the text has ended, and answers would be short.
-    likeliest: ClassVar[Mapping[str, Any]] = {"name": "confident", "temperature": 0.0, "block": 4}
 
     schedule: Masking = LinearMasking()
     """How fast symbols vanish."""
@@ -43,8 +43,18 @@ class Masked(Process, name="masked"):
     rate: float = Field(default=0.0, ge=0, lt=1)
     """The share that training always masks, as BERT does (0.15; Devlin et al. 2019); 0: all shares, as in the bound."""
 
+    length: Length = "filled"
+    """`filled`: ends are symbols and fill what is left of a canvas; `first`: how long a sequence is comes before what
+    stands in it, and its canvas is as long (Ghazvininejad et al. 2019)."""
     prior: Prior = NoPrior()
     """What counting says of a symbol from those on either side, beside the network: `ngram` or `none`."""
+
+    @property
+    def likeliest(self) -> Mapping[str, Any]:
+        if self.length == "first":
+            return {"name": "confident", "temperature": 0.0}
+        # In small blocks: of a whole hidden canvas it is surest where the text has ended, and answers would be short.
+        return {"name": "confident", "temperature": 0.0, "block": 4}
 
     @property
     def counts(self) -> Counts | None:
@@ -60,13 +70,20 @@ class Masked(Process, name="masked"):
                 "masked diffusion learns symbols, not vectors", hint="use process=gaussian, or an autoregressive model"
             )
         outputs = space.total + len(self._gates)
-        return NetworkSpec(True, space.total + 1, outputs, block=None, timed=False, mask=space.total)
+        spec = NetworkSpec(True, space.total + 1, outputs, block=None, timed=False, mask=space.total)
+        return lengths.first(spec, space) if self.length == "first" else spec
 
     def advice(self, facts: Facts) -> Advice:
-        return advised(facts)
+        return advised(facts) | lengths.advised(facts)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
-        return Loss(self.bound(net, batch, rng, drop, self.rate).sum(), batch.wanted.sum())
+        given = net.encode(batch.given, len(batch.x))
+        count = batch.wanted.sum()
+        total = torch.zeros((), device=batch.x.device)
+        if self.length == "first":
+            sized = Sized.of(batch, net.space)
+            batch, total = sized.batch, sized.learned(net, given, rng, drop).sum().float()
+        return Loss(total + self._terms(net, batch, given, rng, drop, self.rate).sum(), count)
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
@@ -80,14 +97,23 @@ class Masked(Process, name="masked"):
             "likelihood_left_to_right": Likelihood("exact", "windows", exact, share=64),
         }
 
-    def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None, rate: float = 0.0) -> Tensor:
+    def bound(self, net: Net, batch: Batch, rng: Rng) -> Tensor:
         """One draw of the bound's terms (B,T): a weight times the cross-entropy of the masked symbols.
 
-        Times are stratified over the rows of the batch, which removes the variance between times. With a `rate` it is
-        no bound: that share is always masked.
+        Times are stratified over the rows of the batch, which removes the variance between times. What a length costs
+        that is said first stands where the end is.
         """
-        rows = len(batch.x)
-        strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
+        given = net.encode(batch.given, len(batch.x))
+        if self.length == "filled":
+            return self._terms(net, batch, given, rng)
+        sized = Sized.of(batch, net.space)
+        return self._terms(net, sized.batch, given, rng) + sized.placed(sized.nats(net, given), batch.x.shape[1])
+
+    def _terms(
+        self, net: Net, batch: Batch, given: Any, rng: Rng, drop: Rng | None = None, rate: float = 0.0
+    ) -> Tensor:
+        """A draw of the bound for the wanted symbols (B,T); with a `rate` it is none: that share is always masked."""
+        strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(len(batch.x)) / len(batch.x)) % 1.0
         t = torch.as_tensor(strata, device=batch.x.device)  # (B,)
         u = torch.as_tensor(rng.at("mask").uniform(batch.x.shape[1]), device=batch.x.device)  # (B,T)
         if rate:
@@ -96,21 +122,27 @@ class Masked(Process, name="masked"):
         if rate:  # the mean over the masked ones, as many times as there are symbols
             weight = batch.wanted.sum(1) / masked.sum(1).clamp_min(1)
         assert net.spec.mask is not None
-        given = net.encode(batch.given, rows)
         noisy = batch.read.masked_fill(masked, net.spec.mask)
         if self._gates:  # laws are looked up for what is masked alone
+            read = replace(batch, x=batch.read)
             out, _ = net(noisy, given=given, present=batch.present, rng=drop)
-            logits = with_laws(
-                net,
-                self._gates,
-                out[masked],
-                lambda: asked_of(replace(batch, x=batch.read), batch.known & ~masked, masked),
-            )  # (N,V)
+            logits = self._logits(net, out[masked], lambda: asked_of(read, batch.known & ~masked, masked))  # (N,V)
             own = F.cross_entropy(logits, batch.x[masked], reduction="none")
             nats = torch.zeros_like(out[..., 0]).masked_scatter(masked, own)
         else:
-            nats = cross_entropy(net, noisy, batch.x, masked, given=given, present=batch.present, rng=drop)
+            symbols = self._symbols(net)
+            nats = cross_entropy(net, noisy, batch.x, masked, symbols, given=given, present=batch.present, rng=drop)
         return nats * weight.to(nats.dtype)[:, None]
+
+    def _symbols(self, net: Net) -> int:
+        """How many symbols may stand in a hidden place: an end is none of them where a length is said first."""
+        assert isinstance(net.space, Tokens)
+        return net.space.size if self.length == "first" else net.space.total
+
+    def _logits(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> Tensor:
+        """The logits (...,V) of the symbols that may stand in these places, from what the network says of them."""
+        said = out[..., : -lengths.OUTPUTS] if self.length == "first" else out
+        return with_laws(net, self._gates, said, asked)[..., : self._symbols(net)]
 
     def left_to_right(self, net: Net, batch: Batch, at_once: int = 64) -> Tensor:
         """Minus log probability (B,T) of each symbol when symbols are revealed from the left: exact for that order.
@@ -119,6 +151,10 @@ class Masked(Process, name="masked"):
         """
         rows, steps = batch.x.shape
         nats = torch.zeros(rows, steps, device=batch.x.device)
+        if self.length == "first":
+            sized = Sized.of(batch, net.space)
+            nats = sized.placed(sized.nats(net, net.encode(batch.given, rows)), steps)
+            batch = sized.batch
         cases = [(b, t) for b in range(rows) for t in range(steps) if bool(batch.wanted[b, t])]
         position = torch.arange(steps, device=batch.x.device)
         for i in range(0, len(cases), at_once):
@@ -131,18 +167,23 @@ class Masked(Process, name="masked"):
             begins = batch.begins[row, 0].cpu().numpy()
             seen = (present & ~hidden).cpu().numpy()
             asked = partial(asked_by, replace(ask, begin=np.where(begins, 0, 1)), seen)
-            logits = with_laws(net, self._gates, out, asked)
+            logits = self._logits(net, out, asked)
             nats = nats.to(out.dtype)
-            nats[row, t] = F.cross_entropy(logits[:, 0], batch.x[row, t], reduction="none")
+            nats[row, t] += F.cross_entropy(logits[:, 0], batch.x[row, t], reduction="none")
         return nats
+
+    def lengths(self, net: Net, ask: Ask) -> Tensor | None:
+        return lengths.law(net, ask) if self.length == "first" else None
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
     ) -> tuple[Guess, NetState | None]:
         where = torch.as_tensor(np.maximum(ask.want, 0), device=ask.x.device)
         out, _ = net(ask.x, given=ask.given, present=ask.present, where=where)
-        out = with_laws(net, self._gates, out, lambda: asked_by(ask, self._seen(net, ask)))
-        return Guess(out, np.asarray((ask.want >= 0).any(1))), state
+        logits = self._logits(net, out, lambda: asked_by(ask, self._seen(net, ask)))
+        if self.length == "first":
+            logits = F.pad(logits, (0, 1), value=-torch.inf)
+        return Guess(logits, np.asarray((ask.want >= 0).any(1))), state
 
     @staticmethod
     def _seen(net: Net, ask: Ask) -> NDArray[np.bool_]:

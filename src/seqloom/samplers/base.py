@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqloom.core.config import Component
 from seqloom.core.errors import UnsupportedQuery
-from seqloom.core.rng import Rng
+from seqloom.core.rng import Rng, pick
 from seqloom.sequence.guess import Ask, Gives, Guess
 
 Numbers = NDArray[Any]
@@ -163,6 +163,17 @@ class Sampler(Component, home="seqloom.samplers"):
         """How many rows so many samples of one request take."""
         return samples
 
+    def sized(self, rows: Rows, law: Numbers | None, end: int) -> Rows:
+        """The rows as long as they are to be, where the model says that before what stands in them.
+
+        `law` (B,T+1) has the logarithms of the chances that n = 0..T-1 elements stand before the `end`, and last that
+        it is not on the canvas; None where rows may be of any length. Called before `start`.
+        """
+        if law is None:
+            return rows
+        u = rows.key.at("length").uniform(1)[:, 0]
+        return cut(rows, pick(torch.as_tensor(law), u).numpy(), end)
+
     @abstractmethod
     def start(self, process: Any, rows: Rows) -> Rows:
         """Add this sampler's settings and memory to rows whose canvas is laid out (`along["shown"]` for vectors)."""
@@ -200,6 +211,15 @@ class Sampler(Component, home="seqloom.samplers"):
     def scores(self, rows: Rows) -> Numbers | None:
         """What each row (B,) is worth to a sampler that chooses between rows; None where it does not."""
         return None
+
+
+def cut(rows: Rows, count: NDArray[np.int64], end: int) -> Rows:
+    """The rows with the `end` after so many elements (B,), and no longer; as they are where that is off the canvas."""
+    row = np.nonzero(count < rows.x.shape[1])[0]
+    rows.x[row, count[row]] = end
+    rows.length[row] = count[row] + 1
+    rows.settled[row] |= np.arange(rows.x.shape[1]) >= count[row, None]
+    return rows
 
 
 def stretch(value: Any, extra: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqloom.core.rng import Rng, to_uniform
-from seqloom.samplers.base import Numbers, Rows
+from seqloom.samplers.base import Numbers, Rows, cut
 from seqloom.samplers.penalties import penalised
 from seqloom.samplers.truncation import TokenSampler, draw
 from seqloom.sequence.guess import Ask, Gives, Guess
@@ -30,6 +31,48 @@ class PlaceSampler(TokenSampler):
     """Network calls at most; 0: one for each symbol."""
     block: int = Field(default=0, ge=0)
     """Positions are filled in blocks of so many from the left, `steps` calls each; 0: as the process has them."""
+
+    lengths: int = Field(default=1, ge=1)
+    """Of a model that says a length first: with more than one, the likeliest so many are tried for each sample, and the
+    one is kept whose symbols are likeliest on average (Ghazvininejad et al. 2019)."""
+
+    def rows_for(self, samples: int) -> int:
+        return samples * self.lengths
+
+    def sized(self, rows: Rows, law: Numbers | None, end: int) -> Rows:
+        if self.lengths > 1:
+            tried = 1 if law is None else min(self.lengths, law.shape[1])
+            source, member = np.repeat(np.arange(len(rows)), tried), np.tile(np.arange(tried), len(rows))
+            likeliest = None if law is None else np.argsort(-law, 1, kind="stable")[:, :tried].ravel()
+            rows = rows.select(source)
+            along = {**rows.along, "log_prob": np.full(rows.settled.shape, np.nan)}
+            rows = replace(rows, key=rows.key.fork(member), member=member, along=along)
+            return rows if likeliest is None else cut(rows, likeliest, end)
+        if law is None or self.temperature == 1:
+            return super().sized(rows, law, end)
+        if self.temperature == 0:
+            return cut(rows, law.argmax(1), end)
+        return super().sized(rows, law / self.temperature, end)
+
+    def answer(self, rows: Rows) -> Index:
+        scores = self.scores(rows)
+        if scores is None:
+            return super().answer(rows)
+        answers = np.full(len(rows), -1)
+        for group in np.unique(rows.group):
+            members = np.nonzero(rows.group == group)[0]
+            if rows.done[members].all():
+                best = members[scores[members].argmax()]
+                answers[best] = rows.origin[best]
+        return answers
+
+    def scores(self, rows: Rows) -> Numbers | None:
+        log_prob = rows.along.get("log_prob")
+        if log_prob is None:
+            return None
+        made = ~np.isnan(log_prob) & (np.arange(log_prob.shape[1]) < rows.length[:, None])
+        mean = np.where(made, log_prob, 0.0).sum(1) / np.maximum(made.sum(1), 1)
+        return np.asarray(np.where(made.any(1), mean, -np.inf))
 
     def begun(self, process: Any, rows: Rows) -> dict[str, Numbers]:
         """The settings of rows, and their blocks (the longest is one for all)."""
@@ -55,7 +98,12 @@ class PlaceSampler(TokenSampler):
         row, position = place[0], ask.want[place]
         u = to_uniform(key.select(row).words(position[:, None]))[:, 0]
         own = {name: rows.own[name][row] for name in self.by_row}
-        return draw(penalised(guess.value[place], rows, position, row, known), u, own)
+        logits = penalised(guess.value[place], rows, position, row, known)
+        symbols = draw(logits, u, own)
+        if "log_prob" in rows.along:
+            chance = logits.double().log_softmax(-1).gather(-1, symbols.unsqueeze(-1))[:, 0]
+            rows.along["log_prob"][row, position] = chance.cpu().numpy()
+        return symbols
 
 
 def asked(chosen: Places) -> NDArray[np.int64]:

@@ -93,6 +93,9 @@ class Views(Sampler):
     def rows_for(self, samples: int) -> int:
         return self.sampler.rows_for(samples) * len(self.views)
 
+    def sized(self, rows: Rows, law: Numbers | None, end: int) -> Rows:
+        return self.sampler.sized(rows, law, end)
+
     def start(self, process: Any, rows: Rows) -> Rows:
         rows = replace(rows, own={**rows.own, **self.settings(rows)})
         return self._spread(self.sampler.start(process, rows))

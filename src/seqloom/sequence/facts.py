@@ -11,6 +11,8 @@ MOMENTUM = 0.1
 """From so much of the last change on it is taken to go on."""
 LUMPS = 0.25
 """From this share of one value on a density of one hump is wrong."""
+WHOLE = 255
+"""Up to this length sequences that stand by themselves are read whole."""
 
 Advice = dict[str, tuple[Any, str]]
 """Settings that suit such data, each with the reason."""
@@ -54,6 +56,11 @@ class Facts:
     """Of the training; None where it is bounded by steps."""
     horizon: int = 0
     """How far ahead forecasts will be asked for; 0 where that is not said."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether sequences are short and stand by themselves, so that each is read whole."""
+        return self.ends and 0 < self.longest <= WHOLE
 
     @property
     def lumpy(self) -> bool:

@@ -29,3 +29,10 @@ class NetworkSpec:
     """The inputs of an element that does not exist, with which a last patch is filled up; empty: all 0."""
     start: int | None = None
     mask: int | None = None
+    length_first: bool = False
+    """Whether a sequence's length is said before what stands in it, so that its canvas is no longer than it is."""
+
+    @property
+    def fills(self) -> bool:
+        """Whether a canvas is filled beyond the end: where all positions are made at once, so is the end."""
+        return self.block is None and not self.length_first
