@@ -374,7 +374,8 @@ class Engine:
             span = slice(begin, begin + len(lane.rows))
             begin = span.stop
             width = ask.x.shape[1] if ask.level is not None else ask.want.shape[1]
-            before, over = lane.rows.settled.sum(1), lane.rows.done.copy()
+            before = None if ask.level is not None else settled_cells(lane.rows)  # at a level all cells change
+            over = lane.rows.done.copy()
             differentiates = lane.sampler.needs_gradient
             watched = held(lane.rows) if self.steps % WATCHED == 0 else None
             try:
@@ -401,7 +402,8 @@ class Engine:
                 continue
             if len(asks) == 1 and not moves:
                 self._run_on(lane)
-            updates += self._updates(lane, (lane.rows.settled.sum(1) != before) | (ask.level is not None))
+            changed = np.ones_like(over) if before is None else settled_cells(lane.rows) != before
+            updates += self._updates(lane, changed)
         self._move(moves)
         return updates + self._leave()
 
@@ -500,10 +502,10 @@ class Engine:
         """The guess of the networks, and in which row of it each row of the lanes stands (None: in this order)."""
         slots = np.concatenate([lane.slot for lane in lanes])
         if len(self.memories) == 1:
+            if (slots[1:] > slots[:-1]).all():
+                return self._call(0, ask, lanes, None), None
             order = np.argsort(slots)
-            straight = bool((order == np.arange(len(order))).all())
-            guess = self._call(0, ask, lanes, None if straight else order)
-            return guess, None if straight else np.argsort(order)
+            return self._call(0, ask, lanes, order), np.argsort(order)
         network = np.concatenate([lane.network for lane in lanes])
         parts = []
         for number in np.unique(network).tolist():
@@ -559,7 +561,8 @@ class Engine:
         told = lane.watched
         if not told.all():
             told = told.copy()
-            told[live[np.unique(lane.request[live], return_index=True)[1]]] = True
+            first = live[:1] if len(lane.requests) == 1 else live[np.unique(lane.request[live], return_index=True)[1]]
+            told[first] = True
         chosen = np.nonzero(newly | (changed & ~rows.done & told))[0]
         if not len(chosen):
             return []
@@ -673,6 +676,11 @@ class Engine:
 def mode(gradient: bool) -> AbstractContextManager[None]:
     """The mode in which tensors are made: inference mode, unless a process or sampler differentiates."""
     return torch.no_grad() if gradient else torch.inference_mode()
+
+
+def settled_cells(rows: Rows) -> NDArray[np.int64]:
+    """How many positions of each row (B,) are settled."""
+    return np.asarray(np.count_nonzero(rows.settled, axis=1))
 
 
 def error_of_ask(sampler: Sampler, rows: Rows) -> Exception | None:

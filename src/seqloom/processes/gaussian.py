@@ -220,11 +220,14 @@ class Gaussian(Process, name="gaussian"):
             z, alpha, sigma = map(known.of_open, (ask.x, alpha, sigma))
             clean = known.on_canvas(self.prediction.clean(z, out, alpha, sigma))
         else:
-            kept = isinstance(known, KnownCells)
-            inputs, frame = (known.inputs.at(ask.x), known.frame) if kept else self._inputs(net, ask)
+            if isinstance(known, KnownCells):
+                (inputs, z), frame = known.inputs.at(ask.x), known.frame
+            else:
+                inputs, frame = self._inputs(net, ask)
+                z = inputs[..., : ask.x.shape[2]]
             apart = self._apart(net, ask.shown, ask.absent)
             out, _ = net(inputs, level=_level(alpha, sigma), given=ask.given, present=ask.present, apart=apart)
-            clean = self.prediction.clean(inputs[..., : ask.x.shape[2]], out, alpha, sigma)
+            clean = self.prediction.clean(z, out, alpha, sigma)
         parts = {} if frame is None else {"location": frame.location, "log_scale": frame.log_scale}
         return Guess(clean, np.ones(len(ask.x), bool), Diffused(net.space), parts), state
 

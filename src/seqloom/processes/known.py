@@ -30,10 +30,16 @@ class KnownInputs:
         """Of inputs whose first channels are the values, as they are where these stay."""
         return cls(inputs[..., : stays.shape[2]].clone(), stays, inputs.clone())
 
-    def at(self, x: Tensor) -> Tensor:
-        """The inputs with these values (B,T,D) where they do not stay; they hold until the next step."""
-        torch.where(self.stays, self.values, x, out=self.inputs[..., : x.shape[2]])
-        return self.inputs
+    def at(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The inputs and the values with these (B,T,D) where they do not stay; they hold until the next step."""
+        values = torch.where(self.stays, self.values, x) if self.any_stays else x
+        self.inputs[..., : x.shape[2]] = values
+        return self.inputs, values
+
+    @cached_property
+    def any_stays(self) -> bool:
+        """Whether any cell stays."""
+        return bool(self.stays.any())
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,15 @@ class KnownCells:
     def holds(self, ask: Ask) -> bool:
         """Whether an ask of the same rows knows the same."""
         assert ask.shown is not None
-        same = ask.x.shape == self.cells.shape and torch.equal(ask.shown, self.shown)
-        return same and torch.equal(ask.x.masked_fill(~ask.shown, 0.0), self.cells)
+        same = ask.x.shape == self.cells.shape and (ask.shown is self.shown or torch.equal(ask.shown, self.shown))
+        if not same or self.nothing:
+            return same
+        return torch.equal(ask.x.masked_fill(~ask.shown, 0.0), self.cells)
+
+    @cached_property
+    def nothing(self) -> bool:
+        """Whether no cell is shown."""
+        return not bool(self.shown.any())
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,7 @@ class KnownPositions(KnownCells):
     def out(self, net: Net, ask: Ask, level: Tensor) -> Tensor:
         """What the network puts out (B,U,P) at the open positions, for an ask at this level (B,1|T)."""
         self.state.rollback(self.count)
-        inputs = self.inputs.at(self.of_open(ask.x))
+        inputs, _ = self.inputs.at(self.of_open(ask.x))
         level = level if level.shape[1] == 1 else level.take_along_dim(self.open, 1)
         out, _ = net(inputs, level=level, given=ask.given, state=self.state, count=self.open_count, position=self.open)
         return out

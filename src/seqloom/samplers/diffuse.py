@@ -13,8 +13,12 @@ from torch import Tensor
 
 from seqloom.samplers.base import Rows, Sampler
 from seqloom.samplers.multistep import UniPC
-from seqloom.samplers.solvers import HISTORY, Level, Solver, Step
+from seqloom.samplers.solvers import HISTORY, Level, Numbers, Solver, Step
 from seqloom.sequence.guess import Ask, Gives, Guess
+
+PLACES = np.array([1, *(-ago for ago in range(HISTORY + 1))])
+"""Of the levels that a step is told, how many steps ahead of its own each is."""
+ON_HOST = torch.zeros(0, dtype=torch.float64)
 
 
 class Diffuse(Sampler, name="diffuse"):
@@ -41,6 +45,7 @@ class Diffuse(Sampler, name="diffuse"):
         alpha, sigma = self.levels(process)
         first = (alpha[0] ** 2 + sigma[0] ** 2).sqrt().item()
         z = rows.key.at("start").normal(tuple(rows.x.shape[1:])).to(rows.x) * (first * self.temperature)
+        shown = rows.along["shown"]
         own = {
             **rows.own,
             "alpha": np.tile(alpha.numpy(), (count, 1)),
@@ -48,11 +53,11 @@ class Diffuse(Sampler, name="diffuse"):
             **self.settings(rows),
             "step": np.zeros(count, np.int64),
             "stage": np.zeros(count, np.int64),
+            "held": shown.flatten(1).any(1).cpu().numpy(),
         }
         if getattr(process, "levels", "row") == "position":  # each has its own, and what is shown the least
             own["clean_level"] = np.full(count, process.schedule.span()[0])
         kept = {_kept(name): torch.zeros_like(z) for name in self.solver.keeps}
-        shown = rows.along["shown"]
         return replace(
             rows,
             x=torch.where(shown, rows.x, z),
@@ -78,62 +83,68 @@ class Diffuse(Sampler, name="diffuse"):
         return way
 
     def ask(self, rows: Rows) -> Ask:
-        step = self._step(rows)
-        alpha, sigma = step.now
-        for stage in np.unique(rows.own["stage"]).tolist():
-            in_stage = torch.as_tensor(rows.own["stage"] == stage, device=alpha.device)[:, None, None]
-            of_stage = self.solver.level(stage, step)
-            alpha, sigma = torch.where(in_stage, of_stage[0], alpha), torch.where(in_stage, of_stage[1], sigma)
-        scale = (alpha**2 + sigma**2).sqrt()  # (B,1,1)
-        x = torch.where(rows.along["shown"], rows.along["given"], rows.along["z"] / scale)
-        level = (sigma / alpha).log()[..., 0]  # (B,1)
+        alpha, sigma = self._levels(rows)
+        z = rows.along["z"]
+        scale, level = torch.from_numpy(np.stack([np.hypot(alpha, sigma), np.log(sigma / alpha)])).to(z)  # (B,) each
+        x = z / scale[:, None, None]
+        if rows.own["held"].any():
+            x = torch.where(rows.along["shown"], rows.along["given"], x)
+        level = level[:, None]  # (B,1)
         if "clean_level" in rows.own:
             least = torch.as_tensor(rows.own["clean_level"]).to(level)[:, None]
             level = torch.where(rows.along["shown"].all(-1), least, level)  # (B,T)
         return Ask(x=x, want=np.where(rows.done, -1, 0)[:, None], fixed=np.zeros(len(rows), np.int64), level=level)
 
+    def _levels(self, rows: Rows) -> tuple[Numbers, Numbers]:
+        """Alpha and sigma (B,) of what each row asks about."""
+        each, stage = np.arange(len(rows)), rows.own["stage"]
+        number = np.minimum(rows.own["step"], rows.own["steps"])
+        alpha, sigma = rows.own["alpha"][each, number], rows.own["sigma"][each, number]
+        for later in np.unique(stage[stage > 0]).tolist():
+            chosen = np.flatnonzero(stage == later)
+            level = self.solver.level(later, self._step(rows, chosen, ON_HOST))
+            alpha[chosen], sigma[chosen] = (value.flatten().numpy() for value in level)
+        return alpha, sigma
+
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         live = guess.ready & ~rows.done
         step, stage = rows.own["step"], rows.own["stage"]
-        z, clean = rows.along["z"], guess.value.to(rows.along["z"])
-        for turn in range(self.solver.stages):
-            index = np.nonzero(live & (stage == turn))[0]
-            if not len(index):
-                continue
-            chosen = slice(None) if len(index) == len(z) else torch.as_tensor(index, device=z.device)
-            kept = {name: rows.along[_kept(name)][chosen].clone() for name in self.solver.keeps}
-            noise = self._noise(rows, turn, index)
-            moved = self.solver.advance(turn, z[chosen], clean[chosen], self._step(rows, index), kept, noise)
-            for name in self.solver.keeps:
-                rows.along[_kept(name)][chosen] = kept[name]
-            z[chosen] = moved
+        z, clean, along = rows.along["z"], guess.value.to(rows.along["z"]), {**rows.along}
+        for turn in np.unique(stage[live]).tolist():
+            index = np.flatnonzero(live & (stage == turn))
+            noise, whole = self._noise(rows, turn, index), len(index) == len(z)
+            chosen = slice(None) if whole else torch.as_tensor(index, device=z.device)
+            kept = {name: along[_kept(name)][chosen] for name in self.solver.keeps}
+            moved = self.solver.advance(turn, z[chosen], clean[chosen], self._step(rows, index, z), kept, noise)
+            for name, value in {"z": moved, **{_kept(name): kept[name] for name in self.solver.keeps}}.items():
+                along[name] = value if whole else along[name].index_copy(0, torch.as_tensor(index), value)
         stage[live] += 1
         last = step + 1 >= rows.own["steps"]
         made = live & (stage >= np.where(last, self.solver.stages_to_end, self.solver.stages))
         stage[made] = 0
         step[made] += 1
         finished = live & (step >= rows.own["steps"])
-        rows.x[:] = torch.where(rows.along["shown"], rows.along["given"], guess.elements(z))
+        x = guess.elements(along["z"])
+        if rows.own["held"].any():
+            torch.where(along["shown"], along["given"], x, out=rows.x)
+        else:
+            rows.x.copy_(x)
         rows.settled[finished] = True
         rows.done[finished] = True
-        return rows
+        return replace(rows, along=along)
 
-    def _step(self, rows: Rows, index: NDArray[np.int64] | None = None) -> Step:
-        """The step at which these rows are (None: all)."""
-        index = np.arange(len(rows)) if index is None else index
+    def _step(self, rows: Rows, index: NDArray[np.int64], like: Tensor) -> Step:
+        """The step at which these rows are, its levels as tensors like this."""
         number = rows.own["step"][index]
-        level_number = np.stack([number + 1, *(number - ago for ago in range(HISTORY + 1))])  # (2 + HISTORY,B)
-        level_number = np.clip(level_number, 0, rows.own["steps"][index])
+        level_number = np.clip(number + PLACES[:, None], 0, rows.own["steps"][index])  # (2 + HISTORY,B)
         levels = np.stack([rows.own["alpha"][index, level_number], rows.own["sigma"][index, level_number]])
-        alpha, sigma = torch.as_tensor(levels).to(rows.along["z"])[..., None, None]  # (2 + HISTORY,B,1,1) each
-        then, now, *before = zip(alpha, sigma, strict=True)
-        return Step(now, then, number, tuple(before), levels)
+        return Step(number, levels, like)
 
     def _noise(self, rows: Rows, stage: int, index: NDArray[np.int64]) -> Tensor:
         """What a random solver adds (B,T,D), scaled by each row's temperature."""
         z: Tensor = rows.along["z"]
         if not self.solver.random:
-            return z.new_zeros(len(index), *z.shape[1:])
+            return z.new_zeros(1).expand(len(index), *z.shape[1:])
         temperature = torch.as_tensor(rows.own["temperature"][index]).to(z)[:, None, None]
         key = rows.key.select(index).at("step" if stage == 0 else f"step, stage {stage}", rows.own["step"][index])
         return key.normal(tuple(z.shape[1:])).to(z) * temperature

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqloom.samplers.solvers import HISTORY, Level, Solver, Step
+from seqloom.samplers.solvers import HISTORY, LAST, NOW, THEN, Numbers, Solver, Step
 
 
 class DpmSolver(Solver, name="dpm_solver"):
@@ -28,13 +28,15 @@ class DpmSolver(Solver, name="dpm_solver"):
     def advance(
         self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
     ) -> Tensor:
-        (alpha, sigma), length = step.then, _log_snr(step.then) - _log_snr(step.now)
+        (alpha, sigma), (_, sigma_t) = step.levels[:, THEN], step.levels[:, NOW]
+        log_snr = _log_snr(step.levels)  # (places,B)
+        length = log_snr[THEN] - log_snr[NOW]
         # Half this step's length beyond the last guess; the first step has no other, the step to no noise no middle.
-        ahead = length / (_log_snr(step.now) - _log_snr(step.before[0])) / 2
-        alone = torch.as_tensor(step.number == 0, device=z.device)[:, None, None] | (sigma == 0)
-        middle = clean + torch.where(alone, 0.0, ahead) * (clean - kept["clean"])
-        kept["clean"] = clean
-        return sigma / step.now[1] * z - alpha * torch.expm1(-length) * middle
+        alone = (step.number == 0) | (sigma == 0)
+        ahead = np.where(alone, 0.0, length / np.where(alone, 1.0, log_snr[NOW] - log_snr[LAST]) / 2)
+        share = -alpha * np.expm1(-length)
+        before, kept["clean"] = kept["clean"], clean
+        return step.added((sigma / sigma_t, z), (share * (1 + ahead), clean), (-share * ahead, before))
 
 
 class UniPC(Solver, name="unipc"):
@@ -54,8 +56,10 @@ class UniPC(Solver, name="unipc"):
     ) -> Tensor:
         guesses = [clean, *(kept[f"clean {ago}"] for ago in range(1, HISTORY + 1))]
         past = np.minimum(step.number, self.order)
-        mended = _moved(kept["z"], step, LAST, NOW, guesses, past + 1)
-        z = torch.where(torch.as_tensor(step.number == 0, device=z.device)[:, None, None], z, mended)
+        if (step.number > 0).any():
+            mended = _moved(kept["z"], step, LAST, NOW, guesses, past + 1)
+            first = torch.as_tensor(step.number == 0, device=z.device)
+            z = torch.where(first[:, None, None], z, mended) if (step.number == 0).any() else mended
         kept["z"] = z
         for ago in range(1, HISTORY + 1):
             kept[f"clean {ago}"] = guesses[ago - 1]
@@ -63,43 +67,41 @@ class UniPC(Solver, name="unipc"):
         return _moved(z, step, NOW, THEN, guesses, np.where(last, 1, np.minimum(past + 1, self.order)))
 
 
-THEN, NOW, LAST = range(3)
-"""Places of a step's levels."""
-
-
 def _moved(z: Tensor, step: Step, start: int, end: int, guesses: list[Tensor], count: NDArray[np.int64]) -> Tensor:
     """Z (B,T,D) from one level of a step to another, the clean data being the polynomial through `count` guesses."""
-    levels = np.ascontiguousarray(step.levels.transpose(2, 0, 1))  # (B,2,2 + HISTORY)
-    weights = [_weights(row.tobytes(), start, end, n, z.dtype) for row, n in zip(levels, count.tolist(), strict=True)]
-    (_, sigma), (alpha, sigma_end) = step.level(start), step.level(end)
-    moved = sigma_end / sigma * z
-    for weight, guess in zip(torch.from_numpy(np.array(weights)).to(z).unbind(-1), guesses, strict=True):
-        moved = moved + alpha * weight[:, None, None] * guess
-    return moved
+    (_, sigma), (alpha, sigma_end) = step.levels[:, start], step.levels[:, end]
+    weights = alpha * _weights_of(step.levels, start, end, count)  # (guesses,B)
+    used = int(count.max())  # those of the others are 0
+    return step.added((sigma_end / sigma, z), *zip(weights[:used], guesses, strict=False))
+
+
+def _weights_of(levels: Numbers, start: int, end: int, count: NDArray[np.int64]) -> Numbers:
+    """The weights (1 + HISTORY, B) of the guesses, worked out once where all rows take the same step, as most do."""
+    if (levels == levels[..., :1]).all() and (count == count[0]).all():
+        return np.array(_weights(levels[..., 0].tobytes(), start, end, int(count[0])))[:, None]
+    rows = np.ascontiguousarray(levels.transpose(2, 0, 1))  # (B,2,places)
+    return np.array([_weights(row.tobytes(), start, end, n) for row, n in zip(rows, count.tolist(), strict=True)]).T
 
 
 @lru_cache(maxsize=4096)
-def _weights(levels: bytes, start: int, end: int, count: int, dtype: torch.dtype) -> tuple[float, ...]:
+def _weights(levels: bytes, start: int, end: int, count: int) -> tuple[float, ...]:
     """Weights of the guesses at a row's levels `now` and before, so many of them: that p is exact between two levels.
 
     They are the integrals of exp(l - length) p(l) from 0 to length, p being the polynomial through the values. The
     powers l^k have the integrals m(k) = length^k - k m(k - 1). Each row takes the same steps as others, and every query
     of the same steps: so they are kept.
     """
-    alpha, sigma = torch.from_numpy(np.frombuffer(levels).reshape(2, -1).copy()).to(dtype)
-    log_snr = _log_snr((alpha, sigma))
-    nodes, length = (
-        (log_snr[NOW : NOW + count].double() - log_snr[start].double()),
-        (log_snr[end] - log_snr[start]).double(),
-    )
-    moments = [-torch.expm1(-length)]
+    log_snr = _log_snr(np.frombuffer(levels).reshape(2, -1))
+    nodes, length = log_snr[NOW : NOW + count] - log_snr[start], log_snr[end] - log_snr[start]
+    moments = [-np.expm1(-length)]
     for power in range(1, count):
         moments.append(length**power - power * moments[-1])
-    matrix = nodes ** torch.arange(count)[:, None]  # (powers, nodes)
-    weights = torch.linalg.solve(matrix, torch.stack(moments))
+    matrix = nodes ** np.arange(count)[:, None]  # (powers, nodes)
+    weights = np.linalg.solve(matrix, np.stack(moments))
     return (*weights.tolist(), *[0.0] * (1 + HISTORY - count))
 
 
-def _log_snr(level: Level) -> Tensor:
-    """Half the log of the signal-to-noise ratio (B,1,1), infinite where there is no noise."""
-    return (level[0] / level[1]).log()
+def _log_snr(levels: Numbers) -> Numbers:
+    """Half the log of the signal-to-noise ratio of levels (2,...), infinite where there is no noise."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(levels[0]) - np.log(levels[1]))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,27 +16,53 @@ from seqloom.core.config import Component
 
 Level = tuple[Tensor, Tensor]
 """Signal alpha and noise sigma of each row, (B,1,1) both."""
+Numbers = NDArray[np.float64]
 HISTORY = 3
 """How many steps back a solver is told the levels of."""
+THEN, NOW, LAST = range(3)
+"""Places of a step's levels: where it leads to, where it begins, and where the step before it began."""
 
 
 @dataclass(frozen=True)
 class Step:
     """A step of some rows: from level `now` to level `then`, and its number (B,) from 0 on.
 
-    `before` are the levels of the last steps, the latest first; the very first level where there were fewer.
+    `levels` (2, places, B) are the levels as numbers, alpha and sigma: then, now, and those of the last steps, the
+    latest first; the very first level where there were fewer. `like` is a tensor of the rows' device and type.
     """
 
-    now: Level
-    then: Level
     number: NDArray[np.int64]
-    before: tuple[Level, ...] = ()
-    levels: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 0, 0)))
-    """All of these as numbers (2, then and now and before, B), alpha and sigma."""
+    levels: Numbers
+    like: Tensor
+
+    @property
+    def then(self) -> Level:
+        """The level that it leads to."""
+        return self.level(THEN)
+
+    @property
+    def now(self) -> Level:
+        """The level that it begins at."""
+        return self.level(NOW)
 
     def level(self, place: int) -> Level:
         """The level at a place of `levels`."""
-        return (self.then, self.now, *self.before)[place]
+        return self._tensors[0][place], self._tensors[1][place]
+
+    @cached_property
+    def _tensors(self) -> Tensor:
+        return torch.from_numpy(self.levels).to(self.like)[..., None, None]
+
+    def added(self, *terms: tuple[Numbers, Tensor]) -> Tensor:
+        """The sum (B,T,D) of tensors, each multiplied by one number a row (B,).
+
+        What is the same for a whole row is worked out of numbers, so that a step passes over its cells but few times.
+        """
+        weights = torch.from_numpy(np.stack([weight for weight, _ in terms])).to(self.like)[..., None, None]
+        total = terms[0][1] * weights[0]
+        for (_, x), weight in zip(terms[1:], weights[1:], strict=True):
+            total += x * weight
+        return total
 
     def along(self, z: Tensor, clean: Tensor, level: Level) -> Tensor:
         """By how much z (B,T,D) moves in this step if all the way is as at `level`, where `clean` is guessed from z.
@@ -42,8 +70,9 @@ class Step:
         The probability-flow equation is dz = clean d alpha + noise d sigma, along any way from one level to the other.
         """
         alpha, sigma = level
-        noise = (z - alpha * clean) / sigma
-        return (self.then[0] - self.now[0]) * clean + (self.then[1] - self.now[1]) * noise
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = self.then, self.now
+        per_noise = (sigma_s - sigma_t) / sigma
+        return (alpha_s - alpha_t - per_noise * alpha) * clean + per_noise * z
 
 
 class Solver(Component, home="seqloom.samplers"):
@@ -86,11 +115,14 @@ class AncestralSteps(Solver, name="ancestral"):
     def advance(
         self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
     ) -> Tensor:
-        (alpha, sigma), (alpha_s, sigma_s) = step.now, step.then
+        (alpha, sigma), (alpha_s, sigma_s) = step.levels[:, NOW], step.levels[:, THEN]
         ratio = alpha / alpha_s
-        gained = (sigma**2 - (ratio * sigma_s) ** 2).clamp_min(0)  # variance added between s and t
-        mean = (ratio * sigma_s**2 * z + alpha_s * gained * clean) / sigma**2
-        return mean + gained.sqrt() * sigma_s / sigma * noise
+        gained = np.maximum(0, sigma**2 - (ratio * sigma_s) ** 2)  # variance added between s and t
+        return step.added(
+            (ratio * sigma_s**2 / sigma**2, z),
+            (alpha_s * gained / sigma**2, clean),
+            (np.sqrt(gained) * sigma_s / sigma, noise),
+        )
 
 
 class Euler(Solver, name="euler"):
@@ -99,7 +131,9 @@ class Euler(Solver, name="euler"):
     def advance(
         self, stage: int, z: Tensor, clean: Tensor, step: Step, kept: dict[str, Tensor], noise: Tensor
     ) -> Tensor:
-        return z + step.along(z, clean, step.now)
+        (alpha, sigma), (alpha_s, sigma_s) = step.levels[:, NOW], step.levels[:, THEN]
+        ratio = sigma_s / sigma  # z + step.along(z, clean, step.now), put together
+        return step.added((ratio, z), (alpha_s - ratio * alpha, clean))
 
 
 class Heun(Solver, name="heun"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -160,11 +161,11 @@ class Guess:
 
     def elements(self, x: Tensor) -> Tensor:
         """What clean numbers (B,T,D) like those of the guess stand for."""
-        return self.head.values(x, self.parts) if isinstance(self.head, Elements) else x
+        return self.head.values(x, self.parts) if _are_elements(self.head.__class__) else x
 
     def numbers(self, x: Tensor) -> Tensor:
         """Elements (B,T,D) as numbers like those of the guess."""
-        return self.head.numbers(x, self.parts) if isinstance(self.head, Elements) else x
+        return self.head.numbers(x, self.parts) if _are_elements(self.head.__class__) else x
 
     def detached(self) -> Guess:
         """The same, through which no gradient flows."""
@@ -174,3 +175,9 @@ class Guess:
         """The guesses of some of the rows, of their first `width` positions."""
         parts = {name: part[rows] for name, part in self.parts.items()}
         return Guess(self.value[rows][:, :width], self.ready[rows], self.head, parts)
+
+
+@cache
+def _are_elements(head: type) -> bool:
+    """Whether heads of this class say what clean numbers stand for; asked at every step, and slow to find out."""
+    return issubclass(head, Elements)
