@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqloom.cli.beside import AGAINST, RANK_BY, WITH, Ranking, opened
+from seqloom.cli.beside import RANK_BY, Asked, Ranked, Ranking
 from seqloom.cli.queries import Limits, sampler_of, samples_of
-from seqloom.cli.sampling import ALLOW, BAN, BIAS, KEYS, LENGTH, STOP
+from seqloom.cli.sampling import KEYS, LENGTH
 from seqloom.cli.session import (
     FORCE,
     SEED,
-    WEIGHTS,
     Session,
     check_file,
     conditions_of,
@@ -141,15 +140,11 @@ def apply(
     ] = 1,
     length: LENGTH = None,
     mbr: MBR = None,
-    stop: STOP = None,
-    allow: ALLOW = None,
-    ban: BAN = None,
-    bias: BIAS = None,
-    with_: WITH = None,
-    against: AGAINST = None,
+    *,
+    limits: Limits,
+    others: Asked,
     rank_by: RANK_BY = None,
     seed: SEED = None,
-    weights: WEIGHTS = "best",
     out: Annotated[str | None, typer.Option(help="A file; the same command goes on with one that was stopped.")] = None,
     force: FORCE = False,
     skip_bad: SKIP_BAD = False,
@@ -174,10 +169,10 @@ def apply(
             path="-n",
             hint="--mbr chrf takes one of them, --json prints all",
         )
-    model = opened(run, weights, session, with_, against)
+    model = others.opened(run, session)
     if not as_json and "text" not in model.codec.as_json(model.codec.examples()[0]):
         raise ConfigError("what this run makes is no line of text", path="apply", hint="--json prints an object a line")
-    ranking = Ranking.of(rank_by, None, n, weights, session)
+    ranking = Ranked(rank_by).opened(n, others.weights, session)
     lines = Lines(_path_of(file), model, conditions_of(settings, model.given))
     try:
         good, bad, names = lines.checked(skip_bad)
@@ -191,12 +186,11 @@ def apply(
     sampler = sampler_of(model, settings)
     if n == 1 and not any(word.startswith("sampler") for word in settings):
         sampler = model.answering
-    limits = Limits.of(stop, allow, ban, bias)
     request = {
         "weights": [other.run.id + " " + other.notes[-1] for other in (model, *model.others) if other.run],
         "lines": lines.digest,
         "asked": [sampler.plain(), sorted(word for word in settings if word.startswith("given")), n, length],
-        "limits": [*limits.stop, limits.allow, *limits.ban, *limits.bias],
+        "limits": limits.words,
         "taken": [mbr, rank_by, skip_bad, as_json],
     }
     written = Written(model, as_json, likeness, ranking, session)
@@ -205,8 +199,7 @@ def apply(
         notes += [f"{answers.done:,} of {good:,} were answered before"] if answers.done else []
         for note in notes:
             session.note(note)
-        options: dict[str, Any] = {"n": n, "length": length, "seed": answers.seed, "sampler": sampler}
-        options |= {"stop": limits.stop, "allow": limits.allow, "ban": limits.ban, "bias": dict(limits.bias)}
+        options = {"n": n, "length": length, "seed": answers.seed, "sampler": sampler, **limits.words}
         try:
             with Progress(good, "lines", start=answers.done, quiet=session.quiet) as bar:
                 for own, done in _answered(lines, written, answers.done, {**options, "progress": bar.update}):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqloom.cli.session import Session, positive, run_folder
+from seqloom.cli.session import WEIGHTS, Session, positive, run_folder
 from seqloom.core.errors import ConfigError
 from seqloom.core.progress import Progress
 
@@ -17,20 +17,26 @@ if TYPE_CHECKING:
     from seqloom.sequence.answer import Answer
     from seqloom.sequence.query import Score
 
-WITH = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--with", metavar="RUN[:SHARE]", help="Ask RUN too: its SHARE of the mean; may be given several times."
-    ),
-]
-AGAINST = Annotated[
-    str | None,
-    typer.Option(metavar="RUN[:WEIGHT]", help="Go WEIGHT (2) times as far from what RUN says as this run is."),
-]
-RANK_BY = Annotated[
-    str | None, typer.Option(metavar="RUN", help="Order the samples by their likelihood under RUN, the best first.")
-]
-BEST = Annotated[int | None, typer.Option(help="Keep so many of the -n samples, the best by --rank-by.")]
+
+@dataclass(frozen=True)
+class Asked:
+    """The options that say which weights of a run are asked, and which runs beside it."""
+
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", metavar="RUN[:SHARE]", help="Ask RUN too: its SHARE of the mean; may be given several times."
+        ),
+    ] = None
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="RUN[:WEIGHT]", help="Go WEIGHT (2) times as far from what RUN says as this run is."),
+    ] = None
+    weights: WEIGHTS = "best"
+
+    def opened(self, run: str, session: Session) -> Model:
+        """The model of a run, asked together with the others."""
+        return opened(run, self.weights, session, self.with_, self.against)
 
 
 def opened(
@@ -85,24 +91,36 @@ def _shares(given: Sequence[float | None]) -> tuple[float, ...]:
     return (left, *(left if share is None else share for share in given))
 
 
+RANK_BY = Annotated[
+    str | None, typer.Option(metavar="RUN", help="Order the samples by their likelihood under RUN, the best first.")
+]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The options that say by which run samples are put in order, and how many of them are kept."""
+
+    rank_by: RANK_BY = None
+    best: Annotated[int | None, typer.Option(help="Keep so many of the -n samples, the best by --rank-by.")] = None
+
+    def __post_init__(self) -> None:
+        positive(self.best, "--best")
+        if self.rank_by is None and self.best is not None:
+            raise ConfigError("--best does not say by what", path="--best", hint="name a run: --rank-by RUN")
+
+    def opened(self, count: int, weights: str, session: Session) -> Ranking | None:
+        """The ranking of so many samples; None where none is wanted."""
+        if self.best is not None and self.best > count:
+            raise ConfigError(f"{self.best} of {count} samples cannot be kept", path="--best", hint="ask for more: -n")
+        return None if self.rank_by is None else Ranking(opened(self.rank_by, weights, session), self.best)
+
+
 @dataclass(frozen=True)
 class Ranking:
     """A run by which samples are put in order, and how many of them are kept."""
 
     model: Model
     best: int | None
-
-    @staticmethod
-    def of(run: str | None, best: int | None, count: int, weights: str, session: Session) -> Ranking | None:
-        """The ranking that the options name; None where they name none."""
-        positive(best, "--best")
-        if run is None:
-            if best is not None:
-                raise ConfigError("--best does not say by what", path="--best", hint="name a run: --rank-by RUN")
-            return None
-        if best is not None and best > count:
-            raise ConfigError(f"{best} of {count} samples cannot be kept", path="--best", hint="ask for more: -n")
-        return Ranking(opened(run, weights, session), best)
 
     def kept(self, count: int) -> int:
         """How many of so many samples are left."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from seqloom.cli.session import Session, conditions_of, positive, seed_of
 from seqloom.core.errors import ConfigError
@@ -47,28 +49,46 @@ def sampler_of(model: Model, settings: Sequence[str]) -> Sampler:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the options say of the texts that may be made: see `Model.sample`."""
+    """The options that say which texts may be made: see `Model.sample`."""
 
-    stop: Sequence[str] = ()
-    allow: str | None = None
-    ban: Sequence[str] = ()
-    bias: Sequence[tuple[str, float]] = ()
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End before this text comes up; may be given several times.")
+    ] = None
+    allow: Annotated[
+        str | None, typer.Option(help="A regular expression: only characters that match it are drawn.")
+    ] = None
+    ban: Annotated[
+        list[str] | None, typer.Option(help="A text that is not to come up; may be given several times.")
+    ] = None
+    bias: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN=NUMBER", help="Add NUMBER to the logits of characters that match; several times."
+        ),
+    ] = None
 
-    @classmethod
-    def of(
-        cls, stop: Sequence[str] | None, allow: str | None, ban: Sequence[str] | None, bias: Sequence[str] | None
-    ) -> Self:
-        """Those of the command line; ConfigError where a bias is no PATTERN=NUMBER."""
-        pairs = []
-        for word in bias or ():
+    def __post_init__(self) -> None:
+        self.biases  # noqa: B018 - what is wrong with them is said at once
+
+    @property
+    def biases(self) -> dict[str, float]:
+        """What is added to the logits, by pattern; ConfigError where a word is no PATTERN=NUMBER."""
+        found = {}
+        for word in self.bias or ():
             pattern, _, number = word.rpartition("=")
             try:
-                pairs.append((pattern, float(number)))
+                value = float(number)
             except ValueError:
-                pairs.append((pattern, math.nan))
-            if not pattern or not math.isfinite(pairs[-1][1]):
+                value = math.nan
+            if not pattern or not math.isfinite(value):
                 raise ConfigError(f"{word!r} is no PATTERN=NUMBER", path="--bias", hint="such as --bias '[aeiou]=1.5'")
-        return cls(stop or (), allow, ban or (), pairs)
+            found[pattern] = value
+        return found
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """The arguments of the model's verbs."""
+        return {"stop": self.stop or (), "allow": self.allow, "ban": self.ban or (), "bias": self.biases}
 
 
 @dataclass(frozen=True)
@@ -113,8 +133,7 @@ def annotated(
     number = seed_of(seed)
     if seed is None:
         notes.append(f"seed {number}")
-    limits = limits or Limits()
-    query = model.query(canvas, n, number, sampler, given, limits.stop, limits.allow, limits.ban, dict(limits.bias))
+    query = model.query(canvas, n, number, sampler, given, **(limits or Limits()).words)
     return AnnotatedQuery(query, tuple(notes), given)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqloom.cli.beside import AGAINST, BEST, RANK_BY, WITH, Ranking, opened
+from seqloom.cli.beside import Asked, Ranked, Ranking
 from seqloom.cli.queries import (
     AnnotatedQuery,
     Limits,
@@ -24,7 +25,6 @@ from seqloom.cli.session import (
     FORCE,
     JSON,
     SEED,
-    WEIGHTS,
     Session,
     check_literal,
     conditions_of,
@@ -40,7 +40,7 @@ from seqloom.cli.session import (
 )
 from seqloom.cli.sweep import changes_of, write_sweep
 from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
-from seqloom.core.outputs import OutputFile
+from seqloom.core.outputs import OutputFile, OutputFolder
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
@@ -55,19 +55,28 @@ EVERY = 0.05
 """Seconds between two prints of what has been settled of a text."""
 
 COUNT = Annotated[int, typer.Option("-n", "--count", help="How many samples.")]
-FOLDER = Annotated[str | None, typer.Option("--out", help="A folder for one file a sample.")]
-STOP = Annotated[list[str] | None, typer.Option(help="End before this text comes up; may be given several times.")]
-ALLOW = Annotated[str | None, typer.Option(help="A regular expression: only characters that match it are drawn.")]
-BAN = Annotated[list[str] | None, typer.Option(help="A text that is not to come up; may be given several times.")]
-BIAS = Annotated[
-    list[str] | None,
-    typer.Option(metavar="PATTERN=NUMBER", help="Add NUMBER to the logits of characters that match; several times."),
-]
 SWEEP = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=V,V,...", help="The samples of each value side by side; several keys, every pair."),
 ]
 LENGTH = Annotated[int | None, typer.Option(help="How many new elements; the training window unless given.")]
+
+
+@dataclass(frozen=True)
+class Output:
+    """The options that say where samples go."""
+
+    out: Annotated[str | None, typer.Option(help="A folder for one file a sample.")] = None
+    force: FORCE = False
+    as_json: JSON = False
+
+    def file(self) -> OutputFile | None:
+        """The file that --out names."""
+        return None if self.out is None else OutputFile.at(self.out, force=self.force)
+
+    def folder(self, count: int, codec: Codec) -> OutputFolder | None:
+        """The folder that --out names, for a file a sample."""
+        return None if self.out is None else numbered_files(self.out, count, codec, self.force)
 
 
 @verb
@@ -76,21 +85,14 @@ def sample(
     words: Annotated[list[str] | None, typer.Argument(metavar="RUN [key=value]...")] = None,
     n: COUNT = 1,
     length: LENGTH = None,
-    stop: STOP = None,
-    allow: ALLOW = None,
-    ban: BAN = None,
-    bias: BIAS = None,
-    with_: WITH = None,
-    against: AGAINST = None,
-    rank_by: RANK_BY = None,
-    best: BEST = None,
+    *,
+    limits: Limits,
+    others: Asked,
+    ranked: Ranked,
     seed: SEED = None,
-    weights: WEIGHTS = "best",
-    out: FOLDER = None,
+    output: Output,
     frames: Annotated[str | None, typer.Option(help="A folder for the states of a diffusion on its way.")] = None,
     sweep: SWEEP = None,
-    force: FORCE = False,
-    as_json: JSON = False,
 ) -> None:
     """Make samples from nothing.
 
@@ -99,22 +101,21 @@ def sample(
     (run,), settings = sort_words(words or [], "sample RUN", KEYS)
     positive(length, "--length")
     changes = changes_of(sweep or [], frames is not None)
-    model = opened(run, weights, session, with_, against)
-    ranking = Ranking.of(rank_by, best, n, weights, session)
-    limits = Limits.of(stop, allow, ban, bias)
+    model = others.opened(run, session)
+    ranking = ranked.opened(n, others.weights, session)
     if changes:
         number = seed_of(seed)
         several = [annotated(model, model.empty(length), n, number, [*settings, *lay], limits) for lay in changes]
-        write_sweep(model, changes, several, ranking, session, out, force, as_json)
+        write_sweep(model, changes, several, ranking, session, output)
         return
     asked = annotated(model, model.empty(length), n, seed, settings, limits)
     if frames is None:
-        _write_samples(model, asked, session, out, force, as_json, ranking)
+        _write_samples(model, asked, session, output, ranking)
         return
     from seqloom.cli.trajectory import Trajectory
 
-    trajectory = Trajectory.of(model, asked.query, frames, force)
-    _write_samples(model, asked, session, out, force, as_json, ranking, trajectory.watched)
+    trajectory = Trajectory.of(model, asked.query, frames, output.force)
+    _write_samples(model, asked, session, output, ranking, trajectory.watched)
     session.note(f"the states of the first sample: {trajectory.write()}")
 
 
@@ -126,19 +127,12 @@ def extend(
     ] = None,
     n: COUNT = 1,
     length: LENGTH = None,
-    stop: STOP = None,
-    allow: ALLOW = None,
-    ban: BAN = None,
-    bias: BIAS = None,
-    with_: WITH = None,
-    against: AGAINST = None,
-    rank_by: RANK_BY = None,
-    best: BEST = None,
+    *,
+    limits: Limits,
+    others: Asked,
+    ranked: Ranked,
     seed: SEED = None,
-    weights: WEIGHTS = "best",
-    out: FOLDER = None,
-    force: FORCE = False,
-    as_json: JSON = False,
+    output: Output,
 ) -> None:
     """Go on from a beginning.
 
@@ -147,13 +141,12 @@ def extend(
     (run, prefix), settings = sort_words(words or [], "extend RUN PREFIX|@FILE|-", KEYS)
     positive(length, "--length")
     check_literal(prefix)
-    model = opened(run, weights, session, with_, against)
-    ranking = Ranking.of(rank_by, best, n, weights, session)
+    model = others.opened(run, session)
+    ranking = ranked.opened(n, others.weights, session)
     value, steps = value_of(prefix, model.codec), length or model.network.window
     given = model.given_ahead(value, steps, None, conditions_of(settings, model.given))
-    limits = Limits.of(stop, allow, ban, bias)
     asked = annotated(model, model.canvas(value, steps), n, seed, settings, limits, given)
-    _write_samples(model, asked, session, out, force, as_json, ranking)
+    _write_samples(model, asked, session, output, ranking)
 
 
 @verb
@@ -166,15 +159,11 @@ def infill(
     gap: Annotated[int | None, typer.Option(help="Make each gap so many elements.")] = None,
     blank: Annotated[str | None, typer.Option(help="How a gap is written, instead of underscores.")] = None,
     quantiles: Annotated[str | None, typer.Option(help="Of numbers: how sure each is, as 0.05,0.5,0.95.")] = None,
-    with_: WITH = None,
-    against: AGAINST = None,
-    rank_by: RANK_BY = None,
-    best: BEST = None,
+    *,
+    others: Asked,
+    ranked: Ranked,
     seed: SEED = None,
-    weights: WEIGHTS = "best",
-    out: FOLDER = None,
-    force: FORCE = False,
-    as_json: JSON = False,
+    output: Output,
 ) -> None:
     """Fill the gaps of a template, or of every series in a table.
 
@@ -185,23 +174,23 @@ def infill(
     positive(gap, "--gap")
     positive(n, "-n")
     check_literal(template)
-    model = opened(run, weights, session, with_, against)
-    ranking = Ranking.of(rank_by, best, n or 1, weights, session)
+    model = others.opened(run, session)
+    ranking = ranked.opened(n or 1, others.weights, session)
     values = several_of(template, model.codec) if template.startswith("@") and not template.startswith("@@") else []
     if ranking is not None and (len(values) > 1 or quantiles is not None):
         raise ConfigError("one template's samples can be ranked", path="--rank-by", hint="leave it out")
     if len(values) > 1:
         levels = None if quantiles is None else levels_of(quantiles)
-        _infill_several(session, model, values, n, levels, seed, settings, out, force, as_json)
+        _infill_several(session, model, values, n, levels, seed, settings, output)
         return
     value = values[0] if values else value_of(template, model.codec)
     canvas, given = model.canvas(value, None, gap, blank), _beside(model, value, settings)
     if quantiles is not None:
         intervals = annotated(model, canvas, n or PATHS, seed, settings, given=given)
-        _write_intervals(session, model, intervals, levels_of(quantiles), out, force, as_json)
+        _write_intervals(session, model, intervals, levels_of(quantiles), output)
         return
     asked = annotated(model, canvas, n or 1, seed, settings, given=given)
-    _write_samples(model, asked, session, out, force, as_json, ranking)
+    _write_samples(model, asked, session, output, ranking)
 
 
 def _beside(model: Model, value: Any, settings: Sequence[str]) -> dict[str, Any]:
@@ -217,9 +206,7 @@ def _infill_several(
     levels: Sequence[float] | None,
     seed: int | None,
     settings: Sequence[str],
-    out: str | None,
-    force: bool,
-    as_json: bool,
+    output: Output,
 ) -> None:
     """Fill the gaps of several series, and write all of them as their file has them."""
     import numpy as np
@@ -228,8 +215,8 @@ def _infill_several(
     gaps = [i for i, value in enumerate(values) if (cells := codec.numbers(value)) is None or np.isnan(cells).any()]
     if not gaps:
         raise DataError("there is no gap to fill: every cell of the table has a value", hint="empty some cells")
-    file = None if out is None or levels is None else OutputFile.at(out, force=force)
-    folder = None if out is None or levels is not None else numbered_files(out, number, codec, force)
+    file = None if levels is None else output.file()
+    folder = output.folder(number, codec) if levels is None else None
     canvases = {i: model.canvas(values[i]) for i in gaps}
     asked = [
         annotated(model, canvases[i], number, seed, settings, given=_beside(model, values[i], settings)) for i in gaps
@@ -252,7 +239,7 @@ def _infill_several(
         data = codec.together(made[0]) if number == 1 else codec.show_several(made, "sample")
         if folder is not None:
             write_files(folder, [codec.together(own) for own in made], session)
-    if as_json:
+    if output.as_json:
         contents = []
         for i, answer in answers.items():
             own: dict[str, Any] = {"name": codec.called(values[i])}
@@ -263,7 +250,7 @@ def _infill_several(
                 own["summary"] = by_column(answer, statistics[i])
             contents.append(own)
         put_json({"seed": asked[0].query.seed, "series": contents})
-    elif out is None:
+    elif output.out is None:
         put(data)
 
 
@@ -272,21 +259,19 @@ def _write_intervals(
     model: Model,
     asked: AnnotatedQuery,
     quantiles: Sequence[float],
-    out: str | None,
-    force: bool,
-    as_json: bool,
+    output: Output,
 ) -> None:
     """What was filled, as mean and quantiles of each row that had a gap."""
     codec = model.codec
     check_numbers(codec, "extend goes on from a beginning, and infill without --quantiles fills gaps")
-    file = None if out is None else OutputFile.at(out, force=force)
+    file = output.file()
     answer = collected(model, asked, session)
     statistics = answer.statistics(quantiles)
     parts = [codec.cut(answer.values[0], i, i + 1) for i in answer.new.tolist()]
     data = codec.summary(codec.join(parts), statistics)
     if file is not None:
         file.write(codec.as_file(data, file.path.name))
-    if as_json:
+    if output.as_json:
         elements = [answer.elements[i] for i in answer.new]
         put_json({"seed": answer.seed, "elements": elements, "summary": by_column(answer, statistics)})
     elif file is None:
@@ -327,17 +312,15 @@ def _write_samples(
     model: Model,
     annotated: AnnotatedQuery,
     session: Session,
-    out: str | None,
-    force: bool,
-    as_json: bool,
+    output: Output,
     ranking: Ranking | None = None,
     watch: Callable[[Iterator[Frame]], Iterator[Frame]] = iter,
 ) -> None:
     """The samples of a query: printed as they are made, as JSON, or as files; `watch` wraps the iterator of frames."""
     codec, count = model.codec, annotated.query.count if ranking is None else ranking.kept(annotated.query.count)
-    folder = None if out is None else numbered_files(out, count, codec, force)
+    folder = output.folder(count, codec)
     began = time.monotonic()
-    at_once = ranking is None and not as_json and folder is None
+    at_once = ranking is None and not output.as_json and folder is None
     if at_once and codec.progressive and not annotated.query.others:
         _print_growing(model, annotated.query, watch(annotated.frames(model, session)), session)
         return
@@ -348,7 +331,7 @@ def _write_samples(
     seconds = time.monotonic() - began
     if folder is not None:
         write_files(folder, [codec.show(value) for value in answer.values], session)
-    if as_json:
+    if output.as_json:
         put_json({"samples": samples_of(model, answer, likelihoods), "seconds": round(seconds, 3)})
     elif folder is None:
         put(codec.show(answer.values[0]) if count == 1 else codec.show_several(answer.values, "sample"))

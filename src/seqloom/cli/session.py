@@ -10,9 +10,9 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -45,11 +45,11 @@ WEIGHTS = Annotated[str, typer.Option(help="best (by validation) or last.")]
 class Session:
     """The options of one command that every verb has. Data go to stdout (`put`), all else to stderr (`note`)."""
 
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    quiet: bool = False
-    verbose: bool = False
+    device: DEVICE = "auto"
+    precision: PRECISION = "auto"
+    threads: THREADS = None
+    quiet: QUIET = False
+    verbose: VERBOSE = False
 
     def note(self, text: str) -> None:
         """A line on stderr, unless `--quiet` is set."""
@@ -96,31 +96,44 @@ class Session:
 
 
 def verb(function: Callable[..., None]) -> Callable[..., None]:
-    """A function `f(session, ...)` as a command: the options of every verb become its session."""
-    shared = {
-        "device": (DEVICE, "auto"),
-        "precision": (PRECISION, "auto"),
-        "threads": (THREADS, None),
-        "quiet": (QUIET, False),
-        "verbose": (VERBOSE, False),
-    }
+    """A function `f(session, ...)` as a command.
+
+    Where a parameter is a record, each field of it is an option: those of the session stand last, on every verb, and
+    those of other records where the parameter does.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    parameters = sorted(signature.parameters.values(), key=lambda parameter: parameter.name == "session")
+    records = {one.name: _options_of(one.annotation) for one in parameters if is_dataclass(one.annotation)}
 
     @functools.wraps(function)
     def command(**values: Any) -> None:
-        session = Session(**{name: values.pop(name) for name in shared})
-        session.check()
+        made = {
+            name: signature.parameters[name].annotation(**{option.name: values.pop(option.name) for option in options})
+            for name, options in records.items()
+        }
+        made["session"].check()
         with quiet_pipe():
-            function(session, **values)
+            function(**made, **values)
 
-    signature = inspect.signature(function, eval_str=True)
-    own = [parameter for name, parameter in signature.parameters.items() if name != "session"]
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in shared.items()
-    ]
-    command.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *more]}
+    own = [option for one in parameters for option in records.get(one.name, [one])]
+    own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    command.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
+    command.__annotations__ = {option.name: option.annotation for option in own}
     return command
+
+
+def _options_of(record: Any) -> list[inspect.Parameter]:
+    """The fields of a record as parameters of a command."""
+    kinds = get_type_hints(record, include_extras=True)
+    return [
+        inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if one.default is MISSING else one.default,
+            annotation=kinds[one.name],
+        )
+        for one in fields(record)
+    ]
 
 
 # ---- output ---------------------------------------------------------------------------------------------------------

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from seqloom.cli.queries import AnnotatedQuery, samples_of
 from seqloom.cli.session import Session, put, put_json
 from seqloom.core.errors import ConfigError
-from seqloom.core.outputs import OutputFile
 from seqloom.core.progress import Progress, columns
 
 if TYPE_CHECKING:
     from seqloom.cli.beside import Ranking
+    from seqloom.cli.sampling import Output
     from seqloom.model import Model
     from seqloom.sequence.answer import Answer
 
@@ -75,12 +75,10 @@ def write_sweep(
     several: Sequence[AnnotatedQuery],
     ranking: Ranking | None,
     session: Session,
-    out: str | None,
-    force: bool,
-    as_json: bool,
+    output: Output,
 ) -> None:
     """Make and show the samples of several queries, which share the network's calls and their random numbers."""
-    file = None if out is None else OutputFile.at(out, force=force)
+    file = output.file()
     began = time.monotonic()
     for note in dict.fromkeys(note for one in several for note in one.notes):
         session.note(note)
@@ -91,7 +89,7 @@ def write_sweep(
         ranked = [ranking.applied(answer, several[0].given, session) for answer in answers]
         answers, likelihoods = [answer for answer, _ in ranked], [scores for _, scores in ranked]
     titles = [" ".join(lay) for lay in changes]
-    if as_json:
+    if output.as_json:
         made = [samples_of(model, answer, scores) for answer, scores in zip(answers, likelihoods, strict=True)]
         rows = [{"settings": title, "samples": samples} for title, samples in zip(titles, made, strict=True)]
         put_json({"sweep": rows, "seconds": round(time.monotonic() - began, 3)})
@@ -99,7 +97,7 @@ def write_sweep(
         run = "" if model.run is None else str(model.run.path)
         file.write(_page(titles, _shown(model, answers), f"Samples of {run}", f"Seed {answers[0].seed}."))
         session.note(str(file.path))
-    elif not as_json:
+    elif not output.as_json:
         put(_side_by_side(titles, _shown(model, answers), shutil.get_terminal_size((120, 40)).columns))
 
 
