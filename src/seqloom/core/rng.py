@@ -126,7 +126,7 @@ def pick(logits: Tensor, u: NDArray[np.float64]) -> Tensor:
     """
     import torch
 
-    wide = logits.double()
+    wide = logits.double().contiguous()
     total = (wide - wide.amax(-1, keepdim=True)).exp_().cumsum_(-1)
     edge = torch.as_tensor(u, device=logits.device).unsqueeze(-1) * total[..., -1:]
     symbol = torch.searchsorted(total, edge, right=True).squeeze(-1)
