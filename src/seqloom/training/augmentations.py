@@ -180,7 +180,7 @@ class PieceDropout(Augmentation, name="bpe_dropout"):
         rows = [row[:size] for row, size in zip(batch.x.numpy(), length, strict=True)]
         if codec is None:
             raise ConfigError("it is not known what the symbols stand for", path="feed.augment")
-        symbols, origin = codec.written_anew(rows, rng.at("merges"), self.share)
+        symbols, origin = codec.written_anew(rows, rng.at("rejoin"), self.share)
         width = max(map(len, symbols), default=0)
         x, index = (torch.zeros(len(rows), width, dtype=torch.int64) for _ in range(2))
         for row, (own, places) in enumerate(zip(symbols, origin, strict=True)):
