@@ -94,7 +94,7 @@ def follow(page: Path, *, short: bool) -> int:
 RUNNING = [name for name in PAGES if name not in {"tutorial", "index", "install"}]
 
 
-LONG = {"compare", "conditions", "pairs", "series", "synthetic", "text"}
+LONG = {"compare", "conditions", "labels", "pairs", "series", "synthetic", "text"}
 """Pages whose commands take long even so; the verbs that they use run in the tests of the command line, too."""
 
 

@@ -53,7 +53,7 @@ def advise(
     if facts.apart:
         # Each by itself and short: none is cut, each is read as often as any other, short ones beside short ones.
         advice["feed.order"] = ("whole", "sequences are short and stand by themselves")
-        advice["feed.window"] = (facts.longest + 1, "the longest, with its end")
+        advice["feed.window"] = (facts.longest + facts.ends, "the longest" + ", with its end" * facts.ends)
     settings: dict[str, Any] = {}
     for key, (value, _) in advice.items():
         settings = merge(settings, _nested(key, value))

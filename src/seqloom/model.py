@@ -23,9 +23,11 @@ from seqloom import run as runs
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
+from seqloom.core.progress import listed
 from seqloom.core.rng import Rng
 from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split, sources_of
+from seqloom.corpora.encoding import empty_like
 from seqloom.corpora.packed import Packed
 from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.engine.stages import Stage, gaps_in, windows_of
@@ -574,12 +576,18 @@ class Model:
             x = x[:, : space.end]
         return self.codec.decode(Encoded(x[canvas.context :], known[canvas.context :], origin))
 
-    def empty(self, length: int | None = None) -> list[Canvas]:
+    def empty(self, length: int | None = None, given: Mapping[str, Any] | None = None) -> list[Canvas]:
         """Canvases of which all is to be made: `length` elements, the training window by default.
 
+        What has no end of its own, such as labels, is as long as what is aligned with it in `given`.
         A model of one long text is shown what stands before a beginning, or its samples would begin anywhere. What has
         no beginning, as a series, goes on from a stretch of the training data that each sample draws for itself.
         """
+        if self.codec.alone is not None:
+            beside = [name for name in self.network.aligned if given and name in given]
+            encoded = self.encode_given({name: given[name] for name in beside}) if given else {}
+            aligned = max((len(one.x) for one in encoded.values()), default=length)
+            return self.canvas(None, aligned if self.network.aligned else self.codec.alone)
         opening = None if self.network.space.end is not None else self.codec.opening
         if opening is None:
             wanted = length or self.network.window
@@ -678,7 +686,7 @@ class Model:
         drawn, and none that would complete one of the texts `ban`. `bias` adds a number to the logits of the characters
         that match a regular expression.
         """
-        return self.answer(self.query(self.empty(length), n, seed, sampler, given, stop, allow, ban, bias))
+        return self.answer(self.query(self.empty(length, given), n, seed, sampler, given, stop, allow, ban, bias))
 
     def extend(
         self,
@@ -843,13 +851,15 @@ class Model:
         What is drawn beside a condition follows from the seed and its number, which is `first` for the first of these.
         They are read as they are answered, a few hundred at a time; `progress` gets how many are done.
         """
-        canvas = self.empty(length)
+        same = None if self.codec.alone is not None and self.network.aligned else self.empty(length)
         sampler = sampler or (self.sampler if n > 1 else self.answering)
         each, done = iter(given), 0
         while block := list(islice(each, APPLIED)):
             queries = []
             for number, own in enumerate(block, first + done):
-                query = self.query(canvas, n, seed, sampler, self._named(own), stop, allow, ban, bias)
+                beside = self._named(own)
+                canvas = same or self.empty(length, beside)
+                query = self.query(canvas, n, seed, sampler, beside, stop, allow, ban, bias)
                 queries.append(replace(query, first_row=number * n, watched=False))
             # Those of one length end at about the same time, and what is read of them is hardly padded.
             order = sorted(range(len(block)), key=lambda i: -sum(len(one.x) for one in queries[i].given.values()))
@@ -861,6 +871,78 @@ class Model:
             answers = dict(zip(order, self.answers([queries[i] for i in order], report), strict=True))
             yield from (answers[i] for i in range(len(block)))
             done += len(block)
+
+    def classify(
+        self,
+        values: Iterable[Any],
+        *,
+        label: str = "",
+        given: Mapping[str, Any] | None = None,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> Iterator[dict[str, float]]:
+        """The labels of several values in their order, each with its probability, the likeliest first.
+
+        Of a model whose answers are labels a value is its condition, or a mapping of conditions, as for `apply`. Of one
+        of texts beside which a label was given (`label`, where there are several) a value is a text: its labels are
+        those under which it is likely, none being likelier than another before it is read. `given` is common to all.
+        """
+        name = self.told(label)
+        choices = (self.given[name] if name else self.codec).choices
+        each, done = iter(values), 0
+        while block := list(islice(each, APPLIED)):
+            nats = np.stack([self._nats_beside(name, choice, block, given or {}) for choice in choices], 1)  # (N,L)
+            odds = np.exp(nats.min(1, keepdims=True) - nats)
+            for row in odds / odds.sum(1, keepdims=True):
+                order = np.argsort(-row, kind="stable")
+                yield {choices[i]: float(row[i]) for i in order}
+            done += len(block)
+            if progress is not None:
+                progress(done, "")
+
+    def told(self, label: str = "") -> str:
+        """The condition that `classify` tells; nothing where labels are what the model answers."""
+        if self.codec.choices:
+            if self.network.aligned:
+                raise UnsupportedQuery("the model gives each element a label", hint="`apply` has them")
+            if label:
+                raise UnsupportedQuery(f"there is no condition {label!r} to tell", hint="the answers are the labels")
+            return ""
+        known = [name for name, codec in self.given.items() if codec.choices and name not in self.network.aligned]
+        if not known:
+            raise UnsupportedQuery(
+                "the model knows no labels",
+                hint="train with a label beside each text, or with labels that are made of texts",
+            )
+        if label not in known and (label or len(known) > 1):
+            raise UnsupportedQuery(
+                f"it has no label {label!r}" if label else "which label is to be told?", hint=f"one of: {listed(known)}"
+            )
+        return label or known[0]
+
+    def _nats_beside(
+        self, name: str, choice: str, values: Sequence[Any], given: Mapping[str, Any]
+    ) -> NDArray[np.float64]:
+        """What each value costs beside a label (N,), or that label beside each value where there is no `name`."""
+        things = [self.codec.accept(choice if not name else value) for value in values]
+        beside = [{**given, **({name: choice} if name else self._named(value))} for value in values]
+        rows = [self.codec.rows(thing) for thing in things]
+        count = [len(own) for own in rows]
+        known = [one for own, many in zip(beside, count, strict=True) for one in [self.encode_given(own)] * many]
+        nothing = {key: empty_like(codec) for key, codec in self.given.items()}
+        every = [row for own in rows for row in own]
+        reading = likelihood.Reading.of(
+            self.codec,
+            self.network.space,
+            Flat.of([self.codec.encode(row) for row in every]),
+            {key: Flat.of([own.get(key, nothing[key]) for own in known]) for key in self.given},
+            sum(map(self.codec.count, every)),
+            0.0,
+        )
+        # A label is one symbol, so that what is exact costs no more; of a text it may be dear.
+        exact = [key for key, one in self.process.likelihoods().items() if one.kind == "exact" and not name]
+        kind = exact[0] if exact else "likelihood"
+        found = likelihood.nats_of_each(self.network, self.process, reading, kind)
+        return np.asarray(np.add.reduceat(found, np.cumsum([0, *count[:-1]])), np.float64)
 
     @property
     def answering(self) -> Sampler:

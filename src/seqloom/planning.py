@@ -203,6 +203,7 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         tokens=isinstance(prepared.codec.space, Tokens),
         symbols=space.total if isinstance(space, Tokens) else 0,
         ends=prepared.ends,
+        endless=prepared.codec.alone is not None,
         conditioned=any((given[n].enters or codec.enters) != "align" for n, codec in prepared.given.items()),
         attended=tuple(n for n, codec in prepared.given.items() if (given[n].enters or codec.enters) == "attend"),
         season=prepared.facts.get("season") or 1,

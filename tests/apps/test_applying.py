@@ -187,3 +187,23 @@ def test_what_was_attended_to_is_drawn_beside_a_score(seqloom, runs):
     assert Path("one.html").read_bytes().startswith(b"<!doctype html>")
     check_error(seqloom(*words, "--attention", "one.html"), "is there already", "--force")
     check_error(seqloom(*words, "--attention", "one.pdf"), "no name for a picture", ".png, .svg or .html")
+
+
+def test_lines_are_told_their_labels_and_a_model_of_labels_is_measured_by_them(seqloom, runs, tmp_path):
+    Path("in.txt").write_text("CD AB\nEF CD\n")
+    words = ("classify", runs / "run", "in.txt", "given.source=ab cd", "given.size=5")
+    plain, told = seqloom(*words), [json.loads(line) for line in seqloom(*words, "--json").text.splitlines()]
+    assert plain.text.splitlines() == [one["label"] for one in told]
+    assert [one["line"] for one in told] == [1, 2]
+    assert set(told[0]["probabilities"]) == set(WORDS)
+    assert sum(told[0]["probabilities"].values()) == pytest.approx(1)
+    settings = ["corpus.text=kind", "codec=label", "given.text.source=column:en", "--model", "gru"]
+    trained = seqloom("train", runs / "pairs.jsonl", *settings, *TINY, "--out", "kinds")
+    assert trained.code == 0
+    assert "stand in the training" not in trained.err  # that labels come again is no news
+    metrics = {metric["name"]: metric for metric in seqloom("evaluate", "kinds", "--json").json["metrics"]}
+    assert set(metrics) == {"likelihood", "accuracy", "f1"}
+    assert "commonest answer" in metrics["accuracy"]["context"]
+    Path("bad.txt").write_text("ab cd\n\nab\n")
+    assert seqloom("classify", "kinds", "bad.txt", "--skip-bad").text.splitlines()[1] == ""
+    check_error(seqloom("classify", "kinds", "bad.txt"), "empty", "skip-bad")

@@ -10,13 +10,13 @@ import pytest
 from seqloom.codecs.label import Label
 from seqloom.codecs.text import Characters
 from seqloom.core.errors import UnsupportedQuery
-from seqloom.corpora.base import Flat, Split
+from seqloom.corpora.base import Flat
 from seqloom.evaluation.answers import baselines, nearest, source_in
 from seqloom.evaluation.answers_table import answers_table
 from seqloom.evaluation.comparison import Row
 from seqloom.evaluation.measured import MeasuredRow, by_name
 from seqloom.evaluation.rows import _answers as table_of
-from seqloom.metrics.answers import Answers, AnswersMetric
+from seqloom.metrics.answers import Answers, AnswersMetric, records_of
 from seqloom.metrics.base import View, wrong_with
 from seqloom.metrics.likeness import Chrf, Exact, WordError
 
@@ -30,9 +30,7 @@ ANSWERS = Answers(
 
 def test_what_is_answered_without_a_model() -> None:
     sources, answers = (Flat.of([LETTERS.encode(pair[i]) for pair in PAIRS]) for i in (0, 1))
-    found = baselines(
-        LETTERS, LETTERS, Split(answers, {"en": sources}, 0, 0, ""), "en", ["the blue dog", "green trees"]
-    )
+    found = baselines(LETTERS, answers, LETTERS, sources, "en", ["the blue dog", "green trees"])
     assert found == {
         "copy of en": ["the blue dog", "green trees"],
         "commonest answer": ["blau", "blau"],
@@ -45,7 +43,8 @@ def test_the_source_is_the_text_that_is_attended_to() -> None:
     label = Label(names=("p", "q"))
     assert source_in(LETTERS, [("kind", label, "add"), ("en", LETTERS, "attend")]) == "en"
     assert source_in(LETTERS, [("kind", label, "attend"), ("en", LETTERS, "align")]) == ""
-    assert source_in(label, [("en", LETTERS, "attend")]) == ""
+    assert source_in(label, [("en", LETTERS, "attend")]) == "en"
+    assert source_in(label, [("kind", label, "add")]) == ""
 
 
 def test_records_have_intervals_over_pairs_and_what_stands_beside_them() -> None:
@@ -92,7 +91,7 @@ def test_the_table_has_models_above_and_what_needs_none_below() -> None:
     assert "chrf: nrefs:1" in " ".join(lines)
     assert table.verdict == []
     assert table.data()["rows"][-1]["baseline"]
-    bad = MeasuredRow("gru", by_name(metric.of(["x"] * 30, ANSWERS.truth, {})))
+    bad = MeasuredRow("gru", by_name(records_of(BY, ["x"] * 30, ANSWERS.truth)))
     worse = answers_table([bad], {name: by_name(own) for name, own in beside.items()})
     assert worse.verdict == ["gru answers no better, as far as these pairs can tell, than the copy of en."]
     assert table_of([Row("gru")]) is None

@@ -173,7 +173,7 @@ def apply(
     if not as_json and "text" not in model.codec.as_json(model.codec.examples()[0]):
         raise ConfigError("what this run makes is no line of text", path="apply", hint="--json prints an object a line")
     ranking = Ranked(rank_by).opened(n, others.weights, session)
-    lines = Lines(_path_of(file), model, conditions_of(settings, model.given))
+    lines = Lines(path_of_lines(file), model, conditions_of(settings, model.given))
     try:
         good, bad, names = lines.checked(skip_bad)
     except DataError as error:
@@ -211,7 +211,7 @@ def apply(
         answers.finish()
 
 
-def _path_of(word: str) -> Path:
+def path_of_lines(word: str) -> Path:
     """The file that a word names; what comes by standard input as a file in the cache."""
     import sys
 

@@ -20,7 +20,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from seqloom import __version__
-from seqloom.cli import applying, chatting, forecasting, inspect, packing, sampling, scoring, training
+from seqloom.cli import applying, chatting, classifying, forecasting, inspect, packing, sampling, scoring, training
 from seqloom.cli.session import LITERAL, Session, put, say, verb
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 
@@ -52,6 +52,7 @@ VERBS = {
     "extend": sampling.extend,
     "infill": sampling.infill,
     "apply": applying.apply,
+    "classify": classifying.classify,
     "chat": chatting.chat,
     "forecast": forecasting.forecast,
     "score": scoring.score,

@@ -103,12 +103,13 @@ def sample(
     changes = changes_of(sweep or [], frames is not None)
     model = others.opened(run, session)
     ranking = ranked.opened(n, others.weights, session)
+    canvases = model.empty(length, conditions_of(settings, model.given))
     if changes:
         number = seed_of(seed)
-        several = [annotated(model, model.empty(length), n, number, [*settings, *lay], limits) for lay in changes]
+        several = [annotated(model, canvases, n, number, [*settings, *lay], limits) for lay in changes]
         write_sweep(model, changes, several, ranking, session, output)
         return
-    asked = annotated(model, model.empty(length), n, seed, settings, limits)
+    asked = annotated(model, canvases, n, seed, settings, limits)
     if frames is None:
         _write_samples(model, asked, session, output, ranking)
         return

@@ -219,6 +219,7 @@ def evaluate(
         return
     if windows is not None or stride is not None:
         raise _no_horizon()
+    from seqloom.evaluation.answers import beside_likelihood
     from seqloom.evaluation.evaluate import evaluate_model
 
     with Progress(1, "", quiet=session.quiet) as bar:
@@ -228,6 +229,7 @@ def evaluate(
             split,  # type: ignore[arg-type]
             full,
             lambda share: bar.update(share),
+            more=[] if settings.get("metrics") else beside_likelihood(model),
             metrics=settings.get("metrics"),
         )
     if as_json:

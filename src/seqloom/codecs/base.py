@@ -39,6 +39,8 @@ class Codec(Component, home="seqloom.codecs"):
     """What `extent` counts, in a word for people."""
     ends: ClassVar[bool] = True
     """A file in a folder of them begins and ends by itself; a stretch of a series does neither."""
+    alone: ClassVar[int | None] = None
+    """How many elements a value has beside which nothing is aligned; None: any number, and an end says how many."""
     mends: ClassVar[bool] = False
     """Byte-order marks and the line ends CR LF are read as plain ones."""
     progressive: ClassVar[bool] = False
@@ -73,6 +75,11 @@ class Codec(Component, home="seqloom.codecs"):
     def ambiguous(self) -> bool:
         """A value can be encoded in several ways: the likelihood of one of them is a bound on the value's own."""
         return False
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """What an element may be, where that is a list of names: labels. None where it is something else."""
+        return ()
 
     @property
     def ends_of_turn(self) -> tuple[str, ...]:

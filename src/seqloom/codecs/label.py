@@ -27,6 +27,9 @@ class Label(Codec, name="label"):
     suffixes: ClassVar[tuple[str, ...]] = (".txt",)
     unit: ClassVar[str] = "label"
     enters: ClassVar[Literal["add", "align", "attend"]] = "add"
+    ends: ClassVar[bool] = False
+    alone: ClassVar[int | None] = 1
+    baselines: ClassVar[tuple[str, ...]] = ("unigram",)
     rank: ClassVar[int] = -1
 
     names: tuple[str, ...] = ()
@@ -48,6 +51,10 @@ class Label(Codec, name="label"):
         if not self.names:
             raise ConfigError("the list of labels is empty until the codec is fitted", path="codec.names")
         return Tokens(size=len(self.names))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return self.names
 
     def fit(self, values: Iterable[str | tuple[str, ...]]) -> Self:
         names = tuple(sorted({word for value in values for word in self._words(value)}))
@@ -72,10 +79,11 @@ class Label(Codec, name="label"):
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
     ) -> Canvas:
-        """One label to be made; there is nothing before or after it."""
-        if template is not None or (length or 1) != 1 or gap is not None or blank is not None:
+        """Labels to be made, one unless more are asked for; there is nothing before or after them."""
+        if template is not None or gap is not None or blank is not None:
             raise ConfigError("a label is one symbol: there is nothing to extend or to fill in")
-        return Canvas(np.zeros(1, np.int64), np.zeros(1, bool), np.zeros(1, bool))
+        size = length or 1
+        return Canvas(np.zeros(size, np.int64), np.zeros(size, bool), np.zeros(size, bool))
 
     def count(self, value: str | tuple[str, ...]) -> float:
         return self.size(value)

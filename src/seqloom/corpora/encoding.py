@@ -110,10 +110,10 @@ class _Digests:
     def __len__(self) -> int:
         return len(self.held)
 
-    def add(self, segment: Segment) -> None:
-        """One more part of a split, if it is a whole thing."""
+    def add(self, segment: Segment, *, labels: bool) -> None:
+        """One more part of a split, if it is a whole thing: of `labels`, with what they are beside."""
         content, digest = segment.item.content, segment.item.digest
-        if isinstance(content, str):  # what stands beside a text in its row is no part of it
+        if isinstance(content, str) and not labels:  # what stands beside a text in its row is no part of it
             digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
         if digest and not segment.divided:
             self.held.append(int(digest[:16], 16))
@@ -223,7 +223,7 @@ class Encoding:
         split = segment.split
         self.totals[split].fingerprint.add(segment.digest(self.codec))
         self.owners[split].add(len(lengths))
-        self.texts[split].add(segment)
+        self.texts[split].add(segment, labels=self.codec.alone is not None)
         for label in self.conditions:
             encoded = self._conditioned(label, segment)
             if self.given[label].enters == "align" and len(encoded.x) not in {0, lengths[0]}:

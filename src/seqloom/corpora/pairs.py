@@ -100,7 +100,7 @@ class Pairs(Corpus, name="pairs"):
             each=lambda: (item for file in each for item in self._things_of(codec, *file) if isinstance(item, Item)),
             identity=[self.text, [[split, *(digest for digest, _ in own)] for split, own in digests]],
             size=sum(size for _, own in digests for _, size in own),
-            ends=True,
+            ends=codec.ends,
             whole=True,
         )
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from seqloom.codecs.base import Codec
 from seqloom.core.errors import UnsupportedQuery
-from seqloom.corpora.base import Prepared, Split
+from seqloom.corpora.base import Flat, Prepared, Split
 from seqloom.evaluation.texts import spread, text_of, texts_of, value_of
 from seqloom.metrics.answers import Answers, AnswersMetric
+from seqloom.metrics.base import Metric
 from seqloom.model import Model
 
 MOST = 100_000
@@ -23,21 +24,27 @@ RUN = 4
 
 
 def source_in(codec: Codec, given: Iterable[tuple[str, Codec, str]]) -> str:
-    """The condition that is a text from which another text is made, "" where there is none.
+    """The condition that is a text from which another text, or labels, are made, "" where there is none.
 
     Of each condition its name, its codec and where it enters.
     """
-    if not _is_text(codec):
+    if not (_is_text(codec) or codec.choices):
         return ""
-    return next((name for name, own, enters in given if enters == "attend" and _is_text(own)), "")
+    enters = ("attend", "align") if codec.choices else ("attend",)
+    return next((name for name, own, where in given if where in enters and _is_text(own)), "")
 
 
 def source_of(model: Model) -> str:
     """That of a run, where its texts end by themselves."""
-    if model.run is None or not model.run.ends:
+    if model.run is None or not (model.run.ends or model.codec.choices):
         return ""
     given = ((name, codec, item.enters or codec.enters) for name, (codec, item) in model.run.given.items())
     return source_in(model.codec, given)
+
+
+def beside_likelihood(model: Model) -> list[Metric]:
+    """What is measured of a model beside its recipe's metrics, unless others are asked for: how right labels are."""
+    return [AnswersMetric()] if model.codec.choices and source_of(model) else []
 
 
 def answers_of(
@@ -52,10 +59,7 @@ def answers_of(
     """The answers of a model to sources of a split (`part`), whose `values` are as the files have them."""
     source = source_of(model)
     if not source:
-        raise UnsupportedQuery(
-            "these data have no text that is made from another: there is nothing to answer",
-            hint="leave the metric out; pairs of texts have a condition that is attended to",
-        )
+        return _labels_of(model, prepared, part, values, asked, progress)
     numbers = spread(len(part.data), asked.pairs or len(part.data))
     given = [
         {
@@ -77,24 +81,58 @@ def answers_of(
     sampler = asked.sampler or (model.answering if asked.samples == 1 else model.sampler)
     how = f"{sampler.name}" + (f", of {asked.samples} by {asked.mbr.measures}" if asked.samples > 1 else "")
     sources = [text_of(model.given[source], own[source]) if source in own else "" for own in given]
+    train = prepared.splits["train"]
+    beside = baselines(model.codec, train.data, model.given[source], train.given[source], source, sources)
+    return Answers(made, truth, beside, how, model.codec.choices)
+
+
+def _labels_of(
+    model: Model,
+    prepared: Prepared,
+    part: Split,
+    values: Callable[[], Sequence[Any]],
+    asked: AnswersMetric,
+    progress: Callable[[float], None] | None,
+) -> Answers:
+    """The label that a model tells of each of some texts, by the one that makes it likeliest, beside the true ones."""
+    every = values()
+    known = [name for name, codec in model.given.items() if codec.choices and name not in part.aligned]
+    if not known or len(every) != len(part.data):
+        raise UnsupportedQuery(
+            "these data have no text or label that is made from a text: there is nothing to answer",
+            hint="leave the metric out; pairs of texts have a condition that is attended to",
+        )
+    name = model.told(known[0])
+    flat, train = part.given[name], prepared.splits["train"]
+    there = [i for i in range(len(part.data)) if flat.starts[i + 1] > flat.starts[i]]
+    numbers = [there[i] for i in spread(len(there), asked.pairs or len(there))]
+    report = None if progress is None else lambda done, _: progress(done / max(1, len(numbers)))
+    told = model.classify([every[i] for i in numbers], label=name, progress=report)
+    texts = [text_of(model.codec, every[i]) for i in numbers]
     return Answers(
-        made, truth, baselines(model.codec, model.given[source], prepared.splits["train"], source, sources), how
+        [next(iter(own)) for own in told],
+        texts_of(model.given[name], flat, numbers),
+        baselines(model.given[name], train.given[name], model.codec, train.data, "text", texts),
+        f"{name} by likelihood",
+        model.given[name].choices,
     )
 
 
-def baselines(codec: Codec, given: Codec, train: Split, source: str, sources: Sequence[str]) -> dict[str, list[str]]:
-    """What is answered to sources without a model, by name."""
-    numbers = range(max(0, len(train.data) - MOST), len(train.data))
+def baselines(
+    codec: Codec, answers: Flat, given: Codec, learned: Flat, source: str, sources: Sequence[str]
+) -> dict[str, list[str]]:
+    """What is answered to sources without a model, by name, from the answers and sources of the training split."""
+    copied = {} if codec.choices else {f"copy of {source}": list(sources)}
+    numbers = [i for i in range(max(0, len(answers) - MOST), len(answers)) if answers.starts[i + 1] > answers.starts[i]]
     if not numbers:
-        return {f"copy of {source}": list(sources)}
-    flat = train.data
+        return copied
+    flat = answers
     times = Counter(flat.x[flat.starts[i] : flat.starts[i + 1]].tobytes() for i in numbers)
     ((commonest, _),) = times.most_common(1)
     same = next(i for i in numbers if flat.x[flat.starts[i] : flat.starts[i + 1]].tobytes() == commonest)
-    learned = texts_of(given, train.given[source], numbers)
-    near = nearest(sources, learned)
+    near = nearest(sources, texts_of(given, learned, numbers))
     return {
-        f"copy of {source}": list(sources),
+        **copied,
         "commonest answer": texts_of(codec, flat, [same]) * len(sources),
         f"answer to the nearest {source}": texts_of(codec, flat, [numbers[i] for i in near]),
     }
@@ -124,4 +162,4 @@ def _runs(text: str) -> set[str]:
 
 def _is_text(codec: Codec) -> bool:
     """Whether values are texts of many symbols."""
-    return codec.space.symbolic and "text" in codec.as_json(codec.examples()[0]) and codec.enters == "attend"
+    return codec.space.symbolic and "text" in codec.as_json(codec.examples()[0]) and codec.enters != "add"

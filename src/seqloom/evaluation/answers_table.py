@@ -13,6 +13,12 @@ LEGEND = (
     "bleu and chrf from 0 to 100, rouge l and exact shares: higher is better; word and character error are edits over "
     "the length of the true answers: lower is better. Each with half of its 95 % interval over pairs"
 )
+LEGEND_OF_LABELS = (
+    "accuracy is the share of labels that are right, f1 the mean of the labels' F-scores, entities the F-score of "
+    "marked stretches: higher is better. Each with half of its 95 % interval over pairs"
+)
+DECISIVE = ("chrf", "accuracy")
+"""By which measure it is told whether a model is better than what needs none: the first that there is."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +46,21 @@ class AnswersTable(MeasuredTable):
     @property
     def legend(self) -> str:
         """What the columns are."""
-        return ". ".join(filter(None, [LEGEND, self.signatures]))
+        legend = LEGEND_OF_LABELS if "accuracy" in self.measures else LEGEND
+        return ". ".join(filter(None, [legend, self.signatures]))
 
     @property
     def verdict(self) -> list[str]:
         """Which models answer no better than what needs none, as sentences."""
-        best = max((row for row in self.rows if row.baseline), key=lambda row: row.value("chrf") or 0.0, default=None)
-        if best is None or best.value("chrf") is None:
+        name = next((one for one in DECISIVE if one in self.measures), "")
+        best = max((row for row in self.rows if row.baseline), key=lambda row: row.value(name) or 0.0, default=None)
+        if best is None or best.value(name) is None:
             return []
-        bar = best.measures["chrf"]["interval"][1]
+        bar = best.measures[name]["interval"][1]
         worse = [
             row.name
             for row in self.rows
-            if not row.baseline and "chrf" in row.measures and row.measures["chrf"]["interval"][0] <= bar
+            if not row.baseline and name in row.measures and row.measures[name]["interval"][0] <= bar
         ]
         if not worse:
             return []

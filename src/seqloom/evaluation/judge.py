@@ -117,7 +117,7 @@ def _first_element(model: Model) -> float:
 def _novelty(model: Model, values: Sequence[Any], length: int) -> list[MetricRecord]:
     """How new and varied samples are, where they are of symbols."""
     assert model.run is not None
-    if not model.codec.space.symbolic:
+    if not model.codec.space.symbolic or model.codec.choices:
         return []
     splits = prepare(model.run).splits
     return NoveltyMetric().records(originals(model.codec, values, splits["train"].data, splits["test"].data, length))

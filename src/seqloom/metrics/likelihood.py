@@ -207,6 +207,14 @@ def score(
         net.train(training)
 
 
+def nats_of_each(net: Network, process: Process, reading: Reading, name: str) -> NDArray[np.float64]:
+    """What each of the sequences costs by itself (S,)."""
+    found = score(net, process, reading, name, full=True, tokens=True)
+    packed = Packed(reading.data, reading.space)
+    total = np.concatenate([[0.0], np.cumsum(found.surprisal or ())])
+    return np.diff(total[packed.starts])
+
+
 def _streams(
     net: Network,
     process: Process,

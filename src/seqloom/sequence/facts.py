@@ -43,6 +43,8 @@ class Facts:
     repeated: float = 0.0
     longest: int = 0
     """Of the sequences."""
+    endless: bool = False
+    """Whether they stand by themselves and have no end: labels."""
     paired: bool = False
     """Two of the numbers belong together, as those of a pen's movement."""
     turns: bool = False
@@ -60,7 +62,7 @@ class Facts:
     @property
     def apart(self) -> bool:
         """Whether sequences are short and stand by themselves, so that each is read whole."""
-        return self.ends and 0 < self.longest <= WHOLE
+        return (self.ends or self.endless) and 0 < self.longest <= WHOLE
 
     @property
     def lumpy(self) -> bool:
