@@ -207,3 +207,13 @@ def test_lines_are_told_their_labels_and_a_model_of_labels_is_measured_by_them(s
     Path("bad.txt").write_text("ab cd\n\nab\n")
     assert seqloom("classify", "kinds", "bad.txt", "--skip-bad").text.splitlines()[1] == ""
     check_error(seqloom("classify", "kinds", "bad.txt"), "empty", "skip-bad")
+
+
+def test_each_word_of_a_line_has_a_label(seqloom, tmp_path):
+    Path("a.conll").write_text("Anna PER\nsees O\nBob PER\n\nthe O\ndog O\nsees O\nAnna PER\n\n" * 20)
+    assert seqloom("train", "a.conll", "--model", "gru", *TINY, "--out", "tags").code == 0
+    Path("words.txt").write_text("the dog sees Zora\nBob\n")
+    lines = seqloom("apply", "tags", "words.txt", "--seed", 1).text.splitlines()
+    assert [len(line.split()) for line in lines] == [4, 1]
+    assert set(" ".join(lines).split()) <= {"PER", "O"}
+    check_error(seqloom("classify", "tags", "words.txt"), "each element a label", "apply")

@@ -80,7 +80,9 @@ def answers_of(
     truth = [text_of(model.codec, every[i]) for i in numbers]
     sampler = asked.sampler or (model.answering if asked.samples == 1 else model.sampler)
     how = f"{sampler.name}" + (f", of {asked.samples} by {asked.mbr.measures}" if asked.samples > 1 else "")
-    sources = [text_of(model.given[source], own[source]) if source in own else "" for own in given]
+    sources = [own.get(source, "") for own in given]
+    if not model.codec.choices or source not in model.network.aligned:
+        sources = [text_of(model.given[source], own) if own else "" for own in sources]
     train = prepared.splits["train"]
     beside = baselines(model.codec, train.data, model.given[source], train.given[source], source, sources)
     return Answers(made, truth, beside, how, model.codec.choices)
@@ -122,6 +124,8 @@ def baselines(
     codec: Codec, answers: Flat, given: Codec, learned: Flat, source: str, sources: Sequence[str]
 ) -> dict[str, list[str]]:
     """What is answered to sources without a model, by name, from the answers and sources of the training split."""
+    if codec.choices and given.enters == "align":
+        return _word_by_word(codec, answers, learned, given, sources)
     copied = {} if codec.choices else {f"copy of {source}": list(sources)}
     numbers = [i for i in range(max(0, len(answers) - MOST), len(answers)) if answers.starts[i + 1] > answers.starts[i]]
     if not numbers:
@@ -135,6 +139,25 @@ def baselines(
         **copied,
         "commonest answer": texts_of(codec, flat, [same]) * len(sources),
         f"answer to the nearest {source}": texts_of(codec, flat, [numbers[i] for i in near]),
+    }
+
+
+def _word_by_word(
+    codec: Codec, answers: Flat, learned: Flat, given: Codec, sources: Sequence[str]
+) -> dict[str, list[str]]:
+    """The commonest label of all, and that of each word, for each word of some sources."""
+    known = Counter(zip(learned.x.tolist(), answers.x.tolist(), strict=True))
+    commonest = int(np.bincount(answers.x, minlength=1).argmax())
+    by_word: dict[int, int] = {}
+    for (word, label), _ in reversed(known.most_common()):
+        by_word[word] = label
+    names = codec.choices
+    symbols = [given.encode(given.value_of(source)).x.tolist() for source in sources]
+    return {
+        "commonest label": ["\n".join([names[commonest]] * len(own)) for own in symbols],
+        "commonest label of each word": [
+            "\n".join(names[by_word.get(word, commonest)] for word in own) for own in symbols
+        ],
     }
 
 

@@ -50,7 +50,7 @@ def first(spec: NetworkSpec, space: Tokens) -> NetworkSpec:
 
 def advised(facts: Facts) -> Advice:
     """Lengths first where sequences are short, and read whole."""
-    if not (facts.tokens and facts.apart) or facts.turns:
+    if not (facts.tokens and facts.apart and facts.ends) or facts.turns:
         return {}
     return {"length": ("first", "a canvas is as long as its sequence, and no end has to be found")}
 
