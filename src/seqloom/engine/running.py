@@ -10,14 +10,18 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seqloom.engine.lanes import Lane
 from seqloom.engine.network_rows import NetworkRows
+from seqloom.network.network import Network
 from seqloom.sequence.space import Space, Tokens
 
 AHEAD = 64
 """So many elements of each row are made at most before anyone is told of them."""
+TOGETHER = 16
+"""So many symbols are drawn before it is looked at the clock."""
 SECONDS = 0.03
 """And it is stopped after so long: those who watch, and requests that wait, are kept waiting no longer."""
 
@@ -49,6 +53,27 @@ class RunningOn:
         value = self.memory.process.following(self.memory.net, self.ask, self.position, self.memory.state)
         self.position += 1
         return value.index_fill_(-1, self.never, -torch.inf) if len(self.never) else value
+
+    def drawn(self, element: Tensor, u: NDArray[np.float64]) -> Tensor | None:
+        """Symbols (B,K) drawn on these elements (B,), by one number of u (B,most) each from what follows as it is.
+
+        K is 0 where no more are to be made now; None where each must be asked for.
+        """
+        memory, made = self.memory, []
+        assert memory.state is not None
+        network = memory.network
+        if self.ask.given is not None or not isinstance(network, Network) or not memory.process.draws_outputs(network):
+            return None
+        ended = np.zeros(len(u), bool) if self.end is None else (element == self.end).cpu().numpy()
+        while self.calls < self.most and not ended.all() and not (self.calls and time.perf_counter() > self._until):
+            chosen = u[:, self.calls : min(self.calls + TOGETHER, self.most)]
+            new = network.stepping.draw(network, element, memory.state, chosen, self.never, self.end, ended)
+            if new is None:
+                return None
+            made.append(new)
+            element = new[:, -1]
+            self.calls += new.shape[1]
+        return torch.cat(made, 1) if made else element.new_zeros(len(u), 0)
 
 
 def steps_ahead(lane: Lane, memory: NetworkRows, end: int | None, most: int) -> int:

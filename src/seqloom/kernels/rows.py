@@ -1,4 +1,4 @@
-"""Maps of a few rows by packed matrices, in C (rows.c) where there is a compiler; torch's operators are their twin."""
+"""Maps of a few rows, in C (rows.c) where there is a compiler; torch's operators are their twin."""
 
 from __future__ import annotations
 
@@ -20,16 +20,24 @@ class MapStruct(ctypes.Structure):
 
     _fields_: ClassVar = [
         *[(name, ctypes.c_void_p) for name in ("weight", "scale", "total", "bias")],
-        ("inner", ctypes.c_int64),
-        ("outer", ctypes.c_int64),
+        *[(name, ctypes.c_int64) for name in ("inner", "outer", "kind")],
     ]
 
 
+KINDS = {torch.int8: 0, torch.bfloat16: 1, torch.float32: 2}
+"""As `enum kind` of rows.c."""
+BY_COLUMNS = 3
+"""A matrix in float32 that lies column by column."""
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS = {
     "map_rows": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
     "lstm_after": [_POINTER, _POINTER, _POINTER, _LONG, _LONG, _POINTER],
     "lstm_step": [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER],
+    "stack_step": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER, _POINTER],
+    "stack_draw": [
+        *[_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
+        *[_POINTER, _LONG, _POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER],
+    ],
 }
 
 
@@ -40,14 +48,14 @@ def library() -> ctypes.CDLL | None:
     if found is not None:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(found, name)
-            function.argtypes, function.restype = arguments, None
+            function.argtypes, function.restype = arguments, _LONG if name == "stack_draw" else None
     return found
 
 
 class RowsMap:
     """A linear map of rows (N,D) in float32 by a matrix (P,D), and a bias; only where there is a `library`.
 
-    The matrix is of whole numbers, each row with a `scale`, or in bfloat16, where D is a multiple of MULTIPLE.
+    The matrix is in float32, of whole numbers, each row with a `scale`, or in bfloat16, D being a multiple of MULTIPLE.
     """
 
     def __init__(self, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> None:
@@ -57,14 +65,18 @@ class RowsMap:
         total = None if scale is None else weight.sum(1, dtype=torch.int32)
         self._kept = weight, scale, total, bias  # which stay where they are
         self.outer, self.inner = weight.shape
+        kind = KINDS[weight.dtype]
+        if not weight.is_contiguous():
+            assert weight.t().is_contiguous()
+            kind = BY_COLUMNS
         pointers = [None if part is None else part.data_ptr() for part in self._kept]
-        self._struct = MapStruct(*pointers, self.inner, self.outer)
-        self._address = ctypes.addressof(self._struct)
+        self._struct = MapStruct(*pointers, self.inner, self.outer, kind)
+        self.address = ctypes.addressof(self._struct)
 
     def __call__(self, x: Tensor) -> Tensor:
         x, rows = x.contiguous(), x.shape[0]
         out, room = x.new_empty(rows, self.outer), x.new_empty(rows * (self.inner + 1))
-        self._library.map_rows(self._address, x.data_ptr(), rows, room.data_ptr(), out.data_ptr())
+        self._library.map_rows(self.address, x.data_ptr(), rows, room.data_ptr(), out.data_ptr())
         return out
 
     def lstm_step(self, recur: RowsMap, x: Tensor, past: Tensor) -> Tensor:
@@ -73,7 +85,7 @@ class RowsMap:
         new = torch.empty_like(past)
         room = x.new_empty(rows * (9 * width + max(self.inner, width) + 1))
         self._library.lstm_step(
-            self._address, recur._address, x.data_ptr(), past.data_ptr(), rows, room.data_ptr(), new.data_ptr()
+            self.address, recur.address, x.data_ptr(), past.data_ptr(), rows, room.data_ptr(), new.data_ptr()
         )
         return new
 

@@ -21,6 +21,7 @@ from seqloom.mixers.base import MixerModule, Watcher
 from seqloom.network.backbone import Backbone
 from seqloom.network.costs import in_parts
 from seqloom.network.given import Conditions, ConditionSpec, EncodedConditions
+from seqloom.network.stepping import Stepping
 from seqloom.network.trunk import Trunk, embedding
 from seqloom.sequence.batch import Condition
 from seqloom.sequence.guess import Cost
@@ -58,6 +59,7 @@ class Network(nn.Module):
         self.dependence: NDArray[np.float64] | None = None
         self.laws: Laws | None = None
         self.reduced = False
+        self.stepping = Stepping()
         self.channels, self.patch = self._channels(), self._patch(given)
         if backbone.tie and isinstance(space, Tokens) and spec.outputs < space.total:
             raise ConfigError(
@@ -182,6 +184,8 @@ class Network(nn.Module):
     def forward(self, x: Tensor, **inputs: Any) -> tuple[Tensor, NetState | None]:
         """Inputs (B,T) or (B,T,C) to outputs (B,T,P), or (B,K,P) at some positions; the others are those of `_read`."""
         steps = x.shape[1]
+        if steps == 1 and (stepped := self._stepped(x, inputs)) is not None:
+            return stepped, inputs["state"]
         h, after = self._read(x, **inputs)
         out = self.head(h) if self.gain is None else F.linear(h * self.gain, self._tied(), self.head.bias)
         if self.patch > 1:
@@ -189,6 +193,15 @@ class Network(nn.Module):
         if self.channels > 1:  # (B*D,K,P) to (B,K,P*D): all channels of one parameter after another
             out = out.view(-1, self.channels, *out.shape[1:]).permute(0, 2, 3, 1).flatten(2)
         return out if out.dtype == torch.float64 else out.float(), after
+
+    def _stepped(self, x: Tensor, inputs: Mapping[str, Any]) -> Tensor | None:
+        """Outputs (B,1,P) by one program, where every row reads one symbol into the state and nothing else is told."""
+        told = {name: value for name, value in inputs.items() if value is not None}
+        where, count = told.pop("where", x), told.pop("count", None)
+        if set(told) != {"state"} or where.shape[1] > 1 or count is None or not count.all():
+            return None
+        out = self.stepping.step(self, x[:, 0], told["state"])
+        return None if out is None else out.unsqueeze(1)
 
     def costs(self, x: Tensor, cost: Cost, **inputs: Any) -> tuple[Tensor, NetState | None]:
         """What the outputs of a network of symbols cost at each position (B,T), and the state after them.
@@ -348,8 +361,10 @@ class Network(nn.Module):
         try:
             for name, module in watchable.items():
                 module.watched = watcher(name)
+            self.stepping.paused = True
             yield seen
         finally:
+            self.stepping.paused = False
             for module in watchable.values():
                 module.watched = None
 

@@ -33,6 +33,7 @@ def pack(net: Network, precision: Precision) -> None:
         net.head = kind(net.end_weight().detach(), net.head.bias)
         net.embed = PackedTable(net.embed.weight, precision)
         net.gain = net.untied = None
+    net.stepping.forget()
 
 
 def _pack_below(module: nn.Module, kind: type[PackedMap]) -> None:

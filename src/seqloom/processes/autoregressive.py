@@ -405,6 +405,9 @@ class Autoregressive(Process, name="autoregressive"):
         steps = np.arange(most)
         return int((slide(at[:, None] + steps, net.reach) == origin[:, None]).all(0).cumprod().sum())
 
+    def draws_outputs(self, net: Net) -> bool:
+        return not self._gates and self.head_for(net.space).direct
+
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         x = ask.x.gather(1, torch.as_tensor(position - 1, device=ask.x.device).unsqueeze(1))
         out, _ = net(x, given=ask.given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))

@@ -217,6 +217,10 @@ class Process(Component, home="seqloom.processes"):
         """
         return 0
 
+    def draws_outputs(self, net: Net) -> bool:
+        """Whether what `following` gives is what the network puts out, as it is."""
+        return False
+
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         """What `guess` gives (B,V) for these positions (B,) of the ask's canvas, of which the state has all but one."""
         raise NotImplementedError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import pick
-from seqloom.samplers.base import Rows
+from seqloom.samplers.base import Following, Rows
 from seqloom.samplers.penalties import penalised, unpenalised
 from seqloom.samplers.truncation import TokenSampler, draw, tempered, untouched
 from seqloom.sequence.guess import Ask, Gives, Guess
@@ -82,19 +81,28 @@ class Ancestral(TokenSampler, name="ancestral"):
             return 0
         return int((rows.length - rows.own["at"]).min())
 
-    def run_on(self, rows: Rows, most: int, following: Callable[[Tensor], Tensor | None]) -> Rows:
+    def run_on(self, rows: Rows, most: int, following: Following) -> Rows:
         position, each = rows.own["at"], np.arange(len(rows))
         at = position[:, None] + np.arange(most)  # (B,most)
         u = rows.key.select(np.repeat(each, most)).at("pick", at.ravel()).uniform(1).reshape(at.shape)
         place = torch.as_tensor(at, device=rows.x.device)
         element, made, plain = rows.x[each, position - 1], 0, untouched(rows.own)
+        if plain and (drawn := following.drawn(element, u)) is not None:
+            made = drawn.shape[1]
+            rows.x.scatter_(1, place[:, :made], drawn)
+            return self._made(rows, at[:, :made])
         while (value := following(element)) is not None:
             element = pick(value, u[:, made]) if plain else draw(value, u[:, made], rows.own)
             rows.x.scatter_(1, place[:, made : made + 1], element.unsqueeze(1))
             made += 1
-        rows.settled[each[:, None], at[:, :made]] = True
-        position += made
-        rows.done[:] |= position >= rows.length
+        return self._made(rows, at[:, :made])
+
+    @staticmethod
+    def _made(rows: Rows, at: NDArray[np.int64]) -> Rows:
+        """The rows after the elements at these positions (B,K) were made."""
+        rows.settled[np.arange(len(rows))[:, None], at] = True
+        rows.own["at"] += at.shape[1]
+        rows.done[:] |= rows.own["at"] >= rows.length
         return rows
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,21 @@ from seqloom.core.rng import Rng, pick
 from seqloom.sequence.guess import Ask, Gives, Guess
 
 Numbers = NDArray[Any]
+
+
+class Following(Protocol):
+    """What follows on elements that are made one after another: see `Sampler.run_on`."""
+
+    def __call__(self, element: Tensor) -> Tensor | None:
+        """The guess (B,V) after elements (B,), which stand on the canvas; None to stop."""
+        ...
+
+    def drawn(self, element: Tensor, u: NDArray[np.float64]) -> Tensor | None:
+        """Symbols (B,K) drawn on elements (B,) from such guesses as they are, by one number of u (B,most) each.
+
+        None where each guess must be asked for.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -190,7 +205,7 @@ class Sampler(Component, home="seqloom.samplers"):
         """How many elements all rows can be given by `run_on`, one after another; 0: each is asked for."""
         return 0
 
-    def run_on(self, rows: Rows, most: int, following: Callable[[Tensor], Tensor | None]) -> Rows:
+    def run_on(self, rows: Rows, most: int, following: Following) -> Rows:
         """As so many times `ask` and `tell`: following(element (B,)) is the guess (B,V) after it, None to stop.
 
         Each element stands on the canvas of `rows` before it is asked what follows.

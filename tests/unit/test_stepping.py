@@ -1,0 +1,135 @@
+"""Recurrent networks read and draw symbols by one compiled program; the modules and `pick` are its twin."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from seqloom.core.rng import Rng, pick
+from seqloom.engine import Engine, Request
+from seqloom.kernels import rows
+from seqloom.mixers.recurrent import Lstm
+from seqloom.network import stepping
+from seqloom.network.backbone import Backbone
+from seqloom.network.network import Network
+from seqloom.network.packing import pack
+from seqloom.processes.autoregressive import Autoregressive
+from seqloom.samplers.ancestral import Ancestral
+from seqloom.sequence.space import Tokens
+
+pytestmark = pytest.mark.skipif(rows.library() is None, reason="there is no compiler")
+SPACE = Tokens(size=400, ends=True)
+ROWS = 3
+
+
+def network(precision="float32", width=96, depth=2, **settings):
+    backbone = Backbone(mixer=Lstm(), width=width, depth=depth, mlp=0, **settings)
+    net = Network(backbone, Autoregressive().spec(SPACE), SPACE, 32, {}, seed=0).eval()
+    with torch.no_grad():
+        for number, parameter in enumerate(net.parameters()):
+            parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+    if precision == "columns":
+        net.lie_by_columns()
+    elif precision != "float32":
+        pack(net, precision)
+        assert all(
+            t.dtype != torch.float32 for name, t in net.state_dict().items() if name.endswith(".weight") and t.ndim > 1
+        )
+    return net
+
+
+def outputs(net, symbols, paused=False):
+    """What is put out (B,T,P) after each of symbols (B,T), read one by one."""
+    state, out = net.begin(len(symbols)), []
+    net.stepping.paused = paused
+    with torch.inference_mode():
+        for x in symbols.unbind(1):
+            made, state = net(x[:, None], state=state, count=np.ones(len(symbols), np.int64))
+            out.append(made[:, 0])
+    assert (net.stepping._stack is None) == paused
+    assert state.length.tolist() == [symbols.shape[1]] * len(symbols)
+    return torch.stack(out, 1)
+
+
+SYMBOLS = torch.randint(400, (ROWS, 12), generator=torch.Generator().manual_seed(0))
+SHAPES = [{}, {"norm": "rms", "tie": True}, {"norm": "none", "residual": False}]
+
+
+@pytest.mark.parametrize("settings", SHAPES, ids=["layer", "rms, tied", "textbook"])
+@pytest.mark.parametrize("precision", ["float32", "columns", "bfloat16", "int8"])
+def test_the_program_puts_out_what_the_modules_do(precision, settings, monkeypatch):
+    monkeypatch.setattr("seqloom.kernels.packed.faster", lambda *which: True)
+    slow = outputs(network(precision, **settings), SYMBOLS, paused=True)
+    net = network(precision, **settings)
+    fast = outputs(net, SYMBOLS)
+    # A feature that a norm gives in another last digit is rounded to another whole number now and then.
+    error = 0.05 if precision == "int8" and settings.get("norm") != "none" else 1e-5
+    torch.testing.assert_close(fast, slow, rtol=1e-4, atol=error * float(slow.abs().max()))
+    assert torch.equal(outputs(net, SYMBOLS[1:2]), fast[1:2])
+
+
+def test_what_is_drawn_at_once_is_what_is_drawn_one_by_one():
+    net = network()
+    never, end = torch.tensor([3, 7]), SPACE.end
+    u = Rng.of(0, np.arange(ROWS)).uniform(40)
+    first = SYMBOLS[:, 0]
+    with torch.inference_mode():
+        state, ended = net.begin(ROWS), np.zeros(ROWS, bool)
+        drawn = net.stepping.draw(net, first, state, u, never, None, ended)
+        assert drawn.shape == (ROWS, 40)
+        assert state.length.tolist() == [40] * ROWS
+        logits = outputs(net, torch.cat([first[:, None], drawn[:, :-1]], 1))
+        assert torch.equal(pick(logits.index_fill(-1, never, -torch.inf), u), drawn)
+        assert not torch.isin(drawn, never).any()
+        again = net.stepping.draw(net, first, net.begin(ROWS), u, never, end, ended)
+    assert torch.equal(again, drawn[:, : again.shape[1]])
+    over = (again == end).any(1)
+    assert over.tolist() == ended.tolist()
+    assert over.all() == (again.shape[1] < 40)
+
+
+def test_all_stop_once_each_has_drawn_an_end():
+    net = network()
+    with torch.inference_mode():
+        net.head.bias[SPACE.end] += 30
+        ended = np.zeros(ROWS, bool)
+        u = np.full((ROWS, 9), 0.5)
+        drawn = net.stepping.draw(net, SYMBOLS[:, 0], net.begin(ROWS), u, torch.zeros(0).long(), SPACE.end, ended)
+    assert drawn.tolist() == [[SPACE.end]] * ROWS
+    assert ended.all()
+
+
+def test_an_engine_makes_the_same_with_and_without(monkeypatch):
+    def made():
+        engine = Engine(network(depth=1), Autoregressive(), never=[5])
+        shown = torch.zeros(2, 150, dtype=torch.bool)
+        shown[:, 0] = True
+        canvas = torch.zeros(2, 150, dtype=torch.int64)
+        request = Request(canvas, shown, torch.zeros_like(shown), Ancestral(), Rng.of(0, np.arange(2)), watched=False)
+        rows = {update.row: update.x.tolist() for update in engine.run(request)}
+        return rows, engine.network.stepping._stack is not None
+
+    fast, by_program = made()
+    assert by_program
+    monkeypatch.setattr(stepping.kernel, "library", lambda: None)
+    slow, by_program = made()
+    assert not by_program
+    assert fast == slow
+
+
+def test_a_network_that_changes_is_read_anew():
+    net = network()
+    before = outputs(net, SYMBOLS)
+    other = copy.deepcopy(net)
+    assert torch.equal(outputs(other, SYMBOLS), before)
+    net.lie_by_columns()  # its matrices lie elsewhere
+    torch.testing.assert_close(outputs(net, SYMBOLS), before, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        net.head.bias += 1
+    torch.testing.assert_close(outputs(net, SYMBOLS), before + 1, rtol=1e-4, atol=1e-4)
+    pack(net, "bfloat16")
+    state = net.begin(ROWS)
+    with torch.inference_mode(), net.watch() as seen:
+        net(SYMBOLS[:, :1], state=state, count=np.ones(ROWS, np.int64))
+    assert seen, "the gates are seen"
