@@ -1,10 +1,11 @@
 """What augmentations of text are worth: little text, read many times, by a model of pieces and one of characters.
 
-    SEQLOOM_DATA=... python benchmarks/augment.py [--steps 800] [--seeds 2] [--only bpe/] [--keep FOLDER]
+    SEQLOOM_DATA=... python benchmarks/augment.py [--steps 600] [--seeds 2] [--only bpe/] [--keep FOLDER]
 
-A GRU is trained on a tenth of tinyshakespeare for a fixed number of updates, with one augmentation or none, from the
-same seeds; the checkpoint that is best by validation is scored on the test split, in bits a byte. `load` is how busy
-the machine was when a training ended, and `ms` what an update took. Finished rows are kept; a later sitting goes on.
+A GRU is trained on a twentieth of tinyshakespeare for a fixed number of updates, with one augmentation or none, from
+the same seeds; the checkpoint that is best by validation is scored on the test split, in bits a byte. `load` is how
+busy the machine was when a training ended, and `ms` what an update took. Finished rows are kept; a later sitting goes
+on.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ KINDS = {
     "bpe_dropout": "{name: bpe_dropout, share: 0.1}",
 }
 SIZES = (
-    *("--model", "gru", "backbone.width=192", "backbone.depth=1", "feed.order=windows", "feed.batch=16"),
-    *("corpus.fraction=0.1", "process.prior=none", "trainer.rate=0.003"),
+    *("--model", "gru", "backbone.width=96", "backbone.depth=1", "feed.order=windows", "feed.batch=8"),
+    *("corpus.fraction=0.05", "process.prior=none", "trainer.rate=0.004"),
 )
 CODECS = {"bpe": ("codec=bpe", "codec.most=1000", "feed.window=64"), "characters": ("feed.window=128",)}
 
@@ -39,7 +40,7 @@ CODECS = {"bpe": ("codec=bpe", "codec.most=1000", "feed.window=64"), "characters
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=800, help="updates of each training")
+    parser.add_argument("--steps", type=int, default=600, help="updates of each training")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each kind")
     parser.add_argument("--only", default="", help="rows whose names begin with this, such as bpe/")
     parser.add_argument("--keep", type=Path, default=Path("augment-runs"), help="where runs go")

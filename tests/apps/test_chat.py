@@ -109,3 +109,15 @@ def test_other_verbs_take_conversations(talker: Path, seqloom: Callable[..., Don
     assert "conversations" in seqloom("data", talker.parent / "talk.jsonl").text
     scored = seqloom("score", talker, talker.parent / "talk.jsonl", "--json").json
     assert {one["count"] for one in scored["series"]} == {2}
+
+
+def test_a_gap_in_a_turn_is_filled_and_the_rest_stays(seqloom: Callable[..., Done], talker: Path) -> None:
+    data = talker.parent / "talk.jsonl"
+    assert seqloom("train", data, "--model", "masked", "process.prior=none", "--out", "masked", *TINY).code == 0
+    said = [{"role": "user", "content": "a___"}, {"role": "assistant", "content": "ba"}]
+    done = seqloom("infill", "masked", json.dumps({"messages": said}), "-n", 2, "--seed", 1)
+    assert done.code == 0, done.err
+    for line in filter(None, done.text.splitlines()):
+        user, reply = json.loads(line)["messages"]
+        assert (user["role"], user["content"][0], len(user["content"])) == ("user", "a", 4)
+        assert reply == said[1]

@@ -19,9 +19,9 @@ from seqloom.chat import Chat
 from seqloom.codecs.base import Codec
 from seqloom.codecs.chat import END, Turns
 from seqloom.codecs.pieces import Bpe
-from seqloom.codecs.text import Bytes
+from seqloom.codecs.text import Bytes, Characters
 from seqloom.codecs.words import Words
-from seqloom.core.conversation import Conversation, Message, entries_of
+from seqloom.core.conversation import Conversation, Entry, Message, entries_of, holds_conversations, understood
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.corpora.chat import Chat as Conversations
 from seqloom.corpora.files import corpus_of
@@ -369,3 +369,35 @@ def test_pieces_of_words_are_not_begun_across_turns() -> None:
     assert len(positions) == 2
     assert all(not canvas.shown[at] for at in positions)
     assert all(a < b for a, b in pairwise(positions))
+
+
+def test_what_others_call_messages_is_read_as_it_is_and_said(tmp_path: Path) -> None:
+    own = [Message("system", "be"), Message("user", "ab"), Message("assistant", "ba")]
+    shared = [{"from": "human", "value": "ab"}, {"from": "gpt", "value": "ba"}]
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"id": 7, "system": "be", "conversations": shared}) + "\n")
+    assert holds_conversations(path)
+    (entry,) = entries_of(path)
+    assert isinstance(entry, Entry)
+    assert entry.conversation.messages == tuple(own)
+    assert set(entry.cells) == {"id", "system"}
+    said = understood(path)
+    assert "'conversations' is read as messages" in said
+    assert "'human' as user" in said
+    (tmp_path / "b.json").write_text(json.dumps(shared))  # one conversation, as a list of messages
+    (entry,) = entries_of(tmp_path / "b.json")
+    assert isinstance(entry, Entry)
+    assert entry.conversation.messages == tuple(own[1:])
+    call = {"id": "1", "function": {"name": "f", "arguments": "{}"}}
+    tools = [{"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "content": "3"}]
+    path.write_text(json.dumps({"messages": tools}) + "\n")
+    (entry,) = entries_of(path)
+    assert isinstance(entry, Entry)
+    assert json.loads(entry.conversation.messages[0].content) == {"tool_calls": [call]}
+    assert "calls of tools" in understood(path)
+    with pytest.raises(DataError, match="unknown role, 'tool'"):
+        Turns(text=Characters(alphabet="ab")).accept(entry.conversation)
+    path.write_text(json.dumps({"messages": [own[1].plain()]}) + "\n")
+    assert understood(path) == ""
+    path.write_text(json.dumps({"conversations": "how many there were: 3"}) + "\n")
+    assert not holds_conversations(path)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,19 @@ LINES = (".jsonl", ".ndjson")
 DOCUMENT = ".json"
 SUFFIXES = tuple(f"{suffix}{packed}" for suffix in (*LINES, DOCUMENT) for packed in ("", *PACKED))
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
-_BEGINS = re.compile(r'\s*(\[\s*)?\{(?s:.*)"messages"\s*:')
+TOOL = "tool"
+"""Whose messages are what a tool gave back."""
+SHARED = ("conversations", "conversation")
+"""What ShareGPT and its kin call the messages, each of which has its role in `from` and its content in `value`."""
+ALIASES = {
+    **dict.fromkeys(("human", "prompter"), USER),
+    **dict.fromkeys(("gpt", "chatgpt", "bot", "model", "function_call"), ASSISTANT),
+    **dict.fromkeys(("observation", "function_response", "function"), TOOL),
+}
+"""What others call the roles."""
+_BEGINS = re.compile(r'\s*(\[\s*)?\{(?s:.*)("messages"\s*:|"conversations?"\s*:\s*\[\s*\{)')
+_ROWS_LOOKED_AT = 1000
+"""Conversations by which it is told how a file writes them."""
 _LOOKED_AT = 1 << 16
 """Characters by which it is told whether a file holds conversations."""
 
@@ -48,14 +61,18 @@ class Conversation:
         """A conversation from itself, from messages, or from what JSON has; DataError where it is none."""
         if isinstance(value, cls):
             return value
-        found = value.get("messages") if isinstance(value, Mapping) else value
+        found = value.get(messages_in(value)) if isinstance(value, Mapping) else value
         if found is None:
             raise DataError("there are no messages", hint=f"such as {EXAMPLE}")
         if not isinstance(found, Sequence) or isinstance(found, str | bytes):
             raise DataError("the messages are no list", hint=f"such as {EXAMPLE}")
         if not found:
             raise DataError("the list of messages is empty", hint="leave the conversation out")
-        return cls(tuple(_message(one, number) for number, one in enumerate(found, 1)))
+        own = tuple(_message(one, number) for number, one in enumerate(found, 1))
+        said = value.get(SYSTEM) if isinstance(value, Mapping) and messages_in(value) in SHARED else None
+        if isinstance(said, str) and said and own[0].role != SYSTEM:
+            own = (Message(SYSTEM, said), *own)
+        return cls(own)
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -87,6 +104,29 @@ class Conversation:
             yield replace(self, messages=(*(replace(one, scored=False) for one in before), message))
 
 
+def messages_in(value: Mapping[str, Any]) -> str:
+    """The key of an object under which its messages are."""
+    return next((key for key in SHARED if key in value and "messages" not in value), "messages")
+
+
+def understood(path: Path, encoding: str = UTF8) -> str:
+    """What of a file's conversations is written otherwise than is usual here, and was read all the same; or nothing."""
+    keys, roles, calls = set[str](), set[str](), 0
+    for _, value in islice(_json(path, encoding), _ROWS_LOOKED_AT):
+        if not isinstance(value, Mapping):
+            continue
+        key = messages_in(value)
+        keys |= {key} & set(SHARED)
+        for message in value.get(key) or ():
+            if isinstance(message, Mapping):
+                roles |= {str(message.get("from"))} & set(ALIASES)
+                calls += bool(message.get("tool_calls"))
+    said = [f"{key!r} is read as messages, 'from' as role, 'value' as content" for key in sorted(keys)]
+    said += [", ".join(f"{role!r} as {ALIASES[role]}" for role in sorted(roles))] if roles else []
+    said += [f"calls of tools as what the {ASSISTANT} says, in JSON"] if calls else []
+    return "; ".join(said)
+
+
 def _message(value: Any, number: int) -> Message:
     """The message that JSON has at a place from 1 on."""
     if isinstance(value, Message):
@@ -94,6 +134,12 @@ def _message(value: Any, number: int) -> Message:
     hint = 'a message is {"role": "user", "content": "Hello"}'
     if not isinstance(value, Mapping):
         raise DataError(f"message {number} is no object", hint=hint)
+    if "from" in value and "role" not in value:
+        role = value["from"]
+        value = {**value, "role": ALIASES.get(role, role) if isinstance(role, str) else role}
+        value["content"] = value.get("value")
+    if value.get("tool_calls") and not value.get("content"):
+        value = {**value, "content": json.dumps({"tool_calls": value["tool_calls"]}, ensure_ascii=False)}
     for key in ("role", "content"):
         if value.get(key) is None:
             raise DataError(f"message {number} has no {key}", hint=hint)
@@ -151,7 +197,8 @@ def entries_of(path: Path, encoding: str = UTF8, separator: str = "") -> Iterato
             message = error.message if line else f"conversation {number}: {error.message}"
             yield DataError(message, path=path, line=line, hint=error.hint)
             continue
-        rest = {} if not isinstance(value, Mapping) else {key: v for key, v in value.items() if key != "messages"}
+        mine = messages_in(value) if isinstance(value, Mapping) else ""
+        rest = {} if not isinstance(value, Mapping) else {key: v for key, v in value.items() if key != mine}
         yield Entry(own, line, {key: v if isinstance(v, str) else json.dumps(v) for key, v in rest.items()})
 
 
@@ -181,7 +228,9 @@ def _json(path: Path, encoding: str) -> Iterator[tuple[int | None, Any]]:
         except (ValueError, RecursionError):
             pass  # an object a line, or what is wrong with the first one
         else:
-            one = isinstance(whole, Mapping) or (bool(whole) and isinstance(whole[0], Mapping) and "role" in whole[0])
+            one = isinstance(whole, Mapping) or (
+                bool(whole) and isinstance(whole[0], Mapping) and bool({"role", "from"} & whole[0].keys())
+            )
             yield from ((None, value) for value in ([whole] if one else whole))
             return
     for line, data in enumerate(lines_of(path, encoding), 1):

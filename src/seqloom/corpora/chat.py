@@ -12,13 +12,15 @@ from pydantic import Field as Limits
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, members_of
 from seqloom.core.content import digest_of
-from seqloom.core.conversation import EXAMPLE, Conversation, Entry, entries_of, holds_conversations
+from seqloom.core.conversation import EXAMPLE, Conversation, Entry, entries_of, holds_conversations, understood
 from seqloom.core.errors import DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items
 
 
 class Chat(Corpus, name="chat"):
     """JSON lines with `messages: [{"role": ..., "content": ...}]`, a conversation a line; a folder of such files.
+
+    `conversations: [{"from": ..., "value": ...}]` is read as well, `human` and `gpt` being the user and the assistant.
 
     A document of JSON that is a list of such objects will do too, and with `separator` a text with a conversation a
     line. What stands beside `messages` can be a condition (`source=column:NAME`).
@@ -76,9 +78,10 @@ class Chat(Corpus, name="chat"):
         )
 
     def notes(self, codec: Codec) -> Iterator[str]:
+        files = [path for word in (self.path, self.valid, self.test) if word for path in self._files(Path(word))]
+        if not self.separator:
+            yield from dict.fromkeys(filter(None, (understood(path, codec.written_in) for path in files)))
         if self.skip_bad:
-            words = filter(None, (self.path, self.valid, self.test))
-            files = (path for word in words for path in self._files(Path(word)))
             yield from self.bad_of((entry for path in files for entry in self._entries(codec, path)), "conversations")
 
     def _files(self, root: Path) -> list[Path]:
