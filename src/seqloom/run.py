@@ -93,7 +93,7 @@ class Run:
         """For each tensor of the network with a row for each symbol: what each row stands for."""
         rows = {}
         spec = self.recipe.process.spec(self.space)
-        if self.space.symbolic:
+        if spec.symbolic:
             names = [f"symbol {symbol}" for symbol in self.codec.symbols()] + ["end"] * self.space.ends
             kinds = {spec.start: "start", spec.mask: "mask"}
             inputs = [*names, *(kinds.get(row, str(row)) for row in range(len(names), spec.inputs))]

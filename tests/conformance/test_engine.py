@@ -73,7 +73,7 @@ def build(mixer, process, space, ports=PORTS, dtype=torch.float64):
     key = repr((spec, process, space, sorted(ports)))
     if key not in BUILT:
         backbone = Backbone(mixer=spec, width=8, depth=2 if isinstance(spec, list) else 1, mlp=1.0)
-        net = Network(backbone, process.spec(space), space, WINDOW, ports, seed=1)
+        net = Network(backbone, process.spec(space), space, WINDOW, ports, 1, process.module(space))
         generator = torch.Generator().manual_seed(2)
         with torch.no_grad():
             for parameter in net.parameters():
@@ -395,7 +395,17 @@ class Settling(Again, name="settling"):
         return super().tell(rows, ask, replace(guess, value=guess.value.argmax(-1)))
 
 
-SECOND = (Likeliest, FromTheRight, Again, Settling)
+class Behind(Settling, name="behind"):
+    """The same, of symbols behind noise of their embeddings: of none that is seen."""
+
+    takes = (Gives.EMBEDDED_LOGITS,)
+
+    def ask(self, rows):
+        nothing = torch.zeros(*rows.x.shape, PROCESSES["embedding"].embedded)
+        return replace(super().ask(rows), noisy=nothing)
+
+
+SECOND = (Likeliest, FromTheRight, Again, Settling, Behind)
 for cls in SECOND:
     del Sampler.members[cls.name]  # known to this file only
 

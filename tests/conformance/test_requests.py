@@ -29,7 +29,9 @@ NUMBERS = Vectors(fields=(Field(name="a"), Field(name="b")))
 
 
 def network(process, space, mixer="lstm", dtype=torch.float64):
-    net = Network(Backbone(width=16, depth=1, mixer=mixer, mlp=1.0), process.spec(space), space, 16, {}, 1)
+    net = Network(
+        Backbone(width=16, depth=1, mixer=mixer, mlp=1.0), process.spec(space), space, 16, {}, 1, process.module(space)
+    )
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in net.parameters():

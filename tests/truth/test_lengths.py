@@ -66,7 +66,7 @@ class LengthOracle(Oracle):
 
     def row(self, canvas, count):
         out = torch.zeros(len(canvas), self.spec.outputs, dtype=torch.float64)
-        if canvas[count - 1] == self.spec.inputs - 1:
+        if canvas[count - 1] == self.spec.asks + 1:
             out[count - 1, -lengths.OUTPUTS :] = self.said(canvas[: count - 1])
             return out
         n = count - (canvas[count - 1] == END)

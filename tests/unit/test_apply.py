@@ -121,7 +121,9 @@ def test_a_length_that_is_said_first_is_kept_by_every_verb() -> None:
 def _ask(model: Model, given: dict[str, Any]) -> Ask:
     conditions = model._conditions(model.encode_given(given), 0, 10)
     x = torch.full((1, 10), model.network.spec.mask)
-    return Ask(x, np.zeros((1, 1), np.int64), np.zeros(1, np.int64), given=model.network.encode(conditions, 1))
+    given = model.network.encode(conditions, 1)
+    shown = torch.zeros_like(x, dtype=torch.bool)
+    return Ask(x, np.zeros((1, 1), np.int64), np.zeros(1, np.int64), shown=shown, given=given)
 
 
 def test_what_cannot_be_asked_is_refused() -> None:

@@ -177,7 +177,8 @@ class Engine:
         first = (~rows.settled).argmax(1)[:, None]
         given = None if encoded is None else encoded.select(rows.origin if each > 1 else np.zeros(len(rows), np.int64))
         begin = np.full(len(rows), request.begin)
-        ask = Ask(rows.x, first, np.zeros(len(rows), np.int64), given=given, begin=begin)
+        shown = torch.as_tensor(rows.settled, device=rows.x.device)
+        ask = Ask(rows.x, first, np.zeros(len(rows), np.int64), shown=shown, given=given, begin=begin)
         law = self.process.lengths(self.network, ask)
         return sampler.sized(rows, None if law is None else law.cpu().numpy(), space.size)
 

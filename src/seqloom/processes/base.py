@@ -231,6 +231,16 @@ class Process(Component, home="seqloom.processes"):
         return None
 
     @property
+    def embedded(self) -> int:
+        """How many numbers symbols are diffused as; 0 where elements are diffused as they are, or not at all."""
+        return 0
+
+    @property
+    def sees_itself(self) -> bool:
+        """Whether the network sees what it guessed in the step before (`Ask.last`)."""
+        return False
+
+    @property
     def fills(self) -> bool:
         """Whether gaps can be filled though guesses are made from left to right: by `led`."""
         return False

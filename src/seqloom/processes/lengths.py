@@ -9,7 +9,7 @@ beginning: a mixture of log-logistic laws, of which the whole part is taken, so 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
-from seqloom.processes.base import Net
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask
@@ -40,12 +39,14 @@ PREFIXES = 0.25
 
 
 def first(spec: NetworkSpec, space: Tokens) -> NetworkSpec:
-    """The ends of a network that also says lengths: two symbols that ask for one, and the numbers that say it."""
+    """The ends of a network that also says lengths: symbols that ask for one, and the numbers that say it."""
     if not space.ends:
         raise UnsupportedSpace(
             "sequences that do not end have no length to be said first", hint="use process.length=filled"
         )
-    return replace(spec, inputs=spec.inputs + 2, outputs=spec.outputs + OUTPUTS, length_first=True)
+    more = 2 if spec.symbolic else 0
+    asks = spec.inputs if spec.symbolic else space.total
+    return replace(spec, inputs=spec.inputs + more, outputs=spec.outputs + OUTPUTS, asks=asks)
 
 
 def advised(facts: Facts) -> Advice:
@@ -53,6 +54,23 @@ def advised(facts: Facts) -> Advice:
     if not (facts.tokens and facts.apart and facts.ends) or facts.turns:
         return {}
     return {"length": ("first", "a canvas is as long as its sequence, and no end has to be found")}
+
+
+class Reads(Protocol):
+    """A network that reads symbols, be it through a process that makes numbers of them."""
+
+    @property
+    def spec(self) -> NetworkSpec: ...
+
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        given: Any = None,
+        present: Tensor | None = None,
+        where: Tensor | None = None,
+        rng: Rng | None = None,
+    ) -> tuple[Tensor, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -87,14 +105,14 @@ class Sized:
         own = replace(batch, shown=batch.shown | (ends & batch.known))
         return cls(own, count, ended, counted, prefix, shown.int().mul(place).amax(1))
 
-    def nats(self, net: Net, given: Any, prefix: Tensor | None = None, drop: Rng | None = None) -> Tensor:
+    def nats(self, net: Reads, given: Any, prefix: Tensor | None = None, drop: Rng | None = None) -> Tensor:
         """What the lengths cost (B,) given the first elements that are shown, or as many as `prefix` (B,) says."""
         prefix = self.prefix if prefix is None else prefix
         says = said(net, self.batch.read, prefix, self.batch.begins[:, 0], given, drop)
         cost = torch.where(self.ended, log_chance(says, self.count), log_reaches(says, self.count))
         return (log_reaches(says, torch.maximum(prefix, self.least)) - cost).masked_fill(~self.counted, 0.0)
 
-    def learned(self, net: Net, given: Any, rng: Rng, drop: Rng | None = None) -> Tensor:
+    def learned(self, net: Reads, given: Any, rng: Rng, drop: Rng | None = None) -> Tensor:
         """As `nats`, in some of the steps of training given a beginning of any length."""
         u = torch.as_tensor(rng.at("prefix").uniform(2), device=self.count.device)
         if float(u[0, 0]) >= PREFIXES:
@@ -110,27 +128,28 @@ class Sized:
         )
 
 
-def said(net: Net, x: Tensor, prefix: Tensor, begins: Tensor, given: Any, drop: Rng | None = None) -> Tensor:
+def said(net: Reads, x: Tensor, prefix: Tensor, begins: Tensor, given: Any, drop: Rng | None = None) -> Tensor:
     """What the network says (B,3K) of the lengths of rows x (B,T) of which the first `prefix` (B,) elements are read.
 
     `begins` (B,): whether the row is the beginning of its sequence, or goes on with one.
     """
+    assert net.spec.asks is not None
     width = int(prefix.max()) + 1
     place = torch.arange(width, device=x.device)
-    asks = net.spec.inputs - 2 + begins.long()
+    asks = net.spec.asks + begins.long()
     read = torch.where(place == prefix[:, None], asks[:, None], x[:, :width])
     out, _ = net(read, given=given, present=place <= prefix[:, None], where=prefix[:, None], rng=drop)
     return out[:, 0, -OUTPUTS:].double()
 
 
-def law(net: Net, ask: Ask) -> Tensor:
+def law(net: Reads, ask: Ask) -> Tensor:
     """The logarithms of the chances (B,T+1) of each length of an ask's canvases; the last: of T elements or more.
 
     What is read is all before the first hidden element, and a length reaches beyond the last that is known.
     """
-    assert net.spec.mask is not None
+    assert ask.shown is not None
     steps = ask.x.shape[1]
-    hidden = ask.x.eq(net.spec.mask)
+    hidden = ~ask.shown
     prefix = torch.where(hidden.any(1), hidden.int().argmax(1), steps - 1)
     begins = torch.as_tensor(np.zeros(len(hidden)) if ask.begin is None else ask.begin, device=hidden.device) == 0
     says = said(net, ask.x, prefix, begins, ask.given)

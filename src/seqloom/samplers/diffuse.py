@@ -24,7 +24,7 @@ ON_HOST = torch.zeros(0, dtype=torch.float64)
 class Diffuse(Sampler, name="diffuse"):
     """From noise to data in `steps` steps. Cells that are shown stay as they are and enter the network clean."""
 
-    takes: ClassVar[tuple[Gives, ...]] = (Gives.CLEAN,)
+    takes: ClassVar[tuple[Gives, ...]] = (Gives.CLEAN, Gives.EMBEDDED_LOGITS)
     by_row: ClassVar[tuple[str, ...]] = ("steps", "temperature")
 
     solver: Solver = UniPC()
@@ -44,8 +44,10 @@ class Diffuse(Sampler, name="diffuse"):
         count = len(rows)
         alpha, sigma = self.levels(process)
         first = (alpha[0] ** 2 + sigma[0] ** 2).sqrt().item()
-        z = rows.key.at("start").normal(tuple(rows.x.shape[1:])).to(rows.x) * (first * self.temperature)
-        shown = rows.along["shown"]
+        shape = (rows.x.shape[1], process.embedded) if rows.symbols else tuple(rows.x.shape[1:])
+        like = torch.zeros((), device=rows.x.device) if rows.symbols else rows.x
+        z = rows.key.at("start").normal(shape).to(like) * (first * self.temperature)
+        shown = torch.as_tensor(rows.settled, device=rows.x.device) if rows.symbols else rows.along["shown"]
         own = {
             **rows.own,
             "alpha": np.tile(alpha.numpy(), (count, 1)),
@@ -58,11 +60,13 @@ class Diffuse(Sampler, name="diffuse"):
         if getattr(process, "levels", "row") == "position":  # each has its own, and what is shown the least
             own["clean_level"] = np.full(count, process.schedule.span()[0])
         kept = {_kept(name): torch.zeros_like(z) for name in self.solver.keeps}
+        if process.sees_itself:
+            kept["last"] = torch.zeros_like(z)
         return replace(
             rows,
-            x=torch.where(shown, rows.x, z),
+            x=rows.x if rows.symbols else torch.where(shown, rows.x, z),
             own=own,
-            along={**rows.along, **kept, "z": z, "given": rows.x.clone()},
+            along={**rows.along, **kept, "z": z, "shown": shown, "given": rows.x.clone()},
             done=rows.done | rows.settled.all(1),
         )
 
@@ -86,14 +90,21 @@ class Diffuse(Sampler, name="diffuse"):
         alpha, sigma = self._levels(rows)
         z = rows.along["z"]
         scale, level = torch.from_numpy(np.stack([np.hypot(alpha, sigma), np.log(sigma / alpha)])).to(z)  # (B,) each
-        x = z / scale[:, None, None]
-        if rows.own["held"].any():
+        x = noisy = z / scale[:, None, None]
+        if rows.symbols:
+            x = rows.along["given"]
+        elif rows.own["held"].any():
             x = torch.where(rows.along["shown"], rows.along["given"], x)
         level = level[:, None]  # (B,1)
         if "clean_level" in rows.own:
             least = torch.as_tensor(rows.own["clean_level"]).to(level)[:, None]
             level = torch.where(rows.along["shown"].all(-1), least, level)  # (B,T)
-        return Ask(x=x, want=np.where(rows.done, -1, 0)[:, None], fixed=np.zeros(len(rows), np.int64), level=level)
+        want, fixed = np.where(rows.done, -1, 0)[:, None], np.zeros(len(rows), np.int64)
+        if rows.symbols:  # which of them may be made is said for each position
+            want = np.where(rows.settled | rows.done[:, None], -1, np.arange(rows.settled.shape[1]))
+        return Ask(
+            x=x, want=want, fixed=fixed, level=level, noisy=noisy if rows.symbols else None, last=rows.along.get("last")
+        )
 
     def _levels(self, rows: Rows) -> tuple[Numbers, Numbers]:
         """Alpha and sigma (B,) of what each row asks about."""
@@ -109,7 +120,9 @@ class Diffuse(Sampler, name="diffuse"):
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         live = guess.ready & ~rows.done
         step, stage = rows.own["step"], rows.own["stage"]
-        z, clean, along = rows.along["z"], guess.value.to(rows.along["z"]), {**rows.along}
+        z, clean, along = rows.along["z"], guess.clean().to(rows.along["z"]), {**rows.along}
+        if "last" in along:
+            along["last"] = clean
         for turn in np.unique(stage[live]).tolist():
             index = np.flatnonzero(live & (stage == turn))
             noise, whole = self._noise(rows, turn, index), len(index) == len(z)

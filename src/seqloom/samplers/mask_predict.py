@@ -55,7 +55,8 @@ class MaskPredict(PlaceSampler, name="mask_predict"):
         made = in_first_block(~rows.settled, own["block"])  # (B,T)
         steps = np.minimum(own["steps"], made.sum(1))
         left = np.where(own["step"] < steps, made.sum(1) * (steps - own["step"]) // np.maximum(steps, 1), 0)
-        order = np.argsort(np.where(made, sure, np.inf), 1, kind="stable")
+        # Where nothing tells places from each other they are equally sure but for the last digits.
+        order = np.argsort(np.where(made, sure.round(6), np.inf), 1, kind="stable")
         for number in np.nonzero(live)[0].tolist():
             again[number, order[number, : left[number]]] = True
             if not left[number]:

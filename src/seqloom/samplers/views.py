@@ -33,7 +33,7 @@ class Views(Sampler):
     the mixed guess, and its result is copied to every view.
     """
 
-    takes: ClassVar[tuple[Gives, ...]] = (Gives.NEXT_LOGITS, Gives.PLACE_LOGITS, Gives.NOISY_LOGITS, Gives.CLEAN)
+    takes: ClassVar[tuple[Gives, ...]] = tuple(kind for kind in Gives if kind is not Gives.NEXT_PARAMS)
 
     inner: Sampler | None = None
     """The sampler that makes the samples; None: the process's own."""

@@ -26,6 +26,7 @@ class Gives(Enum):
     NEXT_PARAMS = "the distribution of the next element, which draws itself"
     PLACE_LOGITS = "logits of any hidden element"
     NOISY_LOGITS = "logits of every element behind noise"
+    EMBEDDED_LOGITS = "logits of every element behind noise of its embedding"
     CLEAN = "the clean data behind noise"
 
 
@@ -58,6 +59,15 @@ class Elements(Protocol):
         ...
 
 
+@runtime_checkable
+class Embeds(Protocol):
+    """How symbols are diffused as numbers."""
+
+    def clean(self, logits: Tensor) -> Tensor:
+        """The clean numbers (B,T,D) that are guessed where symbols have these logits (B,T,V)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Ask:
     """What the network is to see of each row, and where its guess is wanted. Nobody writes to it.
@@ -79,6 +89,10 @@ class Ask:
     given: Any = None
     network: NDArray[np.int64] | None = None
     begin: NDArray[np.int64] | None = None
+    noisy: Tensor | None = None
+    """What is seen (B,T,D) of symbols that are diffused as numbers, scaled as `x` is where elements are numbers."""
+    last: Tensor | None = None
+    """The clean numbers (B,T,D) that were guessed in the step before, where the process sees itself; 0 at first."""
     read: Any = None
     """What the process has computed of the known cells (`read_known`), which is not selected with the rows."""
 
@@ -100,6 +114,8 @@ class Ask:
             None if self.given is None else self.given.select(rows),
             None if self.network is None else self.network[rows],
             None if self.begin is None else self.begin[rows],
+            tensor(self.noisy),
+            tensor(self.last),
         )
 
     @staticmethod
@@ -142,6 +158,8 @@ class Ask:
             absent=tensors("absent"),
             network=numbers("network"),
             begin=numbers("begin"),
+            noisy=tensors("noisy"),
+            last=tensors("last"),
         )
 
 
@@ -158,6 +176,10 @@ class Guess:
     ready: NDArray[np.bool_]
     head: Any = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def clean(self) -> Tensor:
+        """The clean numbers (B,T,D) that a diffusion goes to."""
+        return self.head.clean(self.value) if isinstance(self.head, Embeds) else self.value
 
     def elements(self, x: Tensor) -> Tensor:
         """What clean numbers (B,T,D) like those of the guess stand for."""

@@ -29,8 +29,14 @@ class NetworkSpec:
     """The inputs of an element that does not exist, with which a last patch is filled up; empty: all 0."""
     start: int | None = None
     mask: int | None = None
-    length_first: bool = False
-    """Whether a sequence's length is said before what stands in it, so that its canvas is no longer than it is."""
+    asks: int | None = None
+    """Where a length is said before what stands in a sequence, so that its canvas is no longer: the symbol that asks
+    how long one is that goes on, and above it that of one that begins."""
+
+    @property
+    def length_first(self) -> bool:
+        """Whether a length is said first."""
+        return self.asks is not None
 
     @property
     def fills(self) -> bool:
