@@ -149,7 +149,7 @@ def test_a_window_is_for_real_numbers_alone():
 @torch.no_grad()
 def test_an_autoregressive_model_in_a_frame_costs_the_same_at_another_level_and_scale():
     """With a past of real spread against which one more element of spread 1 is nothing, only the units change."""
-    process = Autoregressive(features=(Window(length=50, inputs=False),), lags=(3,))
+    process = Autoregressive(features=(Window(length=50),), lags=(3,))
     net = built(process, "joint")
     x, past = numbers() * 1e4, numbers(steps=60, seed=5) * 1e4
     everything = torch.ones_like(past, dtype=torch.bool)
@@ -194,15 +194,28 @@ def test_what_is_read_from_left_to_right_moves_on():
     assert read.location[0, :, 1].tolist() == [0, 1, 4, 2], "where the last is absent it is the mean of what is known"
 
 
-def test_what_a_window_says_is_an_input_that_is_bent():
+def test_what_a_window_says_of_a_walk_is_an_input_that_is_bent():
     x = torch.tensor([1.0, 3.0, 1e6])[None, :, None].expand(1, 3, 2)
     everything = torch.ones_like(x, dtype=torch.bool)
-    read = WINDOW.read(TWO, Visible(x, everything, everything), torch.arange(3)[None])
+    window = Window(length=5, level="last")
+    read = window.read(TWO, Visible(x, everything, everything), torch.arange(3)[None])
     assert read.channels is not None
-    assert WINDOW.channels(TWO) == read.channels.shape[-1] == 4
-    assert read.channels[0, :, 0].tolist() == pytest.approx([0, 1 / 2, 2 / 3])  # m / (1 + m) of means 0, 1 and 2
+    assert window.channels(TWO) == read.channels.shape[-1] == 4
+    assert read.location is not None
+    assert read.log_scale is not None
+    mean = torch.tensor([0.0, 1.0, 2.0])[None, :, None]
+    apart = (mean - read.location) / read.log_scale.exp()
+    torch.testing.assert_close(read.channels[..., :2], apart / (1 + apart.abs()))
     assert (read.channels.abs() <= 1).all()
-    assert Window(inputs=False).channels(TWO) == 0
+    assert window.replace(inputs=False).channels(TWO) == 0
+
+
+def test_nothing_says_how_high_a_series_about_its_mean_lies():
+    """Or a level that training never saw would draw forecasts back to those that it did."""
+    x = torch.tensor([1.0, 3.0, 7.0])[None, :, None].expand(1, 3, 2)
+    everything = torch.ones_like(x, dtype=torch.bool)
+    assert WINDOW.channels(TWO) == 0
+    assert WINDOW.read(TWO, Visible(x, everything, everything), torch.arange(3)[None]).channels is None
 
 
 @torch.no_grad()
@@ -225,7 +238,7 @@ def test_guesses_in_a_frame_are_what_is_scored(mixer, channels):
 @torch.no_grad()
 @pytest.mark.parametrize("process", [Gaussian, Flow], ids=lambda p: p.name)
 def test_a_diffusion_in_a_frame_costs_the_same_at_another_level_and_scale(process):
-    process = process(features=(WINDOW.replace(inputs=False),))
+    process = process(features=(WINDOW,))
     net = built(process, "joint")
     x = numbers(steps=40) * 1e5
     shown = torch.zeros_like(x, dtype=torch.bool)

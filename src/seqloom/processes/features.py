@@ -348,9 +348,9 @@ class Window(Feature, name="window"):
     """How much of a change from one element to the next is expected to be there again in the following one: where
     positions are filled in order, the last value is moved on by that."""
     inputs: bool = True
-    """The network reads both as inputs too: where levels do not shift it must be able to undo what they say. Far values
-    are bent towards 1, so that a level which training never saw is not far from those that it did. Where the last value
-    is read about, the mean is said in its frame: where values wander, their level means nothing elsewhere."""
+    """Where the last value is read about, the network reads the mean in its frame and the scale as inputs too, far ones
+    bent towards 1. Beside a mean it reads nothing: a level or a scale that training never saw would be an input far
+    from all that it learned from, and would draw forecasts back to where training was."""
 
     @property
     def past(self) -> int:
@@ -373,7 +373,7 @@ class Window(Feature, name="window"):
             raise UnsupportedSpace(
                 "only real numbers have a mean and a spread to be read in units of", hint="leave window out"
             )
-        return 2 * space.dim if self.inputs else 0
+        return 2 * space.dim if self.inputs and self.level == "last" else 0
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
         count, total, squares = visible.sums(position, self.length)
@@ -385,15 +385,15 @@ class Window(Feature, name="window"):
                 changes = changes.differenced(self.momentum)
             count, _, variance = changes.sums(position, self.length)
         log_scale = 0.5 * ((variance + self.typical**2) / (count + 1)).log()
-        location, said = mean, mean
+        location, channels = mean, None
         if self.level == "last":
             location = self._last(visible, position, mean)
             if not visible.ordered:  # where nothing is shown the unit is that of values, not of their changes
                 log_scale = log_scale.masked_fill(~visible.shown.any(1, keepdim=True), 0.0)
-            said = (mean - location) * (-log_scale).exp()
-        location, log_scale = location.to(visible.x.dtype), log_scale.to(visible.x.dtype)
-        inputs = functional.softsign(torch.cat([said, log_scale - math.log(self.typical)], -1)).to(location)
-        return Read(channels=inputs if self.inputs else None, location=location, log_scale=log_scale)
+            if self.inputs:
+                said = torch.cat([(mean - location) * (-log_scale).exp(), log_scale - math.log(self.typical)], -1)
+                channels = functional.softsign(said).to(visible.x.dtype)
+        return Read(channels=channels, location=location.to(visible.x.dtype), log_scale=log_scale.to(visible.x.dtype))
 
     def _last(self, visible: Visible, position: Tensor, mean: Tensor) -> Tensor:
         """The last element (B,K,D), moved on where positions are filled in order; else the last of those shown."""
