@@ -26,7 +26,7 @@ from seqloom.network.cost import cost
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.recipe import Recipe, model_settings
-from seqloom.sequence.facts import Facts
+from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.space import Space, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.training.feed import Feed, rows_of
@@ -119,6 +119,8 @@ def plan(
         else overrides
     )
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
+    known = {} if draft.process.incremental else unset(corpus)
+    corpus = corpus.replace(**{key: value for key, (value, _) in known.items()})
     prepared = corpus.prepare(codec, declared, notify)
     spec = draft.process.spec(_space(prepared))
     advice, reasons = advise(
@@ -128,6 +130,7 @@ def plan(
         recurrent=not draft.backbone.attends,
         minutes=draft.trainer.minutes,
     )
+    reasons |= {f"corpus.{key}": f"{value}: {reason}" for key, (value, reason) in known.items()}
     over_adamw = draft.trainer.optimizer.rate_over_adamw
     if over_adamw != 1:
         rate = advice["trainer"]["rate"] * over_adamw
@@ -161,6 +164,11 @@ def plan(
             notify(note)
     shown = {key: why for key, why in reasons.items() if key == "start" or not _is_set(base, key)}
     return TrainingPlan(recipe, prepared, declared, shown, path)
+
+
+def unset(corpus: Corpus) -> Advice:
+    """What suits a process that sees what follows, of the settings of a corpus that nobody set."""
+    return {key: advice for key, advice in corpus.unordered().items() if key not in corpus.model_fields_set}
 
 
 def check_unpacked(run: runs.Run) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqloom import fit
+from seqloom import fit, planning
 from seqloom.advisor import advise
 from seqloom.chat import Chat
 from seqloom.codecs.base import Codec
@@ -27,6 +27,7 @@ from seqloom.corpora.chat import Chat as Conversations
 from seqloom.corpora.files import corpus_of
 from seqloom.evaluation.baselines.base import Material, baselines_of
 from seqloom.evaluation.baselines.kneser_ney import KneserNey
+from seqloom.evaluation.compare import seen_alike
 from seqloom.model import Model, load
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
@@ -401,3 +402,32 @@ def test_what_others_call_messages_is_read_as_it_is_and_said(tmp_path: Path) -> 
     assert understood(path) == ""
     path.write_text(json.dumps({"conversations": "how many there were: 3"}) + "\n")
     assert not holds_conversations(path)
+
+
+# ---- processes that see what follows --------------------------------------------------------------------------------
+
+
+def test_who_sees_what_follows_reads_replies_with_what_is_before_them(tmp_path: Path) -> None:
+    path = tmp_path / "talk.jsonl"
+    path.write_text("".join(f"{value.line()}\n" for value in SAID), encoding="utf-8")
+    small = {"backbone": {"width": 8, "depth": 1}, "trainer": {"steps": 1}}
+
+    def history(model: str, **more: Any) -> tuple[int | None, bool]:
+        planned = planning.plan(str(path), {**small, **more}, model=model, out=tmp_path / "a")
+        assert isinstance(planned.recipe.corpus, Conversations)
+        assert (planned.recipe.corpus.history is None) == (len(planned.prepared.splits["train"].data.starts) - 1 == 6)
+        return planned.recipe.corpus.history, "corpus.history" in planned.advice
+
+    assert history("gru") == (None, False)
+    for model in ("masked", "anyorder", "block", "uniform", "embedding"):
+        assert history(model) == (4, True)
+    assert history("masked", corpus={"history": 1}) == (1, False)
+    assert history("masked", corpus={"history": None}) == (None, False)
+    for models, wanted in (
+        (["gru", "lstm"], {}),
+        (["gru", "masked"], {"history": 4}),
+        (["gru process=uniform"], {"history": 4}),
+    ):
+        assert seen_alike(str(path), models, small).get("corpus", {}) == wanted
+    assert seen_alike(str(path), ["masked"], {"corpus": {"history": 2}}) == {"corpus": {"history": 2}}
+    assert "corpus" not in seen_alike("builtin:topics", ["masked"], {})

@@ -18,6 +18,7 @@ from seqloom.core.config import Component, Settings, members_of, merge
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.foreign import code_of
 from seqloom.sequence.canvas import Encoded
+from seqloom.sequence.facts import Advice
 
 if TYPE_CHECKING:
     from seqloom.corpora.division import Division
@@ -232,6 +233,10 @@ class Corpus(Component, home="seqloom.corpora"):
 
     def declares(self) -> Mapping[str, Given]:
         """Conditions that the data bring with them: what is trained with where the user says nothing else."""
+        return {}
+
+    def unordered(self) -> Advice:
+        """Which of its settings suit a process that sees what follows an element, each with the reason."""
         return {}
 
     def offers(self, codec: Codec | None, given: Mapping[str, Given]) -> Sequence[str]:

@@ -15,6 +15,10 @@ from seqloom.core.content import digest_of
 from seqloom.core.conversation import EXAMPLE, Conversation, Entry, entries_of, holds_conversations, understood
 from seqloom.core.errors import DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items
+from seqloom.sequence.facts import Advice
+
+HISTORY = 4
+"""Messages before a reply, where each reply is a thing of its own and nobody says how many."""
 
 
 class Chat(Corpus, name="chat"):
@@ -54,6 +58,9 @@ class Chat(Corpus, name="chat"):
     @property
     def place(self) -> str:
         return self.path
+
+    def unordered(self) -> Advice:
+        return {"history": (HISTORY, "of a whole conversation it would see what was said later")}
 
     def default_codec(self) -> Codec:
         return codec_of_turns()

@@ -22,9 +22,11 @@ from typing import Any
 
 from seqloom import run as runs
 from seqloom.core import durable
+from seqloom.core.config import make, merge
 from seqloom.core.errors import ConfigError, DataError, NotComparable, RunError
 from seqloom.core.progress import listed
 from seqloom.corpora import shards
+from seqloom.corpora.files import corpus_of
 from seqloom.evaluation.comparison import Comparison
 from seqloom.evaluation.evaluate import data_of, prepare
 from seqloom.evaluation.judge import judged
@@ -32,6 +34,8 @@ from seqloom.evaluation.naming import own_settings, setting_words
 from seqloom.evaluation.report import plain, write_report
 from seqloom.evaluation.rows import comparison_of, data_curve, of_one_measure, row_of
 from seqloom.evaluation.work import Notify, Task, finished_before, first_plans, results_of
+from seqloom.planning import unset
+from seqloom.processes.base import Process
 from seqloom.recipe import model_settings
 from seqloom.sequence.query import differently
 
@@ -86,6 +90,7 @@ def compare(
         raise ConfigError(f"{repeated} is named twice", path="--models", hint="several trainings of it: --seeds")
     for model in models:
         model_settings(own_settings(model)[0])
+    settings = seen_alike(data, models, settings)
     parts = _checked_fractions(fractions, settings)
     source, folder = _absolute(data), Path(out)
     whole = Task(source, models[0], 0, minutes, settings, str(out), quiet, threads, device, horizon, windows, synthetic)
@@ -148,6 +153,20 @@ def compare(
             comparison = replace(comparison, by_data=data_curve(comparison, rows, learned))
         _write(comparison, folder, request)
     return comparison
+
+
+def seen_alike(data: str, models: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of all trainings, and with them what suits the data if any of the models sees what follows."""
+
+    def ordered(model: str) -> bool:
+        word, own = own_settings(model)
+        process: Process = make(Process, merge(model_settings(word), merge(settings, own))["process"])  # type: ignore[type-abstract]
+        return process.incremental
+
+    if all(map(ordered, models)):
+        return settings
+    known = unset(corpus_of(data, settings.get("corpus")))
+    return merge({"corpus": {key: value for key, (value, _) in known.items()}}, settings) if known else settings
 
 
 def compare_runs(
