@@ -46,7 +46,11 @@ USERS_OF_KERNELS = {"kernels", "mixers", "processes", "samplers", "network"}
 VERSION = "__version__"  # the one name of the root that everybody may read
 
 PICKLES = {"pickle", "pickletools", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-OPTIONAL = {("evaluation", "baselines", "statistical", "statsforecast"), ("metrics", "likeness", "sacrebleu")}
+OPTIONAL = {
+    ("evaluation", "baselines", "statistical", "statsforecast"),
+    ("metrics", "likeness", "sacrebleu"),
+    ("corpora", "search", "bm25s"),
+}
 """What an extra installs, and the one file that imports it, where it is asked for."""
 READS_OPCODES = {
     ("codecs", "npz", "pickletools")

@@ -29,6 +29,7 @@ from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.corpora.encoding import empty_like
 from seqloom.corpora.packed import Packed
+from seqloom.corpora.sources import Source
 from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.engine.stages import Stage, gaps_in, windows_of
 from seqloom.metrics import likelihood
@@ -440,12 +441,14 @@ class Model:
         return found
 
     def encode_given(self, given: Mapping[str, Any]) -> dict[str, Encoded]:
-        """Conditions as numbers.
+        """Conditions as numbers; one that is None is not given.
 
         UnsupportedQuery for one that the model does not know, DataError for one that holds what it has never seen.
         """
         encoded = {}
-        for name, value in given.items():
+        for name, value in {**given, **self.found(given)}.items():
+            if value is None:
+                continue
             if name not in self.given:
                 known = ", ".join(self.given) or "none"
                 raise UnsupportedQuery(f"the model has no condition {name!r}", hint=f"its conditions: {known}")
@@ -457,6 +460,25 @@ class Model:
             except DataError as error:
                 raise DataError(f"given.{name}: {error.message}", hint=error.hint) from None
         return encoded
+
+    @cached_property
+    def searched(self) -> dict[str, Source]:
+        """The conditions that are looked for by the others, and where."""
+        sources = {} if self.run is None else sources_of(self.run.recipe.given)
+        return {name: source for name, source in sources.items() if source.asks and name in self.given}
+
+    def found(self, given: Mapping[str, Any], own: str = "") -> dict[str, Any]:
+        """What is looked for by the texts that are given, where it is not given too, of a thing whose text is `own`."""
+        texts = {
+            name: self.given[name].as_text(self.given[name].accept(value))
+            for name, value in given.items()
+            if name in self.given and self.given[name].enters == "attend" and name not in self.searched
+            if value is not None
+        }
+        if not texts:
+            return {}
+        missing = {name: source.found(texts, own) for name, source in self.searched.items() if name not in given}
+        return {name: None if text is None else self.given[name].typed(text) for name, text in missing.items()}
 
     @property
     def columns(self) -> dict[str, str]:
@@ -799,7 +821,7 @@ class Model:
             value = source.ahead(history, horizon, future, self.codec, self.given[name], aligned=aligned)
             if value is not None:
                 found[name] = value
-        return found
+        return found | (self.found(found, self.codec.as_text(history)) if self.searched and history is not None else {})
 
     def score(
         self,
@@ -957,10 +979,11 @@ class Model:
         """Conditions by name; a value that is no mapping is that of the only one."""
         if isinstance(given, Mapping):
             return given
-        if len(self.given) != 1:
+        asked = [name for name in self.given if name not in self.searched]
+        if len(asked) != 1:
             known = ", ".join(self.given) or "none"
             raise UnsupportedQuery("it is not said which condition is given", hint=f"the model's conditions: {known}")
-        return {next(iter(self.given)): given}
+        return {asked[0]: given}
 
     def attention(self, value: Any, *, given: Mapping[str, Any] | None = None) -> Alignment:
         """What of its conditions each element of a value attended to, as it was made from those before it."""

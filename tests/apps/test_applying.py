@@ -10,6 +10,7 @@ import pytest
 from seqloom import model as models
 from seqloom.cli.main import run
 from seqloom.core import durable
+from seqloom.corpora import search
 from seqloom.evaluation.judge import _answers
 from seqloom.model import load
 from terminal import check_error
@@ -217,3 +218,22 @@ def test_each_word_of_a_line_has_a_label(seqloom, tmp_path):
     assert [len(line.split()) for line in lines] == [4, 1]
     assert set(" ".join(lines).split()) <= {"PER", "O"}
     check_error(seqloom("classify", "tags", "words.txt"), "each element a label", "apply")
+
+
+def test_a_passage_is_looked_for_wherever_a_model_is_asked(seqloom, tmp_path):
+    pytest.importorskip("bm25s")
+    Path("docs").mkdir()
+    Path("docs", "a.txt").write_text("ab is here\n\ncd is there\n")
+    Path("qa.tsv").write_text("q\ta\n" + "where is ab\there\nwhere is cd\tthere\n" * 20)
+    settings = ["corpus.text=a", "given.q.source=column:q", "given.passage.source=search:docs", "--model", "gru"]
+    assert seqloom("train", "qa.tsv", *settings, *TINY, "--out", "qa").code == 0
+    Path("in.txt").write_text("ab\ncd\n")
+    applied = seqloom("apply", "qa", "in.txt", "--seed", 1)  # nobody has to give the passage
+    assert (applied.code, len(applied.text.splitlines())) == (0, 2)
+    sampled = seqloom("sample", "qa", "given.q=where is cd", "--seed", 1)
+    assert "passage: cd is there" in sampled.err
+    said = seqloom("sample", "qa", "given.q=where is cd", "given.passage=cd is there", "--seed", 1)
+    assert said.text == sampled.text
+    Path("docs", "a.txt").write_text("ab is here\n")
+    search._index.cache_clear()
+    check_error(seqloom("apply", "qa", "in.txt"), "not those of the training", "train anew")

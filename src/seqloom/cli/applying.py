@@ -65,7 +65,8 @@ class Lines:
         from seqloom.corpora.asking import asked_in
 
         model = self.model
-        codecs = {name: codec for name, codec in model.given.items() if name not in self.beside}
+        told = {*self.beside, *model.searched}
+        codecs = {name: codec for name, codec in model.given.items() if name not in told}
         for line, own in asked_in(self.path, codecs, model.columns):
             if not isinstance(own, DataError):
                 own = {**self.beside, **own}
@@ -181,7 +182,9 @@ def apply(
         raise
     notes = [f"{count(len(bad), 'line')} bad and left empty, the first: {error}" for error in bad[:1]]
     notes += [
-        f"there is no {name}: the model makes what it learned for none" for name in model.given if name not in names
+        f"there is no {name}: the model makes what it learned for none"
+        for name in model.given
+        if name not in {*names, *model.searched}
     ]
     sampler = sampler_of(model, settings)
     if n == 1 and not any(word.startswith("sampler") for word in settings):

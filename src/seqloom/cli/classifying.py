@@ -45,7 +45,7 @@ def classify(
         column = str(getattr(model.run.recipe.corpus, TEXT, "")) if model.run is not None else ""
         codecs, columns = {TEXT: model.codec}, {TEXT: column}
     else:
-        codecs = {key: codec for key, codec in model.given.items() if key not in beside}
+        codecs = {key: codec for key, codec in model.given.items() if key not in {*beside, *model.searched}}
         columns = model.columns
     asked = list(asked_in(path_of_lines(file), codecs, columns))
     bad = [own for _, own in asked if isinstance(own, DataError)]

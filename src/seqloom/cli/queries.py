@@ -91,6 +91,10 @@ class Limits:
         return {"stop": self.stop or (), "allow": self.allow, "ban": self.ban or (), "bias": self.biases}
 
 
+SHOWN = 100
+"""Characters of what was looked for that are shown."""
+
+
 @dataclass(frozen=True)
 class AnnotatedQuery:
     """A query, and notes on it for the user."""
@@ -108,6 +112,12 @@ class AnnotatedQuery:
             yield frame
 
 
+def _beginning(text: str) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else f"{line[:SHOWN]} ..."
+
+
 def annotated(
     model: Model,
     canvas: Sequence[Canvas],
@@ -123,7 +133,13 @@ def annotated(
     """
     positive(n, "-n")
     sampler, given = sampler_of(model, settings), conditions_of(settings, model.given) if given is None else given
+    found = model.found(given)
+    given = {**given, **found}
     notes = [
+        f"no {name} was found" if value is None else f"{name}: {_beginning(model.given[name].as_text(value))}"
+        for name, value in found.items()
+    ]
+    notes += [
         f"without given.{name}=..., the model makes what it learned for no {name}"
         for name in model.given
         if name not in given and not (name in model.network.aligned and canvas[0].openings is not None)

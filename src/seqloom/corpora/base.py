@@ -375,7 +375,12 @@ def sources_of(given: Mapping[str, Given]) -> dict[str, Source]:
             sources[name] = source_of(item.source)
         except ConfigError as error:
             raise error.under(f"given.{name}") from None
-    return sources
+    texts = {
+        name: (sources[name], item.codec)
+        for name, item in given.items()
+        if item.codec is not None and item.codec.enters == "attend" and not sources[name].asks
+    }
+    return {name: source.among(texts) for name, source in sources.items()}
 
 
 def codec_of_words() -> Codec:

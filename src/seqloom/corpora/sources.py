@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -22,8 +22,19 @@ class Source(Component, home="seqloom.corpora"):
     usual: ClassVar[Mapping[str, Any]] = {}
     """Settings of a condition that comes from here, where nothing else is said."""
 
+    asks: ClassVar[bool] = False
+    """What it gives is looked for by the other texts that are given, so that nobody has to give it."""
+
     argument: str = ""
     """What follows the colon."""
+
+    def among(self, others: Mapping[str, tuple[Source, Codec]]) -> Self:
+        """The source as it is beside other texts: by name where each comes from, and what reads it."""
+        return self
+
+    def found(self, texts: Mapping[str, str], own: str = "") -> str | None:
+        """Of a source that `asks`: what goes with the other texts, by name, of a thing whose text is `own`; or None."""
+        return None
 
     @property
     def columns(self) -> tuple[str, ...]:
