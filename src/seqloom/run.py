@@ -74,20 +74,23 @@ class Run:
             for name, (codec, given) in self.given.items()
         }
 
-    def network(self) -> Network:
-        """The network as it was before training."""
+    def network(self, *, initialised: bool = True) -> Network:
+        """The network as it was before training, or with no numbers yet, for those of a checkpoint."""
         from seqloom.network.network import Network
 
         recipe = self.recipe
-        return Network(
+        net = Network(
             recipe.backbone,
             recipe.process.spec(self.space),
             self.space,
             recipe.feed.window,
             self.conditions(),
-            recipe.seed,
+            recipe.seed if initialised else None,
             recipe.process.module(self.space),
         )
+        if not initialised:
+            net.allocate()
+        return net
 
     def symbols(self) -> dict[str, list[str]]:
         """For each tensor of the network with a row for each symbol: what each row stands for."""
@@ -131,7 +134,7 @@ class Run:
     def load_network(self, which: WeightsChoice = "best") -> tuple[Network, list[str]]:
         """The trained network, and notes on the checkpoint it came from."""
         checkpoint, part, notes = self.checkpoint(which)
-        net = self.network()
+        net = self.network(initialised=False)
         if self.recipe.packed != "no":
             from seqloom.network.packing import pack
 

@@ -19,8 +19,10 @@ import logging
 import math
 import os
 import pkgutil
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -46,7 +48,6 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         validate_default=True,
         allow_inf_nan=False,
         ser_json_inf_nan="constants",
@@ -132,7 +133,7 @@ def members_of(family: type[Component]) -> dict[str, type[Component]]:
         except Exception as error:  # the module is the user's own, so is whatever it does when it is imported
             hint = f"{MODULES} names modules that Python can import, with commas"
             raise ConfigError(f"{name!r} cannot be imported: {error}", path=MODULES, hint=hint) from None
-    for point in metadata.entry_points(group=ENTRY_POINTS):
+    for point in _offered(metadata.entry_points):
         try:
             point.load()
         except (Exception, SystemExit) as error:  # whatever is wrong with another package, the rest works without it
@@ -172,7 +173,13 @@ def has_foreign_members() -> bool:
     imported = (cls for family in Component.__subclasses__() for cls in family.members.values())
     if any(not cls.__module__.startswith(own) for cls in imported):
         return True
-    return bool(os.environ.get(MODULES)) or bool(metadata.entry_points(group=ENTRY_POINTS))
+    return bool(os.environ.get(MODULES)) or bool(_offered(metadata.entry_points))
+
+
+@functools.cache
+def _offered(find: Callable[..., Iterable[metadata.EntryPoint]]) -> tuple[metadata.EntryPoint, ...]:
+    """What installed packages offer: each is looked through for it, so once a process."""
+    return tuple(find(group=ENTRY_POINTS))
 
 
 @functools.cache
@@ -358,7 +365,7 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe(record: type[Settings]) -> list[dict[str, Any]]:
     """The settings of a record: key, type, default and note, for help, pages and forms."""
-    rows = []
+    rows, notes = [], _notes(record)
     for key, field in record.model_fields.items():
         default = field.get_default(call_default_factory=True) if not field.is_required() else None
         annotation = field.annotation
@@ -367,9 +374,31 @@ def describe(record: type[Settings]) -> list[dict[str, Any]]:
             "key": key,
             "type": kind.rsplit(".", 1)[-1] if inspect.isclass(annotation) else kind,
             "default": _plain(default),
-            "note": " ".join((field.description or "").split()),
+            "note": " ".join((field.description or notes.get(key, "")).split()),
         })  # fmt: skip
     return rows
+
+
+def _notes(record: type[Settings]) -> dict[str, str]:
+    """The docstring under each field, where the source can be read.
+
+    It is read when help is asked for: for pydantic to read that of every class as it is made took half of what it takes
+    to import this package.
+    """
+    notes = {}
+    for kind in reversed(record.__mro__):
+        if not issubclass(kind, Settings):
+            continue
+        try:
+            (made,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        except (OSError, TypeError, SyntaxError, ValueError):  # typed in, or made by a program
+            continue
+        for field, note in pairwise(getattr(made, "body", [])):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                match note:
+                    case ast.Expr(value=ast.Constant(value=str(text))):
+                        notes[field.target.id] = text
+    return notes
 
 
 def _resolve(family: type[Component], value: Any, info: ValidationInfo) -> Component:

@@ -84,8 +84,7 @@ class Network(nn.Module):
             untied = spec.outputs - space.total if backbone.tie and isinstance(space, Tokens) else 0
             self.untied = nn.Linear(backbone.width, untied, bias=False) if untied else None
         if seed is not None:
-            # As to_empty, which imports torch's compiler.
-            self._apply(lambda x: torch.empty(x.shape, dtype=x.dtype))  # type: ignore[no-untyped-call]
+            self.allocate()
         self.own = own
         if seed is not None:
             self._initialise(seed)
@@ -116,6 +115,11 @@ class Network(nn.Module):
                 hint="use backbone.patch=1",
             )
         return self.backbone.patch
+
+    def allocate(self) -> None:
+        """Give a network that was built without memory some, with whatever numbers stand there."""
+        # As to_empty, which imports torch's compiler.
+        self._apply(lambda x: torch.empty(x.shape, dtype=x.dtype) if x.is_meta else x)  # type: ignore[no-untyped-call]
 
     def _initialise(self, seed: int) -> None:
         def keyed(name: str) -> Generator:
