@@ -82,11 +82,11 @@ def seqloom(*words: str) -> str:
 
 def table(rows: dict[str, dict[str, float]]) -> str:
     """The means over the seeds, as a table of the docs."""
-    lines = ["| read as | augmentation | bits a byte | ms an update |", "|---|---|---|---|"]
+    lines = ["| read as | augmentation | bits a byte, of each seed | mean |", "|---|---|---|---|"]
     for kind in dict.fromkeys(name.rpartition("/")[0] for name in rows):
-        own = [row for name, row in rows.items() if name.rpartition("/")[0] == kind]
-        bits, ms = (" ".join(f"{row[key]:.3g}" for row in own) for key in ("bits", "ms"))
-        lines.append(f"| {kind.replace('/', ' | ')} | {bits} | {ms} |")
+        bits = [row["bits"] for name, row in rows.items() if name.rpartition("/")[0] == kind]
+        each = ", ".join(f"{one:.3f}" for one in bits)
+        lines.append(f"| {kind.replace('/', ' | ')} | {each} | {sum(bits) / len(bits):.3f} |")
     return "\n".join(lines)
 
 
