@@ -192,7 +192,11 @@ def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
     own = {"trainer": {"steps": 1}, "process": {"difference": 0}}
     planned = planning.plan(str(hourly), own, model="lstm", out=tmp_path / "b")
     process = planned.recipe.process
-    assert (process.lags, process.difference, process.features) == ((24, 48, 72, 168), 0, (Window(length=54),))
+    assert (process.lags, process.difference, process.features) == (
+        (24, 48, 72, 168),
+        0,
+        (Window(length=54, inputs=False),),
+    )
     assert "process.difference" not in planned.advice
 
 
@@ -250,7 +254,8 @@ def test_series_are_read_about_their_own_level(numbers, channels):
     for process in ("autoregressive", "gaussian", "flow"):
         settings, _ = advise(facts, process, True, 1)
         window, *more = settings["process"]["features"]
-        assert window == {"name": "window", "length": 168}
+        alone = {"inputs": False} if process == "autoregressive" else {}
+        assert window == {"name": "window", "length": 168} | alone
         # A season is what an autoregressive model learns the change since; a diffusion is told what follows linearly.
         expected = [] if process == "autoregressive" else [{"name": "linear", "length": 336, "scale": "spread"}]
         assert more == expected

@@ -348,9 +348,9 @@ class Window(Feature, name="window"):
     """How much of a change from one element to the next is expected to be there again in the following one: where
     positions are filled in order, the last value is moved on by that."""
     inputs: bool = True
-    """Where the last value is read about, the network reads the mean in its frame and the scale as inputs too, far ones
-    bent towards 1. Beside a mean it reads nothing: a level or a scale that training never saw would be an input far
-    from all that it learned from, and would draw forecasts back to where training was."""
+    """The network reads the scale as an input too, and where the last value is read about the mean in its frame, far
+    ones bent towards 1. It never reads the level itself: one that training never saw would be an input far from all
+    that it learned from, and would draw forecasts back to where training was."""
 
     @property
     def past(self) -> int:
@@ -373,7 +373,7 @@ class Window(Feature, name="window"):
             raise UnsupportedSpace(
                 "only real numbers have a mean and a spread to be read in units of", hint="leave window out"
             )
-        return 2 * space.dim if self.inputs and self.level == "last" else 0
+        return self.inputs * (1 + (self.level == "last")) * space.dim
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
         count, total, squares = visible.sums(position, self.length)
@@ -385,15 +385,16 @@ class Window(Feature, name="window"):
                 changes = changes.differenced(self.momentum)
             count, _, variance = changes.sums(position, self.length)
         log_scale = 0.5 * ((variance + self.typical**2) / (count + 1)).log()
-        location, channels = mean, None
+        location, said = mean, []
         if self.level == "last":
             location = self._last(visible, position, mean)
             if not visible.ordered:  # where nothing is shown the unit is that of values, not of their changes
                 log_scale = log_scale.masked_fill(~visible.shown.any(1, keepdim=True), 0.0)
-            if self.inputs:
-                said = torch.cat([(mean - location) * (-log_scale).exp(), log_scale - math.log(self.typical)], -1)
-                channels = functional.softsign(said).to(visible.x.dtype)
-        return Read(channels=channels, location=location.to(visible.x.dtype), log_scale=log_scale.to(visible.x.dtype))
+            said = [(mean - location) * (-log_scale).exp()]
+        location, log_scale = location.to(visible.x.dtype), log_scale.to(visible.x.dtype)
+        said.append(log_scale - math.log(self.typical))
+        channels = functional.softsign(torch.cat(said, -1)).to(location) if self.inputs else None
+        return Read(channels=channels, location=location, log_scale=log_scale)
 
     def _last(self, visible: Visible, position: Tensor, mean: Tensor) -> Tensor:
         """The last element (B,K,D), moved on where positions are filled in order; else the last of those shown."""
@@ -431,6 +432,8 @@ def about_level(facts: Facts, *, linear: int = 0, ordered: bool = False) -> Advi
         return {}
     length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
     window: dict[str, Any] = {"name": "window", "length": length}
+    if ordered and not facts.wanders:  # what comes next in units of the past; a diffusion errs less if it knows these
+        window["inputs"] = False
     if facts.wanders:
         window |= {"level": "last", "scale": "change", "typical": facts.change}
     features, reason = [window], "levels shift: each is read about its own past"
