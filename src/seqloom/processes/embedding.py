@@ -66,8 +66,7 @@ class Embedding(Process, name="embedding"):
         return self.self_conditioning
 
     def spec(self, space: Space) -> NetworkSpec:
-        if not isinstance(space, Tokens):
-            raise UnsupportedSpace("embeddings are of symbols, and these are numbers", hint="use process=gaussian")
+        space = _of_symbols(space)
         inputs = self.size * (1 + self.self_conditioning) + 1
         spec = NetworkSpec(False, inputs, space.total, block=None, timed=True)
         return lengths.first(spec, space) if self.length == "first" else spec
@@ -77,8 +76,7 @@ class Embedding(Process, name="embedding"):
 
     def module(self, space: Space) -> nn.Module:
         """The embeddings of the symbols, and of those that ask for a length."""
-        assert isinstance(space, Tokens)
-        return nn.Embedding(space.total + 2 * (self.length == "first"), self.size)
+        return nn.Embedding(_of_symbols(space).total + 2 * (self.length == "first"), self.size)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         given, count = net.encode(batch.given, len(batch.x)), batch.wanted.sum()
@@ -184,6 +182,13 @@ class Embedding(Process, name="embedding"):
             logits = F.pad(logits, (0, 1), value=-torch.inf)
         assert isinstance(net.space, Tokens)
         return Guess(logits, np.ones(len(ask.x), bool), Embedded(table[: net.space.total])), state
+
+
+def _of_symbols(space: Space) -> Tokens:
+    """The space, which is one of symbols; else UnsupportedSpace."""
+    if not isinstance(space, Tokens):
+        raise UnsupportedSpace("embeddings are of symbols, and these are numbers", hint="use process=gaussian")
+    return space
 
 
 class Reader:
