@@ -469,6 +469,8 @@ class Model:
 
     def found(self, given: Mapping[str, Any], own: str = "") -> dict[str, Any]:
         """What is looked for by the texts that are given, where it is not given too, of a thing whose text is `own`."""
+        if not self.searched:
+            return {}
         texts = {
             name: self.given[name].as_text(self.given[name].accept(value))
             for name, value in given.items()
