@@ -149,7 +149,7 @@ def test_a_window_is_for_real_numbers_alone():
 @torch.no_grad()
 def test_an_autoregressive_model_in_a_frame_costs_the_same_at_another_level_and_scale():
     """With a past of real spread against which one more element of spread 1 is nothing, only the units change."""
-    process = Autoregressive(features=(Window(length=50, inputs=False),), lags=(3,))
+    process = Autoregressive(features=(Window(length=50, inputs="none"),), lags=(3,))
     net = built(process, "joint")
     x, past = numbers() * 1e4, numbers(steps=60, seed=5) * 1e4
     everything = torch.ones_like(past, dtype=torch.bool)
@@ -207,22 +207,23 @@ def test_what_a_window_says_of_a_walk_is_an_input_that_is_bent():
     apart = (mean - read.location) / read.log_scale.exp()
     torch.testing.assert_close(read.channels[..., :2], apart / (1 + apart.abs()))
     assert (read.channels.abs() <= 1).all()
-    assert window.replace(inputs=False).channels(TWO) == 0
+    assert window.replace(inputs="none").channels(TWO) == 0
 
 
-def test_nothing_says_how_high_a_series_about_its_mean_lies():
+def test_the_scale_alone_does_not_say_how_high_a_series_lies():
     """Or a level that training never saw would draw forecasts back to those that it did."""
     x = torch.tensor([1.0, 3.0, 7.0])[None, :, None].expand(1, 3, 2)
-    everything = torch.ones_like(x, dtype=torch.bool)
+    everything, window = torch.ones_like(x, dtype=torch.bool), WINDOW.replace(inputs="scale")
     low, high = (
-        WINDOW.read(TWO, Visible(x + level, everything, everything, ordered=False), torch.arange(3)[None]).channels
+        window.read(TWO, Visible(x + level, everything, everything, ordered=False), torch.arange(3)[None]).channels
         for level in (0.0, 100.0)
     )
     assert low is not None
     assert high is not None
-    assert WINDOW.channels(TWO) == low.shape[-1] == 2
+    assert window.channels(TWO) == low.shape[-1] == 2
+    assert WINDOW.channels(TWO) == 4
     torch.testing.assert_close(low, high, atol=1e-3, rtol=0)
-    assert WINDOW.replace(inputs=False).channels(TWO) == 0
+    assert WINDOW.replace(inputs="none").channels(TWO) == 0
 
 
 @torch.no_grad()
@@ -245,7 +246,7 @@ def test_guesses_in_a_frame_are_what_is_scored(mixer, channels):
 @torch.no_grad()
 @pytest.mark.parametrize("process", [Gaussian, Flow], ids=lambda p: p.name)
 def test_a_diffusion_in_a_frame_costs_the_same_at_another_level_and_scale(process):
-    process = process(features=(WINDOW.replace(inputs=False),))
+    process = process(features=(WINDOW.replace(inputs="none"),))
     net = built(process, "joint")
     x = numbers(steps=40) * 1e5
     shown = torch.zeros_like(x, dtype=torch.bool)

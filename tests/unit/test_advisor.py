@@ -195,7 +195,7 @@ def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
     assert (process.lags, process.difference, process.features) == (
         (24, 48, 72, 168),
         0,
-        (Window(length=54, inputs=False),),
+        (Window(length=54),),
     )
     assert "process.difference" not in planned.advice
 
@@ -254,7 +254,7 @@ def test_series_are_read_about_their_own_level(numbers, channels):
     for process in ("autoregressive", "gaussian", "flow"):
         settings, _ = advise(facts, process, True, 1)
         window, *more = settings["process"]["features"]
-        alone = {"inputs": False} if process == "autoregressive" else {}
+        alone = {} if process == "autoregressive" else {"inputs": "scale"}
         assert window == {"name": "window", "length": 168} | alone
         # A season is what an autoregressive model learns the change since; a diffusion is told what follows linearly.
         expected = [] if process == "autoregressive" else [{"name": "linear", "length": 336, "scale": "spread"}]

@@ -347,10 +347,11 @@ class Window(Feature, name="window"):
     momentum: float = Field(default=0.0, ge=0, le=1)
     """How much of a change from one element to the next is expected to be there again in the following one: where
     positions are filled in order, the last value is moved on by that."""
-    inputs: bool = True
-    """The network reads the scale as an input too, and where the last value is read about the mean in its frame, far
-    ones bent towards 1. It never reads the level itself: one that training never saw would be an input far from all
-    that it learned from, and would draw forecasts back to where training was."""
+    inputs: Literal["all", "scale", "none"] = "all"
+    """What the network reads as inputs too: the mean and the scale, the scale alone, or neither. Far values are bent
+    towards 1, and where the last value is read about, the mean is said in its frame. Elsewhere a mean that training
+    never saw is an input unlike all that it learned from, and draws forecasts back to where training was; one that it
+    did see tells what to expect."""
 
     @property
     def past(self) -> int:
@@ -373,7 +374,7 @@ class Window(Feature, name="window"):
             raise UnsupportedSpace(
                 "only real numbers have a mean and a spread to be read in units of", hint="leave window out"
             )
-        return self.inputs * (1 + (self.level == "last")) * space.dim
+        return {"all": 2, "scale": 1, "none": 0}[self.inputs] * space.dim
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
         count, total, squares = visible.sums(position, self.length)
@@ -385,15 +386,16 @@ class Window(Feature, name="window"):
                 changes = changes.differenced(self.momentum)
             count, _, variance = changes.sums(position, self.length)
         log_scale = 0.5 * ((variance + self.typical**2) / (count + 1)).log()
-        location, said = mean, []
+        location, said = mean, mean
         if self.level == "last":
             location = self._last(visible, position, mean)
             if not visible.ordered:  # where nothing is shown the unit is that of values, not of their changes
                 log_scale = log_scale.masked_fill(~visible.shown.any(1, keepdim=True), 0.0)
-            said = [(mean - location) * (-log_scale).exp()]
+            said = (mean - location) * (-log_scale).exp()
         location, log_scale = location.to(visible.x.dtype), log_scale.to(visible.x.dtype)
-        said.append(log_scale - math.log(self.typical))
-        channels = functional.softsign(torch.cat(said, -1)).to(location) if self.inputs else None
+        scale = log_scale - math.log(self.typical)
+        read = {"all": [said, scale], "scale": [scale], "none": []}[self.inputs]
+        channels = functional.softsign(torch.cat(read, -1)).to(location) if read else None
         return Read(channels=channels, location=location, log_scale=log_scale)
 
     def _last(self, visible: Visible, position: Tensor, mean: Tensor) -> Tensor:
@@ -432,8 +434,8 @@ def about_level(facts: Facts, *, linear: int = 0, ordered: bool = False) -> Advi
         return {}
     length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
     window: dict[str, Any] = {"name": "window", "length": length}
-    if ordered and not facts.wanders:  # what comes next in units of the past; a diffusion errs less if it knows these
-        window["inputs"] = False
+    if not ordered and not facts.wanders:  # of a level that training never saw a diffusion makes too much
+        window["inputs"] = "scale"
     if facts.wanders:
         window |= {"level": "last", "scale": "change", "typical": facts.change}
     features, reason = [window], "levels shift: each is read about its own past"
