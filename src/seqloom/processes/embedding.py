@@ -139,7 +139,7 @@ class Embedding(Process, name="embedding"):
             said, _ = net(inputs, level=level(log_nsr), given=given, present=batch.present, rng=drop)
             return said[..., : len(may_be)] + seen_of_itself(z, log_nsr, may_be)
 
-        if not self.self_conditioning or (learning and float(rng.at("sees itself").uniform(1)[0, 0]) < 0.5):
+        if not self.self_conditioning or (learning and float(rng.at("own guess").uniform(1)[0, 0]) < 0.5):
             return out(None, drop), may_be
         with torch.no_grad():
             last = out(None, None).softmax(-1) @ may_be
