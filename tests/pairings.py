@@ -6,7 +6,7 @@ import pytest
 
 PLAIN = {"autoregressive"}
 """Tried with every mixer in the fast tests. What a mixer reads from both sides, test_mixers.py tries by itself."""
-WITH_ALL = {"gru", "attention", "hybrid"}
+WITH_ALL = {"gru", "attention"}
 """Tried with every process."""
 
 
