@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 help:
 	@echo "make install     make .venv and install Seqloom into it"
 	@echo "make demo        install, then compare three models on real text (5 minutes)"
-	@echo "make test        install with the development tools, then ruff, mypy and all fast tests (10 minutes)"
+	@echo "make test        install with the development tools, then ruff, mypy and all fast tests (a quarter of an hour)"
 	@echo "make test-slow   the tests that train for long"
 	@echo "make check       what every commit passes: ruff, mypy and the quickest tests (90 seconds)"
 	@echo "make bench       install peers into .venv-bench, and time training and sampling beside them (half an hour, idle)"

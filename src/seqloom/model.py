@@ -840,16 +840,15 @@ class Model:
         known = self.codec.accept(value)
         rows, beside = self.codec.rows(known), self.encode_given(self.given_ahead(known, 0, None, given))
         conditions = {key: Flat.of([item] * len(rows)) for key, item in beside.items()}
-        reading = likelihood.Reading.of(
-            self.codec,
-            self.network.space,
-            Flat.of([self.codec.encode(row) for row in rows]),
-            conditions,
-            sum(self.codec.count(row) for row in rows),
-            sum(self.codec.extra_nats(row) for row in rows),
-        )
         return likelihood.score(
-            self.network, self.process, reading, name, tokens=tokens, full=full, seed=seed, progress=progress
+            self.network,
+            self.process,
+            self._reading(rows, conditions),
+            name,
+            tokens=tokens,
+            full=full,
+            seed=seed,
+            progress=progress,
         )
 
     def apply(
@@ -943,6 +942,17 @@ class Model:
             )
         return label or known[0]
 
+    def _reading(self, rows: Sequence[Any], conditions: Mapping[str, Flat]) -> likelihood.Reading:
+        """Values of sequences beside conditions of each, to be scored."""
+        return likelihood.Reading.of(
+            self.codec,
+            self.network.space,
+            Flat.of([self.codec.encode(row) for row in rows]),
+            conditions,
+            sum(map(self.codec.count, rows)),
+            sum(map(self.codec.extra_nats, rows)),
+        )
+
     def _nats_beside(
         self, name: str, choice: str, values: Sequence[Any], given: Mapping[str, Any]
     ) -> NDArray[np.float64]:
@@ -953,15 +963,8 @@ class Model:
         count = [len(own) for own in rows]
         known = [one for own, many in zip(beside, count, strict=True) for one in [self.encode_given(own)] * many]
         nothing = {key: empty_like(codec) for key, codec in self.given.items()}
-        every = [row for own in rows for row in own]
-        reading = likelihood.Reading.of(
-            self.codec,
-            self.network.space,
-            Flat.of([self.codec.encode(row) for row in every]),
-            {key: Flat.of([own.get(key, nothing[key]) for own in known]) for key in self.given},
-            sum(map(self.codec.count, every)),
-            0.0,
-        )
+        conditions = {key: Flat.of([own.get(key, nothing[key]) for own in known]) for key in self.given}
+        reading = self._reading([row for own in rows for row in own], conditions)
         # A label is one symbol, so that what is exact costs no more; of a text it may be dear.
         exact = [key for key, one in self.process.likelihoods().items() if one.kind == "exact" and not name]
         kind = exact[0] if exact else "likelihood"

@@ -214,6 +214,11 @@ class Corpus(Component, home="seqloom.corpora"):
         return splits
 
     @classmethod
+    def beside(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """The other files that settings name, by their whole paths."""
+        return {key: str(Path(settings[key]).absolute()) for key in cls.where if key != "path" and settings.get(key)}
+
+    @classmethod
     def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         """The settings, but for those given, of the corpus that a DATA word means; None where it is none of these."""
         return None

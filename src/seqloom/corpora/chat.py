@@ -52,8 +52,7 @@ class Chat(Corpus, name="chat"):
         path = Path(word).absolute()
         if not path.exists() or (not settings.get("separator") and not any(map(holds_conversations, _under(path)))):
             return None
-        files = {key: str(Path(settings[key]).absolute()) for key in ("valid", "test") if settings.get(key)}
-        return {"path": str(path), **files}
+        return {"path": str(path), **cls.beside(settings)}
 
     @property
     def place(self) -> str:

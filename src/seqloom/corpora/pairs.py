@@ -55,8 +55,7 @@ class Pairs(Corpus, name="pairs"):
         tables = path.is_file() and ({"text", "source"} & set(settings) or _looks_paired(path))
         if not tables and not (path.is_dir() and settings.get("text")):
             return None
-        files = ("source", "valid", "test", "valid_source", "test_source")
-        return {"path": str(path)} | {key: str(Path(settings[key]).absolute()) for key in files if settings.get(key)}
+        return {"path": str(path), **cls.beside(settings)}
 
     @property
     def place(self) -> str:

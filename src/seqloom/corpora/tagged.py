@@ -61,8 +61,7 @@ class Tagged(Corpus, name="tagged"):
         path = Path(word).absolute()
         if not path.is_file() or not (path.name.endswith(SUFFIXES) or "tags" in settings):
             return None
-        files = {key: str(Path(settings[key]).absolute()) for key in ("valid", "test") if settings.get(key)}
-        return {"path": str(path), **files}
+        return {"path": str(path), **cls.beside(settings)}
 
     @property
     def place(self) -> str:

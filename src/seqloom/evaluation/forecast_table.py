@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from seqloom.core.progress import count, decimal, listed
 from seqloom.evaluation.measured import MeasuredTable
@@ -22,6 +22,10 @@ LEGEND = (
 @dataclass(frozen=True)
 class ForecastTable(MeasuredTable):
     """Models and baselines that forecast the same rows."""
+
+    chosen: ClassVar[Sequence[str]] = SHOWN
+    short: ClassVar[Mapping[str, str]] = {"coverage": "cover"}
+    explained: ClassVar[str] = LEGEND
 
     horizon: int
     windows: int
@@ -52,21 +56,6 @@ class ForecastTable(MeasuredTable):
         season = f", season {self.season}" if self.season > 1 else ", no season"
         ahead = f"{count(self.horizon, 'row')} ahead from {count(self.windows, 'origin')}"
         return f"{ahead}{apart}{season}; never fitted again"
-
-    @property
-    def legend(self) -> str:
-        """What the columns are."""
-        return LEGEND
-
-    @property
-    def measures(self) -> Sequence[str]:
-        """The measures that are shown."""
-        return SHOWN
-
-    @property
-    def names(self) -> list[str]:
-        """What the columns are called."""
-        return [name.replace("coverage", "cover") for name in super().names]
 
     def lines(self) -> list[str]:
         """The table for a terminal."""

@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from seqloom.core.progress import columns, decimal
 
@@ -67,6 +67,13 @@ class MeasuredTable:
     _: KW_ONLY
     rows: tuple[MeasuredRow, ...]
 
+    chosen: ClassVar[Sequence[str]] = ()
+    """The measures that have columns, in order; none: all that any row has."""
+    short: ClassVar[Mapping[str, str]] = {}
+    """What is shortened in the names of columns, and to what."""
+    explained: ClassVar[str] = ""
+    """What the columns are."""
+
     @property
     def in_words(self) -> str:
         """What was compared."""
@@ -74,8 +81,8 @@ class MeasuredTable:
 
     @property
     def legend(self) -> str:
-        """What the columns are."""
-        raise NotImplementedError
+        """What is said of the columns below them."""
+        return self.explained
 
     @property
     def verdict(self) -> list[str]:
@@ -84,13 +91,18 @@ class MeasuredTable:
 
     @property
     def measures(self) -> Sequence[str]:
-        """The measures that are shown: those that any row has, in order."""
-        return list(dict.fromkeys(name for row in self.rows for name in row.measures))
+        """The measures that have columns."""
+        return self.chosen or list(dict.fromkeys(name for row in self.rows for name in row.measures))
 
     @property
     def names(self) -> list[str]:
         """What the columns are called."""
-        return [name.replace("_", " ") for name in self.measures]
+        found = []
+        for name in self.measures:
+            for long, short in self.short.items():
+                name = name.replace(long, short)
+            found.append(name.replace("_", " "))
+        return found
 
     def cells(self, row: MeasuredRow) -> list[str]:
         """The measures of a row as people read them."""

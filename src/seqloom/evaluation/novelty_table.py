@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from seqloom.core.progress import listed
 from seqloom.evaluation.measured import MeasuredRow, MeasuredTable
@@ -22,6 +22,8 @@ LEGEND = (
 class NoveltyTable(MeasuredTable):
     """How new and varied the samples of models are, beside held-out data."""
 
+    explained: ClassVar[str] = LEGEND
+
     length: int
     """Elements of a sample at most."""
 
@@ -32,11 +34,6 @@ class NoveltyTable(MeasuredTable):
         return (
             f"samples of up to {self.length} elements ({listed(sorted(made), 'or')} of each model) beside held-out data"
         )
-
-    @property
-    def legend(self) -> str:
-        """What the columns are."""
-        return LEGEND
 
     @property
     def verdict(self) -> list[str]:

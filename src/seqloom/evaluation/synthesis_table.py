@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,10 @@ LEGEND = (
 class SynthesisTable(MeasuredTable):
     """Models that made samples, and what they are judged beside."""
 
+    chosen: ClassVar[Sequence[str]] = SHOWN
+    short: ClassVar[Mapping[str, str]] = {"correlation": "corr"}
+    explained: ClassVar[str] = LEGEND
+
     length: int
     windows: int
     held: int
@@ -43,21 +47,6 @@ class SynthesisTable(MeasuredTable):
         """What was compared."""
         made = f"samples of {count(self.length, 'row')} beside {count(self.windows, 'training window')}"
         return f"{made} and {count(self.held, 'held-out one')}"
-
-    @property
-    def legend(self) -> str:
-        """What the columns are."""
-        return LEGEND
-
-    @property
-    def measures(self) -> Sequence[str]:
-        """The measures that are shown."""
-        return SHOWN
-
-    @property
-    def names(self) -> list[str]:
-        """What the columns are called."""
-        return [name.replace("correlation", "corr") for name in super().names]
 
     def data(self) -> dict[str, Any]:
         """The table as plain values."""

@@ -197,20 +197,11 @@ class Reader:
     def __init__(self, process: Embedding, net: Net) -> None:
         self.process, self.net, self.spec = process, net, net.spec
 
-    def __call__(
-        self,
-        x: Tensor,
-        *,
-        given: Any = None,
-        present: Tensor | None = None,
-        where: Tensor | None = None,
-        rng: Rng | None = None,
-    ) -> tuple[Tensor, Any]:
+    def __call__(self, x: Tensor, **inputs: Any) -> tuple[Tensor, Any]:
         table = embeddings(self.net)
         z = F.embedding(x.clamp(0, len(table) - 1), table)
         clean = z.new_full((len(x), 1), self.process.schedule.span()[0] * LEVEL_SCALE)
-        read = self.process._inputs(z, torch.ones_like(x, dtype=torch.bool), None)
-        return self.net(read, level=clean, given=given, present=present, where=where, rng=rng)
+        return self.net(self.process._inputs(z, torch.ones_like(x, dtype=torch.bool), None), level=clean, **inputs)
 
 
 @dataclass(frozen=True)
