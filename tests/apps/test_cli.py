@@ -46,7 +46,7 @@ def test_every_verb_has_help(seqloom: Callable[..., Done], name: str) -> None:
     done = seqloom(name, "--help")
     assert done.code == 0
     assert done.text.startswith(f"Usage: seqloom {name} ")
-    for option in ("--device", "--precision", "--threads", "--quiet", "--verbose"):
+    for option in ("--device", "--threads", "--quiet", "--verbose"):
         assert option in done.text
 
 
@@ -57,7 +57,6 @@ USAGE = [
     (("train", "builtin:markov", "--steps", "many"), "--steps", "seqloom train --help"),
     (("train", "builtin:markov", "--steps", "2", "--minutes", "1"), "--steps", "--minutes or --steps"),
     (("train", "builtin:markov", "--minutes", "0"), "--minutes: 0.0 is not above 0", "larger"),
-    (("train", "builtin:markov", "--precision", "bf16"), "--precision", "float32"),
     (("train", "builtin:markov", "--threads", "0"), "--threads", "1 or more"),
     (("train", "builtin:markov", "--device", "tpu"), "'tpu' is not a device", "cpu"),
     (("train", "builtin:markov", "--model", "lsmt"), "no model called 'lsmt'", "lstm"),

@@ -30,7 +30,6 @@ SEEDS = 2**63
 """Seeds are below this."""
 
 DEVICE = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")]
-PRECISION = Annotated[str, typer.Option(help="auto or float32; bf16 is not measured yet.")]
 THREADS = Annotated[int | None, typer.Option(help="Threads to compute with; all usable cores unless given.")]
 QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
 VERBOSE = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show where an unexpected error arose.")]
@@ -46,7 +45,6 @@ class Session:
     """The options of one command that every verb has. Data go to stdout (`put`), all else to stderr (`note`)."""
 
     device: DEVICE = "auto"
-    precision: PRECISION = "auto"
     threads: THREADS = None
     quiet: QUIET = False
     verbose: VERBOSE = False
@@ -63,16 +61,6 @@ class Session:
 
     def check(self) -> None:
         """ConfigError where an option has a value that cannot be used."""
-        if self.precision not in {"auto", "float32", "bf16"}:
-            raise ConfigError(
-                f"{self.precision!r} is not a precision", path="--precision", hint="one of: auto, float32, bf16"
-            )
-        if self.precision == "bf16":
-            raise ConfigError(
-                "bf16 is not used before this machine has been measured, which is not possible yet",
-                path="--precision",
-                hint="leave it out: float32 is used",
-            )
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"{self.threads} threads cannot compute", path="--threads", hint="give 1 or more")
         if self.device not in {"auto", "cpu"}:
