@@ -32,6 +32,8 @@ from seqloom.sequence.spec import NetworkSpec
 from seqloom.training.feed import Feed, rows_of
 from seqloom.training.trainer import Trainer
 
+PADDED = 0.9
+"""The share of conditions that are no longer than what rows are taken to be padded to, for an estimate."""
 NUMBERS_EACH = 64
 """Numbers for each parameter, and for each feature of each layer and position: more than any training needs."""
 
@@ -49,12 +51,20 @@ class TrainingPlan:
 
     def estimate(self, device: torch.device | str = "cpu") -> Estimate:
         """What the training will take; measures what was not yet measured of this machine (a few seconds)."""
-        shape = _shape(self.recipe, self.prepared, self.given)
+        backbone, spec, space, specs, rows, window = _shape(self.recipe, self.prepared, self.given)
         half = self.recipe.trainer.precision == "bfloat16"
+        sequences, length = rows, window
+        if self.recipe.feed.order == "whole":  # short ones, of which more stand side by side
+            sizes = packed_of(self.prepared).sizes
+            length = max(1, min(window, round(float(sizes[sizes > 0].mean()))))
+            sequences = max(1, (self.recipe.feed.budget or rows * window) // length)
+        given = self.prepared.splits["train"].given
+        read = {name: np.diff(given[name].starts) for name, own in specs.items() if own.enters == "attend"}
+        lengths = {name: max(1, round(float(np.quantile(sizes, PADDED)))) for name, sizes in read.items()}
         return estimated(
             self.recipe,
-            cost(*shape),
-            rows=shape[-2],
+            cost(backbone, spec, space, specs, sequences, length, lengths),
+            rows=rows,
             elements=len(packed_of(self.prepared)),
             pace=Pace.of(half, torch.get_num_threads()) if torch.device(device).type == "cpu" else None,
             resident=round(machine.peak_memory_mb() * (1 << 20)),

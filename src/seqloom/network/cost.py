@@ -18,7 +18,8 @@ from seqloom.mixers.base import MixerModule
 from seqloom.network.backbone import Backbone
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
-from seqloom.sequence.space import Space
+from seqloom.sequence.batch import Condition
+from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
 
 FEW = 8
@@ -55,15 +56,21 @@ class Cost:
 
 
 def cost(
-    backbone: Backbone, spec: NetworkSpec, space: Space, given: Mapping[str, ConditionSpec], rows: int, window: int
+    backbone: Backbone,
+    spec: NetworkSpec,
+    space: Space,
+    given: Mapping[str, ConditionSpec],
+    rows: int,
+    window: int,
+    lengths: Mapping[str, int] | None = None,
 ) -> Cost:
-    """The cost of this network in float32 and of a step over `rows` windows.
+    """The cost of this network in float32 and of a step over `rows` windows, beside each conditions of these `lengths`.
 
     Its modules are run without numbers in them, and what they would keep is added up. What a fused kernel keeps for
-    itself is not known (of an LSTM up to as much again), nor what the conditions of the rows take.
+    itself is not known (of an LSTM up to as much again), nor what conditions take whose lengths are not given.
     """
     net = Network(backbone, spec, space, window, given, seed=None)
-    counted, few = Counted(net), FEW * net.patch
+    counted, few = Counted(net, lengths or {}), FEW * net.patch
     if backbone.bounded or window <= 2 * few:
         step = counted.step(rows, window)
     else:
@@ -90,9 +97,9 @@ def cost(
 class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what the modules of a network do; apart what recurrent layers do, for these are one kernel each."""
 
-    def __init__(self, net: Network) -> None:
+    def __init__(self, net: Network, lengths: Mapping[str, int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.net, self.counts, self.inside = net, Counter[str | tuple[str, int]](), False
+        self.net, self.lengths, self.counts, self.inside = net, lengths, Counter[str | tuple[str, int]](), False
         for module in net.modules():
             if isinstance(module, MixerModule) and module.timed_as:
                 module.register_forward_pre_hook(self._enters)
@@ -113,12 +120,23 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
         x = torch.empty(shape, dtype=torch.int64 if spec.symbolic else torch.float32, device="meta")
         level = torch.empty(rows, 1, device="meta") if spec.timed else None
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), self:
-            out, _ = self.net(x, level=level)
+            given = self.net.encode({name: self._condition(name, rows) for name in self.lengths}, rows)
+            out, _ = self.net(x, given=given, level=level)
             if spec.symbolic:
                 out.log_softmax(-1)  # of a large alphabet the loss takes more than the network
         kept = {number: storage for number, storage in kept.items() if number not in weights}
         self.counts["activations"] = sum(storage.nbytes() for storage in kept.values())
         return self.counts
+
+    def _condition(self, name: str, rows: int) -> Condition:
+        """Elements of a condition without numbers in them."""
+        space, shape = self.net.conditions.specs[name].space, (rows, self.lengths[name])
+        x = (
+            torch.empty(shape, dtype=torch.int64, device="meta")
+            if isinstance(space, Tokens)
+            else torch.empty(*shape, space.dim, device="meta")
+        )
+        return Condition(x, torch.empty(shape, dtype=torch.bool, device="meta"))
 
     def _enters(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.inside = True
