@@ -199,8 +199,9 @@ def test_lines_are_told_their_labels_and_a_model_of_labels_is_measured_by_them(s
     assert set(told[0]["probabilities"]) == set(WORDS)
     assert sum(told[0]["probabilities"].values()) == pytest.approx(1)
     settings = ["corpus.text=kind", "codec=label", "given.text.source=column:en", "--model", "gru"]
-    trained = seqloom("train", runs / "pairs.jsonl", *settings, *TINY, "--out", "kinds")
+    trained = seqloom("train", runs / "pairs.jsonl", *settings, *TINY[:-1], "--out", "kinds")
     assert trained.code == 0
+    assert "next: seqloom classify kinds FILE" in trained.err
     assert "stand in the training" not in trained.err  # that labels come again is no news
     metrics = {metric["name"]: metric for metric in seqloom("evaluate", "kinds", "--json").json["metrics"]}
     assert set(metrics) == {"likelihood", "accuracy", "f1"}
@@ -212,7 +213,10 @@ def test_lines_are_told_their_labels_and_a_model_of_labels_is_measured_by_them(s
 
 def test_each_word_of_a_line_has_a_label(seqloom, tmp_path):
     Path("a.conll").write_text("Anna PER\nsees O\nBob PER\n\nthe O\ndog O\nsees O\nAnna PER\n\n" * 20)
-    assert seqloom("train", "a.conll", "--model", "gru", *TINY, "--out", "tags").code == 0
+    assert (
+        "next: seqloom apply tags FILE"
+        in seqloom("train", "a.conll", "--model", "gru", *TINY[:-1], "--out", "tags").err
+    )
     Path("words.txt").write_text("the dog sees Zora\nBob\n")
     lines = seqloom("apply", "tags", "words.txt", "--seed", 1).text.splitlines()
     assert [len(line.split()) for line in lines] == [4, 1]

@@ -275,7 +275,19 @@ def train(
         + (f"validation {shown_metric(report['valid'])}" if report["valid"] else "not validated")
     )
     put(f"{planned.path}\n")
-    session.note(f"next: {command('sample', planned.path)}   {command('evaluate', planned.path)}")
+    session.note(f"next: {_use_of(planned)}   {command('evaluate', planned.path)}")
+
+
+def _use_of(planned: TrainingPlan) -> str:
+    """The command that such a model was most likely trained for."""
+    codec, given = planned.prepared.codec, planned.prepared.given
+    enters = {planned.given[name].enters or own.enters for name, own in given.items()}
+    if codec.ends_of_turn:
+        return command("chat", planned.path)
+    if codec.numbers(codec.examples()[0]) is None and enters & {"attend", "align"}:
+        told = codec.choices and "align" not in enters
+        return command("classify" if told else "apply", planned.path, "FILE")
+    return command("sample", planned.path)
 
 
 def _paths_first(words: list[str]) -> list[str]:
