@@ -148,7 +148,7 @@ class Run:
             )
         net.load_state_dict(weights)
         if net.space.symbolic and self.recipe.process.incremental:
-            net.lie_by_columns()
+            net.lie_for_symbols()
         net.dependence = self._dependence(net.space.dim if isinstance(net.space, Vectors) else 0)
         net.laws = self.laws()
         if net.laws is None and self.recipe.process.counts is not None:

@@ -144,7 +144,7 @@ def test_a_packed_network_is_nearly_the_same_and_reads_in_parts_as_at_once(mixer
         part = torch.cat([net(x[:, t : t + 1], state=state, count=count // 3)[0] for t in range(begin, begin + 3)], 1)
         parts.append(part)
     # A feature that lies between two whole numbers may be rounded to either.
-    assert torch.allclose(torch.cat(parts, 1), whole, atol=0.02 if precision == "int8" else 1e-4)
+    assert torch.allclose(torch.cat(parts, 1), whole, atol=0.04 if precision == "int8" else 1e-4)
 
 
 @torch.inference_mode()

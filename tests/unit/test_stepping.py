@@ -1,4 +1,4 @@
-"""Recurrent networks read and draw symbols by one compiled program; the modules and `pick` are its twin."""
+"""Networks read and draw symbols by one compiled program; the modules and `pick` are its twin."""
 
 import copy
 
@@ -9,7 +9,9 @@ import torch
 from seqloom.core.rng import Rng, pick
 from seqloom.engine import Engine, Request
 from seqloom.kernels import rows
-from seqloom.mixers.recurrent import Lstm
+from seqloom.mixers.attention import Attention
+from seqloom.mixers.positions import NoPositions
+from seqloom.mixers.recurrent import Gru, Lstm, Rnn
 from seqloom.network import stepping
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
@@ -23,25 +25,23 @@ SPACE = Tokens(size=400, ends=True)
 ROWS = 3
 
 
-def network(precision="float32", width=96, depth=2, **settings):
-    backbone = Backbone(mixer=Lstm(), width=width, depth=depth, mlp=0, **settings)
+def network(precision="float32", width=None, depth=2, mixer=None, mlp=0.0, **settings):
+    width = width or (96 if precision == "float32" else 192)  # small matrices are not packed
+    backbone = Backbone(mixer=mixer or Lstm(), width=width, depth=depth, mlp=mlp, **settings)
     net = Network(backbone, Autoregressive().spec(SPACE), SPACE, 32, {}, seed=0).eval()
     with torch.no_grad():
         for number, parameter in enumerate(net.parameters()):
             parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
-    if precision == "columns":
-        net.lie_by_columns()
-    elif precision != "float32":
+    if precision != "float32":
         pack(net, precision)
-        assert all(
-            t.dtype != torch.float32 for name, t in net.state_dict().items() if name.endswith(".weight") and t.ndim > 1
-        )
+        matrices = [t for name, t in net.state_dict().items() if name.endswith("weight") and t.ndim > 1]
+        assert all(matrix.dtype != torch.float32 for matrix in matrices)
     return net
 
 
 def outputs(net, symbols, paused=False):
     """What is put out (B,T,P) after each of symbols (B,T), read one by one."""
-    state, out = net.begin(len(symbols)), []
+    state, out = net.begin(len(symbols), symbols.shape[1]), []
     net.stepping.paused = paused
     with torch.inference_mode():
         for x in symbols.unbind(1):
@@ -53,11 +53,20 @@ def outputs(net, symbols, paused=False):
 
 
 SYMBOLS = torch.randint(400, (ROWS, 12), generator=torch.Generator().manual_seed(0))
-SHAPES = [{}, {"norm": "rms", "tie": True}, {"norm": "none", "residual": False}]
+SHAPES = {
+    "lstm, layer": {},
+    "lstm, rms, tied": {"norm": "rms", "tie": True},
+    "lstm, textbook": {"norm": "none", "residual": False},
+    "gru": {"mixer": Gru()},
+    "rnn, relu": {"mixer": [Rnn(), Rnn(nonlinearity="relu")], "residual": False},
+    "attention": {"mixer": Attention(heads=4), "mlp": 2.0},
+    "attention, shared, sink": {"mixer": Attention(heads=4, kv_heads=2, sink=True, positions=NoPositions())},
+    "hybrid, window": {"mixer": [Attention(heads=2, window=5), Lstm()], "mlp": 1.0, "norm": "rms"},
+}
 
 
-@pytest.mark.parametrize("settings", SHAPES, ids=["layer", "rms, tied", "textbook"])
-@pytest.mark.parametrize("precision", ["float32", "columns", "bfloat16", "int8"])
+@pytest.mark.parametrize("settings", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_the_program_puts_out_what_the_modules_do(precision, settings, monkeypatch):
     monkeypatch.setattr("seqloom.kernels.packed.faster", lambda *which: True)
     slow = outputs(network(precision, **settings), SYMBOLS, paused=True)
@@ -69,20 +78,37 @@ def test_the_program_puts_out_what_the_modules_do(precision, settings, monkeypat
     assert torch.equal(outputs(net, SYMBOLS[1:2]), fast[1:2])
 
 
-def test_what_is_drawn_at_once_is_what_is_drawn_one_by_one():
-    net = network()
+@pytest.mark.parametrize("mixer", [Attention(heads=2), Attention(heads=2, window=5), Gru()])
+def test_rows_that_have_read_different_numbers_go_on_where_each_is(mixer):
+    net, made = network(mixer=mixer, width=64), []
+    for paused in (True, False):
+        net.stepping.paused = paused
+        state = net.begin(ROWS, 14)
+        with torch.inference_mode():
+            net(SYMBOLS[:, :7], state=state, count=np.array([7, 2, 4]))
+            out = [net(x[:, None], state=state, count=np.ones(ROWS, np.int64))[0] for x in SYMBOLS[:, 7:].unbind(1)]
+            out.append(net(SYMBOLS[:, :2], state=state, count=np.full(ROWS, 2))[0])  # modules go on from the program
+        assert state.length.tolist() == [14, 9, 11]
+        made.append(torch.cat(out, 1))
+    assert net.stepping.knows(net)
+    torch.testing.assert_close(*made, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mixer", [Lstm(), Attention(heads=2), Attention(heads=2, window=9)])
+def test_what_is_drawn_at_once_is_what_is_drawn_one_by_one(mixer):
+    net = network(mixer=mixer)
     never, end = torch.tensor([3, 7]), SPACE.end
     u = Rng.of(0, np.arange(ROWS)).uniform(40)
     first = SYMBOLS[:, 0]
     with torch.inference_mode():
-        state, ended = net.begin(ROWS), np.zeros(ROWS, bool)
+        state, ended = net.begin(ROWS, 40), np.zeros(ROWS, bool)
         drawn = net.stepping.draw(net, first, state, u, never, None, ended)
         assert drawn.shape == (ROWS, 40)
         assert state.length.tolist() == [40] * ROWS
         logits = outputs(net, torch.cat([first[:, None], drawn[:, :-1]], 1))
         assert torch.equal(pick(logits.index_fill(-1, never, -torch.inf), u), drawn)
         assert not torch.isin(drawn, never).any()
-        again = net.stepping.draw(net, first, net.begin(ROWS), u, never, end, ended)
+        again = net.stepping.draw(net, first, net.begin(ROWS, 40), u, never, end, ended)
     assert torch.equal(again, drawn[:, : again.shape[1]])
     over = (again == end).any(1)
     assert over.tolist() == ended.tolist()
@@ -123,7 +149,11 @@ def test_a_network_that_changes_is_read_anew():
     before = outputs(net, SYMBOLS)
     other = copy.deepcopy(net)
     assert torch.equal(outputs(other, SYMBOLS), before)
-    net.lie_by_columns()  # its matrices lie elsewhere
+    net.lie_by_columns()  # its matrices lie elsewhere, and as the program does not read them
+    assert not net.stepping.knows(net)
+    net.head.weight.data = other.head.weight.clone()
+    for parameter in net.parameters():
+        parameter.data = parameter.data.contiguous()
     torch.testing.assert_close(outputs(net, SYMBOLS), before, rtol=1e-4, atol=1e-4)
     with torch.no_grad():
         net.head.bias += 1

@@ -25,14 +25,17 @@ SECONDS = 60
 
 
 @functools.cache
-def program(name: str) -> ctypes.CDLL | None:
-    """The functions of `name`.c, from the cache or compiled now (under a second); None where that is not possible."""
+def program(*names: str) -> ctypes.CDLL | None:
+    """The functions of these files, one behind the other, from the cache or compiled now (a second or two).
+
+    None where that is not possible.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or os.name != "posix" or sys.byteorder != "little":
         return None
-    source = resources.files(__package__).joinpath(f"{name}.c").read_bytes()
+    source = b"\n".join(resources.files(__package__).joinpath(f"{name}.c").read_bytes() for name in names)
     digest = hashlib.sha256(source + " ".join(FLAGS).encode()).hexdigest()[:16]
-    path = cache() / "machine" / f"{key()}-{name}-{digest}.so"
+    path = cache() / "machine" / f"{key()}-{names[-1]}-{digest}.so"
     try:
         if not path.is_file():
             _compile(compiler, source, path)

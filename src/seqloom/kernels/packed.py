@@ -61,7 +61,7 @@ class PackedMap(nn.Module):
     @cached_property
     def few_rows(self) -> kernel.RowsMap:
         """The map of rows (N,D) in float32 by the kernel for few of them."""
-        return kernel.RowsMap(self.weight, self.scale, self.bias)
+        return kernel.RowsMap(self.weight, self.scale, self.bias, self.few)
 
     @abstractmethod
     def many_rows(self, x: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Int8Map(PackedMap):
     """Whole numbers from -127 to 127, each row of the matrix with a scale of its own, and so each row that goes in."""
 
     precision = "int8"
-    few = 8
+    few = 16
 
     scale: nn.Parameter
 
@@ -121,7 +121,7 @@ class Bfloat16Map(PackedMap):
     """The first 8 bits of each number of the matrix; what goes in is as it is, and added up in float32."""
 
     precision = "bfloat16"
-    few = 4
+    few = 16
 
     @staticmethod
     def stored(weight: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -1,12 +1,16 @@
-/* Linear maps of a few rows, and stacks of recurrent layers: what making one element after another is made of.
+/* Linear maps of a few rows, and stacks of layers: what making one element after another is made of.
 
    Rows are independent of each other and sums are taken in one order, so a row has the same bits alone and among
    others. Without -ffast-math: whole numbers are rounded as torch rounds them. */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-
+#ifdef __AVX512F__
+#include <immintrin.h>
 #define LANES 16
+#else
+#define LANES 8
+#endif
 typedef float floats __attribute__((vector_size(4 * LANES)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 
@@ -23,37 +27,127 @@ static float greatest(const float *x, int64_t n) {
     return top;
 }
 
-/* Of 2 * LANES numbers each, the products are added to two sums: x has the even ones first, and then the odd ones. */
-static inline void more(floats *even, floats *odd, const float *x, const uint16_t *w) {
-    floats a, b;
-    words both;
-    memcpy(&a, x, sizeof a);
-    memcpy(&b, x + LANES, sizeof b);
-    memcpy(&both, w, sizeof both);
-    *even += a * (floats)(both << 16);
-    *odd += b * (floats)(both & 0xffff0000u);
+static inline floats load(const float *from) {
+    floats all;
+    memcpy(&all, from, sizeof all);
+    return all;
 }
+
+static inline floats fused(floats a, floats b, floats sum) {
+#ifdef __AVX512F__
+    return (floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)sum);
+#else
+    return a * b + sum;
+#endif
+}
+
+static inline float summed(floats all) {
+#ifdef __AVX512F__
+    return _mm512_reduce_add_ps((__m512)all);
+#else
+    float part[LANES];
+    memcpy(part, &all, sizeof part);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int j = 0; j < half; j++) part[j] += part[j + half];
+    return part[0];
+#endif
+}
+
+/* A matrix comes from memory in the order in which it lies, and is asked for so many bytes before it is needed. */
+#define AHEAD 4096
+#define SOON(place) __builtin_prefetch((const char *)(place) + AHEAD)
+
+static inline float dot(const float *x, const float *w, int64_t n) {
+    floats sum = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        SOON(w + i);
+        sum = fused(load(x + i), load(w + i), sum);
+    }
+    float all = summed(sum);
+    for (; i < n; i++) all += x[i] * w[i];
+    return all;
+}
+
+#define ROWS_AT_ONCE 4
+#ifdef __AVX512F__
+#define OUTPUTS_AT_ONCE 4
+#define EACH_OUTPUT(DO) DO(0) DO(1) DO(2) DO(3)
+#else
+#define OUTPUTS_AT_ONCE 2
+#define EACH_OUTPUT(DO) DO(0) DO(1)
+#endif
+
+/* The same of four rows with a few outputs: what is loaded is used several times. */
+static inline void dots(const float *const *x, const float *const *w, int64_t n, float *out) {
+    const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3], *next = w[0] + OUTPUTS_AT_ONCE * n;
+#define DO(o) floats s##o##0 = {0}, s##o##1 = {0}, s##o##2 = {0}, s##o##3 = {0};
+    EACH_OUTPUT(DO)
+#undef DO
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const floats a = load(x0 + i), b = load(x1 + i), c = load(x2 + i), d = load(x3 + i);
+#define DO(o)                                                  \
+    {                                                          \
+        __builtin_prefetch(next + OUTPUTS_AT_ONCE * i + LANES * o); \
+        const floats own = load(w[o] + i);                     \
+        s##o##0 = fused(a, own, s##o##0);                      \
+        s##o##1 = fused(b, own, s##o##1);                      \
+        s##o##2 = fused(c, own, s##o##2);                      \
+        s##o##3 = fused(d, own, s##o##3);                      \
+    }
+        EACH_OUTPUT(DO)
+#undef DO
+    }
+#define DO(o)                                                      \
+    {                                                              \
+        out[4 * o] = summed(s##o##0), out[4 * o + 1] = summed(s##o##1); \
+        out[4 * o + 2] = summed(s##o##2), out[4 * o + 3] = summed(s##o##3); \
+    }
+    EACH_OUTPUT(DO)
+#undef DO
+    for (; i < n; i++)
+        for (int o = 0; o < OUTPUTS_AT_ONCE; o++)
+            for (int r = 0; r < ROWS_AT_ONCE; r++) out[4 * o + r] += x[r][i] * w[o][i];
+}
+
+/* Of 2 * LANES numbers each, the products are added to two sums: x has the even ones first, and then the odd ones. */
+#define MORE(even, odd, a, b, w)                          \
+    {                                                     \
+        words both;                                       \
+        memcpy(&both, w, sizeof both);                    \
+        even = fused(a, (floats)(both << 16), even);      \
+        odd = fused(b, (floats)(both & 0xffff0000u), odd); \
+    }
 
 /* `n` is a multiple of 2 * LANES. */
-static float dot(const float *x, const uint16_t *w, int64_t n) {
-    floats p = {0}, q = {0}, r = {0}, s = {0}; /* each waits for itself alone */
-    int64_t i = 0;
-    for (; i + 4 * LANES <= n; i += 4 * LANES) {
-        more(&p, &q, x + i, w + i);
-        more(&r, &s, x + i + 2 * LANES, w + i + 2 * LANES);
+static inline float half_dot(const float *x, const uint16_t *w, int64_t n) {
+    floats even = {0}, odd = {0};
+    for (int64_t i = 0; i < n; i += 2 * LANES) {
+        SOON(w + i);
+        MORE(even, odd, load(x + i), load(x + i + LANES), w + i)
     }
-    if (i < n) more(&p, &q, x + i, w + i);
-    p = (p + q) + (r + s);
-    float sum = 0;
-    for (int j = 0; j < LANES; j++) sum += p[j];
-    return sum;
+    return summed(even + odd);
 }
 
-enum kind { INT8, BFLOAT16, FLOAT32, COLUMNS };
+/* The same of four rows with one output. */
+static inline void half_dots(const float *const *x, const uint16_t *w, int64_t n, float *out) {
+    const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
+    floats a = {0}, b = {0}, c = {0}, d = {0}, e = {0}, f = {0}, g = {0}, h = {0};
+    for (int64_t i = 0; i < n; i += 2 * LANES) {
+        SOON(w + i);
+        MORE(a, b, load(x0 + i), load(x0 + i + LANES), w + i)
+        MORE(c, d, load(x1 + i), load(x1 + i + LANES), w + i)
+        MORE(e, f, load(x2 + i), load(x2 + i + LANES), w + i)
+        MORE(g, h, load(x3 + i), load(x3 + i + LANES), w + i)
+    }
+    out[0] = summed(a + b), out[1] = summed(c + d), out[2] = summed(e + f), out[3] = summed(g + h);
+}
+
+enum kind { INT8, BFLOAT16, FLOAT32 };
 
 /* A linear map: weight (outer,inner), int8 with a scale for each row of it and the sum of each row, the upper halves of
-   float32 (bfloat16), with inner a multiple of 2 * LANES, or float32, row by row or column by column; bias (outer) or
-   null. */
+   float32 (bfloat16), with inner a multiple of 32, or float32; bias (outer) or null. */
 struct map {
     const void *weight;
     const float *scale;
@@ -87,6 +181,16 @@ static void int8_rows(const struct map *map, const float *x, int64_t rows, void 
     }
 }
 
+/* The rows from r on that are mapped at once: of the last ones some come more than once. */
+static inline void at_once(const float *x, int64_t r, int64_t rows, int64_t inner, const float **own) {
+    for (int k = 0; k < ROWS_AT_ONCE; k++) own[k] = x + (r + k < rows ? r + k : rows - 1) * inner;
+}
+
+static inline void put(const struct map *map, const float *sums, int64_t r, int64_t rows, int64_t o, float *out) {
+    for (int k = 0; k < ROWS_AT_ONCE && r + k < rows; k++)
+        out[(r + k) * map->outer + o] = map->bias ? map->bias[o] + sums[k] : sums[k];
+}
+
 static void bfloat16_rows(const struct map *map, const float *x, int64_t rows, float *room, float *out) {
     const int64_t inner = map->inner, outer = map->outer;
     for (int64_t i = 0; i < rows * inner; i += 2 * LANES)
@@ -94,56 +198,41 @@ static void bfloat16_rows(const struct map *map, const float *x, int64_t rows, f
             room[i + j] = x[i + 2 * j];
             room[i + LANES + j] = x[i + 2 * j + 1];
         }
-    for (int64_t o = 0; o < outer; o++)
-        for (int64_t r = 0; r < rows; r++) {
-            const float sum = dot(room + r * inner, (const uint16_t *)map->weight + o * inner, inner);
-            out[r * outer + o] = map->bias ? map->bias[o] + sum : sum;
+    const float *own[ROWS_AT_ONCE];
+    float sums[ROWS_AT_ONCE];
+    for (int64_t o = 0; o < outer; o++) {
+        const uint16_t *w = (const uint16_t *)map->weight + o * inner;
+        for (int64_t r = 0; r < rows; r += ROWS_AT_ONCE) {
+            if (r + 1 == rows) {
+                sums[0] = half_dot(room + r * inner, w, inner);
+            } else {
+                at_once(room, r, rows, inner, own);
+                half_dots(own, w, inner, sums);
+            }
+            put(map, sums, r, rows, o, out);
         }
-}
-
-static float wide_dot(const float *x, const float *w, int64_t n) {
-    floats sums[4] = {{0}, {0}, {0}, {0}}; /* each waits for itself alone */
-    int64_t i = 0;
-    for (; i + 4 * LANES <= n; i += 4 * LANES)
-        for (int j = 0; j < 4; j++) {
-            floats a, b;
-            memcpy(&a, x + i + j * LANES, sizeof a);
-            memcpy(&b, w + i + j * LANES, sizeof b);
-            sums[j] += a * b;
-        }
-    const floats p = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    float sum = 0;
-    for (int j = 0; j < LANES; j++) sum += p[j];
-    for (; i < n; i++) sum += x[i] * w[i];
-    return sum;
+    }
 }
 
 static void float32_rows(const struct map *map, const float *x, int64_t rows, float *out) {
     const int64_t inner = map->inner, outer = map->outer;
-    for (int64_t o = 0; o < outer; o++)
-        for (int64_t r = 0; r < rows; r++) {
-            const float sum = wide_dot(x + r * inner, (const float *)map->weight + o * inner, inner);
-            out[r * outer + o] = map->bias ? map->bias[o] + sum : sum;
+    const float *weight = map->weight, *own[ROWS_AT_ONCE], *w[OUTPUTS_AT_ONCE];
+    float sums[OUTPUTS_AT_ONCE * ROWS_AT_ONCE];
+    if (rows == 1)
+        for (int64_t o = 0; o < outer; o++) {
+            const float sum = dot(x, weight + o * inner, inner);
+            out[o] = map->bias ? map->bias[o] + sum : sum;
         }
-}
-
-static void float32_columns(const struct map *map, const float *x, int64_t rows, float *restrict out) {
-    const int64_t inner = map->inner, outer = map->outer;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t o = 0; o < outer; o++) out[r * outer + o] = map->bias ? map->bias[o] : 0;
-    int64_t i = 0;
-    for (; i + 4 <= inner; i += 4)
-        for (int64_t r = 0; r < rows; r++) {
-            const float *restrict w = (const float *)map->weight + i * outer, *from = x + r * inner + i;
-            const float a = from[0], b = from[1], c = from[2], d = from[3];
-            float *restrict to = out + r * outer;
-            for (int64_t o = 0; o < outer; o++)
-                to[o] += (a * w[o] + b * w[outer + o]) + (c * w[2 * outer + o] + d * w[3 * outer + o]);
+    else
+        for (int64_t o = 0; o < outer; o += OUTPUTS_AT_ONCE) {
+            for (int k = 0; k < OUTPUTS_AT_ONCE; k++) w[k] = weight + (o + k < outer ? o + k : outer - 1) * inner;
+            for (int64_t r = 0; r < rows; r += ROWS_AT_ONCE) {
+                at_once(x, r, rows, inner, own);
+                dots(own, w, inner, sums);
+                for (int k = 0; k < OUTPUTS_AT_ONCE && o + k < outer; k++)
+                    put(map, sums + ROWS_AT_ONCE * k, r, rows, o + k, out);
+            }
         }
-    for (; i < inner; i++)
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t o = 0; o < outer; o++)
-                out[r * outer + o] += x[r * inner + i] * ((const float *)map->weight)[i * outer + o];
 }
 
 /* x (rows,inner) and out (rows,outer) float32; room for rows * (inner + 1) float32 to work in. */
@@ -151,8 +240,7 @@ void map_rows(const struct map *map, const float *x, int64_t rows, void *room, f
     switch (map->kind) {
     case INT8: int8_rows(map, x, rows, room, out); break;
     case BFLOAT16: bfloat16_rows(map, x, rows, room, out); break;
-    case FLOAT32: float32_rows(map, x, rows, out); break;
-    default: float32_columns(map, x, rows, out);
+    default: float32_rows(map, x, rows, out);
     }
 }
 
@@ -205,127 +293,4 @@ void lstm_step(const struct map *enter, const struct map *recur, const float *x,
     map_rows(enter, x, rows, rest, a);
     map_rows(recur, hidden, rows, rest, b);
     lstm_after(a, b, past, rows, width, next);
-}
-
-enum norm { NONE, LAYER, ROOT };
-
-/* A norm over the features of each row: of layers, or of their root mean square, with a gain and (of LAYER) a shift. */
-struct norm_of {
-    const float *gain, *shift;
-    int64_t norm;
-    double least;
-};
-
-static void normed(const struct norm_of *of, const float *x, int64_t rows, int64_t width, float *out) {
-    for (int64_t r = 0; r < rows; r++, x += width, out += width) {
-        if (of->norm == NONE) {
-            memcpy(out, x, width * sizeof *out);
-            continue;
-        }
-        double mean = 0, square = 0;
-        if (of->norm == LAYER) {
-            for (int64_t i = 0; i < width; i++) mean += x[i];
-            mean /= (double)width;
-        }
-        for (int64_t i = 0; i < width; i++) square += (x[i] - mean) * (x[i] - mean);
-        const float scale = (float)(1.0 / sqrt(square / (double)width + of->least)), middle = (float)mean;
-        for (int64_t i = 0; i < width; i++)
-            out[i] = (x[i] - middle) * scale * of->gain[i] + (of->shift ? of->shift[i] : 0.0f);
-    }
-}
-
-struct layer {
-    const struct map *enter, *recur;
-    struct norm_of norm;
-};
-
-/* LSTM layers between a table of symbols (int8 with a scale for each row, bfloat16 or float32, as `kind` says) and a
-   head. The outputs of each layer are added to what enters it where it is `residual`. */
-struct stack {
-    const void *table;
-    const float *scale;
-    const struct layer *layers;
-    const struct map *head;
-    struct norm_of norm;
-    int64_t kind, depth, width, residual;
-    const float *gain; /* one number, or null */
-};
-
-static void looked_up(const struct stack *stack, int64_t symbol, float *out) {
-    const int64_t width = stack->width, first = symbol * width;
-    for (int64_t i = 0; i < width; i++) {
-        if (stack->kind == INT8) {
-            out[i] = (float)((const int8_t *)stack->table)[first + i] * stack->scale[symbol];
-        } else if (stack->kind == BFLOAT16) {
-            const uint32_t bits = (uint32_t)((const uint16_t *)stack->table)[first + i] << 16;
-            memcpy(out + i, &bits, 4);
-        } else {
-            out[i] = ((const float *)stack->table)[first + i];
-        }
-    }
-}
-
-/* What is put out (rows,outputs) after symbols (rows) are read. The state of each layer (rows,2,width) goes on; room for
-   rows * (14 * width + 1) float32. */
-void stack_step(const struct stack *stack, const int64_t *symbols, int64_t rows, float *const *states, float *room,
-                float *out) {
-    const int64_t width = stack->width;
-    float *h = room, *x = h + rows * width, *next = x + rows * width, *rest = next + rows * 2 * width;
-    for (int64_t r = 0; r < rows; r++) looked_up(stack, symbols[r], h + r * width);
-    for (int64_t l = 0; l < stack->depth; l++) {
-        const struct layer *layer = stack->layers + l;
-        normed(&layer->norm, h, rows, width, x);
-        lstm_step(layer->enter, layer->recur, x, states[l], rows, rest, next);
-        memcpy(states[l], next, rows * 2 * width * sizeof *next);
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t i = 0; i < width; i++) {
-                const float made = next[2 * r * width + i];
-                h[r * width + i] = stack->residual ? h[r * width + i] + made : made;
-            }
-    }
-    normed(&stack->norm, h, rows, width, x);
-    if (stack->gain)
-        for (int64_t i = 0; i < rows * width; i++) x[i] *= *stack->gain;
-    map_rows(stack->head, x, rows, rest, out);
-}
-
-/* The symbol at which the cumulative probability passes u, of logits that are overwritten. */
-static int64_t picked(const float *logits, int64_t symbols, double u, double *total) {
-    double most = logits[0];
-    for (int64_t v = 1; v < symbols; v++) most = logits[v] > most ? logits[v] : most;
-    double sum = 0;
-    for (int64_t v = 0; v < symbols; v++) total[v] = sum += exp((double)logits[v] - most);
-    const double edge = u * sum;
-    int64_t low = 0, high = symbols - 1;
-    while (low < high) {
-        const int64_t middle = (low + high) / 2;
-        if (total[middle] > edge)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
-}
-
-/* Symbols (rows,most) drawn one after another, each after those before it, from `symbols` (rows) on, by one number each
-   of u (rows,most); none of `never`. How many: fewer than `most` where every row has drawn `end` (-1: there is none),
-   whose rows `ended` marks. The logits (rows,outputs) and total (outputs) are worked in. */
-int64_t stack_draw(const struct stack *stack, int64_t *symbols, int64_t rows, float *const *states, float *room,
-                   const double *u, int64_t most, const int64_t *never, int64_t nevers, int64_t end, uint8_t *ended,
-                   float *logits, double *total, int64_t *drawn) {
-    const int64_t outputs = stack->head->outer;
-    for (int64_t step = 0; step < most; step++) {
-        stack_step(stack, symbols, rows, states, room, logits);
-        int over = end >= 0;
-        for (int64_t r = 0; r < rows; r++) {
-            float *own = logits + r * outputs;
-            for (int64_t i = 0; i < nevers; i++) own[never[i]] = -INFINITY;
-            const int64_t symbol = picked(own, outputs, u[r * most + step], total);
-            drawn[r * most + step] = symbols[r] = symbol;
-            ended[r] |= symbol == end;
-            over &= ended[r];
-        }
-        if (over) return step + 1;
-    }
-    return most;
 }

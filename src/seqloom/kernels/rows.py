@@ -26,14 +26,14 @@ class MapStruct(ctypes.Structure):
 
 KINDS = {torch.int8: 0, torch.bfloat16: 1, torch.float32: 2}
 """As `enum kind` of rows.c."""
-BY_COLUMNS = 3
-"""A matrix in float32 that lies column by column."""
+FEW = 16
+"""Rows up to which maps in float32 are as fast as those of the libraries that torch calls."""
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS = {
     "map_rows": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
     "lstm_after": [_POINTER, _POINTER, _POINTER, _LONG, _LONG, _POINTER],
     "lstm_step": [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER],
-    "stack_step": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER, _POINTER],
+    "stack_step": [_POINTER, _POINTER, _LONG, _POINTER, _LONG, _POINTER, _POINTER],
     "stack_draw": [
         *[_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
         *[_POINTER, _LONG, _POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER],
@@ -44,7 +44,7 @@ _ARGUMENTS = {
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled functions; None where there are none."""
-    found = program("rows")
+    found = program("rows", "stack")
     if found is not None:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(found, name)
@@ -58,19 +58,18 @@ class RowsMap:
     The matrix is in float32, of whole numbers, each row with a `scale`, or in bfloat16, D being a multiple of MULTIPLE.
     """
 
-    def __init__(self, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, scale: Tensor | None, bias: Tensor | None, few: int = FEW) -> None:
+        self.few = few
+        """Rows up to which it is faster than the libraries that torch calls."""
         found = library()
         assert found is not None
         self._library = found
         total = None if scale is None else weight.sum(1, dtype=torch.int32)
         self._kept = weight, scale, total, bias  # which stay where they are
         self.outer, self.inner = weight.shape
-        kind = KINDS[weight.dtype]
-        if not weight.is_contiguous():
-            assert weight.t().is_contiguous()
-            kind = BY_COLUMNS
+        assert weight.is_contiguous()
         pointers = [None if part is None else part.data_ptr() for part in self._kept]
-        self._struct = MapStruct(*pointers, self.inner, self.outer, kind)
+        self._struct = MapStruct(*pointers, self.inner, self.outer, KINDS[weight.dtype])
         self.address = ctypes.addressof(self._struct)
 
     def __call__(self, x: Tensor) -> Tensor:

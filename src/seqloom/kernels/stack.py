@@ -1,57 +1,98 @@
-"""Recurrent layers between a table of symbols and a head as one program in C (rows.c); the network is its twin."""
+"""Layers between a table of symbols and a head as one program in C (stack.c); the network is its twin."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seqloom.kernels.packed import PackedMap
 from seqloom.kernels.rows import KINDS, RowsMap, library
 
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
+KINDS_OF_PARTS = ("lstm", "gru", "tanh", "relu", "attention", "forward")
+"""As `enum part` of stack.c."""
+EVERYTHING = 1 << 62
+"""The window of what sees all that was read."""
 
 
 class _Norm(ctypes.Structure):
-    """As `struct norm_of` of rows.c."""
+    """As `struct norm_of` of stack.c."""
 
     _fields_: ClassVar = [("gain", _POINTER), ("shift", _POINTER), ("norm", _LONG), ("least", ctypes.c_double)]
 
 
-class _Layer(ctypes.Structure):
-    """As `struct layer`."""
+class _Part(ctypes.Structure):
+    """As `struct part_of`."""
 
-    _fields_: ClassVar = [("enter", _POINTER), ("recur", _POINTER), ("norm", _Norm)]
+    _fields_: ClassVar = [
+        *[(name, _Norm) for name in ("norm", "query", "key")],
+        *[(name, _POINTER) for name in ("first", "second", "sink")],
+        *[(name, _LONG) for name in ("part", "heads", "shared", "each")],
+    ]
+
+
+class _Memory(ctypes.Structure):
+    """As `struct memory`."""
+
+    _fields_: ClassVar = [
+        *[(name, _POINTER) for name in ("values", "keys", "turns", "length", "start")],
+        *[(name, _LONG) for name in ("room", "window")],
+    ]
 
 
 class _Stack(ctypes.Structure):
     """As `struct stack`."""
 
     _fields_: ClassVar = [
-        *[(name, _POINTER) for name in ("table", "scale", "layers", "head")],
+        *[(name, _POINTER) for name in ("table", "scale", "parts", "head")],
         ("norm", _Norm),
         *[(name, _LONG) for name in ("kind", "depth", "width", "residual")],
         ("gain", _POINTER),
+        ("widest", _LONG),
     ]
 
 
 @dataclass(frozen=True)
-class LstmMaps:
-    """The two maps of an LSTM: of what comes in, and of what came out before."""
+class Part:
+    """A recurrence, attention or a feed-forward part, by its two maps.
 
-    enter: RowsMap
-    recur: RowsMap
+    Those of a recurrence are of what comes in, and of what came out before. Those of attention give queries, keys and
+    values, and map what was read; it has `heads` of queries, `shared` ones of keys and values, a gain for each of the
+    features of a head, turns (N,features,2) of positions below a number where these turn it, and a `sink` (heads,).
+    """
+
+    kind: Literal["lstm", "gru", "tanh", "relu", "attention", "forward"]
+    first: RowsMap
+    second: RowsMap
+    heads: int = 0
+    shared: int = 0
+    gains: tuple[Tensor, Tensor] | None = None
+    turns: Callable[[int], Tensor] | None = None
+    sink: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a part remembers of each row, as `struct memory` has it, and to which it is written in place."""
+
+    values: Tensor
+    keys: Tensor | None = None
+    length: NDArray[np.int64] | None = None
+    start: NDArray[np.int64] | None = None
+    window: int = EVERYTHING
 
 
 class Stack:
-    """A step, or many, of a network of LSTM layers of one width over symbols; only where there is a `library`.
+    """A step, or many, of a network over symbols; only where there is a `library`.
 
-    `table` (V,W) has the symbols as they enter, with a `scale` a row where it is of whole numbers. Each layer has a
+    `table` (V,W) has the symbols as they enter, with a `scale` a row where it is of whole numbers. Each part has a
     norm before it, and is added to what enters it where it is `residual`. What comes out has a norm too, is multiplied
     by `gain` where there is one, and mapped by the `head`. A row's numbers do not depend on the rows beside it.
     """
@@ -60,7 +101,7 @@ class Stack:
         self,
         table: Tensor,
         scale: Tensor | None,
-        layers: Sequence[tuple[nn.Module, LstmMaps]],
+        parts: Sequence[tuple[nn.Module, Part]],
         residual: bool,
         norm: nn.Module,
         gain: Tensor | None,
@@ -69,39 +110,41 @@ class Stack:
         found = library()
         assert found is not None
         self._library = found
-        self._kept = table, scale, layers, norm, gain, head  # which stay where they are
-        self._layers = (_Layer * len(layers))(
-            *[_Layer(maps.enter.address, maps.recur.address, _norm(before)) for before, maps in layers]
-        )
+        self._kept = table, scale, parts, norm, gain, head  # which stay where they are
+        self.parts = [part for _, part in parts]
+        self._parts = (_Part * len(parts))(*[_part(before, part) for before, part in parts])
         self.width, self.outputs = table.shape[1], head.outer
+        maps = [head, *(one for part in self.parts for one in (part.first, part.second))]
+        self._widest = max(self.width, *(max(one.inner, one.outer) for one in maps))
+        self.rows = min(one.few for one in maps)
+        """So many rows at most it reads as fast as the modules do."""
         self._struct = _Stack(
             table.data_ptr(),
-            None if scale is None else scale.data_ptr(),
-            ctypes.addressof(self._layers),
+            _place(scale),
+            ctypes.addressof(self._parts),
             head.address,
             _norm(norm),
             KINDS[table.dtype],
-            len(layers),
+            len(parts),
             self.width,
             residual,
-            None if gain is None else gain.data_ptr(),
+            _place(gain),
+            self._widest,
         )
         self._address = ctypes.addressof(self._struct)
 
-    def step(self, symbols: Tensor, states: Sequence[Tensor]) -> Tensor:
-        """The outputs (B,P) after symbols (B,); the states (B,2,W) of the layers go on in place."""
+    def step(self, symbols: Tensor, memories: Sequence[Memory | None]) -> Tensor:
+        """The outputs (B,P) after symbols (B,); the memories of the parts, None of those without, go on in place."""
         symbols, rows = symbols.contiguous(), len(symbols)
         out = torch.empty(rows, self.outputs)
-        room = torch.empty(rows * (14 * self.width + 1))
-        self._library.stack_step(
-            self._address, symbols.data_ptr(), rows, _pointers(states), room.data_ptr(), out.data_ptr()
-        )
+        own, room, _turns = self._laid_out(memories, rows, 1)
+        self._library.stack_step(self._address, symbols.data_ptr(), rows, own, 0, room.data_ptr(), out.data_ptr())
         return out
 
     def draw(
         self,
         symbols: Tensor,
-        states: Sequence[Tensor],
+        memories: Sequence[Memory | None],
         u: NDArray[np.float64],
         never: Tensor,
         end: int | None,
@@ -113,13 +156,13 @@ class Stack:
         """
         u, last, rows = np.ascontiguousarray(u), symbols.clone(), len(symbols)
         drawn = torch.empty(u.shape, dtype=torch.int64)
-        room, logits = torch.empty(rows * (14 * self.width + 1)), torch.empty(rows * self.outputs)
-        total = torch.empty(self.outputs, dtype=torch.float64)
+        own, room, _turns = self._laid_out(memories, rows, u.shape[1])
+        logits, total = torch.empty(rows * self.outputs), torch.empty(self.outputs, dtype=torch.float64)
         made = self._library.stack_draw(
             self._address,
             last.data_ptr(),
             rows,
-            _pointers(states),
+            own,
             room.data_ptr(),
             u.ctypes.data,
             u.shape[1],
@@ -133,10 +176,66 @@ class Stack:
         )
         return drawn[:, :made]
 
+    def _laid_out(
+        self, memories: Sequence[Memory | None], rows: int, steps: int
+    ) -> tuple[ctypes.Array[_Memory], Tensor, list[Tensor | None]]:
+        """The memories as the program has them, room for it to work in, and what must stay meanwhile."""
+        turns: list[Tensor | None] = []
+        structs, longest = [], 0
+        for part, memory in zip(self.parts, memories, strict=True):
+            last = 0
+            if memory is not None and memory.length is not None:
+                last = int(memory.length.max()) + steps
+                longest = max(longest, min(last, memory.window))
+            turns.append(None if part.turns is None else part.turns(last))
+            structs.append(_Memory() if memory is None else _memory(memory, turns[-1]))
+        room = torch.empty(rows * (2 * self.width + 4 * self._widest + 1) + longest)
+        return (_Memory * len(structs))(*structs), room, turns
+
+
+def mapped(module: nn.Module) -> RowsMap | None:
+    """The map of a linear layer or a packed one for few rows, where there is one."""
+    if isinstance(module, PackedMap):
+        return module.few_rows if module.fits else None
+    assert isinstance(module, nn.Linear)
+    return wide(module.weight, module.bias)
+
+
+def wide(weight: Tensor, bias: Tensor | None) -> RowsMap | None:
+    """The map by a matrix in float32, where it lies row by row."""
+    plain = weight.is_contiguous() and weight.dtype == torch.float32
+    return RowsMap(weight.detach(), None, bias) if plain else None
+
 
 def suits(norm: nn.Module) -> bool:
     """Whether this norm is one of those that the program knows."""
     return isinstance(norm, (nn.Identity, nn.LayerNorm, nn.RMSNorm))
+
+
+def _part(before: nn.Module, part: Part) -> _Part:
+    none = _Norm(None, None, 0, 0.0)
+    norms, each = [none, none], 0
+    if part.gains is not None:
+        each = len(part.gains[0])
+        norms = [_Norm(gain.data_ptr(), None, 2, torch.finfo(gain.dtype).eps) for gain in part.gains]
+    return _Part(
+        _norm(before),
+        *norms,
+        part.first.address,
+        part.second.address,
+        _place(part.sink),
+        KINDS_OF_PARTS.index(part.kind),
+        part.heads,
+        part.shared,
+        each,
+    )
+
+
+def _memory(memory: Memory, turns: Tensor | None) -> _Memory:
+    kept = (memory.length, memory.start)
+    places = [_place(memory.values), _place(memory.keys), _place(turns)]
+    room = 0 if memory.keys is None else memory.keys.shape[2]
+    return _Memory(*places, *[None if one is None else one.ctypes.data for one in kept], room, memory.window)
 
 
 def _norm(module: nn.Module) -> _Norm:
@@ -148,6 +247,5 @@ def _norm(module: nn.Module) -> _Norm:
     return _Norm(None, None, 0, 0.0)
 
 
-def _pointers(states: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-    """The addresses of states, of which each is contiguous."""
-    return (ctypes.c_void_p * len(states))(*[state.data_ptr() for state in states])
+def _place(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,9 +12,10 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
+from seqloom.kernels.stack import Part, mapped
 from seqloom.mixers.base import Mixer, MixerModule
 from seqloom.mixers.cache import NOWHERE, KeysValues, Recent
-from seqloom.mixers.positions import Positions, Rope
+from seqloom.mixers.positions import PositionModule, Positions, Rope, Rotation
 from seqloom.mixers.twice import differentiable
 from seqloom.sequence.state import LayerState, Lengths
 
@@ -101,6 +103,16 @@ class Attend(MixerModule):
             self.key_gain.fill_(1.2)
             if self.sink is not None:
                 self.sink.zero_()
+
+    def part(self) -> Part | None:
+        project, out = mapped(self.project), mapped(self.out)
+        if self.block != 1 or self.distances or project is None or out is None:
+            return None
+        turns = partial(self.positions.below, half=self.each // 2) if isinstance(self.positions, Rotation) else None
+        if turns is None and type(self.positions) is not PositionModule:  # something enters before the projection
+            return None
+        gains = self.query_gain, self.key_gain
+        return Part("attention", project, out, self.heads, self.kv_heads, gains, turns, self.sink)
 
     def begin(self, rows: int, room: int | None = None, undo: int = 0) -> KeysValues | Recent:
         empty = self.key_gain.new_zeros  # zeros, for what no one has written is weighed by 0, and 0 * nan is nan

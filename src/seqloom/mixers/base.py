@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from seqloom.core.config import Component
 from seqloom.kernels.packed import PackedMap
+from seqloom.kernels.stack import Part
 from seqloom.sequence.state import LayerState, Lengths
 
 Watcher = Callable[[str, Tensor], None]
@@ -61,6 +62,10 @@ class MixerModule(nn.Module, ABC):
 
         `room` is needed where the mixer `grows`.
         """
+
+    def part(self) -> Part | None:
+        """What it is in a compiled program that reads symbol by symbol; None where it is no part of one."""
+        return None
 
     def packed(self, kind: type[PackedMap]) -> MixerModule:
         """This module with its own matrices as maps of this kind; its nn.Linear are seen to by others."""

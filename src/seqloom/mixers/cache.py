@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqloom.kernels.stack import Memory
 from seqloom.sequence.state import LayerState, Lengths
 
 NOWHERE = -1
@@ -30,6 +31,10 @@ class KeysValues(LayerState):
 
     def rollback(self, length: Lengths) -> None:
         self.length[: len(length)] = np.minimum(self.length[: len(length)], length)
+
+    def memory(self, rows: int, steps: int) -> Memory | None:
+        fits = int(self.length[:rows].max()) + steps <= self.keys.shape[2] and not self.places.shape[1]
+        return Memory(self.values, self.keys, self.length) if fits and lies(self.keys, self.values) else None
 
     def write(self, k: Tensor, v: Tensor, place: Tensor, reads: Lengths) -> bool:
         """Write a chunk's keys and values to the slots after what was read; whether all rows read the same.
@@ -105,10 +110,24 @@ class Recent(LayerState):
             state.keys[row, :, slot] = k[row, :, step].to(state.keys.dtype)
             state.values[row, :, slot] = v[row, :, step].to(state.values.dtype)
         state.starts[row, slot] = starts[row, step]
-        state.length[:rows] += reads
-        kept = np.where(state.length > self.ring, state.length - self.ring + self.window - 1, 0)
-        state.floor[:rows] = np.maximum(state.floor, kept)[:rows]
+        state._count(rows, reads)
         return state
+
+    def memory(self, rows: int, steps: int) -> Memory | None:
+        if not lies(self.keys, self.values):
+            return None
+        return Memory(self.values, self.keys, self.length, self.now(rows), self.window)
+
+    def read_on(self, rows: int, steps: int) -> None:
+        slot = (self.length[:rows, None] + np.arange(max(0, steps - self.ring), steps)) % self.ring
+        self.starts[np.arange(rows)[:, None], slot] = self.now(rows)[:, None]
+        self._count(rows, steps)
+
+    def _count(self, rows: int, reads: Lengths | int) -> None:
+        """These rows have read so many more elements."""
+        self.length[:rows] += reads
+        kept = np.where(self.length > self.ring, self.length - self.ring + self.window - 1, 0)
+        self.floor[:rows] = np.maximum(self.floor, kept)[:rows]
 
     def ages(self, rows: int) -> Lengths:
         """How many elements before the last one each slot (rows,ring) was written."""
@@ -133,3 +152,8 @@ class Recent(LayerState):
             raise ValueError("attention in a window cannot be rolled back so far; begin it with a larger undo")
         self.length[rows] = length[rows]
         self.floor[rows[length[rows] == 0]] = 0
+
+
+def lies(*kept: Tensor) -> bool:
+    """Whether a compiled program can read and write what is kept."""
+    return all(one.dtype == torch.float32 and one.is_contiguous() and not one.requires_grad for one in kept)

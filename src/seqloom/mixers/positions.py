@@ -127,14 +127,21 @@ class Rotation(PositionModule):
         if last >= self.size:
             self.size = 1 << last.bit_length()
 
+    def rates(self, half: int) -> tuple[float, float]:
+        """The base of so many angles, and how much slower all of them turn."""
+        if self.stretched == "slow":  # the slowest, at base^-(half-1)/half, slower by the stretch: by a larger base
+            return self.base * self.stretch ** (half / max(1, half - 1)), 1.0
+        return self.base, self.stretch
+
+    def below(self, last: int, half: int) -> Tensor:
+        """Complex numbers (N,half) of all positions below `last`, and perhaps of more."""
+        self.ready(last - 1)
+        return turns_below(self.size, half, *self.rates(half), False, torch.device("cpu"))
+
     def turn(self, q: Tensor, k: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         half = q.shape[-1] // 2
         wide = q.dtype == torch.float64
-        base, slower = self.base, self.stretch
-        if (
-            self.stretched == "slow"
-        ):  # the slowest turns at base^-(half-1)/half: by a larger base, slower by the stretch
-            base, slower = self.base * self.stretch ** (half / max(1, half - 1)), 1.0
+        base, slower = self.rates(half)
         if position.ndim == 2 and 0 < self.size <= MOST_KEPT:
             known = turns_below(self.size, half, base, slower, wide, q.device)
             turns = known[position.clamp_max(self.size - 1)]  # what is beyond is not read

@@ -22,6 +22,7 @@ from torch import Generator, Tensor, nn
 from seqloom.core.errors import ConfigError
 from seqloom.kernels import rows as kernel
 from seqloom.kernels.packed import LEAST, PackedMap
+from seqloom.kernels.stack import Memory, Part, mapped, wide
 from seqloom.mixers.base import Mixer, MixerModule, Watcher
 from seqloom.mixers.twice import differentiable
 from seqloom.sequence.state import LayerState, Lengths
@@ -111,6 +112,14 @@ class RecurrentState(LayerState):
             self.values = states.unsqueeze(1).clone()  # which is faster than to write into a part of it
         else:
             self.values[:rows, 0] = states
+
+    def memory(self, rows: int, steps: int) -> Memory | None:
+        plain = self.ring == 1 and self.values.dtype == torch.float32 and self.values.is_contiguous()
+        return Memory(self.values) if plain else None
+
+    def read_on(self, rows: int, steps: int) -> None:
+        self.length[:rows] += steps
+        self.floor[:rows] = self.length[:rows]
 
     def jump(self, states: Tensor, count: int) -> None:
         """`count` more elements read by the first rows at once; only what follows can be gone back to."""
@@ -261,6 +270,10 @@ class Gated(Recurrent):
         enter, recur = kind(self.weight_ih, self.bias_ih), kind(self.weight_hh, self.bias_hh)
         return PackedGated(self.cell, self.width, enter, recur)
 
+    def part(self) -> Part | None:
+        enter, recur = wide(self.weight_ih, self.bias_ih), wide(self.weight_hh, self.bias_hh)
+        return None if enter is None or recur is None else Part(self.cell, enter, recur)
+
     def whole(self, h: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         inputs = (h, start, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         out, last = differentiable(self._fused, self._plain, *inputs) if self.cell == "lstm" else self._fused(*inputs)
@@ -341,6 +354,10 @@ class PackedGated(Recurrent):
     def __init__(self, cell: Cell, width: int, enter: PackedMap, recur: PackedMap) -> None:
         super().__init__(width, (2, width) if cell == "lstm" else (1, width))
         self.cell, self.enter, self.recur = cell, enter, recur
+
+    def part(self) -> Part | None:
+        enter, recur = mapped(self.enter), mapped(self.recur)
+        return None if enter is None or recur is None else Part(self.cell, enter, recur)
 
     def whole(self, h: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         outputs = []

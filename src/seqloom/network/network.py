@@ -372,6 +372,11 @@ class Network(nn.Module):
             for module in watchable.values():
                 module.watched = None
 
+    def lie_for_symbols(self) -> None:
+        """Lay matrices as they are read fastest symbol by symbol, by the program where it knows this network."""
+        if not self.stepping.knows(self):
+            self.lie_by_columns()
+
     def lie_by_columns(self) -> None:
         """Lay matrices column by column, as products with few rows read them faster; their numbers stay.
 

@@ -74,6 +74,17 @@ class LayerState(State, ABC):
     def rollback(self, length: Lengths) -> None:
         """Forget what the first len(length) rows read after `length`; nothing happens where that is not less."""
 
+    def memory(self, rows: int, steps: int) -> Any:
+        """What a compiled program of layers writes to where these rows read so many elements (`kernels.stack.Memory`).
+
+        None where there is no such program, or it cannot go on from this state.
+        """
+        return None
+
+    def read_on(self, rows: int, steps: int) -> None:
+        """These rows have read so many elements, of which all was written to `memory`."""
+        self.length[:rows] += steps
+
 
 class NetState(State):
     """The state of a whole network: one of each layer, and where each row's reading began.
