@@ -17,7 +17,9 @@ from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
 from seqloom.network.packing import pack
 from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.priors import Ngram, NoPrior
 from seqloom.samplers.ancestral import Ancestral
+from seqloom.sequence.laws import CountedSplit
 from seqloom.sequence.space import Tokens
 
 pytestmark = pytest.mark.skipif(rows.library() is None, reason="there is no compiler")
@@ -25,10 +27,10 @@ SPACE = Tokens(size=400, ends=True)
 ROWS = 3
 
 
-def network(precision="float32", width=None, depth=2, mixer=None, mlp=0.0, **settings):
+def network(precision="float32", width=None, depth=2, mixer=None, mlp=0.0, process=None, **settings):
     width = width or (96 if precision == "float32" else 192)  # small matrices are not packed
     backbone = Backbone(mixer=mixer or Lstm(), width=width, depth=depth, mlp=mlp, **settings)
-    net = Network(backbone, Autoregressive().spec(SPACE), SPACE, 32, {}, seed=0).eval()
+    net = Network(backbone, (process or Autoregressive()).spec(SPACE), SPACE, 32, {}, seed=0).eval()
     with torch.no_grad():
         for number, parameter in enumerate(net.parameters()):
             parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
@@ -126,18 +128,28 @@ def test_all_stop_once_each_has_drawn_an_end():
     assert ended.all()
 
 
-def test_an_engine_makes_the_same_with_and_without(monkeypatch):
+@pytest.mark.parametrize("prior", [NoPrior(), Ngram(order=1), Ngram(order=4)], ids=["none", "order 1", "order 4"])
+def test_an_engine_makes_the_same_with_and_without(prior, monkeypatch):
+    process, text = Autoregressive(prior=prior), np.random.default_rng(0).integers(0, 9, 500)
+
     def made():
-        engine = Engine(network(depth=1), Autoregressive(), never=[5])
+        net = network(depth=1, process=process)
+        if process.counts is not None:
+            counted = CountedSplit(text, np.arange(500) % 100 == 0, np.arange(500) // 50)
+            net.laws = process.counts.count(counted, SPACE, ordered=True)
+        engine = Engine(net, process, never=[5])
         shown = torch.zeros(2, 150, dtype=torch.bool)
-        shown[:, 0] = True
-        canvas = torch.zeros(2, 150, dtype=torch.int64)
+        shown[:, :2] = True
+        canvas = torch.ones(2, 150, dtype=torch.int64)
         request = Request(canvas, shown, torch.zeros_like(shown), Ancestral(), Rng.of(0, np.arange(2)), watched=False)
+        drawn = [0]
+        draw = net.stepping.draw
+        net.stepping.draw = lambda *more: drawn.append(0 if (new := draw(*more)) is None else new.shape[1]) or new
         rows = {update.row: update.x.tolist() for update in engine.run(request)}
-        return rows, engine.network.stepping._stack is not None
+        return rows, sum(drawn)
 
     fast, by_program = made()
-    assert by_program
+    assert by_program > 100
     monkeypatch.setattr(stepping.kernel, "library", lambda: None)
     slow, by_program = made()
     assert not by_program

@@ -64,10 +64,11 @@ class RunningOn:
         network = memory.network
         if self.ask.given is not None or not isinstance(network, Network) or not memory.process.draws_outputs(network):
             return None
+        law = memory.process.beside(network, self.ask, self.position)
         ended = np.zeros(len(u), bool) if self.end is None else (element == self.end).cpu().numpy()
         while self.calls < self.most and not ended.all() and not (self.calls and time.perf_counter() > self._until):
             chosen = u[:, self.calls : min(self.calls + TOGETHER, self.most)]
-            new = network.stepping.draw(network, element, memory.state, chosen, self.never, self.end, ended)
+            new = network.stepping.draw(network, element, memory.state, chosen, self.never, self.end, ended, law)
             if new is None:
                 return None
             made.append(new)

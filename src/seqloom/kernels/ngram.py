@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +33,16 @@ class AskedStruct(ctypes.Structure):
     _fields_: ClassVar = [
         *[(name, _POINTER) for name in ("symbols", "row", "at", "since", "contexts", "part")],
         *[(name, _LONG) for name in ("length", "rows", "columns")],
+    ]
+
+
+class LawStruct(ctypes.Structure):
+    """As `struct law` of stack.c."""
+
+    _fields_: ClassVar = [
+        *[(name, _POINTER) for name in ("levels", "contexts", "logits")],
+        *[(name, _LONG) for name in ("order", "size", "parts", "columns")],
+        ("gate", ctypes.c_float),
     ]
 
 
@@ -79,8 +90,32 @@ class NgramKernel:
         self._call(asked, logits.data_ptr(), gate, out.data_ptr())
         return out
 
+    def running(self, contexts: NDArray[np.int64], gate: float) -> RunningLaw:
+        """The law after contexts (N,K), the nearest symbol first, that go on with what a program of layers draws."""
+        contexts = np.array(contexts, np.int64, order="C")
+        rows, columns = contexts.shape
+        logits = np.empty((rows, self.size), np.float32)
+        places = ctypes.addressof(self._levels), contexts.ctypes.data, logits.ctypes.data
+        struct = LawStruct(*places, len(self._kept), self.size, self.parts, columns, gate)
+        return RunningLaw(self, contexts, logits, struct)
+
     def _call(self, asked: AskedStruct, logits: int | None, gate: float, out: int) -> None:
         self._function(self._levels, len(self._kept), self.size, self.parts, ctypes.byref(asked), logits, gate, out)
+
+
+@dataclass(frozen=True)
+class RunningLaw:
+    """A law that is added to the outputs of a network while symbols are drawn one after another."""
+
+    kernel: NgramKernel
+    contexts: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    struct: LawStruct
+
+    @property
+    def size(self) -> int:
+        """How many symbols there are."""
+        return self.kernel.size
 
 
 def _address(numbers: NDArray[np.int64] | None) -> int | None:

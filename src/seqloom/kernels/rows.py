@@ -35,7 +35,7 @@ _ARGUMENTS = {
     "lstm_step": [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER],
     "stack_step": [_POINTER, _POINTER, _LONG, _POINTER, _LONG, _POINTER, _POINTER],
     "stack_draw": [
-        *[_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
+        *[_POINTER, _POINTER, _LONG, _POINTER, _POINTER, _POINTER],
         *[_POINTER, _LONG, _POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER],
     ],
 }
@@ -44,7 +44,7 @@ _ARGUMENTS = {
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled functions; None where there are none."""
-    found = program("rows", "stack")
+    found = program("ngram", "rows", "stack")
     if found is not None:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(found, name)

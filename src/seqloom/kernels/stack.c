@@ -1,4 +1,4 @@
-/* Stacks of layers between symbols and a head, and draws from them; behind rows.c, in one program. */
+/* Stacks of layers between symbols and a head, and draws from them; behind ngram.c and rows.c, in one program. */
 enum norm { NONE, LAYER, ROOT };
 
 /* A norm over the features of each row: of layers, or of their root mean square, with a gain and (of LAYER) a shift. */
@@ -216,21 +216,44 @@ static int64_t picked(const float *logits, int64_t symbols, double u, double *to
     return low;
 }
 
+/* A law of ngram.c beside a stack, whose last output is a weight of it; contexts (rows,columns) go on with what is drawn,
+   and logits (rows,size) are worked in. */
+struct law {
+    const struct level *levels;
+    int64_t *contexts;
+    float *logits;
+    int64_t order, size, parts, columns;
+    float gate;
+};
+
+static void go_on(const struct law *law, int64_t r, int64_t symbol) {
+    if (!law->columns) return;
+    int64_t *own = law->contexts + r * law->columns;
+    memmove(own + 1, own, (law->columns - 1) * sizeof *own);
+    *own = symbol;
+}
+
 /* Symbols (rows,most) drawn one after another, each after those before it, from `symbols` (rows) on, by one number each
    of u (rows,most); none of `never`. How many: fewer than `most` where every row has drawn `end` (-1: there is none),
-   whose rows `ended` marks. The logits (rows,outputs) and total (outputs) are worked in. */
+   whose rows `ended` marks. law: null, or what is added to the outputs. The logits (rows,outputs) and total (outputs)
+   are worked in. */
 int64_t stack_draw(const struct stack *stack, int64_t *symbols, int64_t rows, const struct memory *memories,
-                   float *room, const double *u, int64_t most, const int64_t *never, int64_t nevers, int64_t end,
-                   uint8_t *ended, float *logits, double *total, int64_t *drawn) {
-    const int64_t outputs = stack->head->outer;
+                   float *room, const struct law *law, const double *u, int64_t most, const int64_t *never,
+                   int64_t nevers, int64_t end, uint8_t *ended, float *logits, double *total, int64_t *drawn) {
+    const int64_t size = law ? law->size : stack->head->outer;
     for (int64_t step = 0; step < most; step++) {
         stack_step(stack, symbols, rows, memories, step, room, logits);
+        if (law) {
+            const struct asked asked = {.contexts = law->contexts, .rows = rows, .columns = law->columns};
+            ngram_laws(law->levels, law->order, size, law->parts, &asked, logits, law->gate, law->logits);
+        }
         int over = end >= 0;
         for (int64_t r = 0; r < rows; r++) {
-            float *own = logits + r * outputs;
+            float *own = (law ? law->logits : logits) + r * size;
             for (int64_t i = 0; i < nevers; i++) own[never[i]] = -INFINITY;
-            const int64_t symbol = picked(own, outputs, u[r * most + step], total);
+            const int64_t symbol = picked(own, size, u[r * most + step], total);
             drawn[r * most + step] = symbols[r] = symbol;
+            if (law) go_on(law, r, symbol);
             ended[r] |= symbol == end;
             over &= ended[r];
         }

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seqloom.kernels.ngram import RunningLaw
 from seqloom.kernels.packed import PackedMap
 from seqloom.kernels.rows import KINDS, RowsMap, library
 
@@ -149,10 +150,12 @@ class Stack:
         never: Tensor,
         end: int | None,
         ended: NDArray[np.bool_],
+        law: RunningLaw | None = None,
     ) -> Tensor:
         """Symbols (B,K) drawn one after another on `symbols` (B,), by one number of u (B,most) each, as `pick` draws.
 
-        None of `never` is drawn; K is less than `most` where every row has drawn `end`, as `ended` (B,) then says.
+        They are drawn from the outputs, or what a `law` makes of them, the last being the weight of it. None of `never`
+        is drawn; K is less than `most` where every row has drawn `end`, as `ended` (B,) then says.
         """
         u, last, rows = np.ascontiguousarray(u), symbols.clone(), len(symbols)
         drawn = torch.empty(u.shape, dtype=torch.int64)
@@ -164,6 +167,7 @@ class Stack:
             rows,
             own,
             room.data_ptr(),
+            None if law is None else ctypes.addressof(law.struct),
             u.ctypes.data,
             u.shape[1],
             never.data_ptr(),

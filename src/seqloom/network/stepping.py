@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqloom.kernels import rows as kernel
+from seqloom.kernels.ngram import RunningLaw
 from seqloom.kernels.packed import PackedMap, PackedTable
 from seqloom.kernels.stack import Memory, Part, Stack, mapped, suits, wide
 from seqloom.mixers.base import MixerModule
@@ -70,12 +71,13 @@ class Stepping:
         never: Tensor,
         end: int | None,
         ended: NDArray[np.bool_],
+        law: RunningLaw | None = None,
     ) -> Tensor | None:
         """Symbols (B,K) drawn one after another on x (B,): see `Stack.draw`; all but the last of them are read."""
         memories = self._ready(net, len(x), state, u.shape[1])
         if memories is None or self._stack is None or self._stack.outputs > MANY:
             return None
-        drawn = self._stack.draw(x, memories, u, never, end, ended)
+        drawn = self._stack.draw(x, memories, u, never, end, ended, law)
         _read_on(state, len(x), drawn.shape[1])
         return drawn
 

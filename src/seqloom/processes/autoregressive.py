@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seqloom.core.errors import ConfigError, UnsupportedSpace
 from seqloom.core.rng import Rng, pick
+from seqloom.kernels.ngram import NgramKernel, RunningLaw
 from seqloom.processes.base import MANY, Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
@@ -35,7 +36,7 @@ from seqloom.processes.priors import NoPrior, Prior, advised, with_laws
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
-from seqloom.sequence.laws import Asked, Counts, asked_by, asked_of
+from seqloom.sequence.laws import Asked, Counts, SymbolLaws, asked_by, asked_of
 from seqloom.sequence.space import Space, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import Lengths, NetState
@@ -406,7 +407,15 @@ class Autoregressive(Process, name="autoregressive"):
         return int((slide(at[:, None] + steps, net.reach) == origin[:, None]).all(0).cumprod().sum())
 
     def draws_outputs(self, net: Net) -> bool:
-        return not self._gates and self.head_for(net.space).direct
+        counted = not self._gates or (net.laws is not None and cast(SymbolLaws, net.laws).kernel is not None)
+        return counted and self.head_for(net.space).direct
+
+    def beside(self, net: Net, ask: Ask, position: Lengths) -> RunningLaw | None:
+        kernel: NgramKernel | None = cast(SymbolLaws, net.laws).kernel if self._gates else None
+        if kernel is None:
+            return None
+        before = self._asked(net, ask, position[:, None]).before(self.prior.reach, kernel.size)
+        return kernel.running(before, self._gates[0])
 
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         x = ask.x.gather(1, torch.as_tensor(position - 1, device=ask.x.device).unsqueeze(1))

@@ -218,8 +218,12 @@ class Process(Component, home="seqloom.processes"):
         return 0
 
     def draws_outputs(self, net: Net) -> bool:
-        """Whether what `following` gives is what the network puts out, as it is."""
+        """Whether what `following` gives is what the network puts out, as it is or with a law beside it (`beside`)."""
         return False
+
+    def beside(self, net: Net, ask: Ask, position: Lengths) -> Any:
+        """The law that is added to the outputs of these positions (B,) and those after them (`kernels.ngram`)."""
+        return None
 
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         """What `guess` gives (B,V) for these positions (B,) of the ask's canvas, of which the state has all but one."""

@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqloom.core.config import Component
+from seqloom.kernels.ngram import NgramKernel
 from seqloom.processes.ngram import KneserNey
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.laws import Asked, CountedSplit, HasLaws, Laws, SymbolLaws
@@ -116,6 +117,10 @@ class NgramLaws:
     def __init__(self, ahead: KneserNey, back: KneserNey | None = None) -> None:
         self.ahead, self.back = ahead, back
 
+    @property
+    def kernel(self) -> NgramKernel | None:
+        return self.ahead.kernel if self.back is None and self.ahead.size <= DENSE else None
+
     def log_laws(self, asked: Asked) -> list[NDArray[np.float32]]:
         before = self.ahead.log_law(asked.before(self.ahead.reach, self.ahead.size), asked.part)
         if self.back is None:
@@ -126,11 +131,10 @@ class NgramLaws:
     def added(self, out: Tensor, gates: Sequence[float], asked: Asked) -> Tensor | None:
         if self.ahead.size > DENSE:
             return self._sparsely(out, gates, asked)
-        kernel = self.ahead.kernel
         plain = out.dtype == torch.float32 and out.device.type == "cpu" and not out.requires_grad
-        if self.back is not None or kernel is None or not plain:
+        if self.kernel is None or not plain:
             return None
-        return kernel.added(out, gates[0], asked.symbols, (asked.row, asked.at, asked.since), asked.part)
+        return self.kernel.added(out, gates[0], asked.symbols, (asked.row, asked.at, asked.since), asked.part)
 
     def _sparsely(self, out: Tensor, gates: Sequence[float], asked: Asked) -> Tensor:
         """Of many symbols: the law of symbols alone is added to all logits, and what counts add to it where it is."""

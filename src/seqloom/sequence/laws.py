@@ -85,6 +85,11 @@ class Laws(Protocol):
 class SymbolLaws(Laws, Protocol):
     """Laws of the symbol at a position given those around it."""
 
+    @property
+    def kernel(self) -> Any:
+        """The law from the left where a compiled program works it out for all symbols (`kernels.ngram`); else None."""
+        ...
+
     def log_laws(self, asked: Asked) -> list[NDArray[np.float32]]:
         """The logarithm (N,V) of each law at the positions that are asked for."""
         ...
