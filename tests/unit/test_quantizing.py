@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 import seqloom
 from seqloom.core.errors import ConfigError, RunError
+from seqloom.core.speeds import on_one_thread
 from seqloom.kernels import native, packed, rows
 from seqloom.kernels.packed import Bfloat16Map, Int8Map, whole_sums
 from seqloom.mixers.attention import Attention
@@ -111,6 +112,23 @@ def test_without_a_compiler_there_is_no_kernel(monkeypatch):
     assert packed.gain("int8", "many") == 9.0
     for made in (native.program, rows.library):
         made.cache_clear()
+
+
+@needs_kernel
+@pytest.mark.parametrize("few", [1, 3, 6])
+def test_many_threads_and_many_rows_make_the_bits_of_one(few):
+    matrix, x = numbers(1530, 384), numbers(few, 384)
+    maps = [Int8Map(matrix, None).few_rows, Bfloat16Map(matrix, None).few_rows, rows.RowsMap(matrix, None, None)]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        made = [one(x) for one in maps]
+    finally:
+        torch.set_num_threads(threads)
+    for one, own in zip(maps, made, strict=True):
+        torch.testing.assert_close(own, x @ matrix.t(), rtol=0.05, atol=2.0)
+        with on_one_thread():
+            assert torch.equal(torch.cat([one(row) for row in x.split(1)]), own)
 
 
 # ---- networks -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from seqloom.core.cache import cache
 from seqloom.core.speeds import key
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-shared", "-fPIC")
+THREADS = ("-fopenmp",)
+"""Threads are those of torch, which brings the library that GNU's compiler names; a compiler without goes without."""
 SECONDS = 60
 
 
@@ -34,7 +36,7 @@ def program(*names: str) -> ctypes.CDLL | None:
     if compiler is None or os.name != "posix" or sys.byteorder != "little":
         return None
     source = b"\n".join(resources.files(__package__).joinpath(f"{name}.c").read_bytes() for name in names)
-    digest = hashlib.sha256(source + " ".join(FLAGS).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(source + " ".join(FLAGS + THREADS).encode()).hexdigest()[:16]
     path = cache() / "machine" / f"{key()}-{names[-1]}-{digest}.so"
     try:
         if not path.is_file():
@@ -50,5 +52,7 @@ def _compile(compiler: str, source: bytes, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as folder:
         (Path(folder) / "source.c").write_bytes(source)
         words = [compiler, *FLAGS, "source.c", "-o", "made.so", "-lm"]
-        subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=SECONDS)
+        run = functools.partial(subprocess.run, cwd=folder, capture_output=True, timeout=SECONDS)
+        if run([*words, *THREADS]).returncode:
+            run(words, check=True)
         (Path(folder) / "made.so").replace(path)

@@ -77,33 +77,38 @@ static inline float dot(const float *x, const float *w, int64_t n) {
 #define OUTPUTS_AT_ONCE 2
 #define EACH_OUTPUT(DO) DO(0) DO(1)
 #endif
+#define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3)
 
 /* The same of four rows with a few outputs: what is loaded is used several times. */
 static inline void dots(const float *const *x, const float *const *w, int64_t n, float *out) {
-    const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3], *next = w[0] + OUTPUTS_AT_ONCE * n;
+    const float *next = w[0] + OUTPUTS_AT_ONCE * n;
 #define DO(o) floats s##o##0 = {0}, s##o##1 = {0}, s##o##2 = {0}, s##o##3 = {0};
     EACH_OUTPUT(DO)
 #undef DO
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES) {
-        const floats a = load(x0 + i), b = load(x1 + i), c = load(x2 + i), d = load(x3 + i);
-#define DO(o)                                                  \
-    {                                                          \
-        __builtin_prefetch(next + OUTPUTS_AT_ONCE * i + LANES * o); \
-        const floats own = load(w[o] + i);                     \
-        s##o##0 = fused(a, own, s##o##0);                      \
-        s##o##1 = fused(b, own, s##o##1);                      \
-        s##o##2 = fused(c, own, s##o##2);                      \
-        s##o##3 = fused(d, own, s##o##3);                      \
-    }
+#define DO(o)                                               \
+    __builtin_prefetch(next + OUTPUTS_AT_ONCE * i + LANES * o); \
+    const floats w##o = load(w[o] + i);
         EACH_OUTPUT(DO)
 #undef DO
+#if OUTPUTS_AT_ONCE == 4
+#define MORE_OF(r) s2##r = fused(own, w2, s2##r), s3##r = fused(own, w3, s3##r);
+#else
+#define MORE_OF(r)
+#endif
+#define DO(r)                                                         \
+    {                                                                 \
+        const floats own = load(x[r] + i);                            \
+        s0##r = fused(own, w0, s0##r), s1##r = fused(own, w1, s1##r); \
+        MORE_OF(r)                                                    \
     }
-#define DO(o)                                                      \
-    {                                                              \
-        out[4 * o] = summed(s##o##0), out[4 * o + 1] = summed(s##o##1); \
-        out[4 * o + 2] = summed(s##o##2), out[4 * o + 3] = summed(s##o##3); \
+        EACH_ROW(DO)
+#undef DO
     }
+#define DO(o)                                                           \
+    out[4 * o] = summed(s##o##0), out[4 * o + 1] = summed(s##o##1);     \
+    out[4 * o + 2] = summed(s##o##2), out[4 * o + 3] = summed(s##o##3);
     EACH_OUTPUT(DO)
 #undef DO
     for (; i < n; i++)
@@ -130,18 +135,30 @@ static inline float half_dot(const float *x, const uint16_t *w, int64_t n) {
     return summed(even + odd);
 }
 
-/* The same of four rows with one output. */
-static inline void half_dots(const float *const *x, const uint16_t *w, int64_t n, float *out) {
-    const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
-    floats a = {0}, b = {0}, c = {0}, d = {0}, e = {0}, f = {0}, g = {0}, h = {0};
+/* The same of four rows with two outputs. */
+static inline void half_dots(const float *const *x, const uint16_t *const *w, int64_t n, float *out) {
+#define DO(r) floats even0##r = {0}, odd0##r = {0}, even1##r = {0}, odd1##r = {0};
+    EACH_ROW(DO)
+#undef DO
     for (int64_t i = 0; i < n; i += 2 * LANES) {
-        SOON(w + i);
-        MORE(a, b, load(x0 + i), load(x0 + i + LANES), w + i)
-        MORE(c, d, load(x1 + i), load(x1 + i + LANES), w + i)
-        MORE(e, f, load(x2 + i), load(x2 + i + LANES), w + i)
-        MORE(g, h, load(x3 + i), load(x3 + i + LANES), w + i)
+        words both, other;
+        memcpy(&both, w[0] + i, sizeof both);
+        memcpy(&other, w[1] + i, sizeof other);
+        SOON(w[0] + 2 * i), SOON(w[0] + 2 * i + 2 * LANES);
+        const floats a = (floats)(both << 16), b = (floats)(both & 0xffff0000u);
+        const floats c = (floats)(other << 16), d = (floats)(other & 0xffff0000u);
+#define DO(r)                                                              \
+    {                                                                      \
+        const floats even = load(x[r] + i), odd = load(x[r] + i + LANES);  \
+        even0##r = fused(even, a, even0##r), odd0##r = fused(odd, b, odd0##r); \
+        even1##r = fused(even, c, even1##r), odd1##r = fused(odd, d, odd1##r); \
     }
-    out[0] = summed(a + b), out[1] = summed(c + d), out[2] = summed(e + f), out[3] = summed(g + h);
+        EACH_ROW(DO)
+#undef DO
+    }
+#define DO(r) out[r] = summed(even0##r + odd0##r), out[4 + r] = summed(even1##r + odd1##r);
+    EACH_ROW(DO)
+#undef DO
 }
 
 enum kind { INT8, BFLOAT16, FLOAT32 };
@@ -156,8 +173,9 @@ struct map {
     int64_t inner, outer, kind;
 };
 
-static void int8_rows(const struct map *map, const float *x, int64_t rows, void *room, float *out) {
-    const int64_t inner = map->inner, outer = map->outer;
+/* Rows as whole numbers: room has the step of each, and then these. */
+static void rounded(const struct map *map, const float *x, int64_t rows, void *room) {
+    const int64_t inner = map->inner;
     float *step = room;
     uint8_t *whole = (uint8_t *)(step + rows);
     for (int64_t r = 0; r < rows; r++) {
@@ -169,14 +187,30 @@ static void int8_rows(const struct map *map, const float *x, int64_t rows, void 
         /* 128 more, for processors multiply numbers without a sign by those with one */
         for (int64_t i = 0; i < inner; i++) to[i] = (uint8_t)((int32_t)rintf(from[i] / each) + 128);
     }
-    for (int64_t o = 0; o < outer; o++) {
+}
+
+/* Rows of which each 2 * LANES numbers have the even ones first, and then the odd ones. */
+static void parted(const struct map *map, const float *x, int64_t rows, float *room) {
+    for (int64_t i = 0; i < rows * map->inner; i += 2 * LANES)
+        for (int j = 0; j < LANES; j++) {
+            room[i + j] = x[i + 2 * j];
+            room[i + LANES + j] = x[i + 2 * j + 1];
+        }
+}
+
+/* Outputs begin..end-1, from rows as `rounded` left them. */
+static void int8_outputs(const struct map *map, const void *room, int64_t rows, int64_t begin, int64_t end, float *out) {
+    const int64_t inner = map->inner;
+    const float *step = room;
+    const uint8_t *whole = (const uint8_t *)(step + rows);
+    for (int64_t o = begin; o < end; o++) {
         const int8_t *w = (const int8_t *)map->weight + o * inner;
         for (int64_t r = 0; r < rows; r++) {
             const uint8_t *a = whole + r * inner;
             int32_t sum = 0;
             for (int64_t i = 0; i < inner; i++) sum += (int32_t)a[i] * (int32_t)w[i];
             const float product = (float)(sum - 128 * map->total[o]) * step[r] * map->scale[o];
-            out[r * outer + o] = map->bias ? map->bias[o] + product : product;
+            out[r * map->outer + o] = map->bias ? map->bias[o] + product : product;
         }
     }
 }
@@ -191,57 +225,77 @@ static inline void put(const struct map *map, const float *sums, int64_t r, int6
         out[(r + k) * map->outer + o] = map->bias ? map->bias[o] + sums[k] : sums[k];
 }
 
-static void bfloat16_rows(const struct map *map, const float *x, int64_t rows, float *room, float *out) {
-    const int64_t inner = map->inner, outer = map->outer;
-    for (int64_t i = 0; i < rows * inner; i += 2 * LANES)
-        for (int j = 0; j < LANES; j++) {
-            room[i + j] = x[i + 2 * j];
-            room[i + LANES + j] = x[i + 2 * j + 1];
-        }
+/* The same from rows as `parted` left them. */
+static void bfloat16_outputs(const struct map *map, const float *x, int64_t rows, int64_t begin, int64_t end,
+                             float *out) {
+    const int64_t inner = map->inner;
+    const uint16_t *weight = map->weight, *w[2];
     const float *own[ROWS_AT_ONCE];
-    float sums[ROWS_AT_ONCE];
-    for (int64_t o = 0; o < outer; o++) {
-        const uint16_t *w = (const uint16_t *)map->weight + o * inner;
-        for (int64_t r = 0; r < rows; r += ROWS_AT_ONCE) {
-            if (r + 1 == rows) {
-                sums[0] = half_dot(room + r * inner, w, inner);
-            } else {
-                at_once(room, r, rows, inner, own);
-                half_dots(own, w, inner, sums);
-            }
-            put(map, sums, r, rows, o, out);
+    float sums[2 * ROWS_AT_ONCE];
+    if (rows == 1)
+        for (int64_t o = begin; o < end; o++) {
+            const float sum = half_dot(x, weight + o * inner, inner);
+            out[o] = map->bias ? map->bias[o] + sum : sum;
         }
-    }
+    else
+        for (int64_t o = begin; o < end; o += 2) {
+            for (int k = 0; k < 2; k++) w[k] = weight + (o + k < end ? o + k : o) * inner;
+            for (int64_t r = 0; r < rows; r += ROWS_AT_ONCE) {
+                at_once(x, r, rows, inner, own);
+                half_dots(own, w, inner, sums);
+                for (int k = 0; k < 2 && o + k < end; k++) put(map, sums + ROWS_AT_ONCE * k, r, rows, o + k, out);
+            }
+        }
 }
 
-static void float32_rows(const struct map *map, const float *x, int64_t rows, float *out) {
-    const int64_t inner = map->inner, outer = map->outer;
+static void float32_outputs(const struct map *map, const float *x, int64_t rows, int64_t begin, int64_t end,
+                            float *out) {
+    const int64_t inner = map->inner;
     const float *weight = map->weight, *own[ROWS_AT_ONCE], *w[OUTPUTS_AT_ONCE];
     float sums[OUTPUTS_AT_ONCE * ROWS_AT_ONCE];
     if (rows == 1)
-        for (int64_t o = 0; o < outer; o++) {
+        for (int64_t o = begin; o < end; o++) {
             const float sum = dot(x, weight + o * inner, inner);
             out[o] = map->bias ? map->bias[o] + sum : sum;
         }
     else
-        for (int64_t o = 0; o < outer; o += OUTPUTS_AT_ONCE) {
-            for (int k = 0; k < OUTPUTS_AT_ONCE; k++) w[k] = weight + (o + k < outer ? o + k : outer - 1) * inner;
+        for (int64_t o = begin; o < end; o += OUTPUTS_AT_ONCE) {
+            for (int k = 0; k < OUTPUTS_AT_ONCE; k++) w[k] = weight + (o + k < end ? o + k : end - 1) * inner;
             for (int64_t r = 0; r < rows; r += ROWS_AT_ONCE) {
                 at_once(x, r, rows, inner, own);
                 dots(own, w, inner, sums);
-                for (int k = 0; k < OUTPUTS_AT_ONCE && o + k < outer; k++)
+                for (int k = 0; k < OUTPUTS_AT_ONCE && o + k < end; k++)
                     put(map, sums + ROWS_AT_ONCE * k, r, rows, o + k, out);
             }
         }
 }
 
-/* x (rows,inner) and out (rows,outer) float32; room for rows * (inner + 1) float32 to work in. */
-void map_rows(const struct map *map, const float *x, int64_t rows, void *room, float *out) {
+static void outputs(const struct map *map, const float *x, const void *room, int64_t rows, int64_t begin, int64_t end,
+                    float *out) {
     switch (map->kind) {
-    case INT8: int8_rows(map, x, rows, room, out); break;
-    case BFLOAT16: bfloat16_rows(map, x, rows, room, out); break;
-    default: float32_rows(map, x, rows, out);
+    case INT8: int8_outputs(map, room, rows, begin, end, out); break;
+    case BFLOAT16: bfloat16_outputs(map, room, rows, begin, end, out); break;
+    default: float32_outputs(map, x, rows, begin, end, out);
     }
+}
+
+/* Outputs that a thread takes at once, and what is too little work for more than one. */
+#define TOGETHER 32
+#define LITTLE (1 << 20)
+
+/* x (rows,inner) and out (rows,outer) float32; room for rows * (inner + 1) float32 to work in. By as many threads as
+   torch has, where the program was compiled with them: what each makes does not depend on how many there are. */
+void map_rows(const struct map *map, const float *x, int64_t rows, void *room, float *out) {
+    const int64_t outer = map->outer;
+    if (map->kind == INT8) rounded(map, x, rows, room);
+    if (map->kind == BFLOAT16) parted(map, x, rows, room);
+    if (outer * map->inner * (rows + 3) <= LITTLE) {
+        outputs(map, x, room, rows, 0, outer, out);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t begin = 0; begin < outer; begin += TOGETHER)
+        outputs(map, x, room, rows, begin, begin + TOGETHER < outer ? begin + TOGETHER : outer, out);
 }
 
 /* A polynomial that is e^x to 1e-7 of itself, after powers of two are taken out; a loop around it is vectorised. */
