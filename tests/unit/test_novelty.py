@@ -18,7 +18,15 @@ from seqloom.evaluation.evaluate import evaluate
 from seqloom.evaluation.measured import MeasuredRow
 from seqloom.evaluation.novelty import stretches
 from seqloom.evaluation.novelty_table import novelty_table
-from seqloom.metrics.novelty import NoveltyMetric, Originals, distinct, last_of, longest_copies
+from seqloom.metrics.novelty import (
+    NoveltyMetric,
+    Originals,
+    distinct,
+    divergence,
+    frequencies,
+    last_of,
+    longest_copies,
+)
 
 
 def draw(seed):
@@ -56,6 +64,24 @@ def test_runs_that_are_distinct_and_runs_that_stood_before():
     assert found["repetition"]["nominal"] == 0
 
 
+def test_how_far_the_frequencies_of_runs_are_apart():
+    from scipy.spatial.distance import jensenshannon
+
+    rng = draw(11)
+    texts = [[rng.integers(0, 3, 40) for _ in range(2)], [rng.integers(0, 2, 50)]]
+    laws = [frequencies(group, 2) for group in texts]
+    for group, law in zip(texts, laws, strict=True):
+        pairs = [pair for text in group for pair in zip(text[:-1], text[1:], strict=True)]
+        own = {np.array(pair).tobytes(): pairs.count(pair) / len(pairs) for pair in set(pairs)}
+        assert law == pytest.approx(own)
+    keys = sorted(laws[0].keys() | laws[1].keys())
+    p, q = ([law.get(key, 0.0) for key in keys] for law in laws)
+    assert divergence(*laws) == pytest.approx(jensenshannon(p, q, base=2) ** 2)
+    assert divergence(laws[0], laws[0]) == 0
+    assert divergence(frequencies([np.zeros(9, int)], 3), frequencies([np.ones(9, int)], 3)) == 1
+    assert math.isnan(divergence(laws[0], frequencies([np.zeros(1, int)], 3)))
+
+
 def test_stretches_of_held_out_data_lie_within_things():
     held = Flat(np.arange(100), np.array([0, 30, 100]))
     assert [part.tolist()[0] for part in stretches(held, 20, ends=False)] == [0, 30, 50, 70]
@@ -91,7 +117,7 @@ def test_novelty_is_a_metric_of_symbols_and_stands_in_a_comparison(tmp_path: Pat
     fit.train("builtin:markov", model="rnn", steps=4, out="run", corpus={"size": 4000}, **small)
     asked = [{"name": "novelty", "samples": 3, "length": 40}]
     measured = {m["name"]: m for m in evaluate("run", metrics=asked)["metrics"]}
-    assert list(measured) == ["copied", "distinct_4", "distinct_16", "repetition"]
+    assert list(measured) == ["copied", "distinct_4", "distinct_16", "ngrams_3", "repetition"]
     assert 3 < measured["copied"]["value"] < 20
     assert measured["copied"]["count"] == 3
     result = judge.judged(runs.read("run"))

@@ -33,8 +33,10 @@ class NoveltyMetric(Metric, name="novelty"):
 
     `copied` is the longest run of a sample that stands in the training split (the last `most` elements of it), on
     average. `distinct_N` is how many of all runs of N elements are different (Li et al. 2016), `repetition` how many
-    runs of `repeats` elements stood before in the same sample (Welleck et al. 2020). None is better the lower or the
-    higher it is: each is best where it is that of held-out data.
+    runs of `repeats` elements stood before in the same sample (Welleck et al. 2020). `ngrams_N` is the Jensen-Shannon
+    divergence, in bits, of the frequencies of runs of N elements from those of the training split; few samples have some
+    by chance alone, as that many held-out ones have. None is better the lower or the higher it is: each is
+    best where it is that of held-out data.
     """
 
     samples: int = Field(default=32, ge=1)
@@ -43,6 +45,8 @@ class NoveltyMetric(Metric, name="novelty"):
     """Elements of a sample at most, and of a stretch of held-out data."""
     distinct: tuple[int, ...] = (4, 16)
     """Elements of the runs that are counted as distinct."""
+    ngrams: tuple[int, ...] = (3,)
+    """Elements of the runs whose frequencies are compared."""
     repeats: int = Field(default=16, ge=1)
     """Elements of a run that counts as repeated."""
     most: int = Field(default=4_000_000, ge=1)
@@ -59,13 +63,20 @@ class NoveltyMetric(Metric, name="novelty"):
     def records(self, originals: Originals) -> list[MetricRecord]:
         """All measures of the samples, each with that of held-out data as its `nominal`."""
         made, held = originals.made, originals.held
-        runs = longest_copies([*made, *held], last_of(originals.learned, self.most))
+        learned = last_of(originals.learned, self.most)
+        runs = longest_copies([*made, *held], learned)
         copied = runs[: len(made)], runs[len(made) :]
         records = [self._record("copied", "elements", *copied, longest=max(copied[0]))]
+        # What is counted over many texts grows with how many they are: as many of each are counted together.
+        together = min(len(made), len(held)) or len(made)
+        groups = [_groups(texts, together) for texts in (made, held)]
         for n in self.distinct:
-            groups = [held[i : i + len(made)] for i in range(0, max(1, len(held) - len(made) + 1), len(made))]
-            name = f"distinct_{n}"
-            records.append(self._record(name, "share", [distinct(made, n)], [distinct(group, n) for group in groups]))
+            shares = [[distinct(group, n) for group in own] for own in groups]
+            records.append(self._record(f"distinct_{n}", "share", *shares))
+        for n in self.ngrams:
+            known = frequencies(learned, n)
+            apart = [[divergence(frequencies(group, n), known) for group in own] for own in groups]
+            records.append(self._record(f"ngrams_{n}", "bits", *apart))
         repeated = [[1 - distinct([text], self.repeats) for text in texts] for texts in (made, held)]
         records.append(self._record("repetition", "share", *repeated))
         return [record | {"count": len(made)} for record in records]
@@ -88,6 +99,11 @@ class NoveltyMetric(Metric, name="novelty"):
         }
 
 
+def _groups(texts: Sequence[Symbols], size: int) -> list[Sequence[Symbols]]:
+    """Texts by so many, without those that are left over."""
+    return [texts[i : i + size] for i in range(0, len(texts) - size + 1, size)] if size else []
+
+
 def last_of(sequences: Iterable[Symbols], most: int) -> list[Symbols]:
     """The last `most` elements of some sequences."""
     kept, left = [], most
@@ -106,6 +122,26 @@ def distinct(texts: Sequence[Symbols], n: int) -> float:
         return 1.0
     every = np.concatenate(runs)
     return len(np.unique(every, axis=0)) / len(every)
+
+
+def frequencies(texts: Sequence[Symbols], n: int) -> dict[bytes, float]:
+    """Each run of n elements of these, as bytes, with its share of all; empty where there are none."""
+    runs = [np.lib.stride_tricks.sliding_window_view(text, n) for text in texts if len(text) >= n]
+    if not runs:
+        return {}
+    every = np.ascontiguousarray(np.concatenate(runs))
+    found, counts = np.unique(every.view(f"V{every.dtype.itemsize * n}"), return_counts=True)
+    return dict(zip((run.tobytes() for run in found), (counts / len(every)).tolist(), strict=True))
+
+
+def divergence(first: dict[bytes, float], second: dict[bytes, float]) -> float:
+    """The Jensen-Shannon divergence of two laws in bits: 0 where they are equal, 1 where they share nothing."""
+    both = np.array([(first.get(key, 0.0), second.get(key, 0.0)) for key in first.keys() | second.keys()])
+    if not first or not second:
+        return float("nan")
+    mean = both.mean(1, keepdims=True)
+    terms = both * np.log2(np.divide(both, mean, where=both > 0, out=np.ones_like(both)))
+    return float(terms.sum() / 2)
 
 
 def longest_copies(texts: Sequence[Symbols], source: Iterable[Symbols]) -> list[int]:
