@@ -1,5 +1,7 @@
 """The adaptive softmax: one law, that of torch, scored and drawn alike."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from seqloom.core.errors import ConfigError, UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.corpora.base import Flat
 from seqloom.corpora.packed import Packed
+from seqloom.engine import Engine, Request
 from seqloom.mixers.recurrent import Gru
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
@@ -16,7 +19,11 @@ from seqloom.processes.adaptive import Adaptive
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.heads import BoundHead
 from seqloom.processes.priors import Ngram
+from seqloom.samplers.ancestral import Ancestral
+from seqloom.sequence.batch import Batch
+from seqloom.sequence.laws import asked_of
 from seqloom.sequence.space import Field, Tokens, Vectors
+from seqloom.training.counting import counted
 
 HEAD = Adaptive(cutoffs=(5, 15), features=4, shrink=2)
 
@@ -87,5 +94,39 @@ def test_what_cannot_be_is_refused():
         Autoregressive(head=HEAD).spec(Tokens(size=12))
     with pytest.raises(ConfigError, match="more than it saves"):
         Autoregressive(head=Adaptive()).spec(Tokens(size=40))
-    with pytest.raises(ConfigError, match="a prior is added"):
-        Autoregressive(head=HEAD, prior=Ngram()).spec(Tokens(size=40))
+
+
+def test_with_counts_it_is_a_mean_of_two_laws_that_is_scored_as_it_is_drawn():
+    space, process = Tokens(size=39, ends=True), Autoregressive(head=HEAD, prior=Ngram(order=3))
+    net = Network(
+        Backbone(mixer=Gru(), width=16), process.spec(space), space, 8, {}, own=process.module(space)
+    ).double()
+    x = np.random.Generator(np.random.Philox(key=2)).zipf(1.5, 400).clip(1, 40) - 1
+    data = Packed(Flat(x, np.arange(0, 401, 8)), space)
+    net.laws = counted(process.counts, data, ordered=True)
+    pairs = torch.cartesian_prod(torch.arange(40), torch.arange(40))
+    whole = torch.ones_like(pairs, dtype=torch.bool)
+    begins = torch.tensor([True, False]).expand(len(pairs), -1)
+    batch, rng = Batch(pairs, whole, whole, ~whole, begins), Rng.of(0, np.arange(len(pairs)))
+    with torch.no_grad():
+        nats, _ = process.nats(net, batch, rng, None)
+        head, params, _ = process.distributions(net, batch, None)
+        logits, own = head.logits(params), replace(head, mixture=None).nats(params[..., :-1], pairs, whole)
+    assert float((-nats.sum(1)).exp().sum()) == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(logits.exp().sum(-1), torch.ones(len(pairs), 2, dtype=torch.float64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(-logits.gather(-1, pairs.unsqueeze(-1))[..., 0], nats, atol=1e-5, rtol=0)
+    counts = -net.laws.log_probability(asked_of(batch, whole), pairs.flatten().numpy()).reshape(-1, 2)
+    share = (params[..., -1] + 1).sigmoid().numpy()
+    assert np.allclose((1 - share) * np.exp(-own.numpy()) + share * np.exp(-counts), np.exp(-nats.numpy()), atol=1e-6)
+    learned = process.loss(net, batch, rng)
+    assert float(learned.total.detach()) == pytest.approx(float((nats.sum() + own.sum()) / 2), rel=1e-6)
+    learned.total.backward()
+    assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in net.parameters())
+    count = 4000
+    empty = torch.zeros(count, 1, dtype=torch.int64)
+    asked = Request(empty, empty.bool(), empty.bool(), Ancestral(), Rng.of(3, np.arange(count)))
+    drawn = torch.cat([update.x for update in Engine(net, process, capacity=count).run(asked) if update.done])
+    seen, expected = torch.bincount(drawn.flatten(), minlength=40).numpy(), count * (-nats[::40, 0]).exp().numpy()
+    usual = expected > 5
+    assert seen[~usual].sum() < 10 + 3 * expected[~usual].sum()
+    assert chisquare(seen[usual], expected[usual] * seen[usual].sum() / expected[usual].sum()).pvalue > 1e-3

@@ -167,6 +167,8 @@ def test_the_law_is_one_however_it_is_computed(least, parted):
     assert len(np.unique(sparse.row * size + sparse.symbol)) == len(sparse.row)
     whole[sparse.row, sparse.symbol] += sparse.more
     assert np.allclose(whole, law, atol=1e-5)
+    symbols = random.integers(0, size, len(after))
+    assert np.allclose(one.log_probability(after, symbols, parts), law[np.arange(len(after)), symbols], atol=1e-5)
 
 
 def test_contexts_that_occur_once_can_be_left_out():

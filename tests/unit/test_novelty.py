@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_how_far_the_frequencies_of_runs_are_apart():
     texts = [[rng.integers(0, 3, 40) for _ in range(2)], [rng.integers(0, 2, 50)]]
     laws = [frequencies(group, 2) for group in texts]
     for group, law in zip(texts, laws, strict=True):
-        pairs = [pair for text in group for pair in zip(text[:-1], text[1:], strict=True)]
+        pairs = [pair for text in group for pair in itertools.pairwise(text)]
         own = {np.array(pair).tobytes(): pairs.count(pair) / len(pairs) for pair in set(pairs)}
         assert law == pytest.approx(own)
     keys = sorted(laws[0].keys() | laws[1].keys())

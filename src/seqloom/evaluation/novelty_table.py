@@ -13,9 +13,9 @@ COPIED = 1.5
 """How much longer than in held-out data copied runs are of which it is said that they were remembered."""
 LEGEND = (
     "copied: the longest run of a sample that stands in the training split, in elements, on average; distinct N: how "
-    "many of all runs of N elements are different; ngrams N: how far, in bits, the frequencies of runs of N elements are "
-    "from those of the training split; repetition: how many runs stood before in the same sample. Each is best where it "
-    "is that of held-out data"
+    "many of all runs of N elements are different; ngrams N: how far, in bits, the frequencies of runs of N elements "
+    "are from those of the training split; repetition: how many runs stood before in the same sample. Each is best "
+    "where it is that of held-out data"
 )
 
 

@@ -34,9 +34,9 @@ class NoveltyMetric(Metric, name="novelty"):
     `copied` is the longest run of a sample that stands in the training split (the last `most` elements of it), on
     average. `distinct_N` is how many of all runs of N elements are different (Li et al. 2016), `repetition` how many
     runs of `repeats` elements stood before in the same sample (Welleck et al. 2020). `ngrams_N` is the Jensen-Shannon
-    divergence, in bits, of the frequencies of runs of N elements from those of the training split; few samples have some
-    by chance alone, as that many held-out ones have. None is better the lower or the higher it is: each is
-    best where it is that of held-out data.
+    divergence, in bits, of the frequencies of runs of N elements from those of the training split; a few samples have
+    some by chance alone, as that many held-out ones have. None is better the lower or the higher it is: each is best
+    where it is that of held-out data.
     """
 
     samples: int = Field(default=32, ge=1)

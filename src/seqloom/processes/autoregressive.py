@@ -32,7 +32,7 @@ from seqloom.processes.features import (
 )
 from seqloom.processes.filling import MARKS, led, rearranged
 from seqloom.processes.heads import BoundHead, Categorical, Head
-from seqloom.processes.priors import NoPrior, Prior, advised, with_laws
+from seqloom.processes.priors import Mixture, NoPrior, Prior, advised, with_laws
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
@@ -186,12 +186,6 @@ class Autoregressive(Process, name="autoregressive"):
         size = self.head_for(space).size(space)
         beside = sum(feature.channels(space) for feature in self.read_off)
         if isinstance(space, Tokens):
-            if self._gates and not self.head_for(space).direct:
-                raise ConfigError(
-                    f"a prior is added to logits of all symbols, which the head {self.head_for(space).name!r} has not",
-                    path="process.prior",
-                    hint="use process.prior=none, or leave process.head unset",
-                )
             if beside:
                 raise UnsupportedSpace(
                     "a model of symbols takes no channels beside them", hint="leave process.features unset"
@@ -212,7 +206,7 @@ class Autoregressive(Process, name="autoregressive"):
 
     def advice(self, facts: Facts) -> Advice:
         if facts.tokens:
-            return advised(facts) if self.head is None or self.head.direct else {}
+            return advised(facts)
         if facts.ends:
             pair = ({"name": "mixture"}, "two numbers of an element belong together")
             return {"head": pair} if facts.paired else {}
@@ -234,7 +228,7 @@ class Autoregressive(Process, name="autoregressive"):
             batch = replace(batch, past=Past(batch.past.x, batch.past.known & kept))
         read = batch if batch.noised is None else replace(batch, x=batch.noised)
         read = self._drawn(net, read, rng, state) if self.scheduled_sampling else read
-        costs, state = self._costs(net, read, batch.x, state, drop, self.bound_head(net).loss)
+        costs, state = self._costs(net, read, batch.x, state, drop, BoundHead.loss)
         loss = Loss(costs.sum(), batch.wanted.sum(), state)
         return self._with_gaps(loss, net, batch, rng, drop) if self.infill else loss
 
@@ -246,7 +240,7 @@ class Autoregressive(Process, name="autoregressive"):
             return loss
         gaps, rows = found
         own = None if drop is None else drop.fork(GAPS).select(rows)
-        costs, _ = self._costs(net, gaps, gaps.x, None, own, self.bound_head(net).loss)
+        costs, _ = self._costs(net, gaps, gaps.x, None, own, BoundHead.loss)
         return Loss(loss.total + costs.sum(), loss.count + gaps.wanted.sum(), loss.state)
 
     def _drawn(self, net: Net, batch: Batch, rng: Rng, state: Any) -> Batch:
@@ -268,7 +262,7 @@ class Autoregressive(Process, name="autoregressive"):
         self, net: Net, batch: Batch, rng: Rng, state: NetState | None, drop: Rng | None = None
     ) -> tuple[Tensor, NetState | None]:
         """Minus log probability (B,T) of the wanted cells of each element, and the network's state after them."""
-        return self._costs(net, batch, batch.x, state, drop, self.bound_head(net).nats)
+        return self._costs(net, batch, batch.x, state, drop, BoundHead.nats)
 
     def _costs(
         self,
@@ -277,16 +271,17 @@ class Autoregressive(Process, name="autoregressive"):
         x: Tensor,
         state: NetState | None,
         drop: Rng | None,
-        costs: Callable[[Tensor, Tensor, Tensor], Tensor],
+        costs: Callable[[BoundHead, Tensor, Tensor, Tensor], Tensor],
     ) -> tuple[Tensor, NetState | None]:
-        """What each element of x costs (B,T) by the head where a batch is read, and the network's state after them."""
+        """What each element costs (B,T) by this method of the head, and the network's state after all of them."""
         plain = isinstance(net.space, Tokens) and not (self._gates or self.read_off or net.own)
         if not plain or net.spec.outputs < MANY:
-            _, params, after = self.distributions(net, batch, state, drop)
-            return costs(params, _like(x, params), batch.wanted), after
+            head, params, after = self.distributions(net, batch, state, drop)
+            return costs(head, params, _like(x, params), batch.wanted), after
+        bound = self.bound_head(net)
 
         def cost(out: Tensor, part: slice) -> Tensor:
-            return costs(out, x.flatten()[part], batch.wanted.flatten()[part])
+            return costs(bound, out, x.flatten()[part], batch.wanted.flatten()[part])
 
         inputs, _, beside = self._read(net, batch, state, drop)
         return net.costs(inputs, cost, **beside)
@@ -301,9 +296,15 @@ class Autoregressive(Process, name="autoregressive"):
         """
         inputs, read, beside = self._read(net, batch, state, drop)
         out, after = net(inputs, **beside)
-        head = self.bound_head(net)
-        out = with_laws(net, self._gates, out, lambda: asked_of(batch, batch.known & self._counted(net, batch.x)))
+        head, out = self._counting(net, out, lambda: asked_of(batch, batch.known & self._counted(net, batch.x)))
         return head, _params(head, out, read), after
+
+    def _counting(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> tuple[BoundHead, Tensor]:
+        """The head and what it is to take, with what counts say of the positions that are `asked` for."""
+        head = self.bound_head(net)
+        if head.head.direct or not self._gates or net.laws is None:
+            return head, with_laws(net, self._gates, out, asked)
+        return replace(head, mixture=Mixture(cast(SymbolLaws, net.laws), asked(), self._gates[0])), out
 
     def _read(
         self, net: Net, batch: Batch, state: NetState | None, drop: Rng | None
@@ -382,8 +383,8 @@ class Autoregressive(Process, name="autoregressive"):
             log_scale=_taken(read.log_scale, where),
             logits=_taken(read.logits, where),
         )
-        head = self.bound_head(net)
-        value = _params(head, with_laws(net, self._gates, out, lambda: self._asked(net, ask)), read)
+        head, out = self._counting(net, out, lambda: self._asked(net, ask))
+        value = _params(head, out, read)
         if isinstance(net.space, Tokens):
             return Guess(head.logits(value), active & (count == unread)), state
         return Guess(value, active & (count == unread), head), state
@@ -420,8 +421,8 @@ class Autoregressive(Process, name="autoregressive"):
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         x = ask.x.gather(1, torch.as_tensor(position - 1, device=ask.x.device).unsqueeze(1))
         out, _ = net(x, given=ask.given, where=torch.zeros_like(x), state=state, count=np.ones(len(x), np.int64))
-        out = with_laws(net, self._gates, out, lambda: self._asked(net, ask, position[:, None]))
-        return self.bound_head(net).logits(out)[:, 0]
+        head, out = self._counting(net, out, lambda: self._asked(net, ask, position[:, None]))
+        return head.logits(out)[:, 0]
 
     def _visible(self, ask: Ask, reading: Lengths, active: NDArray[np.bool_]) -> tuple[Visible, Tensor]:
         """What may be seen of the canvas when positions (B,K), one after another, are read; and where it has them.

@@ -24,6 +24,7 @@ from seqloom.core.config import Component
 from seqloom.core.errors import ConfigError, UnsupportedQuery
 from seqloom.core.rng import Rng, pick
 from seqloom.processes.dependence import Coupled
+from seqloom.processes.priors import Mixture
 from seqloom.sequence.space import Measure, Space, Tokens, Vectors
 
 AT_ONCE = 1024
@@ -376,6 +377,8 @@ class BoundHead:
     spread: bool = False
     dependence: NDArray[np.float64] | None = None
     """The factor (D,D) by which the columns of an element are coupled in draws."""
+    mixture: Mixture | None = None
+    """Of symbols: counts at the positions of the parameters, whose last number says how much they weigh."""
 
     @property
     def measure(self) -> Measure:
@@ -384,11 +387,16 @@ class BoundHead:
 
     def nats(self, params: Tensor, x: Tensor, wanted: Tensor) -> Tensor:
         """Minus log probability or density (...,) of the wanted cells of elements x."""
-        return self._cost(self.head.nats, params, x, wanted)
+        own = self._cost(self.head.nats, params, x, wanted)
+        return own if self.mixture is None else self._mixed(self.mixture, own, params, x, wanted)
 
     def loss(self, params: Tensor, x: Tensor, wanted: Tensor) -> Tensor:
         """What the head is trained on (...,), as `nats`."""
-        return self._cost(self.head.loss, params, x, wanted)
+        own = self._cost(self.head.loss, params, x, wanted)
+        return own if self.mixture is None else (own + self._mixed(self.mixture, own, params, x, wanted)) / 2
+
+    def _mixed(self, mixture: Mixture, own: Tensor, params: Tensor, x: Tensor, wanted: Tensor) -> Tensor:
+        return mixture.nats(own, params[..., -1], x.masked_fill(~wanted, 0)).masked_fill(~wanted, 0.0)
 
     def _cost(self, cost: Callable[..., Tensor], params: Tensor, x: Tensor, wanted: Tensor) -> Tensor:
         params, location, log_scale = self._split(params)
@@ -403,6 +411,8 @@ class BoundHead:
 
     def draw(self, params: Tensor, rng: Rng, temperature: Tensor) -> Tensor:
         """Elements (B,D), or symbols (B,)."""
+        if self.mixture is not None:
+            return picked(self.logits(params), rng.uniform(1)[:, 0], temperature)
         inner, location, log_scale = self._split(params)
         rng = rng if self.dependence is None else Coupled(rng, self.dependence)
         x = self.head.draw(self.space, inner, rng, temperature, self.own)
@@ -410,7 +420,8 @@ class BoundHead:
 
     def logits(self, params: Tensor) -> Tensor:
         """Logits (...,V) of all symbols."""
-        return self.head.logits(self.space, params, self.own)
+        own = self.head.logits(self.space, self._split(params)[0], self.own)
+        return own if self.mixture is None else self.mixture.logits(own, params[..., -1])
 
     def mean(self, params: Tensor) -> Tensor:
         """The mean of each number (...,D)."""
@@ -424,7 +435,7 @@ class BoundHead:
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if not (self.located or self.spread):
-            return params, None, None
+            return params if self.mixture is None else params[..., :-1], None, None
         dim = dim_of(self.space)
         inner = params[..., : -dim * (self.located + self.spread)]
         location = params[..., inner.shape[-1] :][..., :dim] if self.located else None

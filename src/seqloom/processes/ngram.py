@@ -194,6 +194,13 @@ class KneserNey:
             base, which, np.log(scale), np.concatenate(rows), np.concatenate(symbols), np.concatenate(more)
         )
 
+    def log_probability(self, contexts: Numbers, symbols: Numbers, parts: Numbers | None = None) -> NDArray[np.float32]:
+        """The logarithm (N,) of the law at one symbol each, without writing down the others."""
+        add = _Single(symbols, self.size)
+        scale, found = np.ones(len(contexts), np.float32), np.full(len(contexts), UNKNOWN)
+        self._lengthen(add, scale, found, contexts, parts, 0)
+        return np.log(np.maximum(add.law, 1 / self.size)) + np.log(scale)
+
     @cached_property
     def _alone(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of all parts and without each: the logarithm of the law of symbols alone over its scale, and the scale."""
@@ -336,6 +343,32 @@ def _into(law: NDArray[np.float32]) -> Add:
         flat[rows[row] * size + symbol[entry]] += weight[row] * mass[entry]
 
     return add
+
+
+class _Single:
+    """Adds what entries say of one symbol each; those of a stretch are in the order of their symbols."""
+
+    def __init__(self, symbols: Numbers, size: int) -> None:
+        self.symbols, self.law = symbols, np.full(len(symbols), 1 / size, np.float32)
+
+    def __call__(
+        self,
+        rows: Numbers,
+        weight: NDArray[np.float32],
+        which: Numbers,
+        first: Numbers,
+        symbol: NDArray[np.int32],
+        mass: NDArray[np.float32],
+    ) -> None:
+        wanted, low, high = self.symbols[rows], first[which], first[which + 1]
+        end, last = high, len(symbol) - 1
+        while (low < high).any():
+            middle = (low + high) // 2
+            below = (low < high) & (symbol[np.minimum(middle, last)] < wanted)
+            low, high = np.where(below, middle + 1, low), np.where(below, high, middle)
+        at = np.minimum(low, max(last, 0))
+        there = (low < end) & (symbol[at] == wanted) if last >= 0 else np.zeros(len(rows), bool)
+        self.law[rows[there]] += weight[there] * mass[at[there]]
 
 
 class _Scattered:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
@@ -23,7 +24,7 @@ from seqloom.core.config import Component
 from seqloom.kernels.ngram import NgramKernel
 from seqloom.processes.ngram import KneserNey
 from seqloom.sequence.facts import Advice, Facts
-from seqloom.sequence.laws import Asked, CountedSplit, HasLaws, Laws, SymbolLaws
+from seqloom.sequence.laws import Asked, CountedSplit, HasLaws, Laws, Numbers, SymbolLaws
 from seqloom.sequence.space import Space, Tokens
 
 LEAST, FEW = 20_000, 200_000
@@ -128,6 +129,9 @@ class NgramLaws:
         after = self.back.log_law(asked.after(self.back.reach), asked.part)
         return [before, after, self.ahead.log_law(np.zeros((len(asked.at), 0), np.int64), asked.part)]
 
+    def log_probability(self, asked: Asked, symbols: Numbers) -> NDArray[np.float32]:
+        return self.ahead.log_probability(asked.before(self.ahead.reach, self.ahead.size), symbols, asked.part)
+
     def added(self, out: Tensor, gates: Sequence[float], asked: Asked) -> Tensor | None:
         if self.ahead.size > DENSE:
             return self._sparsely(out, gates, asked)
@@ -182,6 +186,35 @@ def with_laws(net: HasLaws, gates: Sequence[float], out: Tensor, asked: Callable
         weight = out[..., size + i : size + i + 1] + gate
         logits = torch.addcmul(logits, weight, torch.from_numpy(law).to(out).view(logits.shape))
     return logits
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Of a head that has no logits of all symbols: the law is a mean of the network's and of one of counts.
+
+    The weight of the counts is the sigmoid of a number that the network gives at each position, and of `gate`. What a
+    symbol costs takes its own probabilities alone. (In training the network is to be good by itself too: half of what
+    it learns from is what its own law says, or it would learn only what counts do not say.)
+    """
+
+    laws: SymbolLaws
+    asked: Asked
+    """The positions, in their order."""
+    gate: float
+
+    def nats(self, own: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """Minus log probability (...,) of symbols x (...,), of which the network says `own` (...,)."""
+        counted = self.laws.log_probability(self.asked, x.flatten().cpu().numpy())
+        return -self._mean(-own, torch.from_numpy(counted).to(own).view(own.shape), weight)
+
+    def logits(self, own: Tensor, weight: Tensor) -> Tensor:
+        """Log probabilities (...,V), of which the network's are `own`."""
+        (counted, *_) = self.laws.log_laws(self.asked)
+        return self._mean(own.log_softmax(-1), torch.from_numpy(counted).to(own).view(own.shape), weight.unsqueeze(-1))
+
+    def _mean(self, own: Tensor, counted: Tensor, weight: Tensor) -> Tensor:
+        weight = weight + self.gate
+        return torch.logaddexp(F.logsigmoid(-weight) + own, F.logsigmoid(weight) + counted)
 
 
 def advised(facts: Facts) -> Advice:

@@ -94,6 +94,10 @@ class SymbolLaws(Laws, Protocol):
         """The logarithm (N,V) of each law at the positions that are asked for."""
         ...
 
+    def log_probability(self, asked: Asked, symbols: Numbers) -> NDArray[np.float32]:
+        """The logarithm (N,) of what the law given the symbols before says of one symbol at each position."""
+        ...
+
     def added(self, out: Tensor, gates: Sequence[float], asked: Asked) -> Tensor | None:
         """Logits from what a network gives, as `priors.with_laws` has them, where that is faster at once; else None."""
         ...
