@@ -1,0 +1,115 @@
+"""Whether few network calls suffice: windows of 24 rows made by diffusions in few calls and in 1,000, beside real ones.
+
+    SEQLOOM_DATA=... python benchmarks/calls.py --r SECONDS [--only ETTh1/flow] [--keep FOLDER]
+
+Each diffusion is trained for R by its defaults on the first 80 %. Five times 400 samples are made in each number of
+calls, and their energy distance (Szekely & Rizzo 2013, without bias) from as many windows of the training rows is
+taken, in spreads of each channel. What is wanted of the default, 12 calls, is at most 1.05 times the distance of 1,000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from first import cells, say, seqloom_json
+
+import seqloom
+from seqloom.core import machine
+
+HERE = Path(__file__).parent
+DATA = {"ETTh1": "ett/ETTh1.csv", "google_stock": "google_stock/stock_data.csv"}
+MODELS = ("gaussian", "flow")
+STEPS = (4, 8, 12, 24, 1000)
+SEEDS, SAMPLES, LENGTH = 5, 400, 24
+
+
+def main() -> None:
+    """Fill in the rows that are not there yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--r", type=float, required=True, help="seconds of R")
+    parser.add_argument("--only", default="", help="rows whose names begin with this")
+    parser.add_argument("--keep", type=Path, default=Path("calls-runs"), help="where runs go")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "calls.json")
+    options = parser.parse_args()
+    keep: Path = options.keep.absolute()
+    keep.mkdir(parents=True, exist_ok=True)
+    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
+    for name, file in DATA.items():
+        for model in MODELS:
+            key = f"{name}/{model}"
+            if key in record["rows"] or not key.startswith(options.only):
+                continue
+            run = keep / key.replace("/", "-")
+            source = Path(os.environ["SEQLOOM_DATA"]) / file
+            words = ["train", f"{source}", "--model", model]
+            words += [
+                "--minutes",
+                f"{options.r / 60:.4f}",
+                "corpus.splits=[0.8,0.1,0.1]",
+                "--out",
+                f"{run}",
+                "--resume",
+            ]
+            trained = seqloom_json(*words, "-q")
+            record["rows"][key] = {
+                "steps": trained["steps"],
+                "r": options.r,
+                "machine": machine.record(),
+                **measured(run, source),
+            }
+            options.out.write_text(json.dumps(record, indent=1) + "\n")
+    say(table(record["rows"]))
+
+
+def measured(run: Path, source: Path) -> dict[str, Any]:
+    """The energy distance for each seed, and the seconds of a seed's samples, by the number of calls."""
+    model = seqloom.load(run)
+    whole = np.asarray(next(iter(model.codec.read(source))).values)
+    learned = whole[: round(0.8 * len(whole))]
+    spread = np.nanstd(learned, 0)
+    found: dict[str, Any] = {"distance": {}, "seconds": {}}
+    for steps in STEPS:
+        sampler, distances, began = model.sampler.model_copy(update={"steps": steps}), [], time.perf_counter()
+        for seed in range(SEEDS):
+            paths = model.sample(SAMPLES, length=LENGTH, seed=seed, sampler=sampler).paths
+            assert paths is not None
+            begins = np.random.default_rng(seed).choice(len(learned) - LENGTH, SAMPLES, replace=False)
+            real = np.stack([learned[begin : begin + LENGTH] for begin in begins])
+            distances.append(energy_distance(paths / spread, real / spread))
+        found["distance"][f"{steps}"] = distances
+        found["seconds"][f"{steps}"] = (time.perf_counter() - began) / SEEDS
+        say(f"{run.name} {steps} calls: {np.mean(distances):.4f} {found['seconds'][f'{steps}']:.1f} s")
+    return found
+
+
+def energy_distance(made: Any, real: Any) -> float:
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'| of samples (N,...) and (M,...), each pair of different ones once."""
+    x, y = (torch.from_numpy(np.asarray(one, np.float64)).flatten(1) for one in (made, real))
+
+    def within(z: torch.Tensor) -> torch.Tensor:
+        return torch.cdist(z, z).sum() / (len(z) * (len(z) - 1))
+
+    return float(2 * torch.cdist(x, y).mean() - within(x) - within(y))
+
+
+def table(rows: dict[str, Any]) -> str:
+    """Distances as Markdown, and those of 12 calls over those of 1,000."""
+    lines = [cells("energy distance", *(f"{steps:,} calls" for steps in STEPS), "12 over 1,000"), "|---" * 7 + "|"]
+    for name, row in rows.items():
+        means = {steps: np.mean(row["distance"][f"{steps}"]) for steps in STEPS}
+        shown = [
+            f"{mean:.3f} ± {np.std(row['distance'][f'{k}'], ddof=1) / SEEDS**0.5:.3f}" for k, mean in means.items()
+        ]
+        lines.append(cells(name, *shown, f"{means[12] / means[1000]:.2f}"))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
