@@ -46,6 +46,8 @@ HIDDEN = 0.1
 """Share of training windows whose past is hidden, as it is for whatever begins from nothing."""
 GAPS = 1 << 20
 """Dropout of the rows in which gaps are learned has keys of its own."""
+MANY_SYMBOLS = 10_000
+"""From so many symbols on rare ones are told apart only where one is meant."""
 MANY_SEASONS = 50
 """From so many seasons on what stood beside one ago is an input too; fewer would be learned by heart."""
 WEEK = 7
@@ -206,7 +208,8 @@ class Autoregressive(Process, name="autoregressive"):
 
     def advice(self, facts: Facts) -> Advice:
         if facts.tokens:
-            return advised(facts)
+            rare = ({"name": "adaptive"}, "of so many symbols most are rare, and a step of the others costs less")
+            return advised(facts) | ({"head": rare} if facts.symbols >= MANY_SYMBOLS else {})
         if facts.ends:
             pair = ({"name": "mixture"}, "two numbers of an element belong together")
             return {"head": pair} if facts.paired else {}
