@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from seqloom.core import durable, machine
 from seqloom.core.cache import cache
@@ -32,6 +33,8 @@ WIDTHS = (64, 128, 256, 512)
 """Widths at which recurrent layers are timed: in bfloat16 narrow ones gain nothing, wide ones twice as much."""
 SIMPLE = (2048, 256)
 """Rows and columns over which simple operations are timed."""
+OWN: dict[str, Callable[[int], Callable[[Any], Any] | None]] = {}
+"""Recurrent layers that have a program of their own (`kernels.sequences`): by width, or None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +111,28 @@ def timed_width(width: int) -> int:
 
 @functools.cache
 def layer_passes(kind: str, width: int, half: bool) -> float:
-    """Passes a second through a recurrent layer and back, from the cache or measured now (a second at most)."""
+    """Passes a second through a recurrent layer and back, by whatever is fastest: from the cache or measured now."""
+    return max(_passes_by(own, kind, width, half) for own in ((False, True) if kind in OWN else (False,)))
+
+
+@functools.cache
+def own_is_faster(kind: str, width: int, half: bool) -> bool:
+    """Whether a layer at about this width is trained faster by the program that `OWN` has than by torch's."""
+    width = timed_width(width)
+    return kind in OWN and _passes_by(True, kind, width, half) >= _passes_by(False, kind, width, half)
+
+
+def _passes_by(own: bool, kind: str, width: int, half: bool) -> float:
+    """Of one of the two ways; a second at most."""
 
     def measure() -> float:
         with on_one_thread():
-            return passes(half, kind, width, repeats=1)
+            if not own:
+                return passes(half, kind, width, repeats=1)
+            layer = OWN[kind](width)
+            return 0.0 if layer is None else passes(half, kind, width, repeats=1, layer=layer)
 
-    return kept(f"{kind}-{width}-{'bfloat16' if half else 'float32'}", measure)
+    return kept(f"{'own-' if own else ''}{kind}-{width}-{'bfloat16' if half else 'float32'}", measure)
 
 
 @functools.cache
@@ -221,12 +239,18 @@ def simple_speed() -> float:
     return round(4e-9 * x.numel() / fastest(job), 3)
 
 
-def passes(half: bool, kind: str = "lstm", width: int = LSTM[2], repeats: int = REPEATS) -> float:
-    """Passes a second through a recurrent layer and back."""
+def passes(
+    half: bool,
+    kind: str = "lstm",
+    width: int = LSTM[2],
+    repeats: int = REPEATS,
+    layer: Callable[[Any], Any] | None = None,
+) -> float:
+    """Passes a second through a recurrent layer and back: torch's, unless another is given."""
     import torch
 
     rows, steps, _ = LSTM
-    layer = getattr(torch.nn, kind.upper())(width, width, batch_first=True)
+    layer = layer or getattr(torch.nn, kind.upper())(width, width, batch_first=True)
     x = torch.randn(rows, steps, width, generator=torch.Generator().manual_seed(1), requires_grad=True)
 
     def job() -> None:

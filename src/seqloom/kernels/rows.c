@@ -161,10 +161,11 @@ static inline void half_dots(const float *const *x, const uint16_t *const *w, in
 #undef DO
 }
 
-enum kind { INT8, BFLOAT16, FLOAT32 };
+enum kind { INT8, BFLOAT16, FLOAT32, HALVES };
 
 /* A linear map: weight (outer,inner), int8 with a scale for each row of it and the sum of each row, the upper halves of
-   float32 (bfloat16), with inner a multiple of 32, or float32; bias (outer) or null. */
+   float32 (bfloat16), with inner a multiple of 32, or float32; bias (outer) or null. HALVES are
+   bfloat16 for rows that are rounded to it too, on processors that have products of these. */
 struct map {
     const void *weight;
     const float *scale;
@@ -270,11 +271,75 @@ static void float32_outputs(const struct map *map, const float *x, int64_t rows,
         }
 }
 
+int has_halves(void) {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+#ifdef __AVX512BF16__
+static void halved(const struct map *map, const float *x, int64_t rows, uint16_t *room) {
+    for (int64_t i = 0; i < rows * map->inner; i += 16) {
+        const __m256bh half = _mm512_cvtneps_pbh(_mm512_loadu_ps(x + i));
+        memcpy(room + i, &half, sizeof half);
+    }
+}
+
+static inline __m512bh load_halves(const uint16_t *from) {
+    __m512bh all;
+    memcpy(&all, from, sizeof all);
+    return all;
+}
+
+/* Four rows by four outputs: out has the rows of each output. */
+static inline void halves(const uint16_t *const *x, const uint16_t *const *w, int64_t n, float *out) {
+#define DO(o) __m512 s##o##0 = {0}, s##o##1 = {0}, s##o##2 = {0}, s##o##3 = {0};
+    EACH_OUTPUT(DO)
+#undef DO
+    for (int64_t i = 0; i < n; i += 32) {
+        const __m512bh w0 = load_halves(w[0] + i), w1 = load_halves(w[1] + i);
+        const __m512bh w2 = load_halves(w[2] + i), w3 = load_halves(w[3] + i);
+#define DO(r)                                                                                        \
+    {                                                                                                \
+        const __m512bh own = load_halves(x[r] + i);                                                  \
+        s0##r = _mm512_dpbf16_ps(s0##r, own, w0), s1##r = _mm512_dpbf16_ps(s1##r, own, w1);          \
+        s2##r = _mm512_dpbf16_ps(s2##r, own, w2), s3##r = _mm512_dpbf16_ps(s3##r, own, w3);          \
+    }
+        EACH_ROW(DO)
+#undef DO
+    }
+#define DO(o)                                                                           \
+    out[4 * o] = summed((floats)s##o##0), out[4 * o + 1] = summed((floats)s##o##1);     \
+    out[4 * o + 2] = summed((floats)s##o##2), out[4 * o + 3] = summed((floats)s##o##3);
+    EACH_OUTPUT(DO)
+#undef DO
+}
+
+static void halves_outputs(const struct map *map, const uint16_t *x, int64_t rows, int64_t begin, int64_t end,
+                           float *out) {
+    const uint16_t *weight = map->weight, *own[ROWS_AT_ONCE], *w[4];
+    float sums[4 * ROWS_AT_ONCE];
+    for (int64_t o = begin; o < end; o += 4) {
+        for (int k = 0; k < 4; k++) w[k] = weight + (o + k < end ? o + k : end - 1) * map->inner;
+        for (int64_t r = 0; r < rows; r += ROWS_AT_ONCE) {
+            for (int k = 0; k < ROWS_AT_ONCE; k++) own[k] = x + (r + k < rows ? r + k : rows - 1) * map->inner;
+            halves(own, w, map->inner, sums);
+            for (int k = 0; k < 4 && o + k < end; k++) put(map, sums + ROWS_AT_ONCE * k, r, rows, o + k, out);
+        }
+    }
+}
+#endif
+
 static void outputs(const struct map *map, const float *x, const void *room, int64_t rows, int64_t begin, int64_t end,
                     float *out) {
     switch (map->kind) {
     case INT8: int8_outputs(map, room, rows, begin, end, out); break;
     case BFLOAT16: bfloat16_outputs(map, room, rows, begin, end, out); break;
+#ifdef __AVX512BF16__
+    case HALVES: halves_outputs(map, room, rows, begin, end, out); break;
+#endif
     default: float32_outputs(map, x, rows, begin, end, out);
     }
 }
@@ -289,6 +354,9 @@ void map_rows(const struct map *map, const float *x, int64_t rows, void *room, f
     const int64_t outer = map->outer;
     if (map->kind == INT8) rounded(map, x, rows, room);
     if (map->kind == BFLOAT16) parted(map, x, rows, room);
+#ifdef __AVX512BF16__
+    if (map->kind == HALVES) halved(map, x, rows, room);
+#endif
     if (outer * map->inner * (rows + 3) <= LITTLE) {
         outputs(map, x, room, rows, 0, outer, out);
         return;

@@ -26,10 +26,15 @@ class MapStruct(ctypes.Structure):
 
 KINDS = {torch.int8: 0, torch.bfloat16: 1, torch.float32: 2}
 """As `enum kind` of rows.c."""
+HALVES = 3
+"""A matrix in bfloat16 for rows that are rounded to it too."""
 FEW = 16
 """Rows up to which maps in float32 are as fast as those of the libraries that torch calls."""
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS = {
+    "has_halves": [],
+    "sequence_forward": [_LONG, _POINTER, _POINTER, *[_LONG] * 3, _POINTER, _POINTER, _POINTER],
+    "sequence_back": [_LONG, _POINTER, _POINTER, *[_LONG] * 3, *[_POINTER] * 6],
     "map_rows": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
     "lstm_after": [_POINTER, _POINTER, _POINTER, _LONG, _LONG, _POINTER],
     "lstm_step": [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER],
@@ -39,16 +44,17 @@ _ARGUMENTS = {
         *[_POINTER, _LONG, _POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER],
     ],
 }
+_RESULTS = {"stack_draw": _LONG, "has_halves": ctypes.c_int}
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled functions; None where there are none."""
-    found = program("ngram", "rows", "stack")
+    found = program("ngram", "rows", "stack", "sequences")
     if found is not None:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(found, name)
-            function.argtypes, function.restype = arguments, _LONG if name == "stack_draw" else None
+            function.argtypes, function.restype = arguments, _RESULTS.get(name)
     return found
 
 
@@ -58,7 +64,9 @@ class RowsMap:
     The matrix is in float32, of whole numbers, each row with a `scale`, or in bfloat16, D being a multiple of MULTIPLE.
     """
 
-    def __init__(self, weight: Tensor, scale: Tensor | None, bias: Tensor | None, few: int = FEW) -> None:
+    def __init__(
+        self, weight: Tensor, scale: Tensor | None, bias: Tensor | None, few: int = FEW, halves: bool = False
+    ) -> None:
         self.few = few
         """Rows up to which it is faster than the libraries that torch calls."""
         found = library()
@@ -69,7 +77,7 @@ class RowsMap:
         self.outer, self.inner = weight.shape
         assert weight.is_contiguous()
         pointers = [None if part is None else part.data_ptr() for part in self._kept]
-        self._struct = MapStruct(*pointers, self.inner, self.outer, KINDS[weight.dtype])
+        self._struct = MapStruct(*pointers, self.inner, self.outer, HALVES if halves else KINDS[weight.dtype])
         self.address = ctypes.addressof(self._struct)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
 from seqloom.kernels import rows as kernel
+from seqloom.kernels import sequences
 from seqloom.kernels.packed import LEAST, PackedMap
 from seqloom.kernels.stack import Memory, Part, mapped, wide
 from seqloom.mixers.base import Mixer, MixerModule, Watcher
@@ -276,7 +277,12 @@ class Gated(Recurrent):
 
     def whole(self, h: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         inputs = (h, start, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        out, last = differentiable(self._fused, self._plain, *inputs) if self.cell == "lstm" else self._fused(*inputs)
+        if self.cell == "lstm":
+            out, last = differentiable(self._fused, self._plain, *inputs)
+        elif torch.is_grad_enabled() and sequences.suits(self.cell, *inputs):
+            out, last = differentiable(partial(sequences.read, self.cell), self._fused, *inputs)
+        else:
+            out, last = self._fused(*inputs)
         self._watch(h, start, out)
         return out, last
 
