@@ -68,4 +68,8 @@ def test_a_run_of_a_list_is_judged_and_the_command_of_its_recipe_is_not_run(tmp_
     stream = fit.train(str(tmp_path / "names.txt"), steps=1, out=tmp_path / "stream", backbone=settings["backbone"])
     with pytest.raises(UnsupportedQuery, match="one stream"):
         evaluate(stream, metrics=["things"])
+    bits, words = evaluate(stream, metrics=["likelihood", "perplexity"])["metrics"]
+    assert words["count"] < bits["count"]  # a name and the end of its line
+    assert words["value"] == pytest.approx(2 ** (bits["value"] * bits["count"] / words["count"]))
+    assert (words["kind"], words["unit"], words["stderr"]) == ("exact", "a word", 0)
     assert spread(5, 3) == [0, 2, 4]
