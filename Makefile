@@ -14,13 +14,14 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constr
 # they share, until a worker has nothing left to do.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: help install dev demo lint types test test-quick test-slow check lengths bench docs clean
+.PHONY: help install dev demo lint types test test-quick test-slow test-gpu check lengths bench docs clean
 
 help:
 	@echo "make install     make .venv and install Seqloom into it"
 	@echo "make demo        install, then compare three models on real text (5 minutes)"
 	@echo "make test        install with the development tools, then ruff, mypy and all fast tests (a quarter of an hour)"
 	@echo "make test-slow   the tests that train for long"
+	@echo "make test-gpu    the tests that need a GPU"
 	@echo "make check       what every commit passes: ruff, mypy and the quickest tests (90 seconds)"
 	@echo "make bench       install peers into .venv-bench, and time training and sampling beside them (half an hour, idle)"
 	@echo "make docs        the documentation, in docs/_build/html"
@@ -98,6 +99,10 @@ check: lint types test-quick
 # Long trainings, one after another on all cores, so that what bounds them in minutes is not shared.
 test-slow: dev
 	$(BIN)/python -m pytest -m slow
+
+# On a machine with a GPU: what is computed there is what the processor computes.
+test-gpu: dev
+	$(BIN)/python -m pytest -m gpu
 
 # Files past 350 lines and functions past 50: places to look at, not failures.
 lengths: dev

@@ -136,11 +136,19 @@ def fit(net: Peer, data: Tensor, iterations: int, draw: torch.Generator) -> tupl
 
 
 def updates(
-    net: nn.Module, data: Tensor, draw: torch.Generator, context: int, batch: int, *, fused: bool = False
+    net: nn.Module,
+    data: Tensor,
+    draw: torch.Generator,
+    context: int,
+    batch: int,
+    *,
+    fused: bool = False,
+    device: str = "cpu",
 ) -> Callable[[float], float]:
     """One update at a rate from windows drawn anywhere in the data, of any network from (B,T) to logits; its loss.
 
-    `fused` makes AdamW's step one kernel, which nanoGPT asks for on a GPU alone.
+    `fused` makes AdamW's step one kernel, which nanoGPT asks for on a GPU alone. Windows go to the `device` of the
+    network.
     """
     matrices = [p for p in net.parameters() if p.dim() > 1]
     gains = [p for p in net.parameters() if p.dim() == 1]
@@ -153,7 +161,7 @@ def updates(
         for group in optimizer.param_groups:
             group["lr"] = rate
         starts = torch.randint(len(data) - context, (batch, 1), generator=draw)
-        window = data[starts + offsets]
+        window = data[starts + offsets].to(device)
         logits = net(window[:, :-1])
         loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]).float(), window[:, 1:].reshape(-1))
         loss.backward()  # type: ignore[no-untyped-call]

@@ -49,10 +49,21 @@ def data_dir() -> Path:
     return folder
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Names the device that stands for the accelerator."""
+    parser.addoption("--gpu", default="cuda", help="the device of tests marked gpu; with cpu they try themselves")
+
+
+@pytest.fixture
+def gpu(request: pytest.FixtureRequest) -> str:
+    """The device of a test that is marked gpu."""
+    return str(request.config.getoption("--gpu"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skips what needs an accelerator where there is none; torch is imported only to answer that."""
     wanting = [item for item in items if item.get_closest_marker("gpu")]
-    if not wanting:
+    if not wanting or config.getoption("--gpu") == "cpu":
         return
     import torch
 

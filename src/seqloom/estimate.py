@@ -6,12 +6,15 @@ after a little of the training it is checked against what was seen.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
 
-from seqloom.core import speeds
+from seqloom.core import gpu, speeds
 from seqloom.core.progress import count, duration, number
 from seqloom.corpora.base import Flat, Split
 from seqloom.mixers.attention import Attention
@@ -42,6 +45,7 @@ CHECKPOINTS, COPIES = 3, 4
 """Checkpoints that a run keeps, and numbers in each for a parameter: itself, its average and AdamW's two."""
 LINE = 150
 """Bytes of the log for an update."""
+HERE = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,22 @@ class Pace:
     """Passes a second through a recurrent layer of a kind and a width, and back, over what `speeds` times it with."""
     threads: float = 1.0
     """How many times faster all but `operator` is on the threads that are used."""
+    overlaps: bool = False
+    """Whether operations are started while those before them are still computed, as a GPU's are."""
 
     @classmethod
-    def of(cls, half: bool, threads: int) -> Pace:
-        """That of this machine, measured where it is asked for the first time (a few seconds)."""
-        found = speeds.speeds()
+    def of(cls, precision: gpu.Precision, threads: int, device: torch.device) -> Pace:
+        """That of a device of this machine, measured where it is asked for the first time (a few seconds)."""
+        if device.type != "cpu":
+            return cls(
+                products=1e9 * gpu.products(precision, device),
+                orthogonal=1e9 * gpu.products("bfloat16", device),
+                simple=1e9 * gpu.simple(device),
+                operator=operator_seconds(device),
+                passes=lambda kind, width: gpu.passes(kind, width, precision, device),
+                overlaps=True,
+            )
+        half, found = precision == "bfloat16", speeds.speeds()
         return cls(
             products=1e9 * (found.bfloat16 if half else found.float32)[-1],
             orthogonal=1e9 * (found.bfloat16 if found.use_bfloat16 else found.float32)[1],
@@ -84,30 +99,32 @@ class Pace:
             seconds += (
                 positions / (rows * steps) * (max(width, speeds.WIDTHS[0]) / timed) ** 2 / self.passes(kind, timed)
             )
-        return seconds / self.threads + taken.operators * self.operator
+        started = taken.operators * self.operator
+        return max(seconds, started) if self.overlaps else seconds / self.threads + started
 
 
-def operator_seconds() -> float:
+def operator_seconds(device: torch.device = HERE) -> float:
     """A step of a network so small that nothing but the number of its operators counts, over that number."""
     backbone, space, process = Backbone(mixer=Attention(), width=8, mlp=2.0), Tokens(size=4), Autoregressive()
     feed, spec = Feed(window=8, batch=2), process.spec(space)
 
     def measure() -> float:
         split = Split(Flat(np.arange(64) % 4, np.array([0, 64])), {}, 64.0, 0.0, "")
-        net = Network(backbone, spec, space, feed.window, {}, seed=0)
-        loop = Loop(Trainer(steps=1), net, process, Reader(feed, split, space, 0, {}))
+        net = Network(backbone, spec, space, feed.window, {}, seed=0).to(device)
+        loop = Loop(Trainer(steps=1), net, process, Reader(feed, split, space, 0, {}, device=device))
+        clock = time.thread_time if device.type == "cpu" else partial(gpu.clock, device)
         with speeds.on_one_thread():
-            seconds = speeds.fastest(lambda: loop.advance(1e-3))
+            seconds = speeds.fastest(lambda: loop.advance(1e-3), clock=clock)
         return float(f"{seconds / cost(backbone, spec, space, {}, feed.batch, feed.window).operators:.3g}")
 
-    return speeds.kept("operator", measure)
+    return speeds.kept("operator" if device.type == "cpu" else f"{gpu.key(device)}-operator", measure)
 
 
 @dataclass(frozen=True)
 class Estimate:
     """What a training will take, and what it will come to.
 
-    Steps and seconds are None where it is not known how fast it goes: on a GPU nothing was timed before.
+    Steps and seconds are None where it is not known how fast it goes.
     """
 
     parameters: int

@@ -533,7 +533,8 @@ def train(
     """
     trainer = {key: value for key, value in (("minutes", minutes), ("steps", steps)) if value is not None}
     values = merge(settings, {"trainer": trainer} if trainer else {})
-    planned = plan(data, values, model=model, out=out, resume=resume, start=from_run)
-    for _ in Fit(planned, save_every=save_every, device=machine.choose_device(device)).events():
+    place = machine.choose_device(device)
+    planned = plan(data, values, model=model, out=out, resume=resume, start=from_run, device=place)
+    for _ in Fit(planned, save_every=save_every, device=place).events():
         pass
     return runs.read(planned.path)

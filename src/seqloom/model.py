@@ -1052,11 +1052,11 @@ def _check_whole(**numbers: Any) -> None:
 def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best", device: torch.device | str = "cpu") -> Model:
     """The model of a run folder; `weights` chooses the best checkpoint by validation or the last one."""
     opened = run if isinstance(run, runs.Run) else runs.read(run)
-    network, notes = opened.load_network(weights)
+    network, notes = opened.load_network(weights, device)
     return Model(
         opened.codec,
         opened.recipe.process,
-        network.to(device),
+        network,
         given={name: codec for name, (codec, _) in opened.given.items()},
         sampler=opened.recipe.sampler,
         notes=notes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.advisor import advise
-from seqloom.core import checkpoints, machine
+from seqloom.core import checkpoints, gpu, machine
 from seqloom.core.config import Settings, called, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.core.speeds import faster_in_bfloat16
@@ -52,7 +52,6 @@ class TrainingPlan:
     def estimate(self, device: torch.device | str = "cpu") -> Estimate:
         """What the training will take; measures what was not yet measured of this machine (a few seconds)."""
         backbone, spec, space, specs, rows, window = _shape(self.recipe, self.prepared, self.given)
-        half = self.recipe.trainer.precision == "bfloat16"
         sequences, length = rows, window
         if self.recipe.feed.order == "whole":  # short ones, of which more stand side by side
             sizes = packed_of(self.prepared).sizes
@@ -66,14 +65,16 @@ class TrainingPlan:
             cost(backbone, spec, space, specs, sequences, length, lengths),
             rows=rows,
             elements=len(packed_of(self.prepared)),
-            pace=Pace.of(half, torch.get_num_threads()) if torch.device(device).type == "cpu" else None,
-            resident=round(machine.peak_memory_mb() * (1 << 20)),
+            pace=Pace.of(self.recipe.trainer.precision, torch.get_num_threads(), torch.device(device)),
+            resident=round(machine.peak_memory_mb() * (1 << 20)) if torch.device(device).type == "cpu" else 0,
         )
 
-    def warnings(self, estimate: Estimate) -> list[str]:
-        """What speaks against it: too little data, too little or too much time, too little room."""
+    def warnings(self, estimate: Estimate, device: torch.device | str = "cpu") -> list[str]:
+        """What speaks against it on a device: too little data, too little or too much time, too little room."""
         record, splits = machine.record(self.path), self.prepared.splits
         room = [None if record[key] is None else record[key] * (1 << 30) for key in ("memory_gib", "disk_free_gib")]
+        if torch.device(device).type == "cuda":
+            room[0] = torch.cuda.get_device_properties(device).total_memory
         return [
             *data_warnings(estimate.elements, len(splits["valid"].data.x), self.recipe.feed.window),
             *estimate.warnings().values(),
@@ -90,12 +91,14 @@ def plan(
     resume: bool = False,
     start: Path | str | None = None,
     notify: Callable[[str], None] | None = None,
+    device: torch.device | str = "cpu",
 ) -> TrainingPlan:
     """Read the data and fill in the recipe; where a run is to be resumed, take its own recipe.
 
     DATA is a file, a folder, `builtin:NAME` or a recipe (`.yaml`). What is set wins over the model word, and that over
     advice. `start` is a run whose weights are begun with; where no model is named, the model is that run's too.
-    RunError where `out` holds a run and `resume` is not set.
+    The `device` on which it will be trained decides in what precision. RunError where `out` holds a run and `resume` is
+    not set.
     """
     overrides = dict(settings or {}) | ({"start": str(Path(start).absolute())} if start is not None else {})
     stem = f"{stem_of(data)}-{model or ('lstm' if start is None else Path(start).name)}"
@@ -147,11 +150,10 @@ def plan(
         advice = merge(advice, {"trainer": {"rate": rate}})
         reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
     width = merge(advice, base).get("backbone", {}).get("width", draft.backbone.width)
-    if isinstance(prepared.codec.space, Tokens) and all(
-        mixer.timed_as and faster_in_bfloat16(mixer.timed_as, width) for mixer in draft.backbone.mixers
-    ):
-        advice = merge(advice, {"trainer": {"precision": "bfloat16"}})
-        reasons["trainer.precision"] = "bfloat16: this machine trains such layers faster in it, as was measured"
+    precision = precision_for([mixer.timed_as for mixer in draft.backbone.mixers], width, torch.device(device))
+    if isinstance(prepared.codec.space, Tokens) and precision != "float32":
+        advice = merge(advice, {"trainer": {"precision": precision}})
+        reasons["trainer.precision"] = f"{precision}: this machine trains such layers faster in it, as was measured"
     encoders = {name: own["encoder"] for name, own in advice.pop("given", {}).items()}
     declared = {
         name: given.replace(encoder=encoders[name]) if given.encoder is None and name in encoders else given
@@ -385,6 +387,13 @@ def _resumed(
         if notify:
             notify(f"the data of {path} are now read from {data}: the same content at another place")
     return TrainingPlan(recipe, prepared, given, {}, path, run)
+
+
+def precision_for(kinds: Sequence[str], width: int, device: torch.device) -> gpu.Precision:
+    """In what layers that are timed as these, of this width, are trained fastest on a device, and well enough."""
+    if device.type != "cpu":
+        return gpu.precision_for(kinds, width, device)
+    return "bfloat16" if all(kind and faster_in_bfloat16(kind, width) for kind in kinds) else "float32"
 
 
 def _moved(run: runs.Run, data: str) -> Corpus:

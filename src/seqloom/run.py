@@ -23,6 +23,8 @@ from seqloom.corpora.base import Given, Prepared
 from seqloom.sequence.space import Space, Vectors
 
 if TYPE_CHECKING:  # finding runs and reading their recipes needs no torch
+    import torch
+
     from seqloom.network.given import ConditionSpec
     from seqloom.network.network import Network
     from seqloom.recipe import Recipe
@@ -131,8 +133,10 @@ class Run:
         notes.append(f"step {chosen.step}, {part}")
         return chosen, part, notes
 
-    def load_network(self, which: WeightsChoice = "best") -> tuple[Network, list[str]]:
-        """The trained network, and notes on the checkpoint it came from."""
+    def load_network(
+        self, which: WeightsChoice = "best", device: torch.device | str = "cpu"
+    ) -> tuple[Network, list[str]]:
+        """The trained network on a device, and notes on the checkpoint it came from."""
         checkpoint, part, notes = self.checkpoint(which)
         net = self.network(initialised=False)
         if self.recipe.packed != "no":
@@ -147,7 +151,9 @@ class Run:
                 hint="recipe.yaml or the checkpoint was changed by hand; restore the run from a copy",
             )
         net.load_state_dict(weights)
-        if net.space.symbolic and self.recipe.process.incremental:
+        net = net.to(device)
+        on_cpu = next(net.parameters()).device.type == "cpu"
+        if net.space.symbolic and self.recipe.process.incremental and on_cpu:
             net.lie_for_symbols()
         net.dependence = self._dependence(net.space.dim if isinstance(net.space, Vectors) else 0)
         net.laws = self.laws()

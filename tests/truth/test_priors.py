@@ -149,7 +149,7 @@ def test_tables_are_kept_whole():
 
 @pytest.mark.parametrize("least", [1, 2])
 @pytest.mark.parametrize("parted", [False, True])
-def test_the_law_is_one_however_it_is_computed(least, parted):
+def test_the_law_is_one_however_it_is_computed(least, parted, monkeypatch):
     random = np.random.default_rng(0)
     size, x = 50, random.zipf(1.3, 5000) % 50
     begins = np.arange(len(x)) % 2500 == 0
@@ -162,6 +162,9 @@ def test_the_law_is_one_however_it_is_computed(least, parted):
     law = one.plain_log_law(after, parts)
     assert np.allclose(np.exp(law).sum(1), 1, atol=1e-5)
     assert np.allclose(one.log_law(after, parts), law, atol=1e-5)  # by the compiled program, where there is a compiler
+    monkeypatch.setattr("seqloom.kernels.ngram.EACH", 30)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert np.allclose(one.log_law(after, parts), law, atol=1e-5)  # by several threads, each some of the rows
     sparse = one.sparse_log_law(after, parts)
     whole = sparse.base[sparse.which] + sparse.shift[:, None]
     assert len(np.unique(sparse.row * size + sparse.symbol)) == len(sparse.row)

@@ -390,6 +390,29 @@ def _said_of(found: Speeds) -> str:
     )
 
 
+def _said_of_gpu(session: Session) -> tuple[str, list[str]]:
+    """What GPU there is, what is fast on it, and in what layers of some widths are trained."""
+    import torch
+
+    from seqloom.core import gpu
+    from seqloom.core.speeds import WIDTHS
+
+    device = torch.device("cuda") if session.place.type == "cpu" else session.place
+    if not torch.cuda.is_available():
+        return "none: all is computed by the processor", []
+    speeds = ", ".join(f"{gpu.products(p, device) / 500:.3g} in {p}" for p in gpu.PRECISIONS)
+    kinds = {"attention": "products", "lstm": "lstm", "gru": "gru"}
+    used = "; ".join(
+        f"{name} " + ", ".join(f"{width}: {gpu.precision_for([kind], width, device)}" for width in WIDTHS)
+        for name, kind in kinds.items()
+    )
+    return gpu.described(device), [
+        f"gpu products      {speeds} (TFLOP/s)",
+        f"gpu precision     texts are trained, by width, in: {used}",
+        "gpu use           --device auto, which is the default, computes on it; scores and samples are in float32",
+    ]
+
+
 def _said_of_packing() -> str:
     """What packed runs gain here, for one row."""
     from seqloom.core.speeds import FASTER
@@ -416,6 +439,8 @@ def doctor(session: Session, as_json: JSON = False) -> None:
         found = speeds()
         record |= {"speeds": asdict(found), "use_bfloat16": found.use_bfloat16}
         said += [_said_of(found), _said_of_packing()]
+        record["gpu"], gpu_says = _said_of_gpu(session)
+        said += gpu_says
     if record["torch"] is None:
         problems.append("torch is not installed: nothing can be trained (pip install torch)")
     if (free := record["disk_free_gib"]) is not None and free < LEAST_DISK_GIB:

@@ -232,7 +232,9 @@ def train(
     from seqloom.fit import Fit
     from seqloom.planning import plan
 
-    planned = plan(data, settings, model=model, out=out, resume=resume, start=start, notify=session.note)
+    planned = plan(
+        data, settings, model=model, out=out, resume=resume, start=start, notify=session.note, device=session.place
+    )
     notes = [f"{planned.path}: {chosen(planned)}"]
     if planned.run is None:
         begins = [f"there is no run at {planned.path} yet: it begins at step 0"] if resume else []
@@ -240,7 +242,7 @@ def train(
         apart = "" if process.couples(space) else process.independence(space, planned.recipe.backbone.channels)
         notes = [*planned.prepared.notes, *begins, *notes, *filter(None, [apart])]
     expected = planned.estimate(session.place)
-    warnings = planned.warnings(expected)
+    warnings = planned.warnings(expected, session.place)
     notes += [f"  {line}" for line in reasons(planned.advice, session.verbose)]
     notes += [f"estimate: {expected}", *warnings]
     if dry_run:

@@ -40,7 +40,7 @@ def work(message: str) -> int:
     try:
         planned = task.plan()
         expected = planned.estimate(session.place)
-        notes = [chosen(planned), f"estimate: {expected}", *planned.warnings(expected)]
+        notes = [chosen(planned), f"estimate: {expected}", *planned.warnings(expected, session.place)]
         with stop.handling_signals():
             fit = Fit(planned, stop=ended, preview=False, device=session.place, expected=expected)
             if watch(fit, session, notes) is None:

@@ -118,6 +118,22 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+@contextlib.contextmanager
+def products(tf32: bool) -> Iterator[None]:
+    """Products of float32 on a GPU round what goes into them to 11 bits meanwhile (TF32), or keep all 24."""
+    import torch
+
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = tf32
+        yield
+    finally:
+        for backend, was in zip(backends, before, strict=True):
+            backend.allow_tf32 = was
+
+
 def peak_memory_mb() -> float:
     """The most memory this process has had resident, in MiB."""
     with contextlib.suppress(OSError, ValueError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seqloom.core import durable
+from seqloom.core import durable, machine
 from seqloom.core.config import merge
 from seqloom.core.errors import RunError, UnsupportedSpace
 from seqloom.core.progress import duration
@@ -69,7 +69,8 @@ class Task:
         settings = merge(merge(self.settings, own), {"seed": self.seed, "trainer": {"minutes": self.minutes}})
         if self.fraction < 1:
             settings = merge(settings, {"corpus": {"fraction": self.fraction}})
-        return plan(self.data, settings, model=word, out=self.run, resume=True, notify=notify)
+        place = machine.choose_device(self.device)
+        return plan(self.data, settings, model=word, out=self.run, resume=True, notify=notify, device=place)
 
 
 def first_plans(tasks: Sequence[Task]) -> tuple[dict[float, TrainingPlan], dict[str, str]]:

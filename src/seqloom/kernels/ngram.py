@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +22,8 @@ _TABLES = {
     **dict.fromkeys(("mass", "total", "discount", "pair_mass", "pair_total", "pair_discount"), np.float32),
 }
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
+EACH = 256
+"""Rows from which on a further thread is worth it."""
 
 
 class LevelStruct(ctypes.Structure):
@@ -34,6 +39,13 @@ class AskedStruct(ctypes.Structure):
         *[(name, _POINTER) for name in ("symbols", "row", "at", "since", "contexts", "part")],
         *[(name, _LONG) for name in ("length", "rows", "columns")],
     ]
+
+    def of(self, begin: int, end: int) -> AskedStruct:
+        """Some of the places."""
+        places = [None if p is None else p + 8 * begin for p in (self.row, self.at, self.since)]
+        contexts = None if self.contexts is None else self.contexts + 8 * begin * self.columns
+        part = None if self.part is None else self.part + 8 * begin
+        return AskedStruct(self.symbols, *places, contexts, part, self.length, end - begin, self.columns)
 
 
 class LawStruct(ctypes.Structure):
@@ -100,7 +112,25 @@ class NgramKernel:
         return RunningLaw(self, contexts, logits, struct)
 
     def _call(self, asked: AskedStruct, logits: int | None, gate: float, out: int) -> None:
-        self._function(self._levels, len(self._kept), self.size, self.parts, ctypes.byref(asked), logits, gate, out)
+        """All rows, by as many threads as torch computes with where they are many."""
+        threads = min(torch.get_num_threads(), max(1, asked.rows // EACH))
+        bounds = [asked.rows * i // threads for i in range(threads + 1)]
+
+        def some(begin: int, end: int) -> None:
+            part = asked.of(begin, end)
+            own = None if logits is None else logits + 4 * begin * (self.size + 1)
+            to = out + 4 * begin * self.size
+            self._function(self._levels, len(self._kept), self.size, self.parts, ctypes.byref(part), own, gate, to)
+
+        if threads == 1:
+            some(0, asked.rows)
+        else:
+            list(_workers().map(some, bounds, bounds[1:]))
+
+
+@cache
+def _workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="laws")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ class MixerModule(nn.Module, ABC):
     """Whether its own matrices may lie column by column, with which whole sequences are read as fast as before."""
     timed_as: str = ""
     """As which layer its training is timed on this machine (`core.speeds`), where one kernel does it."""
+    replays: bool = True
+    """Whether without a state its kernels are the same at every call of one shape, so that a GPU can replay them."""
     watched: Watcher | None = None
     """Where attention weights and gates are collected (`Network.watch`)."""
 

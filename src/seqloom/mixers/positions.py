@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from functools import lru_cache
+from functools import cache
 from typing import ClassVar, Literal
 
 import torch
@@ -150,9 +150,12 @@ class Rotation(PositionModule):
         return turned(q, turns.unsqueeze(1)), turned(k, turns.unsqueeze(1))
 
 
-@lru_cache(maxsize=16)
+@cache
 def turns_below(size: int, count: int, base: float, slower: float, wide: bool, device: torch.device) -> Tensor:
-    """Complex numbers (size,count) of all positions below `size`: made once for all layers and steps."""
+    """Complex numbers (size,count) of all positions below `size`: made once for all layers and steps, and for good.
+
+    What a GPU was told to replay reads them where they lie.
+    """
     with torch.inference_mode(False), torch.no_grad():
         return unit_numbers(angles(torch.arange(size, device=device)[None], count, base)[0] / slower, wide)
 

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from seqloom.core import machine
 from seqloom.core.errors import ConfigError
 from seqloom.kernels import rows as kernel
 from seqloom.kernels import sequences
@@ -150,6 +151,8 @@ class RecurrentState(LayerState):
 
 class Recurrent(MixerModule):
     """One causal layer that remembers numbers of a `shape` for each row, zeros before the first element."""
+
+    replays = False  # cuDNN's kernels are few
 
     def __init__(self, width: int, shape: tuple[int, ...] | None = None) -> None:
         super().__init__()
@@ -288,6 +291,12 @@ class Gated(Recurrent):
 
     def _fused(self, h: Tensor, start: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         """Outputs and the last state by one kernel."""
+        if h.is_cuda:  # by itself cuDNN takes TF32, where all other products keep their precision
+            with machine.products(tf32=torch.backends.cuda.matmul.allow_tf32):
+                return self._kernel(h, start, *(weight.contiguous() for weight in weights))
+        return self._kernel(h, start, *weights)
+
+    def _kernel(self, h: Tensor, start: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         first = start.transpose(0, 1).contiguous()  # (S,B,D): each part has a leading layer axis of one
         if self.cell == "lstm":
             parts = [first[:1], first[1:]]
@@ -412,6 +421,8 @@ def _watch_gates(watched: Watcher, cell: Cell, sums: Tensor) -> None:
 
 class BothWays(MixerModule):
     """Two recurrent layers of half the width, one reading forwards and one backwards from each row's own end."""
+
+    replays = False
 
     def __init__(self, ahead: Recurrent, back: Recurrent) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
@@ -23,17 +24,17 @@ Mix = Callable[[nn.Module, Tensor, LayerState | None], tuple[Tensor, LayerState 
 
 
 class Drop:
-    """Locked dropout drawn from keys: one mask of features a row, another for each place it is used."""
+    """Locked dropout: one mask of features a row, another for each place it is used, of `masks` (places,B,1,width)."""
 
-    def __init__(self, share: float, rng: Rng | None) -> None:
-        self.share, self.rng, self.used = share, rng, 0
+    def __init__(self, masks: Tensor | None) -> None:
+        self.masks, self.used = masks, 0
 
     def __call__(self, h: Tensor) -> Tensor:
-        if self.rng is None or self.share == 0:
+        if self.masks is None:
             return h
-        kept = keep_mask(self.rng.fork(self.used), h.shape[-1], 1 - self.share)
+        mask = self.masks[self.used]
         self.used += 1
-        return h * torch.as_tensor(kept, device=h.device).unsqueeze(1).to(h.dtype).div_(1 - self.share)
+        return h * mask.to(h.dtype)
 
 
 class Trunk(nn.Module):
@@ -62,7 +63,7 @@ class Trunk(nn.Module):
         present: Tensor | None = None,
         states: list[LayerState] | None = None,
         count: Lengths | None = None,
-        rng: Rng | None = None,
+        masks: Tensor | None = None,
         begins: Tensor | None = None,
         position: Tensor | None = None,
         mask: Tensor | None = None,
@@ -72,14 +73,14 @@ class Trunk(nn.Module):
         """Features after all layers, and the states after what was read. So many rows are channels of one sequence.
 
         `attended` holds keys and values (B,S,2*width) of the conditions for each layer; `visible` (B,S), or (B,T,S),
-        says of which. Positions that are `apart` (B,T) are not changed by the level.
+        says of which. Positions that are `apart` (B,T) are not changed by the level. `masks` are those of dropout.
         """
         level_embedding = None if self.level is None or level is None else self.level(level)
 
         def mix(mixer: nn.Module, h: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState | None]:
             return mixer(h, present, state, count, begins, position, mask)  # type: ignore[no-any-return]
 
-        drop = Drop(self.spec.dropout, rng)
+        drop = Drop(masks)
         if self.first is not None:
             if position is None:
                 h = torch.cat([h[:, :1] + self.first, h[:, 1:]], 1)
@@ -94,6 +95,16 @@ class Trunk(nn.Module):
             if state is not None:
                 after.append(state)
         return drop(self.norm(h)), after
+
+    def masks(self, rng: Rng | None, device: torch.device) -> Tensor | None:
+        """What dropout multiplies by (places,B,1,width), drawn from keys; None where nothing is dropped."""
+        share = self.spec.dropout
+        if rng is None or share == 0:
+            return None
+        places = 2 + sum(1 + (layer.mlp is not None) for layer in self.layers)
+        keys = rng.select(np.tile(np.arange(len(rng)), places)).fork(np.repeat(np.arange(places), len(rng)))
+        kept = torch.as_tensor(keep_mask(keys, self.spec.width, 1 - share), device=device)
+        return kept.view(places, len(rng), 1, -1).float().div_(1 - share)
 
     def pairs(self, elements: Tensor) -> tuple[Tensor, ...]:
         """Keys and values (B,S,2*width) of what can be attended to (B,S,width), for each layer."""
@@ -119,6 +130,8 @@ class Layer(nn.Module):
         self.mlp_norm = make_norm(spec) if spec.mlp else None
         self.mlp = FeedForward(width, round(spec.mlp * width)) if spec.mlp else None
         self.modulate = Modulation(width, 6 if spec.mlp else 3) if timed else None
+        self.replays = self.mixer.replays and not attends
+        """Whether it can be written down as a graph (`network.graphs`)."""
 
     def forward(
         self,

@@ -32,7 +32,7 @@ from seqloom.processes.features import (
 )
 from seqloom.processes.filling import MARKS, led, rearranged
 from seqloom.processes.heads import BoundHead, Categorical, Head
-from seqloom.processes.priors import Mixture, NoPrior, Prior, advised, with_laws
+from seqloom.processes.priors import Mixture, NoPrior, Prior, advised, beforehand, with_laws
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
@@ -298,8 +298,10 @@ class Autoregressive(Process, name="autoregressive"):
         at beyond the first position is `batch.past`.
         """
         inputs, read, beside = self._read(net, batch, state, drop)
+        seen = batch.known & self._counted(net, batch.x)
+        asked = beforehand(net, self._gates, lambda: asked_of(batch, seen))
         out, after = net(inputs, **beside)
-        head, out = self._counting(net, out, lambda: asked_of(batch, batch.known & self._counted(net, batch.x)))
+        head, out = self._counting(net, out, asked)
         return head, _params(head, out, read), after
 
     def _counting(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> tuple[BoundHead, Tensor]:

@@ -19,7 +19,7 @@ from seqloom.core.rng import Rng
 from seqloom.processes import lengths
 from seqloom.processes.base import Likelihood, Loss, Net, Process, cross_entropy
 from seqloom.processes.lengths import Length, Sized
-from seqloom.processes.priors import NoPrior, Prior, advised, with_laws
+from seqloom.processes.priors import NoPrior, Prior, advised, beforehand, with_laws
 from seqloom.processes.schedules import LinearMasking, Masking, Masks
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.facts import Advice, Facts
@@ -125,8 +125,9 @@ class Masked(Process, name="masked"):
         noisy = batch.read.masked_fill(masked, net.spec.mask)
         if self._gates:  # laws are looked up for what is masked alone
             read = replace(batch, x=batch.read)
+            asked = beforehand(net, self._gates, lambda: asked_of(read, batch.known & ~masked, masked))
             out, _ = net(noisy, given=given, present=batch.present, rng=drop)
-            logits = self._logits(net, out[masked], lambda: asked_of(read, batch.known & ~masked, masked))  # (N,V)
+            logits = self._logits(net, out[masked], asked)  # (N,V)
             own = F.cross_entropy(logits, batch.x[masked], reduction="none")
             nats = torch.zeros_like(out[..., 0]).masked_scatter(masked, own)
         else:

@@ -217,6 +217,14 @@ class Mixture:
         return torch.logaddexp(F.logsigmoid(-weight) + own, F.logsigmoid(weight) + counted)
 
 
+def beforehand(net: HasLaws, gates: Sequence[float], asked: Callable[[], Asked]) -> Callable[[], Asked]:
+    """What is asked for, put together now: after a network was called it would wait until a GPU is done with that."""
+    if not gates or net.laws is None:
+        return asked
+    places = asked()
+    return lambda: places
+
+
 def advised(facts: Facts) -> Advice:
     """A prior where there is enough to count: of many symbols, such as words, shorter runs."""
     if not facts.symbols or facts.elements < LEAST:

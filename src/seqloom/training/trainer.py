@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -11,6 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from seqloom.core import machine
 from seqloom.core.config import Settings
 from seqloom.core.errors import ConfigError
 from seqloom.network.network import Network
@@ -41,9 +43,9 @@ class Trainer(Settings):
     """What is clipped: the norm of the whole gradient, or each of its numbers."""
     weight_decay: float = Field(default=0.05, ge=0)
     """Pull of the matrices towards 0."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """In what the layers are computed in training; weights, heads, losses and all that is done with a model later stay
-    in float32."""
+    in float32. `tf32` is float32 of which a GPU rounds what goes into products; a CPU rounds nothing."""
     average: float = Field(default=0.999, ge=0, lt=1)
     """How long the moving average of the weights remembers (shorter at the beginning); 0 keeps none."""
 
@@ -104,6 +106,7 @@ class Loop:
         self.optimizers = spec.optimizer.build(trained, spec.rate, spec.weight_decay)
         self.weights = dict(net.named_parameters())
         self.average = {name: p.detach().clone() for name, p in self.weights.items()} if spec.average else None
+        self.on_gpu = reader.device.type == "cuda"
         self.bad = 0
 
     def done_share(self, seconds: float) -> float:
@@ -142,11 +145,12 @@ class Loop:
         carried = self.state.carried
         if carried is None or (self.reader.begins(cursor) and not self.process.persistent):
             carried = self._fresh()
-        loss = self.process.loss(self.net, batch, key, carried, key.at("dropout"))
-        _check(self.process, loss)
-        count = loss.count.clamp_min(1)
-        mean = loss.total / count
-        mean.backward()  # type: ignore[no-untyped-call]
+        with machine.products(tf32=self.spec.precision == "tf32") if self.on_gpu else nullcontext():
+            loss = self.process.loss(self.net, batch, key, carried, key.at("dropout"))
+            _check(self.process, loss)
+            count = loss.count.clamp_min(1)
+            mean = loss.total / count
+            mean.backward()  # type: ignore[no-untyped-call]
         norm = self._clip()
         value, size = float(mean.detach()), float(norm)
         finite = math.isfinite(value) and math.isfinite(size)
@@ -223,9 +227,7 @@ class Loop:
             for parameter in (p for group in optimizer.param_groups for p in group["params"]):
                 own = remembered.get(names[parameter], {})
                 if own:
-                    optimizer.state[parameter] = {
-                        kind: value if kind == "step" else value.to(parameter.device) for kind, value in own.items()
-                    }
+                    optimizer.state[parameter] = {kind: value.to(parameter.device) for kind, value in own.items()}
         self.state.carried = None
         saved, fresh = under("state", kept), self._fresh()
         if saved and fresh is not None:
