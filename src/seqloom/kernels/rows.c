@@ -27,11 +27,9 @@ static float greatest(const float *x, int64_t n) {
     return top;
 }
 
-static inline floats load(const float *from) {
-    floats all;
-    memcpy(&all, from, sizeof all);
-    return all;
-}
+typedef float somewhere __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
+
+static inline floats load(const void *from) { return (floats) * (const somewhere *)from; }
 
 static inline floats fused(floats a, floats b, floats sum) {
 #ifdef __AVX512F__
@@ -161,11 +159,13 @@ static inline void half_dots(const float *const *x, const uint16_t *const *w, in
 #undef DO
 }
 
-enum kind { INT8, BFLOAT16, FLOAT32, HALVES };
+enum kind { INT8, BFLOAT16, FLOAT32, PANELS, HALF_PANELS };
 
 /* A linear map: weight (outer,inner), int8 with a scale for each row of it and the sum of each row, the upper halves of
-   float32 (bfloat16), with inner a multiple of 32, or float32; bias (outer) or null. HALVES are
-   bfloat16 for rows that are rounded to it too, on processors that have products of these. */
+   float32 (bfloat16), with inner a multiple of 32, or float32; bias (outer) or null. PANELS are
+   float32 for many rows: LANES outputs after one another, of which those of one inner feature stand side by side, with
+   outer a multiple of LANES; of HALF_PANELS those of each two features, in bfloat16, to which rows are rounded too, for
+   processors that have products of these. */
 struct map {
     const void *weight;
     const float *scale;
@@ -271,12 +271,64 @@ static void float32_outputs(const struct map *map, const float *x, int64_t rows,
         }
 }
 
+/* How many outputs make a panel, and whether panels in bfloat16 are known. */
+int panel_lanes(void) { return LANES; }
+
 int has_halves(void) {
 #ifdef __AVX512BF16__
     return 1;
 #else
     return 0;
 #endif
+}
+
+/* Sums of four rows by four panels begin, and are put out. */
+#define BEGIN(r) floats s0##r = {0}, s1##r = {0}, s2##r = {0}, s3##r = {0};
+#define PUT(r)                                                                                       \
+    {                                                                                                \
+        const int64_t to = (r0 + r < rows ? r0 + r : rows - 1) * map->outer;                         \
+        put_panel(map, s0##r, o[0], out + to), put_panel(map, s1##r, o[1], out + to);                \
+        put_panel(map, s2##r, o[2], out + to), put_panel(map, s3##r, o[3], out + to);                \
+    }
+
+static inline void put_panel(const struct map *map, floats sums, int64_t o, float *out) {
+    if (map->bias) sums += load(map->bias + o);
+    *(somewhere *)(out + o) = (somewhere)sums;
+}
+
+/* The outputs at which four panels begin, the last of them perhaps more than once. */
+static inline void panels(int64_t begin, int64_t end, int64_t *o) {
+    for (int k = 0; k < 4; k++) o[k] = begin + k * LANES < end ? begin + k * LANES : end - LANES;
+}
+
+static void panel_outputs(const struct map *map, const float *x, int64_t rows, int64_t begin, int64_t end,
+                          float *out) {
+    const int64_t inner = map->inner;
+    const float *weight = map->weight, *own[ROWS_AT_ONCE];
+    int64_t o[4];
+    for (; begin < end; begin += 4 * LANES) {
+        panels(begin, end, o);
+        const float *p0 = weight + o[0] * inner, *p1 = weight + o[1] * inner;
+        const float *p2 = weight + o[2] * inner, *p3 = weight + o[3] * inner;
+        for (int64_t r0 = 0; r0 < rows; r0 += ROWS_AT_ONCE) {
+            at_once(x, r0, rows, inner, own);
+            const float *x0 = own[0], *x1 = own[1], *x2 = own[2], *x3 = own[3];
+            EACH_ROW(BEGIN)
+            for (int64_t i = 0; i < inner; i++) {
+                const floats w0 = load(p0 + i * LANES), w1 = load(p1 + i * LANES);
+                const floats w2 = load(p2 + i * LANES), w3 = load(p3 + i * LANES);
+#define DO(r)                                                                      \
+    {                                                                              \
+        const floats all = x##r[i] - (floats){0};                                  \
+        s0##r = fused(all, w0, s0##r), s1##r = fused(all, w1, s1##r);              \
+        s2##r = fused(all, w2, s2##r), s3##r = fused(all, w3, s3##r);              \
+    }
+                EACH_ROW(DO)
+#undef DO
+            }
+            EACH_ROW(PUT)
+        }
+    }
 }
 
 #ifdef __AVX512BF16__
@@ -287,46 +339,38 @@ static void halved(const struct map *map, const float *x, int64_t rows, uint16_t
     }
 }
 
-static inline __m512bh load_halves(const uint16_t *from) {
-    __m512bh all;
-    memcpy(&all, from, sizeof all);
-    return all;
+static inline floats paired(const uint16_t *pair, floats weights, floats sum) {
+    int32_t both;
+    memcpy(&both, pair, sizeof both);
+    return (floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(both), (__m512bh)weights);
 }
 
-/* Four rows by four outputs: out has the rows of each output. */
-static inline void halves(const uint16_t *const *x, const uint16_t *const *w, int64_t n, float *out) {
-#define DO(o) __m512 s##o##0 = {0}, s##o##1 = {0}, s##o##2 = {0}, s##o##3 = {0};
-    EACH_OUTPUT(DO)
+static void half_panel_outputs(const struct map *map, const uint16_t *x, int64_t rows, int64_t begin, int64_t end,
+                               float *out) {
+    const int64_t inner = map->inner;
+    const uint16_t *weight = map->weight;
+    int64_t o[4];
+    for (; begin < end; begin += 4 * LANES) {
+        panels(begin, end, o);
+        const uint16_t *p0 = weight + o[0] * inner, *p1 = weight + o[1] * inner;
+        const uint16_t *p2 = weight + o[2] * inner, *p3 = weight + o[3] * inner;
+        for (int64_t r0 = 0; r0 < rows; r0 += ROWS_AT_ONCE) {
+#define DO(r) const uint16_t *x##r = x + (r0 + r < rows ? r0 + r : rows - 1) * inner;
+            EACH_ROW(DO)
 #undef DO
-    for (int64_t i = 0; i < n; i += 32) {
-        const __m512bh w0 = load_halves(w[0] + i), w1 = load_halves(w[1] + i);
-        const __m512bh w2 = load_halves(w[2] + i), w3 = load_halves(w[3] + i);
-#define DO(r)                                                                                        \
-    {                                                                                                \
-        const __m512bh own = load_halves(x[r] + i);                                                  \
-        s0##r = _mm512_dpbf16_ps(s0##r, own, w0), s1##r = _mm512_dpbf16_ps(s1##r, own, w1);          \
-        s2##r = _mm512_dpbf16_ps(s2##r, own, w2), s3##r = _mm512_dpbf16_ps(s3##r, own, w3);          \
+            EACH_ROW(BEGIN)
+            for (int64_t i = 0; i < inner; i += 2) {
+                const floats w0 = load(p0 + i * LANES), w1 = load(p1 + i * LANES);
+                const floats w2 = load(p2 + i * LANES), w3 = load(p3 + i * LANES);
+#define DO(r)                                                                              \
+    {                                                                                      \
+        s0##r = paired(x##r + i, w0, s0##r), s1##r = paired(x##r + i, w1, s1##r);          \
+        s2##r = paired(x##r + i, w2, s2##r), s3##r = paired(x##r + i, w3, s3##r);          \
     }
-        EACH_ROW(DO)
+                EACH_ROW(DO)
 #undef DO
-    }
-#define DO(o)                                                                           \
-    out[4 * o] = summed((floats)s##o##0), out[4 * o + 1] = summed((floats)s##o##1);     \
-    out[4 * o + 2] = summed((floats)s##o##2), out[4 * o + 3] = summed((floats)s##o##3);
-    EACH_OUTPUT(DO)
-#undef DO
-}
-
-static void halves_outputs(const struct map *map, const uint16_t *x, int64_t rows, int64_t begin, int64_t end,
-                           float *out) {
-    const uint16_t *weight = map->weight, *own[ROWS_AT_ONCE], *w[4];
-    float sums[4 * ROWS_AT_ONCE];
-    for (int64_t o = begin; o < end; o += 4) {
-        for (int k = 0; k < 4; k++) w[k] = weight + (o + k < end ? o + k : end - 1) * map->inner;
-        for (int64_t r = 0; r < rows; r += ROWS_AT_ONCE) {
-            for (int k = 0; k < ROWS_AT_ONCE; k++) own[k] = x + (r + k < rows ? r + k : rows - 1) * map->inner;
-            halves(own, w, map->inner, sums);
-            for (int k = 0; k < 4 && o + k < end; k++) put(map, sums + ROWS_AT_ONCE * k, r, rows, o + k, out);
+            }
+            EACH_ROW(PUT)
         }
     }
 }
@@ -338,14 +382,15 @@ static void outputs(const struct map *map, const float *x, const void *room, int
     case INT8: int8_outputs(map, room, rows, begin, end, out); break;
     case BFLOAT16: bfloat16_outputs(map, room, rows, begin, end, out); break;
 #ifdef __AVX512BF16__
-    case HALVES: halves_outputs(map, room, rows, begin, end, out); break;
+    case HALF_PANELS: half_panel_outputs(map, room, rows, begin, end, out); break;
 #endif
+    case PANELS: panel_outputs(map, x, rows, begin, end, out); break;
     default: float32_outputs(map, x, rows, begin, end, out);
     }
 }
 
 /* Outputs that a thread takes at once, and what is too little work for more than one. */
-#define TOGETHER 32
+#define TOGETHER 64
 #define LITTLE (1 << 20)
 
 /* x (rows,inner) and out (rows,outer) float32; room for rows * (inner + 1) float32 to work in. By as many threads as
@@ -355,7 +400,7 @@ void map_rows(const struct map *map, const float *x, int64_t rows, void *room, f
     if (map->kind == INT8) rounded(map, x, rows, room);
     if (map->kind == BFLOAT16) parted(map, x, rows, room);
 #ifdef __AVX512BF16__
-    if (map->kind == HALVES) halved(map, x, rows, room);
+    if (map->kind == HALF_PANELS) halved(map, x, rows, room);
 #endif
     if (outer * map->inner * (rows + 3) <= LITTLE) {
         outputs(map, x, room, rows, 0, outer, out);

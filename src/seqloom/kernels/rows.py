@@ -26,12 +26,13 @@ class MapStruct(ctypes.Structure):
 
 KINDS = {torch.int8: 0, torch.bfloat16: 1, torch.float32: 2}
 """As `enum kind` of rows.c."""
-HALVES = 3
-"""A matrix in bfloat16 for rows that are rounded to it too."""
+PANELS = {torch.float32: 3, torch.bfloat16: 4}
+"""Of matrices that lie in panels, for many rows."""
 FEW = 16
 """Rows up to which maps in float32 are as fast as those of the libraries that torch calls."""
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS = {
+    "panel_lanes": [],
     "has_halves": [],
     "sequence_forward": [_LONG, _POINTER, _POINTER, *[_LONG] * 3, _POINTER, _POINTER, _POINTER],
     "sequence_back": [_LONG, _POINTER, _POINTER, *[_LONG] * 3, *[_POINTER] * 6],
@@ -44,7 +45,7 @@ _ARGUMENTS = {
         *[_POINTER, _LONG, _POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER],
     ],
 }
-_RESULTS = {"stack_draw": _LONG, "has_halves": ctypes.c_int}
+_RESULTS = {"stack_draw": _LONG, **dict.fromkeys(("panel_lanes", "has_halves"), ctypes.c_int)}
 
 
 @functools.cache
@@ -62,22 +63,28 @@ class RowsMap:
     """A linear map of rows (N,D) in float32 by a matrix (P,D), and a bias; only where there is a `library`.
 
     The matrix is in float32, of whole numbers, each row with a `scale`, or in bfloat16, D being a multiple of MULTIPLE.
+    For many rows it can be laid out in `panels`, P being such a multiple too; in bfloat16 rows are then rounded too.
     """
 
     def __init__(
-        self, weight: Tensor, scale: Tensor | None, bias: Tensor | None, few: int = FEW, halves: bool = False
+        self, weight: Tensor, scale: Tensor | None, bias: Tensor | None, few: int = FEW, panels: bool = False
     ) -> None:
         self.few = few
         """Rows up to which it is faster than the libraries that torch calls."""
         found = library()
         assert found is not None
         self._library = found
-        total = None if scale is None else weight.sum(1, dtype=torch.int32)
-        self._kept = weight, scale, total, bias  # which stay where they are
         self.outer, self.inner = weight.shape
         assert weight.is_contiguous()
+        kind = KINDS[weight.dtype]
+        if panels:
+            lanes, kind = found.panel_lanes(), PANELS[weight.dtype]
+            side = 1 if weight.dtype == torch.float32 else 2
+            weight = weight.view(-1, lanes, self.inner // side, side).transpose(1, 2).contiguous()
+        total = None if scale is None else weight.sum(1, dtype=torch.int32)
+        self._kept = weight, scale, total, bias  # which stay where they are
         pointers = [None if part is None else part.data_ptr() for part in self._kept]
-        self._struct = MapStruct(*pointers, self.inner, self.outer, HALVES if halves else KINDS[weight.dtype])
+        self._struct = MapStruct(*pointers, self.inner, self.outer, kind)
         self.address = ctypes.addressof(self._struct)
 
     def __call__(self, x: Tensor) -> Tensor:

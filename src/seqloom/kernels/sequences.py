@@ -84,7 +84,7 @@ class Sequence(torch.autograd.Function):
         steps, rows, width = x.shape[0], x.shape[1], weight_hh.shape[1]
         with torch.autocast("cpu", enabled=False):
             enter = F.linear(x, narrow(weight_ih), narrow(bias_ih)).float()
-            recur = RowsMap(_lies(weight_hh, half), None, bias_hh.detach(), halves=half)
+            recur = RowsMap(_lies(weight_hh, half), None, bias_hh.detach(), panels=True)
         states = enter.new_empty(steps + 1, rows, width)
         states[0] = start[:, 0]
         kept = enter.new_empty(steps, rows, 4 * width) if cell == "gru" else None
@@ -101,7 +101,7 @@ class Sequence(torch.autograd.Function):
         steps, rows, width = states.shape[0] - 1, states.shape[1], states.shape[2]
         of_outputs = of_outputs.transpose(0, 1).float().contiguous()
         by = of_last[:, 0].float().clone()
-        back = RowsMap(_lies(weight_hh.t(), ctx.half), None, None, halves=ctx.half)
+        back = RowsMap(_lies(weight_hh.t(), ctx.half), None, None, panels=True)
         enter = of_outputs.new_empty(steps, rows, len(weight_hh))
         before = torch.empty_like(enter) if ctx.cell == "gru" else enter
         room = enter.new_empty(rows * (2 * width + len(weight_hh) + 1))
