@@ -38,6 +38,8 @@ LAST_VALIDATION = 10.0
 MOST_BAD, MOST_RESTORES = 3, 3
 FORESEEN = 0.03
 """The share of a training after which it is reckoned how far the time will reach."""
+LOADING = 3.0
+"""Seconds after which libraries of a GPU are loaded and its layers written down, so that updates tell how fast it goes."""
 MANY = 1_000_000
 """Elements that take more than two seconds to be counted."""
 
@@ -242,7 +244,8 @@ class Fit:
             yield TrainingEvent(
                 "step", step.step, share, facts={"loss": step.loss, "rate": step.rate, "applied": step.applied}
             )
-            if not foreseen and self.share - began >= FORESEEN:
+            loaded = self.device.type == "cpu" or self.clock() - self.began >= LOADING
+            if not foreseen and loaded and self.share - began >= FORESEEN:
                 foreseen = True
                 for text in self._foreseen(began):
                     yield self._note(text)

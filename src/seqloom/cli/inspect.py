@@ -400,7 +400,7 @@ def _said_of_gpu(session: Session) -> tuple[str, list[str]]:
     device = torch.device("cuda") if session.place.type == "cpu" else session.place
     if not torch.cuda.is_available():
         return "none: all is computed by the processor", []
-    speeds = ", ".join(f"{gpu.products(p, device) / 500:.3g} in {p}" for p in gpu.PRECISIONS)
+    speeds = ", ".join(f"{gpu.products(p, device) / 1000:.0f} in {p}" for p in gpu.PRECISIONS)
     kinds = {"attention": "products", "lstm": "lstm", "gru": "gru"}
     used = "; ".join(
         f"{name} " + ", ".join(f"{width}: {gpu.precision_for([kind], width, device)}" for width in WIDTHS)

@@ -51,7 +51,7 @@ def computing(precision: Precision, device: torch.device) -> Iterator[None]:
 
 @functools.cache
 def products(precision: Precision, device: torch.device) -> float:
-    """Billions of multiplications and additions a second in products of large matrices."""
+    """Billions of operations a second in products of large matrices, two for each multiplication and its addition."""
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
 
     def measure() -> float:
