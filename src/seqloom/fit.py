@@ -39,7 +39,7 @@ MOST_BAD, MOST_RESTORES = 3, 3
 FORESEEN = 0.03
 """The share of a training after which it is reckoned how far the time will reach."""
 LOADING = 3.0
-"""Seconds after which libraries of a GPU are loaded and its layers written down, so that updates tell how fast it goes."""
+"""Seconds after which libraries of a GPU are loaded and layers written down: then updates tell how fast it goes."""
 MANY = 1_000_000
 """Elements that take more than two seconds to be counted."""
 
