@@ -147,6 +147,20 @@ def decoding() -> Iterator[Job]:
             Versus("bfloat16", "generate at its best", goal),
         ]
         yield Job(f"decoding a Transformer 6L-6H-384d, batch {rows}", "elements/s", sides, versus)
+    sides = {
+        "ours": ours("sampling", "ours_decoding_gpt2", 48),
+        "int8": ours("sampling", "ours_decoding_gpt2", 48, "int8"),
+        "bfloat16": ours("sampling", "ours_decoding_gpt2", 48, "bfloat16"),
+        "generate as shipped": peer("sampling", "peer_generate_gpt2", 48, False),
+        "generate at its best": peer("sampling", "peer_generate_gpt2", 48, True),
+    }
+    versus = [
+        Versus("ours", "generate as shipped", 2.5),
+        Versus("ours", "generate at its best"),
+        Versus("int8", "generate as shipped", 5.0),
+        Versus("bfloat16", "generate at its best", 2.5),
+    ]
+    yield Job("decoding a Transformer 12L-12H-768d of 50,257 symbols, batch 1", "elements/s", sides, versus)
 
 
 def unmasking() -> Iterator[Job]:

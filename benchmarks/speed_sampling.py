@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from rounds import Prepared, fastest
-from speed_training import LARGE, NO_PRIOR, Torch, all_threads, textbook, trained
+from speed_training import LARGE, NO_PRIOR, Shape, Torch, all_threads, textbook, trained
 from torch import Tensor, nn
 
 from seqloom.core.rng import Rng
@@ -20,10 +20,12 @@ from seqloom.model import Model, load
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
 from seqloom.network.packing import pack, size
+from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Process
 from seqloom.processes.flow import Flow
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
+from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.diffuse import Diffuse
 from seqloom.samplers.multistep import DpmSolver, UniPC
 from seqloom.samplers.solvers import AncestralSteps, Euler
@@ -130,6 +132,41 @@ def by_cells(cells: Any, x: Tensor, state: Any) -> tuple[Tensor, Any]:
     return x, after
 
 
+GPT2 = Shape(layers=12, heads=12, width=768, context=1024, batch=1)
+PIECES, BEGINNING = 50_257, 4
+
+
+def ours_decoding_gpt2(folder: Path, length: int, precision: str = "float32") -> Prepared:
+    """Symbols drawn one after another by a Transformer of the shape of GPT-2, with random weights."""
+    threads = all_threads()
+    space, process = Tokens(size=PIECES), Autoregressive()
+    backbone = Backbone(mixer=Attention(heads=GPT2.heads), width=GPT2.width, depth=GPT2.layers, mlp=4.0)
+    net = Network(backbone, process.spec(space), space, GPT2.context, {}, seed=0).eval()
+    if precision != "float32":
+        pack(net, precision)
+    engine = Engine(net, process)
+    canvas = torch.zeros(1, BEGINNING + length, dtype=torch.int64)
+    shown = torch.arange(BEGINNING + length)[None] < BEGINNING
+    key = Rng.of(0, np.arange(1))
+
+    def run() -> None:
+        hidden = torch.zeros_like(shown)
+        made = list(engine.run(Request(canvas, shown, hidden, Ancestral(), key, watched=False)))
+        assert made
+
+    told = {"threads": threads, "precision": precision, "bytes of weights": size(net)}
+    return Prepared(run, length, {"elements": [length]}, told)
+
+
+def peer_generate_gpt2(folder: Path, length: int, best: bool) -> Prepared:
+    """`generate` of transformers by GPT-2's shape, with random weights, drawing from all symbols."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    all_threads()
+    net = GPT2LMHeadModel(GPT2Config(bos_token_id=None, eos_token_id=None)).eval()
+    return generated(net, 1, BEGINNING, length, best)
+
+
 def peer_generate(folder: Path, rows: int, length: int, best: bool) -> Prepared:
     """`generate` of transformers by a GPT-2 of the same shape, with random weights, drawing from all symbols."""
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -146,9 +183,14 @@ def peer_generate(folder: Path, rows: int, length: int, best: bool) -> Prepared:
         eos_token_id=None,
     )
     net = GPT2LMHeadModel(config).eval()
-    prompt = torch.zeros(rows, len(PROMPT), dtype=torch.int64)
     blocks = sum(p.numel() for p in net.transformer.h.parameters() if p.ndim > 1)
     assert blocks == sum(p.numel() for p in model.network.trunk.parameters() if p.ndim > 1)
+    return generated(net, rows, len(PROMPT), length, best)
+
+
+def generated(net: Any, rows: int, beginning: int, length: int, best: bool) -> Prepared:
+    """`generate` as it comes, or in whatever precision and by however many threads it is fastest."""
+    prompt = torch.zeros(rows, beginning, dtype=torch.int64)
 
     def generating(dtype: torch.dtype) -> Callable[[], None]:
         @torch.inference_mode()
@@ -162,7 +204,7 @@ def peer_generate(folder: Path, rows: int, length: int, best: bool) -> Prepared:
                 top_k=0,
                 pad_token_id=0,
             )
-            assert made.shape == (rows, len(PROMPT) + length)
+            assert made.shape == (rows, beginning + length)
 
         return run
 
