@@ -36,6 +36,8 @@ from first import TEXT_SPLITS, cells, say, seqloom_json
 
 import seqloom
 from seqloom.core import machine
+from seqloom.evaluation.baselines.base import baselines_of
+from seqloom.evaluation.evaluate import prepare
 
 HERE = Path(__file__).parent
 FAMILIES = ("lstm", "transformer", "masked")
@@ -158,21 +160,22 @@ def shakespeare(keep: Path) -> list[str]:
 
 
 def likelihood(run: Path, part: str) -> dict[str, Any]:
-    """Bits a byte of a split, the perplexity of its words, and what a 5-gram has."""
-    scored = seqloom_json("evaluate", f"{run}", "--split", part, "-q")
-    metric = scored["metrics"][0]
-    recipe = seqloom.load(run).run.recipe
-    file = Path(getattr(recipe.corpus, part))
-    text = (gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()).decode()
-    count = len(text.split()) + text.count("\n")
-    beside = {one["name"]: one["value"] for one in scored["baselines"] if one["name"] == "5-gram"}
-
-    def perplexity(bits: float) -> float:
-        return math.exp(bits * math.log(2) * len(text.encode()) / count)
-
-    found = {key: metric[key] for key in ("name", "value", "unit", "kind", "stderr")}
-    found |= {"perplexity": perplexity(metric["value"]), "words": count}
-    return found | {name: {"value": bits, "perplexity": perplexity(bits)} for name, bits in beside.items()}
+    """Bits a byte of a split, the perplexity of its words, beside a 5-gram of its symbols."""
+    scored = seqloom_json("evaluate", f"{run}", "metrics=[likelihood,perplexity]", "--split", part, "-q")
+    named = {metric["name"]: metric for metric in scored["metrics"]}
+    bits, words = named["likelihood"], named["perplexity"]
+    found = {key: bits[key] for key in ("value", "unit", "kind", "stderr")} | {"perplexity": words["value"]}
+    found |= {"bytes": bits["count"], "words": words["count"]}
+    if part == "test":
+        model = seqloom.load(run)
+        scores, _ = baselines_of(model.run.recipe.corpus, prepare(model.run))
+        known = next(score for score in scores if score.name == "5-gram")
+        own = {
+            "value": known.bits_per_unit,
+            "perplexity": math.exp(known.nats_per_unit * bits["count"] / words["count"]),
+        }
+        found["5-gram"] = own
+    return found
 
 
 def things(run: Path, part: str, *, check: tuple[str, str]) -> dict[str, Any]:
