@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqloom.core.rng import Rng, pick
-from seqloom.network.trunk import Drop
+from seqloom.network.trunk import Drop, dropout_masks
 
 # ---- dropout --------------------------------------------------------------------------------------------------------
 
@@ -31,11 +31,14 @@ def dropout(folder: Path, ours: bool, count: int) -> Prepared:
     h = torch.ones(FEATURES).requires_grad_()
     kept = 0.0
 
+    def ours_of(step: int) -> Tensor:
+        rng = Rng.of(0, np.arange(FEATURES[0])).at("dropout", step)
+        return Drop(dropout_masks(SHARE, rng, 1, FEATURES[2], h.device))(h)
+
     def run() -> None:
         nonlocal kept
         for step in range(count):
-            drop = Drop(SHARE, Rng.of(0, np.arange(FEATURES[0])).at("dropout", step))
-            out: Tensor = drop(h) if ours else F.dropout(h, SHARE)
+            out = ours_of(step) if ours else F.dropout(h, SHARE)
             out.backward(torch.ones_like(out))
             h.grad = None
         kept = float((out.detach() > 0).float().mean())

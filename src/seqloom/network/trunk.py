@@ -37,6 +37,13 @@ class Drop:
         return h * mask.to(h.dtype)
 
 
+def dropout_masks(share: float, rng: Rng, places: int, width: int, device: torch.device) -> Tensor:
+    """What `Drop` multiplies features by (places,B,1,width), drawn from the keys of B rows in one call."""
+    keys = rng.select(np.tile(np.arange(len(rng)), places)).fork(np.repeat(np.arange(places), len(rng)))
+    kept = torch.as_tensor(keep_mask(keys, width, 1 - share), device=device)
+    return kept.view(places, len(rng), 1, -1).float().div_(1 - share)
+
+
 class Trunk(nn.Module):
     """A stack of layers over features (B,T,width).
 
@@ -102,9 +109,7 @@ class Trunk(nn.Module):
         if rng is None or share == 0:
             return None
         places = 2 + sum(1 + (layer.mlp is not None) for layer in self.layers)
-        keys = rng.select(np.tile(np.arange(len(rng)), places)).fork(np.repeat(np.arange(places), len(rng)))
-        kept = torch.as_tensor(keep_mask(keys, self.spec.width, 1 - share), device=device)
-        return kept.view(places, len(rng), 1, -1).float().div_(1 - share)
+        return dropout_masks(share, rng, places, self.spec.width, device)
 
     def pairs(self, elements: Tensor) -> tuple[Tensor, ...]:
         """Keys and values (B,S,2*width) of what can be attended to (B,S,width), for each layer."""
