@@ -41,6 +41,8 @@ def program(*names: str) -> ctypes.CDLL | None:
     try:
         if not path.is_file():
             _compile(compiler, source, path)
+            for timed in path.parent.glob(f"{key()}-own-*"):  # how fast layers of an older program were
+                timed.unlink(missing_ok=True)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError):
         return None
