@@ -137,7 +137,12 @@ def plan(
     prepared = corpus.prepare(codec, declared, notify)
     spec = draft.process.spec(_space(prepared))
     advice, reasons = advise(
-        replace(facts_of(prepared, declared, spec), horizon=draft.feed.horizon or 0, minutes=draft.trainer.minutes),
+        replace(
+            facts_of(prepared, declared, spec),
+            horizon=draft.feed.horizon or 0,
+            minutes=draft.trainer.minutes,
+            tied=draft.backbone.tie,
+        ),
         draft.process,
         causal=spec.block == 1,
         recurrent=not draft.backbone.attends,

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from pairings import fits
 from seqloom import fit, model, planning
 from seqloom import run as runs
 from seqloom.core import durable
@@ -25,7 +26,6 @@ from seqloom.processes.base import Process
 from seqloom.processes.heads import Head
 from seqloom.quantizing import quantize
 from seqloom.samplers.beam import Beam
-from seqloom.sequence.space import Field, Space, Tokens, Vectors
 
 pytestmark = pytest.mark.gpu
 
@@ -36,18 +36,9 @@ TINY: dict[str, Any] = {
     "corpus": {"size": 2000},
 }
 DATA = {"tokens": "builtin:markov", "vectors": "builtin:var1"}
-KINDS: dict[str, Space] = {"tokens": Tokens(size=4), "vectors": Vectors(fields=(Field(name="a"),))}
 TEXT = "abcabdabcabcdaabcd"
 WITH_ALL = ("lstm", "gru", "attention")
 """Mixers that are tried with every process; the others with the plainest."""
-
-
-def fits(process: str, space: str) -> bool:
-    try:
-        members_of(Process)[process]().spec(KINDS[space])  # type: ignore[attr-defined]
-    except UnsupportedSpace:
-        return False
-    return True
 
 
 CASES = [

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pairings import PLAIN, marks
+from pairings import PLAIN, fits, marks
 from seqloom import fit, model, planning
 from seqloom import run as runs
 from seqloom.core import durable
@@ -22,7 +22,6 @@ from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
 from seqloom.mixers.base import Mixer
 from seqloom.processes.base import Process
 from seqloom.sequence.canvas import Encoded
-from seqloom.sequence.space import Field, Space, Tokens, Vectors
 
 TINY: dict[str, Any] = {
     "backbone": {"width": 16, "depth": 1, "dropout": 0.1},
@@ -30,16 +29,6 @@ TINY: dict[str, Any] = {
     "trainer": {"steps": 6, "rate": 0.01},
 }
 SPACES = {"tokens": "builtin:markov", "vectors": "builtin:var1"}
-KINDS: dict[str, Space] = {"tokens": Tokens(size=4), "vectors": Vectors(fields=(Field(name="a"),))}
-
-
-def fits(process: str, space: str) -> bool:
-    """Whether a process can learn a space."""
-    try:
-        members_of(Process)[process]().spec(KINDS[space])  # type: ignore[attr-defined]
-    except UnsupportedSpace:
-        return False
-    return True
 
 
 CASES = [(m, p, s) for m in members_of(Mixer) for p in members_of(Process) for s in SPACES if fits(p, s)]

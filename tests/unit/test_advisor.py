@@ -79,6 +79,21 @@ def test_advice_goes_by_what_a_process_says_of_itself(facts, recurrent):
     assert short["backbone"] == known["backbone"]
 
 
+def test_rare_words_are_told_apart_among_themselves_unless_each_is_to_have_a_vector(tmp_path, monkeypatch):
+    many, seen = replace(TEXT, symbols=20_000), []
+    assert advise(many, "autoregressive", True, 5)[0]["process"]["head"] == {"name": "adaptive"}
+    assert "head" not in advise(replace(many, tied=True), "autoregressive", True, 5)[0]["process"]
+
+    def watched(facts, *rest, **more):
+        seen.append(facts)
+        return advisor.advise(facts, *rest, **more)
+
+    monkeypatch.setattr(planning, "advise", watched)
+    for tie in (False, True):
+        planning.plan("builtin:markov", {"backbone": {"tie": tie}, "corpus": {"size": 2000}}, out=tmp_path / "run")
+    assert [facts.tied for facts in seen] == [False, True]
+
+
 def test_the_advisor_knows_no_process_by_name():
     source = ast.parse(Path(advisor.__file__).read_text(encoding="utf-8"))
     said = {node.value for node in ast.walk(source) if isinstance(node, ast.Constant) and isinstance(node.value, str)}

@@ -357,18 +357,24 @@ class LikelihoodMetric(Metric, name="likelihood"):
             def report(share: float, done: int = i) -> None:
                 view.progress((done + share) / len(names))
 
-            value = score(
-                view.network,
-                view.process,
-                view.reading,
-                name,
-                full=view.full,
-                seed=view.seed,
-                progress=report,
-                windows=view.windows,
-            )
+            value = score_of(view, name, report)
             records.append(metric_of(name, value) | {"blocks": value.in_blocks})
         return records
+
+
+def score_of(view: View, which: str | Likelihood, progress: Progress, reads: int | None = None) -> Score:
+    """What a metric is to score: a likelihood of the process by its name, or one of its own."""
+    return score(
+        view.network,
+        view.process,
+        view.reading,
+        which,
+        full=view.full,
+        seed=view.seed,
+        progress=progress,
+        windows=view.windows,
+        reads=reads,
+    )
 
 
 def mean_loss(net: Network, process: Process, reading: Reading, *, seed: int = 0) -> MetricRecord:

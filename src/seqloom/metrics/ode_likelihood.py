@@ -12,7 +12,7 @@ from torch import Tensor
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import Rng
 from seqloom.metrics.base import Metric, MetricRecord, View, metric_of
-from seqloom.metrics.likelihood import score
+from seqloom.metrics.likelihood import score_of
 from seqloom.processes.base import Denoises, Likelihood, Net
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.space import Vectors
@@ -50,18 +50,8 @@ class OdeLikelihood(Metric, name="ode_likelihood"):
         def nats(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
             return self.nats(process, net, batch, rng, exact=draws == 1), None
 
-        value = score(
-            view.network,
-            view.process,
-            view.reading,
-            Likelihood("estimate", "windows", nats, draws=draws, share=self.windows, gradient=True),
-            full=view.full,
-            seed=view.seed,
-            progress=view.progress,
-            windows=view.windows,
-            reads=1,
-        )
-        return [metric_of(self.name, value)]
+        own = Likelihood("estimate", "windows", nats, draws=draws, share=self.windows, gradient=True)
+        return [metric_of(self.name, score_of(view, own, view.progress, reads=1))]
 
     def nats(self, process: Denoises, net: Net, batch: Batch, rng: Rng, *, exact: bool) -> Tensor:
         """Nats (B,T) of the wanted cells of a batch, given those that are shown."""

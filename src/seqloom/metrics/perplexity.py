@@ -6,7 +6,7 @@ import math
 
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.metrics.base import Metric, MetricRecord, View, metric_of
-from seqloom.metrics.likelihood import score
+from seqloom.metrics.likelihood import score_of
 
 
 class Perplexity(Metric, name="perplexity"):
@@ -22,16 +22,7 @@ class Perplexity(Metric, name="perplexity"):
         names = list(view.process.likelihoods())
         if not (words and names):
             raise UnsupportedQuery("only a likelihood of texts has a perplexity", hint="leave perplexity out")
-        own = score(
-            view.network,
-            view.process,
-            view.reading,
-            names[0],
-            full=view.full,
-            seed=view.seed,
-            progress=view.progress,
-            windows=view.windows,
-        )
+        own = score_of(view, names[0], view.progress)
         units = view.reading.units / words  # of a word, though only a share of them may have been scored
         value = math.exp(own.per_unit * units)
         errors = {name: value * units * getattr(own, name) / own.count for name in ("stderr", "margin")}

@@ -209,7 +209,7 @@ class Autoregressive(Process, name="autoregressive"):
     def advice(self, facts: Facts) -> Advice:
         if facts.tokens:
             rare = ({"name": "adaptive"}, "of so many symbols most are rare, and a step of the others costs less")
-            return advised(facts) | ({"head": rare} if facts.symbols >= MANY_SYMBOLS else {})
+            return advised(facts) | ({"head": rare} if facts.symbols >= MANY_SYMBOLS and not facts.tied else {})
         if facts.ends:
             pair = ({"name": "mixture"}, "two numbers of an element belong together")
             return {"head": pair} if facts.paired else {}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +52,16 @@ class Level:
     pair_discount: NDArray[np.float32]
 
 
-Add = Callable[
-    [Numbers, NDArray[np.float32], Numbers, Numbers, NDArray[np.int32], NDArray[np.float32]],
-    None,
-]
-"""Adds to rows (N,), each times its weight (N,), the entries of stretches `which` (N,): `first`, symbol and mass."""
+class Entries(NamedTuple):
+    """Symbols with a mass each, in stretches: the i-th is `first[i]` to `first[i + 1]`, in the order of its symbols."""
+
+    first: Numbers
+    symbol: NDArray[np.int32]
+    mass: NDArray[np.float32]
+
+
+Add = Callable[[Numbers, NDArray[np.float32], Numbers, Entries], None]
+"""Adds to rows (N,), each times its weight (N,), the entries of stretches `which` (N,)."""
 
 
 @dataclass(frozen=True)
@@ -266,9 +272,10 @@ class KneserNey:
             seen = total > 0.5
             scale[rows] *= np.where(seen, discount / np.maximum(total, 0.5), 1).astype(np.float32)
             weight = np.where(seen, 1 / (np.maximum(total, 0.5) * scale[rows]), 0).astype(np.float32)
-            add(rows, weight, own, level.first, level.symbol, level.mass)
+            add(rows, weight, own, Entries(level.first, level.symbol, level.mass))
             if pair is not None and has is not None and has.any():
-                add(rows[has], weight[has], pair[has], level.pair_first, level.pair_symbol, level.pair_mass)
+                taken = Entries(level.pair_first, level.pair_symbol, level.pair_mass)
+                add(rows[has], weight[has], pair[has], taken)
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         """All tables, by name."""
@@ -331,16 +338,9 @@ def _into(law: NDArray[np.float32]) -> Add:
     """Adds entries to the rows of a law (N,size)."""
     flat, size = law.reshape(-1), law.shape[1]
 
-    def add(
-        rows: Numbers,
-        weight: NDArray[np.float32],
-        which: Numbers,
-        first: Numbers,
-        symbol: NDArray[np.int32],
-        mass: NDArray[np.float32],
-    ) -> None:
-        row, entry = _stretches(which, first)
-        flat[rows[row] * size + symbol[entry]] += weight[row] * mass[entry]
+    def add(rows: Numbers, weight: NDArray[np.float32], which: Numbers, of: Entries) -> None:
+        row, entry = _stretches(which, of.first)
+        flat[rows[row] * size + of.symbol[entry]] += weight[row] * of.mass[entry]
 
     return add
 
@@ -351,24 +351,16 @@ class _Single:
     def __init__(self, symbols: Numbers, size: int) -> None:
         self.symbols, self.law = symbols, np.full(len(symbols), 1 / size, np.float32)
 
-    def __call__(
-        self,
-        rows: Numbers,
-        weight: NDArray[np.float32],
-        which: Numbers,
-        first: Numbers,
-        symbol: NDArray[np.int32],
-        mass: NDArray[np.float32],
-    ) -> None:
-        wanted, low, high = self.symbols[rows], first[which], first[which + 1]
-        end, last = high, len(symbol) - 1
+    def __call__(self, rows: Numbers, weight: NDArray[np.float32], which: Numbers, of: Entries) -> None:
+        wanted, low, high = self.symbols[rows], of.first[which], of.first[which + 1]
+        end, last = high, len(of.symbol) - 1
         while (low < high).any():
             middle = (low + high) // 2
-            below = (low < high) & (symbol[np.minimum(middle, last)] < wanted)
+            below = (low < high) & (of.symbol[np.minimum(middle, last)] < wanted)
             low, high = np.where(below, middle + 1, low), np.where(below, high, middle)
         at = np.minimum(low, max(last, 0))
-        there = (low < end) & (symbol[at] == wanted) if last >= 0 else np.zeros(len(rows), bool)
-        self.law[rows[there]] += weight[there] * mass[at[there]]
+        there = (low < end) & (of.symbol[at] == wanted) if last >= 0 else np.zeros(len(rows), bool)
+        self.law[rows[there]] += weight[there] * of.mass[at[there]]
 
 
 class _Scattered:
@@ -380,19 +372,11 @@ class _Scattered:
         self.last = np.zeros(rows * size, np.int8)
         self.keys: list[Numbers] = []
 
-    def __call__(
-        self,
-        rows: Numbers,
-        weight: NDArray[np.float32],
-        which: Numbers,
-        first: Numbers,
-        symbol: NDArray[np.int32],
-        mass: NDArray[np.float32],
-    ) -> None:
-        row, entry = _stretches(which, first)
-        key = rows[row] * self.size + symbol[entry]
+    def __call__(self, rows: Numbers, weight: NDArray[np.float32], which: Numbers, of: Entries) -> None:
+        row, entry = _stretches(which, of.first)
+        key = rows[row] * self.size + of.symbol[entry]
         self.keys.append(key)
-        self.total[key] += weight[row] * mass[entry]
+        self.total[key] += weight[row] * of.mass[entry]
         self.last[key] = len(self.keys)
 
     def sums(self) -> tuple[Numbers, NDArray[np.float32]]:

@@ -58,6 +58,8 @@ class Facts:
     """Of the training; None where it is bounded by steps."""
     horizon: int = 0
     """How far ahead forecasts will be asked for; 0 where that is not said."""
+    tied: bool = False
+    """Whether a network's outputs are asked to be the vectors of its symbols, so that each has some of its own."""
 
     @property
     def apart(self) -> bool:
