@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+import seqloom.kernels.sequences  # noqa: F401 - its layers are timed too
 from seqloom.core import speeds
 from seqloom.core.speeds import SIZES, Speeds
 from seqloom.training.optimizers import Muon, Orthogonal, Trained, orthogonalised
@@ -24,6 +25,18 @@ def test_bfloat16_is_used_where_it_is_faster_at_every_size_and_right(name):
     assert found.faster_in_bfloat16("lstm") is used
     assert found.faster_in_bfloat16("products") is used
     assert not found.faster_in_bfloat16("")
+
+
+def test_layers_are_timed_whatever_the_caller_is_in_the_middle_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQLOOM_CACHE", str(tmp_path))
+    monkeypatch.setattr(speeds, "ROUNDS", 1)
+    seen = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: seen.append(x) or x, lambda x: x):
+        assert speeds._passes_by(True, "gru", 64, False) >= 0
+    with torch.inference_mode():
+        assert speeds._passes_by(False, "gru", 64, False) > 0
+        assert speeds._passes_by(True, "rnn", 64, False) >= 0
+    assert not seen
 
 
 def test_a_machine_is_measured_once(tmp_path, monkeypatch):

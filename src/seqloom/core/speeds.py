@@ -13,12 +13,15 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from seqloom.core import durable, machine
 from seqloom.core.cache import cache
+
+Measured = TypeVar("Measured")
 
 SIZES = ((32, 256, 1024), (512, 512, 512), (2048, 128, 512))
 """Rows, inner and outer columns of the products: a step of decoding, a square, a batch of a small Transformer."""
@@ -83,7 +86,7 @@ def speeds() -> Speeds:
             (single, half),
             float(stored["simple"]),
         )
-    found = measure()
+    found = apart(measure)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs a second each time
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write_json(path, asdict(found))
@@ -132,7 +135,8 @@ def _passes_by(own: bool, kind: str, width: int, half: bool) -> float:
             layer = OWN[kind](width)
             return 0.0 if layer is None else passes(half, kind, width, repeats=1, layer=layer)
 
-    return kept(f"{'own-' if own else ''}{kind}-{width}-{'bfloat16' if half else 'float32'}", measure)
+    name = f"{'own-' if own else ''}{kind}-{width}-{'bfloat16' if half else 'float32'}"
+    return kept(name, lambda: apart(measure))
 
 
 @functools.cache
@@ -173,6 +177,12 @@ def kept(name: str, measure: Callable[[], float]) -> float:
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write_json(path, found)
     return found
+
+
+def apart(measure: Callable[[], Measured]) -> Measured:
+    """What is measured, in a thread of its own: whether the caller takes gradients, or watches them, is no matter."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(measure).result()
 
 
 @contextlib.contextmanager
