@@ -27,6 +27,7 @@ from seqloom.processes.masked import Masked
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.base import Sampler
 from seqloom.samplers.confident import Confident
+from seqloom.samplers.contrastive import Contrastive
 from seqloom.samplers.denoise import Denoise
 from seqloom.samplers.diffuse import Diffuse
 from seqloom.samplers.gibbs import Gibbs
@@ -83,6 +84,8 @@ def build(mixer, process, space, ports=PORTS, dtype=torch.float64):
 
 
 BUILT: dict[str, Network] = {}
+FEWER = {Remask: {"steps": 5}, Denoise: {"steps": 5}, Contrastive: {"candidates": 2, "guidance": 2.0}}
+"""Of samplers that make many steps or rows unless they are told."""
 
 
 def samplers(process, space):
@@ -92,6 +95,7 @@ def samplers(process, space):
         Ancestral: [{"temperature": 0.5}],
         Unmask: [{"steps": 3, "temperature": 1.5}, {"block": 4}],
         Confident: [{"by": "margin", "steps": 3}, {"by": "entropy", "entropy": 1.5}],
+        Contrastive: [],
         Gibbs: [{"steps": 2, "at_once": 3, "block": 5}],
         Diffuse: [
             {"steps": 4},
@@ -112,7 +116,7 @@ def samplers(process, space):
             continue  # they are tried with the masked model
         if not cls.__module__.startswith("seqloom."):  # a member that another test brings
             continue
-        few = {"steps": 5} if cls in {Remask, Denoise} else {}  # which makes many steps unless it is told
+        few = FEWER.get(cls, {})
         if cls not in {Diffuse, Observed}:  # and these do
             yield cls(**few)
         yield from (cls(**settings) for settings in more.get(cls, []))

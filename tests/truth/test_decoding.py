@@ -11,10 +11,15 @@ from oracles import TokenOracle, chi_square, next_table, position_table, random_
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import Rng
 from seqloom.engine import Engine, Request
+from seqloom.mixers.attention import Attention
+from seqloom.mixers.recurrent import Gru
+from seqloom.network.backbone import Backbone
+from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.masked import Masked
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.beam import Beam
+from seqloom.samplers.contrastive import Contrastive
 from seqloom.samplers.unmask import Unmask
 from seqloom.samplers.without_replacement import WithoutReplacement
 from seqloom.sequence.space import Field, Tokens, Vectors
@@ -210,3 +215,58 @@ def test_a_diverse_beam_is_the_one_written_out(diversity):
 def test_more_teams_than_beginnings_are_refused():
     with pytest.raises(UnsupportedQuery, match="5 teams"):
         groups_of(Beam(width=4, teams=5), 1, 1)
+
+
+# ---- contrastive search --------------------------------------------------------------------------------------------
+
+
+def network(mixer):
+    space, process = Tokens(size=5), Autoregressive()
+    net = Network(Backbone(mixer=mixer, width=8, depth=1, mlp=1.0), process.spec(space), space, 32, {}, seed=3)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return process, net.double().eval()
+
+
+def contrastive(net, prefix, steps, candidates, penalty):
+    """The search written out: every candidate is read from the beginning, with all that stands before it."""
+    made = list(prefix)
+    while len(made) < steps:
+        x = torch.tensor([[net.spec.start, *made]])
+        law = net(x)[0][0, -1].softmax(-1)
+        scores = []
+        for symbol in law.topk(min(candidates, len(law))).indices.tolist():
+            h = net.features(torch.tensor([[net.spec.start, *made, symbol]]))[0][0, 1:]
+            h = h / h.norm(dim=-1, keepdim=True)
+            similar = float((h[:-1] @ h[-1]).max()) if made else 0.0
+            scores.append(((1 - penalty) * float(law[symbol]) - penalty * similar, symbol))
+        made.append(max(scores, key=lambda score: score[0])[1])
+    return made
+
+
+@pytest.mark.parametrize("mixer", ["gru", "attention"])
+def test_contrastive_search_is_the_one_written_out(mixer):
+    process, net = network({"gru": Gru(), "attention": Attention(heads=2)}[mixer])
+    asked = [([], 9, 4, 0.6), ([1, 3], 12, 3, 0.5), ([2, 0, 4], 10, 7, 0.9), ([4], 11, 1, 0.4), ([0, 0], 8, 5, 0.0)]
+    engine, numbers, done = Engine(net, process, chunk=2), [], {}
+    for prefix, steps, candidates, penalty in asked:
+        x = torch.tensor([[*prefix, *[0] * (steps - len(prefix))]])
+        shown = torch.arange(steps)[None] < len(prefix)
+        sampler = Contrastive(candidates=candidates, penalty=penalty)
+        request = Request(x, shown, torch.zeros_like(shown), sampler, Rng.of(0, np.arange(1)))
+        numbers.append(engine.submit(request))
+        assert not any(event.done for event in engine.tick())  # the others join while it goes on
+    while not engine.idle:
+        for event in engine.tick():
+            if event.error:
+                raise event.error
+            if event.done:
+                done[numbers.index(event.request)] = event.x.tolist()
+    with torch.no_grad():
+        expected = [contrastive(net, *one) for one in asked]
+        greedy = [contrastive(net, prefix, steps, 1, 0.0) for prefix, steps, _, _ in asked]
+    assert [done[i] for i in range(len(asked))] == expected
+    assert expected[3:] == greedy[3:]
+    assert expected[:3] != greedy[:3]

@@ -249,8 +249,10 @@ class Engine:
         ask = Ask.join(asks)
         ask = replace(ask, given=EncodedConditions.join(given) if given else None)
         count = len(ask.want)
-        rows = np.minimum(np.arange(count + -count % memory.block), count - 1)
-        return Reading(network, ask.select(rows), memory.network.begin(len(rows), memory.room_for(length)))
+        ask = ask.select(np.minimum(np.arange(count + -count % memory.block), count - 1))
+        if size := memory.process.keeps(memory.network, ask):
+            ask = replace(ask, kept=torch.zeros(*ask.x.shape[:2], size, device=ask.x.device))
+        return Reading(network, ask, memory.network.begin(len(ask.want), memory.room_for(length)))
 
     def _prompts(self, lane: Lane) -> list[PromptAsk]:
         """What must be read before the first draw, by network; none where the next call reads it all anyway."""
@@ -319,7 +321,7 @@ class Engine:
             for i, prompt in enumerate(reader.prompts):
                 if prompt.reading is reading:
                     own, copies = np.unique(prompt.copies, return_inverse=True)
-                    ask = reading.ask.select(own)
+                    ask = replace(reading.ask.select(own), kept=None)
                     alone = self._reading(reading.network, [ask], int(ask.fixed[0]))
                     reader.prompts[i] = Prompt(alone, prompt.rows, copies)
 
@@ -340,14 +342,9 @@ class Engine:
                 continue
             lane.slot[rows] = slots = np.arange(memory.live, memory.live + len(rows))
             if self.process.incremental:
-                longest = int(lane.rows.length.max())
+                longest = lane.rows.x.shape[1]
                 memory.prepare(memory.live + len(rows), longest, lane.sampler.undo, self.capacity)
-                assert memory.state is not None
-                read = [prompt for prompt in prompts if prompt.reading.network == number]
-                if read:
-                    memory.state.put(slots, read[0].reading.state, read[0].copies)
-                else:
-                    memory.state.clear(slots)
+            memory.begin(slots, next((prompt for prompt in prompts if prompt.reading.network == number), None))
             memory.live += len(rows)
 
     # ---- a step -------------------------------------------------------------------------------------------------
@@ -532,6 +529,7 @@ class Engine:
         ask = replace(ask if rows is None else ask.select(rows), network=None, given=memory.given(number, lanes, rows))
         if extra:
             ask.want[count:] = -1
+        ask = memory.with_kept(ask)
         if not self.gradient and (read := memory.read_known(ask, lanes, rows)) is not None:
             ask = replace(ask, read=read)
         guess, _ = memory.process.guess(memory.net, ask, memory.state)
@@ -543,14 +541,16 @@ class Engine:
         for lane, source, shared in moves:
             for number, memory in enumerate(self.memories):
                 rows = np.nonzero((lane.network == number) & (source != np.arange(len(source))))[0]
-                if memory.state is None or not len(rows):
+                if not len(rows):
                     continue
                 memory.forget_read()
                 slots, origins = lane.slot[rows], lane.slot[source[rows]]
-                begin = memory.state.origin
-                alike = shared is not None and (begin[slots] == begin[origins]).all()
-                since = int((shared[rows] - begin[slots]).min()) if shared is not None and alike else 0
-                memory.state.put(slots, memory.state, origins, max(0, since))
+                since = 0
+                if memory.state is not None and shared is not None:
+                    begin = memory.state.origin
+                    alike = (begin[slots] == begin[origins]).all()
+                    since = max(0, int((shared[rows] - begin[slots]).min())) if alike else 0
+                memory.put(slots, origins, since)
 
     # ---- leaving ------------------------------------------------------------------------------------------------
 
@@ -613,8 +613,8 @@ class Engine:
         holes = sorted(slot for slot in freed if slot < remaining)
         mine = [(lane, np.nonzero(lane.network == number)[0]) for lane in self.lanes.values()]
         movers = sorted(slot for lane, rows in mine for slot in lane.slot[rows].tolist() if slot >= remaining)
-        if holes and memory.state is not None:
-            memory.state.put(np.array(holes), memory.state, np.array(movers))
+        if holes:
+            memory.put(np.array(holes), np.array(movers))
         if (
             memory.state is not None and memory.block > 1
         ):  # fillers take these slots: what is left there must not be read

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqloom.core.rng import Rng
-from seqloom.engine.lanes import Lane
+from seqloom.engine.lanes import Lane, Prompt
 from seqloom.network.given import EncodedConditions
 from seqloom.network.network import Network
 from seqloom.processes.base import Net, Process
@@ -31,6 +32,7 @@ class NetworkRows:
         self.network, self.process = network, process
         self.least_room = room or 1
         self.state: NetState | None = None
+        self.kept: Tensor | None = None
         self.live = self.rows = self.room = self.undo = 0
         self.block = max(2, alike(network)) if steady and not network.space.symbolic else 1
         self.net: Net = Filled(network, self.block) if self.block > 1 and process.incremental else network
@@ -68,6 +70,48 @@ class NetworkRows:
             grown.put(live, self.state, live)
         self.state, self.rows, self.room, self.undo = grown, rows, room, undo
 
+    def begin(self, slots: NDArray[np.int64], prompt: Prompt | None = None) -> None:
+        """These slots go on from what was read, or begin from nothing; the state has them."""
+        read, rows = (None, slots) if prompt is None else (prompt.reading, prompt.copies)
+        if self.state is not None and read is not None:
+            self.state.put(slots, read.state, rows)
+        elif self.state is not None:
+            self.state.clear(slots)
+        kept = None if read is None else read.ask.kept
+        if kept is not None or self.kept is not None:
+            own = self._keep(kept, int(slots.max()) + 1, *(() if kept is None else kept.shape[1:]))
+            own[slots] = 0
+            if kept is not None:
+                own[slots, : kept.shape[1]] = kept[rows]
+
+    def put(self, slots: NDArray[np.int64], origins: NDArray[np.int64], since: int = 0) -> None:
+        """These slots go on from others, with which they have the first `since` elements in common."""
+        if self.state is not None:
+            self.state.put(slots, self.state, origins, since)
+        if self.kept is not None:
+            kept = self._keep(None, self.live)
+            kept[slots] = kept[origins]
+
+    def with_kept(self, ask: Ask) -> Ask:
+        """An ask of all rows, in the order of their slots, with what the process keeps of them."""
+        size = self.process.keeps(self.network, ask)
+        if not size:
+            return ask
+        rows, steps = ask.x.shape[:2]
+        return replace(ask, kept=self._keep(ask.x, rows, steps, size)[:rows, :steps])
+
+    def _keep(self, beside: Tensor | None, rows: int, steps: int = 0, size: int = 0) -> Tensor:
+        """What is kept, with room for so many rows and positions, on the device of what is `beside` it."""
+        before = (0, 0, 0) if self.kept is None else tuple(self.kept.shape)
+        shape = max(rows, before[0]), max(steps, before[1]), size or before[2]
+        if self.kept is None or shape != before:
+            beside = self.kept if beside is None else beside
+            grown = torch.zeros(shape, device=None if beside is None else beside.device)
+            if self.kept is not None:
+                grown[: before[0], : before[1]] = self.kept
+            self.kept = grown
+        return self.kept
+
     def given(self, number: int, lanes: Sequence[Lane], rows: NDArray[np.int64] | None) -> EncodedConditions | None:
         """The conditions of the rows of a call, put together anew only when lanes or their order have changed."""
         parts = [one for lane in lanes if (one := lane.conditions[number]) is not None]
@@ -93,7 +137,7 @@ class NetworkRows:
 
     def forget(self) -> None:
         """Release the state: no row is left that needs it."""
-        self._given = self._read = None
+        self._given = self._read = self.kept = None
         self.state, self.rows, self.room, self.undo = None, 0, 0, 0
 
 
@@ -108,6 +152,7 @@ class Filled:
         self.spec, self.space, self.own = network.spec, network.space, network.own
         self.reach, self.grows, self.separable = network.reach, network.grows, network.separable
         self.encode, self.begin, self.laws, self.costs = network.encode, network.begin, network.laws, network.costs
+        self.features, self.outputs, self.width = network.features, network.outputs, network.width
         self._given: tuple[Any, int, Any] = None, 0, None
 
     @property

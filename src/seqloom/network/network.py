@@ -152,6 +152,11 @@ class Network(nn.Module):
                 self.gain.fill_(1 / self.backbone.width)
 
     @property
+    def width(self) -> int:
+        """The number of features of a position."""
+        return self.backbone.width
+
+    @property
     def reach(self) -> int | None:
         """The longest stretch it can be trusted on at once; None where it may read on for ever."""
         return self.window if self.backbone.bounded or self.spec.block != 1 else None
@@ -188,17 +193,22 @@ class Network(nn.Module):
         return replace(encoded, pairs=pairs, nothing=lambda: self.encode({}, 1) or encoded)
 
     def forward(self, x: Tensor, **inputs: Any) -> tuple[Tensor, NetState | None]:
-        """Inputs (B,T) or (B,T,C) to outputs (B,T,P), or (B,K,P) at some positions; the others are those of `_read`."""
+        """Inputs (B,T) or (B,T,C) to outputs (B,T,P), or (B,K,P) at some positions; the rest as for `features`."""
         steps = x.shape[1]
         if steps == 1 and (stepped := self._stepped(x, inputs)) is not None:
             return stepped, inputs["state"]
-        h, after = self._read(x, **inputs)
-        out = self.head(h) if self.gain is None else F.linear(h * self.gain, self._tied(), self.head.bias)
+        h, after = self.features(x, **inputs)
+        out = self.outputs(h)
+        return out[:, :steps] if self.patch > 1 else out, after
+
+    def outputs(self, h: Tensor) -> Tensor:
+        """Outputs (B,K,P) from features (B,K,width) of so many positions, or of patches of them."""
+        out: Tensor = self.head(h) if self.gain is None else F.linear(h * self.gain, self._tied(), self.head.bias)
         if self.patch > 1:
-            out = out.reshape(len(out), out.shape[1] * self.patch, -1)[:, :steps]
+            out = out.reshape(len(out), out.shape[1] * self.patch, -1)
         if self.channels > 1:  # (B*D,K,P) to (B,K,P*D): all channels of one parameter after another
             out = out.view(-1, self.channels, *out.shape[1:]).permute(0, 2, 3, 1).flatten(2)
-        return out if out.dtype == torch.float64 else out.float(), after
+        return out if out.dtype == torch.float64 else out.float()
 
     def _stepped(self, x: Tensor, inputs: Mapping[str, Any]) -> Tensor | None:
         """Outputs (B,1,P) by one program, where every row reads one symbol into the state and nothing else is told."""
@@ -214,7 +224,7 @@ class Network(nn.Module):
 
         Few of the outputs are ever there at once, and the inputs are those of a call.
         """
-        h, after = self._read(x, **inputs)
+        h, after = self.features(x, **inputs)
         if isinstance(self.head, PackedMap):
             out: Tensor = self.head(h)
             return cost(out.flatten(0, 1), slice(0, h[..., 0].numel())).view(h.shape[:2]), after
@@ -222,7 +232,7 @@ class Network(nn.Module):
         h, weight = (h, self.head.weight) if self.gain is None else (h * self.gain, self._tied())
         return in_parts(h.flatten(0, 1), weight, self.head.bias, cost).view(h.shape[:2]), after
 
-    def _read(
+    def features(
         self,
         x: Tensor,
         *,

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -382,7 +383,13 @@ class Autoregressive(Process, name="autoregressive"):
         inputs, read = self.inputs(net, visible, position, first_read)
         index = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
         where = torch.as_tensor(index, device=inputs.device)
-        out, state = net(inputs, given=ask.given, where=where, state=state, count=count)
+        parts = {}
+        if ask.compared:
+            h, state = net.features(inputs, given=ask.given, state=state, count=count)
+            parts["similarity"] = similarity(h, origin + begin, count, ask.kept)
+            out = net.outputs(h.take_along_dim(where.unsqueeze(-1), 1))
+        else:
+            out, state = net(inputs, given=ask.given, where=where, state=state, count=count)
         read = Read(
             location=_taken(read.location, where),
             log_scale=_taken(read.log_scale, where),
@@ -391,8 +398,12 @@ class Autoregressive(Process, name="autoregressive"):
         head, out = self._counting(net, out, lambda: self._asked(net, ask))
         value = _params(head, out, read)
         if isinstance(net.space, Tokens):
-            return Guess(head.logits(value), active & (count == unread)), state
-        return Guess(value, active & (count == unread), head), state
+            return Guess(head.logits(value), active & (count == unread), parts=parts), state
+        return Guess(value, active & (count == unread), head, parts), state
+
+    def keeps(self, net: Net, ask: Ask) -> int:
+        """Directions of what the network makes of each input, where these are compared."""
+        return net.width if ask.compared else 0
 
     def _asked(self, net: Net, ask: Ask, want: Lengths | None = None) -> Asked:
         """Where laws of symbols are asked for; what no sequence holds is not known to them."""
@@ -453,6 +464,24 @@ class Autoregressive(Process, name="autoregressive"):
         at = torch.as_tensor(np.clip(index, 0, steps - 1), device=device).unsqueeze(-1)
         x, known, shown = (cell.take_along_dim(at, 1) for cell in cells)
         return Visible(x, known & exists, shown & exists), position - torch.as_tensor(first, device=device)[:, None]
+
+
+def similarity(h: Tensor, first: Lengths, count: Lengths, kept: Tensor | None) -> Tensor:
+    """The greatest cosine (B,) of the features of the last element that was read with those of elements before it.
+
+    Of features h (B,K,width) each row has read `count` (B,), from input `first` (B,) on; their directions are put into
+    `kept` (B,T,width), where those read before stand. Input t reads element t - 1: there is none at the first.
+    """
+    direction = F.normalize(h, dim=-1)
+    row, step = np.nonzero(np.arange(h.shape[1]) < count[:, None])
+    if kept is None:
+        kept = direction.new_zeros(len(h), int((first + count).max(initial=1)), h.shape[2])
+    kept[row, first[row] + step] = direction[row, step].to(kept)
+    last = torch.as_tensor(np.maximum(first + count - 1, 0), device=h.device)[:, None]
+    position = torch.arange(kept.shape[1], device=h.device)
+    before = (position > 0) & (position < last)
+    cosine = (kept @ kept.take_along_dim(last.unsqueeze(-1), 1).mT)[..., 0]  # (B,T)
+    return cosine.masked_fill(~before, -torch.inf).amax(1).masked_fill(~before.any(1), 0.0)
 
 
 def _cells(ask: Ask, near: slice) -> tuple[Tensor, Tensor, Tensor]:

@@ -38,6 +38,9 @@ class Net(Protocol):
     dependence: NDArray[np.float64] | None
 
     @property
+    def width(self) -> int: ...
+
+    @property
     def reach(self) -> int | None: ...
 
     @property
@@ -64,6 +67,11 @@ class Net(Protocol):
     ) -> tuple[Tensor, NetState | None]: ...
 
     def costs(self, x: Tensor, cost: Cost, **inputs: Any) -> tuple[Tensor, NetState | None]: ...
+
+    @property
+    def features(self) -> Callable[..., tuple[Tensor, NetState | None]]: ...
+
+    def outputs(self, h: Tensor) -> Tensor: ...
 
     def encode(self, given: Mapping[str, Condition], rows: int) -> Any: ...
 
@@ -196,6 +204,13 @@ class Process(Component, home="seqloom.processes"):
         """
         return None
 
+    def keeps(self, net: Net, ask: Ask) -> int:
+        """How many numbers of each position it keeps of a row from call to call, in `Ask.kept`; 0: nothing.
+
+        They go where the state of the row goes.
+        """
+        return 0
+
     def lengths(self, net: Net, ask: Ask) -> Tensor | None:
         """How long the canvases of an ask are to be; None where an end is made as other symbols are.
 
@@ -238,11 +253,6 @@ class Process(Component, home="seqloom.processes"):
     def embedded(self) -> int:
         """How many numbers symbols are diffused as; 0 where elements are diffused as they are, or not at all."""
         return 0
-
-    @property
-    def sees_itself(self) -> bool:
-        """Whether the network sees what it guessed in the step before (`Ask.last`)."""
-        return False
 
     @property
     def fills(self) -> bool:

@@ -61,10 +61,6 @@ class Embedding(Process, name="embedding"):
     def embedded(self) -> int:
         return self.size
 
-    @property
-    def sees_itself(self) -> bool:
-        return self.self_conditioning
-
     def spec(self, space: Space) -> NetworkSpec:
         space = _of_symbols(space)
         inputs = self.size * (1 + self.self_conditioning) + 1
@@ -154,6 +150,9 @@ class Embedding(Process, name="embedding"):
         """The network as one that reads symbols, all of them clean."""
         return Reader(self, net)
 
+    def keeps(self, net: Net, ask: Ask) -> int:
+        return self.size if self.self_conditioning else 0
+
     def lengths(self, net: Net, ask: Ask) -> Tensor | None:
         return lengths.law(self._reader(net), ask) if self.length == "first" else None
 
@@ -161,7 +160,7 @@ class Embedding(Process, name="embedding"):
         """What the network reads (B,T,C): noisy embeddings, which of them are clean, and its last guess, 0 at first."""
         parts = [z, shown.unsqueeze(-1).to(z)]
         if self.self_conditioning:
-            parts.append(torch.zeros_like(z) if last is None else last)
+            parts.append(torch.zeros_like(z) if last is None else last.to(z))
         return torch.cat(parts, -1)
 
     def guess(
@@ -175,9 +174,11 @@ class Embedding(Process, name="embedding"):
         log_nsr = ask.level.to(table)[:, :, None]
         symbols = ask.x.clamp(0, len(table) - 1)
         z = torch.where(ask.shown.unsqueeze(-1), F.embedding(symbols, table), ask.noisy.to(table))
-        inputs = self._inputs(z, ask.shown, ask.last)
+        inputs = self._inputs(z, ask.shown, ask.kept)
         out, _ = net(inputs, level=level(log_nsr), given=ask.given, present=ask.present)
         logits = out[..., : len(may_be)] + seen_of_itself(z, log_nsr, may_be)
+        if ask.kept is not None:
+            ask.kept.copy_(logits.detach().softmax(-1) @ may_be.detach())
         if self.length == "first":
             logits = F.pad(logits, (0, 1), value=-torch.inf)
         assert isinstance(net.space, Tokens)

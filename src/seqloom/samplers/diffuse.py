@@ -60,8 +60,6 @@ class Diffuse(Sampler, name="diffuse"):
         if getattr(process, "levels", "row") == "position":  # each has its own, and what is shown the least
             own["clean_level"] = np.full(count, process.schedule.span()[0])
         kept = {_kept(name): torch.zeros_like(z) for name in self.solver.keeps}
-        if process.sees_itself:
-            kept["last"] = torch.zeros_like(z)
         return replace(
             rows,
             x=rows.x if rows.symbols else torch.where(shown, rows.x, z),
@@ -102,9 +100,7 @@ class Diffuse(Sampler, name="diffuse"):
         want, fixed = np.where(rows.done, -1, 0)[:, None], np.zeros(len(rows), np.int64)
         if rows.symbols:  # which of them may be made is said for each position
             want = np.where(rows.settled | rows.done[:, None], -1, np.arange(rows.settled.shape[1]))
-        return Ask(
-            x=x, want=want, fixed=fixed, level=level, noisy=noisy if rows.symbols else None, last=rows.along.get("last")
-        )
+        return Ask(x=x, want=want, fixed=fixed, level=level, noisy=noisy if rows.symbols else None)
 
     def _levels(self, rows: Rows) -> tuple[Numbers, Numbers]:
         """Alpha and sigma (B,) of what each row asks about."""
@@ -121,8 +117,6 @@ class Diffuse(Sampler, name="diffuse"):
         live = guess.ready & ~rows.done
         step, stage = rows.own["step"], rows.own["stage"]
         z, clean, along = rows.along["z"], guess.clean().to(rows.along["z"]), {**rows.along}
-        if "last" in along:
-            along["last"] = clean
         for turn in np.unique(stage[live]).tolist():
             index = np.flatnonzero(live & (stage == turn))
             noise, whole = self._noise(rows, turn, index), len(index) == len(z)

@@ -91,8 +91,12 @@ class Ask:
     begin: NDArray[np.int64] | None = None
     noisy: Tensor | None = None
     """What is seen (B,T,D) of symbols that are diffused as numbers, scaled as `x` is where elements are numbers."""
-    last: Tensor | None = None
-    """The clean numbers (B,T,D) that were guessed in the step before, where the process sees itself; 0 at first."""
+    compared: bool = False
+    """Whether what the network makes of the last element that it reads is compared with what it made of those before
+    (`Guess.parts["similarity"]` (B,), the greatest cosine; 0 where there is none before)."""
+    kept: Tensor | None = None
+    """What the process keeps of each row (B,T,D) from call to call, 0 at first, which None stands for too
+    (`Process.keeps`). It is the one thing here that is written to, by the process alone."""
     read: Any = None
     """What the process has computed of the known cells (`read_known`), which is not selected with the rows."""
 
@@ -115,12 +119,16 @@ class Ask:
             None if self.network is None else self.network[rows],
             None if self.begin is None else self.begin[rows],
             tensor(self.noisy),
-            tensor(self.last),
+            self.compared,
+            tensor(self.kept),
         )
 
     @staticmethod
     def join(asks: Sequence[Ask]) -> Ask:
-        """Several asks as one, without conditions: canvases padded to the longest, wanted positions to the most."""
+        """Several asks as one, without conditions and what is kept.
+
+        Canvases are padded to the longest, wanted positions to the most.
+        """
         if len(asks) == 1:
             return asks[0]
         width = max(ask.x.shape[1] for ask in asks)
@@ -159,7 +167,7 @@ class Ask:
             network=numbers("network"),
             begin=numbers("begin"),
             noisy=tensors("noisy"),
-            last=tensors("last"),
+            compared=any(ask.compared for ask in asks),
         )
 
 
