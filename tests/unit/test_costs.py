@@ -11,7 +11,7 @@ from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Gru
 from seqloom.network import costs
 from seqloom.network.backbone import Backbone
-from seqloom.network.network import Network
+from seqloom.network.network import MANY_OUTPUTS, Network
 from seqloom.processes import autoregressive, base
 from seqloom.processes.anyorder import AnyOrder
 from seqloom.processes.autoregressive import Autoregressive
@@ -87,3 +87,26 @@ def test_of_30000_symbols_a_quarter_of_the_memory_is_enough(monkeypatch):
         taken[many] = most_allocated(step)
         net.zero_grad()
     assert taken[base.MANY] < 0.25 * taken[10**9], taken
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_a_head_of_many_outputs_is_computed_in_what_its_layers_are_in_training_alone(tie, monkeypatch):
+    process, symbols = Autoregressive(), MANY_OUTPUTS
+    net = network(process, symbols, Attention(heads=2), width=32, tie=tie).train()
+    data, found = batch(symbols), []
+    for reduced, many, at_once in ((False, 10**9, 10**9), (True, 10**9, 10**9), (True, 1, 10**9), (True, 1, 1000)):
+        net.reduced = reduced
+        monkeypatch.setattr(autoregressive, "MANY", many)
+        monkeypatch.setattr(costs, "AT_ONCE", at_once)
+        net.zero_grad()
+        loss = process.loss(net, data, Rng.of(0, np.arange(ROWS)))
+        (loss.total / loss.count).backward()
+        gradients = [p.grad for p in net.parameters() if p.grad is not None and p.grad.any()]
+        found.append([loss.total.detach(), *(one / one.norm() for one in gradients)])
+    torch.testing.assert_close(found[1], found[0], atol=0.03, rtol=0.01)
+    for parts in found[2:]:
+        torch.testing.assert_close(parts, found[1], atol=0.01, rtol=1e-5)
+    out = net(data.x)[0]
+    assert torch.equal(out, out.bfloat16().float())
+    out = net.eval()(data.x)[0]
+    assert not torch.equal(out, out.bfloat16().float())

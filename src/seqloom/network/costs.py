@@ -20,12 +20,12 @@ AT_ONCE = 6 << 20
 """Outputs that are there at once, or those of one position; fewer take longer."""
 
 
-def in_parts(h: Tensor, weight: Tensor, bias: Tensor, cost: Cost) -> Tensor:
-    """Costs (N,) of the outputs h weight' + bias (N,P) of features (N,D)."""
-    size = max(1, AT_ONCE // len(weight))
+def in_parts(h: Tensor, weight: Tensor, bias: Tensor, cost: Cost, kind: torch.dtype | None = None) -> Tensor:
+    """Costs (N,) of the outputs h weight' + bias (N,P) of features (N,D); products are computed in this `kind`."""
+    size, kind = max(1, AT_ONCE // len(weight)), kind or h.dtype
     if size >= len(h):
-        return cost(F.linear(h, weight, bias), slice(0, len(h)))
-    out: Tensor = InParts.apply(h, weight, bias, cost, size)  # type: ignore[no-untyped-call]
+        return cost(F.linear(h.to(kind), weight.to(kind), bias.to(kind)).to(h.dtype), slice(0, len(h)))
+    out: Tensor = InParts.apply(h, weight, bias, cost, size, kind)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -33,22 +33,25 @@ class InParts(torch.autograd.Function):
     """Costs of so many positions after another; the cost may depend on nothing else that is trained."""
 
     @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, cost: Cost, size: int) -> Tensor:
+    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, cost: Cost, size: int, kind: torch.dtype) -> Tensor:
+        ctx.cost, ctx.plain = cost, h.dtype
+        ctx.parts = [slice(at, min(at + size, len(h))) for at in range(0, len(h), size)]
+        h, weight, bias = h.to(kind), weight.to(kind), bias.to(kind)
         ctx.save_for_backward(h, weight, bias)
-        ctx.cost, ctx.parts = cost, [slice(at, min(at + size, len(h))) for at in range(0, len(h), size)]
-        return torch.cat([cost(F.linear(h[part], weight, bias), part) for part in ctx.parts])
+        return torch.cat([cost(F.linear(h[part], weight, bias).to(ctx.plain), part) for part in ctx.parts])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         h, weight, bias = ctx.saved_tensors
-        of_h, of_weight, of_bias = torch.empty_like(h), torch.zeros_like(weight), torch.zeros_like(bias)
+        of_h, of_weight, of_bias = (torch.zeros_like(x, dtype=ctx.plain) for x in ctx.saved_tensors)
         for part in ctx.parts:
-            out = F.linear(h[part], weight, bias).requires_grad_()
+            out = F.linear(h[part], weight, bias).to(ctx.plain).requires_grad_()
             with torch.enable_grad():
                 costs = ctx.cost(out, part)
             (of_out,) = torch.autograd.grad(costs, out, gradient[part])
-            torch.mm(of_out, weight, out=of_h[part])
-            of_weight.addmm_(of_out.t(), h[part])
             of_bias += of_out.sum(0)
-        return of_h, of_weight, of_bias, None, None
+            of_out = of_out.to(h.dtype)
+            of_h[part] = of_out @ weight
+            of_weight += of_out.t() @ h[part]
+        return of_h, of_weight, of_bias, None, None, None

@@ -31,6 +31,9 @@ from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.sequence.state import LayerState, Lengths, NetState
 
+MANY_OUTPUTS = 512
+"""From so many outputs on the head takes a good part of a step, and is computed in what the layers are computed in."""
+
 
 class Network(nn.Module):
     """What is trained. `window` is the length of the sequences it was trained on, `own` the process's tensors.
@@ -41,8 +44,8 @@ class Network(nn.Module):
 
     `dependence` (D,D) is the correlation of the copula by which a process couples the columns of an element in draws,
     where it was taken; `laws` what a prior counted in the training split.
-    Where `reduced` is set, what lies between the ends is computed in it in training; weights, what is added up from
-    layer to layer, the head and all of scoring and sampling stay as they are.
+    Where `reduced` is set, what lies between the ends is computed in it in training, and the products of a head of many
+    outputs; weights, what is added up from layer to layer, losses and all of scoring and sampling stay as they are.
     """
 
     def __init__(
@@ -169,6 +172,12 @@ class Network(nn.Module):
         return bias.dtype
 
     @property
+    def _kind_of_head(self) -> torch.dtype:
+        """What the products of the head are computed in."""
+        half = self.reduced and self.training and self.spec.outputs >= MANY_OUTPUTS
+        return torch.bfloat16 if half else self.dtype
+
+    @property
     def separable(self) -> bool:
         """Whether known positions can be read by themselves: see `apart` of a call."""
         return self.patch == 1 and all(mixer.follows_masks for mixer in self.backbone.mixers)
@@ -203,7 +212,9 @@ class Network(nn.Module):
 
     def outputs(self, h: Tensor) -> Tensor:
         """Outputs (B,K,P) from features (B,K,width) of so many positions, or of patches of them."""
-        out: Tensor = self.head(h) if self.gain is None else F.linear(h * self.gain, self._tied(), self.head.bias)
+        kind = self._kind_of_head
+        with nullcontext() if kind == self.dtype else torch.autocast(h.device.type, kind):
+            out: Tensor = self.head(h) if self.gain is None else F.linear(h * self.gain, self._tied(), self.head.bias)
         if self.patch > 1:
             out = out.reshape(len(out), out.shape[1] * self.patch, -1)
         if self.channels > 1:  # (B*D,K,P) to (B,K,P*D): all channels of one parameter after another
@@ -230,7 +241,7 @@ class Network(nn.Module):
             return cost(out.flatten(0, 1), slice(0, h[..., 0].numel())).view(h.shape[:2]), after
         assert self.head.bias is not None
         h, weight = (h, self.head.weight) if self.gain is None else (h * self.gain, self._tied())
-        return in_parts(h.flatten(0, 1), weight, self.head.bias, cost).view(h.shape[:2]), after
+        return in_parts(h.flatten(0, 1), weight, self.head.bias, cost, self._kind_of_head).view(h.shape[:2]), after
 
     def features(
         self,
