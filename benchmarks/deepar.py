@@ -261,13 +261,12 @@ def deepar(keep: Path | None, epochs: int, batches: int, callbacks: Sequence[Any
     trainer = {**quiet, "max_epochs": epochs, "callbacks": list(callbacks), "default_root_dir": str(keep or ".")}
     return DeepAREstimator(
         freq="h",
-        prediction_length=ASKED.horizon,
+        **{"prediction_length": ASKED.horizon, **settings},
         num_batches_per_epoch=batches,
         trainer_kwargs=trainer,
         num_layers=LAYERS,
         hidden_size=WIDTH,
         batch_size=BATCH,
-        **settings,
     )
 
 
