@@ -71,9 +71,7 @@ class Oracle:
     def begin(self, rows, room=None, undo=0):
         return NetState([Read(torch.zeros(rows, room, dtype=torch.int64), np.zeros(rows, np.int64))])
 
-    def __call__(
-        self, x, *, level=None, given=None, present=None, where=None, state=None, count=None, rng=None, apart=None
-    ):
+    def __call__(self, x, *, level=None, given=None, present=None, where=None, state=None, count=None, rng=None, **_):
         self.calls += 1
         if state is not None:
             state.layers[0].read(x, count)

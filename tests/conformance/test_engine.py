@@ -22,6 +22,7 @@ from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Process, channels
+from seqloom.processes.embedding import Embedding
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.samplers.ancestral import Ancestral
@@ -237,6 +238,16 @@ def test_rows_among_others_equal_the_rows_alone(mixer, process, space):
             for row, event in enumerate(expected[i]):
                 equal(done[index, row], event)
     assert any(event.x.double().std() > 0 for events in expected for event in events)
+
+
+@pytest.mark.parametrize("process", [Masked(self_conditioning=True), Embedding(size=4, self_conditioning=True)])
+def test_what_a_process_keeps_of_a_row_goes_with_the_row(process):
+    net = build("attention", process, TOKENS)
+    requests = mixture(net, process)[:4]
+    done = drive(Engine(net, process), requests[::-1], every=2)
+    for index, request in enumerate(requests[::-1]):
+        for row, event in enumerate(alone(net, process, request)):
+            equal(done[index, row], event)
 
 
 @every_kind

@@ -179,6 +179,7 @@ class Filled:
         position: Tensor | None = None,
         mask: Tensor | None = None,
         apart: Tensor | None = None,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, NetState | None]:
         rows = len(x)
         extra = -rows % self.block
@@ -207,6 +208,7 @@ class Filled:
             position=filled(position),
             mask=filled(mask),
             apart=filled(apart),
+            beside=filled(beside),
         )
         return out[:rows], state
 

@@ -79,6 +79,7 @@ class Network(nn.Module):
                 if spec.symbolic
                 else nn.Linear(self.patch * (own_inputs + spec.shared), backbone.width)
             )
+            self.beside = nn.Linear(spec.beside, backbone.width, bias=False) if spec.beside else None
             self.conditions = Conditions(given, backbone)
             self.trunk = Trunk(backbone, spec.block, spec.timed, bool(self.conditions.attended))
             self.head: nn.Linear | PackedMap = nn.Linear(backbone.width, self.patch * spec.outputs // self.channels)
@@ -150,6 +151,8 @@ class Network(nn.Module):
                     own(keyed(f"{name}.own"))
             if self.identity is not None:
                 self.identity.weight.mul_(0.1)
+            if self.beside is not None:
+                self.beside.weight.zero_()
             self.head.weight.mul_(0.1)  # small head weights: the first outputs are near those of no information
             if self.gain is not None:
                 self.gain.fill_(1 / self.backbone.width)
@@ -258,6 +261,7 @@ class Network(nn.Module):
         position: Tensor | None = None,
         mask: Tensor | None = None,
         apart: Tensor | None = None,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, NetState | None]:
         """Features (B,T,width), or (B,K,width) at positions `where` (B,K), of which outputs are made, and the state.
 
@@ -266,7 +270,7 @@ class Network(nn.Module):
         `begins` (B,T) is True. `position` (B,T) is where each input stands on the canvas; None: one after another.
         `mask` (B|1,T,T) says which input attends to which, in place of the process's block. Positions that are `apart`
         (B,T) attend to each other alone and do not know the level, so a call with them and without a level, into a
-        state, has read them once for all calls with the others.
+        state, has read them once for all calls with the others. `beside` (B,T,C) is seen beside the symbols.
         """
         if x.shape[1] % self.patch:
             x, present = self._filled_up(x, present)
@@ -289,6 +293,8 @@ class Network(nn.Module):
             x = x.reshape(len(x), -1, self.patch * x.shape[2])  # (B,T/p,p*C)
             present = None if present is None else present.view(len(present), -1, self.patch).any(-1)
         h = self.embed(x if self.spec.symbolic else x.to(self.dtype))
+        if self.beside is not None and beside is not None:
+            h = h + self.beside(beside.to(self.dtype))
         if self.identity is not None:
             h = h + self.identity.weight.repeat(len(h) // self.channels, 1)[:, None]
         if given is not None and (entering := self._entering(given, x, state, count, position)) is not None:
@@ -428,7 +434,7 @@ class Network(nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.ndim < 2:
                 kinds["vectors"].append(parameter)
-            elif name.startswith(("embed.", "head.", "conditions.ends.", "own.")):
+            elif name.startswith(("embed.", "beside.", "head.", "conditions.ends.", "own.")):
                 kinds["ends"].append(parameter)
             else:
                 kinds["matrices"].append(parameter)

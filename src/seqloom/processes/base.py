@@ -64,6 +64,7 @@ class Net(Protocol):
         position: Tensor | None = None,
         mask: Tensor | None = None,
         apart: Tensor | None = None,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, NetState | None]: ...
 
     def costs(self, x: Tensor, cost: Cost, **inputs: Any) -> tuple[Tensor, NetState | None]: ...

@@ -43,6 +43,9 @@ class Masked(Process, name="masked"):
     rate: float = Field(default=0.0, ge=0, lt=1)
     """The share that training always masks, as BERT does (0.15; Devlin et al. 2019); 0: all shares, as in the bound."""
 
+    self_conditioning: bool = False
+    """Whether the network sees its own last guess of what is hidden, in half of the steps of training too (Chen et al.
+    2023). Scores are of a network that has just guessed the same canvas, and take twice as long."""
     length: Length = "filled"
     """`filled`: ends are symbols and fill what is left of a canvas; `first`: how long a sequence is comes before what
     stands in it, and its canvas is as long (Ghazvininejad et al. 2019)."""
@@ -70,7 +73,8 @@ class Masked(Process, name="masked"):
                 "masked diffusion learns symbols, not vectors", hint="use process=gaussian, or an autoregressive model"
             )
         outputs = space.total + len(self._gates)
-        spec = NetworkSpec(True, space.total + 1, outputs, block=None, timed=False, mask=space.total)
+        beside = self._symbols(space) if self.self_conditioning else 0
+        spec = NetworkSpec(True, space.total + 1, outputs, block=None, timed=False, mask=space.total, beside=beside)
         return lengths.first(spec, space) if self.length == "first" else spec
 
     def advice(self, facts: Facts) -> Advice:
@@ -83,7 +87,8 @@ class Masked(Process, name="masked"):
         if self.length == "first":
             sized = Sized.of(batch, net.space)
             batch, total = sized.batch, sized.learned(net, given, rng, drop).sum().float()
-        return Loss(total + self._terms(net, batch, given, rng, drop, self.rate).sum(), count)
+        once = not self.self_conditioning or float(rng.at("own guess").uniform(1)[0, 0]) < 0.5
+        return Loss(total + self._terms(net, batch, given, rng, drop, self.rate, once).sum(), count)
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
@@ -110,9 +115,19 @@ class Masked(Process, name="masked"):
         return self._terms(net, sized.batch, given, rng) + sized.placed(sized.nats(net, given), batch.x.shape[1])
 
     def _terms(
-        self, net: Net, batch: Batch, given: Any, rng: Rng, drop: Rng | None = None, rate: float = 0.0
+        self,
+        net: Net,
+        batch: Batch,
+        given: Any,
+        rng: Rng,
+        drop: Rng | None = None,
+        rate: float = 0.0,
+        once: bool = False,
     ) -> Tensor:
-        """A draw of the bound for the wanted symbols (B,T); with a `rate` it is none: that share is always masked."""
+        """A draw of the bound for the wanted symbols (B,T); with a `rate` it is none: that share is always masked.
+
+        A network that sees its own guess has none yet where it is asked `once`.
+        """
         strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(len(batch.x)) / len(batch.x)) % 1.0
         t = torch.as_tensor(strata, device=batch.x.device)  # (B,)
         u = torch.as_tensor(rng.at("mask").uniform(batch.x.shape[1]), device=batch.x.device)  # (B,T)
@@ -123,27 +138,45 @@ class Masked(Process, name="masked"):
             weight = batch.wanted.sum(1) / masked.sum(1).clamp_min(1)
         assert net.spec.mask is not None
         noisy = batch.read.masked_fill(masked, net.spec.mask)
+        beside = None if once else self._own_guess(net, noisy, given, batch.present)
         if self._gates:  # laws are looked up for what is masked alone
             read = replace(batch, x=batch.read)
             asked = beforehand(net, self._gates, lambda: asked_of(read, batch.known & ~masked, masked))
-            out, _ = net(noisy, given=given, present=batch.present, rng=drop)
+            out, _ = net(noisy, given=given, present=batch.present, rng=drop, beside=beside)
             logits = self._logits(net, out[masked], asked)  # (N,V)
             own = F.cross_entropy(logits, batch.x[masked], reduction="none")
             nats = torch.zeros_like(out[..., 0]).masked_scatter(masked, own)
         else:
-            symbols = self._symbols(net)
-            nats = cross_entropy(net, noisy, batch.x, masked, symbols, given=given, present=batch.present, rng=drop)
+            symbols = self._symbols(net.space)
+            inputs = dict(given=given, present=batch.present, rng=drop, beside=beside)
+            nats = cross_entropy(net, noisy, batch.x, masked, symbols, **inputs)
         return nats * weight.to(nats.dtype)[:, None]
 
-    def _symbols(self, net: Net) -> int:
+    def _symbols(self, space: Space) -> int:
         """How many symbols may stand in a hidden place: an end is none of them where a length is said first."""
-        assert isinstance(net.space, Tokens)
-        return net.space.size if self.length == "first" else net.space.total
+        assert isinstance(space, Tokens)
+        return space.size if self.length == "first" else space.total
+
+    def _own_guess(self, net: Net, x: Tensor, given: Any, present: Tensor | None) -> Tensor | None:
+        """What a network that sees its own guess sees beside a canvas that it has just guessed; else None.
+
+        That is a function of the canvas, so what is scored with it is a law of sequences as any other.
+        """
+        if not self.self_conditioning:
+            return None
+        with torch.no_grad():
+            out, _ = net(x, given=given, present=present)
+        return self._guessed(net, x, out)
+
+    def _guessed(self, net: Net, x: Tensor, out: Tensor) -> Tensor:
+        """The chances (B,T,V) of the symbols in the hidden places of a canvas, by the network's outputs alone."""
+        law = out[..., : self._symbols(net.space)].softmax(-1)
+        return law.masked_fill(x.ne(net.spec.mask or 0).unsqueeze(-1), 0.0)
 
     def _logits(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> Tensor:
         """The logits (...,V) of the symbols that may stand in these places, from what the network says of them."""
         said = out[..., : -lengths.OUTPUTS] if self.length == "first" else out
-        return with_laws(net, self._gates, said, asked)[..., : self._symbols(net)]
+        return with_laws(net, self._gates, said, asked)[..., : self._symbols(net.space)]
 
     def left_to_right(self, net: Net, batch: Batch, at_once: int = 64) -> Tensor:
         """Minus log probability (B,T) of each symbol when symbols are revealed from the left: exact for that order.
@@ -164,7 +197,9 @@ class Masked(Process, name="masked"):
             given = {n: Condition(c.x[row], c.present[row]) for n, c in batch.given.items()}
             x, present = batch.x[row], batch.present[row]
             ask = Ask(x.masked_fill(hidden, net.spec.mask or 0), t[:, None].cpu().numpy(), np.zeros(len(row), np.int64))
-            out, _ = net(ask.x, given=net.encode(given, len(row)), present=present, where=t[:, None])
+            own = net.encode(given, len(row))
+            beside = self._own_guess(net, ask.x, own, present)
+            out, _ = net(ask.x, given=own, present=present, where=t[:, None], beside=beside)
             begins = batch.begins[row, 0].cpu().numpy()
             seen = (present & ~hidden).cpu().numpy()
             asked = partial(asked_by, replace(ask, begin=np.where(begins, 0, 1)), seen)
@@ -176,11 +211,20 @@ class Masked(Process, name="masked"):
     def lengths(self, net: Net, ask: Ask) -> Tensor | None:
         return lengths.law(net, ask) if self.length == "first" else None
 
+    def keeps(self, net: Net, ask: Ask) -> int:
+        return net.spec.beside
+
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
     ) -> tuple[Guess, NetState | None]:
         where = torch.as_tensor(np.maximum(ask.want, 0), device=ask.x.device)
-        out, _ = net(ask.x, given=ask.given, present=ask.present, where=where)
+        if ask.kept is None:
+            out, _ = net(ask.x, given=ask.given, present=ask.present, where=where)
+        else:  # what has been revealed since it was guessed is seen, and no longer guessed
+            last = ask.kept.masked_fill(ask.x.ne(net.spec.mask or 0).unsqueeze(-1), 0.0)
+            out, _ = net(ask.x, given=ask.given, present=ask.present, beside=last)
+            ask.kept.copy_(self._guessed(net, ask.x, out))
+            out = out.take_along_dim(where.unsqueeze(-1), 1)
         logits = self._logits(net, out, lambda: asked_by(ask, self._seen(net, ask)))
         if self.length == "first":
             logits = F.pad(logits, (0, 1), value=-torch.inf)

@@ -27,6 +27,8 @@ class NetworkSpec:
     """The last inputs, which belong to no channel."""
     blank: tuple[float, ...] = ()
     """The inputs of an element that does not exist, with which a last patch is filled up; empty: all 0."""
+    beside: int = 0
+    """Numbers that are seen beside each symbol that goes in, which begin by changing nothing."""
     start: int | None = None
     mask: int | None = None
     asks: int | None = None
