@@ -10,6 +10,7 @@ import torch
 from oracles import TokenOracle, chi_square, order_law, position_table, random_joint, random_positions, sample, softmax
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import Rng
+from seqloom.engine import Engine, Request
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Gru
 from seqloom.network.backbone import Backbone
@@ -17,6 +18,9 @@ from seqloom.network.network import Network
 from seqloom.processes.anyorder import AnyOrder
 from seqloom.processes.block import Block, one_by_one, read
 from seqloom.processes.masked import Masked
+from seqloom.samplers.confident import Confident
+from seqloom.samplers.gibbs import Gibbs
+from seqloom.samplers.remask import Remask
 from seqloom.samplers.unmask import Unmask
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.guess import Ask
@@ -152,6 +156,40 @@ def test_blocks_follow_their_law():
                 shares[string] = shares.get(string, 0.0) + p * q * r
     drawn = sample(oracle(process, ODD), process, Unmask(steps=2), hidden, rows=ROWS)
     assert chi_square(drawn.numpy(), shares) > 0.001
+
+
+@pytest.mark.parametrize("sampler", [Unmask(), Unmask(steps=2), Remask(steps=3), Gibbs(steps=1), Confident(steps=2)])
+def test_finished_blocks_are_read_once(sampler, monkeypatch):
+    """Samples, and what the network reads for them, beside those of a process that reads the canvas anew each time."""
+    process, made, read = Block(size=3), [], []
+    net = network(process, "attention")
+    x = torch.full((2, 10), SIZE)
+    x[:, :5] = torch.tensor([2, 0, 1, 1, 0])
+    plain = Network.features
+
+    def counted(self, x, **inputs):
+        steps = inputs.get("count")
+        read.append(x.numel() if steps is None else int(steps.sum()))
+        return plain(self, x, **inputs)
+
+    monkeypatch.setattr(Network, "features", counted)
+    for known in (Block.read_known, lambda *_, **__: None):
+        monkeypatch.setattr(Block, "read_known", known)
+        read.append(0)
+        engine, done = Engine(net, process), {}
+        shown = torch.arange(10).expand(2, -1) < 5
+        for prefix in (x, x[:, :7]):  # the rows of one are made before those of the other
+            asked = Request(prefix, shown[:, : prefix.shape[1]], prefix > SIZE, sampler, Rng.of(3, np.arange(2)))
+            engine.submit(asked)
+        while not engine.idle:
+            done |= {(e.request, e.row): (e.x.tolist(), e.error) for e in engine.tick() if e.done}
+        made.append((done, sum(read)))
+        read.clear()
+    (fast, few), (slow, many) = made
+    assert fast == slow
+    assert len(fast) == 4
+    assert not any(error for _, error in fast.values())
+    assert few < 0.8 * many
 
 
 def test_what_a_block_cannot_see_is_refused():

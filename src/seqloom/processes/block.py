@@ -15,12 +15,13 @@ from torch import Tensor
 from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, cross_entropy
+from seqloom.processes.known import KnownBlocks
 from seqloom.processes.schedules import LinearMasking, Masking, Masks
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Space, Tokens
 from seqloom.sequence.spec import NetworkSpec
-from seqloom.sequence.state import NetState
+from seqloom.sequence.state import Lengths, NetState
 
 AT_ONCE = 64
 """Rows of one call, where each block takes a call of its own."""
@@ -91,6 +92,19 @@ class Block(Process, name="block"):
         nats = read(net, batch, masked, block, drop, alone=count == 1)
         return nats * weight.to(nats.dtype)
 
+    def read_known(self, net: Net, ask: Ask, before: Any = None, multiple: int = 1) -> KnownBlocks | None:
+        """Finished blocks, where they can be read by themselves and each row asks about one block."""
+        begin = self._begin(ask)
+        several = (ask.want >= begin[:, None] + self.size).any()
+        if several or not net.separable or ask.x.shape[1] <= self.size:
+            return None
+        return KnownBlocks.read(net, ask, self.size, begin, before)
+
+    def _begin(self, ask: Ask) -> Lengths:
+        """Where the first block begins that each row (B,) asks about; 0 where it asks about none."""
+        first = np.where(ask.want >= 0, ask.want, np.iinfo(np.int64).max).min(1)
+        return np.where(ask.want.max(1) >= 0, first // self.size * self.size, 0)
+
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
     ) -> tuple[Guess, NetState | None]:
@@ -101,8 +115,10 @@ class Block(Process, name="block"):
         if (known & after).any():
             raise UnsupportedQuery(
                 f"each block of {self.size} is made from those before it; something is known after one that has a gap",
-                hint="ask a model trained with process=masked, or use extend",
+                hint="ask a model trained with process=masked, or use extend; leave sampler.block unset",
             )
+        if ask.read is not None:
+            return Guess(ask.read.out(net, ask, self._begin(ask)), np.asarray((ask.want >= 0).any(1))), state
         return guessed(net, ask, np.tile(block, (len(ask.x), 1))), state
 
 

@@ -134,6 +134,52 @@ class KnownPositions(KnownCells):
         return canvas.scatter(1, self.open.unsqueeze(-1).expand(-1, -1, x.shape[2]), x)
 
 
+@dataclass(frozen=True)
+class KnownBlocks:
+    """The state of a network that has read the finished blocks of some rows, each given those before it.
+
+    `symbols` (B,T) are those that stood on the canvases when they were read.
+    """
+
+    size: int
+    state: NetState
+    symbols: Tensor
+
+    @classmethod
+    def read(cls, net: Net, ask: Ask, size: int, begin: Lengths, before: KnownBlocks | None) -> KnownBlocks:
+        """Read what stands before the blocks that begin at `begin` (B,), as far as it was not read before."""
+        x = ask.x
+        if before is None or before.symbols.shape != x.shape:
+            before = cls(size, net.begin(*x.shape), x.clone())
+        state, symbols = before.state, before.symbols
+        alike = x.eq(symbols).long().cumprod(1).sum(1).cpu().numpy()
+        state.rollback(np.minimum(alike // size * size, begin))
+        symbols.copy_(x)
+        while (reads := np.where(state.length < begin, size, 0)).any():
+            chunk, position = before._chunk(x)
+            net.features(chunk, given=ask.given, state=state, count=reads, position=position)
+        return before
+
+    def out(self, net: Net, ask: Ask, begin: Lengths) -> Tensor:
+        """What the network puts out (B,K,P) at the wanted positions, all of which lie in the block after what is read.
+
+        Rows that want nothing read nothing.
+        """
+        steps = np.full(len(ask.x), ask.x.shape[1]) if ask.present is None else ask.present.sum(1).cpu().numpy()
+        reads = np.where(ask.want.max(1) >= 0, np.clip(steps - begin, 0, self.size), 0)
+        where = torch.as_tensor(np.clip(ask.want - begin[:, None], 0, self.size - 1), device=ask.x.device)
+        chunk, position = self._chunk(ask.x)
+        out, _ = net(chunk, given=ask.given, where=where, state=self.state, count=reads, position=position)
+        self.state.rollback(begin)
+        return out
+
+    def _chunk(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The block (B,size) of each canvas after what is read, and its positions, of which not all need exist."""
+        position = torch.as_tensor(self.state.length[:, None] + np.arange(self.size), device=x.device)
+        position = position.clamp_max(x.shape[1] - 1)
+        return x.gather(1, position), position
+
+
 def _at(x: Tensor, places: Tensor) -> Tensor:
     """Of (B,T,N) these positions (B,U), (B,U,N)."""
     return x.take_along_dim(places.unsqueeze(-1), 1)
