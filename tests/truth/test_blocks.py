@@ -17,6 +17,7 @@ from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
 from seqloom.processes.anyorder import AnyOrder
 from seqloom.processes.block import Block, one_by_one, read
+from seqloom.processes.filling import with_gaps
 from seqloom.processes.masked import Masked
 from seqloom.samplers.confident import Confident
 from seqloom.samplers.gibbs import Gibbs
@@ -200,6 +201,47 @@ def test_what_a_block_cannot_see_is_refused():
     assert "masked" in error.value.hint
     x, shown = torch.tensor([0, 2, SIZE, 1]), torch.tensor([True, True, False, True])
     assert sample(oracle(process, TRUE), process, Unmask(), x, shown=shown)[0, 3] == 1
+
+
+def test_a_gap_that_something_follows_is_filled_given_both_sides():
+    """Where gaps are learned: the law of the truth, and beside it rows that go on in blocks."""
+    process = Block(size=2, infill=0.5)
+    x, shown = torch.tensor([SIZE, SIZE, SIZE, 1]), torch.tensor([False, False, False, True])
+    law = order_law(TRUE, SIZE, x.tolist(), [[0], [1], [2]])
+    drawn = sample(oracle(process, TRUE), process, Unmask(), x, shown=shown, rows=ROWS)
+    assert chi_square(drawn.numpy(), law) > 0.001
+    net = network(process, "attention")
+    hidden = torch.full((STEPS,), SIZE)
+    both, nothing = torch.stack([x, hidden]), torch.zeros(2, STEPS, dtype=torch.bool)
+    known = torch.stack([shown, nothing[0]])
+    request = Request(both, known, nothing, Unmask(), Rng.of(4, np.arange(2)))
+    done = {event.row: event.x for event in Engine(net, process).run(request) if event.done}
+    assert torch.equal(done[0], sample(net, process, Unmask(), x, shown=shown, seed=4)[0])
+    alone = Request(hidden[None], nothing[:1], nothing[:1], Unmask(), Rng.of(4, np.array([1])))
+    assert torch.equal(done[1], next(event.x for event in Engine(net, process).run(alone) if event.done))
+
+
+@every_mixer
+def test_gaps_are_learned_as_by_the_masked_model(mixer):
+    """Rows with a gap cost what they cost it with all else shown; the others what they cost without gaps."""
+    process = Block(size=2, infill=0.5)
+    net, data = network(process, mixer), whole(STRINGS)
+    key = keys(len(STRINGS))
+    gaps, chosen = with_gaps(data, key.at("infill"), 0.5)
+    share = gaps.wanted.sum(1)[chosen]
+    assert 0.3 < chosen.mean() < 0.7
+    assert ((share > 0) & (share < STEPS)).all()
+    assert len(share.unique()) == STEPS - 1
+    assert gaps.wanted[~chosen].all()
+    with torch.no_grad():
+        nats = process.bound(net, gaps, key, None, chosen)
+        torch.testing.assert_close(process.loss(net, data, key).total, nats.sum())
+        plain = Block(size=2).bound(net, data, key)
+        torch.testing.assert_close(nats[~chosen], plain[~chosen])
+        draws = torch.stack([process.bound(net, gaps, keys(len(STRINGS), s), None, chosen).sum(1) for s in range(60)])
+        other = torch.stack([Masked().bound(net, gaps, keys(len(STRINGS), s + 100)).sum(1) for s in range(60)])
+    difference = (draws.mean(0) - other.mean(0))[chosen].mean() * chosen.sum() ** 0.5
+    assert abs(float(difference)) < 4 * float((draws.var(0) + other.var(0))[chosen].mean() / 60) ** 0.5
 
 
 # ---- any order ----------------------------------------------------------------------------------------------------

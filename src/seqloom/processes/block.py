@@ -15,6 +15,7 @@ from torch import Tensor
 from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, cross_entropy
+from seqloom.processes.filling import with_gaps
 from seqloom.processes.known import KnownBlocks
 from seqloom.processes.schedules import LinearMasking, Masking, Masks
 from seqloom.sequence.batch import Batch, Condition
@@ -31,7 +32,7 @@ class Block(Process, name="block"):
     """Masked diffusion within blocks, each given all before it (Arriola et al. 2025): a bound.
 
     Blocks of one symbol are an autoregressive model, and the value is exact; one block as long as the window is
-    `masked`. What is known after a block is not seen by it.
+    `masked`. What is known after a block is not seen by it, but where gaps are learned (`infill`).
     """
 
     gives: ClassVar[Gives] = Gives.PLACE_LOGITS
@@ -43,6 +44,10 @@ class Block(Process, name="block"):
     """How fast symbols vanish."""
     masks: Masks = "counted"
     """`independent`: each symbol by itself, as the papers have it; `counted`: as many as are due: less variance."""
+
+    infill: float = Field(default=0.0, ge=0, le=1)
+    """The share of the rows in which a gap is learned given all around it, as `masked` does, so that gaps can be
+    filled; 0: a gap that something follows in a later block is refused."""
 
     @property
     def likeliest(self) -> Mapping[str, Any]:
@@ -56,7 +61,10 @@ class Block(Process, name="block"):
         return masked_spec(space)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
-        return Loss(self.bound(net, batch, rng, drop).sum(), batch.wanted.sum())
+        whole = None
+        if self.infill:
+            batch, whole = with_gaps(batch, rng.at("infill"), self.infill)
+        return Loss(self.bound(net, batch, rng, drop, whole).sum(), batch.wanted.sum())
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
@@ -69,8 +77,15 @@ class Block(Process, name="block"):
             return {"likelihood": Likelihood("exact", "windows", exact, share=64)}
         return {"likelihood": Likelihood("bound", "windows", bound, draws=8)}
 
-    def bound(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
-        """One draw of the bound's terms (B,T); each block has a time of its own."""
+    def bound(
+        self,
+        net: Net,
+        batch: Batch,
+        rng: Rng,
+        drop: Rng | None = None,
+        whole: NDArray[np.bool_] | None = None,
+    ) -> Tensor:
+        """One draw of the bound's terms (B,T); each block has a time of its own, and rows (B,) that are `whole` one."""
         rows, steps = batch.x.shape
         count, device = -(-steps // self.size), batch.x.device
         extra = count * self.size - steps
@@ -89,6 +104,11 @@ class Block(Process, name="block"):
         if count > 1 and not net.separable:  # one block a row, for all
             chosen = torch.as_tensor((rng.at("block").uniform(1) * count).astype(np.int64), device=device)
             masked, weight = masked & (block == chosen), weight * count
+        if whole is not None:
+            time, one = strata[::count], torch.as_tensor(whole, device=device).unsqueeze(1)
+            own, worth = self.schedule.masked(self.masks, torch.as_tensor(time, device=device), u, batch.wanted)
+            masked, weight = torch.where(one, own, masked), torch.where(one, worth.unsqueeze(1), weight)
+            block = block.masked_fill(one, 0)
         nats = read(net, batch, masked, block, drop, alone=count == 1)
         return nats * weight.to(nats.dtype)
 
@@ -96,7 +116,7 @@ class Block(Process, name="block"):
         """Finished blocks, where they can be read by themselves and each row asks about one block."""
         begin = self._begin(ask)
         several = (ask.want >= begin[:, None] + self.size).any()
-        if several or not net.separable or ask.x.shape[1] <= self.size:
+        if several or not net.separable or ask.x.shape[1] <= self.size or self._followed(net, ask).any():
             return None
         return KnownBlocks.read(net, ask, self.size, begin, before)
 
@@ -108,18 +128,24 @@ class Block(Process, name="block"):
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
     ) -> tuple[Guess, NetState | None]:
-        last = np.where(ask.want.max(1) >= 0, ask.want.max(1) // self.size, np.iinfo(np.int64).max)
-        block = np.arange(ask.x.shape[1]) // self.size
-        after = torch.as_tensor(block > last[:, None], device=ask.x.device)  # (B,T)
-        known = ask.x.ne(net.spec.mask or 0) if ask.present is None else ask.x.ne(net.spec.mask or 0) & ask.present
-        if (known & after).any():
+        followed = self._followed(net, ask)
+        if followed.any() and not self.infill:
             raise UnsupportedQuery(
                 f"each block of {self.size} is made from those before it; something is known after one that has a gap",
-                hint="ask a model trained with process=masked, or use extend; leave sampler.block unset",
+                hint="train with process.infill=0.5 or process=masked, or use extend; leave sampler.block unset",
             )
         if ask.read is not None:
             return Guess(ask.read.out(net, ask, self._begin(ask)), np.asarray((ask.want >= 0).any(1))), state
-        return guessed(net, ask, np.tile(block, (len(ask.x), 1))), state
+        block = np.arange(ask.x.shape[1]) // self.size
+        return guessed(net, ask, block * ~followed[:, None]), state
+
+    def _followed(self, net: Net, ask: Ask) -> NDArray[np.bool_]:
+        """The rows (B,) in which something is known in a block after all that are asked about."""
+        last = np.where(ask.want.max(1) >= 0, ask.want.max(1) // self.size, np.iinfo(np.int64).max)
+        after = np.arange(ask.x.shape[1]) // self.size > last[:, None]  # (B,T)
+        known = ask.x.ne(net.spec.mask or 0)
+        known = known if ask.present is None else known & ask.present
+        return np.asarray((known.cpu().numpy() & after).any(1))
 
 
 def masked_spec(space: Space) -> NetworkSpec:

@@ -42,11 +42,31 @@ def led(total: int, before: Tensor, after: Tensor, gap: int) -> Tensor:
     return torch.cat([mark(total + 1), after, mark(total), before, mark(total + 2 + length_mark(gap))], 1)
 
 
-def rearranged(batch: Batch, rng: Rng, share: float, total: int) -> tuple[Batch, NDArray[np.int64]] | None:
-    """A share of the rows, each with a gap in its longest sequence that is read last, and which rows these are.
+def drawn_gap(size: int, length: float, place: float) -> tuple[int, int]:
+    """Where a gap in so many elements begins and how long it is, less than all of them, by two uniform numbers.
 
-    Lengths of gaps are even on a logarithmic scale, so that short ones are learned too; their places are even.
+    Lengths are even on a logarithmic scale, so that short ones are learned too; places are even.
     """
+    gap = max(1, min(size - 1, int(size**length)))
+    return int(place * (size - gap)), gap
+
+
+def with_gaps(batch: Batch, rng: Rng, share: float) -> tuple[Batch, NDArray[np.bool_]]:
+    """The batch where of a share of the rows (B,) all but one gap or two is shown, and which rows these are."""
+    u = rng.uniform(6)
+    sizes = batch.present.sum(1).cpu().numpy()
+    chosen = (u[:, 0] < share) & (sizes > 1)
+    around = np.zeros(tuple(batch.present.shape), bool)
+    for row in np.nonzero(chosen)[0].tolist():
+        around[row, : sizes[row]] = True
+        for gap in range(1 + (u[row, 1] < 0.5)):
+            start, length = drawn_gap(int(sizes[row]), *u[row, 2 + 2 * gap : 4 + 2 * gap])
+            around[row, start : start + length] = False
+    return replace(batch, shown=batch.shown | torch.as_tensor(around, device=batch.x.device)), chosen
+
+
+def rearranged(batch: Batch, rng: Rng, share: float, total: int) -> tuple[Batch, NDArray[np.int64]] | None:
+    """A share of the rows, each with a gap in its longest sequence that is read last, and which rows these are."""
     if any(condition.owner is not None for condition in batch.given.values()):
         raise ConfigError(
             "a gap is learned in rows of one sequence, and here rows run through several that have conditions",
@@ -66,8 +86,7 @@ def rearranged(batch: Batch, rng: Rng, share: float, total: int) -> tuple[Batch,
         size = min(int(np.diff(cuts)[longest]) if len(cuts) > 1 else 0, width - BESIDE)
         if size < 2:  # there is no gap that something follows
             continue
-        gap = max(1, min(size - 1, int(size ** u[row, 1])))
-        start = int(u[row, 2] * (size - gap))
+        start, gap = drawn_gap(size, u[row, 1], u[row, 2])
         order = np.concatenate([np.arange(start + gap, size), np.arange(start), np.arange(start, start + gap)])
         after, middle = size - start - gap, size - gap
         places = np.delete(np.arange(size + BESIDE), [0, 1 + after, 2 + middle])
