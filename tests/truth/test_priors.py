@@ -25,7 +25,7 @@ from seqloom.processes.priors import Ngram
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.unmask import Unmask
 from seqloom.sequence.batch import Batch
-from seqloom.sequence.laws import UNKNOWN, asked_of
+from seqloom.sequence.laws import UNKNOWN, Asked, CountedSplit, asked_of
 from seqloom.sequence.space import Tokens
 from seqloom.training.counting import counted
 
@@ -165,13 +165,36 @@ def test_the_law_is_one_however_it_is_computed(least, parted, monkeypatch):
     monkeypatch.setattr("seqloom.kernels.ngram.EACH", 30)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     assert np.allclose(one.log_law(after, parts), law, atol=1e-5)  # by several threads, each some of the rows
-    sparse = one.sparse_log_law(after, parts)
-    whole = sparse.base[sparse.which] + sparse.shift[:, None]
-    assert len(np.unique(sparse.row * size + sparse.symbol)) == len(sparse.row)
-    whole[sparse.row, sparse.symbol] += sparse.more
-    assert np.allclose(whole, law, atol=1e-5)
+    for at_once in (1 << 20, 60):  # by the compiled program, where there is one, in one call and in several
+        monkeypatch.setattr("seqloom.kernels.ngram.AT_ONCE", at_once)
+        for sparse in (one.plain_sparse_log_law(after, parts), one.sparse_log_law(after, parts)):
+            whole = sparse.base[sparse.which] + sparse.shift[:, None]
+            assert len(np.unique(sparse.row * size + sparse.symbol)) == len(sparse.row)
+            whole[sparse.row, sparse.symbol] += sparse.more
+            assert np.allclose(whole, law, atol=1e-5)
     symbols = random.integers(0, size, len(after))
     assert np.allclose(one.log_probability(after, symbols, parts), law[np.arange(len(after)), symbols], atol=1e-5)
+
+
+@pytest.mark.parametrize("parted", [False, True])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_sparse_laws_are_added_alike_with_and_without_a_compiled_program(ordered, parted, monkeypatch):
+    monkeypatch.setattr(priors, "DENSE", 16)
+    size, x = 50, np.random.default_rng(0).zipf(1.3, 2000) % 50
+    part = np.arange(len(x)) // 200
+    laws = Ngram(order=4).count(CountedSplit(x, np.arange(len(x)) % 1000 == 0, part), Tokens(size=size), ordered)
+    row, at = np.nonzero(np.ones((3, 7), bool))
+    asked = Asked(x[:21].reshape(3, 7), row, at, at, (row + at) % 10 if parted else None)
+    gates, found = Ngram().gates(ordered), []
+    given = torch.randn(3, 7, size + len(gates), generator=torch.Generator().manual_seed(0))
+    by = torch.randn(3, 7, size, generator=torch.Generator().manual_seed(1))
+    for _ in range(2):
+        out = given.clone().requires_grad_()
+        added = laws.added(out, gates, asked)
+        added.backward(by)
+        found.append((added.detach(), out.grad))
+        monkeypatch.setattr("seqloom.kernels.ngram._library", lambda: None)
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-5)
 
 
 def test_contexts_that_occur_once_can_be_left_out():

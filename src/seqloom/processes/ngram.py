@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.kernels.ngram import NgramKernel, compiled
+from seqloom.kernels.ngram import NgramKernel, SparseLaw, compiled
 from seqloom.sequence.laws import UNKNOWN
 
 Numbers = NDArray[np.int64]
@@ -62,21 +62,6 @@ class Entries(NamedTuple):
 
 Add = Callable[[Numbers, NDArray[np.float32], Numbers, Entries], None]
 """Adds to rows (N,), each times its weight (N,), the entries of stretches `which` (N,)."""
-
-
-@dataclass(frozen=True)
-class SparseLaw:
-    """Laws of N positions: the logarithm of a symbol's is `base[which] + shift`, and for some symbols `more`.
-
-    `base` (K,size) is of symbols alone, `which` (N,) the one of it, `shift` (N,); `row`, `symbol` and `more` (E,).
-    """
-
-    base: NDArray[np.float32]
-    which: Numbers
-    shift: NDArray[np.float32]
-    row: Numbers
-    symbol: Numbers
-    more: NDArray[np.float32]
 
 
 class KneserNey:
@@ -179,6 +164,12 @@ class KneserNey:
 
     def sparse_log_law(self, contexts: Numbers, parts: Numbers | None = None) -> SparseLaw:
         """The same law as what differs from that of symbols alone: nothing is as large as contexts times symbols."""
+        if self.kernel is not None:
+            return self.kernel.sparse_log_law(contexts, parts, *self._alone)
+        return self.plain_sparse_log_law(contexts, parts)
+
+    def plain_sparse_log_law(self, contexts: Numbers, parts: Numbers | None = None) -> SparseLaw:
+        """The same without a compiled program."""
         base, scales = self._alone
         which = np.zeros(len(contexts), np.int64) if parts is None else parts + 1
         scale, found = scales[which], np.zeros(len(contexts), np.int64)

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqloom.core.config import Component
-from seqloom.kernels.ngram import NgramKernel
+from seqloom.kernels.ngram import NgramKernel, sparsely_added
 from seqloom.processes.ngram import KneserNey
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.laws import Asked, CountedSplit, HasLaws, Laws, Numbers, SymbolLaws
@@ -148,6 +148,8 @@ class NgramLaws:
         if self.back is not None:
             laws.append(self.back.sparse_log_law(asked.after(self.back.reach), asked.part))
             laws.append(self.ahead.sparse_log_law(np.zeros((len(asked.at), 0), np.int64), asked.part))
+        if (added := sparsely_added(flat, laws, gates)) is not None:
+            return added.view(*out.shape[:-1], size)
         logits = flat[:, :size]
         for i, (law, gate) in enumerate(zip(laws, gates, strict=True)):
             weight = flat[:, size + i : size + i + 1] + gate  # (N,1)
