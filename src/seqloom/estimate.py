@@ -58,6 +58,8 @@ class Pace:
     """Those of an optimizer that makes matrices orthogonal."""
     simple: float
     """Numbers a second that all else makes, the way back included."""
+    simple_here: float
+    """The same of the processor, which laws of counts are worked out by."""
     operator: float
     """Seconds that an operation takes whatever its size, with all that is done around the network."""
     passes: Callable[[str, int], float]
@@ -70,20 +72,23 @@ class Pace:
     @classmethod
     def of(cls, precision: gpu.Precision, threads: int, device: torch.device) -> Pace:
         """That of a device of this machine, measured where it is asked for the first time (a few seconds)."""
+        found = speeds.speeds()
         if device.type != "cpu":
             return cls(
                 products=1e9 * gpu.products(precision, device),
                 orthogonal=1e9 * gpu.products("bfloat16", device),
                 simple=1e9 * gpu.simple(device),
+                simple_here=1e9 * found.simple * speeds.gain_of_threads(threads),
                 operator=operator_seconds(device),
                 passes=lambda kind, width: gpu.passes(kind, width, precision, device),
                 overlaps=True,
             )
-        half, found = precision == "bfloat16", speeds.speeds()
+        half = precision == "bfloat16"
         return cls(
             products=1e9 * (found.bfloat16 if half else found.float32)[-1],
             orthogonal=1e9 * (found.bfloat16 if found.use_bfloat16 else found.float32)[1],
             simple=1e9 * found.simple,
+            simple_here=1e9 * found.simple,
             operator=operator_seconds(),
             passes=lambda kind, width: speeds.layer_passes(kind, width, half),
             threads=speeds.gain_of_threads(threads),
@@ -100,7 +105,10 @@ class Pace:
                 positions / (rows * steps) * (max(width, speeds.WIDTHS[0]) / timed) ** 2 / self.passes(kind, timed)
             )
         started = taken.operators * self.operator
-        return max(seconds, started) if self.overlaps else seconds / self.threads + started
+        laws = taken.laws / self.simple_here
+        if self.overlaps:
+            return max(seconds, started + laws)
+        return (seconds + laws) / self.threads + started
 
 
 def operator_seconds(device: torch.device = HERE) -> float:

@@ -11,14 +11,15 @@ from seqloom.core import durable
 from seqloom.core.errors import ConfigError
 from seqloom.estimate import Estimate, Pace
 from seqloom.network.backbone import Backbone
-from seqloom.network.cost import cost
+from seqloom.network.cost import LAW, cost
 from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.masked import Masked
 from seqloom.sequence.space import Tokens
 from seqloom.training.optimizers import AdamW, Muon
 
 SPACE = Tokens(size=65)
-SLOW = Pace(125e9, 125e9, simple=0.4e9, operator=60e-6, passes=lambda kind, width: 25 * (256 / width) ** 2)
-FAST = Pace(460e9, 470e9, simple=0.9e9, operator=30e-6, passes=lambda kind, width: 82 * (256 / width) ** 2)
+SLOW = Pace(125e9, 125e9, 0.4e9, 0.4e9, operator=60e-6, passes=lambda kind, width: 25 * (256 / width) ** 2)
+FAST = Pace(460e9, 470e9, 0.9e9, 0.9e9, operator=30e-6, passes=lambda kind, width: 82 * (256 / width) ** 2)
 
 
 def step(mixer: str, width: int, depth: int, rows: int, window: int, mlp: float = 0.0):
@@ -48,6 +49,19 @@ def test_what_grows_evenly_is_told_from_a_few_positions():
     assert long.recurrent == {kind: 4 * positions for kind, positions in short.recurrent.items()}
     assert long.operations == pytest.approx(short.operations, rel=0.01)
     assert 3.5 < long.numbers / short.numbers < 4.5
+
+
+@pytest.mark.parametrize("laws", [1, 3])
+def test_laws_of_counts_take_longer_the_more_symbols_there_are(laws):
+    process = Autoregressive(prior="ngram") if laws == 1 else Masked(prior="ngram")
+    backbone, found = Backbone(mixer={"name": "gru"}, width=64, depth=1), []
+    for symbols in (100, 1000):
+        space = Tokens(size=symbols)
+        taken = cost(backbone, process.spec(space), space, {}, 8, 32)
+        assert taken.laws == LAW * laws * 8 * 32 * symbols
+        found.append(SLOW.step(taken) - SLOW.step(replace(taken, laws=0)))
+    assert found[1] == pytest.approx(10 * found[0])
+    assert found[1] == pytest.approx(LAW * laws * 8 * 32 * 1000 / SLOW.simple_here)
 
 
 @pytest.mark.slow  # what else computes at the time changes what is seen; recorded machines are its twin

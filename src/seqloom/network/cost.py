@@ -25,6 +25,9 @@ from seqloom.sequence.spec import NetworkSpec
 FEW = 8
 """Positions, and twice as many, by which it is told what a network costs whose cost grows evenly with them."""
 
+LAW = 2
+"""So many times as long as another operation over all symbols it takes to add a law of counts to their logits."""
+
 FREE = {torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.empty_strided, torch.ops.aten.detach}
 """Operations that compute nothing."""
 
@@ -45,6 +48,8 @@ class Cost:
     fewer take about as long."""
     numbers: int
     """Numbers that all else makes in a step's forward pass."""
+    laws: int
+    """Numbers that laws of counts make for a step, which only the processor does."""
     operators: int
     """In so many operations, products included."""
     matrices: tuple[tuple[int, int], ...]
@@ -85,6 +90,7 @@ def cost(
         products=step["products"],
         recurrent={layer: step[layer] for layer in step if isinstance(layer, tuple)},
         numbers=step["numbers"],
+        laws=step["laws"],
         operators=step["operators"],
         matrices=tuple(
             (part.shape[0], part.shape[1])
@@ -124,6 +130,9 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
             out, _ = self.net(x, given=given, level=level)
             if spec.symbolic:
                 out.log_softmax(-1)  # of a large alphabet the loss takes more than the network
+        if isinstance(self.net.space, Tokens):  # beside the logits of all symbols there is a weight for each law
+            symbols = self.net.space.total
+            self.counts["laws"] = LAW * max(0, spec.outputs - symbols) * rows * length * symbols
         kept = {number: storage for number, storage in kept.items() if number not in weights}
         self.counts["activations"] = sum(storage.nbytes() for storage in kept.values())
         return self.counts
