@@ -48,6 +48,8 @@ def advise(
                 {"mixer": {"name": "gru"}, "depth": 1},
                 "what is read in order has its place in it, which attention alone is slow to learn",
             )
+    if facts.moved and causal and recurrent:
+        advice["feed.order"] = ("windows", "elements are moved in training, and streams go on where they stand")
     if facts.turns:
         advice["feed.context"] = ("learned", "every turn teaches the language, and whole conversations can be made")
     if facts.apart:
@@ -85,8 +87,11 @@ def _size(facts: Facts, minutes: float | None, sizes: Mapping[float, int]) -> in
 
 
 def _streams(facts: Facts, carries: bool) -> bool:
-    """Whether state can be carried: long stretches without conditions, and a process that goes on from a state."""
-    return carries and not facts.conditioned and facts.elements >= 64 * 32
+    """Whether state can be carried: long stretches without conditions, and a process that goes on from a state.
+
+    Where elements are moved, a chunk of a stream would not go on from where the one before it stands.
+    """
+    return carries and not facts.conditioned and not facts.moved and facts.elements >= 64 * 32
 
 
 def _recurrent(facts: Facts, carries: bool, minutes: float | None) -> Advice:

@@ -142,6 +142,7 @@ def plan(
             horizon=draft.feed.horizon or 0,
             minutes=draft.trainer.minutes,
             tied=draft.backbone.tie,
+            moved=any(own.moves and not own.given for own in draft.feed.augment),
         ),
         draft.process,
         causal=spec.block == 1,

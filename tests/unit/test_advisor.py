@@ -79,6 +79,13 @@ def test_advice_goes_by_what_a_process_says_of_itself(facts, recurrent):
     assert short["backbone"] == known["backbone"]
 
 
+def test_what_moves_elements_is_not_read_as_streams():
+    assert advise(TEXT, "autoregressive", True, 1)[0]["feed"]["order"] == "streams"
+    moved, reasons = advise(replace(TEXT, moved=True), "autoregressive", True, 1)
+    assert moved["feed"]["order"] == "windows"
+    assert "moved" in reasons["feed.order"]
+
+
 def test_rare_words_are_told_apart_among_themselves_unless_each_is_to_have_a_vector(tmp_path, monkeypatch):
     many, seen = replace(TEXT, symbols=20_000), []
     assert advise(many, "autoregressive", True, 5)[0]["process"]["head"] == {"name": "adaptive"}

@@ -60,6 +60,8 @@ class Facts:
     """How far ahead forecasts will be asked for; 0 where that is not said."""
     tied: bool = False
     """Whether a network's outputs are asked to be the vectors of its symbols, so that each has some of its own."""
+    moved: bool = False
+    """Whether training moves elements, or leaves some out."""
 
     @property
     def apart(self) -> bool:
