@@ -10,18 +10,13 @@ on.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from seqloom.core import machine
+from rows import Rows, parser_of, say, seqloom_json
 
-HERE = Path(__file__).parent
 KINDS = {
     "none": "",
     "substitute": "{name: substitute, share: 0.1}",
@@ -39,45 +34,34 @@ CODECS = {"bpe": ("codec=bpe", "codec.most=1000", "feed.window=64"), "characters
 
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "augment", "bpe/")
     parser.add_argument("--steps", type=int, default=600, help="updates of each training")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each kind")
-    parser.add_argument("--only", default="", help="rows whose names begin with this, such as bpe/")
-    parser.add_argument("--keep", type=Path, default=Path("augment-runs"), help="where runs go")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "augment.json")
     options = parser.parse_args()
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-    record |= {"machine": machine.record(), "steps": options.steps}
+    rows = Rows(options, steps=options.steps)
     for codec in CODECS:
         for kind in KINDS:
             for seed in range(options.seeds):
                 name = f"{codec}/{kind}/{seed}"
-                if name in record["rows"] or not name.startswith(options.only):
-                    continue
                 if codec != "bpe" and kind == "bpe_dropout":
                     continue
-                run = options.keep.absolute() / name.replace("/", "-").replace(" ", "_")
-                record["rows"][name] = trained(run, CODECS[codec], KINDS[kind], seed, options.steps)
-                options.out.write_text(json.dumps(record, indent=1) + "\n")
-                print(name, record["rows"][name], flush=True)
-    print(table(record["rows"]))
+                run = options.keep / name.replace("/", "-").replace(" ", "_")
+                rows.fill(name, partial(trained, run, CODECS[codec], KINDS[kind], seed, options.steps))
+    say(table(rows.finished))
 
 
 def trained(run: Path, codec: tuple[str, ...], augmentation: str, seed: int, steps: int) -> dict[str, float]:
-    """Bits a byte of the test split, what an update took, and the load."""
+    """Bits a byte of the test split, and what an update took."""
     text = Path(os.environ["SEQLOOM_DATA"], "tinyshakespeare", "input.txt")
     beside = [f"feed.augment=[{augmentation}]"] if augmentation else []
     begin = time.monotonic()
-    seqloom("train", f"{text}", *SIZES, *codec, *beside, f"seed={seed}", "--steps", f"{steps}", "--out", f"{run}")
+    seqloom_json(
+        "train", f"{text}", *SIZES, *codec, *beside, f"seed={seed}", "--steps", f"{steps}", "--out", f"{run}", "-q"
+    )
     seconds = time.monotonic() - begin
-    found = json.loads(seqloom("evaluate", f"{run}", "--json"))
+    found = seqloom_json("evaluate", f"{run}", "-q")
     (value,) = (metric["value"] for metric in found["metrics"] if metric["name"] == "likelihood")
-    return {"bits": round(value, 3), "ms": round(1000 * seconds / steps, 1), "load": round(os.getloadavg()[0], 1)}
-
-
-def seqloom(*words: str) -> str:
-    """What a command says."""
-    return subprocess.run([sys.executable, "-m", "seqloom", *words], check=True, capture_output=True, text=True).stdout
+    return {"bits": round(value, 3), "ms": round(1000 * seconds / steps, 1)}
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:

@@ -9,21 +9,18 @@ taken, in spreads of each channel. What is wanted of the default, 12 calls, is a
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from first import cells, say, seqloom_json
+from rows import Rows, cells, parser_of, say, seqloom_json
 
 import seqloom
-from seqloom.core import machine
 
-HERE = Path(__file__).parent
 DATA = {"ETTh1": "ett/ETTh1.csv", "google_stock": "google_stock/stock_data.csv"}
 MODELS = ("gaussian", "flow")
 STEPS = (4, 8, 12, 24, 1000)
@@ -32,49 +29,27 @@ SEEDS, SAMPLES, LENGTH = 5, 400, 24
 
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "calls", "ETTh1/gaussian")
     parser.add_argument("--r", type=float, required=True, help="seconds of R")
-    parser.add_argument("--only", default="", help="rows whose names begin with this")
-    parser.add_argument("--keep", type=Path, default=Path("calls-runs"), help="where runs go")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "calls.json")
     options = parser.parse_args()
-    keep: Path = options.keep.absolute()
-    keep.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
+    rows = Rows(options, r=options.r)
     for name, file in DATA.items():
         for model in MODELS:
             key = f"{name}/{model}"
-            if key in record["rows"] or not key.startswith(options.only):
-                continue
-            run = keep / key.replace("/", "-")
             source = Path(os.environ["SEQLOOM_DATA"]) / file
-            words = ["train", f"{source}", "--model", model]
-            words += [
-                "--minutes",
-                f"{options.r / 60:.4f}",
-                "corpus.splits=[0.8,0.1,0.1]",
-                "--out",
-                f"{run}",
-                "--resume",
-            ]
-            trained = seqloom_json(*words, "-q")
-            record["rows"][key] = {
-                "steps": trained["steps"],
-                "r": options.r,
-                "machine": machine.record(),
-                **measured(run, source),
-            }
-            options.out.write_text(json.dumps(record, indent=1) + "\n")
-    say(table(record["rows"]))
+            rows.fill(key, partial(measured, options.keep / key.replace("/", "-"), source, model, options.r))
+    say(table(rows.finished))
 
 
-def measured(run: Path, source: Path) -> dict[str, Any]:
+def measured(run: Path, source: Path, name: str, r: float) -> dict[str, Any]:
     """The energy distance for each seed, and the seconds of a seed's samples, by the number of calls."""
+    words = ["--model", name, "--minutes", f"{r / 60:.4f}", "corpus.splits=[0.8,0.1,0.1]", "--out", f"{run}"]
+    trained = seqloom_json("train", f"{source}", *words, "--resume", "-q")
     model = seqloom.load(run)
     whole = np.asarray(next(iter(model.codec.read(source))).values)
     learned = whole[: round(0.8 * len(whole))]
     spread = np.nanstd(learned, 0)
-    found: dict[str, Any] = {"distance": {}, "seconds": {}}
+    found: dict[str, Any] = {"steps": trained["steps"], "distance": {}, "seconds": {}}
     for steps in STEPS:
         sampler, distances, began = model.sampler.model_copy(update={"steps": steps}), [], time.perf_counter()
         for seed in range(SEEDS):

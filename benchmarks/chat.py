@@ -12,19 +12,16 @@ later sitting goes on.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import subprocess
-import sys
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import Rows, parser_of, say, seqloom_json
 
 import seqloom
-from seqloom.core import machine
 from seqloom.core.conversation import ASSISTANT, Entry, entries_of
 from seqloom.corpora.packed import Packed
 from seqloom.evaluation.baselines.base import baselines_of
@@ -33,7 +30,6 @@ from seqloom.metrics.likelihood import score
 from seqloom.sequence.query import student
 from seqloom.validation import reading_of
 
-HERE = Path(__file__).parent
 MODELS = {
     "lstm": ["--model", "lstm", "backbone.width=128", "feed.window=64", "feed.batch=32"],
     "transformer": [
@@ -51,27 +47,18 @@ FILES = {"train": "train", "valid": "validation", "test": "test"}
 
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "chat", "lstm/given")
     parser.add_argument("--elements", type=float, default=1.2e6, help="that each training reads, about")
-    parser.add_argument("--only", default="", help="rows whose names begin with this, such as lstm/given")
     parser.add_argument("--threads", type=int, default=0, help="of each; as many as there are cores unless given")
-    parser.add_argument("--keep", type=Path, default=Path("chat-runs"), help="where data and runs go")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "chat.json")
     options = parser.parse_args()
-    keep: Path = options.keep.absolute()
-    keep.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-    record |= {"machine": machine.record(), "elements": options.elements}
+    rows = Rows(options, elements=options.elements)
     threads = ["--threads", f"{options.threads}"] if options.threads else []
     for model in MODELS:
         for reads in READ:
-            name = f"{model}/{reads}"
-            if name in record["rows"] or not name.startswith(options.only):
-                continue
-            record["rows"][name] = row(model, reads, keep, round(options.elements / ROW), threads)
-            options.out.write_text(json.dumps(record, indent=2) + "\n")
-            print(name, record["rows"][name], flush=True)
-    print(table(record["rows"]))
+            rows.fill(
+                f"{model}/{reads}", partial(row, model, reads, options.keep, round(options.elements / ROW), threads)
+            )
+    say(table(rows.finished))
 
 
 def dialogues(split: str, keep: Path) -> Path:
@@ -90,9 +77,7 @@ def row(model: str, reads: str, keep: Path, steps: int, threads: list[str]) -> d
     train, valid, test = (dialogues(split, keep) for split in FILES)
     words = ["train", f"{train}", f"corpus.valid={valid}", f"corpus.test={test}", "corpus.separator=__eou__"]
     words += [*MODELS[model], *READ[reads], "--steps", f"{steps}", "--out", f"{run}", "--resume"]
-    words += ["-q", "--json", *threads]
-    done = subprocess.run([sys.executable, "-m", "seqloom", *words], stdout=subprocess.PIPE, check=True)
-    trained = json.loads(done.stdout)
+    trained = seqloom_json(*words, "-q", *threads)
     loaded = seqloom.load(run)
     assert loaded.run is not None
     corpus, prepared = loaded.run.recipe.corpus, prepare(loaded.run)
@@ -110,7 +95,6 @@ def row(model: str, reads: str, keep: Path, steps: int, threads: list[str]) -> d
         "steps": trained["steps"],
         "seconds": trained["seconds"],
         "elements": trained["elements"],
-        "load": os.getloadavg()[1],
         "bits": scored.bits_per_unit,
         "bytes": scored.count,
         "blocks": [float(part.sum()) for part in np.split(nats, range(TOGETHER, len(nats), TOGETHER))],

@@ -17,9 +17,7 @@ kept, and a later sitting goes on; where GluonTS is not installed only ours are 
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import os
 import statistics
 import time
@@ -27,9 +25,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
+
+from rows import Rows, parser_of, say
 
 from seqloom.core import machine
 
@@ -44,7 +44,6 @@ from seqloom.metrics.forecast import Backtest  # noqa: E402
 from seqloom.model import load  # noqa: E402
 from seqloom.planning import plan  # noqa: E402
 
-HERE = Path(__file__).parent
 MODELS = ("lstm", "transformer", "gaussian", "flow")
 ASKED = Backtest(horizon=24, windows=12, paths=100)
 MINUTES = 104 / 60
@@ -70,35 +69,30 @@ class Job:
 
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "deepar", "forecast/lstm")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="rows whose names begin with this, such as forecast/lstm")
-    parser.add_argument("--keep", type=Path, default=Path("deepar-runs"), help="where data and runs go")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "deepar.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     machine.tune_allocator()
     warnings.simplefilter("ignore")
-    keep: Path = options.keep.absolute()
-    keep.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
     peer = has_peer()
-    record |= {"machine": machine.record(), "rounds": options.rounds, "peer": peer or "GluonTS is not installed"}
-    series = Series(keep)
-    rows: dict[str, Callable[[], tuple[Job, Callable[[], Job]]]] = {}
+    rows = Rows(options, rounds=options.rounds, peer=peer or "GluonTS is not installed")
+    series = Series(options.keep)
+    pairs: dict[str, Callable[[], tuple[Job, Callable[[], Job]]]] = {}
     for model in MODELS:
-        rows[f"forecast/{model}"] = lambda model=model: series.forecasting(model)  # type: ignore[misc]
+        pairs[f"forecast/{model}"] = partial(series.forecasting, model)
     for name, lags in {"equal lags": LAGS, "default lags": None}.items():
-        rows[f"training/{name}"] = lambda lags=lags: series.training(lags)  # type: ignore[misc]
-    for name, made in rows.items():
-        done = record["rows"].get(name)
-        if not name.startswith(options.only) or (done is not None and ("peer" in done or not peer)):
-            continue
-        ours, theirs = made()
-        record["rows"][name] = measured(ours, theirs() if peer else None, options.rounds)
-        options.out.write_text(json.dumps(record, indent=2) + "\n")
-        print(name, record["rows"][name], flush=True)
-    print(table(record["rows"]))
+        pairs[f"training/{name}"] = partial(series.training, lags)
+
+    def row(pair: Callable[[], tuple[Job, Callable[[], Job]]]) -> dict[str, Any]:
+        ours, theirs = pair()
+        return measured(ours, theirs() if peer else None, options.rounds)
+
+    for name, pair in pairs.items():
+        if peer and rows.asked(name) and "peer" not in rows.finished.get(name, {}):
+            rows.finished.pop(name, None)  # of a sitting without GluonTS
+        rows.fill(name, partial(row, pair))
+    say(table(rows.finished))
 
 
 def has_peer() -> str:
@@ -128,7 +122,6 @@ def measured(ours: Job, theirs: Job | None, rounds: int) -> dict[str, Any]:
         }
         for name, job in sides.items()
     }
-    row["load"] = os.getloadavg()[0]
     if theirs is not None:
         for place, kind in enumerate(("ratio", "cpu_ratio")):
             both = zip(found["ours"], found["peer"], strict=True)

@@ -19,7 +19,6 @@ import argparse
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -29,6 +28,7 @@ from typing import Any
 import nanogpt_peer
 import numpy as np
 import torch
+from rows import cells, say, seqloom_json
 
 import seqloom
 from seqloom.core import machine
@@ -71,13 +71,6 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n")
     say(table(result))
-
-
-def seqloom_json(*words: str) -> dict[str, Any]:
-    """What a command of ours prints with --json."""
-    done = subprocess.run([sys.executable, "-m", "seqloom", *words, "--json"], stdout=subprocess.PIPE, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 def shakespeare(data: Path, text: str, cut: int, r: float, folder: Path) -> list[dict[str, Any]]:
@@ -179,17 +172,6 @@ def table(result: dict[str, Any]) -> str:
             rest = (row.get(key, "") for key in ("parameters", "steps"))
             lines.append(cells(row["model"], f"{row['mae_forecast']:.3f}", gap, *rest))
     return "\n".join(lines)
-
-
-def cells(*values: object) -> str:
-    """A row of a table."""
-    return "| " + " | ".join(str(value) for value in values) + " |"
-
-
-def say(what: object) -> None:
-    """To whoever watches."""
-    sys.stdout.write(f"{what}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

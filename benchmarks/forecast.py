@@ -14,30 +14,27 @@ places by the median of their quantiles. Finished rows are kept, and a later sit
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import Rows, parser_of, say, seqloom_json
 
 from seqloom import load
-from seqloom.core import machine
 from seqloom.core.errors import UnsupportedQuery
 
-HERE = Path(__file__).parent
 MODELS = ("lstm", "transformer", "gaussian", "flow")
 PEERS = ("DLinear", "NLinear", "NHITS", "PatchTST")
 HORIZON, WINDOWS, INPUT = 24, 20, 168
@@ -65,42 +62,29 @@ class Source:
 
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "forecast", "ETTh1")
     parser.add_argument("--r", type=float, default=104.0, help="seconds of R")
-    parser.add_argument("--only", default="", help="data sets, models or rows whose names begin with this")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, one thread each where several")
-    parser.add_argument("--keep", type=Path, default=Path("forecast-runs"), help="where data and runs go")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "forecast.json")
     options = parser.parse_args()
-    keep: Path = options.keep.absolute()
-    keep.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-    record |= {"machine": machine.record(), "r": options.r}
-
-    def fill(name: str, measure: Callable[[], dict[str, Any]]) -> None:
-        data, model, _ = name.split("/")
-        if name not in record["rows"] and any(one.startswith(options.only) for one in (data, model, name)):
-            record["rows"][name] = measure()
-            options.out.write_text(json.dumps(record) + "\n")
-            print(name, short(record["rows"][name]), flush=True)
-
-    data = {name: written(name, keep) for name in SOURCES}
+    rows = Rows(options, r=options.r)
+    data = {name: written(name, options.keep) for name in SOURCES}
     jobs = [(d, m, s) for d in data for m in MODELS for s in range(options.seeds if d == "ETTh1" else 1)]
     jobs += [("m4_hourly", m, 0) for m in MODELS]
     threads = ["--threads", "1"] if options.jobs > 1 else []
+
+    def fill(job: tuple[str, str, int]) -> None:
+        name = "/".join(map(str, job))
+        rows.fill(name, partial(ours, *job, data.get(job[0]), options.keep, options.r, threads), short)
+
     with ThreadPoolExecutor(options.jobs) as pool:
-        for _ in pool.map(
-            lambda one: fill("/".join(map(str, one)), lambda: ours(*one, data.get(one[0]), keep, options.r, threads)),
-            jobs,
-        ):
-            pass
+        list(pool.map(fill, jobs))
     if has_peers():
         for name in (name for name in data if SOURCES[name].specialists):
             for peer in PEERS:
                 longer = 4 if name == "ETTh1" else 1
-                fill(f"{name}/{peer}/0", lambda n=name, p=peer, k=longer: peers(data[n], p, k * options.r))  # type: ignore[misc]
-    print(table(record["rows"]))
+                rows.fill(f"{name}/{peer}/0", partial(peers, data[name], peer, longer * options.r), short)
+    say(table(rows.finished))
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -150,13 +134,6 @@ def written(name: str, keep: Path) -> Path:
 # ---- ours -----------------------------------------------------------------------------------------------------------
 
 
-def seqloom(*words: str) -> dict[str, Any]:
-    """What a command of ours prints with --json."""
-    done = subprocess.run([sys.executable, "-m", "seqloom", *words, "--json"], stdout=subprocess.PIPE, check=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
 def ours(
     data: str, model: str, seed: int, path: Path | None, keep: Path, r: float, threads: list[str]
 ) -> dict[str, Any]:
@@ -173,9 +150,9 @@ def ours(
         settings = [f"corpus.splits={[round(share / source.seen, 6) for share in splits]}"]
         asked = ["--windows", f"{source.windows}"]
     words = ["--model", model, "--minutes", f"{r / 60:.4f}", f"feed.horizon={horizon}", *settings]
-    trained = seqloom("train", f"{path}", *words, "--seed", str(seed), "--out", f"{run}", "-q", *threads)
+    trained = seqloom_json("train", f"{path}", *words, "--seed", str(seed), "--out", f"{run}", "-q", *threads)
     began = time.monotonic()
-    found = seqloom("evaluate", f"{run}", *asked, "--horizon", f"{horizon}", "-q", *threads)
+    found = seqloom_json("evaluate", f"{run}", *asked, "--horizon", f"{horizon}", "-q", *threads)
     took = time.monotonic() - began
     filled = gaps(data, path, run) if data in SOURCES and SOURCES[data].gaps else None
     return {
@@ -183,7 +160,6 @@ def ours(
         "seconds": trained["seconds"],
         "parameters": trained["parameters"],
         "evaluated_in": took,
-        "load": os.getloadavg()[1],
         "forecasts": {key: value for key, value in found.items() if key not in {"run", "data"}},
         **({"gaps": filled} if filled else {}),
     }

@@ -10,22 +10,19 @@ loss over the levels 0.1 to 0.9. Finished rows are kept, and a later sitting goe
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import os
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import deepar
 import forecast
 import numpy as np
+from rows import Rows, kept_folder, parser_of, say
 
-from seqloom.core import machine
-
-HERE = Path(__file__).parent
 LEVELS = np.arange(1, 10) / 10
 SHARES = {"D": 1.0, "D/10": 0.1}
 PATHS = 100
@@ -33,36 +30,27 @@ PATHS = 100
 
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="models whose names begin with this")
+    parser = parser_of(__doc__, "hours", "lstm")
     parser.add_argument("--epochs", type=int, default=100, help="of DeepAR, 50 updates each")
-    parser.add_argument("--keep", type=Path, default=Path("hours-runs"), help="where runs go")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "hours.json")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    keep: Path = options.keep.absolute()
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-
-    def fill(name: str, row: dict[str, Any]) -> None:
-        record["rows"][name] = row | {"load": os.getloadavg()[0], "machine": machine.record()}
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
-        print(name, row, flush=True)
-
-    if "DeepAR" not in record["rows"]:
-        fill("DeepAR", peer(keep, options.epochs))
-    longest = record["rows"]["DeepAR"]["seconds"]
+    rows = Rows(options)
+    rows.fill("DeepAR", partial(peer, options.keep, options.epochs), always=True)
+    longest = rows.finished["DeepAR"]["seconds"]
     for share, times in SHARES.items():
         for model in forecast.MODELS:
-            name = f"{model}/{share}"
-            if name in record["rows"] or not name.startswith(options.only):
-                continue
-            folder = keep / share.replace("/", "-")
-            folder.mkdir(parents=True, exist_ok=True)
-            row = forecast.ours("m4_hourly", model, 0, None, folder, times * longest, [])
-            own = {one["name"]: one["value"] for one in row["forecasts"]["rows"][0]["metrics"]}
-            kept = {key: row[key] for key in ("steps", "seconds", "parameters")}
-            fill(name, kept | {key: own[key] for key in ("wql", "coverage_80")})
-    print(table(record["rows"]))
+            folder = kept_folder(f"{options.keep / share.replace('/', '-')}")
+            rows.fill(f"{model}/{share}", partial(ours, model, folder, times * longest))
+    say(table(rows.finished))
+
+
+def ours(model: str, keep: Path, seconds: float) -> dict[str, Any]:
+    """A family after so many seconds of training."""
+    row = forecast.ours("m4_hourly", model, 0, None, keep, seconds, [])
+    own = {one["name"]: one["value"] for one in row["forecasts"]["rows"][0]["metrics"]}
+    return {key: row[key] for key in ("steps", "seconds", "parameters")} | {
+        key: own[key] for key in ("wql", "coverage_80")
+    }
 
 
 def peer(keep: Path, epochs: int) -> dict[str, Any]:
@@ -70,7 +58,6 @@ def peer(keep: Path, epochs: int) -> dict[str, Any]:
     root = Path(os.environ["SEQLOOM_DATA"])
     pasts = lines_of(root / forecast.M4[0])
     truth = np.stack([line[: forecast.M4[2]] for line in lines_of(root / forecast.M4[1])])
-    keep.mkdir(parents=True, exist_ok=True)
     known = deepar.dataset_of(pasts)
     estimator = deepar.deepar(keep, epochs, 50, prediction_length=forecast.M4[2])
     began = time.monotonic()

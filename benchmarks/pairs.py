@@ -10,20 +10,19 @@ is how busy the machine was when a training ended.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seqloom.core import machine
+from rows import Rows, parser_of, say, seqloom_json
+
 from seqloom.core.content import lines_of
 from seqloom.evaluation.answers import nearest
 from seqloom.metrics.likeness import Bleu, Chrf
 
-HERE = Path(__file__).parent
 MODELS = ("gru", "transformer", "masked")
 FILES = {"val": "val", "test": "test_2016_flickr"}
 SETTINGS = ("codec=bpe", "codec.most=4000", "given.source.codec=bpe", "given.source.codec.most=4000")
@@ -31,38 +30,29 @@ SETTINGS = ("codec=bpe", "codec.most=4000", "given.source.codec=bpe", "given.sou
 
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "pairs", "gru")
     parser.add_argument("--r", type=float, default=104.0, help="seconds of R")
     parser.add_argument("--times", type=float, default=12.0, help="so many R for each training")
-    parser.add_argument("--only", default="", help="rows whose names begin with this, such as gru")
     parser.add_argument("--part", choices=list(FILES), default="test", help="the file whose sources are answered")
     parser.add_argument("--lines", type=int, default=0, help="of that file, the first; all unless given")
     parser.add_argument(
         "--threads", type=int, default=0, help="of each training; as many as there are cores unless given"
     )
-    parser.add_argument("--keep", type=Path, default=Path("pairs-runs"), help="where runs and answers go")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "pairs.json")
     options = parser.parse_args()
-    keep: Path = options.keep.absolute()
-    keep.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-    record |= {"machine": machine.record(), "r": options.r, "signature": Bleu().signature}
+    rows = Rows(options, r=options.r, signature=Bleu().signature)
     threads = ["--threads", f"{options.threads}"] if options.threads else []
     sources, truth = (texts(options.part, language, options.lines) for language in ("en", "de"))
     beside = f"{options.part}{f'-{options.lines}' if options.lines else ''}"
-    for model in (*MODELS, "unaided"):
-        name = f"{model}/{options.times:g}R/{beside}" if model in MODELS else f"{model}/{beside}"
-        if name in record["rows"] or not name.startswith(options.only):
-            continue
-        if model == "unaided":
-            record["rows"][name] = unaided(sources, truth)
-        else:
-            run = keep / f"{model}-{options.times:g}"
-            trained = train(model, run, options.times * options.r / 60, threads)
-            record["rows"][name] = trained | answered(run, sources, truth, keep / f"{run.name}-{beside}", threads)
-        options.out.write_text(json.dumps(record, indent=2) + "\n")
-        print(name, record["rows"][name], flush=True)
-    print(table(record["rows"]))
+
+    def row(model: str) -> dict[str, Any]:
+        run = options.keep / f"{model}-{options.times:g}"
+        trained = train(model, run, options.times * options.r / 60, threads)
+        return trained | answered(run, sources, truth, options.keep / f"{run.name}-{beside}", threads)
+
+    for model in MODELS:
+        rows.fill(f"{model}/{options.times:g}R/{beside}", partial(row, model))
+    rows.fill(f"unaided/{beside}", partial(unaided, sources, truth))
+    say(table(rows.finished))
 
 
 def file_of(part: str, language: str) -> Path:
@@ -82,10 +72,9 @@ def train(model: str, run: Path, minutes: float, threads: list[str]) -> dict[str
     for split, part in (("valid", "val"), ("test", FILES["test"])):
         words += [f"corpus.{split}={file_of(part, 'de')}", f"corpus.{split}_source={file_of(part, 'en')}"]
     words += [*SETTINGS, "--model", model, "--minutes", f"{minutes:.4f}", "--out", f"{run}", "--resume", "--json"]
-    done = subprocess.run([sys.executable, "-m", "seqloom", *words, *threads], stdout=subprocess.PIPE, check=True)
-    trained = json.loads(done.stdout)
+    trained = seqloom_json(*words, *threads)
     valid = {"valid": trained["valid"]["value"], "unit": trained["valid"]["unit"]}
-    return {"steps": trained["steps"], "parameters": trained["parameters"], "load": os.getloadavg()[1], **valid}
+    return {"steps": trained["steps"], "parameters": trained["parameters"], **valid}
 
 
 def answered(run: Path, sources: list[str], truth: list[str], file: Path, threads: list[str]) -> dict[str, Any]:

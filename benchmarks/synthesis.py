@@ -10,26 +10,24 @@ every row says how many updates and how much time of the processor its training 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from rows import Rows, parser_of, say
 
 import seqloom
-from seqloom.core import machine
 from seqloom.core.rng import Rng
 from seqloom.evaluation.synthesis import drawn, len_of, reality_of_run
 from seqloom.evaluation.synthesis_table import SHOWN
 from seqloom.metrics.synthesis import SynthesisMetric
 
-HERE = Path(__file__).parent
 DATA = {"google_stock": "google_stock/stock_data.csv", "ETTh1": "ett/ETTh1.csv"}
 MODELS = ("gaussian", "lstm", "flow", "transformer")
 CONTROLS = ("training windows", "held-out windows", "Gaussian")
@@ -38,33 +36,19 @@ METRIC = SynthesisMetric(length=24, seeds=10)
 
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "synthesis", "ETTh1")
     parser.add_argument("--r", type=float, default=104.0, help="seconds of R")
-    parser.add_argument("--only", default="", help="data sets or models whose names begin with this")
-    parser.add_argument("--keep", type=Path, default=Path("synthesis-runs"), help="where runs go")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "synthesis.json")
     options = parser.parse_args()
-    keep: Path = options.keep.absolute()
-    keep.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-    record |= {"machine": machine.record(), "r": options.r}
-
-    def fill(name: str, measure: Callable[[], dict[str, Any]]) -> None:
-        if name in record["rows"] or not any(part.startswith(options.only) for part in name.split("/")):
-            return
-        record["rows"][name] = measure()
-        options.out.write_text(json.dumps(record, indent=2) + "\n")
-        print(name, short(record["rows"][name]), flush=True)
-
+    rows = Rows(options, r=options.r)
     for model in MODELS:
         for data, place in DATA.items():
-            path, run = Path(os.environ["SEQLOOM_DATA"]) / place, keep / f"{data}-{model}"
-            fill(f"{data}/{model}", lambda d=path, m=model, r=run: ours(d, m, r, options.r))  # type: ignore[misc]
+            path, run = Path(os.environ["SEQLOOM_DATA"]) / place, options.keep / f"{data}-{model}"
+            rows.fill(f"{data}/{model}", partial(ours, path, model, run, options.r), short)
     for data in DATA:
         for control in CONTROLS:
-            fill(f"{data}/{control}", lambda c=control, r=keep / f"{data}-{MODELS[0]}": judged(r, c))  # type: ignore[misc]
-    print(table(record["rows"]))
+            rows.fill(f"{data}/{control}", partial(judged, options.keep / f"{data}-{MODELS[0]}", control), short)
+    say(table(rows.finished))
 
 
 def ours(data: Path, model: str, run: Path, r: float) -> dict[str, Any]:

@@ -18,7 +18,6 @@ is where settings are chosen.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import math
@@ -32,10 +31,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from first import TEXT_SPLITS, cells, say, seqloom_json
+from first import TEXT_SPLITS
+from rows import Rows, cells, parser_of, say, seqloom_json
 
 import seqloom
-from seqloom.core import machine
 from seqloom.evaluation.baselines.base import baselines_of
 from seqloom.evaluation.evaluate import prepare
 
@@ -66,33 +65,27 @@ class Row:
 
 def main() -> None:
     """Fill in the rows that are not there yet, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "text", "words/")
     parser.add_argument("--r", type=float, required=True, help="seconds of R, measured just before")
-    parser.add_argument("--only", default="", help="rows whose names begin with this, such as words/ or gaps/lstm")
     parser.add_argument("--part", choices=["valid", "test"], default="test")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--times", type=float, help="so many R instead of those above, for trials")
-    parser.add_argument("--keep", type=Path, default=Path("text-runs"), help="where data and runs go")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "text.json")
     options = parser.parse_args()
-    keep: Path = options.keep.absolute()
-    keep.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
+    kept = Rows(options)
     for seed in range(options.seeds):
         for name, row in rows().items():
             times = options.times or row.times
             key = f"{name}/{options.part}/{times:g}R/{seed}"
-            if key in record["rows"] or not name.startswith(options.only):
-                continue
-            run = keep / key.replace("/", "-").replace(" ", "_").replace(",", "")
-            words = [*row.data(keep), *row.settings, "--minutes", f"{times * options.r / 60:.4f}", f"seed={seed}"]
-            trained = seqloom_json("train", *words, "--out", f"{run}", "--resume", "-q")
-            kept = {name: trained[name] for name in ("steps", "seconds", "parameters", "elements")}
-            kept |= {"r": options.r, "load": os.getloadavg()[1], "machine": machine.record()}
-            record["rows"][key] = kept | row.measure(run, options.part)
-            options.out.write_text(json.dumps(record, indent=1) + "\n")
-            say(f"{key} {dict(record['rows'][key], machine=None)}")
-    say(tables(record["rows"], options.part))
+            run = options.keep / key.replace("/", "-").replace(" ", "_").replace(",", "")
+            kept.fill(key, partial(measured, row, run, times * options.r, options.part, seed))
+    say(tables(kept.finished, options.part))
+
+
+def measured(row: Row, run: Path, seconds: float, part: str, seed: int) -> dict[str, Any]:
+    """One training of so many seconds, and what it is judged by."""
+    words = [*row.data(run.parent), *row.settings, "--minutes", f"{seconds / 60:.4f}", f"seed={seed}"]
+    trained = seqloom_json("train", *words, "--out", f"{run}", "--resume", "-q")
+    return {name: trained[name] for name in ("steps", "seconds", "parameters", "elements")} | row.measure(run, part)
 
 
 def rows() -> dict[str, Row]:

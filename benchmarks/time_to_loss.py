@@ -21,7 +21,8 @@ from typing import Any
 import nanogpt_peer
 import numpy as np
 import torch
-from first import TEXT_SPLITS, cells, say, seqloom_json
+from first import TEXT_SPLITS
+from rows import cells, say, seqloom_json
 
 from seqloom.core import machine
 from seqloom.evaluation.baselines.kneser_ney import kneser_ney

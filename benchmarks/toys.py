@@ -8,14 +8,12 @@ forecasts 12 rows from 8 places of the last twentieth. Finished rows are kept, a
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from rows import Rows, parser_of, say
+
 from seqloom import fit
-from seqloom.core import machine
 from seqloom.corpora.known_series import KNOWN
 from seqloom.metrics.known import beside, outside
 from seqloom.model import load
@@ -28,25 +26,19 @@ HISTORY = 400
 
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "toys", "sine/lstm")
     parser.add_argument("--steps", type=int, default=400, help="of each training")
-    parser.add_argument("--only", default="", help="TOY/MODEL whose beginning is this, or a model")
-    parser.add_argument("--keep", type=Path, default=None, help="where the runs go")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "toys.json")
     options = parser.parse_args()
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-    record |= {"machine": machine.record(), "steps": options.steps}
-    with tempfile.TemporaryDirectory() as folder:
-        for toy in KNOWN:
-            for model in MODELS:
-                name = f"{toy}/{model}"
-                if name in record["rows"] or not (name.startswith(options.only) or model == options.only):
-                    continue
-                record["rows"][name] = measured(toy, model, options.steps, (options.keep or Path(folder)) / toy / model)
-                print(name, ", ".join(outside(record["rows"][name])) or "holds", flush=True)
-                options.out.parent.mkdir(exist_ok=True)
-                options.out.write_text(json.dumps(record, indent=1) + "\n")
-    print(table(record["rows"]))
+    rows = Rows(options, steps=options.steps)
+    for toy in KNOWN:
+        for model in MODELS:
+            run = options.keep / toy / model
+            rows.fill(
+                f"{toy}/{model}",
+                lambda t=toy, m=model, r=run: {"measures": measured(t, m, options.steps, r)},  # type: ignore[misc]
+                lambda row: ", ".join(outside(row["measures"])) or "holds",
+            )
+    say(table({name: row["measures"] for name, row in rows.finished.items()}))
 
 
 def measured(toy: str, model: str, steps: int, run: Path) -> dict[str, tuple[float, float]]:

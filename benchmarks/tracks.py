@@ -12,21 +12,17 @@ Windows are spread evenly over all that a scene has. Finished rows are kept, and
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import Rows, parser_of, say, seqloom_json
 
 import seqloom
-from seqloom.core import machine
 
-HERE = Path(__file__).parent
 MODELS = ("lstm", "transformer", "gaussian", "flow")
 SCENES = {
     "eth": ("biwi_eth",),
@@ -45,34 +41,21 @@ Track = np.ndarray
 
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "tracks", "eth/lstm")
     parser.add_argument("--r", type=float, default=104.0, help="seconds of R")
-    parser.add_argument("--only", default="", help="rows whose names begin with this, such as eth/lstm")
     parser.add_argument("--windows", type=int, default=100, help="of each scene, at most")
     parser.add_argument(
         "--threads", type=int, default=0, help="of each training; as many as there are cores unless given"
     )
-    parser.add_argument("--keep", type=Path, default=Path("tracks-runs"), help="where data and runs go")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "tracks.json")
     options = parser.parse_args()
-    keep: Path = options.keep.absolute()
-    keep.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"rows": {}}
-    record |= {"machine": machine.record(), "r": options.r, "windows": options.windows}
+    rows = Rows(options, r=options.r, windows=options.windows)
     threads = ["--threads", f"{options.threads}"] if options.threads else []
     for scene in SCENES:
         windows = spread(windows_of(tracks("all", SCENES[scene])), options.windows)
-        for model in (*MODELS, "velocity"):
-            name = f"{scene}/{model}"
-            if name in record["rows"] or not name.startswith(options.only):
-                continue
-            if model == "velocity":
-                record["rows"][name] = velocity(windows, others(scene, "train"))
-            else:
-                record["rows"][name] = ours(scene, model, windows, keep, options.r, threads)
-            options.out.write_text(json.dumps(record, indent=2) + "\n")
-            print(name, record["rows"][name], flush=True)
-    print(table(record["rows"]))
+        for model in MODELS:
+            rows.fill(f"{scene}/{model}", partial(ours, scene, model, windows, options.keep, options.r, threads))
+        rows.fill(f"{scene}/velocity", partial(velocity, windows, others(scene, "train")))
+    say(table(rows.finished))
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -133,9 +116,8 @@ def ours(scene: str, model: str, windows: np.ndarray, keep: Path, r: float, thre
     shutil.rmtree(run, ignore_errors=True)  # of a sitting that was interrupted
     train, valid = (written(others(scene, part), keep / f"{scene}-{part}.csv") for part in ("train", "val"))
     words = ["train", f"{train}", f"corpus.valid={valid}", "--model", model, "--minutes", f"{r / 60:.4f}"]
-    words += [f"feed.horizon={AHEAD}", "--out", f"{run}", "-q", "--json", *threads]
-    done = subprocess.run([sys.executable, "-m", "seqloom", *words], stdout=subprocess.PIPE, check=True)
-    trained = json.loads(done.stdout)
+    words += [f"feed.horizon={AHEAD}", "--out", f"{run}", "-q", *threads]
+    trained = seqloom_json(*words)
     made = seqloom.load(run)
     errors = []
     for i, window in enumerate(windows):
@@ -143,7 +125,7 @@ def ours(scene: str, model: str, windows: np.ndarray, keep: Path, r: float, thre
         assert paths is not None
         errors.append(nearest(paths[:, -AHEAD:], window[SEEN:]))
     mean, end = np.mean(errors, 0)
-    return {"steps": trained["steps"], "load": os.getloadavg()[1], "mean": float(mean), "end": float(end)}
+    return {"steps": trained["steps"], "mean": float(mean), "end": float(end)}
 
 
 def velocity(windows: np.ndarray, trained_on: list[Track]) -> dict[str, Any]:
