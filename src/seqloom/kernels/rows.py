@@ -36,6 +36,8 @@ _ARGUMENTS = {
     "has_halves": [],
     "sequence_forward": [_LONG, _POINTER, _POINTER, *[_LONG] * 3, _POINTER, _POINTER, _POINTER],
     "sequence_back": [_LONG, _POINTER, _POINTER, *[_LONG] * 3, *[_POINTER] * 6],
+    "minimal_forward": [_LONG, _LONG, *[_POINTER] * 3, *[_LONG] * 3, _POINTER, _POINTER],
+    "minimal_back": [_LONG, _LONG, *[_POINTER] * 5, *[_LONG] * 3, *[_POINTER] * 3],
     "map_rows": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
     "lstm_after": [_POINTER, _POINTER, _POINTER, _LONG, _LONG, _POINTER],
     "lstm_step": [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER],
@@ -51,7 +53,7 @@ _RESULTS = {"stack_draw": _LONG, **dict.fromkeys(("panel_lanes", "has_halves"), 
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled functions; None where there are none."""
-    found = program("ngram", "rows", "stack", "sequences")
+    found = program("ngram", "rows", "stack", "sequences", "scans")
     if found is not None:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(found, name)

@@ -7,14 +7,17 @@ backward pass is the same scan from the other end, written by hand; nothing goes
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from seqloom.kernels import scans
 from seqloom.mixers.base import Mixer, MixerModule
 from seqloom.mixers.recurrent import Recurrent, layer
+from seqloom.mixers.twice import differentiable
 
 LONGEST = 64.0
 """Elements over which the slowest feature averages at the beginning; the fastest follows at once."""
@@ -47,25 +50,32 @@ class Scanned(Recurrent):
         self.stacked = {"project.weight": gates}
 
     @abstractmethod
-    def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """A and b (..., D) of each element (..., inputs)."""
-
-    def projected(self, x: Tensor) -> Tensor:
-        """What gates and candidates are made of, in the precision of the weights: what adds up over long needs it."""
-        out: Tensor = self.project(x)
-        return out.to(self.project.bias.dtype)
+    def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """A and b (..., D) of elements that are projected to gates, and last a candidate, (..., gates * D)."""
 
     def step(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = self.coefficients(x)
+        a, b = self.coefficients(self._precise(self.project(x)))
         new = torch.addcmul(b, a, past)
         return new, new
 
     def read(self, h: Tensor, start: Tensor, begins: Tensor | None) -> tuple[Tensor, Tensor]:
-        a, b = self.coefficients(h)
+        projected, plain = self.project(h), partial(self._plain, begins)
+        if self.watched is None and scans.suits(projected, start):
+            (out,) = differentiable(partial(scans.read, begins), plain, projected, start)
+        else:
+            (out,) = plain(projected, start)
+        return out, out[:, -1]
+
+    def _plain(self, begins: Tensor | None, projected: Tensor, start: Tensor) -> tuple[Tensor]:
+        """Outputs (B,T,D) by torch's operators."""
+        a, b = self.coefficients(self._precise(projected))
         if begins is not None:
             a = a.masked_fill(begins.unsqueeze(-1), 0.0)
-        out = scan(a, b, start)
-        return out, out[:, -1]
+        return (scan(a, b, start),)
+
+    def _precise(self, projected: Tensor) -> Tensor:
+        """In the precision of the weights: what adds up over long needs it."""
+        return projected.to(self.project.bias.dtype)
 
     def initialise(self, generator: Generator) -> None:
         """Features that follow at once and features that average over long, spread evenly."""
@@ -80,8 +90,8 @@ class MinimalGru(Scanned):
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__(inputs, width, 2)
 
-    def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        gate, candidate = self.projected(x).chunk(2, -1)
+    def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        gate, candidate = projected.chunk(2, -1)
         update = gate.sigmoid()
         if self.watched is not None:
             self.watched("update", update)
@@ -94,8 +104,8 @@ class MinimalLstm(Scanned):
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__(inputs, width, 3)
 
-    def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        enter, forget, candidate = self.projected(x).chunk(3, -1)
+    def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        enter, forget, candidate = projected.chunk(3, -1)
         # i / (f + i) of two sigmoids is a sigmoid itself, of the difference of their logarithms.
         update = (F.logsigmoid(enter) - F.logsigmoid(forget)).sigmoid()
         if self.watched is not None:
