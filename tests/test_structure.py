@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("kernels",),
     ("codecs", "mixers", "processes", "samplers"),
     ("network", "corpora"),
-    ("training", "metrics"),
+    ("training", "metrics", "given"),
     ("model_words",),
     ("recipe",),
     ("advisor", "estimate"),

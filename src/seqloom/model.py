@@ -10,7 +10,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,21 +22,18 @@ from numpy.typing import NDArray
 from seqloom import run as runs
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make
-from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
+from seqloom.core.errors import ConfigError, SeqloomError, UnsupportedQuery
 from seqloom.core.progress import listed
 from seqloom.core.rng import Rng
-from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split, sources_of
-from seqloom.corpora.encoding import empty_like
 from seqloom.corpora.packed import Packed
-from seqloom.corpora.sources import Source
 from seqloom.engine import CAPACITY, Engine, Request, Shared
 from seqloom.engine.stages import Stage, gaps_in, windows_of
+from seqloom.given import Given
 from seqloom.metrics import likelihood
 from seqloom.metrics.attended import attended_by
 from seqloom.metrics.likeness import Likeness, least_risk
 from seqloom.network.network import Network
-from seqloom.network.trunk import Trunk
 from seqloom.processes.base import Process
 from seqloom.recipe import default_sampler
 from seqloom.samplers.base import Sampler
@@ -131,11 +128,12 @@ class Model:
         train: Callable[[], Split | None] | None = None,
     ) -> None:
         self.codec, self.process, self.network = codec, process, network
-        self.given = dict(given or {})
+        sources = {} if run is None else sources_of(run.recipe.given)
+        self._train = train or (lambda: None)
+        self.given = Given(given or {}, codec, network, sources, self._train)
         self.sampler = sampler or default_sampler(process)
         self.notes = list(notes)
         self.run = run
-        self._train = train
         self.others: list[Model] = []
         self.capacity = CAPACITY
         self._engine: Shared | None = None
@@ -196,7 +194,7 @@ class Model:
             owner, first = canvas.openings.places(key.at("opening").uniform(1)[:, 0])
             before, known = canvas.openings.at(owner, first)
             ends = first + canvas.openings.length
-            beside = self._beside(canvas, query.given, owner, first)
+            beside = self.given.at_places(canvas, query.given, owner, first)
             own = torch.from_numpy(known).to(like.device)
             x[:, : canvas.context] = torch.from_numpy(before).to(like)
             shown[:, : canvas.context], absent[:, : canvas.context] = own, ~own
@@ -222,9 +220,9 @@ class Model:
                 torch.cat([~told, absent[active, here]], 1),
                 query.sampler,
                 (key if number == 0 else key.fork(number)).select(active),
-                self._conditions(query.given, cut + stage.begin, stage.length)
+                self.given.window(query.given, cut + stage.begin, stage.length)
                 if not beside
-                else {name: self._part(name, one, active, here) for name, one in beside.items()},
+                else {name: self.given.part(name, one, active, here) for name, one in beside.items()},
                 query.stops,
                 self._constraint(query.constraint, canvas, cut + stage.begin - read, read + stage.length),
                 0 if stage.after else cut + stage.begin,
@@ -338,17 +336,6 @@ class Model:
             return None
         return self.process.past + max(MEMORY, 2 * window)
 
-    def _conditions(self, given: Mapping[str, Encoded], begin: int, length: int) -> dict[str, Condition]:
-        """What is given beside a window; of an aligned condition the elements of the same positions."""
-        conditions, device = {}, next(self.network.parameters()).device
-        for name, item in given.items():
-            part = item.x[begin : begin + length] if name in self.network.aligned else item.x
-            if len(part):  # what ended before the window is the same there as one that is missing
-                x = torch.as_tensor(np.ascontiguousarray(part), device=device)[None]
-                x = x.long() if not x.is_floating_point() else x
-                conditions[name] = Condition(x, torch.ones(1, len(part), dtype=torch.bool, device=device))
-        return conditions
-
     # --- the verbs --------------------------------------------------------------------------------------------
 
     def canvas(
@@ -380,9 +367,9 @@ class Model:
         banned = [self._stop(text, first, "ban") for text in ([ban] if isinstance(ban, str) else ban)]
         limits: list[Constraint] = [] if allow is None else [self._allowed(allow)]
         limits += [Without(banned)] if banned else []
-        encoded = self.encode_given(given or {})
+        encoded = self.given.encode(given or {})
         if encoded and first.openings is not None:
-            first = replace(first, openings=self._alike(first.openings, encoded))
+            first = replace(first, openings=self.given.alike(first.openings, encoded))
         constraint = Every(limits) if len(limits) > 1 else limits[0] if limits else None
         added = self._bias(bias) if bias else None
         return Query(first, sampler or self.sampler, count, seed, 0, encoded, stops, constraint, added, others)
@@ -439,75 +426,6 @@ class Model:
         if not found:
             raise ConfigError(f"no symbol of the model matches {pattern!r}", path=option, hint="such as [a-z ]")
         return found
-
-    def encode_given(self, given: Mapping[str, Any]) -> dict[str, Encoded]:
-        """Conditions as numbers; one that is None is not given.
-
-        UnsupportedQuery for one that the model does not know, DataError for one that holds what it has never seen.
-        """
-        encoded = {}
-        for name, value in {**given, **self.found(given)}.items():
-            if value is None:
-                continue
-            if name not in self.given:
-                known = ", ".join(self.given) or "none"
-                raise UnsupportedQuery(f"the model has no condition {name!r}", hint=f"its conditions: {known}")
-            codec = self.given[name]
-            content = codec.accept(value)
-            try:
-                codec.check(content)
-                encoded[name] = codec.encode(content)
-            except DataError as error:
-                raise DataError(f"given.{name}: {error.message}", hint=error.hint) from None
-        return encoded
-
-    @cached_property
-    def searched(self) -> dict[str, Source]:
-        """The conditions that are looked for by the others, and where."""
-        sources = {} if self.run is None else sources_of(self.run.recipe.given)
-        return {name: source for name, source in sources.items() if source.asks and name in self.given}
-
-    def found(self, given: Mapping[str, Any], own: str = "") -> dict[str, Any]:
-        """What is looked for by the texts that are given, where it is not given too, of a thing whose text is `own`."""
-        if not self.searched:
-            return {}
-        texts = {
-            name: self.given[name].as_text(self.given[name].accept(value))
-            for name, value in given.items()
-            if name in self.given and self.given[name].enters == "attend" and name not in self.searched
-            if value is not None
-        }
-        if not texts:
-            return {}
-        missing = {name: source.found(texts, own) for name, source in self.searched.items() if name not in given}
-        return {name: None if text is None else self.given[name].typed(text) for name, text in missing.items()}
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """The column of a table that each condition was learned from, of those that were."""
-        sources = {} if self.run is None else sources_of(self.run.recipe.given)
-        return {name: source.columns[0] for name, source in sources.items() if len(source.columns) == 1}
-
-    @cached_property
-    def longest_given(self) -> dict[str, int]:
-        """Elements of the longest condition of the training data, of those that are read by attention, as far as known.
-
-        What is read by attention alone is not to be trusted with more.
-        """
-        trunks = self.network.conditions.trunks
-        bounded = [name for name, trunk in trunks.items() if isinstance(trunk, Trunk) and trunk.spec.bounded]
-        split = self._train() if bounded and self._train is not None else None
-        return {} if split is None else {name: int(np.diff(split.given[name].starts).max()) for name in bounded}
-
-    def check_given(self, given: Mapping[str, Any]) -> None:
-        """DataError where a condition holds what its codec has no number for, or is longer than can be read."""
-        for name, encoded in self.encode_given(given).items():
-            most = self.longest_given.get(name, len(encoded.x))
-            if len(encoded.x) > most:
-                raise DataError(
-                    f"given.{name}: it has {len(encoded.x)} elements, and the longest in training had {most}",
-                    hint="shorten it, or train on data as long; an encoder of mixer gru reads on",
-                )
 
     def answer(self, query: Query) -> Answer:
         """All samples of a query, when they are done."""
@@ -609,7 +527,7 @@ class Model:
         """
         if self.codec.alone is not None:
             beside = [name for name in self.network.aligned if given and name in given]
-            encoded = self.encode_given({name: given[name] for name in beside}) if given else {}
+            encoded = self.given.encode({name: given[name] for name in beside}) if given else {}
             aligned = max((len(one.x) for one in encoded.values()), default=length)
             return self.canvas(None, aligned if self.network.aligned else self.codec.alone)
         opening = None if self.network.space.end is not None else self.codec.opening
@@ -626,7 +544,7 @@ class Model:
         """What samples of a length go on from; None where they begin by themselves, or the training data are gone."""
         if self.codec.ends or self.network.space.end is not None:
             return None
-        split = None if self._train is None else self._train()
+        split = self._train()
         if split is None:
             return None
         flat, window = split.data, self.network.window
@@ -640,56 +558,6 @@ class Model:
             followed = replace(openings, followed=length)
             openings = followed if followed.count else openings
         return openings if before and openings.count else None
-
-    def _beside(
-        self, canvas: Canvas, given: Mapping[str, Encoded], owner: NDArray[np.int64], first: NDArray[np.int64]
-    ) -> dict[str, Condition]:
-        """The conditions of samples that each go on from a place of their own; nothing where all have the same.
-
-        Aligned ones are those of the training data at that place, and beside what is made those that are given.
-        """
-        split = None if self._train is None else self._train()
-        aligned = [] if split is None else [name for name in self.network.aligned if name in split.given]
-        if split is None or not aligned:
-            return {}
-        rows = len(owner)
-        found = {
-            name: Condition(one.x.expand(rows, *one.x.shape[1:]), one.present.expand(rows, -1))
-            for name, one in self._conditions(given, 0, len(canvas)).items()
-            if name not in aligned
-        }
-        offset = first[:, None] + np.arange(len(canvas))  # (B,T)
-        for name in aligned:
-            one = packed.aligned(split.given[name], owner[:, None], offset, np.ones(offset.shape, bool))
-            if name in given:
-                own = torch.as_tensor(given[name].x[: len(canvas) - canvas.context])
-                made = slice(canvas.context, canvas.context + len(own))
-                one.x[:, made] = own.to(one.x.dtype)
-                one.present[:, canvas.context :] = False
-                one.present[:, made] = True
-            found[name] = one.to(next(self.network.parameters()).device)
-        return found
-
-    def _part(self, name: str, condition: Condition, rows: NDArray[np.int64], here: slice) -> Condition:
-        """A condition of some of the rows; of an aligned one the elements of a window."""
-        window = here if name in self.network.aligned else slice(None)
-        return Condition(condition.x[rows, window], condition.present[rows, window])
-
-    def _alike(self, openings: Openings, given: Mapping[str, Encoded]) -> Openings:
-        """Those of the sequences that have these conditions; all where none has."""
-        split = None if self._train is None else self._train()
-        names = [] if split is None else [n for n in given if n in split.given and n not in self.network.aligned]
-        beside = {} if split is None else {name: split.given[name] for name in names}
-
-        def has(number: int) -> bool:
-            return all(
-                np.array_equal(flat.x[flat.starts[number] : flat.starts[number + 1]], given[name].x)
-                for name, flat in beside.items()
-            )
-
-        owners = np.array([i for i in range(len(openings.starts) - 1) if has(i)], np.int64)
-        chosen = replace(openings, owners=owners)
-        return chosen if chosen.count else openings
 
     def sample(
         self,
@@ -728,7 +596,7 @@ class Model:
     ) -> Answer:
         """`n` continuations of a prefix by `length` elements; the values hold the prefix too. See `sample`."""
         known = self.codec.accept(prefix)
-        own = self.given_ahead(known, length, None, given)
+        own = self.given.ahead(known, length, None, given)
         return self.answer(self.query(self.canvas(known, length), n, seed, sampler, own, stop, allow, ban, bias))
 
     def infill(
@@ -745,7 +613,7 @@ class Model:
         """`n` ways to fill the gaps of a template, as its codec writes them."""
         known = self.codec.accept(template)
         canvas = self.canvas(known, None, gap, blank)
-        return self.answer(self.query(canvas, n, seed, sampler, self.given_ahead(known, 0, None, given)))
+        return self.answer(self.query(canvas, n, seed, sampler, self.given.ahead(known, 0, None, given)))
 
     def forecast(
         self,
@@ -777,7 +645,7 @@ class Model:
             known = self.codec.cut(known, 0, self.codec.position(known, str(from_)))
         steps = self.horizon_of(horizon)
         known = self.codec.foreseen(known, steps, future)
-        own = self.given_ahead(known, steps, future, given)
+        own = self.given.ahead(known, steps, future, given)
         return self.extend(known, steps, n=n, seed=seed, sampler=sampler, given=own)
 
     def horizon_of(self, horizon: int | None) -> int:
@@ -806,25 +674,6 @@ class Model:
         """How far ahead the model was trained to be asked (`feed.horizon`)."""
         return None if self.run is None else self.run.recipe.feed.horizon
 
-    def given_ahead(
-        self, history: Any, horizon: int, future: Any = None, given: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """The conditions of a value and what follows it: those given, and those that its rows and `future` tell.
-
-        DataError where one stands beside every row, and the table or the future does not have it.
-        """
-        found = dict(given or {})
-        if self.run is None:
-            return found
-        for name, source in sources_of(self.run.recipe.given).items():
-            if name in found or name not in self.given:
-                continue
-            aligned = name in self.network.aligned
-            value = source.ahead(history, horizon, future, self.codec, self.given[name], aligned=aligned)
-            if value is not None:
-                found[name] = value
-        return found | (self.found(found, self.codec.as_text(history)) if self.searched and history is not None else {})
-
     def score(
         self,
         value: Any,
@@ -838,7 +687,7 @@ class Model:
     ) -> Score:
         """What a value costs under the model, in nats, with unit, kind and standard error."""
         known = self.codec.accept(value)
-        rows, beside = self.codec.rows(known), self.encode_given(self.given_ahead(known, 0, None, given))
+        rows, beside = self.codec.rows(known), self.given.encode(self.given.ahead(known, 0, None, given))
         conditions = {key: Flat.of([item] * len(rows)) for key, item in beside.items()}
         return likelihood.score(
             self.network,
@@ -880,7 +729,7 @@ class Model:
         while block := list(islice(each, APPLIED)):
             queries = []
             for number, own in enumerate(block, first + done):
-                beside = self._named(own)
+                beside = self.given.named(own)
                 canvas = same or self.empty(length, beside)
                 query = self.query(canvas, n, seed, sampler, beside, stop, allow, ban, bias)
                 queries.append(replace(query, first_row=number * n, watched=False))
@@ -958,13 +807,11 @@ class Model:
     ) -> NDArray[np.float64]:
         """What each value costs beside a label (N,), or that label beside each value where there is no `name`."""
         things = [self.codec.accept(choice if not name else value) for value in values]
-        beside = [{**given, **({name: choice} if name else self._named(value))} for value in values]
+        beside = [{**given, **({name: choice} if name else self.given.named(value))} for value in values]
         rows = [self.codec.rows(thing) for thing in things]
         count = [len(own) for own in rows]
-        known = [one for own, many in zip(beside, count, strict=True) for one in [self.encode_given(own)] * many]
-        nothing = {key: empty_like(codec) for key, codec in self.given.items()}
-        conditions = {key: Flat.of([own.get(key, nothing[key]) for own in known]) for key in self.given}
-        reading = self._reading([row for own in rows for row in own], conditions)
+        known = [one for own, many in zip(beside, count, strict=True) for one in [self.given.encode(own)] * many]
+        reading = self._reading([row for own in rows for row in own], self.given.flats(known))
         # A label is one symbol, so that what is exact costs no more; of a text it may be dear.
         exact = [key for key, one in self.process.likelihoods().items() if one.kind == "exact" and not name]
         kind = exact[0] if exact else "likelihood"
@@ -980,16 +827,6 @@ class Model:
         chosen: Sampler = make(Sampler, settings)  # type: ignore[type-abstract]
         return within(self.sampler, lambda _: chosen)
 
-    def _named(self, given: Any) -> Mapping[str, Any]:
-        """Conditions by name; a value that is no mapping is that of the only one."""
-        if isinstance(given, Mapping):
-            return given
-        asked = [name for name in self.given if name not in self.searched]
-        if len(asked) != 1:
-            known = ", ".join(self.given) or "none"
-            raise UnsupportedQuery("it is not said which condition is given", hint=f"the model's conditions: {known}")
-        return {asked[0]: given}
-
     def attention(self, value: Any, *, given: Mapping[str, Any] | None = None) -> Alignment:
         """What of its conditions each element of a value attended to, as it was made from those before it."""
         attended = self.network.conditions.attended
@@ -999,8 +836,8 @@ class Model:
                 hint="one that is a text, such as the source of a pair, is attended to",
             )
         known = self.codec.accept(value)
-        beside = self.given_ahead(known, 0, None, given)
-        flats = {name: Flat.of([own]) for name, own in self.encode_given(beside).items()}
+        beside = self.given.ahead(known, 0, None, given)
+        flats = {name: Flat.of([own]) for name, own in self.given.encode(beside).items()}
         packed = Packed(Flat.of([self.codec.encode(known)]), self.network.space, flats, self.network.aligned)
         watched = attended_by(self.network, self.process, packed)
         names = [NOTHING]

@@ -119,7 +119,7 @@ def test_a_length_that_is_said_first_is_kept_by_every_verb() -> None:
 
 
 def _ask(model: Model, given: dict[str, Any]) -> Ask:
-    conditions = model._conditions(model.encode_given(given), 0, 10)
+    conditions = model.given.window(model.given.encode(given), 0, 10)
     x = torch.full((1, 10), model.network.spec.mask)
     given = model.network.encode(conditions, 1)
     shown = torch.zeros_like(x, dtype=torch.bool)
@@ -132,15 +132,15 @@ def test_what_cannot_be_asked_is_refused() -> None:
         list(model.apply(["xyz"]))
     assert "source, kind, size" in caught.value.hint
     with pytest.raises(DataError, match="alphabet"):
-        model.check_given({"source": "abc"})
+        model.given.check({"source": "abc"})
     flat = Flat.of([GIVEN["source"].encode("xyzzy")])
     split = Split(Flat.of([LETTERS.encode("ab")]), {"source": flat}, 2.0, 0.0, "")
-    model.check_given({"source": "xyzzyx"})
+    model.given.check({"source": "xyzzyx"})
     bounded = made(Autoregressive(), encoder="attention", train=lambda: split)
-    bounded.check_given({"source": "xyzzy"})
+    bounded.given.check({"source": "xyzzy"})
     with pytest.raises(DataError, match="it has 6 elements, and the longest in training had 5"):
-        bounded.check_given({"source": "xyzzyx"})
-    made(Autoregressive(), train=lambda: split).check_given({"source": "xyzzyx"})  # a recurrence reads on
+        bounded.given.check({"source": "xyzzyx"})
+    made(Autoregressive(), train=lambda: split).given.check({"source": "xyzzyx"})  # a recurrence reads on
 
 
 def test_an_empty_sample_is_ranked_last() -> None:

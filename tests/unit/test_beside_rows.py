@@ -148,8 +148,8 @@ def test_the_calendar_goes_on_with_the_dates(models: dict[str, Model]):
     known, longer = codec.accept(frame(100)), codec.accept(frame(130))
     future = frame(30, 100).drop("y")
     for model in models.values():
-        ahead = model.given_ahead(known, 30, future)
-        beside = model.given_ahead(longer, 0)
+        ahead = model.given.ahead(known, 30, future)
+        beside = model.given.ahead(longer, 0)
         np.testing.assert_array_equal(ahead["calendar"].values, beside["calendar"].values)
         assert ahead["sky"] == beside["sky"]
     model = models["gru"]
@@ -162,7 +162,7 @@ def test_a_run_with_a_calendar_is_evaluated_and_resumed(table: Path, models: dic
     assert run is not None
     origins = origins_of_run(run, None, "test", Backtest(5, 2, paths=2))
     for origin in origins.each:
-        beside = models["gru"].given_ahead(origin.history, 0)["calendar"].values
+        beside = models["gru"].given.ahead(origin.history, 0)["calendar"].values
         np.testing.assert_array_equal(origin.given["calendar"].values[:-5], beside)
         assert len(origin.given["calendar"]) == len(beside) + 5
     longer = seqloom.train(str(table), model="gru", steps=4, out=run.path, resume=True, **SETTINGS)
@@ -172,7 +172,7 @@ def test_a_run_with_a_calendar_is_evaluated_and_resumed(table: Path, models: dic
 def test_a_calendar_changes_what_is_made(models: dict[str, Model]):
     model = models["gru"]
     known, future = model.codec.accept(frame(100)), frame(5, 100).drop("y")
-    given = model.given_ahead(known, 5, future)
+    given = model.given.ahead(known, 5, future)
     other = given | {"calendar": model.given["calendar"].of_numbers(given["calendar"].values[::-1])}
     first = model.extend(known, 5, given=given).paths
     assert not np.array_equal(model.extend(known, 5, given=other).paths, first)
@@ -186,7 +186,7 @@ def test_columns_are_read_with_a_table_that_is_filled_or_scored(name: str, verb:
     def ask(given: dict[str, Any] | None) -> Any:
         return model.infill(gaps, given=given, n=2).paths if verb == "infill" else model.score(rows, given=given).nats
 
-    given = model.given_ahead(model.codec.accept(rows), 0)
+    given = model.given.ahead(model.codec.accept(rows), 0)
     assert set(given) == {"price", "sky", "calendar"}
     np.testing.assert_array_equal(ask(None), ask(given))
     dear = given | {"price": model.given["price"].of_numbers(given["price"].values * 100)}
@@ -219,7 +219,7 @@ def test_samples_have_beside_them_what_followed_there(name: str, models: dict[st
     (canvas,) = model.empty(10)
     assert canvas.openings is not None
     owner, first = canvas.openings.places(np.array([0.3, 0.9]))
-    beside = model._beside(canvas, {}, owner, first)
+    beside = model.given.at_places(canvas, {}, owner, first)
     for i, begin in enumerate(first):
         size = canvas.context + 10
         own = split.given["calendar"].x[begin : begin + size]
@@ -238,8 +238,8 @@ def test_samples_are_made_beside_columns_that_are_given(models: dict[str, Model]
     assert not np.array_equal(low, high)
     assert plain.shape == low.shape
     (canvas,) = model.empty(6)
-    given = model.encode_given({"price": {"price": [5.0] * 4}})
-    beside = model._beside(canvas, given, *canvas.openings.places(np.array([0.5])))["price"]  # type: ignore[union-attr]
+    given = model.given.encode({"price": {"price": [5.0] * 4}})
+    beside = model.given.at_places(canvas, given, *canvas.openings.places(np.array([0.5])))["price"]  # type: ignore[union-attr]
     assert beside.present[0, -6:].tolist() == [True] * 4 + [False] * 2
     assert beside.x[0, -6:-2, 0].tolist() == pytest.approx([float(given["price"].x[0, 0])] * 4)
     assert beside.present[0, :-6].all()
@@ -294,7 +294,7 @@ def test_a_forecast_of_uneven_dates_goes_on_by_the_usual_step_or_as_it_is_told(u
     later = [str(last + timedelta(seconds=s)) for s in (0, 30, 5000, 5100)]
     told = model.forecast(history, 2, n=2, future={"time": later, "z": [0] * 4})
     assert told.values[0].dates[-2:] == tuple(later[1:3])
-    ahead = model.given_ahead(model.codec.foreseen(history, 2, {"time": later, "z": [0] * 4}), 2)
+    ahead = model.given.ahead(model.codec.foreseen(history, 2, {"time": later, "z": [0] * 4}), 2)
     np.testing.assert_allclose(ahead["elapsed"].values[-2:, 0], np.log([30, 4970]))
     with pytest.raises(DataError, match="the future has 3 dates after"):
         model.forecast(history, 4, future={"time": later, "z": [0] * 4})

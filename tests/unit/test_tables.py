@@ -416,7 +416,7 @@ def test_columns_known_ahead_of_time_are_conditions(shops: tuple[Path, Model]):
     rows = [f"{s},{h},{i},no,rain" for s in ("x", "y") for i, h in enumerate(hours(4, 60))]
     future = path.with_name("future.csv")
     future.write_text("\n".join(["unique_id,ds,price,open,sky", *rows, ""]), encoding="utf-8")
-    given = model.given_ahead(history, 3, future)
+    given = model.given.ahead(history, 3, future)
     assert given["price"].values[-3:, 0].tolist() == [0, 1, 2]
     assert given["open"].values[-4:, 0].tolist() == [1, 0, 0, 0]
     assert given["sky"][-4:] == ("sun", "rain", "rain", "rain")

@@ -65,13 +65,13 @@ class Lines:
         from seqloom.corpora.asking import asked_in
 
         model = self.model
-        told = {*self.beside, *model.searched}
+        told = {*self.beside, *model.given.searched}
         codecs = {name: codec for name, codec in model.given.items() if name not in told}
-        for line, own in asked_in(self.path, codecs, model.columns):
+        for line, own in asked_in(self.path, codecs, model.given.columns):
             if not isinstance(own, DataError):
                 own = {**self.beside, **own}
                 try:
-                    model.check_given(own)
+                    model.given.check(own)
                 except DataError as error:
                     own = DataError(error.message, path=self.path, line=line, hint=error.hint)
             yield line, own
@@ -184,7 +184,7 @@ def apply(
     notes += [
         f"there is no {name}: the model makes what it learned for none"
         for name in model.given
-        if name not in {*names, *model.searched}
+        if name not in {*names, *model.given.searched}
     ]
     sampler = sampler_of(model, settings)
     if n == 1 and not any(word.startswith("sampler") for word in settings):

@@ -45,8 +45,8 @@ def classify(
         column = str(getattr(model.run.recipe.corpus, TEXT, "")) if model.run is not None else ""
         codecs, columns = {TEXT: model.codec}, {TEXT: column}
     else:
-        codecs = {key: codec for key, codec in model.given.items() if key not in {*beside, *model.searched}}
-        columns = model.columns
+        codecs = {key: codec for key, codec in model.given.items() if key not in {*beside, *model.given.searched}}
+        columns = model.given.columns
     asked = list(asked_in(path_of_lines(file), codecs, columns))
     bad = [own for _, own in asked if isinstance(own, DataError)]
     if bad and not skip_bad:

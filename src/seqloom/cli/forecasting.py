@@ -227,7 +227,7 @@ def _forecasts(
     for one in histories:
         history, ahead = one.value, Path(path_of(future)) if future else one.ahead
         history = model.codec.foreseen(history, horizon, ahead)
-        canvas, given = model.canvas(history, horizon), model.given_ahead(history, horizon, ahead, said)
+        canvas, given = model.canvas(history, horizon), model.given.ahead(history, horizon, ahead, said)
         asked.append(annotated(model, canvas, number, seed, settings, given=given))
     return collected_several(model, asked, session)
 

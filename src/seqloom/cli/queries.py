@@ -133,7 +133,7 @@ def annotated(
     """
     positive(n, "-n")
     sampler, given = sampler_of(model, settings), conditions_of(settings, model.given) if given is None else given
-    found = model.found(given)
+    found = model.given.found(given)
     given = {**given, **found}
     notes = [
         f"no {name} was found" if value is None else f"{name}: {_beginning(model.given[name].as_text(value))}"

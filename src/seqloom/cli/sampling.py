@@ -145,7 +145,7 @@ def extend(
     model = others.opened(run, session)
     ranking = ranked.opened(n, others.weights, session)
     value, steps = value_of(prefix, model.codec), length or model.network.window
-    given = model.given_ahead(value, steps, None, conditions_of(settings, model.given))
+    given = model.given.ahead(value, steps, None, conditions_of(settings, model.given))
     asked = annotated(model, model.canvas(value, steps), n, seed, settings, limits, given)
     _write_samples(model, asked, session, output, ranking)
 
@@ -196,7 +196,7 @@ def infill(
 
 def _beside(model: Model, value: Any, settings: Sequence[str]) -> dict[str, Any]:
     """The conditions of a value: those of the settings, and those that stand beside it in its file."""
-    return model.given_ahead(value, 0, None, conditions_of(settings, model.given))
+    return model.given.ahead(value, 0, None, conditions_of(settings, model.given))
 
 
 def _infill_several(
