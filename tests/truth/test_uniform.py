@@ -2,14 +2,17 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from oracles import TokenOracle, chi_square, random_joint, random_positions, sample, softmax
+from oracles import Oracle, TokenOracle, chi_square, random_joint, random_positions, sample, softmax
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import Rng
+from seqloom.engine import Engine, Request
+from seqloom.processes import lengths
 from seqloom.processes.uniform import Uniform, rate
 from seqloom.samplers.denoise import Denoise
 from seqloom.sequence.batch import Batch
@@ -189,3 +192,76 @@ def test_settings_bend_the_guess_and_penalties_are_refused():
         assert (drawn == torch.tensor(likeliest)).all()
     with pytest.raises(UnsupportedQuery, match="repetition"):
         sample(oracle(process), process, Denoise(repetition=1.5), x, shown=shown)
+
+
+# ---- lengths that are said first -----------------------------------------------------------------------------------
+
+ENDING = Tokens(size=SIZE, ends=True)
+LONGEST = 3
+
+
+class Ending(Oracle):
+    """Symbols that are independent given how many there are, each length with a law of its own."""
+
+    def __init__(self, process):
+        super().__init__(process.spec(ENDING), ENDING)
+        self.says = torch.tensor(np.random.default_rng(7).normal(size=lengths.OUTPUTS) - 0.5)
+        self.symbols = np.random.default_rng(8).dirichlet(np.ones(SIZE), size=LONGEST + 1)
+
+    def __call__(self, x, *, present=None, where=None, level=None, **_):
+        assert level is not None
+        count = (torch.full((len(x),), x.shape[1]) if present is None else present.sum(1)).tolist()
+        out = torch.zeros(*x.shape, self.spec.outputs, dtype=torch.float64)
+        for row, (seen, n) in enumerate(zip(x.tolist(), count, strict=True)):
+            if n and seen[n - 1] >= self.spec.asks:
+                assert all(ENDING.total <= v < 2 * ENDING.total for v in seen[: n - 1])  # what is known is clean
+                out[row, n - 1, -lengths.OUTPUTS :] = self.says
+            else:
+                ended = seen[n - 1] == ENDING.total + SIZE
+                assert SIZE not in seen[:n]  # an end is never noise
+                out[row, :, :SIZE] = torch.as_tensor(np.log(self.symbols[n - ended]))
+        return (out if where is None else out.take_along_dim(where.unsqueeze(-1), 1)), None
+
+    def law(self, prefix=()):
+        """Of all strings that begin so and fit on a canvas of LONGEST, padded with ends."""
+        law = {}
+        for n in range(len(prefix), LONGEST + 1):
+            says = self.says[None], torch.tensor([n])
+            chance = math.exp(float((lengths.log_chance if n < LONGEST else lengths.log_reaches)(*says)))
+            for rest in itertools.product(range(SIZE), repeat=n - len(prefix)):
+                p = chance * float(np.prod(self.symbols[n][list(rest)]))
+                law[(*prefix, *rest, *[SIZE] * (LONGEST - n))] = p
+        total = sum(law.values())
+        return {string: p / total for string, p in law.items()}
+
+
+def test_the_bound_of_lengths_and_what_stands_in_them_is_the_entropy():
+    process = Uniform(length="first")
+    net = Ending(process)
+    law = net.law()
+    strings, p = torch.tensor(list(law)), np.array(list(law.values()))
+    there = (strings == SIZE).cumsum(1) <= 1  # all and their ends
+    begins = torch.zeros_like(there)
+    begins[:, 0] = True
+    (likelihood,) = process.likelihoods().values()
+    rows = Batch(strings, there, there, torch.zeros_like(there), begins)
+    key = [Rng.of(seed, np.arange(len(p))) for seed in range(150)]
+    means = np.array([likelihood.nats(net, rows, own, None)[0].sum(1).numpy() @ p for own in key])
+    entropy = -float(p @ np.log(p))
+    assert abs(means.mean() - entropy) < 4 * means.std() / math.sqrt(len(means)) + 0.002
+    losses = [float(process.loss(net, rows, own).total) for own in key[:3]]
+    assert all(math.isfinite(loss) for loss in losses)
+
+
+@pytest.mark.parametrize("prefix", [(), (1,)])
+def test_samples_are_as_long_as_they_are_likely_to_be(prefix):
+    process = Uniform(length="first")
+    net, count = Ending(process), 1500
+    x = torch.tensor([*prefix, *[0] * (LONGEST - len(prefix))]).repeat(count, 1)
+    shown = (torch.arange(LONGEST) < len(prefix)).expand(count, -1)
+    request = Request(x, shown, torch.zeros_like(shown), Denoise(steps=3), Rng.of(1, np.arange(count)))
+    done = [event.x.tolist() for event in Engine(net, process, capacity=count).run(request) if event.done]
+    drawn = np.array([row + [SIZE] * (LONGEST - len(row)) for row in done])
+    assert chi_square(drawn, net.law(prefix)) > 0.001
+    cold = replace(request, sampler=Denoise(steps=3, temperature=0))
+    assert len({event.length for event in Engine(net, process, capacity=count).run(cold) if event.done}) == 1

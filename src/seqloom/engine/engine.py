@@ -146,7 +146,7 @@ class Engine:
             origin=np.arange(count),
             null=np.zeros(count, bool),
             along={} if symbolic else {"shown": request.shown, "absent": request.absent},
-            symbols=self.network.space.total if isinstance(self.network.space, Tokens) else 0,
+            symbols=self._symbols,
         )
         self._group_count += count
         rows = sampler.start(self.process, self._sized(sampler, rows, request, encoded[0], each))
@@ -163,6 +163,14 @@ class Engine:
             [None if one is None else one.select(conditions) for one in encoded],
             {number: request},
         )
+
+    @property
+    def _symbols(self) -> int:
+        """How many different symbols are made: an end is none of them where a length is said first."""
+        space = self.network.space
+        if not isinstance(space, Tokens):
+            return 0
+        return space.size if self.network.spec.length_first else space.total
 
     def _sized(
         self, sampler: Sampler, rows: Rows, request: Request, encoded: EncodedConditions | None, each: int

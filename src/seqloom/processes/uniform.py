@@ -11,9 +11,12 @@ from torch import Tensor
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
+from seqloom.processes import lengths
 from seqloom.processes.base import Likelihood, Loss, Net, Process
+from seqloom.processes.lengths import Length, Sized
 from seqloom.processes.schedules import LEAST, LinearMasking, Masking
 from seqloom.sequence.batch import Batch
+from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.replacing import before
 from seqloom.sequence.space import Space, Tokens
@@ -33,6 +36,8 @@ class Uniform(Process, name="uniform"):
 
     schedule: Masking = LinearMasking()
     """How a sampler's steps are spread: the share that is left at even times. The bound does not depend on it."""
+    length: Length = "filled"
+    """Whether ends fill what is left of a canvas (`filled`), or a sequence's length comes first (`first`)."""
 
     def spec(self, space: Space) -> NetworkSpec:
         if not isinstance(space, Tokens):
@@ -40,14 +45,28 @@ class Uniform(Process, name="uniform"):
                 "symbols are replaced by others, and these are numbers", hint="use process=gaussian or process=flow"
             )
         # Symbols that are shown, and so no noise, are inputs of their own.
-        return NetworkSpec(True, 2 * space.total, space.total, block=None, timed=True)
+        spec = NetworkSpec(True, 2 * space.total, space.total, block=None, timed=True)
+        return lengths.first(spec, space) if self.length == "first" else spec
+
+    def advice(self, facts: Facts) -> Advice:
+        return lengths.advised(facts)
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
-        return Loss(self.integral(net, batch, rng, drop).sum(), batch.wanted.sum())
+        count, total = batch.wanted.sum(), torch.zeros((), device=batch.x.device)
+        if self.length == "first":
+            sized = Sized.of(batch, net.space)
+            given = net.encode(batch.given, len(batch.x))
+            batch, total = sized.batch, sized.learned(Clean(net), given, rng, drop).sum().float()
+        return Loss(total + self.integral(net, batch, rng, drop).sum(), count)
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
-            return self.integral(net, batch, rng) + self.recovery(net, batch, rng), None
+            said: Tensor | float = 0.0
+            if self.length == "first":
+                sized = Sized.of(batch, net.space)
+                nats = sized.nats(Clean(net), net.encode(batch.given, len(batch.x)))
+                batch, said = sized.batch, sized.placed(nats, batch.x.shape[1]).float()
+            return self.integral(net, batch, rng) + self.recovery(net, batch, rng) + said, None
 
         return {"likelihood": Likelihood("bound", "windows", bound, draws=8)}
 
@@ -61,7 +80,9 @@ class Uniform(Process, name="uniform"):
         u = torch.as_tensor(strata, device=batch.x.device)
         alpha = (1 - LEAST) * (1 - u**3)
         z, logits = self._seen(net, batch, alpha, rng, "noise", drop)
-        nats = rate(logits, batch.x, z, alpha, -torch.ones_like(alpha)) * (3 * u**2 * (1 - LEAST))[:, None]
+        nats = (
+            rate(logits, _wanted(batch, batch.x), z, alpha, -torch.ones_like(alpha)) * (3 * u**2 * (1 - LEAST))[:, None]
+        )
         return nats.masked_fill(~batch.wanted, 0.0).to(logits.dtype)
 
     def recovery(self, net: Net, batch: Batch, rng: Rng) -> Tensor:
@@ -69,30 +90,64 @@ class Uniform(Process, name="uniform"):
         alpha = torch.full((len(batch.x),), 1 - LEAST, dtype=torch.float64, device=batch.x.device)
         z, logits = self._seen(net, batch, alpha, rng, "last noise")
         log_prob = before(logits, z, alpha[:, None], torch.ones_like(alpha)[:, None]).log()
-        nats = -log_prob.gather(-1, batch.x.unsqueeze(-1))[..., 0]
+        nats = -log_prob.gather(-1, _wanted(batch, batch.x).unsqueeze(-1))[..., 0]
         return nats.masked_fill(~batch.wanted, 0.0).to(logits.dtype)
 
     def _seen(
         self, net: Net, batch: Batch, alpha: Tensor, rng: Rng, purpose: str, drop: Rng | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The symbols (B,T) with noise of shares 1 - alpha (B,), and the logits of what they were (B,T,V)."""
-        size, steps, device = net.spec.outputs, batch.x.shape[1], batch.x.device
+        """The wanted symbols (B,T) with noise of shares 1 - alpha (B,), and the logits of what they were (B,T,V)."""
+        size, steps, device = self._symbols(net), batch.x.shape[1], batch.x.device
         u = torch.as_tensor(rng.at(purpose).uniform(2 * steps), device=device)
         other = (u[:, steps:] * size).long().clamp_max(size - 1)
         z = torch.where((u[:, :steps] >= alpha[:, None]) & batch.wanted, other, batch.read)
-        inputs = torch.where(batch.shown, batch.read + size, z)
+        inputs = torch.where(batch.shown, as_shown(net, batch.read), z)
         given = net.encode(batch.given, len(batch.x))
         out, _ = net(inputs, level=level_of(alpha)[:, None], given=given, present=batch.present, rng=drop)
-        return z, out
+        return _wanted(batch, z), out[..., :size]
+
+    def _symbols(self, net: Net) -> int:
+        """How many symbols others are replaced by: an end is none of them where a length is said first."""
+        assert isinstance(net.space, Tokens)
+        return net.space.size if self.length == "first" else net.space.total
+
+    def lengths(self, net: Net, ask: Ask) -> Tensor | None:
+        return lengths.law(Clean(net), ask) if self.length == "first" else None
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
     ) -> tuple[Guess, NetState | None]:
         assert ask.level is not None
         assert ask.shown is not None
-        inputs = torch.where(ask.shown, ask.x + net.spec.outputs, ask.x)
+        inputs = torch.where(ask.shown, as_shown(net, ask.x), ask.x)
         out, _ = net(inputs, level=level_of(ask.level), given=ask.given, present=ask.present)
-        return Guess(out, np.asarray((ask.want >= 0).any(1))), state
+        logits = out[..., : self._symbols(net)]
+        if self.length == "first":
+            logits = F.pad(logits, (0, 1), value=-torch.inf)
+        return Guess(logits, np.asarray((ask.want >= 0).any(1))), state
+
+
+class Clean:
+    """A network of noisy symbols as one that reads symbols, all of which are clean."""
+
+    def __init__(self, net: Net) -> None:
+        self.net, self.spec = net, net.spec
+
+    def __call__(self, x: Tensor, **inputs: Any) -> tuple[Tensor, Any]:
+        asks = x >= (self.spec.asks or 0)
+        clean = level_of(torch.ones(len(x), 1, dtype=torch.float64, device=x.device))
+        return self.net(torch.where(asks, x, as_shown(self.net, x)), level=clean, **inputs)
+
+
+def _wanted(batch: Batch, x: Tensor) -> Tensor:
+    """Symbols (B,T), and 0 in place of those that are not to be made: they may be none of those that are."""
+    return x.masked_fill(~batch.wanted, 0)
+
+
+def as_shown(net: Net, x: Tensor) -> Tensor:
+    """The inputs that stand for symbols that are shown."""
+    assert isinstance(net.space, Tokens)
+    return x + net.space.total
 
 
 def level_of(alpha: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Rows:
     says that it is asked without the request's conditions. `own` holds settings and memory of each row (B,...), `along`
     memory that follows the canvas (B,T,...), arrays or tensors. `source`, set by tell: row b's network state goes on
     from that of row source[b]; `shared` (B,) says how many elements the two had in common (None: none is known of).
-    `symbols` is the number of different elements, 0 where they are vectors.
+    `symbols` is the number of different elements that are made, the first ones; 0 where they are vectors.
     """
 
     x: Tensor

@@ -53,7 +53,7 @@ class Denoise(TokenSampler, name="denoise"):
         own = rows.own
         row, position = np.nonzero((ask.want >= 0) & (guess.ready & ~rows.done)[:, None])  # (N,) each
         settings = {name: own[name][row] for name in self.by_row}
-        logits = truncate(tempered(guess.value[row, position], settings), settings)
+        logits = truncate(tempered(guess.value[row, position, : rows.symbols], settings), settings)
         greedy = torch.as_tensor(settings["temperature"] == 0, device=logits.device).unsqueeze(-1)
         logits = logits.masked_fill(greedy & (logits < logits.amax(-1, keepdim=True)), -torch.inf)
         now, then = (level[row, 0] for level in self._levels(rows))

@@ -48,11 +48,7 @@ class PlaceSampler(TokenSampler):
             along = {**rows.along, "log_prob": np.full(rows.settled.shape, np.nan)}
             rows = replace(rows, key=rows.key.fork(member), member=member, along=along)
             return rows if likeliest is None else cut(rows, likeliest, end)
-        if law is None or self.temperature == 1:
-            return super().sized(rows, law, end)
-        if self.temperature == 0:
-            return cut(rows, law.argmax(1), end)
-        return super().sized(rows, law / self.temperature, end)
+        return super().sized(rows, law, end)
 
     def answer(self, rows: Rows) -> Index:
         scores = self.scores(rows)

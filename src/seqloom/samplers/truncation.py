@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import pick
+from seqloom.samplers.base import Numbers, Rows, cut
 from seqloom.samplers.penalties import Penalised
 from seqloom.sequence.guess import Gives
 
@@ -54,6 +55,14 @@ class TokenSampler(Penalised):
                 f"sampler.{changed[0]} leaves out unlikely symbols, and this is a model of numbers",
                 hint="leave it out; sampler.temperature below 1 makes what is drawn less spread",
             )
+
+    def sized(self, rows: Rows, law: Numbers | None, end: int) -> Rows:
+        """A length is drawn at the temperature of the symbols."""
+        if law is None or self.temperature == 1:
+            return super().sized(rows, law, end)
+        if self.temperature == 0:
+            return cut(rows, law.argmax(1), end)
+        return super().sized(rows, law / self.temperature, end)
 
 
 def draw(logits: Tensor, u: NDArray[np.float64], own: Own) -> Tensor:
