@@ -131,6 +131,27 @@ def test_many_threads_and_many_rows_make_the_bits_of_one(few):
             assert torch.equal(torch.cat([one(row) for row in x.split(1)]), own)
 
 
+class WithoutPanels:
+    """The compiled functions as on a processor without sums of four products of whole numbers."""
+
+    def __getattr__(self, name):
+        return (lambda: 0) if name == "has_whole_panels" else getattr(LIBRARY, name)
+
+
+LIBRARY = rows.library()
+
+
+@needs_kernel
+@pytest.mark.parametrize("few", [1, 3, 9])
+@pytest.mark.parametrize(("outer", "inner"), [(16, 4), (37, 20), (150, 64)])
+def test_whole_numbers_in_panels_make_the_bits_of_those_row_by_row(few, outer, inner, monkeypatch):
+    one, x = Int8Map(numbers(outer, inner), numbers(outer)), numbers(few, inner)
+    made = one.few_rows(x)
+    torch.testing.assert_close(made, one.many_rows(x), rtol=1e-5, atol=1e-4)
+    monkeypatch.setattr(rows, "library", WithoutPanels)
+    assert torch.equal(rows.RowsMap(one.weight, one.scale, one.bias)(x), made)
+
+
 # ---- networks -------------------------------------------------------------------------------------------------------
 
 

@@ -159,13 +159,14 @@ static inline void half_dots(const float *const *x, const uint16_t *const *w, in
 #undef DO
 }
 
-enum kind { INT8, BFLOAT16, FLOAT32, PANELS, HALF_PANELS };
+enum kind { INT8, BFLOAT16, FLOAT32, PANELS, HALF_PANELS, INT8_PANELS };
 
 /* A linear map: weight (outer,inner), int8 with a scale for each row of it and the sum of each row, the upper halves of
    float32 (bfloat16), with inner a multiple of 32, or float32; bias (outer) or null. PANELS are
    float32 for many rows: LANES outputs after one another, of which those of one inner feature stand side by side, with
    outer a multiple of LANES; of HALF_PANELS those of each two features, in bfloat16, to which rows are rounded too, for
-   processors that have products of these. */
+   processors that have products of these; of INT8_PANELS those of each four features, for processors that have sums of
+   four products of whole numbers, with weight, scale, total and bias filled up to a multiple of LANES. */
 struct map {
     const void *weight;
     const float *scale;
@@ -331,6 +332,94 @@ static void panel_outputs(const struct map *map, const float *x, int64_t rows, i
     }
 }
 
+int has_whole_panels(void) {
+#ifdef __AVX512VNNI__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+#ifdef __AVX512VNNI__
+static inline __m512i four_products(const uint8_t *four, __m512i weights, __m512i sum) {
+    int32_t all;
+    memcpy(&all, four, sizeof all);
+    return _mm512_dpbusd_epi32(sum, _mm512_set1_epi32(all), weights);
+}
+
+static inline void put_whole(const struct map *map, __m512i sums, float step, int64_t o, float *out) {
+    const __m512i total = _mm512_loadu_si512(map->total + o);
+    const __m512 whole = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums, _mm512_slli_epi32(total, 7)));
+    __m512 sum = _mm512_mul_ps(_mm512_mul_ps(whole, _mm512_set1_ps(step)), _mm512_loadu_ps(map->scale + o));
+    if (map->bias) sum = _mm512_add_ps(_mm512_loadu_ps(map->bias + o), sum);
+    const int64_t left = map->outer - o;
+    _mm512_mask_storeu_ps(out + o, left < LANES ? (__mmask16)((1 << left) - 1) : (__mmask16)0xffff, sum);
+}
+
+/* As int8_outputs, to the bit: of one row with one panel after another, as these lie in memory; */
+static void whole_panel_of_one(const struct map *map, float step, const uint8_t *x, int64_t o, float *out) {
+    const int64_t inner = map->inner;
+    const int8_t *panel = (const int8_t *)map->weight + o * inner;
+    __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+    int64_t i = 0;
+    for (; i + 16 <= inner; i += 16) {
+        const int8_t *w = panel + i * LANES;
+        SOON(w), SOON(w + 64), SOON(w + 128), SOON(w + 192);
+        a = four_products(x + i, _mm512_loadu_si512(w), a);
+        b = four_products(x + i + 4, _mm512_loadu_si512(w + 64), b);
+        c = four_products(x + i + 8, _mm512_loadu_si512(w + 128), c);
+        d = four_products(x + i + 12, _mm512_loadu_si512(w + 192), d);
+    }
+    for (; i < inner; i += 4) a = four_products(x + i, _mm512_loadu_si512(panel + i * LANES), a);
+    put_whole(map, _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d)), step, o, out);
+}
+
+/* and of four rows with four panels at once. */
+static void whole_panels_of_four(const struct map *map, const float *step, const uint8_t *x, int64_t r0, int64_t rows,
+                                 const int64_t *o, float *out) {
+    const int64_t inner = map->inner;
+    const int8_t *weight = map->weight;
+    const int8_t *p0 = weight + o[0] * inner, *p1 = weight + o[1] * inner;
+    const int8_t *p2 = weight + o[2] * inner, *p3 = weight + o[3] * inner;
+#define DO(r)                                                \
+    const int64_t at##r = r0 + r < rows ? r0 + r : rows - 1; \
+    const uint8_t *x##r = x + at##r * inner;                 \
+    __m512i s0##r = _mm512_setzero_si512(), s1##r = s0##r, s2##r = s0##r, s3##r = s0##r;
+    EACH_ROW(DO)
+#undef DO
+    for (int64_t i = 0; i < inner; i += 4) {
+        const __m512i w0 = _mm512_loadu_si512(p0 + i * LANES), w1 = _mm512_loadu_si512(p1 + i * LANES);
+        const __m512i w2 = _mm512_loadu_si512(p2 + i * LANES), w3 = _mm512_loadu_si512(p3 + i * LANES);
+#define DO(r)                                                                                  \
+    s0##r = four_products(x##r + i, w0, s0##r), s1##r = four_products(x##r + i, w1, s1##r);    \
+    s2##r = four_products(x##r + i, w2, s2##r), s3##r = four_products(x##r + i, w3, s3##r);
+        EACH_ROW(DO)
+#undef DO
+    }
+#define DO(r)                                                                                          \
+    {                                                                                                  \
+        float *to = out + at##r * map->outer;                                                          \
+        put_whole(map, s0##r, step[at##r], o[0], to), put_whole(map, s1##r, step[at##r], o[1], to);    \
+        put_whole(map, s2##r, step[at##r], o[2], to), put_whole(map, s3##r, step[at##r], o[3], to);    \
+    }
+    EACH_ROW(DO)
+#undef DO
+}
+
+static void whole_panel_outputs(const struct map *map, const void *room, int64_t rows, int64_t begin, int64_t end,
+                                float *out) {
+    const float *step = room;
+    const uint8_t *whole = (const uint8_t *)(step + rows);
+    int64_t o[4];
+    if (rows == 1)
+        for (; begin < end; begin += LANES) whole_panel_of_one(map, *step, whole, begin, out);
+    for (; begin < end; begin += 4 * LANES) {
+        for (int k = 0; k < 4; k++) o[k] = begin + k * LANES < end ? begin + k * LANES : (end - 1) / LANES * LANES;
+        for (int64_t r = 0; r < rows; r += ROWS_AT_ONCE) whole_panels_of_four(map, step, whole, r, rows, o, out);
+    }
+}
+#endif
+
 #ifdef __AVX512BF16__
 static void halved(const struct map *map, const float *x, int64_t rows, uint16_t *room) {
     for (int64_t i = 0; i < rows * map->inner; i += 16) {
@@ -384,6 +473,9 @@ static void outputs(const struct map *map, const float *x, const void *room, int
 #ifdef __AVX512BF16__
     case HALF_PANELS: half_panel_outputs(map, room, rows, begin, end, out); break;
 #endif
+#ifdef __AVX512VNNI__
+    case INT8_PANELS: whole_panel_outputs(map, room, rows, begin, end, out); break;
+#endif
     case PANELS: panel_outputs(map, x, rows, begin, end, out); break;
     default: float32_outputs(map, x, rows, begin, end, out);
     }
@@ -397,7 +489,7 @@ static void outputs(const struct map *map, const float *x, const void *room, int
    torch has, where the program was compiled with them: what each makes does not depend on how many there are. */
 void map_rows(const struct map *map, const float *x, int64_t rows, void *room, float *out) {
     const int64_t outer = map->outer;
-    if (map->kind == INT8) rounded(map, x, rows, room);
+    if (map->kind == INT8 || map->kind == INT8_PANELS) rounded(map, x, rows, room);
     if (map->kind == BFLOAT16) parted(map, x, rows, room);
 #ifdef __AVX512BF16__
     if (map->kind == HALF_PANELS) halved(map, x, rows, room);

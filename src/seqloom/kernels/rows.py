@@ -7,6 +7,7 @@ import functools
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seqloom.kernels.native import program
@@ -26,14 +27,16 @@ class MapStruct(ctypes.Structure):
 
 KINDS = {torch.int8: 0, torch.bfloat16: 1, torch.float32: 2}
 """As `enum kind` of rows.c."""
-PANELS = {torch.float32: 3, torch.bfloat16: 4}
-"""Of matrices that lie in panels, for many rows."""
+PANELS = {torch.float32: 3, torch.bfloat16: 4, torch.int8: 5}
+"""Of matrices that lie in panels: those of whole numbers where the processor has sums of four of their products, the
+others for many rows."""
 FEW = 16
 """Rows up to which maps in float32 are as fast as those of the libraries that torch calls."""
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS = {
     "panel_lanes": [],
     "has_halves": [],
+    "has_whole_panels": [],
     "sequence_forward": [_LONG, _POINTER, _POINTER, *[_LONG] * 3, _POINTER, _POINTER, _POINTER],
     "sequence_back": [_LONG, _POINTER, _POINTER, *[_LONG] * 3, *[_POINTER] * 6],
     "minimal_forward": [_LONG, _LONG, *[_POINTER] * 3, *[_LONG] * 3, _POINTER, _POINTER],
@@ -47,7 +50,7 @@ _ARGUMENTS = {
         *[_POINTER, _LONG, _POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER],
     ],
 }
-_RESULTS = {"stack_draw": _LONG, **dict.fromkeys(("panel_lanes", "has_halves"), ctypes.c_int)}
+_RESULTS = {"stack_draw": _LONG, **dict.fromkeys(("panel_lanes", "has_halves", "has_whole_panels"), ctypes.c_int)}
 
 
 @functools.cache
@@ -78,12 +81,17 @@ class RowsMap:
         self._library = found
         self.outer, self.inner = weight.shape
         assert weight.is_contiguous()
-        kind = KINDS[weight.dtype]
-        if panels:
-            lanes, kind = found.panel_lanes(), PANELS[weight.dtype]
-            side = 1 if weight.dtype == torch.float32 else 2
-            weight = weight.view(-1, lanes, self.inner // side, side).transpose(1, 2).contiguous()
+        kind, side = KINDS[weight.dtype], 4 // weight.element_size()
         total = None if scale is None else weight.sum(1, dtype=torch.int32)
+        if weight.dtype == torch.int8 and self.inner % side == 0 and found.has_whole_panels():
+            panels, extra = True, -self.outer % found.panel_lanes()
+            weight = F.pad(weight, (0, 0, 0, extra))
+            scale, total, bias = (
+                None if one is None else F.pad(one.detach(), (0, extra)) for one in (scale, total, bias)
+            )
+        if panels:
+            kind = PANELS[weight.dtype]
+            weight = weight.view(-1, found.panel_lanes(), self.inner // side, side).transpose(1, 2).contiguous()
         self._kept = weight, scale, total, bias  # which stay where they are
         pointers = [None if part is None else part.data_ptr() for part in self._kept]
         self._struct = MapStruct(*pointers, self.inner, self.outer, kind)
