@@ -97,9 +97,9 @@ def test_blocks_of_one_are_an_autoregressive_model(mixer):
             torch.testing.assert_close(process.bound(net, whole(STRINGS), keys(len(STRINGS))), nats)
     else:  # one symbol a row, for all of it
         with torch.no_grad():
-            means = [process.bound(net, whole(STRINGS), keys(len(STRINGS), s)).sum(1) for s in range(400)]
+            means = [process.bound(net, whole(STRINGS), keys(len(STRINGS), s)).sum(1) for s in range(144)]
         means = torch.stack(means)
-        assert float(((means.mean(0) - nats.sum(1)) / (means.std(0) / 20)).abs().max()) < 4.5
+        assert float(((means.mean(0) - nats.sum(1)) / (means.std(0) / 12)).abs().max()) < 4.5
 
 
 def test_an_oracle_in_blocks_of_one_scores_the_truth():
@@ -238,10 +238,10 @@ def test_gaps_are_learned_as_by_the_masked_model(mixer):
         torch.testing.assert_close(process.loss(net, data, key).total, nats.sum())
         plain = Block(size=2).bound(net, data, key)
         torch.testing.assert_close(nats[~chosen], plain[~chosen])
-        draws = torch.stack([process.bound(net, gaps, keys(len(STRINGS), s), None, chosen).sum(1) for s in range(60)])
-        other = torch.stack([Masked().bound(net, gaps, keys(len(STRINGS), s + 100)).sum(1) for s in range(60)])
+        draws = torch.stack([process.bound(net, gaps, keys(len(STRINGS), s), None, chosen).sum(1) for s in range(30)])
+        other = torch.stack([Masked().bound(net, gaps, keys(len(STRINGS), s + 100)).sum(1) for s in range(30)])
     difference = (draws.mean(0) - other.mean(0))[chosen].mean() * chosen.sum() ** 0.5
-    assert abs(float(difference)) < 4 * float((draws.var(0) + other.var(0))[chosen].mean() / 60) ** 0.5
+    assert abs(float(difference)) < 4 * float((draws.var(0) + other.var(0))[chosen].mean() / 30) ** 0.5
 
 
 # ---- any order ----------------------------------------------------------------------------------------------------

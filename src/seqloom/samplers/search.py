@@ -192,9 +192,10 @@ class Search(Penalised):
 
 def _teams(rows: Rows, numbers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """The rows of each team to which some of these belong, the teams of a group in their order."""
-    places = np.column_stack([rows.group, rows.own["team"]])
-    for group, team in np.unique(places[numbers], axis=0).tolist():
-        yield np.nonzero((rows.group == group) & (rows.own["team"] == team))[0]
+    number = rows.group * (rows.own["team"].max(initial=0) + 1) + rows.own["team"]
+    _, team, count = np.unique(number, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(team, kind="stable"), np.cumsum(count)[:-1])
+    yield from (members[one] for one in np.unique(team[numbers]).tolist())
 
 
 def _alike(rows: Rows) -> NDArray[np.int64]:
