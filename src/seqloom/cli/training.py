@@ -101,12 +101,12 @@ def watch(fit: Fit, session: Session, notes: Sequence[str] = ()) -> dict[str, An
                     if begun is None:  # before the first step there is no telling how fast it goes
                         begun, elements = fit.seconds, fit.loop.state.elements
                     rate = (fit.loop.state.elements - elements) / max(1e-9, fit.seconds - begun)
-                    speed = f"{number(rate)} elements/s" if fit.seconds > begun else ""
-                    bar.update(_done(fit), f"loss {loss:.3f}  {valid}{speed}")
+                    speed = f"  {number(rate)} elements/s" if fit.seconds > begun else ""
+                    bar.update(_done(fit), f"loss {loss:.3f}{speed}{valid}")
                 case "valid":
-                    valid = f"validation {shown_metric(event.facts)}  "
+                    valid = f"  validation {shown_metric(event.facts)} at step {event.step}"
                     if session.verbose:
-                        bar.say(f"step {event.step}: {valid.rstrip()}")
+                        bar.say(valid.lstrip())
                 case "preview":
                     bar.say(_preview(event))
                 case "note":
