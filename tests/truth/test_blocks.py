@@ -199,6 +199,8 @@ def test_what_a_block_cannot_see_is_refused():
     with pytest.raises(UnsupportedQuery, match="block of 2") as error:
         sample(oracle(process, TRUE), process, Unmask(), x, shown=shown)
     assert "masked" in error.value.hint
+    with pytest.raises(UnsupportedQuery, match="blocks of 3 would lie in several of the model's blocks of 2"):
+        sample(oracle(process, TRUE), process, Unmask(block=3), torch.full((STEPS,), SIZE))
     x, shown = torch.tensor([0, 2, SIZE, 1]), torch.tensor([True, True, False, True])
     assert sample(oracle(process, TRUE), process, Unmask(), x, shown=shown)[0, 3] == 1
 

@@ -132,7 +132,7 @@ class Block(Process, name="block"):
         if followed.any() and not self.infill:
             raise UnsupportedQuery(
                 f"each block of {self.size} is made from those before it; something is known after one that has a gap",
-                hint="train with process.infill=0.5 or process=masked, or use extend; leave sampler.block unset",
+                hint="train with process.infill=0.5 or process=masked, or use extend",
             )
         if ask.read is not None:
             return Guess(ask.read.out(net, ask, self._begin(ask)), np.asarray((ask.want >= 0).any(1))), state

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import Rng, to_uniform
 from seqloom.samplers.base import Numbers, Rows, cut
 from seqloom.samplers.penalties import penalised
@@ -72,6 +73,12 @@ class PlaceSampler(TokenSampler):
 
     def begun(self, process: Any, rows: Rows) -> dict[str, Numbers]:
         """The settings of rows, and their blocks (the longest is one for all)."""
+        whole = process.block_size or 1
+        if self.block and whole > 1 and whole % self.block:
+            raise UnsupportedQuery(
+                f"positions in blocks of {self.block} would lie in several of the model's blocks of {whole}",
+                hint=f"leave sampler.block unset, or use one that divides {whole}",
+            )
         own = {**rows.own, **self.settings(rows)}
         own["block"] = np.full(len(rows), self.block or process.block_size or np.iinfo(np.int64).max)
         return own
