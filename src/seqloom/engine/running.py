@@ -18,7 +18,7 @@ from seqloom.engine.network_rows import NetworkRows
 from seqloom.network.network import Network
 from seqloom.sequence.space import Space, Tokens
 
-AHEAD = 64
+AHEAD = 512
 """So many elements of each row are made at most before anyone is told of them."""
 TOGETHER = 16
 """So many symbols are drawn before it is looked at the clock."""
