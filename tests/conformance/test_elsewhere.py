@@ -20,6 +20,7 @@ from seqloom.processes.base import Process
 from seqloom.processes.masked import Masked
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.beam import Beam
+from seqloom.samplers.contrastive import Contrastive
 from seqloom.samplers.unmask import Unmask
 
 LETTERS = Characters(alphabet="\nabc ")
@@ -85,7 +86,9 @@ def test_scores_and_samples_are_those_of_the_processor(process, mixer, codec):
     [
         (Autoregressive(), Beam()),
         (Autoregressive(), Ancestral(temperature=0.7, top_k=3, top_p=0.9)),
+        (Autoregressive(), Contrastive(candidates=3)),
         (Masked(), Unmask(steps=4, temperature=0.0)),
+        (Masked(self_conditioning=True), Unmask(steps=4)),
     ],
 )
 def test_samplers_follow_the_network(process, sampler):
