@@ -55,7 +55,9 @@ class Masked(Process, name="masked"):
     @property
     def likeliest(self) -> Mapping[str, Any]:
         if self.length == "first":
-            return {"name": "confident", "temperature": 0.0}
+            # Of answers as long as is likeliest and a little less so, the one whose symbols are surest: the length is
+            # said before anything else is known.
+            return {"name": "confident", "temperature": 0.0, "lengths": 3}
         # In small blocks: of a whole hidden canvas it is surest where the text has ended, and answers would be short.
         return {"name": "confident", "temperature": 0.0, "block": 4}
 
