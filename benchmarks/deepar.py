@@ -76,7 +76,7 @@ def main() -> None:
     machine.tune_allocator()
     warnings.simplefilter("ignore")
     peer = has_peer()
-    rows = Rows(options, rounds=options.rounds, peer=peer or "GluonTS is not installed")
+    rows = Rows(options, rounds=options.rounds, gluonts=peer or "not installed")
     series = Series(options.keep)
     pairs: dict[str, Callable[[], tuple[Job, Callable[[], Job]]]] = {}
     for model in MODELS:

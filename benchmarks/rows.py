@@ -35,13 +35,13 @@ def kept_folder(name: str) -> Path:
 class Rows:
     """Finished rows by their names, in a file that is written after each of them.
 
-    Each is kept with the machine and its load. `facts` are of all rows, such as the seconds of R.
+    Each is kept with the machine and its load, and with `facts` of the sitting, such as the seconds of R.
     """
 
     def __init__(self, options: argparse.Namespace, **facts: Any) -> None:
         self.path, self.only = options.out, options.only
         self.record: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {"rows": {}}
-        self.record |= {"machine": machine.record(), **facts}
+        self.facts = facts
 
     @property
     def finished(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Rows:
         if name in self.finished or not (always or self.asked(name)):
             return
         row = measure()
-        self.finished[name] = row | {"load": os.getloadavg()[1], "machine": machine.record()}
+        self.finished[name] = self.facts | row | {"load": os.getloadavg()[1], "machine": machine.record()}
         self.path.write_text(json.dumps(self.record, indent=1) + "\n")
         say(f"{name} {shown(row)}")
 

@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--times", type=float, help="so many R instead of those above, for trials")
     options = parser.parse_args()
-    kept = Rows(options)
+    kept = Rows(options, r=options.r)
     for seed in range(options.seeds):
         for name, row in rows().items():
             times = options.times or row.times

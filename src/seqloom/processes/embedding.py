@@ -143,8 +143,7 @@ class Embedding(Process, name="embedding"):
 
     def _symbols(self, net: Net) -> Tensor:
         """The embeddings (V,D) of the symbols that may be made: an end is none of them where a length is said first."""
-        assert isinstance(net.space, Tokens)
-        return embeddings(net)[: net.space.size if self.length == "first" else net.space.total]
+        return embeddings(net)[: lengths.made(net.space, self.length)]
 
     def _reader(self, net: Net) -> Reads:
         """The network as one that reads symbols, all of them clean."""

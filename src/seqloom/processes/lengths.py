@@ -49,6 +49,12 @@ def first(spec: NetworkSpec, space: Tokens) -> NetworkSpec:
     return replace(spec, inputs=spec.inputs + more, outputs=spec.outputs + OUTPUTS, asks=asks)
 
 
+def made(space: Space, length: Length) -> int:
+    """How many symbols are made: an end is none of them where a length is said first."""
+    assert isinstance(space, Tokens)
+    return space.size if length == "first" else space.total
+
+
 def advised(facts: Facts) -> Advice:
     """Lengths first where sequences are short, and read whole."""
     if not (facts.tokens and facts.apart and facts.ends) or facts.turns:

@@ -75,7 +75,7 @@ class Masked(Process, name="masked"):
                 "masked diffusion learns symbols, not vectors", hint="use process=gaussian, or an autoregressive model"
             )
         outputs = space.total + len(self._gates)
-        beside = self._symbols(space) if self.self_conditioning else 0
+        beside = lengths.made(space, self.length) if self.self_conditioning else 0
         spec = NetworkSpec(True, space.total + 1, outputs, block=None, timed=False, mask=space.total, beside=beside)
         return lengths.first(spec, space) if self.length == "first" else spec
 
@@ -149,15 +149,10 @@ class Masked(Process, name="masked"):
             own = F.cross_entropy(logits, batch.x[masked], reduction="none")
             nats = torch.zeros_like(out[..., 0]).masked_scatter(masked, own)
         else:
-            symbols = self._symbols(net.space)
+            symbols = lengths.made(net.space, self.length)
             inputs = dict(given=given, present=batch.present, rng=drop, beside=beside)
             nats = cross_entropy(net, noisy, batch.x, masked, symbols, **inputs)
         return nats * weight.to(nats.dtype)[:, None]
-
-    def _symbols(self, space: Space) -> int:
-        """How many symbols may stand in a hidden place: an end is none of them where a length is said first."""
-        assert isinstance(space, Tokens)
-        return space.size if self.length == "first" else space.total
 
     def _own_guess(self, net: Net, x: Tensor, given: Any, present: Tensor | None) -> Tensor | None:
         """What a network that sees its own guess sees beside a canvas that it has just guessed; else None.
@@ -172,13 +167,13 @@ class Masked(Process, name="masked"):
 
     def _guessed(self, net: Net, x: Tensor, out: Tensor) -> Tensor:
         """The chances (B,T,V) of the symbols in the hidden places of a canvas, by the network's outputs alone."""
-        law = out[..., : self._symbols(net.space)].softmax(-1)
+        law = out[..., : lengths.made(net.space, self.length)].softmax(-1)
         return law.masked_fill(x.ne(net.spec.mask or 0).unsqueeze(-1), 0.0)
 
     def _logits(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> Tensor:
         """The logits (...,V) of the symbols that may stand in these places, from what the network says of them."""
         said = out[..., : -lengths.OUTPUTS] if self.length == "first" else out
-        return with_laws(net, self._gates, said, asked)[..., : self._symbols(net.space)]
+        return with_laws(net, self._gates, said, asked)[..., : lengths.made(net.space, self.length)]
 
     def left_to_right(self, net: Net, batch: Batch, at_once: int = 64) -> Tensor:
         """Minus log probability (B,T) of each symbol when symbols are revealed from the left: exact for that order.

@@ -80,9 +80,8 @@ class Uniform(Process, name="uniform"):
         u = torch.as_tensor(strata, device=batch.x.device)
         alpha = (1 - LEAST) * (1 - u**3)
         z, logits = self._seen(net, batch, alpha, rng, "noise", drop)
-        nats = (
-            rate(logits, _wanted(batch, batch.x), z, alpha, -torch.ones_like(alpha)) * (3 * u**2 * (1 - LEAST))[:, None]
-        )
+        nats = rate(logits, _wanted(batch, batch.x), z, alpha, -torch.ones_like(alpha))
+        nats = nats * (3 * u**2 * (1 - LEAST))[:, None]
         return nats.masked_fill(~batch.wanted, 0.0).to(logits.dtype)
 
     def recovery(self, net: Net, batch: Batch, rng: Rng) -> Tensor:
@@ -97,7 +96,7 @@ class Uniform(Process, name="uniform"):
         self, net: Net, batch: Batch, alpha: Tensor, rng: Rng, purpose: str, drop: Rng | None = None
     ) -> tuple[Tensor, Tensor]:
         """The wanted symbols (B,T) with noise of shares 1 - alpha (B,), and the logits of what they were (B,T,V)."""
-        size, steps, device = self._symbols(net), batch.x.shape[1], batch.x.device
+        size, steps, device = lengths.made(net.space, self.length), batch.x.shape[1], batch.x.device
         u = torch.as_tensor(rng.at(purpose).uniform(2 * steps), device=device)
         other = (u[:, steps:] * size).long().clamp_max(size - 1)
         z = torch.where((u[:, :steps] >= alpha[:, None]) & batch.wanted, other, batch.read)
@@ -105,11 +104,6 @@ class Uniform(Process, name="uniform"):
         given = net.encode(batch.given, len(batch.x))
         out, _ = net(inputs, level=level_of(alpha)[:, None], given=given, present=batch.present, rng=drop)
         return _wanted(batch, z), out[..., :size]
-
-    def _symbols(self, net: Net) -> int:
-        """How many symbols others are replaced by: an end is none of them where a length is said first."""
-        assert isinstance(net.space, Tokens)
-        return net.space.size if self.length == "first" else net.space.total
 
     def lengths(self, net: Net, ask: Ask) -> Tensor | None:
         return lengths.law(Clean(net), ask) if self.length == "first" else None
@@ -121,7 +115,7 @@ class Uniform(Process, name="uniform"):
         assert ask.shown is not None
         inputs = torch.where(ask.shown, as_shown(net, ask.x), ask.x)
         out, _ = net(inputs, level=level_of(ask.level), given=ask.given, present=ask.present)
-        logits = out[..., : self._symbols(net)]
+        logits = out[..., : lengths.made(net.space, self.length)]
         if self.length == "first":
             logits = F.pad(logits, (0, 1), value=-torch.inf)
         return Guess(logits, np.asarray((ask.want >= 0).any(1))), state
