@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("advisor", "estimate"),
     ("run",),
     ("engine",),
+    ("filler",),
     ("model",),
     ("planning", "validation", "chat"),
     ("fit", "evaluation", "serving"),

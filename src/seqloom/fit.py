@@ -20,7 +20,8 @@ from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
 from seqloom.core.errors import RunError, SeqloomError, Stopped
 from seqloom.estimate import OVERHEAD, Estimate
-from seqloom.model import Model, Running
+from seqloom.filler import Running
+from seqloom.model import Model
 from seqloom.network.network import Network
 from seqloom.planning import TrainingPlan, plan
 from seqloom.training.counting import counted

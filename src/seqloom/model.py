@@ -24,11 +24,9 @@ from seqloom.codecs.base import Codec
 from seqloom.core.config import make
 from seqloom.core.errors import ConfigError, SeqloomError, UnsupportedQuery
 from seqloom.core.progress import listed
-from seqloom.core.rng import Rng
 from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.corpora.packed import Packed
-from seqloom.engine import CAPACITY, Engine, Request, Shared
-from seqloom.engine.stages import Stage, gaps_in, windows_of
+from seqloom.filler import Filler, Running
 from seqloom.given import Given
 from seqloom.metrics import likelihood
 from seqloom.metrics.attended import attended_by
@@ -40,10 +38,8 @@ from seqloom.samplers.base import Sampler
 from seqloom.samplers.views import within
 from seqloom.sequence.alignment import NOTHING, Alignment
 from seqloom.sequence.answer import Answer
-from seqloom.sequence.batch import Condition
 from seqloom.sequence.canvas import Canvas, Encoded, Openings
-from seqloom.sequence.constraint import AtPositions, Beginnings, Constraint, Every, OnlySymbols, Without
-from seqloom.sequence.guess import Gives
+from seqloom.sequence.constraint import Constraint, Every, OnlySymbols, Without
 from seqloom.sequence.query import Frame, Query, Score
 from seqloom.sequence.space import Tokens
 from seqloom.sequence.stop import Stop
@@ -52,56 +48,12 @@ logger = logging.getLogger(__name__)
 
 HISTORY = 4096
 """Rows of a history that are kept for a forecast, at most: no model here reads more by its defaults."""
-MEMORY = 256
-"""Elements after which a recurrent state hardly depends on those before them; two windows where these are more."""
 FURTHEST = 100_000
 """The longest horizon of a forecast."""
 TOGETHER, FEW_TOGETHER = 1200, 200
 """Rows of several queries that share the network's calls: where each carries a small state, and where it is large."""
 APPLIED = 512
 """Conditions of many that are answered together, those of about one length beside each other."""
-PARTS = 1 << 32
-"""What the sequences of a sample draw from begins here, above the numbers of stages."""
-
-
-class Running:
-    """How far a query is: the last frame of each of its rows, and how many of the positions to be made are settled."""
-
-    def __init__(self, query: Query) -> None:
-        self.query = query
-        self.empty = [~canvas.settled for canvas in query.canvases]
-        self.total = max(1, query.count * sum(int(empty.sum()) for empty in self.empty))
-        self.finished = 0
-        self.last: dict[tuple[int, int], Frame] = {}
-        self._heard = self._unheard = 0
-
-    def take(self, frame: Frame) -> None:
-        """Keep a frame."""
-        place = frame.row, frame.part
-        before, settled = self.last.get(place), self._settled(frame)
-        self._heard += settled - (0 if before is None else self._settled(before))
-        self._unheard = 0 if frame.done or self.query.watched else settled * (frame.live - 1)
-        self.finished += frame.done - (before is not None and before.done)
-        self.last[place] = frame
-
-    @property
-    def settled(self) -> int:
-        """Positions that are final; where not all samples are watched, as many as if they were alike."""
-        return min(self.total, self._heard + self._unheard)
-
-    @property
-    def done(self) -> int:
-        """Samples all of which is made."""
-        return self.finished // len(self.empty)
-
-    @property
-    def ordered(self) -> list[Frame]:
-        """The last frames, row by row."""
-        return [self.last[place] for place in sorted(self.last)]
-
-    def _settled(self, frame: Frame) -> int:
-        empty = self.empty[frame.part]
-        return int(empty.sum()) if frame.done else int((frame.settled & empty[: len(frame.settled)]).sum())
 
 
 def _after_fork() -> None:
@@ -135,145 +87,8 @@ class Model:
         self.notes = list(notes)
         self.run = run
         self.others: list[Model] = []
-        self.capacity = CAPACITY
-        self._engine: Shared | None = None
-        self._engine_process = 0
-
-    # --- filling a canvas -------------------------------------------------------------------------------------
-
-    def stream(self, query: Query) -> Iterator[Frame]:
-        """The frames of a query as its samples are made, row by row of the call that changed them."""
-        return (frame for frame in self._frames(query) if frame is not None)
-
-    def _frames(self, query: Query) -> Iterator[Frame | None]:
-        """The frames of a query, and None where something was asked that is not begun yet."""
-        for part, canvas in enumerate(query.canvases):
-            yield from self._frames_of(replace(query, canvas=canvas), part)
-
-    def _frames_of(self, query: Query, part: int) -> Iterator[Frame | None]:
-        """The frames of one of the sequences that each sample is made of."""
-        canvas, cut = self._cropped(self._with_end(query.canvas))
-        stages = self._stages(canvas, cut)
-        sampler = query.sampler.prepared(self.process)
-        most = query.count if sampler.together else max(1, self.capacity // sampler.rows_for(1))
-        began = self.engine.engine.calls
-        for first in range(0, query.count, most):
-            rows = np.arange(first, min(query.count, first + most))
-            for frame in self._fill(canvas, stages, query, rows, cut, part, began):
-                if frame is None or not cut:
-                    yield frame
-                    continue
-                x = np.concatenate([query.canvas.x[:cut].astype(frame.x.dtype), frame.x])
-                yield replace(frame, x=x, settled=np.concatenate([np.ones(cut, bool), frame.settled]))
-
-    def _fill(
-        self,
-        canvas: Canvas,
-        stages: Sequence[Stage],
-        query: Query,
-        rows: NDArray[np.int64],
-        cut: int,
-        part: int,
-        began: int,
-    ) -> Iterator[Frame | None]:
-        """One set of rows through all stages; each stage's canvas holds what the stage before has made.
-
-        Network calls are counted from when `began` of them had been made.
-        """
-        like = next(self.network.parameters())
-        x, shown, absent = (
-            torch.as_tensor(part, device=like.device).repeat(len(rows), *[1] * part.ndim)
-            for part in (canvas.x, canvas.shown, canvas.absent)
-        )
-        x = x.long() if self.network.space.symbolic else x.to(like)
-        keys = Rng.in_pairs if query.paired else Rng.of
-        key = keys(query.seed, rows + query.first_row)
-        positions: list[int | None] = [None] * len(rows)
-        beside: Mapping[str, Condition] = {}
-        if canvas.openings is not None:
-            owner, first = canvas.openings.places(key.at("opening").uniform(1)[:, 0])
-            before, known = canvas.openings.at(owner, first)
-            ends = first + canvas.openings.length
-            beside = self.given.at_places(canvas, query.given, owner, first)
-            own = torch.from_numpy(known).to(like.device)
-            x[:, : canvas.context] = torch.from_numpy(before).to(like)
-            shown[:, : canvas.context], absent[:, : canvas.context] = own, ~own
-            positions = ends.tolist()
-        if self.network.spec.mask is not None:
-            x = x.masked_fill(~shown, self.network.spec.mask)
-        active = np.arange(len(rows))
-        key = key.fork(PARTS + part) if part else key
-        settled = canvas.settled
-        for number, stage in enumerate(stages):
-            here = slice(stage.begin, stage.begin + stage.length)
-            lead = x[active, :0]  # what is read ahead of it
-            if stage.after:
-                sides = (
-                    x[active, here.start - stage.before : here.start],
-                    x[active, here.stop : here.stop + stage.after],
-                )
-                lead = self.process.led(self.network.space, *sides, stage.length)
-            told, read = torch.ones_like(lead, dtype=torch.bool), lead.shape[1]
-            request = Request(
-                torch.cat([lead, x[active, here]], 1),
-                torch.cat([told, shown[active, here]], 1),
-                torch.cat([~told, absent[active, here]], 1),
-                query.sampler,
-                (key if number == 0 else key.fork(number)).select(active),
-                self.given.window(query.given, cut + stage.begin, stage.length)
-                if not beside
-                else {name: self.given.part(name, one, active, here) for name, one in beside.items()},
-                query.stops,
-                self._constraint(query.constraint, canvas, cut + stage.begin - read, read + stage.length),
-                0 if stage.after else cut + stage.begin,
-                bool(canvas.partly_shown[here.stop :].any()),
-                query.watched,
-                None if query.bias is None else torch.as_tensor(query.bias, device=like.device),
-            )
-            live = len(active)
-            last = number == len(stages) - 1
-            ended: list[int] = []
-            for update in self.engine.run(request):
-                if update is None:
-                    yield None
-                    continue
-                row = int(active[update.row])
-                stop = stage.begin + update.length - read
-                x[row, stage.begin : stop] = update.x[read:]
-                whole = len(canvas)
-                if update.length - read < stage.length:  # it came to an end
-                    whole = stop
-                    ended.append(row)
-                settled_now = settled[:whole].copy()
-                settled_now[stage.begin : stop] = update.settled[read:]
-                made = x[row, :whole].cpu().numpy().copy()
-                done = update.done and (last or row in ended)
-                number, calls = int(rows[row]) + query.first_row, self.engine.engine.calls - began
-                yield Frame(number, made, settled_now, done, calls, update.score, part, live, positions[row])
-                live -= update.done
-            settled[here] = True
-            shown[:, here] |= ~absent[:, here]
-            active = np.array([row for row in active if row not in ended], np.int64)
-            if not len(active):
-                return
-
-    @property
-    def engine(self) -> Shared:
-        """The engine in which all queries of this model run, whichever thread they come from."""
-        if self._engine is None or self._engine_process != os.getpid():
-            networks = [(other.network, other.process) for other in self.others]
-            self._engine = Shared(
-                Engine(
-                    self.network,
-                    self.process,
-                    beside=networks,
-                    never=self.codec.never,
-                    capacity=self.capacity,
-                    steady=True,
-                )
-            )
-            self._engine_process = os.getpid()
-        return self._engine
+        ahead = None if run is None else run.recipe.feed.ahead
+        self.filler = Filler(codec, process, network, self.given, ahead=ahead)
 
     def beside(self, *others: Model) -> Model:
         """This model with others beside it, which samplers may ask too: an ensemble, or guidance by another run."""
@@ -284,57 +99,10 @@ class Model:
                     hint="train both on the same data, with the same settings of codec",
                 )
         both = copy.copy(self)
-        both.others, both._engine = [*self.others, *others], None
-        _ = both.engine  # raises where the models do not fit together
+        both.others = [*self.others, *others]
+        both.filler = self.filler.like(others=[(other.network, other.process) for other in others])
+        _ = both.filler.shared  # raises where the models do not fit together
         return both
-
-    def _with_end(self, canvas: Canvas) -> Canvas:
-        """The canvas with the channel of the end flag, where there is one: nothing ends at or before what is given."""
-        if self.network.space.symbolic or self.network.space.end is None:
-            return canvas
-        shown = canvas.partly_shown
-        followed = np.arange(len(shown)) < (shown.nonzero()[0].max() if shown.any() else 0)
-        given = (canvas.settled | followed)[:, None]
-        x = np.pad(canvas.x, ((0, 0), (0, 1)))
-        return replace(
-            canvas,
-            x=x,
-            shown=np.concatenate([canvas.shown, given], 1),
-            absent=np.concatenate([canvas.absent, np.zeros_like(given)], 1),
-        )
-
-    def _stages(self, canvas: Canvas, cut: int) -> list[Stage]:
-        """The windows in which a canvas is filled; `cut` elements of the whole stand before it, unseen."""
-        window, positions = self.network.window, self.codec.positions
-        if self.process.fills and self.network.space.symbolic:
-            return list(gaps_in(canvas, window, positions))
-        if self.process.incremental:
-            return [Stage(0, len(canvas))]
-        ahead = None if self.run is None else self.run.recipe.feed.ahead
-        return list(windows_of(canvas, cut, window, ahead or window // 2, positions))
-
-    def _cropped(self, canvas: Canvas) -> tuple[Canvas, int]:
-        """The part of a canvas that the network can use, and how much was cut off its beginning."""
-        empty = np.nonzero(~canvas.settled)[0]
-        if self.reads is None or not len(empty):
-            return canvas, 0
-        cut = max(0, int(empty[0]) - self.reads)
-        if not self.process.incremental:
-            cut = min(cut, max(0, len(canvas) - self.network.window))
-        return replace(canvas, x=canvas.x[cut:], shown=canvas.shown[cut:], absent=canvas.absent[cut:]), cut
-
-    @property
-    def reads(self) -> int | None:
-        """Elements before the first that is made which are of account; None: all, from the beginning on.
-
-        A series may be gone on with from anywhere; a text or a drawing is read from its beginning.
-        """
-        window, space = self.network.window, self.network.space
-        if not self.process.incremental:
-            return window
-        if space.symbolic or space.end is not None:
-            return None
-        return self.process.past + max(MEMORY, 2 * window)
 
     # --- the verbs --------------------------------------------------------------------------------------------
 
@@ -344,7 +112,7 @@ class Model:
         """The canvases of a template, one for each sequence that a value of the codec is made of."""
         _check_whole(length=length, gap=gap)
         canvases = [self.codec.canvas(row, length, gap, blank) for row in self.codec.rows(template)]
-        return canvases if self._in_order else [canvas.at_once() for canvas in canvases]
+        return canvases if self.filler.in_order else [canvas.at_once() for canvas in canvases]
 
     def query(
         self,
@@ -370,9 +138,8 @@ class Model:
         encoded = self.given.encode(given or {})
         if encoded and first.openings is not None:
             first = replace(first, openings=self.given.alike(first.openings, encoded))
-        constraint = Every(limits) if len(limits) > 1 else limits[0] if limits else None
         added = self._bias(bias) if bias else None
-        return Query(first, sampler or self.sampler, count, seed, 0, encoded, stops, constraint, added, others)
+        return Query(first, sampler or self.sampler, count, seed, 0, encoded, stops, Every.of(limits), added, others)
 
     def _stop(self, text: str, canvas: Canvas, option: str = "stop") -> Stop:
         """A text to stop at, or that is banned; DataError where the model has no symbols for it."""
@@ -381,24 +148,6 @@ class Model:
         if not text:
             raise ConfigError(f"a text to {option} cannot be empty", path=option)
         return self.codec.stop(self.codec.typed(text), canvas)
-
-    @property
-    def _in_order(self) -> bool:
-        """Whether elements are made from left to right."""
-        return self.process.kind_of_guess(self.network.space) is Gives.NEXT_LOGITS
-
-    def _constraint(self, asked: Constraint | None, canvas: Canvas, begin: int, length: int) -> Constraint | None:
-        """What may be drawn in a window of a canvas, which begins at position `begin` of the whole one."""
-        limits: list[Constraint] = []
-        here = {at - begin: one for at, one in canvas.begun.items() if begin <= at < begin + length}
-        if here and self._in_order:
-            limits.append(Beginnings(here))
-        elif here:
-            limits.append(AtPositions({at: np.array(one.symbols(one.text, whole=True)) for at, one in here.items()}))
-        only = {at - begin: symbols for at, symbols in canvas.only.items() if begin <= at < begin + length}
-        limits += [AtPositions(only)] if only else []
-        limits += [] if asked is None else [asked]
-        return Every(limits) if len(limits) > 1 else limits[0] if limits else None
 
     def _allowed(self, pattern: str) -> OnlySymbols:
         """The symbols that stand for text which matches a regular expression, and the end."""
@@ -427,6 +176,10 @@ class Model:
             raise ConfigError(f"no symbol of the model matches {pattern!r}", path=option, hint="such as [a-z ]")
         return found
 
+    def stream(self, query: Query) -> Iterator[Frame]:
+        """The frames of a query as its samples are made, row by row of the call that changed them."""
+        return (frame for frame in self.filler.frames(query) if frame is not None)
+
     def answer(self, query: Query) -> Answer:
         """All samples of a query, when they are done."""
         running = Running(replace(query, watched=False))
@@ -442,7 +195,7 @@ class Model:
         `progress` gets the share that is done, and how far it is in words.
         """
         together = FEW_TOGETHER if self.network.grows or not self.process.incremental else TOGETHER
-        wide = self._wide(together)
+        wide = self.filler.like(capacity=together)
         waiting = deque((Running(replace(query, watched=False)), number) for number, query in enumerate(queries))
         running: deque[tuple[Running, int, Iterator[Frame | None]]] = deque()
         done: dict[int, Answer] = {}
@@ -451,7 +204,7 @@ class Model:
             rows = sum(one.query.count for one, *_ in running)
             while waiting and (not running or rows + waiting[0][0].query.count <= together):
                 one, number = waiting.popleft()
-                running.append((one, number, wide._frames(one.query)))
+                running.append((one, number, wide.frames(one.query)))
                 rows += one.query.count
             one, number, frames = running.popleft()
             try:
@@ -470,12 +223,6 @@ class Model:
             while given in done:
                 yield done.pop(given)
                 given += 1
-
-    def _wide(self, capacity: int) -> Model:
-        """This model with an engine of its own for so many rows."""
-        wide = copy.copy(self)
-        wide.capacity, wide._engine = max(capacity, self.capacity), None
-        return wide
 
     def collect(self, query: Query, frames: Sequence[Frame]) -> Answer:
         """The samples of a query from the last frame of each row, and of each of the sequences it is made of."""

@@ -840,9 +840,9 @@ def test_a_reader_that_goes_away_is_no_error(examples: Examples) -> None:
 def test_an_unexpected_error_is_one_line_and_its_traceback_only_with_v(
     seqloom: Callable[..., Done], examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seqloom import model
+    from seqloom.filler import Filler
 
-    monkeypatch.setattr(model.Model, "_frames", None)
+    monkeypatch.setattr(Filler, "frames", None)
     done = seqloom("sample", examples.run("lstm"))
     check_error(done, "TypeError: 'NoneType' object is not callable", "bug in seqloom", code=1)
     assert "Traceback" in seqloom("sample", examples.run("lstm"), "-v").err

@@ -15,7 +15,8 @@ from seqloom.codecs.table import Table
 from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.corpora.base import Flat
-from seqloom.model import Model, Running
+from seqloom.filler import Running
+from seqloom.model import Model
 from seqloom.network.backbone import Backbone
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
@@ -292,10 +293,11 @@ def test_a_model_that_was_trained_for_a_horizon_goes_so_far_at_a_time():
     (canvas,) = made.canvas(Table(("a", "b"), np.zeros((20, 2))), 10)
 
     def stages():
-        return [(stage.begin, stage.begin + stage.length) for stage in made._stages(canvas, 0)]
+        return [(stage.begin, stage.begin + stage.length) for stage in made.filler.stages(canvas)]
 
     assert stages() == [(12, 28), (14, 30)], "half a window at a time"
-    made.run = SimpleNamespace(recipe=SimpleNamespace(feed=SimpleNamespace(horizon=4, ahead=4), given={}))
+    made.run = SimpleNamespace(recipe=SimpleNamespace(feed=SimpleNamespace(horizon=4), given={}))
+    made.filler.ahead = 4
     assert stages() == [(8, 24), (12, 28), (14, 30)], "four at a time"
     assert made.forecast(np.zeros((20, 2)), n=2).paths.shape == (2, 24, 2)
     assert made.forecast(np.zeros((20, 2)), 10, n=2).paths.shape == (2, 30, 2), "a longer one rolls on"
@@ -416,7 +418,7 @@ def test_a_forecast_is_printed_alike_whatever_the_number_of_rows_and_reads_what_
 
 def test_of_a_long_series_a_recurrent_model_reads_what_is_of_account():
     made = model(Autoregressive(lags=(24,)), TABLES)
-    assert (made.reads, model(Gaussian(), TABLES).reads, text().reads) == (24 + 256, 16, None)
+    assert (made.filler.reads, model(Gaussian(), TABLES).filler.reads, text().filler.reads) == (24 + 256, 16, None)
     history = np.random.Generator(np.random.Philox(key=1)).normal(size=(900, 2))
     steps: list[int] = []
     made.network.register_forward_pre_hook(lambda module, args: steps.append(args[0].shape[1]))
@@ -432,7 +434,7 @@ def test_of_a_long_series_a_recurrent_model_reads_what_is_of_account():
 def test_several_threads_share_the_engine_of_a_model():
     made = text()
     expected = {seed: made.sample(2, 30, seed=seed).values for seed in range(6)}
-    samples, calls = {}, made.engine.engine.calls
+    samples, calls = {}, made.filler.shared.engine.calls
 
     def draw(seed):
         samples[seed] = made.sample(2, 30, seed=seed).values
@@ -443,18 +445,18 @@ def test_several_threads_share_the_engine_of_a_model():
     for thread in threads:
         thread.join()
     assert samples == expected
-    assert made.engine.engine.calls - calls <= 6 * 31
-    assert made.engine.engine.idle
+    assert made.filler.shared.engine.calls - calls <= 6 * 31
+    assert made.filler.shared.engine.idle
 
 
 def test_an_answer_that_nobody_reads_on_frees_its_rows():
     made = text()
     frames = made.stream(made.query(made.empty(1000), 3))
     next(frames)
-    assert made.engine.engine.live == 3
+    assert made.filler.shared.engine.live == 3
     frames.close()
     assert made.sample(1, 5, seed=1).values == text().sample(1, 5, seed=1).values
-    assert made.engine.engine.idle
+    assert made.filler.shared.engine.idle
 
 
 def child(made, queue):

@@ -28,6 +28,7 @@ from seqloom.evaluation.forecasts import baseline_rows, evaluate_forecasts
 from seqloom.evaluation.measured import MeasuredRow
 from seqloom.evaluation.report import plain_table
 from seqloom.evaluation.rolling import Origins, forecast_from, origins_of, origins_of_run
+from seqloom.filler import Filler
 from seqloom.metrics.forecast import Backtest, quantile
 from seqloom.model import Model, load
 
@@ -353,7 +354,7 @@ def test_a_run_beside_the_baselines(trained: Model) -> None:
     loose = copy.copy(trained)
     loose.network = copy.copy(trained.network)
     loose.network.dependence = None
-    loose._engine = None
+    loose.filler = Filler(loose.codec, loose.process, loose.network, loose.given, ahead=loose.filler.ahead)
     apart = evaluate_forecasts(loose, None, "test", Backtest(6, 3, paths=20))
     assert apart.notes[-1].startswith("the columns of a row are drawn independently")
     assert apart.rows[0].value("crps_sum") != table.rows[0].value("crps_sum")

@@ -198,7 +198,7 @@ def collected(
     """The samples of a query when all are made, with a line on how far it is where that takes a while."""
     annotated = replace(annotated, query=replace(annotated.query, watched=False))
     query = annotated.query
-    from seqloom.model import Running
+    from seqloom.filler import Running
 
     running = Running(query)
     with Progress(running.total, "", quiet=session.quiet) as bar:

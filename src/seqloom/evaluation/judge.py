@@ -18,12 +18,13 @@ from seqloom.evaluation.answers import answers_of, source_of
 from seqloom.evaluation.evaluate import evaluate_model, prepare, values_of
 from seqloom.evaluation.novelty import originals
 from seqloom.evaluation.synthesis import WINDOWS, drawn
+from seqloom.filler import Running
 from seqloom.metrics.answers import AnswersMetric
 from seqloom.metrics.base import Metric, MetricRecord
 from seqloom.metrics.forecast import ForecastMetric
 from seqloom.metrics.novelty import NoveltyMetric
 from seqloom.metrics.synthesis import SynthesisMetric
-from seqloom.model import Model, Running, load
+from seqloom.model import Model, load
 from seqloom.network.cost import cost
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.query import Query

@@ -153,7 +153,7 @@ def forecast_from(model: Model, origins: Origins, asked: Backtest, progress: Pro
 def _read_by(model: Model, origin: Origin) -> tuple[Any, Mapping[str, Any]]:
     """Of an origin's history, and of what stands beside its rows, as much as is of account for a model."""
     size = model.codec.size(origin.history)
-    first = 0 if model.reads is None else max(0, size - model.reads)
+    first = 0 if model.filler.reads is None else max(0, size - model.filler.reads)
     if not first:
         return origin.history, origin.given
     given = dict(origin.given)

@@ -115,6 +115,11 @@ class Every(Constraint):
 
     constraints: Sequence[Constraint]
 
+    @staticmethod
+    def of(constraints: Sequence[Constraint]) -> Constraint | None:
+        """All of these as one; None where there are none."""
+        return Every(constraints) if len(constraints) > 1 else next(iter(constraints), None)
+
     @property
     def ordered(self) -> bool:  # type: ignore[override]
         return any(one.ordered for one in self.constraints)
