@@ -189,6 +189,7 @@ def between_elements(model: Model, prefix: str, made: int) -> float:
     """Seconds of an element once the prefix has been read and some elements are made."""
     canvas, *others = model.canvas(prefix, made)
     assert not others
+    model.filler.shared.engine.ahead = made // 16  # it tells of so many at a time, or all might come in one frame
     query, first, last = model.query([canvas], 1, 0), None, (0, 0.0)
     for frame in model.stream(query):
         settled, now = int(frame.settled.sum()), time.perf_counter()
