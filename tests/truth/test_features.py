@@ -18,10 +18,11 @@ from seqloom.mixers.recurrent import Gru
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
-from seqloom.processes.features import Lags, Visible, Window, framed
+from seqloom.processes.features import Lags, Window, framed
 from seqloom.processes.flow import Flow
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.heads import Normal
+from seqloom.processes.visible import Visible
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.diffuse import Diffuse
 from seqloom.sequence.batch import Batch, Past

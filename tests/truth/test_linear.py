@@ -8,10 +8,11 @@ import torch
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.processes.autoregressive import Autoregressive
-from seqloom.processes.features import Visible, Window, framed
+from seqloom.processes.features import Window, framed
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.linear import Linear, Variogram
 from seqloom.processes.moments import Wandering
+from seqloom.processes.visible import Visible
 from seqloom.sequence.laws import CountedSplit
 from seqloom.sequence.space import Field, Vectors
 

@@ -136,7 +136,7 @@ def test_a_scale_from_shown_cells_makes_the_likelihood_follow_units():
 
 
 def seen_of(x, shown):
-    from seqloom.processes.features import Visible
+    from seqloom.processes.visible import Visible
 
     return Visible(x, torch.ones_like(shown), shown)
 

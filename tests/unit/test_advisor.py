@@ -15,8 +15,9 @@ from seqloom.codecs.season import repeated_share
 from seqloom.core.config import make, members_of, parse_pairs
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Process
-from seqloom.processes.features import Visible, Window
+from seqloom.processes.features import Window
 from seqloom.processes.masked import Masked
+from seqloom.processes.visible import Visible
 from seqloom.recipe import Recipe
 from seqloom.sequence.facts import Facts
 from seqloom.sequence.space import Field, Tokens, Vectors

@@ -20,20 +20,11 @@ from seqloom.kernels.ngram import NgramKernel, RunningLaw
 from seqloom.processes.base import MANY, Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
-from seqloom.processes.features import (
-    Carried,
-    Feature,
-    Lags,
-    Read,
-    Visible,
-    about_level,
-    counting,
-    framed,
-    inputs_of,
-)
+from seqloom.processes.features import Feature, Lags, Read, about_level, counting, framed, inputs_of
 from seqloom.processes.filling import MARKS, led, rearranged
 from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.processes.priors import Mixture, NoPrior, Prior, advised, beforehand, with_laws
+from seqloom.processes.visible import Carried, Visible
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess

@@ -14,9 +14,10 @@ from torch import Tensor
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
-from seqloom.processes.features import Feature, Frame, Visible, about_level, counting, expected, framed, inputs_of
+from seqloom.processes.features import Feature, Frame, about_level, counting, expected, framed, inputs_of
 from seqloom.processes.known import KnownCells, KnownInputs, KnownPositions
 from seqloom.processes.schedules import EdmNoise, Noise, PredictEdm, Prediction
+from seqloom.processes.visible import Visible
 from seqloom.sequence.batch import Batch
 from seqloom.sequence.facts import Advice, Facts
 from seqloom.sequence.guess import Ask, Gives, Guess

@@ -20,8 +20,9 @@ from pydantic import Field
 from torch import Tensor
 
 from seqloom.core.errors import UnsupportedSpace
-from seqloom.processes.features import Feature, Read, Visible
+from seqloom.processes.features import Feature, Read
 from seqloom.processes.moments import Moments, wandering
+from seqloom.processes.visible import Visible
 from seqloom.sequence.laws import CountedSplit, Laws
 from seqloom.sequence.space import Space, Vectors
 
