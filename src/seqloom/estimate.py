@@ -190,7 +190,7 @@ class Estimate:
         if not (self.steps and self.seconds and now.steps and now.seconds):
             return fresh
         pace = now.steps / now.seconds * self.seconds / self.steps
-        if 1 / OFF <= pace <= OFF or now.seconds < BRIEF:
+        if 1 / OFF <= pace <= OFF or (now.seconds < BRIEF and not fresh):
             return fresh
         faster = f"{pace:.1f} times faster" if pace > 1 else f"{1 / pace:.1f} times slower"
         return [f"it goes {faster} than was estimated: about {now._amount} in {duration(now.seconds)}", *fresh]

@@ -65,6 +65,7 @@ USAGE = [
     (("train", "builtin:markov", "process=maskd"), "process: there is no process called 'maskd'", "masked"),
     (("train", "builtin:markov", "backbone.width=wide"), "backbone.width", ""),
     (("train", "builtin:markov", "backbone.mixer.kindd=relu", "backbone.mixer=rnn"), "kindd", ""),
+    (("data", "builtin:markov", "codec.alphabett=ab"), "codec.alphabett: there is no such setting", "alphabet"),
     (("train", "builtin:markov", "codek=bytes"), "codek: there is no such setting", "codec"),
     (("train", "builtin:markov", "process=gaussian", "--steps", "2"), "learns vectors", "masked"),
     (("sample",), "RUN is missing", "seqloom sample RUN"),

@@ -136,6 +136,8 @@ def test_minutes_and_steps_are_refused_together_in_python_too(examples: Examples
 def test_what_comes_next_can_be_pasted(seqloom: Command, examples: Examples) -> None:
     done = seqloom("train", examples.text, "--out", "runs/a b", *TINY[:-1])
     assert "next: seqloom sample 'runs/a b'   seqloom evaluate 'runs/a b'" in done.err
+    series = seqloom("train", "builtin:var1", "--out", "var", *TINY[:-1])
+    assert "next: seqloom forecast var   seqloom evaluate var" in series.err
     check_error(seqloom("forecast", "runs/a b", "--horizon", 3), "means and quantiles", "seqloom extend 'runs/a b'")
 
 

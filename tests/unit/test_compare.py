@@ -22,6 +22,7 @@ from seqloom.evaluation import judge, naming, rows, work
 from seqloom.evaluation.baselines.base import baselines_of
 from seqloom.evaluation.compare import compare, compare_runs
 from seqloom.evaluation.comparison import student_975
+from seqloom.evaluation.texts import spread
 
 SMALL: dict[str, Any] = {
     "corpus": {"size": 4000},
@@ -242,6 +243,12 @@ def test_whatever_can_be_trained_can_be_judged(data: str) -> None:
     row = rows.row_of("gru", [compared])
     assert row.value is not None
     assert row.samples is not None
+    if data == "builtin:labels":  # each sample has the label of another text, which is shown beside it
+        run = runs.read(name)
+        truth = list(run.recipe.corpus.values(run.codec, "test"))
+        shown = [truth[i].rstrip("\n") for i in spread(len(truth), judge.SAMPLES)[: judge.SHOWN]]
+        assert [each[1] for each in row.beside] == [("held out", text) for text in shown]
+        assert {each[0][0] for each in row.beside} == {"label"}
     compared = compare_runs([name], out="side")
     assert all(math.isfinite(compared.baseline_value(baseline)) for baseline in compared.baselines)
 

@@ -88,6 +88,8 @@ def test_each_line_ends_by_itself_and_is_in_one_split_only(tmp_path: Path) -> No
     corpus = corpus_of(str(tmp_path / "names.txt"), {"items": "line", "splits": [0.5, 0.25, 0.25]})
     prepared = corpus.prepare(None, {})
     assert prepared.ends
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    assert "corpus.items=line" in corpus_of(str(tmp_path / "list.txt")).prepare(None, {}).notes[0]
     (tmp_path / "names.csv").write_bytes((tmp_path / "names.txt").read_bytes())  # a list is often called so
     listed = corpus_of(str(tmp_path / "names.csv"), {"items": "line", "splits": [0.5, 0.25, 0.25]}).prepare(None, {})
     assert sequences(listed, "test") == sequences(prepared, "test")
@@ -404,7 +406,7 @@ def test_two_files_whose_lines_belong_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "column", "message", "hint"),
     [
-        ("a.tsv", "en\tde\nx\ty\n", "dd", "line 2: there is no column 'dd'", "de"),
+        ("a.tsv", "en\tde\nx\ty\n", "dd", "a.tsv: there is no column 'dd'", "de"),
         ("a.tsv", "en\tde\nx\t\n", "de", "line 2: column 'de' is empty", "leave the row out"),
         ("a.tsv", "en\tde\nx\n", "de", "line 2: the line has 1 cells", "every row"),
         ("a.tsv", "en\tde\nx\ty\n", "", "which column", "de"),

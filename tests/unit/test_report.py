@@ -266,8 +266,9 @@ def test_the_rows_for_scripts_have_the_promised_keys():
 
 
 def test_the_table_for_a_terminal_keeps_kinds_apart_and_its_columns_straight():
+    part = metric(1.347, stderr=0.2, margin=0.562)  # on some windows of the split
     comparison = compared(
-        row("masked", 1.0, 0.01, "bound", parameters=1_200_000),
+        row("masked", 1.0, 0.01, "bound", parameters=1_200_000, extra={"likelihood_left_to_right": part}),
         row("lstm", 2.125, 0.012, parameters=812_000, samples_per_second=0.25),
         row("长短", 2.5, 0.02),
         Row("gaussian", error="cannot\nlearn this"),
@@ -279,6 +280,7 @@ def test_the_table_for_a_terminal_keeps_kinds_apart_and_its_columns_straight():
     assert set(starts[1]) == set(starts[6]) == {"─"}
     assert "= 2.125 ± 0.012" in lines[2]
     assert "≤ 1.000 ± 0.010" in lines[4]
+    assert lines[4].endswith("= 1.347 ± 0.562")
     assert lines[5] == "gaussian: cannot learn this"
     starts = [lines[2].index("= 2"), lines[3].index("= 2") + 2, lines[4].index("≤"), lines[7].index("=")]
     assert len(set(starts)) == 1
@@ -360,6 +362,7 @@ def text_comparison():
             curves=CURVES,
             operations=6000,
             samples=(f"First {EVIL}", "x" * 5000),
+            beside=((("source", f"asked {EVIL}"),), (("held out", "y" * 5000),)),
             recipe=f"a: {EVIL}",
             seconds=3.0,
         ),
@@ -407,6 +410,8 @@ def test_the_page_stands_alone_and_everything_in_it_is_escaped(tmp_path):
     assert f"that of bad {EVIL} is the lowest with 10 %, that of lstm with 100 %" in parsed.text
     assert f"failed: broken {EVIL}" in parsed.text
     assert f"lstm, masked and bad {EVIL} on a {EVIL}.txt" in parsed.text
+    assert f"source: asked {EVIL}" in parsed.text
+    assert f"held out: {'y' * 4000}…" in parsed.text
     assert parsed.pres[0] == f"First {EVIL}"
     assert parsed.pres[1] == "x" * 4000 + "…"
     assert parsed.pres[2] == "two␀␇�� end"

@@ -137,6 +137,11 @@ def test_the_published_classifier_tells_a_shift(shift: int, low: float, high: fl
     assert low <= np.median(found) <= high
 
 
+def test_a_classifier_that_guesses_has_nought_however_few_samples_there_are() -> None:
+    real, made = draw(12).normal(size=(1000, 6, 6)) / 4, draw(13).normal(size=(200, 6, 6)) / 4
+    assert np.median(judges.discriminative(made, real, 3, 5, Rng.of(2, 0), nothing)) < 0.1, "not the share of the many"
+
+
 @pytest.mark.parametrize(("phi", "low", "high"), [(0.8, 0.42, 0.58), (-0.3, 0.95, 1.0)])
 def test_the_stronger_classifier_tells_a_law(phi: float, low: float, high: float) -> None:
     series = autoregression(14, 1, 1500, 0.8)[0]

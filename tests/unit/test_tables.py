@@ -548,6 +548,12 @@ def test_words_beside_series_are_named_as_conditions(cells: str, hint: str):
     assert "corpus.columns=[y]" in caught.value.hint
 
 
+def test_a_column_of_sentences_is_named_as_what_is_modelled():
+    with pytest.raises(DataError, match="column 'my text' is text") as caught:
+        tables_of("date,my text\n" + "".join(f"2024-01-{d:02},how is day {d}\n" for d in range(1, 9)))
+    assert caught.value.hint == "'corpus.text=my text' models its texts, a row each"
+
+
 def test_settings_are_written_as_people_type_them():
     assert Dialect.parse({"missing": -1, "date": "Day", "series": ["a", "b"]}) == Dialect(
         missing=("-1",), date=("Day",), series=("a", "b")

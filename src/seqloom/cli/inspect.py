@@ -338,7 +338,10 @@ def data(
             raise ConfigError("there is no such setting of data", path=key, hint="corpus, codec and given are")
     corpus = corpus_of(path_of(plain[0]), settings.get("corpus"))
     chosen = over(corpus.default_codec, settings.get("codec") or None)
-    codec = make(Codec, chosen) if chosen else None  # type: ignore[type-abstract]
+    try:
+        codec = make(Codec, chosen) if chosen else None  # type: ignore[type-abstract]
+    except ConfigError as error:
+        raise error.under("codec") from None
     given = declared_by(corpus, settings.get("given", {}), codec)
     facts = describe(corpus.prepare(codec, given, session.note))
     if as_json:

@@ -27,7 +27,7 @@ from seqloom.cli.session import (
     verb,
 )
 from seqloom.core.errors import ConfigError
-from seqloom.core.progress import Progress, count, duration, number
+from seqloom.core.progress import Progress, count, decimal, duration, number
 
 if TYPE_CHECKING:
     from seqloom.fit import Fit, TrainingEvent
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 SMOOTH = 0.95
 """How much of the loss shown is what was shown before: single batches jump."""
 PREVIEW_LINES, PREVIEW_COLUMNS = 6, 100
+HORIZON = 24
+"""Rows of a forecast that is proposed where the series has no season."""
 TOLD = ("backbone.width", "process.prior", "trainer.precision")
 """Chosen settings whose reasons are given unasked."""
 
@@ -134,8 +136,8 @@ def shown_metric(metric: Mapping[str, Any]) -> str:
     """A value with its unit, and of how much of the split it is: "≤ 2.310 bits/byte (± 0.012, on 18 %)"."""
     mark = {"bound": "≤ ", "estimate": "≈ "}.get(metric["kind"], "")
     covers = metric.get("covers", 1.0)
-    part = f" (± {metric['stderr']:.3f}, on {share(covers)})" if covers < 1 else ""
-    return f"{mark}{metric['value']:.3f} {metric['unit']}{part}"
+    part = f" (± {decimal(metric['stderr'])}, on {share(covers)})" if covers < 1 else ""
+    return f"{mark}{decimal(metric['value'])} {metric['unit']}{part}"
 
 
 def share(part: float) -> str:
@@ -286,10 +288,14 @@ def _use_of(planned: TrainingPlan) -> str:
     enters = {planned.given[name].enters or own.enters for name, own in given.items()}
     if codec.ends_of_turn:
         return command("chat", planned.path)
-    if codec.numbers(codec.examples()[0]) is None and enters & {"attend", "align"}:
+    if codec.numbers(codec.examples()[0]) is not None:
+        ahead = [] if planned.recipe.feed.horizon else ["--horizon", planned.prepared.facts.get("season") or HORIZON]
+        return command("forecast", planned.path, *ahead)
+    if enters & {"attend", "align"}:
         told = codec.choices and "align" not in enters
         return command("classify" if told else "apply", planned.path, "FILE")
-    return command("sample", planned.path)
+    labels = [f"given.{name}={own.choices[0]}" for name, own in given.items() if own.choices]
+    return command("sample", planned.path, *labels)
 
 
 def _paths_first(words: list[str]) -> list[str]:

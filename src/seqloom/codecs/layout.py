@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -181,11 +182,11 @@ class _Layout:
 
     def _text(self, name: str, row: int, chosen: Sequence[str], decimal: str) -> DataError:
         """The error of a column that is read as numbers and holds a word."""
-        cell = str(self.columns[name][row])
+        cell, texts = str(self.columns[name][row]), shlex.quote(f"corpus.text={name}")
         column = self.columns[name].head(1000).to_list()
         share = np.mean([looks_like_number(other) or is_missing(other) for other in column])
         if len(self.columns) == 1:
-            hint = "codec=characters reads the file as plain text"
+            hint = f"corpus.items=line reads a list, a thing a line; {texts} one whose first line is a heading"
         elif row == self.cells.height - 1 and row:
             hint = f"{PREFIX}.footer=1 leaves the last row out"
         elif share > 0.5:
@@ -194,11 +195,14 @@ class _Layout:
                 hint = f"{PREFIX}.decimal={',' if decimal == '.' else '.'} says that the decimal sign is another"
         else:
             numeric = [other for other in chosen if read_numbers(self.columns[other], decimal).odd is None]
-            words = f"given.{_word(name)}.source=column:{name}"
-            cells = self.columns[name]
-            static = all(cells.gather(rows).n_unique() == 1 for rows in self.groups.values())
-            aligned = "" if static else f" given.{_word(name)}.enters=align"
-            hint = f"{words}{aligned} makes it a condition; codec=characters reads the file as plain text"
+            if np.mean([" " in str(other).strip() for other in column]) > 0.5:  # sentences, no names of something
+                hint = f"{texts} models its texts, a row each"
+            else:
+                cells = self.columns[name]
+                static = all(cells.gather(rows).n_unique() == 1 for rows in self.groups.values())
+                aligned = "" if static else f" given.{_word(name)}.enters=align"
+                words = f"given.{_word(name)}.source=column:{name}"
+                hint = f"{words}{aligned} makes it a condition; {texts} models its texts"
             if numeric:
                 hint = f"corpus.columns=[{','.join(numeric)}] reads the numbers alone; {hint}"
         return self._error(f"column {name!r} is text: {cell[:40]!r} is not a number", hint, self._line(row))

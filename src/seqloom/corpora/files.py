@@ -25,6 +25,8 @@ from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, c
 STDIN = "-"
 STDIN_NAME = "standard input"
 MARK = BOM.encode()
+LOOKED_AT, FEWEST = 1 << 16, 50
+"""Bytes by which it is told whether a file is a list, and how many lines of them there must be."""
 
 
 class Files(Corpus, name="files"):
@@ -158,6 +160,12 @@ class Files(Corpus, name="files"):
             yield f"a byte-order mark at the start of {_named(marked)} is left out"
         if returned and codec.mends:
             yield f"the line ends CR LF of {_named(returned)} are read as LF"
+        stream = self.items == "auto" and self.ends is None and not self._root.is_dir()
+        if stream and codec.reads_anything and _is_list(files[0].path, codec.written_in):
+            yield (
+                f"{files[0].path.name} looks like a list and is read as one text: corpus.items=line makes each line a "
+                "thing of its own"
+            )
         yield from self._left_out(codec, files)
 
     def _left_out(self, codec: Codec, files: Sequence[_Summary]) -> Iterator[str]:
@@ -423,6 +431,13 @@ def _texts(path: Path, what: str, encoding: str) -> Iterator[tuple[bytes, int]]:
             paragraph = []
     if paragraph:
         yield b"\n".join(paragraph), number - len(paragraph) + 1
+
+
+def _is_list(path: Path, encoding: str) -> bool:
+    """Whether a file is most likely a list: names, words or molecules, one a line, by its beginning."""
+    lines = [line.removesuffix(b"\r") for line in next(raw(path, encoding=encoding), b"")[:LOOKED_AT].split(b"\n")[:-1]]
+    short = sum(line == line.strip() and 0 < len(line.split()) <= 3 for line in lines)
+    return len(lines) >= FEWEST and short >= 0.98 * len(lines)
 
 
 def _files(root: Path, codec: Codec, wanted: tuple[str, ...]) -> list[Path]:

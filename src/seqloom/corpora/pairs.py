@@ -133,11 +133,13 @@ class Pairs(Corpus, name="pairs"):
             column = self.text or (next(iter(cells)) if len(cells) == 1 else "")
             if not column:
                 raise ConfigError("which column is modelled?", path="corpus.text", hint=f"one of: {', '.join(cells)}")
+            if column not in cells and not format_is(path, "json"):  # it is the header that lacks it, not a row
+                raise DataError(f"there is no column {column!r}", path=path, hint=nearest(column, cells))
             text = cells.get(column)
             if not text:
-                what = "is empty" if column in cells else ""
-                message = f"column {column!r} is empty" if what else f"there is no column {column!r}"
-                hint = "leave the row out, or fill the cell" if what else nearest(column, cells)
+                there = column in cells
+                message = f"column {column!r} is empty" if there else f"there is no column {column!r}"
+                hint = "leave the row out, or fill the cell" if there else nearest(column, cells)
                 yield DataError(message, path=path, line=line, hint=f"{hint}; corpus.skip_bad=true passes over it")
                 continue
             whole = json.dumps(cells, sort_keys=True)

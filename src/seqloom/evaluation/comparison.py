@@ -94,6 +94,8 @@ class Row:
     curves: tuple[tuple[tuple[float, float, float], ...], ...] = ()
     """For each seed: (seconds, elements, validation value in the unit of the comparison)."""
     samples: tuple[str, ...] | Paths | Picture | None = None
+    beside: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """Of each sample that is shown as text the names and texts of its conditions, and of what was held out."""
     made: str = ""
     """How many samples were made at a time, and of what length, when `samples_per_second` was taken."""
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

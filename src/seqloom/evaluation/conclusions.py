@@ -32,7 +32,7 @@ class _Value:
     def of(cls, row: Row) -> _Value:
         assert row.likelihood is not None
         assert row.value is not None
-        low, high = row.ci95 or _interval(row.likelihood)
+        low, high = row.ci95 or interval_of(row.likelihood)
         return cls(row.model, row.value, low, high, row.kind, row.seeds > 1 and row.ci95 is not None)
 
     def clearly_below(self, other: _Value) -> bool:
@@ -40,7 +40,8 @@ class _Value:
         return self.high < other.low
 
 
-def _interval(metric: Mapping[str, Any]) -> tuple[float, float]:
+def interval_of(metric: Mapping[str, Any]) -> tuple[float, float]:
+    """The interval of a value: over seeds, else over what of the split it was taken on; of no width where all was."""
     if metric.get("ci95"):
         low, high = metric["ci95"]
         return float(low), float(high)
@@ -103,7 +104,7 @@ def against_baselines(comparison: Comparison) -> list[str]:
     values = [_Value.of(row) for row in comparison.ordered if row.value is not None]
     # What a model is known to reach at least in another exact way, such as from left to right.
     known = {
-        row.model: _interval(m)[1]
+        row.model: interval_of(m)[1]
         for row in comparison.rows
         for m in row.extra.values()
         if m.get("kind") == "exact" and m.get("unit") == comparison.unit and _is_number(m.get("value"))
@@ -265,7 +266,7 @@ def _left_to_right(comparison: Comparison, exact: Sequence[_Value]) -> list[str]
         for name, metric in row.extra.items():
             if not _is_number(metric.get("value")) or metric.get("unit") != comparison.unit:
                 continue
-            low, high = _interval(metric)
+            low, high = interval_of(metric)
             half = f" ± {decimal((high - low) / 2)}" if high > low else ""
             mark, words = MARKS[str(metric["kind"])], name.removeprefix("likelihood_").replace("_", " ")
             units = f", on {metric['count']:,.0f} units" if metric.get("count") else ""

@@ -14,10 +14,12 @@ import torch
 from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import UnsupportedQuery
+from seqloom.corpora.base import Split
 from seqloom.evaluation.answers import answers_of, source_of
 from seqloom.evaluation.evaluate import evaluate_model, prepare, values_of
 from seqloom.evaluation.novelty import originals
 from seqloom.evaluation.synthesis import WINDOWS, drawn
+from seqloom.evaluation.texts import spread, texts_of
 from seqloom.filler import Running
 from seqloom.metrics.answers import AnswersMetric
 from seqloom.metrics.base import Metric, MetricRecord
@@ -145,10 +147,6 @@ def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
     assert model.run is not None
     prepared = prepare(model.run)
     codec, test = model.codec, prepared.splits["test"]
-    given = {}  # the conditions of the first sequence in the test split
-    for name, flat in test.given.items():
-        x = np.array(flat.x[: flat.starts[1]])  # a copy: the encoded data are read-only
-        given[name] = Encoded(x, np.ones(x.shape, bool))
     longest = int(np.diff(test.data.starts).max()) + prepared.ends
     history = truth = None
     forecasts = codec.numbers(codec.examples()[0]) is not None
@@ -158,22 +156,46 @@ def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
     else:
         count, length = SAMPLES, min(LONGEST_SAMPLE, longest)
     canvas, *others = model.empty(length) if history is None else model.canvas(history, length)
+    # Beside the conditions of one sequence all samples would be alike: each has those of another, where they can.
+    varied = bool(test.given) and not forecasts and not test.aligned
+    numbers = spread(len(test.data), count) if varied else [0]
+    given = [_conditions(test, number) for number in numbers]
+    queries = [
+        Query(canvas, model.sampler, 1 if varied else count, 0, row, own, others=others)
+        for row, own in enumerate(given)
+    ]
+    count = len(queries) if varied else count
     began = time.monotonic()
-    answer = model.answer(Query(canvas, model.sampler, count, 0, 0, given, others=others))
+    answers = list(model.answers(queries))
     rate = count / max(1e-9, time.monotonic() - began)
+    made = [value for answer in answers for value in answer.values]
     shown: dict[str, Any] = {"count": count, "length": length}
     if forecasts:
-        ends = [codec.cut(value, codec.size(value) - length, codec.size(value)) for value in answer.values]
+        ends = [codec.cut(value, codec.size(value) - length, codec.size(value)) for value in made]
         shown["columns"] = codec.number_names()
         shown["paths"] = [_listed(codec.numbers(end)) for end in ends]
         shown["history"] = None if history is None else _listed(codec.numbers(history))
         shown["truth"] = None if truth is None else _listed(codec.numbers(truth))
-        shown["filled"] = _filled(model, given)
-    elif (picture := codec.picture(answer.values)) is not None:
+        shown["filled"] = _filled(model, given[0])
+    elif (picture := codec.picture(made)) is not None:
         shown["picture"] = base64.b64encode(picture).decode()
     else:
-        shown["texts"] = [codec.as_text(value) for value in answer.values[:SHOWN]]
-    return shown, rate, answer.values
+        shown["texts"] = [codec.as_text(value) for value in made[:SHOWN]]
+        shown["beside"] = [_beside(model, test, number) for number in numbers[:SHOWN]] if varied else []
+    return shown, rate, made
+
+
+def _conditions(test: Split, number: int) -> dict[str, Encoded]:
+    """The conditions of one sequence of the test split; copies, for the encoded data are read-only."""
+    each = {name: np.array(flat.x[flat.starts[number] : flat.starts[number + 1]]) for name, flat in test.given.items()}
+    return {name: Encoded(x, np.ones(x.shape, bool)) for name, x in each.items() if len(x)}
+
+
+def _beside(model: Model, test: Split, number: int) -> list[list[str]]:
+    """The conditions of one sequence of the test split as texts by name, and the sequence itself."""
+    there = [(name, flat) for name, flat in test.given.items() if flat.starts[number + 1] > flat.starts[number]]
+    conditions = [[name, *texts_of(model.given[name], flat, [number])] for name, flat in there]
+    return [*conditions, ["held out", *texts_of(model.codec, test.data, [number])]]
 
 
 def _filled(model: Model, given: Mapping[str, Encoded]) -> dict[str, Any] | None:

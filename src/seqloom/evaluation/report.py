@@ -13,7 +13,7 @@ from seqloom.core.figures import PALETTE, Numbers
 from seqloom.core.progress import columns, decimal, duration, listed, number
 from seqloom.evaluation import plots
 from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row
-from seqloom.evaluation.conclusions import against_baselines, best, conclusions
+from seqloom.evaluation.conclusions import against_baselines, best, conclusions, interval_of
 from seqloom.evaluation.measured import MARKS
 from seqloom.sequence.answer import Answer
 
@@ -106,7 +106,7 @@ def metric_word(name: str) -> str:
 
 
 def _extras(comparison: Comparison, row: Row) -> list[str]:
-    """Every further metric of a row, with its mark, and its unit where that is another than the table's."""
+    """Every further metric of a row, with its mark and interval, and its unit where that is not the table's."""
     cells = []
     for name in comparison.metrics:
         metric = row.extra.get(name)
@@ -116,7 +116,9 @@ def _extras(comparison: Comparison, row: Row) -> list[str]:
             continue
         unit = metric.get("unit") or ""
         mark = MARKS.get(str(metric.get("kind")), "")
-        cells.append(f"{mark} {decimal(value)} {'' if unit == comparison.unit else unit}".strip())
+        low, high = interval_of(metric)
+        half = f" ± {decimal((high - low) / 2)}" if high > low else ""
+        cells.append(f"{mark} {decimal(value)}{half} {'' if unit == comparison.unit else unit}".strip())
     return cells
 
 

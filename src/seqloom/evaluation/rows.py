@@ -80,6 +80,7 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
         runs=tuple(result["run"] for result in good),
         curves=tuple(tuple((a, b, c) for a, b, c in result["curve"]) for result in good),
         samples=_shown(good[0]["samples"]),
+        beside=tuple(tuple((name, text) for name, text in each) for each in good[0]["samples"].get("beside", ())),
         length=good[0]["samples"]["length"],
         made=f"{good[0]['samples']['count']} at a time, of {good[0]['samples']['length']} elements",
         extra={

@@ -136,8 +136,9 @@ def discriminative(
     """How far classifiers are from guessing, |accuracy - 1/2|, one a seed (Yoon et al. 2019).
 
     Windows are in units of the range of the training data. Four fifths of each kind are learned from, and the rest is
-    told apart by a recurrent network with half as many hidden units as there are channels. Windows of one series that
-    overlap stand on both sides, so the test is weaker than it looks.
+    told apart by a recurrent network with half as many hidden units as there are channels. Both kinds count alike,
+    however many there are of each: as published where these are as many, and else what guesses has 0 too. Windows of
+    one series that overlap stand on both sides, so the test is weaker than it looks.
     """
     networks = Networks(seeds, real.shape[2], max(1, real.shape[2] // 2), 1, rng.fork(1))
     sides = [_tensor(real), _tensor(made)]
@@ -159,8 +160,8 @@ def discriminative(
         for i, (side, own, part) in enumerate(zip(sides, orders, parts, strict=True)):
             x = _side_by_side(side, np.stack([order[:part] for order in own]))
             real_by_it = networks(x)[:, -1, :, 0] > 0
-            right += (real_by_it if i == 0 else ~real_by_it).double().sum(0).numpy()
-    return [abs(float(one) / sum(parts) - 0.5) for one in right]
+            right += (real_by_it if i == 0 else ~real_by_it).double().mean(0).numpy()
+    return [abs(float(one) / len(sides) - 0.5) for one in right]
 
 
 def predictive(made: Numbers, real: Numbers, seeds: int, iterations: int, rng: Rng, progress: Progress) -> list[float]:
