@@ -13,6 +13,10 @@ from seqloom.core.config import merge
 from seqloom.processes.base import Process
 from seqloom.sequence.facts import Advice, Facts
 
+READ = 330_000_000
+"""A recurrent network of two layers is trained on so many elements a minute, over its width, by one core."""
+FEW_EPOCHS = 2
+"""Below so many passes over a text dropout only makes learning slower."""
 FEW_CHANNELS = 8
 """So many channels of a series attend to each other; more would cost too much."""
 
@@ -86,6 +90,11 @@ def _size(facts: Facts, minutes: float | None, sizes: Mapping[float, int]) -> in
     return max((limit, size) for limit, size in sizes.items() if budget >= limit)[1]
 
 
+def _epochs(facts: Facts, minutes: float | None, width: int) -> float:
+    """About how often a recurrent network of two layers reads the data in so many minutes; without them, in four."""
+    return (4.0 if minutes is None else minutes) * READ / width / facts.elements
+
+
 def _streams(facts: Facts, carries: bool) -> bool:
     """Whether state can be carried: long stretches without conditions, and a process that goes on from a state.
 
@@ -111,6 +120,10 @@ def _recurrent(facts: Facts, carries: bool, minutes: float | None) -> Advice:
             "feed.window": (32 if width < 256 else 64, "short segments give more updates"),
             "feed.batch": (max(1, min(32, facts.elements // 64)), "contiguous streams side by side"),
         }
+        if _epochs(facts, minutes, width) < FEW_EPOCHS:
+            advice["backbone.dropout"] = (0.0, "what is read once or twice is not learned by heart")
+            if width < 192:
+                advice["trainer.rate"] = (8e-3, "small networks and few updates want large steps")
     else:
         advice |= {
             "feed.window": (_whole(facts, 256), "whole sequences"),

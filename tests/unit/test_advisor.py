@@ -293,6 +293,22 @@ def test_diffusions_of_walks_are_kept_from_learning_by_heart():
         assert advise(facts, "flow", False, 1)[0]["backbone"]["dropout"] == dropout
 
 
+@pytest.mark.parametrize(
+    ("elements", "minutes", "dropout", "rate"),
+    [
+        (1_000_000, 0.4, 0.0, 8e-3),  # about one pass
+        (200_000, 0.4, 0.05, 5e-3),  # five
+        (5_000_000, 2, 0.0, 5e-3),
+        (1_000_000, 2, 0.05, 5e-3),
+        (5_000_000, 60, 0.1, 4e-3),
+        (20_000, None, 0.05, 5e-3),
+    ],
+)
+def test_a_text_that_is_read_once_or_twice_is_learned_without_dropout(elements, minutes, dropout, rate):
+    settings, _ = advise(replace(TEXT, elements=elements, length=elements), "autoregressive", True, minutes)
+    assert (settings["backbone"]["dropout"], settings["trainer"]["rate"]) == (dropout, rate)
+
+
 def test_levels_that_were_never_seen_are_forecast(tmp_path):
     """A sine whose level lies a hundred deviations above that of training goes on where it is."""
     import seqloom
