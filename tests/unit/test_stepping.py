@@ -80,6 +80,19 @@ def test_the_program_puts_out_what_the_modules_do(precision, settings, monkeypat
     assert torch.equal(outputs(net, SYMBOLS[1:2]), fast[1:2])
 
 
+@pytest.mark.parametrize(("mixer", "most"), [(Attention(heads=2), 256), (Gru(), 64)])
+def test_of_many_rows_each_has_the_numbers_that_it_has_among_few(mixer, most):
+    symbols = SYMBOLS[:, :4].repeat(most // ROWS, 1)
+    slow = outputs(network(mixer=mixer, width=64), symbols, paused=True)
+    net = network(mixer=mixer, width=64)
+    many = outputs(net, symbols)
+    assert torch.equal(many[:ROWS], outputs(net, symbols[:ROWS]))
+    torch.testing.assert_close(many, slow, rtol=1e-4, atol=1e-4)
+    with torch.inference_mode():
+        assert net.stepping.step(net, symbols[:, 0], net.begin(len(symbols), 4)) is not None
+        assert net.stepping.step(net, SYMBOLS[:1, 0].expand(most + 1), net.begin(most + 1, 4)) is None
+
+
 @pytest.mark.parametrize("mixer", [Attention(heads=2), Attention(heads=2, window=5), Gru()])
 def test_rows_that_have_read_different_numbers_go_on_where_each_is(mixer):
     net, made = network(mixer=mixer, width=64), []

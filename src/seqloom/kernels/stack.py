@@ -21,6 +21,9 @@ KINDS_OF_PARTS = ("lstm", "gru", "tanh", "relu", "attention", "forward")
 """As `enum part` of stack.c."""
 EVERYTHING = 1 << 62
 """The window of what sees all that was read."""
+WHOLE, ATTENDING = 4, 16
+"""So many times as many rows as one map alone a stack reads faster than the modules do, which make calls between their
+maps; and one with attention, for which modules make calls for each row's keys."""
 
 
 class _Norm(ctypes.Structure):
@@ -117,7 +120,8 @@ class Stack:
         self.width, self.outputs = table.shape[1], head.outer
         maps = [head, *(one for part in self.parts for one in (part.first, part.second))]
         self._widest = max(self.width, *(max(one.inner, one.outer) for one in maps))
-        self.rows = min(one.few for one in maps)
+        attends = any(part.kind == "attention" for part in self.parts)
+        self.rows = min(one.few for one in maps) * (ATTENDING if attends else WHOLE)
         """So many rows at most it reads as fast as the modules do."""
         self._struct = _Stack(
             table.data_ptr(),
