@@ -470,7 +470,7 @@ def test_learning_curves_have_units_models_and_baselines():
     lines = [plots.Line("lstm", CURVES), plots.Line("masked (bound)", CURVES[:1])]
     levels = [plots.Level("5-gram", 2.3), plots.Level("far", 99.0), plots.Level("none", math.nan)]
     texts = labels(plots.learning_curves(lines, levels, "seconds", "bits/byte"))
-    assert {"lstm", "masked (bound)", "5-gram 2.30", "far 99.00 (above the plot)"} <= set(texts)
+    assert {"lstm", "masked (bound)", "5-gram 2.30", "far 99.00 (above)"} <= set(texts)
     assert "validation bits/byte" in texts
     assert "training time" in texts
     assert not any("none" in label for label in texts)

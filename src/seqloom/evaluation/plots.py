@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from seqloom.core import figures
+from seqloom.core import figures, progress
 from seqloom.core.fan import WIDTH
 from seqloom.core.figures import Form, Numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
+    from matplotlib.figure import Figure
 
 Across = Literal["seconds", "elements", "operations"]
+
+DASHES = ((5, 2.5), (1.2, 2), (7, 2, 1.5, 2), (9, 3, 1.5, 2, 1.5, 2))
+"""Of baselines, one after another."""
+WIDEST_NAME = 28
+"""Letters of a name in a legend of which two stand beside each other."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +76,8 @@ def learning_curves(
                 axes.plot(x[-1:], y[-1:], "o", color=colour, ms=4.5)
                 label = None
         for index, level in enumerate(known):
-            off = (
-                "" if low <= level.value <= high else " (above the plot)" if level.value > high else " (below the plot)"
-            )
-            dashes = ((5, 2.5), (1.2, 2), (7, 2, 1.5, 2))[index % 3]
+            off = "" if low <= level.value <= high else " (above)" if level.value > high else " (below)"
+            dashes = DASHES[index % len(DASHES)]
             label = f"{level.label} {level.value:.2f}{off}"
             axes.axhline(level.value, color=ink, lw=1.2, alpha=0.75, dashes=dashes, label=label)
         axes.set_ylim(low, high)
@@ -82,7 +85,7 @@ def learning_curves(
         axes.set_ylabel(f"validation {unit}")
         figures.grid(axes, ink)
         if lines or known:
-            figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2, columnspacing=1.2)
+            _legend(figure)
         return figures.written(figure, form)
 
 
@@ -97,11 +100,16 @@ class Against:
     baseline: bool = False
 
 
+def _legend(figure: Figure) -> None:
+    """Above a plot, in two columns where the names leave room for them."""
+    names = [name for axes in figure.axes for name in axes.get_legend_handles_labels()[1]]
+    wide = max(map(progress.columns, names), default=0) > WIDEST_NAME
+    figure.legend(loc="outside upper left", ncols=1 if wide else 2, borderaxespad=0.2, columnspacing=1.2)
+
+
 def against_data(lines: Sequence[Against], unit: str, form: Form = "svg") -> bytes:
     """Test value against the elements that were learned from, a line a model with its intervals, baselines dashed."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
-    from seqloom.core.progress import number
 
     with figures.style(form) as ink:
         figure = figures.blank(WIDTH, 3.4)
@@ -113,7 +121,7 @@ def against_data(lines: Sequence[Against], unit: str, form: Form = "svg") -> byt
             elements, values, low, high = np.array(line.points, np.float64).T
             label = figures.short(line.label)
             if line.baseline:
-                dashes = ((5, 2.5), (1.2, 2), (7, 2, 1.5, 2))[baselines % 3]
+                dashes = DASHES[baselines % len(DASHES)]
                 axes.plot(elements, values, color=ink, lw=1.2, alpha=0.75, dashes=dashes, label=label)
                 baselines += 1
                 continue
@@ -124,11 +132,11 @@ def against_data(lines: Sequence[Against], unit: str, form: Form = "svg") -> byt
         places = sorted({point[0] for line in lines for point in line.points})
         axes.xaxis.set_major_locator(FixedLocator(places))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: progress.number(value)))
         axes.set_xlabel("elements of the training split that were learned from")
         axes.set_ylabel(f"test {unit}")
         figures.grid(axes, ink)
-        figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2, columnspacing=1.2)
+        _legend(figure)
         return figures.written(figure, form)
 
 
@@ -186,22 +194,20 @@ def _across(axes: Axes, across: Across, tracks: Sequence[Numbers]) -> None:
     """The horizontal axis: times with a unit; amounts by thousands, logarithmic where models differ much."""
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    from seqloom.core.progress import duration, number
-
     ends = [float(track[-1]) for track in tracks]
     first = [float(track[track > 0][0]) for track in tracks if (track > 0).any()]
     if across == "seconds":
         axes.set_xlabel("training time")
         axes.set_xlim(0, max(ends, default=1.0) * 1.03 or 1.0)
         _clock_ticks(axes, max(ends, default=1.0))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value) if value else "0"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: progress.duration(value) if value else "0"))
         return
     axes.set_xlabel("elements read in training" if across == "elements" else "operations in training")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: progress.number(value)))
     if first and max(ends) > 4 * min(ends):
         axes.set_xscale("log")
         axes.set_xlim(max(min(first), min(ends) / 30) * 0.9, max(ends) * 1.15)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: progress.number(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_xlim(0, max(ends, default=1.0) * 1.03 or 1.0)
