@@ -192,7 +192,7 @@ class Estimate:
         pace = now.steps / now.seconds * self.seconds / self.steps
         if 1 / OFF <= pace <= OFF or (now.seconds < BRIEF and not fresh):
             return fresh
-        faster = f"{pace:.1f} times faster" if pace > 1 else f"{1 / pace:.1f} times slower"
+        faster = f"{_two(pace)} times faster" if pace > 1 else f"{_two(1 / pace)} times slower"
         return [f"it goes {faster} than was estimated: about {now._amount} in {duration(now.seconds)}", *fresh]
 
 

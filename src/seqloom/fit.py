@@ -37,12 +37,22 @@ COUPLING = 16
 LAST_VALIDATION = 10.0
 """Seconds that a last validation over the whole split may take in any case, where a training is bounded by steps."""
 MOST_BAD, MOST_RESTORES = 3, 3
-FORESEEN = 0.03
-"""The share of a training after which it is reckoned how far the time will reach."""
+FORESEEN, FEW_UPDATES = 0.03, 3
+"""The share of a training, and the updates, after which it is reckoned how far the time will reach."""
 LOADING = 3.0
 """Seconds after which libraries of a GPU are loaded and layers written down: then updates tell how fast it goes."""
 MANY = 1_000_000
 """Elements that take more than two seconds to be counted."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a training is: the share that is done, its updates, the elements that it has read, its seconds."""
+
+    share: float
+    step: int
+    elements: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -236,7 +246,8 @@ class Fit:
         self.began = self.saved_at = self.clock()  # what came before was not training
         due = self._next_due()
         preview_due = 0.45
-        began, foreseen = self.share, self.resumed_from is not None  # what was counted before took its share
+        warm: Mark | None = None  # the first update takes longer than those after it
+        foreseen = self.resumed_from is not None
         while (share := self.share) < 1 or self.loop.state.step == 0:  # however short, a training has a step
             step = self._step(share)
             if step is None:
@@ -245,13 +256,15 @@ class Fit:
             yield TrainingEvent(
                 "step", step.step, share, facts={"loss": step.loss, "rate": step.rate, "applied": step.applied}
             )
-            loaded = self.device.type == "cpu" or self.clock() - self.began >= LOADING
-            if not foreseen and loaded and self.share - began >= FORESEEN:
+            if warm is None and (self.device.type == "cpu" or self.clock() - self.began >= LOADING):
+                warm = self._mark()
+            if not foreseen and warm is not None and self._tells(warm):
                 foreseen = True
-                for text in self._foreseen(began):
+                for text in self._foreseen(warm):
                     yield self._note(text)
                 if trainer.minutes:
-                    speed = self.loop.state.elements / (self.clock() - self.began)
+                    now = self._mark()
+                    speed = (now.elements - warm.elements) / (now.seconds - warm.seconds)
                     self.validation = Validation(self.run, self.plan.prepared, self.net, speed=speed)
             # Before a stop is looked for: the value of a validation must not depend on when the training is stopped.
             at = self.loop.state.step / trainer.steps if trainer.steps else self.share
@@ -305,17 +318,26 @@ class Fit:
         )
         return None
 
-    def _foreseen(self, began: float) -> list[str]:
-        """What the training comes to by what it did since this share of it, where that is not what was estimated."""
+    def _mark(self) -> Mark:
+        state = self.loop.state
+        return Mark(self.share, state.step, state.elements, self.seconds)
+
+    def _tells(self, since: Mark) -> bool:
+        """Whether what was done since then tells how fast it goes."""
+        return self.share - since.share >= FORESEEN and self.loop.state.step - since.step >= FEW_UPDATES
+
+    def _foreseen(self, since: Mark) -> list[str]:
+        """What the training comes to by what it did since then, where that is not what was estimated."""
         assert self.expected is not None
-        state, minutes, left = self.loop.state, self.plan.recipe.trainer.minutes, (1 - began) / (self.share - began)
-        now = replace(
+        now, minutes = self._mark(), self.plan.recipe.trainer.minutes
+        left = (1 - since.share) / (now.share - since.share)
+        found = replace(
             self.expected,
-            step=max(1, state.elements // state.step),
-            steps=round(state.step * left),
-            seconds=60 * minutes if minutes else self.seconds * left,
+            step=max(1, now.elements // now.step),
+            steps=since.step + round((now.step - since.step) * left),
+            seconds=60 * minutes if minutes else since.seconds + (now.seconds - since.seconds) * left,
         )
-        return self.expected.against(now)
+        return self.expected.against(found)
 
     def _next_due(self) -> float:
         """The next tenth of the training at which to validate."""

@@ -16,6 +16,7 @@ from seqloom.advisor import advise
 from seqloom.core import checkpoints, gpu, machine
 from seqloom.core.config import Settings, called, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
+from seqloom.core.progress import duration
 from seqloom.core.speeds import faster_in_bfloat16
 from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
@@ -428,7 +429,8 @@ def _check_longer(run: runs.Run, trainer: Trainer) -> None:
         )
     if trainer.minutes is not None and 60 * trainer.minutes < seconds and run.recipe.trainer != trainer:
         raise RunError(
-            f"{run.path} was trained for {seconds / 60:.3g} minutes already, past the {trainer.minutes:g} asked for",
+            f"{run.path} was trained for {duration(seconds)} already, past the {duration(60 * trainer.minutes)} that "
+            "are asked for",
             hint="give more minutes, or start a new run with another --out",
         )
 

@@ -70,6 +70,8 @@ USAGE = [
     (("train", "builtin:markov", "process=gaussian", "--steps", "2"), "learns vectors", "masked"),
     (("sample",), "RUN is missing", "seqloom sample RUN"),
     (("sample", "runs/nowhere"), "there is no run at runs/nowhere", "seqloom runs"),
+    (("sample", "runs/nowhere", "temperature=2"), "'temperature=2' is one word too many", "sampler.temperature=2"),
+    (("forecast", "runs/nowhere", "--levels", "0.5"), "there is no option --levels", "seqloom forecast --help"),
     (("forecast", "runs/nowhere", "--quantiles", "0.5,1.5"), "--quantiles: '0.5,1.5' are no quantiles", "0.05,0.5"),
     (("forecast", "runs/nowhere", "--plot", "fan.pdf"), "--plot: fan.pdf is no name for a chart", ".png or .svg"),
     (("forecast", "runs/nowhere", "-n", "2", "--quantiles", "0.5"), "--quantiles: paths have no quantiles", "--paths"),
@@ -662,7 +664,7 @@ def test_evaluate_scores_a_split_or_other_data(seqloom: Callable[..., Done], exa
     for word, message, hint in (
         ("foo=bar", "foo: there is no such setting of evaluate", "metrics"),
         ("metrics=[nope]", "no metric called 'nope'", "known: "),
-        ("metrics=nope", "metrics: a list is wanted", ""),
+        ("metrics=nope", "metrics: a list is wanted", "[nope]"),
         ("metrics=[likelihood] --horizon 3", "metrics: forecasts are measured by all their metrics", "--horizon"),
     ):
         check_error(seqloom("evaluate", examples.run("lstm"), *word.split()), message, hint)

@@ -330,6 +330,7 @@ def test_a_forecast_that_takes_long_shows_how_far_it_is(
 
     monkeypatch.setattr(progress, "LINE", 0.0)
     done = seqloom("forecast", examples.run("series"), "--horizon", 4, "--seed", 1)
+    assert "training window" not in done.err, "a long past is what a recurrent state is for"
     assert "of 100 samples" in done.err
     assert "100 %" in done.err
     assert "samples" not in seqloom("forecast", examples.run("series"), "--horizon", 4, "--seed", 1, "-q").err

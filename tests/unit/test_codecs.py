@@ -180,6 +180,16 @@ def test_scaling_uses_known_cells_and_defines_what_has_no_spread():
         codec.encode(Table(codec.columns, np.full((1, 4), 9e299)))
 
 
+def test_what_is_made_of_yes_and_no_is_one_of_the_two():
+    values = np.stack([np.arange(40) % 5 == 0, np.arange(40) % 3], 1).astype(float)
+    codec = fitted(Table(("holiday", "count"), values))
+    assert codec.binary == (True, False)
+    far = Encoded(np.linspace([-9] * 2, [9] * 2, 30, dtype=np.float32), np.ones((30, 2), bool), {})
+    made = codec.decode(far).values
+    assert set(made[:, 0]) == {0.0, 1.0}
+    assert made[:, 1].max() > 2
+
+
 def test_what_is_made_of_counts_are_counts():
     names = ("count", "sun", "change", "price")
     rng = np.random.default_rng(0)

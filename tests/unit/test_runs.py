@@ -160,7 +160,7 @@ def test_fewer_steps_than_are_done_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="at step 4 already"):
         plan(tmp_path / "a", resume=True, steps=3)
     assert runs.read(tmp_path / "a").recipe.trainer.steps == 4
-    with pytest.raises(RunError, match="minutes already"):
+    with pytest.raises(RunError, match=r"was trained for .* already"):
         plan(tmp_path / "a", resume=True, minutes=1e-6)
 
 

@@ -212,6 +212,8 @@ def apply(
                 session.note("stopped; the same command goes on with it")
             raise
         answers.finish()
+    if output is not None:
+        session.note(f"{count(good, 'answer')}: {output.path}")
 
 
 def path_of_lines(word: str) -> Path:

@@ -130,7 +130,7 @@ def forecast(
     else:
         data = codec.summaries([values[0] for values in made], statistics)
     if file is not None:
-        file.write(codec.as_file(data, file.path.name))
+        session.wrote(file, codec.as_file(data, file.path.name))
     if as_json:
         contents = []
         for i, (answer, values) in enumerate(zip(answers, made, strict=True)):
@@ -162,7 +162,11 @@ def _chart_file(word: str, force: bool) -> tuple[OutputFile, str]:
     """Where a chart goes, and its form by the suffix."""
     form = CHARTS.get(Path(word).suffix.lower())
     if form is None:
-        raise ConfigError(f"{word} is no name for a chart", path="--plot", hint="a name that ends in .png or .svg")
+        raise ConfigError(
+            f"{word} is no name for a chart",
+            path="--plot",
+            hint="a name that ends in .png or .svg; --html writes a page",
+        )
     return OutputFile.at(word, force=force, option="--plot"), form
 
 
@@ -268,10 +272,8 @@ def _write_charts(
     title = f"{model.run.path.name}: {count(len(answer.new), 'row')} ahead"
     if chart is not None:
         file, form = chart
-        file.write(answer.plot(form, title=title, truth=truth).data)  # type: ignore[arg-type]
-        session.note(str(file.path))
+        session.wrote(file, answer.plot(form, title=title, truth=truth).data)  # type: ignore[arg-type]
     if page is not None:
         from seqloom.evaluation.report import forecast_page
 
-        page.write(forecast_page(answer, title, truth).encode("utf-8", "replace"))
-        session.note(str(page.path))
+        session.wrote(page, forecast_page(answer, title, truth).encode("utf-8", "replace"))

@@ -176,7 +176,7 @@ def _usage(error: typer.TyperException, words: Sequence[str]) -> tuple[str, str]
     hint = f"`seqloom {verb} --help` shows how it is used" if verb else f"the verbs: {', '.join(VERBS)}"
     option = getattr(error, "option_name", None)
     if option and message.startswith("No such option"):
-        close = sorted(getattr(error, "possibilities", None) or ())
+        close = get_close_matches(option, getattr(error, "possibilities", None) or (), n=1, cutoff=0.7)
         return f"there is no option {option}", f"did you mean {close[0]}?" if close else hint
     unknown = re.match(r"No such command '(.*)'", message)
     if unknown:

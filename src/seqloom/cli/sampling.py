@@ -231,7 +231,7 @@ def _infill_several(
         ]
         data = codec.summaries(likes, list(statistics.values()))
         if file is not None:
-            file.write(codec.as_file(data, file.path.name))
+            session.wrote(file, codec.as_file(data, file.path.name))
     else:
         made = [
             tuple(answers[i].values[k] if i in answers else value for i, value in enumerate(values))
@@ -271,7 +271,7 @@ def _write_intervals(
     parts = [codec.cut(answer.values[0], i, i + 1) for i in answer.new.tolist()]
     data = codec.summary(codec.join(parts), statistics)
     if file is not None:
-        file.write(codec.as_file(data, file.path.name))
+        session.wrote(file, codec.as_file(data, file.path.name))
     if output.as_json:
         elements = [answer.elements[i] for i in answer.new]
         put_json({"seed": answer.seed, "elements": elements, "summary": by_column(answer, statistics)})

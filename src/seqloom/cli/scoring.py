@@ -77,7 +77,7 @@ def score(
     values = several_of(file, codec)
     given = conditions_of(settings, model.given)
     if drawing is not None:
-        _draw_attention(model, values, given, *drawing)
+        _draw_attention(model, values, given, *drawing, session)
     named: list[tuple[str, Any, Score]] = []
     with Progress(1, "", quiet=session.quiet) as bar:
         for i, value in enumerate(values):
@@ -115,12 +115,14 @@ def _drawing(word: str, force: bool) -> tuple[OutputFile, str]:
     return OutputFile.at(word, force=force, option="--attention"), form
 
 
-def _draw_attention(model: Model, values: Sequence[Any], given: Mapping[str, Any], file: OutputFile, form: str) -> None:
+def _draw_attention(
+    model: Model, values: Sequence[Any], given: Mapping[str, Any], file: OutputFile, form: str, session: Session
+) -> None:
     """What each element of the one value attended to, as a picture."""
     if len(values) > 1:
         raise ConfigError("one text at a time is drawn", path="--attention", hint="give a file with one")
     drawn = model.attention(values[0], given=given)
-    file.write(drawn.page() if form == "html" else drawn.plot(form).data)  # type: ignore[arg-type]
+    session.wrote(file, drawn.page() if form == "html" else drawn.plot(form).data)  # type: ignore[arg-type]
 
 
 def _score_fields(score: Score) -> dict[str, Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from seqloom.codecs.base import Codec
+    from seqloom.core.outputs import OutputFile
 
 LITERAL = "\0"
 """Marks words that stood after `--`; no word of a command line can hold it."""
@@ -58,6 +59,13 @@ class Session:
         """A line on stderr where `--verbose` is set."""
         if self.verbose and not self.quiet:
             say(text)
+
+    def wrote(self, file: OutputFile, data: bytes, what: str = "") -> None:
+        """Write what a person asked for into its file, and say where it is: "20 answers: answers.txt"."""
+        through = file.through
+        file.write(data)
+        if not through:
+            self.note(f"{what}: {file.path}" if what else str(file.path))
 
     def check(self) -> None:
         """ConfigError where an option has a value that cannot be used."""
@@ -205,10 +213,13 @@ def sort_words(words: Sequence[str], names: str, keys: Collection[str] | None = 
         raise ConfigError(f"{wanted[len(plain)]} is missing", hint=f"seqloom {names}")
     if len(plain) > len(wanted) and not names.endswith("..."):
         extra = plain[len(wanted)].removeprefix(LITERAL)
-        setting = _SETTING.match(extra) is not None
-        explanation = (
-            f"settings here begin with {' or '.join(sorted(keys or ()))}" if setting else "quote a text with spaces"
-        )
+        setting = _SETTING.match(extra)
+        explanation = "quote a text with spaces"
+        if setting:
+            explanation = f"settings here begin with {' or '.join(sorted(keys or ()))}"
+            explanation += (
+                f", such as sampler.{extra[:60]}" if "sampler" in (keys or ()) and "." not in setting[0] else ""
+            )
         raise ConfigError(f"{extra[:60]!r} is one word too many", hint=f"seqloom {names} ({explanation})")
     return plain, settings
 

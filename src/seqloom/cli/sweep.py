@@ -95,8 +95,7 @@ def write_sweep(
         put_json({"sweep": rows, "seconds": round(time.monotonic() - began, 3)})
     if file is not None:
         run = "" if model.run is None else str(model.run.path)
-        file.write(_page(titles, _shown(model, answers), f"Samples of {run}", f"Seed {answers[0].seed}."))
-        session.note(str(file.path))
+        session.wrote(file, _page(titles, _shown(model, answers), f"Samples of {run}", f"Seed {answers[0].seed}."))
     elif not output.as_json:
         put(_side_by_side(titles, _shown(model, answers), shutil.get_terminal_size((120, 40)).columns))
 

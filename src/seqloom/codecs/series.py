@@ -94,6 +94,8 @@ class Series(Codec, name="series"):
     """Whether each holds whole numbers alone: then what is made is rounded to them."""
     signed: tuple[bool, ...] = ()
     """Whether each may be below zero; of those that may not, what is made is not either."""
+    binary: tuple[bool, ...] = ()
+    """Whether each is 0 or 1, as yes and no are: then what is made is one of the two."""
     date: str = ""
     """The name of the column of dates, where there is one."""
     calendar: Calendar | None = None
@@ -180,6 +182,7 @@ class Series(Codec, name="series"):
             scales=scales,
             integers=tuple(map(_whole, known.T)),
             signed=tuple(map(_signed, known.T)),
+            binary=tuple(map(_binary, known.T)),
             date=first.date_column,
             calendar=first.calendar,
             start=first.dates[0] if first.dates else "",
@@ -213,6 +216,8 @@ class Series(Codec, name="series"):
         if self.integers:
             made = np.where(self.integers, np.round(made), made)
             made = np.where(self.signed, made, np.maximum(made, 0.0))
+        if self.binary:
+            made = np.where(self.binary, np.minimum(made, 1.0), made)
         made[: len(own) - whole] = np.where(np.isnan(own[whole:]), made[: len(own) - whole], own[whole:])
         values = np.concatenate([own[:whole], made])
         dates = origin.get("dates")
@@ -584,7 +589,7 @@ class Series(Codec, name="series"):
         columns = tuple(f"{column}_{name}" for column in self.columns for name in names)
         # The same codec with these columns, so that each is written with the digits that are worth writing.
         means, scales = (np.repeat(known, len(names)).tolist() for known in (self.means, self.scales))
-        codec = self.replace(columns=columns, means=means, scales=scales, integers=(), signed=())
+        codec = self.replace(columns=columns, means=means, scales=scales, integers=(), signed=(), binary=())
         tables = [
             replace(like, columns=columns, values=np.stack(list(own.values()), -1).reshape(len(like), -1), words={})
             for like, own in zip(likes, statistics, strict=True)
@@ -645,6 +650,12 @@ def _whole(column: NDArray[np.float64]) -> bool:
 def _signed(column: NDArray[np.float64]) -> bool:
     """Whether numbers below zero can be expected: not of counts, nor of what is never below zero and often zero."""
     return bool((column < 0).any()) or not (_whole(column) or (column == 0).sum() > 1)
+
+
+def _binary(column: NDArray[np.float64]) -> bool:
+    """Whether all known cells are 0 or 1, and not by chance."""
+    known = column[~np.isnan(column)]
+    return _whole(column) and bool(((known == 0) | (known == 1)).all())
 
 
 def _moments(values: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -461,11 +461,10 @@ def _plain_error(record: type[Settings], error: ValidationError) -> ConfigError:
     words = _WORDS.get(first["type"])
     message = first["msg"].removeprefix("Value error, ") if words is None else words.format(**first.get("ctx", {}))
     name = record.name if issubclass(record, Component) else ""
-    return ConfigError(
-        f"{message[0].lower()}{message[1:]}, got {shown[:60]}",
-        path=path,
-        hint=f"see `seqloom show {name}`" if name else "",
-    )
+    hint = f"see `seqloom show {name}`" if name else ""
+    if first["type"] in {"list_type", "tuple_type"} and isinstance(got, str):
+        hint = f"a list stands in brackets: [{got}]"
+    return ConfigError(f"{message[0].lower()}{message[1:]}, got {shown[:60]}", path=path, hint=hint)
 
 
 _WORDS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import mimetypes
 import os
 import sys
 from collections import Counter
@@ -251,7 +252,7 @@ class Files(Corpus, name="files"):
     def _is_guess(self, path: Path, codec: Codec) -> bool:
         """Whether a file is read as text because no codec has its suffix."""
         asked = self.items != "auto" or bool(self.suffixes)
-        guessed = bool(path.suffix) and not asked and path.parent != shards.spooled()
+        guessed = bool(path.suffix) and not asked and path.parent != shards.spooled() and not _is_text_by_name(path)
         return guessed and kind_of(path) is None and codec.name == codec_of_text().name
 
     def _things_in(self, file: _Summary, split: str, codec: Codec) -> Iterator[Item]:
@@ -431,6 +432,11 @@ def _texts(path: Path, what: str, encoding: str) -> Iterator[tuple[bytes, int]]:
             paragraph = []
     if paragraph:
         yield b"\n".join(paragraph), number - len(paragraph) + 1
+
+
+def _is_text_by_name(path: Path) -> bool:
+    """Whether a suffix stands for text: Markdown, source code and the like."""
+    return (mimetypes.guess_type(path.name)[0] or "").startswith("text/")
 
 
 def _is_list(path: Path, encoding: str) -> bool:
