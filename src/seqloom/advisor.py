@@ -15,7 +15,7 @@ from seqloom.sequence.facts import Advice, Facts
 
 READ = 330_000_000
 """A recurrent network of two layers is trained on so many elements a minute, over its width, by one core."""
-FEW_EPOCHS = 2
+FEW_EPOCHS = 4
 """Below so many passes over a text dropout only makes learning slower."""
 FEW_CHANNELS = 8
 """So many channels of a series attend to each other; more would cost too much."""
@@ -121,7 +121,7 @@ def _recurrent(facts: Facts, carries: bool, minutes: float | None) -> Advice:
             "feed.batch": (max(1, min(32, facts.elements // 64)), "contiguous streams side by side"),
         }
         if _epochs(facts, minutes, width) < FEW_EPOCHS:
-            advice["backbone.dropout"] = (0.0, "what is read once or twice is not learned by heart")
+            advice["backbone.dropout"] = (0.0, "what is read so few times is not learned by heart")
             if width < 192:
                 advice["trainer.rate"] = (8e-3, "small networks and few updates want large steps")
     else:

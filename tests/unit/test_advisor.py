@@ -77,7 +77,7 @@ def test_advice_goes_by_what_a_process_says_of_itself(facts, recurrent):
     assert own == known
     short = advise(facts, LeftToRight(), recurrent, 1)[0]
     assert short["feed"].get("order") != "streams"
-    assert short["backbone"] == known["backbone"]
+    assert short["backbone"]["width"] == known["backbone"]["width"]
 
 
 def test_what_moves_elements_is_not_read_as_streams():
@@ -299,12 +299,14 @@ def test_diffusions_of_walks_are_kept_from_learning_by_heart():
         (1_000_000, 0.4, 0.0, 8e-3),  # about one pass
         (200_000, 0.4, 0.05, 5e-3),  # five
         (5_000_000, 2, 0.0, 5e-3),
-        (1_000_000, 2, 0.05, 5e-3),
+        (1_000_000, 2, 0.0, 5e-3),
+        (1_000_000, 3, 0.05, 5e-3),
+        (5_000_000, 15, 0.0, 4e-3),
         (5_000_000, 60, 0.1, 4e-3),
         (20_000, None, 0.05, 5e-3),
     ],
 )
-def test_a_text_that_is_read_once_or_twice_is_learned_without_dropout(elements, minutes, dropout, rate):
+def test_a_text_that_is_read_few_times_is_learned_without_dropout(elements, minutes, dropout, rate):
     settings, _ = advise(replace(TEXT, elements=elements, length=elements), "autoregressive", True, minutes)
     assert (settings["backbone"]["dropout"], settings["trainer"]["rate"]) == (dropout, rate)
 
