@@ -356,9 +356,11 @@ def gradients(small: bool) -> Rows:
             backbone = Backbone.parse({"mixer": kind, "width": WIDTH, "depth": 1, **plain})
             net = Network(backbone, net.spec, net.space, length, {}, seed=0)
             with torch.no_grad():
-                weight = next(p for n, p in net.named_parameters() if n.endswith("weight_hh"))
-                weight.copy_(gain * torch.eye(WIDTH).roll(1, 0))  # every number above 0: the ReLU lets all through
-                net.embed.weight.abs_()  # type: ignore[operator, union-attr]
+                for place, parameter in net.named_parameters():
+                    if place.endswith("weight_hh"):
+                        parameter.copy_(gain * torch.eye(WIDTH).roll(1, 0))
+                    elif place.endswith(("weight_ih", "embed.weight")):
+                        parameter.abs_()  # every number is above 0: the ReLU lets all through
         draw = torch.Generator().manual_seed(4)
         with torch.no_grad():
             for p in net.parameters():  # output projections begin at 0, and nothing would come back through them

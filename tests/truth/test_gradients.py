@@ -87,6 +87,14 @@ def test_clipping_caps_what_explodes_and_cures_nothing_that_vanishes():
     assert GradientByLag(np.ones(12), 0.5, 0.0).lags == [1, 2, 4, 8, 12]
 
 
+def test_a_gradient_whose_square_no_float32_holds_is_clipped_to_what_is_left_of_it():
+    process, net = linear(1.0)
+    with torch.no_grad():
+        net.head.weight.normal_(generator=torch.Generator().manual_seed(4)).mul_(1e25)
+    found = gradient_by_lag(net, process, reading())
+    assert 0 < found.clipped[0] < found.norms[0] < np.inf
+
+
 @pytest.mark.parametrize("mixer", ["rnn", "lstm", "gru", "minlstm", "attention"])
 def test_the_norms_are_those_of_finite_differences(mixer):
     process, moved = Autoregressive(), {}

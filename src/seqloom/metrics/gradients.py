@@ -131,7 +131,7 @@ def of_batch(net: Network, process: Process, batch: Batch, clip: float) -> Gradi
     each = read[-1].grad
     assert each is not None
     squares = each.double().square().sum(-1).mean(0)  # (T,): mean over the rows
-    own = [p.grad for p in net.parameters() if p.grad is not None]
+    own = [p.grad.double() for p in net.parameters() if p.grad is not None]  # the square of what explodes is larger yet
     total = float(torch.nn.utils.get_total_norm(own)) / len(batch.x)
     for parameter in net.parameters():
         parameter.grad = None
