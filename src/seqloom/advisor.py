@@ -13,10 +13,12 @@ from seqloom.core.config import merge
 from seqloom.processes.base import Process
 from seqloom.sequence.facts import Advice, Facts
 
-READ = 330_000_000
-"""A recurrent network of two layers is trained on so many elements a minute, over its width, by one core."""
+READ, ATTENDED = 330_000_000, 105_000_000
+"""A recurrent network of two layers is trained on so many elements a minute, over its width; one of four layers of
+attention on so many."""
 FEW_EPOCHS = 4
 """Below so many passes over a text dropout only makes learning slower."""
+RARE = "what is read so few times is not learned by heart"
 FEW_CHANNELS = 8
 """So many channels of a series attend to each other; more would cost too much."""
 
@@ -90,9 +92,9 @@ def _size(facts: Facts, minutes: float | None, sizes: Mapping[float, int]) -> in
     return max((limit, size) for limit, size in sizes.items() if budget >= limit)[1]
 
 
-def _epochs(facts: Facts, minutes: float | None, width: int) -> float:
-    """About how often a recurrent network of two layers reads the data in so many minutes; without them, in four."""
-    return (4.0 if minutes is None else minutes) * READ / width / facts.elements
+def _few_epochs(facts: Facts, minutes: float | None, read: float) -> bool:
+    """Whether data are read but once or twice where so many elements are read a minute; without minutes, in four."""
+    return (4.0 if minutes is None else minutes) * read < FEW_EPOCHS * facts.elements
 
 
 def _streams(facts: Facts, carries: bool) -> bool:
@@ -120,8 +122,8 @@ def _recurrent(facts: Facts, carries: bool, minutes: float | None) -> Advice:
             "feed.window": (32 if width < 256 else 64, "short segments give more updates"),
             "feed.batch": (max(1, min(32, facts.elements // 64)), "contiguous streams side by side"),
         }
-        if _epochs(facts, minutes, width) < FEW_EPOCHS:
-            advice["backbone.dropout"] = (0.0, "what is read so few times is not learned by heart")
+        if _few_epochs(facts, minutes, READ / width):
+            advice["backbone.dropout"] = (0.0, RARE)
             if width < 192:
                 advice["trainer.rate"] = (8e-3, "small networks and few updates want large steps")
     else:
@@ -161,18 +163,20 @@ def _arrangement(facts: Facts, process: Process) -> str:
 
 
 def _tokens(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) -> Advice:
-    width = _size(facts, minutes, {0: 128, 4: 192, 15: 256, 60: 384})
-    depth = _size(facts, minutes, {0: 3, 0.8: 4, 15: 6})
+    width = _size(facts, minutes, {0: 128, 10: 192, 40: 256, 150: 384})
+    depth = _size(facts, minutes, {0: 3, 0.8: 4, 40: 6})
     advice: Advice = {
         "backbone.width": (width, "grows with the minutes"),
         "backbone.depth": (2 if recurrent else depth, "grows with the minutes"),
-        "backbone.dropout": (0.0 if width < 192 else 0.1, "short trainings do not overfit"),
+        "backbone.dropout": (0.05 if width < 256 else 0.1, "grows with the width"),
         "feed.window": (_whole(facts, 128), "what the model will see at once"),
         "feed.batch": (16, "small batches give more updates"),
-        "trainer.rate": (5e-3 if width < 192 else 3e-3, "networks of this width"),
+        "trainer.rate": (5e-3 if width < 256 else 3e-3, "networks of this width"),
         "trainer.weight_decay": (0.1, "matrices of a small Transformer"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
+    if _few_epochs(facts, minutes, ATTENDED / width):
+        advice["backbone.dropout"] = (0.0, RARE)
     if not recurrent:
         advice["trainer.optimizer"] = ({"name": "muon"}, "matrices of attention networks are learned in fewer updates")
     if not causal:

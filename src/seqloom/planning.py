@@ -22,6 +22,7 @@ from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
 from seqloom.estimate import Estimate, Pace, checkpoint_bytes, data_warnings, estimated, room_warnings
+from seqloom.mixers.attention import Attention
 from seqloom.network.backbone import Backbone
 from seqloom.network.cost import cost
 from seqloom.network.given import ConditionSpec
@@ -137,18 +138,21 @@ def plan(
     corpus = corpus.replace(**{key: value for key, (value, _) in known.items()})
     prepared = corpus.prepare(codec, declared, notify)
     spec = draft.process.spec(_space(prepared))
+    minutes = draft.trainer.minutes
+    if minutes is not None:
+        minutes *= _pace(torch.device(device)).relative
     advice, reasons = advise(
         replace(
             facts_of(prepared, declared, spec),
             horizon=draft.feed.horizon or 0,
-            minutes=draft.trainer.minutes,
+            minutes=minutes,
             tied=draft.backbone.tie,
             moved=any(own.moves and not own.given for own in draft.feed.augment),
         ),
         draft.process,
         causal=spec.block == 1,
         recurrent=not draft.backbone.attends,
-        minutes=draft.trainer.minutes,
+        minutes=minutes,
     )
     reasons |= {f"corpus.{key}": f"{value}: {reason}" for key, (value, reason) in known.items()}
     over_adamw = draft.trainer.optimizer.rate_over_adamw
@@ -401,6 +405,11 @@ def precision_for(kinds: Sequence[str], width: int, device: torch.device) -> gpu
     if device.type != "cpu":
         return gpu.precision_for(kinds, width, device)
     return "bfloat16" if all(kind and faster_in_bfloat16(kind, width) for kind in kinds) else "float32"
+
+
+def _pace(device: torch.device) -> Pace:
+    """How fast attention networks of symbols are trained on a device, in the precision that suits them."""
+    return Pace.of(precision_for([Attention.timed_as], 128, device), torch.get_num_threads(), device)
 
 
 def _moved(run: runs.Run, data: str) -> Corpus:

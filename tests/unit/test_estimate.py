@@ -43,6 +43,18 @@ def test_on_recorded_machines_a_step_takes_about_what_it_took(pace, lstm, transf
     assert 0.5 < pace.step(taken, orthogonal) / (16 * 128 * transformer) < 2
 
 
+def test_minutes_count_by_how_fast_a_machine_trains(tmp_path, monkeypatch):
+    """Of a machine that is half as fast four minutes are two, as of one that is twice as fast they are eight."""
+    assert SLOW.relative < 1 < FAST.relative
+    assert replace(FAST, threads=2.0).relative > FAST.relative
+    chosen = []
+    for seconds in (60.0, 1e-9):  # of an operation
+        monkeypatch.setattr(planning, "_pace", lambda device, seconds=seconds: replace(FAST, operator=seconds))
+        planned = planning.plan("builtin:topics", {"trainer": {"minutes": 8.0}}, model="lstm", out=tmp_path / "run")
+        chosen.append(planned.recipe.backbone.width)
+    assert chosen[0] < chosen[1]
+
+
 def test_what_grows_evenly_is_told_from_a_few_positions():
     """The cost of a recurrent network is that of a short window, times its length."""
     short, long = (step("gru", 64, 2, rows=4, window=window) for window in (16, 64))
