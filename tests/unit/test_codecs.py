@@ -21,6 +21,7 @@ from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.config import make
 from seqloom.core.content import PIECE, decoded
 from seqloom.core.errors import ConfigError, DataError
+from seqloom.sequence.answer import Answer
 from seqloom.sequence.canvas import Encoded
 
 ABC = Characters(alphabet="abc _")
@@ -127,6 +128,21 @@ def test_what_is_typed_must_be_in_the_alphabet():
     assert caught.value.code == 2
     with pytest.raises(DataError, match="'x'"):
         ABC.canvas("x", 3)
+
+
+def test_the_end_of_a_last_line_is_left_out_where_there_are_no_lines(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("abc\n")
+    assert ABC.only(path) == "abc"
+    assert ABC.replace(alphabet="abc\n").only(path) == "abc\n"
+
+
+def test_answers_and_tables_are_shown_in_a_line():
+    table = Table(("load", "sun"), np.zeros((3000, 2)), tuple(f"day {i}" for i in range(3000)))
+    assert repr(table) == "Table(3,000 rows of load, sun; day 0 to day 2999)"
+    answer = Answer((table,) * 5, 7, range(5), paths=np.zeros((5, 3000, 2)), made=24, columns=table.columns)
+    assert repr(answer) == "Answer(5 samples of 24 new rows: load, sun; seed 7)"
+    assert repr(Answer(("abc",), 1, (0,))) == "Answer(1 sample, the first 'abc'; seed 1)"
 
 
 def test_labels():

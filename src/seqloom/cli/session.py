@@ -214,13 +214,14 @@ def sort_words(words: Sequence[str], names: str, keys: Collection[str] | None = 
     if len(plain) > len(wanted) and not names.endswith("..."):
         extra = plain[len(wanted)].removeprefix(LITERAL)
         setting = _SETTING.match(extra)
-        explanation = "quote a text with spaces"
+        explanation = "quote a text with spaces" if " " not in extra else ""
         if setting:
             explanation = f"settings here begin with {' or '.join(sorted(keys or ()))}"
             explanation += (
                 f", such as sampler.{extra[:60]}" if "sampler" in (keys or ()) and "." not in setting[0] else ""
             )
-        raise ConfigError(f"{extra[:60]!r} is one word too many", hint=f"seqloom {names} ({explanation})")
+        usage = f"seqloom {names} ({explanation})" if explanation else f"seqloom {names}"
+        raise ConfigError(f"{extra[:60]!r} is one word too many", hint=usage)
     return plain, settings
 
 
@@ -247,7 +248,7 @@ def run_folder(word: str) -> Path:
         hint = "`seqloom runs` lists the runs here; `seqloom train DATA --out DIR` makes one"
         raise RunError(
             f"{path} is not a run" if path.exists() else f"there is no run at {path}",
-            hint=f"did you mean {near[0]}?" if near else hint,
+            hint=f"did you mean {near[0]}?" if near and not path.exists() else hint,
         )
     return path
 

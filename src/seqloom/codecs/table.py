@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from seqloom.codecs.dates import Calendar
 from seqloom.codecs.sheet import Sheet
+from seqloom.core.progress import count
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def __repr__(self) -> str:
+        """What it holds, in a line: it may be thousands of dates and numbers."""
+        when = f"; {self.dates[0]} to {self.dates[-1]}" if self.dates else ""
+        return f"Table({count(len(self), 'row')} of {', '.join(self.columns)}{when})"
 
     def __eq__(self, other: object) -> bool:
         return (

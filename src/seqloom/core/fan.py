@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 WIDTH = 4.6
 """Inches: on a phone, where a figure is as wide as the page, its text is still of ten pixels."""
-MOST_PATHS = 5
-"""Single sample paths drawn over the bands."""
+MOST_PATHS, MOST_POINTS = 5, 300
+"""Single sample paths drawn over the bands, and points of them: more would hide the bands."""
 BANDS = ((0.1, 0.9, 0.2), (0.25, 0.75, 0.3))
 """Lower and upper quantile, and how dense the band between them is drawn."""
 FEWEST_FOR_BANDS = 10
@@ -73,7 +73,8 @@ def fan_chart(
                     edges = _quantiles(made, (lower, upper))
                     name = f"{round(100 * (upper - lower))} % of samples"
                     axes.fill_between(at, edges[0], edges[1], color=colour, alpha=alpha, lw=0, label=name)
-            for n in range(min(count, MOST_PATHS)):
+            single = MOST_PATHS if count < FEWEST_FOR_BANDS else max(1, min(MOST_PATHS, MOST_POINTS // horizon))
+            for n in range(min(count, single)):
                 name = "" if n else "single samples"
                 axes.plot(at, made[n], color=colour, lw=0.7, alpha=0.65, label=name or None)
             if count >= FEWEST_FOR_BANDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.core.expression import meeting
 from seqloom.core.fan import fan_chart
 from seqloom.core.figures import Form
+from seqloom.core.progress import count
 
 if TYPE_CHECKING:
     import polars
@@ -65,6 +67,13 @@ class Answer:
     """What these names are names of."""
     cells: NDArray[np.bool_] | None = None
     """For series: which cells (T, D) were to be made."""
+
+    def __repr__(self) -> str:
+        """What it holds, in a line: the values themselves may be millions of numbers."""
+        samples = count(len(self.values), "sample")
+        if self.paths is None:
+            return f"Answer({samples}, the first {reprlib.repr(self.values[0])}; seed {self.seed})"
+        return f"Answer({samples} of {count(len(self.new), 'new row')}: {', '.join(self.columns)}; seed {self.seed})"
 
     def quantile(self, q: float) -> Numbers:
         """The q-quantile over the samples, at each position and channel (T, D); nan where a cell is absent in all."""
