@@ -8,6 +8,7 @@ from torch import nn
 from seqloom.core.errors import ConfigError
 from seqloom.core.rng import Rng
 from seqloom.mixers.attention import Attention
+from seqloom.mixers.linear import GatedLinear
 from seqloom.mixers.recurrent import Gru, Lstm, Rnn
 from seqloom.network.backbone import Backbone
 from seqloom.network.given import ConditionSpec, EncodedConditions
@@ -615,3 +616,11 @@ def test_in_a_stream_each_position_has_the_condition_of_its_sequence(enters):
         own = Condition(condition.x[sequence : sequence + 1], condition.present[sequence : sequence + 1])
         alone, _ = net(x[row : row + 1, part], given=net.encode({"one": own}, 1))
         torch.testing.assert_close(out[row, part], alone[0])
+
+
+@pytest.mark.parametrize(("heads", "elements"), [(1, [256.0]), (3, [256.0, 22.7, 2.0])])
+def test_linear_attention_begins_with_memories_of_many_lengths_the_longest_first(heads, elements):
+    mixer = GatedLinear(heads, 6, 6)
+    mixer.initialise(torch.Generator())
+    forgets = mixer.gate.bias.neg().sigmoid()  # 1 over the elements that are remembered
+    torch.testing.assert_close(1 / forgets, torch.tensor(elements), rtol=0.01, atol=0.1)

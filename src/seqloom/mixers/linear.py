@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -46,7 +47,7 @@ class GatedLinear(Recurrent):
     def initialise(self, generator: Generator) -> None:
         with torch.no_grad():
             self.out.weight.zero_()  # each layer starts as the identity
-            span = torch.linspace(0.7, float(torch.log(torch.tensor(LONGEST))), self.heads)
+            span = torch.linspace(math.log(LONGEST), 0.7, self.heads)  # a head that is alone remembers long
             self.gate.bias.copy_(torch.expm1(span).log())  # 1 - g = 1 / elements
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
