@@ -359,7 +359,7 @@ def test_what_data_means(tmp_path: Path) -> None:
     assert corpus_of(str(root / "n.csv")).prepare(Characters(), {}).facts["kind"] == "text"
     for data, message, hint in [
         (root, "several kinds: a.txt .*codec=characters.* n.csv .*codec=series", "codec="),
-        (root / "m" / "n.csv", "is text", "codec=characters"),
+        (root / "m" / "n.csv", "is text", "corpus.text=note"),
         (root / "b.txt", "no such file", "a.txt"),
         (folder_of(tmp_path / "none", {"x.png": "?\0"}), "nothing that can be read", ".txt"),
         ("builtin:topcs", "'topcs'", "topics"),

@@ -366,15 +366,18 @@ def pairs(path: Path, count: int = 40) -> Path:
     rows = [{"en": f"dog {i}, a", "de": f"hund {i}, ein"} for i in range(count)]
     if path.suffix == ".jsonl":
         lines = [json.dumps(row) for row in rows]
+    elif path.suffix == ".json":
+        lines = [json.dumps(rows, indent=1)]
     elif path.suffix == ".tsv":
         lines = ["en\tde", *(f"{row['en']}\t{row['de']}" for row in rows)]
     else:
-        lines = ["en,de", *(f'"{row["en"]}","{row["de"]}"' for row in rows)]
+        sign = ";" if path.stem == "semicolons" else ","
+        lines = [f"en{sign}de", *(f'"{row["en"]}"{sign}"{row["de"]}"' for row in rows)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
-@pytest.mark.parametrize("name", ["p.tsv", "p.csv", "p.jsonl"])
+@pytest.mark.parametrize("name", ["p.tsv", "p.csv", "p.jsonl", "p.json", "semicolons.csv"])
 def test_one_column_is_modelled_and_another_attended_to(tmp_path: Path, name: str) -> None:
     corpus = corpus_of(str(pairs(tmp_path / name)), {"text": "de"})
     prepared = corpus.prepare(None, SOURCE)
@@ -414,6 +417,8 @@ def test_two_files_whose_lines_belong_together(tmp_path: Path) -> None:
         ("a.jsonl", '{"de": "x"}\n{"de": \n', "de", "line 2: the line is no JSON", "one object a line"),
         ("a.jsonl", "[3]\n", "de", "line 1: the line is no object", "one object a line"),
         ("a.jsonl", '{"en": "x", "de": "y"}\n', "", "which column", "de"),
+        ("a.json", '{"de": "x"}\n', "de", "the file holds no array", "an array of objects"),
+        ("a.json", '[{"de": "x"}, 3]\n', "de", "element 2 of the array", "an array of objects"),
     ],
 )
 def test_pairs_that_cannot_be_read(tmp_path: Path, name: str, text: str, column: str, message: str, hint: str) -> None:

@@ -22,7 +22,7 @@ LOOKED_AT = 1000
 
 
 class Pairs(Corpus, name="pairs"):
-    """A TSV, CSV, JSON lines or Parquet file with named columns, a folder of such, or two files with a pair a line.
+    """A TSV, CSV, JSON or Parquet file with named columns, a folder of such, or two files with a pair a line.
 
     One column is modelled, and each cell of it ends by itself; the others can be conditions (`source=column:NAME`).
     Of two files `path` is modelled and `source` is what is given (`source=pair`).
@@ -133,7 +133,8 @@ class Pairs(Corpus, name="pairs"):
             column = self.text or (next(iter(cells)) if len(cells) == 1 else "")
             if not column:
                 raise ConfigError("which column is modelled?", path="corpus.text", hint=f"one of: {', '.join(cells)}")
-            if column not in cells and not format_is(path, "json"):  # it is the header that lacks it, not a row
+            keyed = format_is(path, "json") or format_is(path, "array")  # each row names its own columns
+            if column not in cells and not keyed:
                 raise DataError(f"there is no column {column!r}", path=path, hint=nearest(column, cells))
             text = cells.get(column)
             if not text:
@@ -151,7 +152,7 @@ def tables_of(path: Path, source: str = "") -> list[Path]:
     """The file, or the tables of a folder."""
     if source or not path.is_dir():
         return [path]
-    found = sorted(one for one in path.rglob("*") if one.is_file() and is_table(one))
+    found = sorted(one for one in path.rglob("*") if one.is_file() and is_table(one, named=False))
     if not found:
         raise DataError(
             "the folder holds no table", path=path, hint="corpus.text is for .tsv, .csv, .jsonl and .parquet"

@@ -118,7 +118,8 @@ def _files(path: Path) -> list[Path]:
     """The file, or those of a folder that have passages."""
     if not path.is_dir():
         return [path]
-    return sorted(one for one in path.rglob("*") if one.is_file() and (one.suffix in TEXTS or is_table(one)))
+    files = (one for one in path.rglob("*") if one.is_file())
+    return sorted(one for one in files if one.suffix in TEXTS or is_table(one, named=False))
 
 
 def _digest(path: Path) -> str:

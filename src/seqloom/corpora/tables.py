@@ -1,18 +1,22 @@
-"""The rows of tables of texts: TSV, CSV, JSON lines and Parquet, one after another."""
+"""The rows of tables of texts: TSV, CSV, JSON and Parquet, one after another."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
+import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
-from seqloom.core.content import PACKED, UTF8, lines_of
+from seqloom.core.content import PACKED, UTF8, lines_of, raw
 from seqloom.core.errors import DataError
 
 DELIMITERS = {".tsv": "\t", ".csv": ","}
-JSON_LINES = (".jsonl", ".ndjson")
+SPELLED = (",", ";", "\t", "|")
+"""What may stand between the cells of a file that is called .csv: what its first line has most of."""
+JSON_LINES, JSON = (".jsonl", ".ndjson"), ".json"
 PARQUET = (".parquet", ".pq")
 EXAMPLE = '{"en": "a dog", "de": "ein Hund"}'
 """A line of a file of JSON lines."""
@@ -23,9 +27,10 @@ Row = tuple[int, dict[str, str]]
 """The line that a row begins in, or its number where it has no line, and its cells by column."""
 
 
-def is_table(path: Path) -> bool:
-    """Whether a file is one by its name."""
-    return bool(_format_of(path))
+def is_table(path: Path, *, named: bool = True) -> bool:
+    """Whether a file is one by its name; among those of a folder, none of which was `named`, .json may be anything."""
+    kind = _format_of(path)
+    return bool(kind) and (named or kind != "array")
 
 
 def is_number(cell: str) -> bool:
@@ -41,6 +46,8 @@ def rows_of(path: Path, encoding: str = UTF8) -> Iterator[Row | DataError]:
     kind = _format_of(path)
     if kind == "json":
         return _json_lines(path, encoding)
+    if kind == "array":
+        return _json_array(path, encoding)
     return _parquet(path) if kind == "parquet" else _delimited(path, kind or "\t", encoding)
 
 
@@ -63,12 +70,14 @@ def format_is(path: Path, kind: str) -> bool:
 
 
 def _format_of(path: Path) -> str:
-    """`json`, `parquet`, or what stands between cells; nothing where a file is no table by its name."""
+    """`json` (lines), `array`, `parquet`, or what stands between cells; nothing where it is no table by its name."""
     name = path.name.lower()
     for suffix in PACKED:
         name = name.removesuffix(suffix)
     if name.endswith(JSON_LINES):
         return "json"
+    if name.endswith(JSON):
+        return "array"
     if name.endswith(PARQUET):
         return "parquet"
     return next((delimiter for suffix, delimiter in DELIMITERS.items() if name.endswith(suffix)), "")
@@ -88,6 +97,22 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Row | DataError]:
             yield number, {name: _text(cell) for name, cell in row.items()}
         else:
             yield DataError("the line is no object", path=path, line=number, hint=hint)
+
+
+def _json_array(path: Path, encoding: str) -> Iterator[Row | DataError]:
+    """The objects of one array, by their numbers."""
+    hint = f"write an array of objects, such as [{EXAMPLE}]"
+    try:
+        rows = json.loads(b"".join(raw(path, encoding=encoding)))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the file is no JSON: {error}", path=path, hint=hint) from None
+    if not isinstance(rows, list):
+        raise DataError("the file holds no array", path=path, hint=hint)
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, dict):
+            yield number, {name: _text(cell) for name, cell in row.items()}
+        else:
+            yield DataError(f"element {number} of the array is no object", path=path, hint=hint)
 
 
 def _text(cell: object) -> str:
@@ -135,7 +160,10 @@ def _cells(path: Path, delimiter: str, encoding: str) -> Iterator[tuple[int, lis
     if delimiter == "\t":
         yield from ((line, text.split("\t")) for line, text in enumerate(texts, 1) if text)
         return
-    reader = csv.reader((f"{text}\n" for text in texts), strict=True)
+    first = next(texts, "")
+    heads = re.sub(r'"[^"]*"', "", first)
+    delimiter = max(SPELLED, key=heads.count)
+    reader = csv.reader((f"{text}\n" for text in chain([first], texts)), strict=True, delimiter=delimiter)
     try:
         for cells in reader:
             if cells:
