@@ -242,6 +242,7 @@ def keys(rows):
 
 
 PRIOR = Ngram(order=3)
+MEAN = Ngram(order=3, combine="mean")
 
 
 @pytest.fixture(params=["few symbols", "many symbols"])
@@ -266,9 +267,27 @@ def test_laws_are_added_to_logits_at_once_as_one_by_one(parted):
     assert at_once.std(0).mean() > 0.1
 
 
-@pytest.mark.parametrize("mixer", [Gru(), Attention(heads=2)])
-def test_what_is_scored_is_what_is_sampled_from_left_to_right(mixer, alphabet):
-    process = Autoregressive(prior=PRIOR)
+@pytest.mark.parametrize("parted", [False, True])
+def test_a_mean_of_laws_is_trained_on_beside_the_law_of_the_network_alone(parted, alphabet):
+    net = model(Autoregressive(prior=MEAN))
+    batch = packed().window(np.array([0, 30]), 8, past=2, parts=MEAN.parts if parted else 0)
+    seen = asked_of(batch, batch.known)
+    with torch.no_grad():
+        out, _ = net(torch.cat([torch.full((2, 1), SPACE.total), batch.x[:, :-1]], 1), begins=batch.begins)
+        nats, _ = Autoregressive(prior=MEAN).nats(net, batch, keys(2), None)
+        loss = Autoregressive(prior=MEAN).loss(net, batch, keys(2))
+    own = out[..., :-1].softmax(-1)
+    counted_law = torch.from_numpy(net.laws.ahead.log_law(seen.before(2, 3), seen.part)).exp().view(own.shape)
+    share = (out[..., -1:] + 1).sigmoid()
+    both = ((1 - share) * own + share * counted_law).gather(-1, batch.x.unsqueeze(-1))[..., 0]
+    torch.testing.assert_close(nats, -both.log(), rtol=1e-4, atol=1e-4)
+    alone = own.gather(-1, batch.x.unsqueeze(-1))[..., 0]
+    assert float(loss.total) == pytest.approx(float(-(both.log() + alone.log()).sum() / 2), rel=1e-4)
+
+
+@pytest.mark.parametrize(("mixer", "prior"), [(Gru(), PRIOR), (Attention(heads=2), PRIOR), (Gru(), MEAN)])
+def test_what_is_scored_is_what_is_sampled_from_left_to_right(mixer, prior, alphabet):
+    process = Autoregressive(prior=prior)
     net = model(process, mixer)
     batch = strings(4)
     with torch.no_grad():

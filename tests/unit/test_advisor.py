@@ -311,6 +311,17 @@ def test_a_text_that_is_read_few_times_is_learned_without_dropout(elements, minu
     assert (settings["backbone"]["dropout"], settings["trainer"]["rate"]) == (dropout, rate)
 
 
+def test_counts_of_few_symbols_and_the_network_make_a_mean_where_positions_are_filled_in_order():
+    def combine(process, symbols):
+        return advise(replace(TEXT, symbols=symbols), process, False, 2)[0]["process"]["prior"].get("combine")
+
+    assert [combine(*one) for one in (("autoregressive", 65), ("masked", 65), ("autoregressive", 4000))] == [
+        "mean",
+        None,
+        None,
+    ]
+
+
 def test_levels_that_were_never_seen_are_forecast(tmp_path):
     """A sine whose level lies a hundred deviations above that of training goes on where it is."""
     import seqloom

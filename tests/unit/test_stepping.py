@@ -141,7 +141,11 @@ def test_all_stop_once_each_has_drawn_an_end():
     assert ended.all()
 
 
-@pytest.mark.parametrize("prior", [NoPrior(), Ngram(order=1), Ngram(order=4)], ids=["none", "order 1", "order 4"])
+@pytest.mark.parametrize(
+    "prior",
+    [NoPrior(), Ngram(order=1), Ngram(order=4), Ngram(order=4, combine="mean")],
+    ids=["none", "order 1", "order 4", "mean"],
+)
 def test_an_engine_makes_the_same_with_and_without(prior, monkeypatch):
     process, text = Autoregressive(prior=prior), np.random.default_rng(0).integers(0, 9, 500)
 

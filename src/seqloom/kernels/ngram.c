@@ -57,10 +57,20 @@ static float weight_of(const struct level *level, int64_t own, int64_t parts, in
     return 1.0f / (total * *scale);
 }
 
+/* The logarithm of a mean of two laws: of what logits (size) say, and of a law (size), which is overwritten, times `scale`.
+   The chance of the second is the sigmoid of `by`. */
+static void averaged(const float *from, float by, float scale, int64_t size, float *law) {
+    float most = from[0], sum = 0;
+    for (int64_t s = 1; s < size; s++) most = from[s] > most ? from[s] : most;
+    for (int64_t s = 0; s < size; s++) sum += expf(from[s] - most);
+    const float counted = 1 / (1 + expf(-by)), own = 1 / (1 + expf(by)) / sum;
+    for (int64_t s = 0; s < size; s++) law[s] = logf(own * expf(from[s] - most) + counted * scale * law[s]);
+}
+
 /* out (rows,size): the logarithms of the laws. Where logits (rows,size+1) are given, the last of each row and `gate` are
-   a weight by which they are added to the others. */
+   a weight by which they are added to the others, or, where a `mean` is wanted, by which the law is that of both. */
 void ngram_laws(const struct level *levels, int64_t order, int64_t size, int64_t parts, const struct asked *asked,
-                const float *logits, float gate, float *out) {
+                const float *logits, float gate, int mean, float *out) {
     const int64_t rows = asked->rows, *part = asked->part;
     const int64_t depth = order < asked->columns + 1 ? order : asked->columns + 1;
     const float uniform = 1.0f / (float)size;
@@ -85,10 +95,15 @@ void ngram_laws(const struct level *levels, int64_t order, int64_t size, int64_t
                 for (int64_t e = level->pair_first[pair]; e < level->pair_first[pair + 1]; e++)
                     law[level->pair_symbol[e]] += weight * level->pair_mass[e];
         }
+        const float *from = logits ? logits + r * (size + 1) : 0, by = logits ? from[size] + gate : 0;
+        for (int64_t s = 0; s < size; s++) law[s] = law[s] > uniform ? law[s] : uniform;
+        if (logits && mean) {
+            averaged(from, by, scale, size, law);
+            continue;
+        }
         const float shift = logf(scale);
-        for (int64_t s = 0; s < size; s++) law[s] = logf(law[s] > uniform ? law[s] : uniform) + shift;
+        for (int64_t s = 0; s < size; s++) law[s] = logf(law[s]) + shift;
         if (logits) {
-            const float *from = logits + r * (size + 1), by = from[size] + gate;
             for (int64_t s = 0; s < size; s++) law[s] = from[s] + by * law[s];
         }
     }

@@ -75,6 +75,7 @@ class LawStruct(ctypes.Structure):
         *[(name, _POINTER) for name in ("levels", "contexts", "logits")],
         *[(name, _LONG) for name in ("order", "size", "parts", "columns")],
         ("gate", ctypes.c_float),
+        ("mean", ctypes.c_int),
     ]
 
 
@@ -108,7 +109,7 @@ class NgramKernel:
         out = np.empty((len(contexts), self.size), np.float32)
         contexts, parts = np.ascontiguousarray(contexts), None if parts is None else np.ascontiguousarray(parts)
         asked = AskedStruct(None, None, None, None, contexts.ctypes.data, _address(parts), 0, *contexts.shape)
-        self._call(asked, None, 0.0, out.ctypes.data)
+        self._call(asked, None, 0.0, 0, out.ctypes.data)
         return out
 
     def added(
@@ -130,19 +131,22 @@ class NgramKernel:
         addresses = [one.ctypes.data for one in (symbols, *kept)]
         columns = len(self._kept) - 1
         asked = AskedStruct(*addresses, None, _address(parts), symbols.shape[1], len(kept[0]), columns)
-        self._call(asked, logits.data_ptr(), gate, out.data_ptr())
+        self._call(asked, logits.data_ptr(), gate, 0, out.data_ptr())
         return out
 
-    def running(self, contexts: NDArray[np.int64], gate: float) -> RunningLaw:
-        """The law after contexts (N,K), the nearest symbol first, that go on with what a program of layers draws."""
+    def running(self, contexts: NDArray[np.int64], gate: float, mean: bool = False) -> RunningLaw:
+        """The law after contexts (N,K), the nearest symbol first, that go on with what a program of layers draws.
+
+        With the network's it makes a `mean` or a product.
+        """
         contexts = np.array(contexts, np.int64, order="C")
         rows, columns = contexts.shape
         logits = np.empty((rows, self.size), np.float32)
         places = ctypes.addressof(self._levels), contexts.ctypes.data, logits.ctypes.data
-        struct = LawStruct(*places, len(self._kept), self.size, self.parts, columns, gate)
+        struct = LawStruct(*places, len(self._kept), self.size, self.parts, columns, gate, mean)
         return RunningLaw(self, contexts, logits, struct)
 
-    def _call(self, asked: AskedStruct, logits: int | None, gate: float, out: int) -> None:
+    def _call(self, asked: AskedStruct, logits: int | None, gate: float, mean: int, out: int) -> None:
         """The laws of all rows, or logits with these."""
 
         def some(begin: int, end: int) -> None:
@@ -150,7 +154,7 @@ class NgramKernel:
             own = None if logits is None else logits + 4 * begin * (self.size + 1)
             to = out + 4 * begin * self.size
             self._found.ngram_laws(
-                self._levels, len(self._kept), self.size, self.parts, ctypes.byref(part), own, gate, to
+                self._levels, len(self._kept), self.size, self.parts, ctypes.byref(part), own, gate, mean, to
             )
 
         _shared(some, asked.rows)
@@ -208,7 +212,7 @@ def _workers() -> ThreadPoolExecutor:
 
 @dataclass(frozen=True)
 class RunningLaw:
-    """A law that is added to the outputs of a network while symbols are drawn one after another."""
+    """A law that goes with the outputs of a network while symbols are drawn one after another."""
 
     kernel: NgramKernel
     contexts: NDArray[np.int64]
@@ -238,7 +242,7 @@ def _library() -> ctypes.CDLL | None:
     if found is not None:
         tables = [_POINTER, *[_LONG] * 3, _POINTER]
         for name, arguments, result in (
-            ("ngram_laws", [*tables, _POINTER, ctypes.c_float, _POINTER], None),
+            ("ngram_laws", [*tables, _POINTER, ctypes.c_float, ctypes.c_int, _POINTER], None),
             ("ngram_sparse_laws", [*tables, *[_POINTER] * 3, _LONG, *[_POINTER] * 7], _LONG),
             ("sparse_added", [_POINTER, _LONG, _POINTER, _LONG, _LONG, _POINTER], None),
             ("sparse_added_back", [_POINTER, _LONG, _POINTER, _LONG, _LONG, _POINTER], None),

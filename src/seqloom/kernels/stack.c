@@ -224,6 +224,7 @@ struct law {
     float *logits;
     int64_t order, size, parts, columns;
     float gate;
+    int mean;
 };
 
 static void go_on(const struct law *law, int64_t r, int64_t symbol) {
@@ -235,7 +236,7 @@ static void go_on(const struct law *law, int64_t r, int64_t symbol) {
 
 /* Symbols (rows,most) drawn one after another, each after those before it, from `symbols` (rows) on, by one number each
    of u (rows,most); none of `never`. How many: fewer than `most` where every row has drawn `end` (-1: there is none),
-   whose rows `ended` marks. law: null, or what is added to the outputs. The logits (rows,outputs) and total (outputs)
+   whose rows `ended` marks. law: null, or what goes with the outputs. The logits (rows,outputs) and total (outputs)
    are worked in. */
 int64_t stack_draw(const struct stack *stack, int64_t *symbols, int64_t rows, const struct memory *memories,
                    float *room, const struct law *law, const double *u, int64_t most, const int64_t *never,
@@ -245,7 +246,8 @@ int64_t stack_draw(const struct stack *stack, int64_t *symbols, int64_t rows, co
         stack_step(stack, symbols, rows, memories, step, room, logits);
         if (law) {
             const struct asked asked = {.contexts = law->contexts, .rows = rows, .columns = law->columns};
-            ngram_laws(law->levels, law->order, size, law->parts, &asked, logits, law->gate, law->logits);
+            ngram_laws(law->levels, law->order, size, law->parts, &asked, logits, law->gate, law->mean,
+                       law->logits);
         }
         int over = end >= 0;
         for (int64_t r = 0; r < rows; r++) {

@@ -201,7 +201,9 @@ class Autoregressive(Process, name="autoregressive"):
     def advice(self, facts: Facts) -> Advice:
         if facts.tokens:
             rare = ({"name": "adaptive"}, "of so many symbols most are rare, and a step of the others costs less")
-            return advised(facts) | ({"head": rare} if facts.symbols >= MANY_SYMBOLS and not facts.tied else {})
+            return advised(facts, ordered=True) | (
+                {"head": rare} if facts.symbols >= MANY_SYMBOLS and not facts.tied else {}
+            )
         if facts.ends:
             pair = ({"name": "mixture"}, "two numbers of an element belong together")
             return {"head": pair} if facts.paired else {}
@@ -299,7 +301,7 @@ class Autoregressive(Process, name="autoregressive"):
     def _counting(self, net: Net, out: Tensor, asked: Callable[[], Asked]) -> tuple[BoundHead, Tensor]:
         """The head and what it is to take, with what counts say of the positions that are `asked` for."""
         head = self.bound_head(net)
-        if head.head.direct or not self._gates or net.laws is None:
+        if not self._gates or net.laws is None or (head.head.direct and not self.prior.averaged):
             return head, with_laws(net, self._gates, out, asked)
         return replace(head, mixture=Mixture(cast(SymbolLaws, net.laws), asked(), self._gates[0])), out
 
@@ -423,7 +425,7 @@ class Autoregressive(Process, name="autoregressive"):
         if kernel is None:
             return None
         before = self._asked(net, ask, position[:, None]).before(self.prior.reach, kernel.size)
-        return kernel.running(before, self._gates[0])
+        return kernel.running(before, self._gates[0], self.prior.averaged)
 
     def following(self, net: Net, ask: Ask, position: Lengths, state: NetState) -> Tensor:
         x = ask.x.gather(1, torch.as_tensor(position - 1, device=ask.x.device).unsqueeze(1))

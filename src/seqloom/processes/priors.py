@@ -1,8 +1,9 @@
 """Priors: what counting says of the next symbol, as logits beside the network's.
 
 A small network spends a short training on learning what can be counted in seconds. So logits = network + g log P, where
-P is a law of counts of the training split and g numbers that the network gives at each position. In training the law at
-a position comes from the other parts of the split, as it does for what the model has never read.
+P is a law of counts of the training split and g numbers that the network gives at each position; or the law is a mean
+of P and of the network's own. In training the law at a position comes from the other parts of the split, as it does for
+what the model has never read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -51,6 +52,11 @@ class Prior(Component, home="seqloom.processes"):
         """Symbols that are counted at most, the last ones of each part."""
         return 8_000_000
 
+    @property
+    def averaged(self) -> bool:
+        """Whether the law from the left and the network's own make a mean (`Mixture`), rather than a product."""
+        return False
+
     @abstractmethod
     def gates(self, ordered: bool) -> tuple[float, ...]:
         """With what weight each law begins, where positions are filled in order or in any; empty: there is no law."""
@@ -78,6 +84,13 @@ class Ngram(Prior, name="ngram"):
     """The longest run of symbols that is counted, the one that is guessed included."""
     most: int = Field(default=8_000_000, ge=1)
     """Symbols that are counted at most, the last ones of each of ten parts of the training split."""
+    combine: Literal["product", "mean"] = "product"
+    """How a law and the network's make one, where positions are filled in order: a product of powers, or a mean.
+    Of a head without logits of all symbols it is a mean in any case; where they are filled in any order, a product."""
+
+    @property
+    def averaged(self) -> bool:
+        return self.combine == "mean"
 
     @property
     def at_most(self) -> int:
@@ -130,7 +143,10 @@ class NgramLaws:
         return [before, after, self.ahead.log_law(np.zeros((len(asked.at), 0), np.int64), asked.part)]
 
     def log_probability(self, asked: Asked, symbols: Numbers) -> NDArray[np.float32]:
-        return self.ahead.log_probability(asked.before(self.ahead.reach, self.ahead.size), symbols, asked.part)
+        before = asked.before(self.ahead.reach, self.ahead.size)
+        if self.kernel is not None:  # which has the whole law sooner than numpy one symbol of it
+            return self.ahead.log_law(before, asked.part)[np.arange(len(before)), symbols]
+        return self.ahead.log_probability(before, symbols, asked.part)
 
     def added(self, out: Tensor, gates: Sequence[float], asked: Asked) -> Tensor | None:
         if self.ahead.size > DENSE:
@@ -192,7 +208,7 @@ def with_laws(net: HasLaws, gates: Sequence[float], out: Tensor, asked: Callable
 
 @dataclass(frozen=True)
 class Mixture:
-    """Of a head that has no logits of all symbols: the law is a mean of the network's and of one of counts.
+    """The law is a mean of the network's and of one of counts, as it always is of a head without logits of all symbols.
 
     The weight of the counts is the sigmoid of a number that the network gives at each position, and of `gate`. What a
     symbol costs takes its own probabilities alone. (In training the network is to be good by itself too: half of what
@@ -227,11 +243,15 @@ def beforehand(net: HasLaws, gates: Sequence[float], asked: Callable[[], Asked])
     return lambda: places
 
 
-def advised(facts: Facts) -> Advice:
-    """A prior where there is enough to count: of many symbols, such as words, shorter runs."""
+def advised(facts: Facts, ordered: bool = False) -> Advice:
+    """A prior where there is enough to count: of many symbols, such as words, shorter runs.
+
+    Where positions are filled in order (`ordered`) the law of few symbols and the network's make a mean.
+    """
     if not facts.symbols or facts.elements < LEAST:
         return {}
     order = 4 if facts.symbols > DENSE else 6 if facts.elements >= FEW else 5
     most = 8_000_000 if facts.minutes is None else max(200_000, int(facts.minutes * COUNTED))
     settings = {"name": "ngram", "order": order} | ({"most": most} if most < facts.elements else {})
+    settings |= {"combine": "mean"} if ordered and facts.symbols <= DENSE else {}
     return {"prior": (settings, "what can be counted need not be learned")}
