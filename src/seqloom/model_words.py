@@ -33,10 +33,14 @@ def parts_of(word: str, mixers: Mapping[str, str], processes: Mapping[str, str])
     raise ConfigError(f"there is no model called {word!r}", path="--model", hint=hint)
 
 
-def check_model(word: str) -> None:
+def check_model(word: str, option: str = "--model") -> None:
     """ConfigError where a word names no model, as far as that can be told before anything is imported.
 
     What other packages and the user's own modules offer is known when they are imported: `model_settings` does that.
     """
-    if not has_foreign_members():
+    if has_foreign_members():
+        return
+    try:
         parts_of(word, described("seqloom.mixers", "Mixer"), described("seqloom.processes", "Process"))
+    except ConfigError as error:
+        raise ConfigError(error.message, path=option, hint=error.hint) from None

@@ -16,7 +16,7 @@ from seqloom.advisor import advise
 from seqloom.core import checkpoints, gpu, machine
 from seqloom.core.config import Settings, called, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
-from seqloom.core.progress import duration
+from seqloom.core.progress import count, duration
 from seqloom.core.speeds import faster_in_bfloat16
 from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
@@ -28,12 +28,14 @@ from seqloom.network.cost import cost
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.recipe import Recipe, model_settings
-from seqloom.sequence.facts import Advice, Facts
+from seqloom.sequence.facts import WHOLE, Advice, Facts
 from seqloom.sequence.space import Space, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.training.feed import Feed, rows_of
 from seqloom.training.trainer import Trainer
 
+FEW_LONG = 0.05
+"""So small a share of long sequences is better left out than all the others cut."""
 PADDED = 0.9
 """The share of conditions that are no longer than what rows are taken to be padded to, for an estimate."""
 NUMBERS_EACH = 64
@@ -355,6 +357,14 @@ def feed_notes(feed: Feed, prepared: Prepared) -> list[str]:
         what = "only their beginning is read" if feed.long == "cut" else "they are left out"
         return [
             f"{longer} of {len(packed.sizes)} sequences are longer than feed.window={feed.window}: {what} (feed.long)"
+        ]
+    long = packed.sizes > WHOLE + prepared.ends
+    if feed.order == "windows" and prepared.ends and 0 < long.sum() <= FEW_LONG * len(long):
+        longest, are = packed.sizes[~long].max(), "is" if long.sum() == 1 else "are"
+        return [
+            f"{long.sum():,} of {count(len(long), 'sequence')} {are} longer than {WHOLE} elements, so all are read in "
+            f"windows that begin anywhere; feed.order=whole feed.long=skip feed.window={longest} leaves these out, and "
+            "reads the others whole"
         ]
     return []
 

@@ -28,8 +28,10 @@ from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, d
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.packed import Packed
 from seqloom.corpora.sources import Source
+from seqloom.planning import feed_notes
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Field, Tokens, Vectors
+from seqloom.training.feed import Feed
 
 
 @pytest.fixture(autouse=True)
@@ -404,6 +406,18 @@ def test_two_files_whose_lines_belong_together(tmp_path: Path) -> None:
     (tmp_path / "a.en").write_text("dog\n" * 19, encoding="utf-8")
     with pytest.raises(DataError, match=r"a\.en, line 19: the file ends after 19 lines"):
         corpus.prepare(None, corpus.declares())
+
+
+def test_a_few_long_things_are_better_left_out_than_all_cut(tmp_path: Path) -> None:
+    lines = [f"line {i}" for i in range(60)]
+    (tmp_path / "a.txt").write_text("\n".join([*lines, "x" * 300]))
+    settings = {"items": "line", "splits": [1, 0, 0]}
+    prepared = corpus_of(str(tmp_path / "a.txt"), settings).prepare(None, {})
+    (note,) = feed_notes(Feed(window=64), prepared)
+    assert note.startswith("1 of 61 sequences is longer than 255 elements")
+    assert "feed.order=whole feed.long=skip feed.window=8 leaves" in note, "seven letters and the end"
+    (tmp_path / "a.txt").write_text("\n".join([*lines[:9], "x" * 300]))
+    assert not feed_notes(Feed(window=64), corpus_of(str(tmp_path / "a.txt"), settings).prepare(None, {}))
 
 
 @pytest.mark.parametrize(

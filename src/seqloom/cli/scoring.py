@@ -374,7 +374,7 @@ def compare(
         for model in chosen:
             from seqloom.model_words import check_model
 
-            check_model(own_settings(model)[0])
+            check_model(own_settings(model)[0], "--models")
     elif models is not None or minutes is not None or fractions is not None or settings:
         raise ConfigError(
             "runs are compared as they are", path="compare", hint="leave out --models, --fractions and settings"

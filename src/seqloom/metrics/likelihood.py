@@ -126,7 +126,7 @@ class _Tally:
             count = reading.units * float(self.values @ channels) / max(1.0, float(wanted_cells(reading) @ channels))
             extra_nats = 0.0  # the scales are counted cell by cell
         if not count:
-            hint = "nothing of it is known, or all is context: of a conversation, the turns but those of codec.scored"
+            hint = "no cell of it is known, or all is context: of a conversation, the turns but those of codec.scored"
             raise DataError("there is nothing to score", hint=hint)
         return Score(
             nats=self.nats + extra_nats,
