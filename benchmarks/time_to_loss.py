@@ -1,20 +1,21 @@
 """How good a model of a text is after R/6, R and 3.5 R, where R is the time of nanoGPT at its CPU settings.
 
-    python benchmarks/time_to_loss.py --data FILE [--only lstm,masked] [--columns R/6,R,3.5R] [--r SECONDS]
+    python benchmarks/time_to_loss.py --data FILE [--models lstm,masked] [--columns R/6,R] [--seeds 3] [--r SECONDS]
 
 R is measured first, on this machine, with the same threads (benchmarks/nanogpt_peer.py). Then each model is trained by
 the command line alone on the first nine tenths, as advice has it and without the prior of counts, and the weights that
 it ends with are scored over the whole last tenth: nothing is selected on what is scored. Beside them a 5-gram and xz.
 
-Finished rows are kept in benchmarks/results/time_to_loss.json; a later sitting goes on where this one stopped.
+Rows are named by the text, the column, the model, the prior and the seed. Finished ones are kept, and a later sitting
+goes on.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import tempfile
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import nanogpt_peer
 import numpy as np
 import torch
 from first import TEXT_SPLITS
-from rows import cells, say, seqloom_json
+from rows import Rows, cells, parser_of, say, seqloom_json
 
 from seqloom.core import machine
 from seqloom.evaluation.baselines.kneser_ney import kneser_ney
@@ -35,53 +36,37 @@ PRIORS = {"default": (), "no prior": ("process.prior=none",)}
 
 def main() -> None:
     """Measure what is not there yet, print the table and keep it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "time_to_loss", "tinyshakespeare/R/lstm")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--only", default=",".join(MODELS), help="models")
+    parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--columns", default=",".join(COLUMNS))
     parser.add_argument("--priors", default=",".join(PRIORS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--r", type=float, help="seconds of R, where it was measured just before")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "time_to_loss.json")
     options = parser.parse_args()
     threads = machine.threads()
     torch.set_num_threads(threads)
     machine.tune_allocator()
     text = options.data.read_text(encoding="utf-8")
+    name = options.data.stem if options.data.stem != "input" else options.data.parent.name
     cut = round(0.9 * len(text))
-    kept: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
-    found = kept.setdefault(options.data.name if options.data.name != "input.txt" else options.data.parent.name, {})
+    rows = Rows(options)
     if options.r is None:
-        found["nanogpt"] = nanogpt_peer.train(text[:cut], text[cut:], threads)
-    r = options.r or found["nanogpt"]["seconds"]
-    rows: list[dict[str, Any]] = found.setdefault("rows", [])
-    if not any(row["model"] == "5-gram" for row in rows):
-        rows += baselines(text, cut)
-
-    def keep() -> None:
-        options.out.write_text(json.dumps(kept, indent=1) + "\n")
-
-    wanted = [
-        (column, model, prior, seed)
-        for column in options.columns.split(",")
-        for model in options.only.split(",")
-        for prior in options.priors.split(",")
-        for seed in range(options.seeds)
-    ]
-    done = {(row.get("column"), row["model"], row.get("prior"), row.get("seed")) for row in rows}
-    for column, model, prior, seed in [one for one in wanted if one not in done]:
-        row = measured(options.data, model, r * COLUMNS[column], (*PRIORS[prior], f"seed={seed}"))
-        rows.append({"column": column, "model": model, "prior": prior, "seed": seed, "r": r, **row})
-        rows[-1]["machine"] = machine.record()
-        say({key: value for key, value in rows[-1].items() if key != "machine"})
-        keep()
-    keep()
-    say(table(found))
+        rows.fill(f"{name}/nanoGPT", lambda: nanogpt_peer.train(text[:cut], text[cut:], threads), always=True)
+    rows.facts["r"] = r = options.r or rows.finished[f"{name}/nanoGPT"]["seconds"]
+    for model, nats in (("5-gram", five_gram), ("xz", packed)):
+        rows.fill(f"{name}/{model}", partial(nats, text, cut))
+    columns, models, priors = (named.split(",") for named in (options.columns, options.models, options.priors))
+    for column, model, prior, seed in product(columns, models, priors, range(options.seeds)):
+        settings = (*PRIORS[prior], f"seed={seed}")
+        row = partial(measured, options.data, model, r * COLUMNS[column], settings, options.keep)
+        rows.fill(f"{name}/{column}/{model}/{prior}/{seed}", row)
+    say(table({place: row for place, row in rows.finished.items() if place.startswith(f"{name}/")}))
 
 
-def measured(data: Path, model: str, seconds: float, settings: tuple[str, ...]) -> dict[str, Any]:
+def measured(data: Path, model: str, seconds: float, settings: tuple[str, ...], keep: Path) -> dict[str, Any]:
     """One training and its score, in nats a character."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=keep) as folder:
         run = str(Path(folder) / "run")
         words = ("--model", model, "--minutes", f"{seconds / 60:.4f}", TEXT_SPLITS, *settings, "--out", run, "-q")
         trained = seqloom_json("train", str(data), *words)
@@ -91,37 +76,43 @@ def measured(data: Path, model: str, seconds: float, settings: tuple[str, ...]) 
     return row | {key: trained[key] for key in ("steps", "seconds", "parameters", "elements")}
 
 
-def baselines(text: str, cut: int) -> list[dict[str, Any]]:
-    """What needs no training."""
+def five_gram(text: str, cut: int) -> dict[str, Any]:
+    """Interpolated Kneser-Ney counts of the first part."""
     symbols = sorted(set(text[:cut]))
     number = {symbol: i + 1 for i, symbol in enumerate(symbols)}
     train, test = (np.array([number.get(c, 0) for c in part]) for part in (text[:cut], text[cut:]))
-    known = {"5-gram": kneser_ney(train, test, len(symbols) + 1)}
-    known["xz"] = compressed(text[:cut].encode(), text[cut:].encode())
-    return [{"model": name, "nats": nats / len(test), "kind": "exact"} for name, nats in known.items()]
+    return {"nats": kneser_ney(train, test, len(symbols) + 1) / len(test), "kind": "exact"}
 
 
-def table(found: dict[str, Any]) -> str:
-    """The results as Markdown: the mean over seeds."""
+def packed(text: str, cut: int) -> dict[str, Any]:
+    """What the rest costs after the first part where both are compressed by xz."""
+    return {"nats": compressed(text[:cut].encode(), text[cut:].encode()) / len(text[cut:]), "kind": "exact"}
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """The results as Markdown: means over seeds, and what needs no training."""
     lines = [cells("nats a character", "", *COLUMNS), "|---" * (2 + len(COLUMNS)) + "|"]
-    names = dict.fromkeys((row["model"], row["prior"]) for row in found["rows"] if "prior" in row)
-    for model, prior in names:
-        values = []
-        for column in COLUMNS:
-            own = [
-                row
-                for row in found["rows"]
-                if (row["model"], row.get("prior"), row.get("column")) == (model, prior, column)
-            ]
-            sign = "≤ " if own and own[0]["kind"] == "bound" else ""
-            values.append(sign + f"{np.mean([row['nats'] for row in own]):.3f}" if own else "")
-        lines.append(cells(model, prior, *values))
-    for row in found["rows"]:
-        if "prior" not in row:
-            lines.append(cells(row["model"], "", "", f"{row['nats']:.3f}", ""))
-    if "nanogpt" in found:
-        lines.append(cells("nanoGPT", "sliding 64/32", "", f"{found['nanogpt']['nats_stride32']:.3f}", ""))
+    found: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+    for place, row in rows.items():
+        parts = place.split("/", 1)[1].rsplit("/", 3)  # a column may hold a stroke: R/6
+        if len(parts) == 4:
+            column, model, prior, _ = parts
+            found.setdefault((model, prior), {}).setdefault(column, []).append(row)
+    for (model, prior), own in found.items():
+        lines.append(cells(model, prior, *[_mean(own.get(column, [])) for column in COLUMNS]))
+    for place, row in rows.items():
+        if place.count("/") == 1:
+            lines.append(cells(place.split("/")[1], "", "", f"{row.get('nats', row.get('nats_stride32')):.3f}", ""))
     return "\n".join(lines)
+
+
+def _mean(rows: list[dict[str, Any]]) -> str:
+    """The mean of several seeds, and how many there are where they are more than one; nothing of none."""
+    if not rows:
+        return ""
+    sign = "≤ " if rows[0]["kind"] == "bound" else ""
+    seeds = f" ({len(rows)} seeds)" if len(rows) > 1 else ""
+    return f"{sign}{np.mean([row['nats'] for row in rows]):.3f}{seeds}"
 
 
 if __name__ == "__main__":
