@@ -63,6 +63,8 @@ def test_each_line_has_its_answer_in_its_place(seqloom, runs, tmp_path):
     assert len(by_column.text.splitlines()) == len(PAIRS)
     for more in (("--mbr", "chrf"), ("--mbr", "word_error"), ("--rank-by", runs / "run")):
         assert len(seqloom("apply", runs / "run", *ALIKE, "in.txt", "-n", 3, *more).text.splitlines()) == 3
+    lines = seqloom("sample", runs / "run", *ALIKE, "given.source=ab cd", "-n", 3, "--seed", 1).text.splitlines()
+    assert len(lines) == 3, "cells hold no lines: each sample is one"
     sampled = seqloom("apply", runs / "run", *ALIKE, "in.txt", "sampler.temperature=0.5", "--seed", 2).text.splitlines()
     first = seqloom(
         "sample", runs / "run", *ALIKE, "given.source=ab cd", "sampler.temperature=0.5", "--seed", 2, "--json"

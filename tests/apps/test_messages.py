@@ -47,6 +47,12 @@ def test_one_file_is_named_as_one(seqloom: Command, examples: Examples) -> None:
     assert "made/0000.txt\n" in seqloom("sample", examples.run("lstm"), "--out", "made", "--seed", 1).err
     assert "files" not in seqloom("sample", examples.run("lstm"), "--out", "one", "--seed", 1).err
     assert "2 files: two/0000.txt to 0001.txt" in seqloom("sample", examples.run("lstm"), "-n", 2, "--out", "two").err
+    words = ("sample", examples.run("lstm"), "-n", 2, "--seed", 1, "--length", 9)
+    assert "2 samples: both.txt" in seqloom(*words, "--out", "both.txt").err
+    assert Path("both.txt").read_text() + "\n" == seqloom(*words).text, "without the empty line at the end"
+    words = ("sample", examples.run("series"), "-n", 2, "--seed", 1, "--length", 3)
+    seqloom(*words, "--out", "both.csv")
+    assert Path("both.csv").read_text() == seqloom(*words).text
 
 
 def test_a_comparison_of_runs_has_a_folder_of_its_own(seqloom: Command, examples: Examples) -> None:

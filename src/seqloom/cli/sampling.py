@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,7 +67,9 @@ LENGTH = Annotated[int | None, typer.Option(help="How many new elements; the tra
 class Output:
     """The options that say where samples go."""
 
-    out: Annotated[str | None, typer.Option(help="A folder for one file a sample.")] = None
+    out: Annotated[
+        str | None, typer.Option(help="A folder for one file a sample; or one file, such as made.txt or made.csv.")
+    ] = None
     force: FORCE = False
     as_json: JSON = False
 
@@ -77,6 +80,14 @@ class Output:
     def folder(self, count: int, codec: Codec) -> OutputFolder | None:
         """The folder that --out names, for a file a sample."""
         return None if self.out is None else numbered_files(self.out, count, codec, self.force)
+
+    def names_a_file(self, count: int, codec: Codec) -> bool:
+        """Whether --out names one file for so many samples: by its suffix, where such a file can hold them."""
+        if self.out is None or Path(self.out).is_dir() or not codec.suffixes:
+            return False
+        tables = codec.numbers(codec.examples()[0]) is not None
+        ends = codec.suffixes if tables else tuple(codec.suffixes[0] + packed for packed in ("", ".gz", ".zst"))
+        return self.out.endswith(ends) and (count == 1 or tables or codec.space.symbolic)
 
 
 @verb
@@ -216,8 +227,8 @@ def _infill_several(
     gaps = [i for i, value in enumerate(values) if (cells := codec.numbers(value)) is None or np.isnan(cells).any()]
     if not gaps:
         raise DataError("there is no gap to fill: every cell of the table has a value", hint="empty some cells")
-    file = None if levels is None else output.file()
-    folder = output.folder(number, codec) if levels is None else None
+    file = output.file() if levels is not None or output.names_a_file(number, codec) else None
+    folder = output.folder(number, codec) if file is None else None
     canvases = {i: model.canvas(values[i]) for i in gaps}
     asked = [
         annotated(model, canvases[i], number, seed, settings, given=_beside(model, values[i], settings)) for i in gaps
@@ -230,8 +241,6 @@ def _infill_several(
             for answer in answers.values()
         ]
         data = codec.summaries(likes, list(statistics.values()))
-        if file is not None:
-            session.wrote(file, codec.as_file(data, file.path.name))
     else:
         made = [
             tuple(answers[i].values[k] if i in answers else value for i, value in enumerate(values))
@@ -240,6 +249,8 @@ def _infill_several(
         data = codec.together(made[0]) if number == 1 else codec.show_several(made, "sample")
         if folder is not None:
             write_files(folder, [codec.together(own) for own in made], session)
+    if file is not None:
+        session.wrote(file, codec.as_file(data, file.path.name))
     if output.as_json:
         contents = []
         for i, answer in answers.items():
@@ -319,9 +330,10 @@ def _write_samples(
 ) -> None:
     """The samples of a query: printed as they are made, as JSON, or as files; `watch` wraps the iterator of frames."""
     codec, count = model.codec, annotated.query.count if ranking is None else ranking.kept(annotated.query.count)
-    folder = output.folder(count, codec)
+    file = output.file() if output.names_a_file(count, codec) else None
+    folder = None if file is not None else output.folder(count, codec)
     began = time.monotonic()
-    at_once = ranking is None and not output.as_json and folder is None
+    at_once = ranking is None and not output.as_json and output.out is None
     if at_once and codec.progressive and not annotated.query.others:
         _print_growing(model, annotated.query, watch(annotated.frames(model, session)), session)
         return
@@ -332,10 +344,31 @@ def _write_samples(
     seconds = time.monotonic() - began
     if folder is not None:
         write_files(folder, [codec.show(value) for value in answer.values], session)
+    if file is not None:
+        shown = _shown(model, answer.values)
+        session.wrote(file, codec.as_file(shown, file.path.name), f"{count} samples" if count > 1 else "")
     if output.as_json:
         put_json({"samples": samples_of(model, answer, likelihoods), "seconds": round(seconds, 3)})
-    elif folder is None:
-        put(codec.show(answer.values[0]) if count == 1 else codec.show_several(answer.values, "sample"))
+    elif output.out is None:
+        put(_shown(model, answer.values))
+
+
+def _shown(model: Model, values: Sequence[Any]) -> bytes:
+    """Samples as they are printed, or stand in one file."""
+    codec = model.codec
+    if len(values) == 1:
+        return codec.show(values[0])
+    if _of_lines(model):
+        return b"".join(codec.show(value).removesuffix(b"\n") + b"\n" for value in values)
+    return codec.show_several(values, "sample")
+
+
+def _of_lines(model: Model) -> bool:
+    """Whether what a model makes is a line each, as in a list: then several stand under each other."""
+    run = model.run
+    if run is None or not run.ends:
+        return False
+    return run.recipe.corpus.of_lines or "\n" not in getattr(model.codec, "alphabet", "\n")
 
 
 def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session: Session) -> None:
@@ -357,16 +390,16 @@ def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session:
             printed = len(made)
             if not current.done:
                 break
-            put(_after(made, query.count))
+            put(_after(made, query.count, together=_of_lines(model) and not sys.stdout.isatty()))
             del latest[row]
             row, begun, printed = row + 1, False, 0
 
 
-def _after(text: bytes, count: int) -> bytes:
-    """What is printed after a text: an empty line between several, and the end of a line on a terminal."""
+def _after(text: bytes, count: int, *, together: bool = False) -> bytes:
+    """What is printed after a text: an empty line between several, unless together, and a line's end on a terminal."""
     if count == 1 and (text.endswith(b"\n") or not sys.stdout.isatty()):
         return b""
-    return (b"" if text.endswith(b"\n") else b"\n") + (b"\n" if count > 1 else b"")
+    return (b"" if text.endswith(b"\n") else b"\n") + (b"\n" if count > 1 and not together else b"")
 
 
 def whole_characters(text: bytes) -> bytes:

@@ -228,6 +228,11 @@ class Corpus(Component, home="seqloom.corpora"):
     def place(self) -> str:
         """Where the things are, for errors: a DATA word."""
 
+    @property
+    def of_lines(self) -> bool:
+        """Whether each thing is a line of a file."""
+        return False
+
     @abstractmethod
     def default_codec(self) -> Codec:
         """The codec of its things where the user names none."""

@@ -83,6 +83,10 @@ class Files(Corpus, name="files"):
     def place(self) -> str:
         return STDIN_NAME if self._root.parent == shards.spooled() else self.path
 
+    @property
+    def of_lines(self) -> bool:
+        return self.items == "line"
+
     def default_codec(self) -> Codec:
         root = self._root
         if self.items in {"line", "paragraph"} and not root.is_dir():

@@ -61,6 +61,10 @@ class Pairs(Corpus, name="pairs"):
     def place(self) -> str:
         return self.path
 
+    @property
+    def of_lines(self) -> bool:
+        return bool(self.source)
+
     def default_codec(self) -> Codec:
         return codec_of_text()
 
