@@ -6,7 +6,7 @@ struct level {
     const int64_t *keys, *first, *pair, *pair_first;
     const int32_t *symbol, *pair_symbol;
     const float *mass, *total, *discount, *pair_mass, *pair_total, *pair_discount;
-    int64_t contexts, pairs;
+    const int64_t *keys_first, *own_first; /* of each context of the level before, of each of this one: in keys, in pair */
 };
 
 /* The first place of an ascending list whose number is not below the wanted one. */
@@ -21,10 +21,10 @@ static int64_t first_place(const int64_t *list, int64_t n, int64_t wanted) {
     return low;
 }
 
-/* Where a number stands in it, or -1. */
-static int64_t place(const int64_t *list, int64_t n, int64_t wanted) {
-    const int64_t at = first_place(list, n, wanted);
-    return at < n && list[at] == wanted ? at : -1;
+/* Where a number stands in the part of an ascending list from first[0] to first[1], or -1. */
+static int64_t place(const int64_t *list, const int64_t *first, int64_t wanted) {
+    const int64_t at = first[0] + first_place(list + first[0], first[1] - first[0], wanted);
+    return at < first[1] && list[at] == wanted ? at : -1;
 }
 
 /* Where laws are asked for: at place at[r] of row row[r] of symbols (.,length), since[r] symbols after the beginning of
@@ -47,7 +47,7 @@ static int64_t before(const struct asked *asked, int64_t r, int64_t back, int64_
    multiplied by what `scale` becomes. Where a part is given (not -1), `pair` is what it has of that context, or -1. */
 static float weight_of(const struct level *level, int64_t own, int64_t parts, int64_t part, float *scale, int64_t *pair) {
     float total = level->total[own], discount = level->discount[own];
-    *pair = part < 0 ? -1 : place(level->pair, level->pairs, own * parts + part);
+    *pair = part < 0 ? -1 : place(level->pair, level->own_first + own, own * parts + part);
     if (*pair >= 0) {
         total -= level->pair_total[*pair];
         discount -= level->pair_discount[*pair];
@@ -83,7 +83,7 @@ void ngram_laws(const struct level *levels, int64_t order, int64_t size, int64_t
             if (k) {
                 const int64_t symbol = before(asked, r, k, size);
                 if (symbol < 0) break;
-                own = place(level->keys, level->contexts, own * (size + 1) + symbol);
+                own = place(level->keys, level->keys_first + own, own * (size + 1) + symbol);
                 if (own < 0) break;
             }
             int64_t pair;
@@ -131,7 +131,7 @@ int64_t ngram_sparse_laws(const struct level *levels, int64_t order, int64_t siz
             const struct level *level = levels + k;
             const int64_t next = before(asked, r, k, size);
             if (next < 0) break;
-            own = place(level->keys, level->contexts, own * (size + 1) + next);
+            own = place(level->keys, level->keys_first + own, own * (size + 1) + next);
             if (own < 0) break;
             int64_t pair;
             const float weight = weight_of(level, own, parts, part, &scale, &pair);

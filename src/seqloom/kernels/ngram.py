@@ -49,7 +49,7 @@ class SparseLaw:
 class LevelStruct(ctypes.Structure):
     """As `struct level` of ngram.c."""
 
-    _fields_: ClassVar = [*[(name, _POINTER) for name in _TABLES], ("contexts", _LONG), ("pairs", _LONG)]
+    _fields_: ClassVar = [(name, _POINTER) for name in (*_TABLES, "keys_first", "own_first")]
 
 
 class AskedStruct(ctypes.Structure):
@@ -95,13 +95,17 @@ class NgramKernel:
 
     def __init__(self, found: ctypes.CDLL, levels: Sequence[Mapping[str, NDArray[Any]]], size: int, parts: int) -> None:
         self._found, self.size, self.parts = found, size, parts
-        self._kept = [
-            {name: np.ascontiguousarray(level[name], kind) for name, kind in _TABLES.items()} for level in levels
-        ]
-        structs = [
-            LevelStruct(*[table.ctypes.data for table in level.values()], len(level["keys"]), len(level["pair"]))
-            for level in self._kept
-        ]
+        self._kept: list[dict[str, NDArray[Any]]] = []
+        shorter = 1  # contexts of the level before
+        for level in levels:
+            kept = {name: np.ascontiguousarray(level[name], kind) for name, kind in _TABLES.items()}
+            contexts = len(kept["keys"])
+            # Where those begin that lengthen each shorter context, and the parts of each: few are then searched.
+            kept["keys_first"] = np.searchsorted(kept["keys"], np.arange(shorter + 1) * (size + 1)).astype(np.int64)
+            kept["own_first"] = np.searchsorted(kept["pair"], np.arange(contexts + 1) * parts).astype(np.int64)
+            self._kept.append(kept)
+            shorter = contexts
+        structs = [LevelStruct(*[table.ctypes.data for table in level.values()]) for level in self._kept]
         self._levels = (LevelStruct * len(structs))(*structs)
 
     def log_law(self, contexts: NDArray[np.int64], parts: NDArray[np.int64] | None) -> NDArray[np.float32]:
