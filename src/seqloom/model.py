@@ -265,8 +265,18 @@ class Model:
             x = x[:, : space.end]
         return self.codec.decode(Encoded(x[canvas.context :], known[canvas.context :], origin))
 
+    @property
+    def room(self) -> int:
+        """How many elements a sample has at most where nobody says it: the training window.
+
+        Twice that where elements follow one after another until an end comes: a few things are longer than the window,
+        and would lose their end.
+        """
+        goes_on = self.network.space.end is not None and self.process.incremental
+        return self.network.window * (2 if goes_on else 1)
+
     def empty(self, length: int | None = None, given: Mapping[str, Any] | None = None) -> list[Canvas]:
-        """Canvases of which all is to be made: `length` elements, the training window by default.
+        """Canvases of which all is to be made: `length` elements, as many as there is `room` for by default.
 
         What has no end of its own, such as labels, is as long as what is aligned with it in `given`.
         A model of one long text is shown what stands before a beginning, or its samples would begin anywhere. What has
@@ -279,7 +289,7 @@ class Model:
             return self.canvas(None, aligned if self.network.aligned else self.codec.alone)
         opening = None if self.network.space.end is not None else self.codec.opening
         if opening is None:
-            wanted = length or self.network.window
+            wanted = length or self.room
             canvases = self.canvas(None, wanted)
             openings = self._openings(wanted) if len(canvases) == 1 else None
             return canvases if openings is None else [canvases[0].opened(openings)]
@@ -319,7 +329,7 @@ class Model:
         ban: str | Sequence[str] = (),
         bias: Mapping[str, float] | None = None,
     ) -> Answer:
-        """`n` samples of `length` new elements from nothing (the training window by default).
+        """`n` samples of `length` new elements from nothing (as many as there is `room` for by default).
 
         Each ends before the first of the texts `stop`; only characters that match `allow`, a regular expression, are
         drawn, and none that would complete one of the texts `ban`. `bias` adds a number to the logits of the characters

@@ -34,10 +34,9 @@ LETTERS = Characters(alphabet="\nabc ")
 TABLES = Series(columns=("a", "b"), means=(10.0, -3.0), scales=(2.0, 0.5))
 
 
-def model(process, codec, window=16, seed=1, mixer="lstm", **more):
-    net = Network(
-        Backbone(width=32, depth=1, mixer=mixer, mlp=1.0), process.spec(codec.space), codec.space, window, {}, seed
-    )
+def model(process, codec, window=16, seed=1, mixer="lstm", ends=False, **more):
+    space = codec.space.replace(ends=True) if ends else codec.space
+    net = Network(Backbone(width=32, depth=1, mixer=mixer, mlp=1.0), process.spec(space), space, window, {}, seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -429,6 +428,12 @@ def test_of_a_long_series_a_recurrent_model_reads_what_is_of_account():
 
 
 # ---- threads and children -------------------------------------------------------------------------------------------
+
+
+def test_what_ends_by_itself_has_room_for_its_end():
+    ending = Characters(alphabet="ab")
+    assert [len(one) for one in model(Autoregressive(), ending, ends=True).empty()] == [32]
+    assert [len(one) for one in model(Masked(), ending, ends=True).empty()] == [16], "all of it is seen at once"
 
 
 def test_several_threads_share_the_engine_of_a_model():

@@ -158,7 +158,7 @@ def past_the_window(model: Model, canvas: Canvas) -> str:
     import numpy as np
 
     window, length = model.network.window, len(canvas) - canvas.context
-    if length <= window:
+    if length <= model.room:
         return ""
     given = canvas.shown | canvas.absent
     empty = np.flatnonzero(~given if given.ndim == 1 else ~given.all(1))

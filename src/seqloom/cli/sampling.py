@@ -60,7 +60,10 @@ SWEEP = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=V,V,...", help="The samples of each value side by side; several keys, every pair."),
 ]
-LENGTH = Annotated[int | None, typer.Option(help="How many new elements; the training window unless given.")]
+LENGTH = Annotated[
+    int | None,
+    typer.Option(help="How many new elements; unless given the training window, or twice that where an end comes."),
+]
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def extend(
     check_literal(prefix)
     model = others.opened(run, session)
     ranking = ranked.opened(n, others.weights, session)
-    value, steps = value_of(prefix, model.codec), length or model.network.window
+    value, steps = value_of(prefix, model.codec), length or model.room
     given = model.given.ahead(value, steps, None, conditions_of(settings, model.given))
     asked = annotated(model, model.canvas(value, steps), n, seed, settings, limits, given)
     _write_samples(model, asked, session, output, ranking)
