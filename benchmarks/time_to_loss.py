@@ -29,7 +29,7 @@ from seqloom.core import machine
 from seqloom.evaluation.baselines.kneser_ney import kneser_ney
 from seqloom.evaluation.baselines.symbols import compressed
 
-COLUMNS = {"R/6": 1 / 6, "R": 1.0, "3.5R": 3.5}
+COLUMNS = {"R/6": 1 / 6, "R": 1.0, "3.5R": 3.5, "7R": 7.0}
 MODELS = ("lstm", "transformer", "masked", "gru", "mingru")
 PRIORS = {"default": (), "no prior": ("process.prior=none",)}
 
@@ -39,7 +39,7 @@ def main() -> None:
     parser = parser_of(__doc__, "time_to_loss", "tinyshakespeare/R/lstm")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument("--columns", default=",".join(COLUMNS))
+    parser.add_argument("--columns", default="R/6,R,3.5R")
     parser.add_argument("--priors", default=",".join(PRIORS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--r", type=float, help="seconds of R, where it was measured just before")
@@ -102,7 +102,10 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
         lines.append(cells(model, prior, *[_mean(own.get(column, [])) for column in COLUMNS]))
     for place, row in rows.items():
         if place.count("/") == 1:
-            lines.append(cells(place.split("/")[1], "", "", f"{row.get('nats', row.get('nats_stride32')):.3f}", ""))
+            nats = row.get("nats", row.get("nats_stride32"))
+            lines.append(
+                cells(place.split("/")[1], "", *[f"{nats:.3f}" if column == "R" else "" for column in COLUMNS])
+            )
     return "\n".join(lines)
 
 
