@@ -47,7 +47,7 @@ class GatedLinear(Recurrent):
     def initialise(self, generator: Generator) -> None:
         with torch.no_grad():
             self.out.weight.zero_()  # each layer starts as the identity
-            span = torch.linspace(math.log(LONGEST), 0.7, self.heads)  # a head that is alone remembers long
+            span = torch.linspace(math.log(LONGEST), 0.7, self.heads).flip(0)  # a head that is alone remembers long
             self.gate.bias.copy_(torch.expm1(span).log())  # 1 - g = 1 / elements
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
