@@ -93,7 +93,7 @@ def _size(facts: Facts, minutes: float | None, sizes: Mapping[float, int]) -> in
 
 
 def _few_epochs(facts: Facts, minutes: float | None, read: float) -> bool:
-    """Whether data are read but once or twice where so many elements are read a minute; without minutes, in four."""
+    """Whether data are read fewer than FEW_EPOCHS times, by so many elements a minute; without minutes, in four."""
     return (4.0 if minutes is None else minutes) * read < FEW_EPOCHS * facts.elements
 
 
