@@ -23,6 +23,7 @@ from seqloom.sequence.canvas import Canvas
 from seqloom.sequence.constraint import AtPositions, Beginnings, Constraint, Every
 from seqloom.sequence.guess import Gives
 from seqloom.sequence.query import Frame, Query
+from seqloom.sequence.windows import aligned, stride
 
 MEMORY = 256
 """Elements after which a recurrent state hardly depends on those before them; two windows where these are more."""
@@ -312,7 +313,8 @@ class Filler:
             return window
         if space.symbolic or space.end is not None:
             return None
-        return self.process.past + max(MEMORY, 2 * window)
+        beside = 0 if self.network.reach is None else stride(self.network.reach)
+        return self.process.past + max(MEMORY, 2 * window) + beside
 
     def _cropped(self, canvas: Canvas) -> tuple[Canvas, int]:
         """The part of a canvas that the network can use, and how much was cut off its beginning."""
@@ -322,6 +324,9 @@ class Filler:
         cut = max(0, int(empty[0]) - self.reads)
         if not self.process.incremental:
             cut = min(cut, max(0, len(canvas) - self.network.window))
+        else:  # so that a last window ends with the canvas: what is shorter than half of one is made without a move
+            more = aligned(len(canvas) - cut, self.network.reach)
+            cut += more if empty[0] - cut - more >= self.process.past + self.network.window else 0
         return replace(canvas, x=canvas.x[cut:], shown=canvas.shown[cut:], absent=canvas.absent[cut:]), cut
 
     def _with_end(self, canvas: Canvas) -> Canvas:

@@ -52,6 +52,8 @@ FURTHEST = 100_000
 """The longest horizon of a forecast."""
 TOGETHER, FEW_TOGETHER = 1200, 200
 """Rows of several queries that share the network's calls: where each carries a small state, and where it is large."""
+KEPT = 1 << 28
+"""Bytes up to which what all of these rows keep of what is made is small."""
 APPLIED = 512
 """Conditions of many that are answered together, those of about one length beside each other."""
 
@@ -194,7 +196,7 @@ class Model:
 
         `progress` gets the share that is done, and how far it is in words.
         """
-        together = FEW_TOGETHER if self.network.grows or not self.process.incremental else TOGETHER
+        together = self._together(queries)
         wide = self.filler.like(capacity=together)
         waiting = deque((Running(replace(query, watched=False)), number) for number, query in enumerate(queries))
         running: deque[tuple[Running, int, Iterator[Frame | None]]] = deque()
@@ -223,6 +225,14 @@ class Model:
             while given in done:
                 yield done.pop(given)
                 given += 1
+
+    def _together(self, queries: Sequence[Query]) -> int:
+        """How many rows of these queries share the network's calls; samples of one keep what precedes them but once."""
+        if not self.process.incremental:
+            return FEW_TOGETHER
+        made = max((int(np.count_nonzero(~one.settled)) for query in queries for one in query.canvases), default=1)
+        kept = self.network.kept * made
+        return min(TOGETHER, max(FEW_TOGETHER, KEPT // kept)) if kept else TOGETHER
 
     def collect(self, query: Query, frames: Sequence[Frame]) -> Answer:
         """The samples of a query from the last frame of each row, and of each of the sequences it is made of."""
@@ -521,12 +531,12 @@ class Model:
         while block := list(islice(each, APPLIED)):
             nats = np.stack([self._nats_beside(name, choice, block, given or {}) for choice in choices], 1)  # (N,L)
             odds = np.exp(nats.min(1, keepdims=True) - nats)
-            done += len(block)
-            if progress is not None:
-                progress(done, "")
             for row in odds / odds.sum(1, keepdims=True):
                 order = np.argsort(-row, kind="stable")
                 yield {choices[i]: float(row[i]) for i in order}
+            done += len(block)
+            if progress is not None:
+                progress(done, "")
 
     def told(self, label: str = "") -> str:
         """The condition that `classify` tells; nothing where labels are what the model answers."""
@@ -583,10 +593,6 @@ class Model:
             return self.sampler
         chosen: Sampler = make(Sampler, settings)  # type: ignore[type-abstract]
         return within(self.sampler, lambda _: chosen)
-
-    def draws(self, sampler: Sampler) -> bool:
-        """Whether the seed matters to what a sampler makes of this model; of numbers it does, whatever the sampler."""
-        return sampler.draws or not self.network.space.symbolic
 
     def attention(self, value: Any, *, given: Mapping[str, Any] | None = None) -> Alignment:
         """What of its conditions each element of a value attended to, as it was made from those before it."""

@@ -166,3 +166,50 @@ def test_sinks_and_distances_in_less_precision(dtype):
     assert torch.isfinite(again).all()
     assert math.isfinite(float(module.sink.grad.abs().sum()))
     assert float((out - expected).detach().abs().max()) < (1e-4 if dtype is torch.float32 else 0.1)
+
+
+@pytest.mark.parametrize("block", [1, None, 4])
+@pytest.mark.parametrize(("kv_heads", "sink"), [(None, False), (2, True)])
+def test_what_many_rows_took_over_is_kept_once_and_read_as_if_each_had_its_own(kv_heads, sink, block):
+    module = Attention(heads=4, kv_heads=kv_heads, sink=sink).build(32, block)
+    for number, parameter in enumerate(module.parameters()):
+        torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(number))
+    copies, x = (
+        np.array([0, 0, 0, 1, 1, 1, 1, 0, 0, 1]),
+        torch.randn(2, 8, 32, generator=torch.Generator().manual_seed(8)),
+    )
+
+    def read(many):
+        one, state, found = module.begin(2, 20), module.begin(11, 40), []
+        state.many = many
+        module(x, state=one, count=np.array([8, 4]))
+        state.put(np.arange(10), one, copies)
+        assert (state.shared is None) == (many > 10)
+        generator = torch.Generator().manual_seed(9)
+        for turn in range(5):
+            h = torch.randn(11, 4 if turn < 2 or block == 4 else 1, 32, generator=generator)
+            count = np.full(11, h.shape[1])
+            if turn == 1 and block != 4:
+                count[3] = 2
+            out, _ = module(h, state=state, count=count)
+            found.append(out[torch.as_tensor(np.arange(h.shape[1]) < count[:, None])])
+            if turn == 2:  # one goes back into what it took over, and one before all of it
+                length = state.length.copy()
+                length[[2, 4]] = 4, 0
+                state.rollback(length)
+            if turn == 3:
+                state.put(np.array([0, 5]), state, np.array([1, 9]), 4)  # rows go on from others, as in a beam
+                again = module.begin(11, 40)
+                again.put(np.arange(11), state, np.arange(11))  # and move to a larger state
+                state = again
+        return torch.cat(found), state.whole(11)
+
+    with torch.inference_mode():
+        apart, alone = read(1 << 30)
+        together, whole = read(2)
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
+    for row, length in enumerate(alone.length):
+        torch.testing.assert_close(whole.keys[row, :, :length], alone.keys[row, :, :length], rtol=1e-4, atol=1e-5)
+    with torch.no_grad(), torch.enable_grad():  # by the formulas
+        assert read(2)[0].requires_grad
+        torch.testing.assert_close(read(2)[0], apart, rtol=1e-4, atol=1e-5)

@@ -25,10 +25,7 @@ from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.beam import Beam
-from seqloom.samplers.confident import Confident
-from seqloom.samplers.contrastive import Contrastive
 from seqloom.samplers.diffuse import Diffuse
-from seqloom.samplers.mask_predict import MaskPredict
 from seqloom.samplers.unmask import Unmask
 from seqloom.samplers.views import Ensemble
 from seqloom.sequence.canvas import Openings
@@ -188,20 +185,6 @@ def test_samples_of_a_beam_are_the_best_in_order():
     for value, score in zip(answer.values, answer.scores, strict=True):
         nats = made.score(value).nats - made.score("ab").nats
         assert -score <= nats + 1e-4  # symbol 0 is never drawn, so the others have a little more
-
-
-@pytest.mark.parametrize(
-    ("process", "sampler"),
-    [
-        *((Autoregressive(), one) for one in (Beam(), Contrastive(), Ancestral(temperature=0), Ancestral())),
-        *((Masked(), one) for one in (Confident(temperature=0), MaskPredict(temperature=0), Confident(), Unmask())),
-    ],
-)
-def test_the_seed_matters_where_something_is_drawn(process, sampler):
-    made = model(process, LETTERS)
-    first, second = (made.extend("ab", 12, n=3, seed=seed, sampler=sampler).values for seed in (1, 2))
-    assert made.draws(sampler) == (first != second)
-    assert model(Autoregressive(), TABLES).draws(sampler), "a series goes on from a stretch that is drawn"
 
 
 def test_models_are_asked_together():
@@ -442,6 +425,20 @@ def test_of_a_long_series_a_recurrent_model_reads_what_is_of_account():
     assert sum(steps) == 280 + 3
     np.testing.assert_allclose(whole[:, :900], np.stack([history] * 2), atol=1e-6)
     np.testing.assert_array_equal(whole[:, 900:], made.forecast(history[-280:], 3, n=2, seed=1).paths[:, 280:])
+
+
+def test_a_forecast_of_less_than_half_a_window_is_made_without_a_move_of_it():
+    made = model(Autoregressive(lags=(24,)), TABLES, mixer="attention")
+    history = np.random.Generator(np.random.Philox(key=1)).normal(size=(900, 2))
+    steps: list[int] = []
+    made.network.register_forward_pre_hook(lambda module, args: steps.append(args[0].shape[1]))
+    for ahead in range(8):
+        steps.clear()
+        whole = made.forecast(history[: 880 + ahead], 7, n=9, seed=1).paths
+        assert steps == [9, *[1] * 7], "the window of 16 is read as far as the first that is made, and then one each"
+    np.testing.assert_allclose(whole[:, :887], np.stack([history[:887]] * 9), atol=1e-6)
+    short = made.forecast(history[:30], 7, n=2, seed=1).paths
+    assert short.shape == (2, 37, 2)
 
 
 # ---- threads and children -------------------------------------------------------------------------------------------

@@ -17,10 +17,11 @@ from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
 from seqloom.network.packing import pack
 from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.heads import StudentT
 from seqloom.processes.priors import Ngram, NoPrior
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.sequence.laws import CountedSplit
-from seqloom.sequence.space import Tokens
+from seqloom.sequence.space import Field, Tokens, Vectors
 
 pytestmark = pytest.mark.skipif(rows.library() is None, reason="there is no compiler")
 SPACE = Tokens(size=400, ends=True)
@@ -171,6 +172,71 @@ def test_an_engine_makes_the_same_with_and_without(prior, monkeypatch):
     slow, by_program = made()
     assert not by_program
     assert fast == slow
+
+
+SERIES = Vectors(fields=tuple(Field(name=name) for name in "abc"))
+SERIES_SHAPES = {
+    "lstm, attend": {"mixer": Lstm(), "channels": "attend"},
+    "gru, own, odd width": {"mixer": Gru(), "channels": "own", "width": 40, "norm": "rms"},
+    "lstm, joint, textbook": {"mixer": Lstm(), "norm": "none", "residual": False},
+    "attention, attend": {"mixer": Attention(heads=2), "channels": "attend", "mlp": 2.0},
+    "hybrid": {"mixer": [Attention(heads=4, kv_heads=2, sink=True), Lstm()], "channels": "attend"},
+}
+
+
+def series(settings):
+    process = Autoregressive(head=StudentT())
+    backbone = Backbone(**{"width": 64, "depth": 2, **settings})
+    net = Network(backbone, process.spec(SERIES), SERIES, 64, {}, seed=0).eval()
+    with torch.no_grad():
+        for number, parameter in enumerate(net.parameters()):
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+    return net
+
+
+@pytest.mark.parametrize("settings", SERIES_SHAPES.values(), ids=SERIES_SHAPES)
+def test_numbers_are_read_as_the_modules_read_them_by_any_number_of_rows(settings):
+    net, generator = series(settings), torch.Generator().manual_seed(3)
+    past = torch.randn(2, 9, net.spec.inputs, generator=generator)
+    x = torch.randn(120, 6, net.spec.inputs, generator=generator)
+
+    def read(rows, paused=False, threads=1):
+        net.stepping.paused = paused
+        before, state, out = net.begin(2, 9), net.begin(120, 40), []
+        net(past, state=before, count=np.array([9, 7]))
+        state.put(np.arange(len(rows)), before, rows % 2)  # many go on from two
+        torch.set_num_threads(threads)
+        for step in x[rows].unbind(1):
+            alone = net.steps_alone(step[:, None], {"state": state, "count": np.ones(len(rows), np.int64)})
+            assert alone != paused
+            out.append(net(step[:, None], state=state, count=np.ones(len(rows), np.int64))[0])
+        torch.set_num_threads(1)
+        assert state.length[: len(rows)].tolist() == (np.array([15, 13])[rows % 2]).tolist()
+        return torch.cat(out, 1)
+
+    threads = torch.get_num_threads()
+    with torch.inference_mode():
+        everyone = np.arange(120)
+        fast = read(everyone)
+        torch.testing.assert_close(fast, read(everyone, paused=True), rtol=1e-4, atol=1e-5)
+        assert torch.equal(read(everyone, threads=2), fast)
+        assert torch.equal(read(everyone[4:5]), fast[4:5])
+    torch.set_num_threads(threads)
+
+
+def test_symbols_drawn_on_one_beginning_are_those_of_rows_that_have_it_each():
+    net, made = network(mixer=Attention(heads=4, kv_heads=2), width=64), []
+    u, first = Rng.of(0, np.arange(20)).uniform(30), SYMBOLS[:1, 9].expand(20)
+    for many in (2, 1 << 30):
+        with torch.inference_mode():
+            before, state = net.begin(1, 9), net.begin(20, 40)
+            for layer in state.layers:
+                layer.many = many
+            net(SYMBOLS[:1, :9], state=before, count=np.array([9]))
+            state.put(np.arange(20), before, np.zeros(20, np.int64))
+            assert (state.layers[0].shared is None) == (many > 20)
+            made.append(net.stepping.draw(net, first, state, u, torch.zeros(0).long(), None, np.zeros(20, bool)))
+    assert torch.equal(*made)
 
 
 def test_a_network_that_changes_is_read_anew():

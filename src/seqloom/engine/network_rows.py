@@ -182,6 +182,10 @@ class Filled:
         beside: Tensor | None = None,
     ) -> tuple[Tensor, NetState | None]:
         rows = len(x)
+        told = {"state": state, "given": given, "where": where, "count": count, "level": level, "present": present}
+        told |= {"rng": rng, "begins": begins, "position": position, "mask": mask, "apart": apart, "beside": beside}
+        if self.network.steps_alone(x, told):
+            return self.network(x, **told)  # type: ignore[no-any-return]
         extra = -rows % self.block
         if extra and given is not None:
             given = self._conditions(given, rows, extra)

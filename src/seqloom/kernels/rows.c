@@ -526,10 +526,10 @@ static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
 static inline float hyperbolic(float x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
 
-/* The gates of an LSTM are entering + before (rows,4*width): input, forget, candidate, output. past and next are
-   (rows,2,width): what comes out, and what is remembered. */
-void lstm_after(const float *entering, const float *before, const float *past, int64_t rows, int64_t width,
-                float *next) {
+/* The gates of an LSTM are entering + before (rows,4*width): input, forget, candidate, output. past and next, which lie
+   apart, are (rows,2,width): what comes out, and what is remembered. */
+void lstm_after(const float *restrict entering, const float *restrict before, const float *restrict past, int64_t rows,
+                int64_t width, float *restrict next) {
     for (int64_t r = 0; r < rows; r++) {
         const float *a = entering + r * 4 * width, *b = before + r * 4 * width, *memory = past + (2 * r + 1) * width;
         float *out = next + 2 * r * width, *kept = out + width;

@@ -44,13 +44,18 @@ _ARGUMENTS = {
     "map_rows": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
     "lstm_after": [_POINTER, _POINTER, _POINTER, _LONG, _LONG, _POINTER],
     "lstm_step": [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER],
-    "stack_step": [_POINTER, _POINTER, _LONG, _POINTER, _LONG, _POINTER, _POINTER],
+    "stack_rows_at_once": [_POINTER, _LONG],
+    "stack_step": [_POINTER, _POINTER, _LONG, _POINTER, *[_LONG] * 3, _POINTER, _POINTER],
     "stack_draw": [
         *[_POINTER, _POINTER, _LONG, _POINTER, _POINTER, _POINTER],
         *[_POINTER, _LONG, _POINTER, _LONG, _LONG, _POINTER, _POINTER, _POINTER, _POINTER],
     ],
 }
-_RESULTS = {"stack_draw": _LONG, **dict.fromkeys(("panel_lanes", "has_halves", "has_whole_panels"), ctypes.c_int)}
+_RESULTS = {
+    "stack_draw": _LONG,
+    "stack_rows_at_once": _LONG,
+    **dict.fromkeys(("panel_lanes", "has_halves", "has_whole_panels"), ctypes.c_int),
+}
 
 
 @functools.cache

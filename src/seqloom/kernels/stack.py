@@ -1,4 +1,4 @@
-"""Layers between a table of symbols and a head as one program in C (stack.c); the network is its twin."""
+"""Layers between symbols or numbers and a head as one program in C (stack.c); the network is its twin."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from seqloom.kernels.packed import PackedMap
 from seqloom.kernels.rows import KINDS, RowsMap, library
 
 _POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
-KINDS_OF_PARTS = ("lstm", "gru", "tanh", "relu", "attention", "forward")
+KINDS_OF_PARTS = ("lstm", "gru", "tanh", "relu", "attention", "forward", "across")
 """As `enum part` of stack.c."""
 EVERYTHING = 1 << 62
 """The window of what sees all that was read."""
 WHOLE, ATTENDING = 4, 16
 """So many times as many rows as one map alone a stack reads faster than the modules do, which make calls between their
-maps; and one with attention, for which modules make calls for each row's keys."""
+maps; and one with attention, for which modules make calls for each row's keys. Numbers it always reads."""
+LANES = 16
+"""At least so many numbers as the program adds up side by side."""
 
 
 class _Norm(ctypes.Structure):
@@ -47,7 +49,8 @@ class _Memory(ctypes.Structure):
 
     _fields_: ClassVar = [
         *[(name, _POINTER) for name in ("values", "keys", "turns", "length", "start")],
-        *[(name, _LONG) for name in ("room", "window")],
+        *[(name, _POINTER) for name in ("past_values", "past_keys", "owner", "taken")],
+        *[(name, _LONG) for name in ("room", "window", "past_room")],
     ]
 
 
@@ -60,19 +63,22 @@ class _Stack(ctypes.Structure):
         *[(name, _LONG) for name in ("kind", "depth", "width", "residual")],
         ("gain", _POINTER),
         ("widest", _LONG),
+        *[(name, _POINTER) for name in ("enter", "identity")],
+        *[(name, _LONG) for name in ("channels", "common")],
     ]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A recurrence, attention or a feed-forward part, by its two maps.
+    """A recurrence, attention (to what was read, or across the channels of an element) or a feed-forward part.
 
-    Those of a recurrence are of what comes in, and of what came out before. Those of attention give queries, keys and
-    values, and map what was read; it has `heads` of queries, `shared` ones of keys and values, a gain for each of the
-    features of a head, turns (N,features,2) of positions below a number where these turn it, and a `sink` (heads,).
+    Of its two maps those of a recurrence are of what comes in, and of what came out before. Those of attention give
+    queries, keys and values, and map what was read; it has `heads` of queries and `shared` ones of keys and values.
+    Attention to what was read also has a gain for each of the features of a head, turns (N,features,2) of positions
+    below a number where these turn it, and a `sink` (heads,).
     """
 
-    kind: Literal["lstm", "gru", "tanh", "relu", "attention", "forward"]
+    kind: Literal["lstm", "gru", "tanh", "relu", "attention", "forward", "across"]
     first: RowsMap
     second: RowsMap
     heads: int = 0
@@ -80,6 +86,19 @@ class Part:
     gains: tuple[Tensor, Tensor] | None = None
     turns: Callable[[int], Tensor] | None = None
     sink: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Past:
+    """Elements that rows have in common: keys by columns (G,H,E,S) and values (G,H,S,E), S being a multiple of LANES.
+
+    Of each row (B,) `owner` says which it has, and `taken` how many elements of that.
+    """
+
+    keys: Tensor
+    values: Tensor
+    owner: NDArray[np.int64]
+    taken: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -91,59 +110,98 @@ class Memory:
     length: NDArray[np.int64] | None = None
     start: NDArray[np.int64] | None = None
     window: int = EVERYTHING
+    past: Past | None = None
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """How symbols enter: by a table (V,W), with a `scale` a row where it is of whole numbers."""
+
+    table: Tensor
+    scale: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """How the numbers of an element enter its `channels`: of each its own, and the last `common` ones of all.
+
+    All of one kind, one of each channel, stand after one another. An `identity` (channels,W) is added where there is
+    one.
+    """
+
+    enter: RowsMap
+    identity: Tensor | None
+    channels: int
+    common: int
 
 
 class Stack:
-    """A step, or many, of a network over symbols; only where there is a `library`.
+    """A step of a network over symbols or numbers, or many over symbols; only where there is a `library`.
 
-    `table` (V,W) has the symbols as they enter, with a `scale` a row where it is of whole numbers. Each part has a
-    norm before it, and is added to what enters it where it is `residual`. What comes out has a norm too, is multiplied
-    by `gain` where there is one, and mapped by the `head`. A row's numbers do not depend on the rows beside it.
+    Each part has a norm before it, and is added to what enters it where it is `residual`. What comes out has a norm
+    too, is multiplied by `gain` where there is one, and mapped by the `head`. A row's numbers do not depend on the rows
+    beside it, nor on how many there are.
     """
 
     def __init__(
         self,
-        table: Tensor,
-        scale: Tensor | None,
+        entering: Symbols | Numbers,
         parts: Sequence[tuple[nn.Module, Part]],
         residual: bool,
         norm: nn.Module,
         gain: Tensor | None,
         head: RowsMap,
+        width: int,
     ) -> None:
         found = library()
         assert found is not None
         self._library = found
-        self._kept = table, scale, parts, norm, gain, head  # which stay where they are
+        self._kept = entering, parts, norm, gain, head  # which stay where they are
         self.parts = [part for _, part in parts]
         self._parts = (_Part * len(parts))(*[_part(before, part) for before, part in parts])
-        self.width, self.outputs = table.shape[1], head.outer
+        self.width, self.outputs = width, head.outer
         maps = [head, *(one for part in self.parts for one in (part.first, part.second))]
-        self._widest = max(self.width, *(max(one.inner, one.outer) for one in maps))
-        attends = any(part.kind == "attention" for part in self.parts)
-        self.rows = min(one.few for one in maps) * (ATTENDING if attends else WHOLE)
+        self.rows = min(one.few for one in maps)
         """So many rows at most it reads as fast as the modules do."""
+        self.rows *= ATTENDING if any(part.kind == "attention" for part in self.parts) else WHOLE
+        symbols = entering if isinstance(entering, Symbols) else None
+        numbers = entering if isinstance(entering, Numbers) else None
+        self.channels = 1 if numbers is None else numbers.channels
+        if numbers is not None:
+            self.rows, maps = EVERYTHING, [*maps, numbers.enter]
+        self._matrices = 0 if numbers is None else sum(one.inner * one.outer for one in maps)
+        self._widest = max(self.width, *(max(one.inner, one.outer) for one in maps))
         self._struct = _Stack(
-            table.data_ptr(),
-            _place(scale),
+            None if symbols is None else symbols.table.data_ptr(),
+            None if symbols is None else _place(symbols.scale),
             ctypes.addressof(self._parts),
             head.address,
             _norm(norm),
-            KINDS[table.dtype],
+            0 if symbols is None else KINDS[symbols.table.dtype],
             len(parts),
             self.width,
             residual,
             _place(gain),
             self._widest,
+            None if numbers is None else numbers.enter.address,
+            None if numbers is None else _place(numbers.identity),
+            self.channels,
+            0 if numbers is None else numbers.common,
         )
         self._address = ctypes.addressof(self._struct)
 
-    def step(self, symbols: Tensor, memories: Sequence[Memory | None]) -> Tensor:
-        """The outputs (B,P) after symbols (B,); the memories of the parts, None of those without, go on in place."""
-        symbols, rows = symbols.contiguous(), len(symbols)
+    def step(self, x: Tensor, memories: Sequence[Memory | None]) -> Tensor:
+        """The outputs (B,P) after symbols (B,), or (B*channels,P) after elements (B,C).
+
+        The memories of the parts, None of those without, go on in place.
+        """
+        x, rows = x.contiguous(), len(x) * self.channels
+        threads = 1 if x.ndim == 1 else torch.get_num_threads()
         out = torch.empty(rows, self.outputs)
-        own, room, _turns = self._laid_out(memories, rows, 1)
-        self._library.stack_step(self._address, symbols.data_ptr(), rows, own, 0, room.data_ptr(), out.data_ptr())
+        own, longest, _turns = self._laid_out(memories, 1)
+        room = self._room(self._library.stack_rows_at_once(self._address, rows), longest, threads)
+        places = room.data_ptr(), out.data_ptr()
+        self._library.stack_step(self._address, x.data_ptr(), rows, own, 0, longest, threads, *places)
         return out
 
     def draw(
@@ -163,7 +221,8 @@ class Stack:
         """
         u, last, rows = np.ascontiguousarray(u), symbols.clone(), len(symbols)
         drawn = torch.empty(u.shape, dtype=torch.int64)
-        own, room, _turns = self._laid_out(memories, rows, u.shape[1])
+        own, longest, _turns = self._laid_out(memories, u.shape[1])
+        room = self._room(rows, longest, 1)
         logits, total = torch.empty(rows * self.outputs), torch.empty(self.outputs, dtype=torch.float64)
         made = self._library.stack_draw(
             self._address,
@@ -184,12 +243,16 @@ class Stack:
         )
         return drawn[:, :made]
 
+    def _room(self, rows: int, longest: int, threads: int) -> Tensor:
+        """Room for the program to work in with so many rows at once."""
+        return torch.empty(self._matrices + threads * (rows * (2 * self.width + 4 * self._widest + 1) + longest))
+
     def _laid_out(
-        self, memories: Sequence[Memory | None], rows: int, steps: int
-    ) -> tuple[ctypes.Array[_Memory], Tensor, list[Tensor | None]]:
-        """The memories as the program has them, room for it to work in, and what must stay meanwhile."""
+        self, memories: Sequence[Memory | None], steps: int
+    ) -> tuple[ctypes.Array[_Memory], int, list[Tensor | None]]:
+        """The memories as the program has them, how many elements are attended to, and what must stay meanwhile."""
         turns: list[Tensor | None] = []
-        structs, longest = [], 0
+        structs, longest = [], self.channels
         for part, memory in zip(self.parts, memories, strict=True):
             last = 0
             if memory is not None and memory.length is not None:
@@ -197,8 +260,7 @@ class Stack:
                 longest = max(longest, min(last, memory.window))
             turns.append(None if part.turns is None else part.turns(last))
             structs.append(_Memory() if memory is None else _memory(memory, turns[-1]))
-        room = torch.empty(rows * (2 * self.width + 4 * self._widest + 1) + longest)
-        return (_Memory * len(structs))(*structs), room, turns
+        return (_Memory * len(structs))(*structs), longest + 2 * LANES, turns
 
 
 def mapped(module: nn.Module) -> RowsMap | None:
@@ -222,9 +284,8 @@ def suits(norm: nn.Module) -> bool:
 
 def _part(before: nn.Module, part: Part) -> _Part:
     none = _Norm(None, None, 0, 0.0)
-    norms, each = [none, none], 0
+    norms, each = [none, none], part.second.inner // part.heads if part.heads else 0
     if part.gains is not None:
-        each = len(part.gains[0])
         norms = [_Norm(gain.data_ptr(), None, 2, torch.finfo(gain.dtype).eps) for gain in part.gains]
     return _Part(
         _norm(before),
@@ -240,10 +301,13 @@ def _part(before: nn.Module, part: Part) -> _Part:
 
 
 def _memory(memory: Memory, turns: Tensor | None) -> _Memory:
-    kept = (memory.length, memory.start)
-    places = [_place(memory.values), _place(memory.keys), _place(turns)]
-    room = 0 if memory.keys is None else memory.keys.shape[2]
-    return _Memory(*places, *[None if one is None else one.ctypes.data for one in kept], room, memory.window)
+    room, past = 0 if memory.keys is None else memory.keys.shape[2], memory.past
+    kept = (memory.length, memory.start, *((None, None) if past is None else (past.owner, past.taken)))
+    length, start, owner, taken = (None if one is None else one.ctypes.data for one in kept)
+    common = (None, None) if past is None else (past.values.data_ptr(), past.keys.data_ptr())
+    places = _place(memory.values), _place(memory.keys), _place(turns)
+    past_room = 0 if past is None else past.values.shape[2]
+    return _Memory(*places, length, start, *common, owner, taken, room, memory.window, past_room)
 
 
 def _norm(module: nn.Module) -> _Norm:

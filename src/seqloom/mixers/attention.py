@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from seqloom.core.errors import ConfigError
 from seqloom.kernels.stack import Part, mapped
 from seqloom.mixers.base import Mixer, MixerModule
-from seqloom.mixers.cache import NOWHERE, KeysValues, Recent
+from seqloom.mixers.cache import NEVER, NOWHERE, KeysValues, Recent, Shared
 from seqloom.mixers.positions import PositionModule, Positions, Rope, Rotation
 from seqloom.mixers.twice import differentiable
 from seqloom.sequence.state import LayerState, Lengths
@@ -26,6 +26,8 @@ Numbers in place of yes and no, (B|1,H,T,S), are added to the products of querie
 """
 UNSEEN = -1e30
 """Added to the product with what is not to be seen: finite, for infinity has no gradient where nothing is seen."""
+MANY = 8
+"""From so many rows on it is faster on a GPU that those which go on from one attend to its elements side by side."""
 SINK_FEATURES = 8
 """Features that a sink adds to queries and keys: one is used, and products of so many are made at once."""
 WORTH = 3
@@ -124,9 +126,10 @@ class Attend(MixerModule):
             return Recent(empty(shape), empty(shape), window, starts, length, length.copy())
         if room is None:
             raise ValueError("attention keeps every element it reads: say how many there is to be room for")
-        shape = (rows, self.kv_heads, room, self.each)
-        places = torch.zeros(rows, room if self.distances else 0, dtype=torch.int64, device=self.key_gain.device)
-        return KeysValues(empty(shape), empty(shape), places, length)
+        shape = (rows, self.kv_heads, 0, self.each)
+        places = torch.zeros(rows, 0, dtype=torch.int64, device=self.key_gain.device) if self.distances else None
+        many = MANY if self.key_gain.device.type != "cpu" else 1  # as a program has a row's bits by itself
+        return KeysValues(empty(shape), empty(shape), places, length, room, many if self.block == 1 else NEVER)
 
     def forward(
         self,
@@ -161,8 +164,7 @@ class Attend(MixerModule):
             mixed, state = self._go_on(q, k, v, state, reads, begins)
         elif state is not None:
             assert isinstance(state, KeysValues)
-            k, v, visible = self._after(state, k, v, slot, place, reads)
-            mixed = self._attend(q, k, v, visible)
+            mixed = self._over_kept(q, k, v, state, slot, place, reads)
         elif self.window is not None and self.block in (1, None) and mask is None and place is slot:
             sequence = torch.zeros_like(slot) if begins is None else begins.cumsum(1)
             there = sequence if present is None or self.block == 1 else sequence.masked_fill(~present, NOWHERE)
@@ -317,31 +319,64 @@ class Attend(MixerModule):
             return None
         return self._weighed(torch.as_tensor(seen, device=like.device)[:, None], ahead, like)
 
-    def _after(
-        self, state: KeysValues, k: Tensor, v: Tensor, slot: Tensor, place: Tensor, reads: Lengths
-    ) -> tuple[Tensor, Tensor, Visible]:
-        """All keys and values when those of a chunk are written to their slots, and which each position attends to.
+    def _over_kept(
+        self, q: Tensor, k: Tensor, v: Tensor, state: KeysValues, slot: Tensor, place: Tensor, reads: Lengths
+    ) -> Tensor:
+        """Values (B,H,T,E) weighed for a chunk's queries over what is kept, to which the chunk is added.
 
         A position attends to its own block as far as it has been read, so reading in chunks equals reading at once
         where chunks end with blocks.
         """
         rows, steps = len(k), k.shape[2]
         alike = state.write(k, v, place, reads)
-        top = max(1, int(state.length[:rows].max()))
-        keys, values = state.keys[:rows, :, :top], state.values[:rows, :, :top]
-        if alike and (self.block is None or steps == 1):
+        kept = state if self.watched is None else state.whole(rows)
+        own, shared = kept.own(rows), kept.shared
+        top = max(1, int(own.max()))
+        keys, values = kept.keys[:rows, :, :top], kept.values[:rows, :, :top]
+        if alike and kept is state and (self.block is None or steps == 1):
             allowed = None
         else:
             index, reader = torch.arange(top, device=k.device), slot[:, :, None]  # (top,), (B,T,1)
+            before = 0 if shared is None else torch.as_tensor(shared.taken[:rows], device=k.device)[:, None, None]
             if self.block == 1:
-                allowed = index <= reader
+                allowed = index <= reader - before
             else:
-                allowed = index < torch.as_tensor(state.length[:rows], device=k.device)[:, None, None]
+                allowed = index < torch.as_tensor(own, device=k.device)[:, None, None]
                 if self.block is not None:
-                    allowed = allowed & (index // self.block <= reader // self.block)
-        if self.distances:
-            return keys, values, self._by_distance(place.expand(rows, -1), state.places[:rows, :top], allowed)
-        return keys, values, None if allowed is None else allowed.unsqueeze(1)
+                    allowed = allowed & ((before + index) // self.block <= reader // self.block)
+        if state.places is not None:
+            far = self._by_distance(place.expand(rows, -1), state.places[:rows, :top], allowed)
+            return self._attend(q, keys, values, far)
+        visible = None if allowed is None else allowed.unsqueeze(1)
+        if shared is None or not shared.taken[:rows].any():
+            return self._attend(q, keys, values, visible)
+        return self._beside_shared(q, keys, values, visible, shared)
+
+    def _beside_shared(self, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, shared: Shared) -> Tensor:
+        """Values (B,H,T,E) weighed over what each row keeps, of which some is visible, and over what it shares.
+
+        Rows that share ask side by side, by one product. The two means are weighed by the sums that their weights had.
+        """
+        rows, steps, together = len(q), q.shape[2], self.heads // self.kv_heads
+        readers = together * steps  # heads that share keys are as many readers of them
+        q = q.reshape(rows, self.kv_heads, readers, self.each)
+        if visible is not None:
+            visible = visible.expand(-1, -1, steps, -1).repeat(1, 1, together, 1)
+        own, own_sum = read_with_sum(q, k, v, visible)
+        side = shared.together(rows)
+        asking = q[side.rows].transpose(1, 2).flatten(2, 3)  # (G,KV,N*R,E)
+        seen = None if side.visible is None else side.visible.repeat_interleave(readers, 1).unsqueeze(1)
+        there, there_sum = read_with_sum(asking, shared.keys[side.owner], shared.values[side.owner], seen)
+        each = (len(side.owner), self.kv_heads, -1, readers)
+        there = there.view(*each, self.each).transpose(1, 2).flatten(0, 1)[side.place]  # (B,KV,R,E)
+        there_sum = there_sum.view(each).transpose(1, 2).flatten(0, 1)[side.place]  # (B,KV,R)
+        if side.alone is not None:
+            there_sum = there_sum.masked_fill(side.alone[:, None, None], -torch.inf)
+        mixed = torch.lerp(own, there, (there_sum - own_sum).sigmoid().unsqueeze(-1))
+        if self.sink is not None:
+            fit = self.sink.view(1, self.kv_heads, together, 1).expand(-1, -1, -1, steps).flatten(2)
+            mixed = mixed * (torch.logaddexp(own_sum, there_sum) - fit).sigmoid().unsqueeze(-1)
+        return mixed.reshape(rows, self.heads, steps, self.each)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Visible) -> Tensor:
@@ -360,6 +395,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Visible) -> Tensor:
     with torch.autocast("cpu", enabled=False):  # on a processor the way back is far slower in less precision
         mask = mask if mask is None or mask.dtype == torch.bool else mask.float()
         return differentiable(fast, plain, q.float(), k.float(), v.float())[0]
+
+
+def read_with_sum(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Values (B,H,T,E) weighed for each query, and the logarithm of the sum of the weights before they were shares."""
+    if q.device.type == "cpu" and not torch.is_grad_enabled():
+        mask = None if visible is None else torch.zeros_like(visible, dtype=q.dtype).masked_fill(~visible, -torch.inf)
+        read = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k.to(q.dtype), v.to(q.dtype), attn_mask=mask
+        )
+        return read  # type: ignore[no-any-return]
+    scores = scored(q, k, visible)
+    return scores.softmax(-1) @ v, scores.logsumexp(-1)
 
 
 def weights(q: Tensor, k: Tensor, visible: Visible, sink: Tensor | None = None) -> Tensor:

@@ -2,39 +2,187 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from seqloom.kernels.stack import Memory
-from seqloom.sequence.state import LayerState, Lengths
+from seqloom.kernels.stack import LANES, Memory, Past
+from seqloom.sequence.state import LayerState, Lengths, State
 
 NOWHERE = -1
 """In place of where a sequence began: there is no element."""
+LEAST = 32
+"""Elements that there is room for at first."""
+NEVER = 1 << 62
+"""So many rows never take over what is one's."""
+
+
+class Shared(State):
+    """Keys and values (G,H,S,E) that rows took over from one another's past, each kept once for all of them.
+
+    Of each row (B,) `owner` says whose it took, and `taken` how many of their elements it has.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, owner: Lengths, taken: Lengths) -> None:
+        self.keys, self.values, self.owner, self.taken = keys, values, owner, taken
+        self._together: dict[int, Together] = {}
+
+    def select(self, rows: Lengths) -> Shared:
+        return Shared(self.keys, self.values, self.owner[rows], self.taken[rows])
+
+    def given(self, slots: Lengths, owner: Lengths, taken: Lengths) -> Shared:
+        """The same where these rows have other ones."""
+        changed = Shared(self.keys, self.values, self.owner.copy(), self.taken.copy())
+        changed.owner[slots], changed.taken[slots] = owner, taken
+        return changed
+
+    def with_more(self, keys: Tensor, values: Tensor) -> tuple[Shared, int]:
+        """The same with more of them, and the number of the first of these; what no row has any more is let go."""
+        has = self.taken > 0
+        used, owner = np.unique(self.owner[has], return_inverse=True)
+        own = np.zeros_like(self.owner)
+        own[has] = owner
+        longest = max(self.keys.shape[2], keys.shape[2])
+
+        def joined(before: Tensor, more: Tensor) -> Tensor:
+            parts = (before[used], more)
+            return torch.cat([F.pad(part, (0, 0, 0, longest - part.shape[2])) for part in parts])
+
+        return Shared(joined(self.keys, keys), joined(self.values, values), own, self.taken), len(used)
+
+    @cached_property
+    def past(self) -> Past:
+        """As a compiled program reads it."""
+        longer = (0, 0, 0, -self.keys.shape[2] % LANES)
+        return Past(F.pad(self.keys, longer).mT.contiguous(), F.pad(self.values, longer), self.owner, self.taken)
+
+    def rollback(self, length: Lengths) -> Shared:
+        """The same where these first rows have no more elements than that."""
+        first = slice(len(length))
+        if (length >= self.taken[first]).all():
+            return self
+        return self.given(np.arange(len(length)), self.owner[first], np.minimum(self.taken[first], length))
+
+    def together(self, rows: int) -> Together:
+        """How the first rows attend to it."""
+        if rows not in self._together:
+            self._together[rows] = Together.of(self, rows)
+        return self._together[rows]
+
+
+@dataclass(frozen=True)
+class Together:
+    """Which rows (G,N) stand side by side, since they attend to what the same `owner` (G,) left.
+
+    They are filled up where an owner has fewer than N. `place` (B,) is where each row stands, `alone` (B,) marks those
+    that have nothing in common with any, and `visible` (G,N,S) what each may see (None: all).
+    """
+
+    owner: Tensor
+    rows: Tensor
+    place: Tensor
+    alone: Tensor | None
+    visible: Tensor | None
+
+    @classmethod
+    def of(cls, shared: Shared, rows: int) -> Together:
+        taken, device = shared.taken[:rows], shared.keys.device
+        having = np.flatnonzero(taken > 0)
+        having = having[np.argsort(shared.owner[having], kind="stable")]
+        owner, first, count = np.unique(shared.owner[having], return_index=True, return_counts=True)
+        index = np.arange(int(count.max(initial=0)))
+        table = having[first[:, None] + np.minimum(index, count[:, None] - 1)]  # (G,N)
+        place, there = np.zeros(rows, np.int64), index < count[:, None]
+        place[table[there]] = np.flatnonzero(there)
+        seen = np.arange(shared.keys.shape[2]) < taken[table][:, :, None]
+        return cls(
+            torch.as_tensor(owner, device=device),
+            torch.as_tensor(table, device=device),
+            torch.as_tensor(place, device=device),
+            torch.as_tensor(taken == 0, device=device) if len(having) < rows else None,
+            None if seen.all() else torch.as_tensor(seen, device=device),
+        )
 
 
 class KeysValues(LayerState):
-    """Keys and values (B,H,room,E) of each row; what lies beyond `length` is never attended to.
+    """Keys and values (B,H,N,E) of each row, what lies beyond its elements never being attended to.
 
-    `places` (B,room) is where each element stands; (B,0) where that is of no account.
+    They lie in as much room as was needed so far, of at most `room` elements. `places` (B,N) is where each element
+    stands; None where that is of no account. What rows take over from one of another state, `many` of them or more, is
+    `shared`: their first elements are those, and here lie the ones after them. `length` counts both.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, places: Tensor, length: Lengths) -> None:
+    def __init__(
+        self,
+        keys: Tensor,
+        values: Tensor,
+        places: Tensor | None,
+        length: Lengths,
+        room: int,
+        many: int = NEVER,
+    ) -> None:
         self.keys, self.values, self.places, self.length = keys, values, places, length
+        self.room, self.many = room, many
+        self.shared: Shared | None = None
+
+    def own(self, rows: int) -> Lengths:
+        """How many elements of its own each row (rows,) has."""
+        return self.length[:rows] - (0 if self.shared is None else self.shared.taken[:rows])
 
     def put(self, slots: Lengths, other: KeysValues, rows: Lengths, since: int = 0) -> None:
-        read = slice(since, int(other.length[rows].max(initial=0)))  # copy what was read, and no more
+        distinct, copies = np.unique(rows, return_inverse=True)
+        theirs = other.shared
+        longest = int(other.length[distinct].max(initial=0))
+        own = other is not self and theirs is None and len(rows) >= self.many * len(distinct)
+        if own and self.places is None and longest:
+            keys, values = (part[distinct, :, :longest] for part in (other.keys, other.values))
+            self._take(slots, keys, values, copies, other.length[rows])
+            self.length[slots] = other.length[rows]
+            return
+        if theirs is None and self.shared is not None:
+            since = since if not self.shared.taken[slots].any() else 0
+            self.shared = self.shared.given(slots, self.shared.owner[slots], np.zeros_like(slots))
+        elif theirs is not None:
+            taken = theirs.taken[rows]
+            if other is self:
+                alike = (theirs.owner[slots] == theirs.owner[rows]) & (theirs.taken[slots] == taken)
+                since = max(0, since - int(taken.max(initial=0))) if alike.all() else 0
+                self.shared = theirs.given(slots, theirs.owner[rows], taken)
+            else:
+                used, owner = np.unique(theirs.owner[rows], return_inverse=True)
+                self._take(slots, theirs.keys[used], theirs.values[used], owner, taken)
+                since = 0
+        read = slice(since, int(other.own(len(other.length))[rows].max(initial=0)))  # copy what was read, and no more
+        self._make_room(read.stop)
         self.keys[slots, :, read] = other.keys[rows, :, read]
         self.values[slots, :, read] = other.values[rows, :, read]
-        self.places[slots, read] = other.places[rows, read]
+        if self.places is not None and other.places is not None:
+            self.places[slots, read] = other.places[rows, read]
         self.length[slots] = other.length[rows]
+
+    def _take(self, slots: Lengths, keys: Tensor, values: Tensor, owner: Lengths, taken: Lengths) -> None:
+        """These rows begin with so many (rows,) of the keys and values (G,H,S,E), each with those of its owner."""
+        nothing = np.zeros_like(self.length)
+        before = self.shared or Shared(self.keys[:0, :, :0], self.values[:0, :, :0], nothing, nothing)
+        more, first = before.given(slots, before.owner[slots], np.zeros_like(slots)).with_more(keys, values)
+        self.shared = more.given(slots, owner + first, taken)
 
     def rollback(self, length: Lengths) -> None:
         self.length[: len(length)] = np.minimum(self.length[: len(length)], length)
+        if self.shared is not None:
+            self.shared = self.shared.rollback(length)
 
     def memory(self, rows: int, steps: int) -> Memory | None:
-        fits = int(self.length[:rows].max()) + steps <= self.keys.shape[2] and not self.places.shape[1]
-        return Memory(self.values, self.keys, self.length) if fits and lies(self.keys, self.values) else None
+        most = int(self.own(rows).max()) + steps
+        if most > self.room or self.places is not None:
+            return None
+        self._make_room(most)
+        past = None if self.shared is None else self.shared.past
+        return Memory(self.values, self.keys, self.length, past=past) if lies(self.keys, self.values) else None
 
     def write(self, k: Tensor, v: Tensor, place: Tensor, reads: Lengths) -> bool:
         """Write a chunk's keys and values to the slots after what was read; whether all rows read the same.
@@ -42,22 +190,51 @@ class KeysValues(LayerState):
         Rows that read the same, and after them at most some that read nothing, are written as one block.
         """
         rows, steps = len(k), k.shape[2]
+        begin, live = self.own(rows), int(np.count_nonzero(reads))
+        self._make_room(int((begin + reads).max()))
         if self.keys.requires_grad or k.requires_grad:
             self.keys, self.values = self.keys.clone(), self.values.clone()
-        begin, live = self.length[:rows].copy(), int(np.count_nonzero(reads))
         self.length[:rows] += reads
         if live > 0 and bool((reads[:live] == steps).all() and (begin[:live] == begin[0]).all()):
             here = slice(int(begin[0]), int(begin[0]) + steps)
             self.keys[:live, :, here], self.values[:live, :, here] = k[:live], v[:live]
-            if self.places.shape[1]:
+            if self.places is not None:
                 self.places[:live, here] = place[:live]
             return True
         row, step = np.nonzero(np.arange(steps) < reads[:, None])
         self.keys[row, :, begin[row] + step] = k[row, :, step].to(self.keys.dtype)
         self.values[row, :, begin[row] + step] = v[row, :, step].to(self.values.dtype)
-        if self.places.shape[1]:
+        if self.places is not None:
             self.places[row, begin[row] + step] = place.expand(rows, -1)[row, step]
         return False
+
+    def whole(self, rows: int) -> KeysValues:
+        """The same of the first rows where each has all its elements to itself."""
+        if self.shared is None:
+            return self
+        taken, own, owner = self.shared.taken[:rows], self.own(rows), self.shared.owner
+        index = np.arange(int(self.length[:rows].max(initial=1)))
+        old, at_old = np.nonzero(index < taken[:, None])
+        new, at_new = np.nonzero(index < own[:, None])
+
+        def together(shared: Tensor, apart: Tensor) -> Tensor:
+            part = apart.new_zeros(rows, apart.shape[1], len(index), apart.shape[3])
+            part[old, :, at_old] = shared[owner[old], :, at_old]
+            part[new, :, taken[new] + at_new] = apart[new, :, at_new]
+            return part
+
+        keys, values = together(self.shared.keys, self.keys), together(self.shared.values, self.values)
+        return KeysValues(keys, values, None, self.length[:rows], self.room)
+
+    def _make_room(self, most: int) -> None:
+        """Room for so many elements of each row."""
+        here = self.keys.shape[2]
+        if most <= here:
+            return
+        more = max(most, min(self.room, max(LEAST, 2 * here))) - here
+        self.keys, self.values = (F.pad(part, (0, 0, 0, more)) for part in (self.keys, self.values))
+        if self.places is not None:
+            self.places = F.pad(self.places, (0, more))
 
 
 class Recent(LayerState):

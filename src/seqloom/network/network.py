@@ -191,6 +191,11 @@ class Network(nn.Module):
         return any(mixer.grows for mixer in self.backbone.mixers)
 
     @property
+    def kept(self) -> int:
+        """Bytes by which the state of a row grows with every element that is read, at most."""
+        return sum(8 * self.width * self.channels for mixer in self.backbone.mixers if mixer.grows)
+
+    @property
     def aligned(self) -> tuple[str, ...]:
         """The conditions that have one element for each position."""
         return tuple(name for name, spec in self.conditions.specs.items() if spec.enters == "align")
@@ -220,18 +225,33 @@ class Network(nn.Module):
             out: Tensor = self.head(h) if self.gain is None else F.linear(h * self.gain, self._tied(), self.head.bias)
         if self.patch > 1:
             out = out.reshape(len(out), out.shape[1] * self.patch, -1)
-        if self.channels > 1:  # (B*D,K,P) to (B,K,P*D): all channels of one parameter after another
-            out = out.view(-1, self.channels, *out.shape[1:]).permute(0, 2, 3, 1).flatten(2)
+        out = self._by_element(out)
         return out if out.dtype == torch.float64 else out.float()
 
-    def _stepped(self, x: Tensor, inputs: Mapping[str, Any]) -> Tensor | None:
-        """Outputs (B,1,P) by one program, where every row reads one symbol into the state and nothing else is told."""
+    def _by_element(self, out: Tensor) -> Tensor:
+        """Outputs of channels (B*D,K,P) as those of elements (B,K,P*D): all channels of one parameter after another."""
+        if self.channels == 1:
+            return out
+        return out.view(-1, self.channels, *out.shape[1:]).permute(0, 2, 3, 1).flatten(2)
+
+    def steps_alone(self, x: Tensor, inputs: Mapping[str, Any]) -> bool:
+        """Whether each row reads one element by a program, in which it has the bits that it has by itself."""
+        return self._one_each(x, inputs) and self.stepping.goes_on(self, len(x), inputs["state"])
+
+    @staticmethod
+    def _one_each(x: Tensor, inputs: Mapping[str, Any]) -> bool:
+        """Whether every row reads one element into the state, and nothing else is told."""
         told = {name: value for name, value in inputs.items() if value is not None}
         where, count = told.pop("where", x), told.pop("count", None)
-        if set(told) != {"state"} or where.shape[1] > 1 or count is None or not count.all():
+        one = x.shape[1] == 1 and where.shape[1] == 1 and count is not None and bool(count.all())
+        return one and set(told) == {"state"}
+
+    def _stepped(self, x: Tensor, inputs: Mapping[str, Any]) -> Tensor | None:
+        """Outputs (B,1,P) by one program, where each row reads one element and there is such a program."""
+        if not self._one_each(x, inputs):
             return None
-        out = self.stepping.step(self, x[:, 0], told["state"])
-        return None if out is None else out.unsqueeze(1)
+        out = self.stepping.step(self, x[:, 0], inputs["state"])
+        return None if out is None else self._by_element(out.unsqueeze(1))
 
     def costs(self, x: Tensor, cost: Cost, **inputs: Any) -> tuple[Tensor, NetState | None]:
         """What the outputs of a network of symbols cost at each position (B,T), and the state after them.

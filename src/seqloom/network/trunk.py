@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seqloom.core.rng import Rng, keep_mask
+from seqloom.kernels.stack import Part, mapped
 from seqloom.mixers.attention import UNSEEN, attend, weights
 from seqloom.mixers.base import Watcher
 from seqloom.network.backbone import Backbone
@@ -279,6 +280,11 @@ class Across(nn.Module):
         mixed = attend(q, k, v, None).transpose(1, 2).flatten(2)  # (B*T,D,width)
         out: Tensor = self.out(mixed)
         return out.view(-1, h.shape[1], *out.shape[1:]).transpose(1, 2).flatten(0, 1)
+
+    def part(self) -> Part | None:
+        """What it is in a compiled program that reads element by element."""
+        project, out = mapped(self.project), mapped(self.out)
+        return None if project is None or out is None else Part("across", project, out, self.heads, self.heads)
 
     def initialise(self, generator: Generator) -> None:
         with torch.no_grad():

@@ -20,3 +20,8 @@ def slide(position: Lengths, reach: int | None) -> Lengths:
     if reach is None:
         return np.zeros_like(position)
     return np.maximum(0, (position - reach) // stride(reach) + 1) * stride(reach)
+
+
+def aligned(length: int, reach: int | None) -> int:
+    """How many elements to leave out at the beginning of so many, so that the last window ends with them."""
+    return 0 if reach is None or length <= reach else (length - reach) % stride(reach)
