@@ -16,8 +16,12 @@ from seqloom.sequence.facts import Advice, Facts
 READ, ATTENDED = 330_000_000, 105_000_000
 """A recurrent network of two layers is trained on so many elements a minute, over its width; one of four layers of
 attention on so many."""
+WIDE = 256
+"""From this width on what a recurrent layer takes grows as the square of it."""
 FEW_EPOCHS = 4
 """Below so many passes over a text dropout only makes learning slower."""
+EPOCHS = 500
+"""Readings after which a series says nothing new."""
 RARE = "what is read so few times is not learned by heart"
 FEW_CHANNELS = 8
 """So many channels of a series attend to each other; more would cost too much."""
@@ -45,6 +49,11 @@ def advise(
         advice["backbone.channels"] = (channels, "what is learned of one channel holds for the others")
         batch = max(2, round(advice["feed.batch"][0] / min(facts.numbers, 4) / max(1, facts.numbers / FEW_CHANNELS)))
         advice["feed.batch"] = (batch, "each row is as many as there are channels")
+    if facts.numbers and minutes is not None:
+        advice["trainer.epochs"] = (
+            EPOCHS,
+            "what is read more often is learned by heart, and the bands become too narrow",
+        )
     if not (facts.tokens or facts.ends or facts.horizon):
         advice["feed.horizon"] = _ahead(facts, advice["feed.window"][0])
     advice |= {f"process.{key}": suited for key, suited in process.advice(facts).items()}
@@ -122,15 +131,15 @@ def _recurrent(facts: Facts, carries: bool, minutes: float | None) -> Advice:
             "feed.window": (32 if width < 256 else 64, "short segments give more updates"),
             "feed.batch": (max(1, min(32, facts.elements // 64)), "contiguous streams side by side"),
         }
-        if _few_epochs(facts, minutes, READ / width):
-            advice["backbone.dropout"] = (0.0, RARE)
-            if width < 192:
-                advice["trainer.rate"] = (8e-3, "small networks and few updates want large steps")
     else:
         advice |= {
             "feed.window": (_whole(facts, 256), "whole sequences"),
             "feed.batch": (32, "sequences a step"),
         }
+    if _few_epochs(facts, minutes, READ / width / max(1, width / WIDE)):
+        advice["backbone.dropout"] = (0.0, RARE)
+        if width < 192:
+            advice["trainer.rate"] = (8e-3, "small networks and few updates want large steps")
     return advice
 
 

@@ -214,7 +214,11 @@ def estimated(recipe: Recipe, taken: Cost, *, rows: int, elements: int, pace: Pa
     steps, seconds = trainer.steps, None if trainer.minutes is None else 60 * trainer.minutes
     if pace is not None:
         each = pace.step(taken, trainer.optimizer.operations(taken.matrices)) / (1 - OVERHEAD)
-        steps = max(1, int((seconds or 0.0) / each)) if steps is None else steps
+        if steps is None:
+            steps = max(1, int((seconds or 0.0) / each))
+            if trainer.epochs is not None:
+                steps = min(steps, max(1, int(trainer.epochs * elements / step)))
+                seconds = min(seconds or 0.0, steps * each)
         seconds = steps * each if seconds is None else seconds
     elif seconds is not None:
         steps = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -335,7 +336,7 @@ class Fit:
             self.expected,
             step=max(1, now.elements // now.step),
             steps=since.step + round((now.step - since.step) * left),
-            seconds=60 * minutes if minutes else since.seconds + (now.seconds - since.seconds) * left,
+            seconds=min(60 * (minutes or math.inf), since.seconds + (now.seconds - since.seconds) * left),
         )
         return self.expected.against(found)
 

@@ -302,13 +302,21 @@ def test_diffusions_of_walks_are_kept_from_learning_by_heart():
         (1_000_000, 2, 0.0, 5e-3),
         (1_000_000, 3, 0.05, 5e-3),
         (5_000_000, 15, 0.0, 4e-3),
-        (5_000_000, 60, 0.1, 4e-3),
+        (5_000_000, 25, 0.0, 4e-3),
+        (5_000_000, 90, 0.1, 4e-3),
         (20_000, None, 0.05, 5e-3),
     ],
 )
 def test_a_text_that_is_read_few_times_is_learned_without_dropout(elements, minutes, dropout, rate):
     settings, _ = advise(replace(TEXT, elements=elements, length=elements), "autoregressive", True, minutes)
     assert (settings["backbone"]["dropout"], settings["trainer"]["rate"]) == (dropout, rate)
+
+
+def test_a_series_is_read_so_often_and_no_more():
+    facts = Facts(elements=150, length=150, tokens=False, ends=False, conditioned=False, numbers=2)
+    assert advise(facts, "autoregressive", True, 5)[0]["trainer"]["epochs"] == advisor.EPOCHS
+    assert "epochs" not in advise(facts, "gaussian", False, None)[0]["trainer"]  # so many steps are asked for
+    assert "epochs" not in advise(TEXT, "autoregressive", True, 5)[0]["trainer"]
 
 
 def test_counts_of_few_symbols_and_the_network_make_a_mean_where_positions_are_filled_in_order():

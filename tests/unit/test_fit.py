@@ -79,6 +79,16 @@ def test_minutes_bound_everything(tmp_path: Path) -> None:
     assert rates[-1] < 0.1 * max(rates), "the rate has fallen by the end of the minutes"
 
 
+def test_minutes_end_where_the_data_were_read_as_often_as_is_asked(tmp_path: Path) -> None:
+    planned = plan(tmp_path / "a", minutes=5.0, epochs=3.0)
+    seen = events(planned)
+    batch, total = 4 * 16, len(planned.prepared.splits["train"].data.x)
+    assert 3 * total <= seen[-1].facts["elements"] < 3 * total + batch
+    assert planned.estimate().steps == 3 * total // batch
+    rates = [event.facts["rate"] for event in seen if event.kind == "step"]
+    assert rates[-1] < 0.1 * max(rates), "the rate has fallen by then"
+
+
 def test_the_report_is_what_a_script_reads(tmp_path: Path) -> None:
     seen = events(plan(tmp_path / "a", steps=5))
     facts = seen[-1].facts

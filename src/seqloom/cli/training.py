@@ -86,7 +86,8 @@ def watch(fit: Fit, session: Session, notes: Sequence[str] = ()) -> dict[str, An
     for note in [*notes, *fit.notes]:
         session.note(note)
     if event.kind == "done":
-        session.note("the run is finished: there is nothing left to do (more --steps or --minutes go on with it)")
+        longer = "--steps go" if fit.plan.recipe.trainer.epochs else "--steps or --minutes go"
+        session.note(f"the run is finished: there is nothing left to do (more {longer} on with it)")
         return dict(event.facts)
     session.detail(f"{number(event.facts['parameters'])} parameters")
     trainer = fit.plan.recipe.trainer

@@ -32,7 +32,7 @@ LEAST, FEW = 20_000, 200_000
 """Symbols of a training split from which on counting helps, and from which on runs of six are counted."""
 DENSE = 1024
 """Different symbols up to which a law is written down for every symbol; of more, where it differs from frequencies."""
-COUNTED = 6_000_000
+COUNTED = 3_000_000
 """Symbols that are counted for each minute of a training: about a seventh of its time, where there are so many."""
 
 

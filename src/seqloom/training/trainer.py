@@ -29,6 +29,8 @@ class Trainer(Settings):
     """Updates; None where `minutes` bounds the training."""
     minutes: float | None = Field(default=None, gt=0)
     """Wall-clock minutes of training, validation, previews and saves included."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Readings of the training split after which a training by `minutes` ends, though there is time left."""
     optimizer: Optimizer = AdamW()
     """How gradients become updates."""
     rate: float = Field(default=3e-3, gt=0)
@@ -110,11 +112,14 @@ class Loop:
         self.bad = 0
 
     def done_share(self, seconds: float) -> float:
-        """How much of the training is done, by steps or by time."""
+        """How much of the training is done: by steps; or by time or by readings of the data, whichever is more."""
         if self.spec.steps is not None:
             return min(1.0, self.state.step / self.spec.steps)
         assert self.spec.minutes is not None
-        return min(1.0, seconds / (60 * self.spec.minutes))
+        done = seconds / (60 * self.spec.minutes)
+        if self.spec.epochs is not None:
+            done = max(done, self.state.elements / (self.spec.epochs * max(1, len(self.reader.packed))))
+        return min(1.0, done)
 
     def rate(self, done: float) -> float:
         """The learning rate when this share is done."""
