@@ -153,6 +153,8 @@ class Estimate:
     """Elements that an update reads."""
     asked: bool = False
     """Whether so many updates were asked for, rather than minutes."""
+    enough: bool = False
+    """Whether it ends because the data were read as often as is wanted, before the minutes do."""
     steps: int | None = None
     seconds: float | None = None
     memory: int = 0
@@ -175,19 +177,20 @@ class Estimate:
 
     @property
     def _amount(self) -> str:
-        return f"{_updates(self.steps or 0)} ({_two(self.epochs)} epochs)"
+        readings = f"{_two(self.epochs)} epochs{', after which it ends' * self.enough}"
+        return f"{_updates(self.steps or 0)} ({readings})"
 
     def warnings(self) -> dict[str, str]:
         """What is to be said of too little time, or too much, by what is wrong."""
         if self.steps is None:
             return {}
-        if self.steps < FEW_STEPS and not self.asked:
+        if self.steps < FEW_STEPS and not (self.asked or self.enough):
             return {
                 "few": f"about {_updates(self.steps)} teach little: more --minutes, a smaller backbone.width or a "
                 "smaller feed.batch give more"
             }
         most = MANY_EPOCHS / max(1.0, self.parameters / max(1, self.elements) / LARGE) ** 0.5
-        if self.epochs > most:
+        if self.epochs > most and not self.enough:
             return {
                 "many": f"the training split, of {count(self.elements, 'element')}, will be read about "
                 f"{_two(self.epochs)} times by {number(self.parameters)} parameters and learned by heart; the "
@@ -212,13 +215,15 @@ def estimated(recipe: Recipe, taken: Cost, *, rows: int, elements: int, pace: Pa
     trainer = recipe.trainer
     step = recipe.feed.budget or rows * recipe.feed.window
     steps, seconds = trainer.steps, None if trainer.minutes is None else 60 * trainer.minutes
+    enough = False
     if pace is not None:
         each = pace.step(taken, trainer.optimizer.operations(taken.matrices)) / (1 - OVERHEAD)
         if steps is None:
             steps = max(1, int((seconds or 0.0) / each))
             if trainer.epochs is not None:
-                steps = min(steps, max(1, int(trainer.epochs * elements / step)))
-                seconds = min(seconds or 0.0, steps * each)
+                wanted = max(1, int(trainer.epochs * elements / step))
+                if enough := wanted < steps:
+                    steps, seconds = wanted, wanted * each
         seconds = steps * each if seconds is None else seconds
     elif seconds is not None:
         steps = None
@@ -227,6 +232,7 @@ def estimated(recipe: Recipe, taken: Cost, *, rows: int, elements: int, pace: Pa
         elements=elements,
         step=step,
         asked=trainer.steps is not None,
+        enough=enough,
         steps=steps,
         seconds=seconds,
         memory=resident + taken.training(),

@@ -313,8 +313,11 @@ def test_a_text_that_is_read_few_times_is_learned_without_dropout(elements, minu
 
 
 def test_a_series_is_read_so_often_and_no_more():
-    facts = Facts(elements=150, length=150, tokens=False, ends=False, conditioned=False, numbers=2)
+    facts = Facts(elements=5000, length=5000, tokens=False, ends=False, conditioned=False, numbers=2)
+    few = replace(facts, elements=20, length=20)
+    settings = advise(few, "autoregressive", True, 5)[0]
     assert advise(facts, "autoregressive", True, 5)[0]["trainer"]["epochs"] == advisor.EPOCHS
+    assert settings["trainer"]["epochs"] * 20 == 100 * settings["feed"]["batch"] * settings["feed"]["window"]
     assert "epochs" not in advise(facts, "gaussian", False, None)[0]["trainer"]  # so many steps are asked for
     assert "epochs" not in advise(TEXT, "autoregressive", True, 5)[0]["trainer"]
 
