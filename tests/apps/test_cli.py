@@ -892,6 +892,16 @@ def test_settings_stand_side_by_side(seqloom: Callable[..., Done], examples: Exa
     done = seqloom(*words, "--sweep", "sampler.top_k=0,3", "--out", page)
     assert done.code == 0
     assert page.read_text().count("<td>") == 8
+    houses = [json.dumps([[[0, 0], [i, 3], [5, 2]]]) + "\n" for i in range(20)]
+    Path("houses.jsonl").write_text("".join(houses))
+    assert seqloom("train", "houses.jsonl", "--out", "houses", "--steps", 1, "backbone.width=8").code == 0
+    words = ("sample", "houses", "-n", 2, "--length", 4, "--seed", 3, "--sweep", "sampler.temperature=0.5,1.0")
+    check_error(seqloom(*words), "drawings stand side by side on a page", "--out FILE.html")
+    assert seqloom(*words, "--out", "houses.html").code == 0
+    assert Path("houses.html").read_text().count("<img") == 4, "and are seen there"
+    check_error(seqloom(*words[:8], "--out", "made.svg"), "does not hold 2 samples", ".jsonl, .ndjson or .json")
+    assert seqloom(*words[:8], "--out", "made.jsonl").code == 0
+    assert len(Path("made.jsonl").read_text().splitlines()) == 2
     wrong = seqloom("sample", run, "--sweep", "trainer.steps=1,2")
     assert wrong.code == 2
     assert "--sweep" in wrong.err

@@ -361,7 +361,7 @@ def test_what_data_means(tmp_path: Path) -> None:
         (root, "several kinds: a.txt .*codec=characters.* n.csv .*codec=series", "codec="),
         (root / "m" / "n.csv", "is text", "corpus.text=note"),
         (root / "b.txt", "no such file", "a.txt"),
-        (folder_of(tmp_path / "none", {"x.png": "?\0"}), "nothing that can be read", ".txt"),
+        (folder_of(tmp_path / "none", {"x.png": "?\0"}), "nothing that can be read: it has .png 1", ".txt"),
         ("builtin:topcs", "'topcs'", "topics"),
     ]:
         with pytest.raises(DataError, match=message) as caught:

@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqloom.codecs.drawing import FLATNESS, Drawing, of_json, of_svg, picture, read_drawings, rounded, svg
+from seqloom.codecs.drawing import (
+    FLATNESS,
+    Drawing,
+    as_file,
+    of_json,
+    of_svg,
+    picture,
+    read_drawings,
+    rounded,
+    svg,
+    svgs_of,
+)
 from seqloom.core.errors import DataError
 
 DATA = os.environ.get("SEQLOOM_DATA", "")
@@ -165,6 +176,24 @@ def test_json_is_read_in_all_its_forms(tmp_path: Path) -> None:
     assert [strokes(d) for d in read_drawings(path)] == [one]
 
 
+def test_what_else_a_record_holds_stands_beside_the_drawing() -> None:
+    record = {"word": "line", "key": 3, "seen": None, "metadata": {"author": "Sam"}, "strokes": [[[0, 0], [1, 1]]]}
+    (drawing,) = of_json(json.dumps(record))
+    assert dict(drawing.fields) == {"word": "line", "key": 3, "metadata.author": "Sam"}
+    assert drawing == Drawing.of(record["strokes"]), "they are no part of it"
+
+
+def test_drawings_as_files_have_them(tmp_path: Path) -> None:
+    drawings = [Drawing.of([[[0, 0], [3, 4]]]), Drawing.of([[[0, 0], [1, 1]], [[2, 0], [0, 2]]])]
+    text = "\n".join(svg(drawing) for drawing in drawings)
+    assert [of_svg(one) for one in svgs_of(text)] == drawings
+    for name in ("a.jsonl", "a.ndjson", "a.json"):
+        assert list(of_json(as_file(drawings, name).decode())) == drawings
+    for name in ("a.svg", "a.npz", "a.json.zip"):
+        (tmp_path / name).write_bytes(as_file(drawings[:1], name))
+        assert list(read_drawings(tmp_path / name)) == drawings[:1]
+
+
 def test_json_that_is_no_drawing_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     for line in (
@@ -191,6 +220,7 @@ def test_an_svg_is_read_as_it_was_written(scale: float) -> None:
     np.testing.assert_allclose(again.points, drawing.points, atol=3e-5 * scale)
     assert of_svg(svg(again)) == again == next(of_json(json.dumps(rounded(again))))
     assert drawing._repr_svg_() == text
+    assert 'viewBox="-0.05 -0.05 0.1 0.1"' in svg(Drawing.of([[[0, 0]]])), "a dot is as wide as an eighth of it"
 
 
 def test_a_picture_shows_the_lines_of_every_drawing() -> None:

@@ -182,6 +182,23 @@ def test_what_is_bad_is_passed_over_and_counted_where_that_is_asked(tmp_path: Pa
     assert any("4 of 6 rows are bad" in note and "line 2: the line is no JSON" in note for note in rows.notes)
 
 
+@pytest.mark.parametrize(
+    ("content", "message", "hint"),
+    [
+        (b"MThd\0\0\0\x06\xff\x80" * 9, "the file is no text: it holds zero bytes", "texts, tables"),
+        ("\ufeffnames".encode("utf-16-le"), "the text is not UTF-8: byte 0xff at offset 0", "codec.encoding=utf-16"),
+        (b"caf\xe9", "the text is not UTF-8: byte 0xe9 at offset 3", "codec.encoding=latin-1"),
+    ],
+)
+def test_what_is_no_text_is_told_from_text_in_another_encoding(
+    tmp_path: Path, content: bytes, message: str, hint: str
+) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        corpus_of(str(tmp_path / "file")).prepare(None, {})
+    assert hint in caught.value.hint
+
+
 def test_things_that_stand_in_two_splits_are_counted(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("".join(json.dumps({"t": f"text {i}"}) + "\n" for i in range(9)))
     (tmp_path / "v.jsonl").write_text("".join(json.dumps({"t": f"text {i}", "by": "me"}) + "\n" for i in range(7, 12)))

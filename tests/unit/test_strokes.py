@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from pathlib import Path
@@ -12,7 +13,11 @@ import pytest
 from seqloom.cli.session import content_of
 from seqloom.codecs.drawing import Drawing
 from seqloom.codecs.strokes import Strokes
+from seqloom.codecs.text import Characters
 from seqloom.core.errors import ConfigError, DataError
+from seqloom.corpora.base import Given
+from seqloom.corpora.files import corpus_of
+from seqloom.evaluation.texts import value_of
 from seqloom.sequence.canvas import Encoded
 
 DATA = os.environ.get("SEQLOOM_DATA", "")
@@ -112,6 +117,31 @@ def test_files_of_many_drawings_are_shared_out_by_their_keys(tmp_path: Path) -> 
             assert "evaluate RUN FILE" in caught.value.hint
     np.savez(tmp_path / "single.npz", train=DRAWING.moves[None])
     assert codec.only(tmp_path / "single.npz") == codec.only(alone) == DRAWING
+
+
+def test_a_field_of_its_record_is_a_condition_of_a_drawing(tmp_path: Path) -> None:
+    path = tmp_path / "words.jsonl"
+    rows = [{"word": f"word{i % 3}", "strokes": [[[0, 0], [1, i + 1]]]} for i in range(20)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {"said": Given(source="column:word", codec=Characters())}
+    prepared = corpus_of(str(path), {"splits": [1, 0, 0]}).prepare(None, given)
+    train = prepared.splits["train"].given["said"]
+    texts = [value_of(prepared.given["said"], train, i) for i in range(20)]
+    assert sorted(texts) == sorted(row["word"] for row in rows)
+    (tmp_path / "one.json").write_text(json.dumps(rows[1]))
+    one = prepared.codec.only(tmp_path / "one.json")
+    assert prepared.codec.words_of(one, "word") == ("word1",)
+    with pytest.raises(DataError, match="there is no field 'wrd' beside a drawing") as caught:
+        corpus_of(str(path)).prepare(None, {"said": Given(source="column:wrd", codec=Characters())})
+    assert "'word'" in caught.value.hint
+
+
+def test_what_a_file_of_drawings_can_hold() -> None:
+    codec = fitted()
+    assert [codec.holds(name, 1) for name in ("a.svg", "a.npz", "a.jsonl", "a")] == [True, True, True, False]
+    assert [codec.holds(name, 2) for name in ("a.svg", "a.npz", "a.jsonl")] == [False, False, True]
+    lines = codec.as_file(codec.show_several([DRAWING, DRAWING], "sample"), "a.jsonl")
+    assert len(lines.splitlines()) == 2
 
 
 def test_files_are_known_by_what_is_in_them(tmp_path: Path) -> None:

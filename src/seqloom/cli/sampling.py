@@ -42,6 +42,7 @@ from seqloom.cli.session import (
 from seqloom.cli.sweep import changes_of, write_sweep
 from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.core.outputs import OutputFile, OutputFolder
+from seqloom.core.progress import listed
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
@@ -81,16 +82,18 @@ class Output:
         return None if self.out is None else OutputFile.at(self.out, force=self.force)
 
     def folder(self, count: int, codec: Codec) -> OutputFolder | None:
-        """The folder that --out names, for a file a sample."""
+        """The folder that --out names, for a file a sample; ConfigError where it is rather the name of one file."""
+        if self.out is not None and not Path(self.out).is_dir() and self.out.endswith(codec.suffixes or ("\0",)):
+            others = [suffix for suffix in codec.suffixes if codec.holds(suffix, count)]
+            hint = f", or a file that holds all of them: {listed(others, 'or')}" * bool(others)
+            raise ConfigError(
+                f"one file of this name does not hold {count} samples", path="--out", hint=f"name a folder{hint}"
+            )
         return None if self.out is None else numbered_files(self.out, count, codec, self.force)
 
     def names_a_file(self, count: int, codec: Codec) -> bool:
         """Whether --out names one file for so many samples: by its suffix, where such a file can hold them."""
-        if self.out is None or Path(self.out).is_dir() or not codec.suffixes:
-            return False
-        tables = codec.numbers(codec.examples()[0]) is not None
-        ends = codec.suffixes if tables else tuple(codec.suffixes[0] + packed for packed in ("", ".gz", ".zst"))
-        return self.out.endswith(ends) and (count == 1 or tables or codec.space.symbolic)
+        return self.out is not None and not Path(self.out).is_dir() and codec.holds(self.out, count)
 
 
 @verb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import itertools
 import shutil
@@ -18,6 +19,7 @@ from seqloom.core.progress import Progress, columns
 if TYPE_CHECKING:
     from seqloom.cli.beside import Ranking
     from seqloom.cli.sampling import Output
+    from seqloom.codecs.base import Codec
     from seqloom.model import Model
     from seqloom.sequence.answer import Answer
 
@@ -36,6 +38,7 @@ body {{ margin: 0 auto; padding: 1.5rem 1rem 4rem; font: 16px/1.5 system-ui, san
 h1 {{ font-size: 1.3rem; }}
 table {{ border-collapse: collapse; table-layout: fixed; width: 100%; min-width: {width}rem; }}
 th, td {{ border: 1px solid #8886; padding: .5rem .7rem; text-align: left; vertical-align: top; }}
+img {{ max-width: 100%; background: white; }}
 pre {{ margin: 0; white-space: pre-wrap; overflow-wrap: anywhere;
   font: .8rem/1.45 ui-monospace, Menlo, Consolas, monospace; }}
 </style>
@@ -79,6 +82,9 @@ def write_sweep(
 ) -> None:
     """Make and show the samples of several queries, which share the network's calls and their random numbers."""
     file = output.file()
+    codec = model.codec
+    if file is None and not (output.as_json or codec.space.symbolic or codec.numbers(codec.examples()[0]) is not None):
+        raise ConfigError("drawings stand side by side on a page", path="--sweep", hint="--out FILE.html")
     began = time.monotonic()
     for note in dict.fromkeys(note for one in several for note in one.notes):
         session.note(note)
@@ -95,7 +101,9 @@ def write_sweep(
         put_json({"sweep": rows, "seconds": round(time.monotonic() - began, 3)})
     if file is not None:
         run = "" if model.run is None else str(model.run.path)
-        session.wrote(file, _page(titles, _shown(model, answers), f"Samples of {run}", f"Seed {answers[0].seed}."))
+        note = f"Seed {answers[0].seed}." if any(model.draws(one.query.sampler) for one in several) else ""
+        cells = [[_cell(model.codec, value) for value in one.values] for one in answers]
+        session.wrote(file, _page(titles, cells, f"Samples of {run}", note))
     elif not output.as_json:
         put(_side_by_side(titles, _shown(model, answers), shutil.get_terminal_size((120, 40)).columns))
 
@@ -140,12 +148,18 @@ def _printable(text: str) -> str:
     return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
 
 
-def _page(titles: Sequence[str], texts: Sequence[Sequence[str]], title: str, note: str) -> bytes:
-    def cell(text: str) -> str:
-        lines = "\n".join(_printable(line.expandtabs(4)) for line in text.split("\n"))
-        return f"<td><pre>{html.escape(lines)}</pre></td>"
+def _cell(codec: Codec, value: Any) -> str:
+    """A sample on a page: a picture, where people would rather look at it, else its text."""
+    picture = codec.picture([value])
+    if picture is not None:
+        return f'<img alt="a sample" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+    lines = "\n".join(_printable(line.expandtabs(4)) for line in codec.as_text(value).split("\n"))
+    return f"<pre>{html.escape(lines)}</pre>"
 
-    rows = ["<tr>" + "".join(map(cell, row)) + "</tr>" for row in itertools.zip_longest(*texts, fillvalue="")]
+
+def _page(titles: Sequence[str], cells: Sequence[Sequence[str]], title: str, note: str) -> bytes:
+    each = itertools.zip_longest(*cells, fillvalue="")
+    rows = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in each]
     heads = "".join(f"<th>{html.escape(title)}</th>" for title in titles)
     page = _PAGE.format(title=html.escape(title), note=note, heads=heads, rows="\n".join(rows), width=16 * len(titles))
     return page.encode("utf-8", "replace")

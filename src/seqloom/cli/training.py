@@ -292,7 +292,7 @@ def _use_of(planned: TrainingPlan) -> str:
     if codec.numbers(codec.examples()[0]) is not None:
         ahead = [] if planned.recipe.feed.horizon else ["--horizon", planned.prepared.facts.get("season") or HORIZON]
         return command("forecast", planned.path, *ahead)
-    if enters & {"attend", "align"}:
+    if codec.space.symbolic and enters & {"attend", "align"}:
         told = codec.choices and "align" not in enters
         return command("classify" if told else "apply", planned.path, "FILE")
     labels = [f"given.{name}={own.choices[0]}" for name, own in given.items() if own.choices]

@@ -216,6 +216,11 @@ class Codec(Component, home="seqloom.codecs"):
         shown = self.show(value)
         write_bytes(shown if shown.endswith(b"\n") else shown + b"\n", path)
 
+    def holds(self, name: str, count: int) -> bool:
+        """Whether one file of this name can hold so many values, as `as_file` writes it."""
+        ends = tuple(first + packed for first in self.suffixes[:1] for packed in ("", ".gz", ".zst"))
+        return name.endswith(ends) and (count == 1 or self.space.symbolic)
+
     def as_file(self, shown: bytes, name: str) -> bytes:
         """What `show` and its like give, as a file of this name has it."""
         return shown

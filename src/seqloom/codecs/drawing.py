@@ -7,8 +7,8 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 from xml.etree import ElementTree
@@ -24,6 +24,8 @@ Points = NDArray[np.float64]
 
 DIGITS = 6
 """Significant digits, of a drawing's size, that are worth writing."""
+LINES = (".jsonl", ".ndjson", ".json")
+"""What files are called that hold a drawing a line."""
 FLATNESS = 1 / 250
 """How far the corners that stand for a curve may lie from it, as a share of the drawing's size."""
 FORMS = 'a drawing is a list of strokes, each a list of [x, y], as in {"strokes": [[[0, 0], [3, 4]], [[1, 1], [2, 0]]]}'
@@ -36,6 +38,8 @@ class Drawing:
     strokes: tuple[Points, ...] = ()
     unfinished: bool = False
     """The pen is still on the paper after the last point: whoever goes on goes on with that stroke."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What else its record in a file of JSON holds, such as the word that it was drawn for."""
 
     @classmethod
     def of(cls, value: Any) -> Self:
@@ -202,7 +206,20 @@ def _parsed(text: str, path: Path | str, line: int | None = None) -> Any:
 
 
 def _record(record: Any, path: Path | str, line: int | None = None) -> Drawing:
-    """One drawing of JSON."""
+    """One drawing of JSON, with its other fields; those of objects in it by a dot, as in metadata.text."""
+    drawing = _drawn(record, path, line)
+    return replace(drawing, fields=dict(_fields(record))) if isinstance(record, dict) else drawing
+
+
+def _fields(record: Mapping[str, Any], of: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _fields(value, f"{of}{name}.")
+        elif not isinstance(value, list) and value is not None:
+            yield f"{of}{name}", value
+
+
+def _drawn(record: Any, path: Path | str, line: int | None = None) -> Drawing:
     try:
         if isinstance(record, dict) and "points" in record:
             wide = float((record.get("metadata") or {}).get("aspectRatio", 1.0))
@@ -248,25 +265,35 @@ def _shortest(x: float) -> float:
 
 
 def write(drawing: Drawing, path: Path) -> None:
-    """A drawing into a file of the kind that its name says: SVG, JSON, or an archive with pen movements (n,3)."""
-    name, line = path.name.lower(), json.dumps({"strokes": rounded(drawing)}) + "\n"
+    """A drawing into a file of the kind that its name says."""
+    write_bytes(as_file([drawing], path.name), path)
+
+
+def as_file(drawings: Sequence[Drawing], name: str) -> bytes:
+    """Drawings as a file of this name has them: SVG or an archive with pen movements (n,3) one, JSON lines any."""
+    name, file = name.lower(), io.BytesIO()
+    lines = "".join(json.dumps({"strokes": rounded(drawing)}) + "\n" for drawing in drawings).encode()
+    if name.endswith(".svg"):
+        return svg(drawings[0]).encode()
     if name.endswith(".npz"):
-        file = io.BytesIO()
-        np.savez_compressed(file, drawing=drawing.moves)
-        write_bytes(file.getvalue(), path)
+        np.savez_compressed(file, drawing=drawings[0].moves)
     elif name.endswith(".zip"):
-        file = io.BytesIO()
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("drawing.json", line)
-        write_bytes(file.getvalue(), path)
+            archive.writestr("drawing.json", lines)
     else:
-        write_bytes((svg(drawing) if name.endswith(".svg") else line).encode(), path)
+        return lines
+    return file.getvalue()
+
+
+def svgs_of(text: str) -> list[str]:
+    """The texts of several SVGs one after another, as `svg` makes them."""
+    return [f"{one}</svg>\n" for one in text.split("</svg>\n")[:-1]]
 
 
 def svg(drawing: Drawing) -> str:
     """The drawing as an SVG, which `of_svg` reads."""
     points = drawing.points if len(drawing) else np.zeros((1, 2))
-    low, size = points.min(0), max(float(np.ptp(points, axis=0).max()), 1e-9)
+    low, size = points.min(0), float(np.ptp(points, axis=0).max()) or 1.0  # a dot is seen, too
     x, y, wide, high = (f"{number:.6g}" for number in (*(low - size * 0.05), *(np.ptp(points, axis=0) + size * 0.1)))
     paths = [
         "M" + "L".join(f"{x!r} {y!r}" for x, y in (stroke if len(stroke) > 1 else stroke * 2))

@@ -523,6 +523,9 @@ class Series(Codec, name="series"):
         framed = path.name.lower().endswith(SUFFIXES)
         write_bytes(self.as_file(self.show(replace(value, sheet=None) if framed else value), path.name), path)
 
+    def holds(self, name: str, count: int) -> bool:
+        return name.endswith(self.suffixes)
+
     def as_file(self, shown: bytes, name: str) -> bytes:
         return as_file(shown, name)
 

@@ -15,6 +15,7 @@ from pydantic import Field as Limits
 from seqloom.codecs import drawing as files
 from seqloom.codecs.base import Codec
 from seqloom.codecs.drawing import Drawing
+from seqloom.core.config import nearest
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Field, Vectors
@@ -114,6 +115,20 @@ class Strokes(Codec, name="strokes"):
         about = path.stat()
         return _parts(path, about.st_mtime_ns, about.st_size)
 
+    def choosing(self, columns: Sequence[str], without: Sequence[str]) -> Self:
+        """What stands beside a drawing in its record is in none of its numbers."""
+        return super().choosing(columns, ())
+
+    def column(self, content: Any, name: str) -> Sequence[str]:
+        fields = self.whole(content).fields if isinstance(content, Path) else content.fields
+        if name not in fields:
+            known = nearest(name, fields) if fields else "a drawing is a JSON object that has such fields, too"
+            raise DataError(f"there is no field {name!r} beside a drawing", hint=known)
+        return (str(fields[name]),)
+
+    def words_of(self, value: Any, name: str) -> Sequence[str]:
+        return (str(value.fields[name]),) if name in value.fields else ()
+
     def probe(self, path: Path) -> bool:
         """Whether the first thing in the file is a drawing."""
         try:
@@ -122,6 +137,8 @@ class Strokes(Codec, name="strokes"):
             return path.suffix in {".svg", ".npz"}
 
     def join(self, pieces: Sequence[Any]) -> Drawing:
+        if len(pieces) == 1:
+            return Drawing.of(pieces[0])
         if any(not piece.unfinished for piece in pieces[:-1]):
             raise DataError(
                 f"the file holds {len(pieces)} drawings, where one is wanted", hint="give one of them as a file"
@@ -142,6 +159,12 @@ class Strokes(Codec, name="strokes"):
 
     def show(self, value: Any) -> bytes:
         return files.svg(Drawing.of(value)).encode()
+
+    def holds(self, name: str, count: int) -> bool:
+        return name.endswith(self.suffixes if count == 1 else files.LINES)
+
+    def as_file(self, shown: bytes, name: str) -> bytes:
+        return files.as_file([files.of_svg(one) for one in files.svgs_of(shown.decode())], name)
 
     def as_json(self, value: Any) -> dict[str, Any]:
         return {"strokes": files.rounded(Drawing.of(value))}

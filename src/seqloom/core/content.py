@@ -184,11 +184,15 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
         try:
             text = carriage_return + decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
-            offset = decoded_bytes - pending + error.start
+            offset, byte = decoded_bytes - pending + error.start, error.object[error.start]
+            hint = "say what it is (codec.encoding=latin-1), or read it as it is with codec=bytes"
+            if first and error.object.startswith((b"\xff\xfe", b"\xfe\xff")):
+                hint = "it begins as UTF-16 does: codec.encoding=utf-16"
+            elif b"\0" in error.object:
+                hint = "read are texts, tables, conversations and drawings; codec=bytes takes any file, a symbol a byte"
+                raise DataError("the file is no text: it holds zero bytes", path=path, hint=hint) from None
             raise DataError(
-                f"the text is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset}",
-                path=path,
-                hint="say what it is (codec.encoding=latin-1), or read it as it is with codec=bytes",
+                f"the text is not UTF-8: byte 0x{byte:02x} at offset {offset}", path=path, hint=hint
             ) from None
         decoded_bytes += len(piece)
         if mend:

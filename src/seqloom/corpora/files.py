@@ -155,7 +155,9 @@ class Files(Corpus, name="files"):
         files = [item for item, _ in self._files_with_splits(codec)]
         guessed = next((item for item in files if self._is_guess(item.path, codec)), None)
         if guessed is not None:
-            yield f"{guessed.path.name} is read as text (codec={codec.name}): nothing else is known by its suffix"
+            known = guessed.path.name.lower().endswith(tuple(s for kind in _codecs() for s in kind.suffixes))
+            reason = "no table or other thing was found in it" if known else "nothing else is known by its suffix"
+            yield f"{guessed.path.name} is read as text (codec={codec.name}): {reason}"
         empty = [item for item in files if item.empty]
         marked, returned = [item for item in files if item.mark], [item for item in files if item.returns]
         if empty:
@@ -360,8 +362,14 @@ def codec_for(paths: Iterable[Path], root: Path, *, any_text: bool = False) -> C
     text = any_text or any(map(looks_like_text, paths))
     if last is None or (root.is_dir() and not text):
         known = sorted({suffix for kind in _codecs() for suffix in kind.suffixes})
+        there = Counter(path.suffix for path in paths).most_common(3)
+        found = (
+            ": it has " + ", ".join(f"{suffix or 'no suffix'} {count:,}" for suffix, count in there) if there else ""
+        )
         raise DataError(
-            "the folder holds nothing that can be read", path=root, hint=f"files that can be: {', '.join(known)}"
+            f"the folder holds nothing that can be read{found}",
+            path=root,
+            hint=f"files that can be: {', '.join(known)}",
         )
     return codec_of_text()
 
