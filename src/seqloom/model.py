@@ -531,12 +531,12 @@ class Model:
         while block := list(islice(each, APPLIED)):
             nats = np.stack([self._nats_beside(name, choice, block, given or {}) for choice in choices], 1)  # (N,L)
             odds = np.exp(nats.min(1, keepdims=True) - nats)
-            for row in odds / odds.sum(1, keepdims=True):
-                order = np.argsort(-row, kind="stable")
-                yield {choices[i]: float(row[i]) for i in order}
             done += len(block)
             if progress is not None:
                 progress(done, "")
+            for row in odds / odds.sum(1, keepdims=True):
+                order = np.argsort(-row, kind="stable")
+                yield {choices[i]: float(row[i]) for i in order}
 
     def told(self, label: str = "") -> str:
         """The condition that `classify` tells; nothing where labels are what the model answers."""
@@ -593,6 +593,10 @@ class Model:
             return self.sampler
         chosen: Sampler = make(Sampler, settings)  # type: ignore[type-abstract]
         return within(self.sampler, lambda _: chosen)
+
+    def draws(self, sampler: Sampler) -> bool:
+        """Whether the seed matters to what a sampler makes of this model; of numbers it does, whatever the sampler."""
+        return sampler.draws or not self.network.space.symbolic
 
     def attention(self, value: Any, *, given: Mapping[str, Any] | None = None) -> Alignment:
         """What of its conditions each element of a value attended to, as it was made from those before it."""

@@ -185,7 +185,7 @@ def plan(
         reasons["start"] = f"the weights of run {origin.id}: {part} of step {checkpoint.step}"
     _check_room(recipe, prepared, declared, path)
     if notify:
-        for note in feed_notes(recipe.feed, prepared):
+        for note in feed_notes(recipe.feed, prepared, paired=bool(_attended(prepared, declared))):
             notify(note)
     shown = {key: why for key, why in reasons.items() if key == "start" or not _is_set(base, key)}
     return TrainingPlan(recipe, prepared, declared, shown, path)
@@ -238,7 +238,7 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         ends=prepared.ends,
         endless=prepared.codec.alone is not None,
         conditioned=any((given[n].enters or codec.enters) != "align" for n, codec in prepared.given.items()),
-        attended=tuple(n for n, codec in prepared.given.items() if (given[n].enters or codec.enters) == "attend"),
+        attended=_attended(prepared, given),
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
         momentum=prepared.facts.get("momentum") or 0.0,
@@ -340,13 +340,21 @@ def _check_long(feed: Feed, sizes: NDArray[np.int64]) -> None:
         )
 
 
+def _attended(prepared: Prepared, given: Mapping[str, Given]) -> tuple[str, ...]:
+    """The conditions that positions attend to."""
+    return tuple(n for n, codec in prepared.given.items() if (given[n].enters or codec.enters) == "attend")
+
+
 def packed_of(prepared: Prepared) -> Packed:
     """The training split as it is read, ends included."""
     return Packed(prepared.splits["train"].data, _space(prepared))
 
 
-def feed_notes(feed: Feed, prepared: Prepared) -> list[str]:
-    """Notes on data that the feed leaves out or reads in another way than its settings say."""
+def feed_notes(feed: Feed, prepared: Prepared, *, paired: bool = False) -> list[str]:
+    """Notes on data that the feed leaves out or reads in another way than its settings say.
+
+    `paired`: something beside each sequence says what stands in the whole of it, as the source of a translation does.
+    """
     packed = packed_of(prepared)
     if feed.order == "streams" and (rows := rows_of(feed, packed)) < feed.batch:
         return [
@@ -359,12 +367,20 @@ def feed_notes(feed: Feed, prepared: Prepared) -> list[str]:
             f"{longer} of {len(packed.sizes)} sequences are longer than feed.window={feed.window}: {what} (feed.long)"
         ]
     long = packed.sizes > WHOLE + prepared.ends
-    if feed.order == "windows" and prepared.ends and 0 < long.sum() <= FEW_LONG * len(long):
-        longest, are = packed.sizes[~long].max(), "is" if long.sum() == 1 else "are"
+    if feed.order == "whole" or not prepared.ends or not long.any():
+        return []
+    are = "is" if long.sum() == 1 else "are"
+    many = f"{long.sum():,} of {count(len(long), 'sequence')} {are} longer than {WHOLE} elements, so all are read in"
+    if feed.order == "windows" and long.sum() <= FEW_LONG * len(long):
+        longest = packed.sizes[~long].max()
         return [
-            f"{long.sum():,} of {count(len(long), 'sequence')} {are} longer than {WHOLE} elements, so all are read in "
-            f"windows that begin anywhere; feed.order=whole feed.long=skip feed.window={longest} leaves these out, and "
-            "reads the others whole"
+            f"{many} windows that begin anywhere; feed.order=whole feed.long=skip feed.window={longest} leaves these "
+            "out, and reads the others whole"
+        ]
+    if paired:  # what stands beside a part is said of the whole
+        return [
+            f"{many} parts of {feed.window}, each beside the whole of what is given; feed.order=whole feed.window="
+            f"{packed.sizes.max()} reads each from its beginning to its end, which takes more memory and time a step"
         ]
     return []
 

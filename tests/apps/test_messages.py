@@ -76,7 +76,12 @@ def test_a_file_whose_at_was_forgotten_is_asked_about(seqloom: Command, examples
     Path("notes.txt").write_text("the quick")
     Path("power.csv").write_text(series(9))
     check_error(seqloom("extend", examples.run("lstm"), "notes.txt"), "'notes.txt' is the name of a file", "@notes.txt")
-    check_error(seqloom("infill", examples.run("gaussian"), "power.csv"), "is the name of a file", "@power.csv")
+    head, *rows = series(9).splitlines()
+    Path("power.csv").write_text("\n".join([head, *rows[:5], rows[5].partition(",")[0] + ",,", *rows[6:]]) + "\n")
+    filled = seqloom("infill", examples.run("gaussian"), "power.csv", "--seed", 1)
+    assert filled.text == seqloom("infill", examples.run("gaussian"), "@power.csv", "--seed", 1).text
+    Path("power.dat").write_text(series(9))
+    check_error(seqloom("infill", examples.run("gaussian"), "power.dat"), "is the name of a file", "@power.dat")
     literal = seqloom("extend", examples.run("lstm"), "--length", 3, "--seed", 1, "--", "the quick")
     Path("the quick").write_text("over")
     check_error(seqloom("extend", examples.run("lstm"), "the quick"), "is the name of a file", "-- 'the quick'")
@@ -108,6 +113,10 @@ def test_nearest_names(seqloom: Command, examples: Examples) -> None:
         words = (verb[0], "lstm", *verb[1:])
         check_error(seqloom(*words), "there is no run at lstm", "did you mean runs/lstm?")
     check_error(seqloom("sample", "runs/lstmm"), "no run at runs/lstmm", "did you mean runs/lstm?")
+    for word, verb in (("generate", "sample"), ("prune", "quantize"), ("trian", "train")):
+        check_error(seqloom(word, "runs/lstm"), f"there is no verb '{word}'", f"did you mean `seqloom {verb}")
+    setting = seqloom("sample", "runs/lstm", "sampler=beam", "sampler.temperature=1")
+    check_error(setting, "sampler.temperature: there is no such setting of beam")
 
 
 def test_seeds_have_bounds_that_are_said(seqloom: Command, examples: Examples) -> None:

@@ -110,6 +110,14 @@ def test_a_bad_line_is_an_error_with_its_place_or_counted(tmp_path: Path, line: 
     assert sum(len(split.data) for split in prepared.splits.values()) == 10
 
 
+def test_conversations_in_which_nobody_who_is_scored_speaks_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "alone.jsonl"
+    path.write_text("".join(f"{Conversation((Message('user', str(i)),)).line()}\n" for i in range(12)))
+    notes = Conversations(path=str(path)).prepare(None, {}).notes
+    assert "in the train split there is nothing that is scored" in notes
+    assert "nothing that is scored" not in " ".join(Conversations(path=str(path)).prepare(Turns(scored=()), {}).notes)
+
+
 def test_replies_are_things_with_what_stands_before_them(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(f"{value.line()}\n" for value in SAID[:2]))

@@ -25,7 +25,10 @@ from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.beam import Beam
+from seqloom.samplers.confident import Confident
+from seqloom.samplers.contrastive import Contrastive
 from seqloom.samplers.diffuse import Diffuse
+from seqloom.samplers.mask_predict import MaskPredict
 from seqloom.samplers.unmask import Unmask
 from seqloom.samplers.views import Ensemble
 from seqloom.sequence.canvas import Openings
@@ -185,6 +188,20 @@ def test_samples_of_a_beam_are_the_best_in_order():
     for value, score in zip(answer.values, answer.scores, strict=True):
         nats = made.score(value).nats - made.score("ab").nats
         assert -score <= nats + 1e-4  # symbol 0 is never drawn, so the others have a little more
+
+
+@pytest.mark.parametrize(
+    ("process", "sampler"),
+    [
+        *((Autoregressive(), one) for one in (Beam(), Contrastive(), Ancestral(temperature=0), Ancestral())),
+        *((Masked(), one) for one in (Confident(temperature=0), MaskPredict(temperature=0), Confident(), Unmask())),
+    ],
+)
+def test_the_seed_matters_where_something_is_drawn(process, sampler):
+    made = model(process, LETTERS)
+    first, second = (made.extend("ab", 12, n=3, seed=seed, sampler=sampler).values for seed in (1, 2))
+    assert made.draws(sampler) == (first != second)
+    assert model(Autoregressive(), TABLES).draws(sampler), "a series goes on from a stretch that is drawn"
 
 
 def test_models_are_asked_together():

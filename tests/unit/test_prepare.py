@@ -17,6 +17,7 @@ import pytest
 
 from seqloom.codecs.base import Codec
 from seqloom.codecs.label import Label
+from seqloom.codecs.pieces import Bpe
 from seqloom.codecs.series import Series
 from seqloom.codecs.text import Bytes, Characters
 from seqloom.codecs.words import Words
@@ -162,8 +163,9 @@ def test_what_is_bad_is_passed_over_and_counted_where_that_is_asked(tmp_path: Pa
     folder.mkdir()
     for i in range(20):
         (folder / f"{i:02}.txt").write_bytes(b"caf\xe9" if i in {3, 7} else b"tea %d" % i)
-    with pytest.raises(DataError, match=r"03\.txt: the text is not UTF-8"):
+    with pytest.raises(DataError, match=r"03\.txt: the text is not UTF-8") as caught:
         corpus_of(str(folder), {"splits": [1, 0, 0]}).prepare(None, {})
+    assert caught.value.hint.endswith("corpus.skip_bad=true passes over it")
     prepared = corpus_of(str(folder), {"splits": [1, 0, 0], "skip_bad": True}).prepare(None, {})
     assert len(prepared.splits["train"].data) == 18
     assert any("2 of 20 files are bad and left out (corpus.skip_bad), the first: " in note for note in prepared.notes)
@@ -175,11 +177,29 @@ def test_what_is_bad_is_passed_over_and_counted_where_that_is_asked(tmp_path: Pa
         b'{"body": "a", "n": 1}\n{"body": \n{"n": 2}\n[]\n{"body": "caf\xe9"}\n{"body": "b"}\n'
     )
     settings = {"text": "body", "splits": [1, 0, 0]}
-    with pytest.raises(DataError, match=r"rows\.jsonl, line 2"):
+    with pytest.raises(DataError, match=r"rows\.jsonl, line 2") as caught:
         corpus_of(str(tmp_path / "rows.jsonl"), settings).prepare(None, {})
+    assert caught.value.hint.endswith("corpus.skip_bad=true passes over it")
     rows = corpus_of(str(tmp_path / "rows.jsonl"), {**settings, "skip_bad": True}).prepare(None, {})
     assert sequences(rows, "train") == ["a", "b"]
     assert any("4 of 6 rows are bad" in note and "line 2: the line is no JSON" in note for note in rows.notes)
+    (tmp_path / "all.jsonl").write_text("[]\n" * 4)
+    with pytest.raises(DataError, match="the training split is empty") as caught:
+        corpus_of(str(tmp_path / "all.jsonl"), {**settings, "skip_bad": True}).prepare(None, {})
+    assert caught.value.hint.startswith("4 of 4 rows are bad and left out"), "that is why"
+
+
+def test_a_split_into_which_nothing_fell_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\n" * 10)
+    prepared = corpus_of(str(tmp_path / "a.txt"), {"items": "line"}).prepare(None, {})
+    assert "nothing is kept for test: none of 20 things came into its share of 0.05 (corpus.splits)" in prepared.notes
+
+
+def test_a_tokenizer_that_is_none_is_the_error_though_no_text_was_read_yet(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("some text\n" * 40)
+    (tmp_path / "none.json").write_text("{}")
+    with pytest.raises(DataError, match=r"none\.json: the file is no tokenizer"):
+        corpus_of(str(tmp_path / "a.txt")).prepare(Bpe(pretrained=str(tmp_path / "none.json")), {})
 
 
 @pytest.mark.parametrize(
@@ -434,7 +454,12 @@ def test_a_few_long_things_are_better_left_out_than_all_cut(tmp_path: Path) -> N
     assert note.startswith("1 of 61 sequences is longer than 255 elements")
     assert "feed.order=whole feed.long=skip feed.window=8 leaves" in note, "seven letters and the end"
     (tmp_path / "a.txt").write_text("\n".join([*lines[:9], "x" * 300]))
-    assert not feed_notes(Feed(window=64), corpus_of(str(tmp_path / "a.txt"), settings).prepare(None, {}))
+    many_long = corpus_of(str(tmp_path / "a.txt"), settings).prepare(None, {})
+    assert not feed_notes(Feed(window=64), many_long), "windows are what long texts are read in"
+    (note,) = feed_notes(Feed(window=64), many_long, paired=True)
+    assert note.startswith("1 of 10 sequences is longer than 255 elements, so all are read in parts of 64")
+    assert "feed.order=whole feed.window=301 reads each" in note
+    assert not feed_notes(Feed(window=301, order="whole"), many_long, paired=True)
 
 
 @pytest.mark.parametrize(

@@ -71,22 +71,45 @@ def test_one_live_line_on_a_terminal(monkeypatch):
         bar.update(990, "loss 3.21")
         assert stream.getvalue() == "", "nothing for what may be over at once"
         clock.now += 0.1
-        bar.update(1000, "loss 3.20, a longer text")
-        assert screen(stream.getvalue()) == ["25 %  1 k of 4 k steps  6.0s left  loss 3.20, a longer text"]
+        bar.update(1000, "loss 3.20, longer")
+        assert screen(stream.getvalue()) == ["25 %  1,000 of 4,000 steps  6.0s left  loss 3.20, longer"]
         drawn = stream.getvalue()
         clock.now += 0.05
         bar.update(1001, "loss 3.19")
         assert stream.getvalue() == drawn, "at most ten times a second"
         clock.now += 1.95
         bar.update(2000, "loss 2.50")
-        assert screen(stream.getvalue()) == ["50 %  2 k of 4 k steps  4.0s left  loss 2.50"]
+        assert screen(stream.getvalue()) == ["50 %  2,000 of 4,000 steps  4.0s left  loss 2.50"]
         bar.say("a preview\n")
         assert screen(stream.getvalue()) == ["a preview", ""]
         clock.now += 4
         bar.update(3000, "loss 2")
         bar.update(4000, "loss 1")
-    assert screen(stream.getvalue()) == ["a preview", "100 %  4 k of 4 k steps  loss 1", ""]
+    assert screen(stream.getvalue()) == ["a preview", "100 %  4,000 of 4,000 steps  loss 1", ""]
     assert "\x1b" not in stream.getvalue()
+
+
+def test_the_first_of_many_does_not_tell_how_long_the_others_take():
+    clock = Clock()
+    bar = Progress(1000, "lines", quiet=True, clock=clock)
+    clock.now += 10
+    bar.update(1)
+    assert bar.line() == "0 %  1 of 1,000 lines"
+    clock.now += 20
+    assert bar.line().endswith("8h 19m left"), "after half a minute that is the best there is"
+    bar.update(100)
+    assert bar.line() == "10 %  100 of 1,000 lines  4m 30s left"
+
+
+def test_data_on_the_same_terminal_stand_on_lines_of_their_own():
+    clock, stream = Clock(), Terminal()
+    with Progress(4, "lines", stream=stream, clock=clock) as bar:
+        clock.now += 3
+        bar.update(2)
+        bar.clear()
+        stream.write("an answer\n")
+        bar.update(4)
+    assert screen(stream.getvalue()) == ["an answer", "100 %  4 of 4 lines", ""]
 
 
 @pytest.mark.parametrize("letter", ["x", "織", "e\u0301"])
@@ -160,7 +183,7 @@ def test_what_was_done_before_does_not_count_for_the_time_left():
     bar = Progress(1000, "steps", start=900, stream=io.StringIO(), clock=clock)
     clock.now += 10
     bar.update(950)
-    assert bar.line() == "95 %  950 of 1 k steps  10s left"
+    assert bar.line() == "95 %  950 of 1,000 steps  10s left"
 
 
 def test_stderr_and_never_stdout(capsys):

@@ -303,6 +303,10 @@ def test_a_file_of_several_series_is_as_many_things(tmp_path: Path):
         ("ts,y", ["1600000000000000000,1", "1600000001000000000,2"], ("y",), "1600000002000000000", "1 second"),
         ("t,y", ["0.0,1", "0.1,2", "0.2,3"], ("y",), "0.3", "0.1"),
         ("step,loss", ["0,1", "10,2"], ("loss",), "20", "10"),
+        ("time,y", ["1749.833333,1", "1749.916667,2", "1750.0,3"], ("y",), "1750.083333", "1 month"),
+        ("time,y", ["1960,1", "1960.25,2", "1960.5,3"], ("y",), "1960.75", "1 quarter"),
+        ("time,y", ["-2,0.5", "-1,0.7", "0,0.1"], ("y",), "1", "1"),
+        ("date,y", ["800131,1", "800201,2"], ("y",), "800202", "1 day"),
         ("a,b", ["1,2", "3,4"], ("a", "b"), "", ""),
     ],
 )  # fmt: skip
@@ -322,6 +326,43 @@ def test_dates_of_every_kind_go_on(header: str, rows: list[str], columns: tuple[
     assert made.startswith("\n".join([header, *rows, ""]))
     cells = made.splitlines()[-1].split(",")
     assert [cell for cell in after.split("\t") if cell not in cells] == []
+
+
+MONTH_NAMES = "Jan,Feb,Mar,Apr,May,Jun,Jul,Aug,Sep,Oct,Nov,Dec"
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "dates", "after", "values"),
+    [
+        (f"Year,{MONTH_NAMES},J-D", ["2000,1,2,3,4,5,6,7,8,9,10,11,12,6.5", "2001,13,14,15" + ",***" * 10],
+         ("2000\tJan", "2001\tMar"), "2001\tApr", range(1, 16)),
+        (f"YEAR,{MONTH_NAMES.upper()}", [f"{1950 + y}.0,{','.join(str(12 * y + m) for m in range(12))}"
+         for y in range(2)], ("1950\tJAN", "1951\tDEC"), "1952\tJAN", range(24)),
+        ("year,Q1,Q2,Q3,Q4", ["2000,,1,2,3", "2001,4,5,6,7"], ("2000\t2", "2001\t4"), "2002\t1", range(1, 8)),
+        ("date," + ",".join(f"H{h}" for h in range(1, 25)), [f"2024-01-0{d}," + ",".join(str(24 * d + h)
+         for h in range(24)) for d in (1, 2)], ("2024-01-01\t1", "2024-01-02\t24"), "2024-01-03\t1", range(24, 72)),
+    ],
+)  # fmt: skip
+def test_rows_of_years_or_days_and_columns_of_their_parts_are_one_series(header, rows, dates, after, values):
+    text = "\n".join([header, *rows, ""])
+    table = table_of(text)
+    assert table.columns == ("value",)
+    assert table.dates is not None
+    assert (table.dates[0], table.dates[-1]) == dates
+    assert table.calendar is not None
+    assert table.calendar.after(table.dates[-1], 1) == (after,)
+    assert table.values[:, 0].tolist() == list(values)
+    assert len(table_of(text, wanted=reads(wide=False)).columns) >= 4
+    codec = Series().fit([table])
+    grown = codec.canvas(table, 1)
+    made = codec.show(codec.decode(Encoded(grown.x, ~grown.absent, grown.origin))).decode()
+    assert made.splitlines()[-1].startswith(after.replace("\t", ",") + ",")
+    assert table_of(made).dates == (*table.dates, after)
+
+
+def test_numbers_of_years_and_quarters_may_have_a_point():
+    table = table_of("year,quarter,y\n1959.0,3.0,1\n1959.0,4.0,2\n1960.0,1.0,3\n")
+    assert table.dates == ("1959\t3", "1959\t4", "1960\t1")
 
 
 def test_dates_that_are_left_out_are_rows_without_values():

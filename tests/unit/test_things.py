@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from seqloom import fit
+from seqloom.codecs.label import Label
 from seqloom.core.errors import ConfigError, UnsupportedQuery
+from seqloom.corpora.base import Given
+from seqloom.corpora.files import corpus_of
 from seqloom.evaluation.answers import spread
-from seqloom.evaluation.evaluate import evaluate
+from seqloom.evaluation.evaluate import evaluate, samples_of
+from seqloom.evaluation.texts import texts_of
 from seqloom.metrics.base import View
 from seqloom.metrics.things import Things, ThingsMetric
 
@@ -73,3 +78,21 @@ def test_a_run_of_a_list_is_judged_and_the_command_of_its_recipe_is_not_run(tmp_
     assert words["value"] == pytest.approx(2 ** (bits["value"] * bits["count"] / words["count"]))
     assert (words["kind"], words["unit"], words["stderr"]) == ("exact", "a word", 0)
     assert spread(5, 3) == [0, 2, 4]
+
+
+def test_samples_stand_beside_the_conditions_of_what_they_are_compared_with(tmp_path: Path) -> None:
+    rows = "".join(f"line {i}\tkind{i % 7}\n" for i in range(60))
+    (tmp_path / "rows.tsv").write_text("text\tkind\n" + rows)
+    kind = Given(source="column:kind", codec=Label())
+    prepared = corpus_of(str(tmp_path / "rows.tsv"), {"text": "text"}).prepare(None, {"kind": kind})
+    part = prepared.splits["train"]
+
+    def apply(given: list[dict[str, str]], **options: Any) -> list[Any]:
+        return [SimpleNamespace(values=[own["kind"]]) for own in given]
+
+    model: Any = SimpleNamespace(given=prepared.given, sampler=None, apply=apply)
+    values = samples_of(model, part, 20, None, 0)
+    assert len(values) == 20
+    assert values[0] == texts_of(prepared.given["kind"], part.given["kind"], [0])[0]
+    assert set(values) == {f"kind{i}" for i in range(7)}
+    assert len(samples_of(model, part, 100, None, 0)) == 100, "more than there are"

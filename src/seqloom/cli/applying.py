@@ -198,7 +198,7 @@ def apply(
     }
     written = Written(model, as_json, likeness, ranking, session)
     with Answers(output, request, seed, force) as answers:
-        notes += [f"seed {answers.seed}"] if seed is None else []
+        notes += [f"seed {answers.seed}"] if seed is None and model.draws(sampler) else []
         notes += [f"{answers.done:,} of {good:,} were answered before"] if answers.done else []
         for note in notes:
             session.note(note)
@@ -206,6 +206,7 @@ def apply(
         try:
             with Progress(good, "lines", start=answers.done, quiet=session.quiet) as bar:
                 for own, done in _answered(lines, written, answers.done, {**options, "progress": bar.update}):
+                    bar.clear()
                     answers.add(own, done)
         except (KeyboardInterrupt, SystemExit):
             if answers.journal is not None:

@@ -59,10 +59,10 @@ def chat(
     model = opened(run, weights, session)
     from seqloom.chat import Chat
 
-    number, given = seed_of(seed), conditions_of(settings, model.given)
-    talk = Chat(model, system=system, length=length, seed=number, sampler=sampler_of(model, settings), given=given)
+    number, given, sampler = seed_of(seed), conditions_of(settings, model.given), sampler_of(model, settings)
+    talk = Chat(model, system=system, length=length, seed=number, sampler=sampler, given=given)
     typed = sys.stdin.isatty()
-    if seed is None:
+    if seed is None and model.draws(sampler):
         session.note(f"seed {number}")
     if typed:
         session.note("/help tells what there is beside talking")

@@ -60,6 +60,7 @@ def classify(
         values = [own[TEXT] if name else own for own in good]
         told = model.classify(values, label=name, given=beside, progress=bar.update)
         for number, own in _in_order(asked, told):
+            bar.clear()
             if as_json:
                 fields = {"error": own.message} if isinstance(own, DataError) else _fields(own)
                 put(durable.json_bytes(durable.finite({"line": number, **fields})))

@@ -66,6 +66,26 @@ VERBS = {
     "doctor": inspect.doctor,
     "help": help_of,
 }
+ELSEWHERE = {
+    "generate": "sample",
+    "complete": "extend",
+    "impute": "infill",
+    "translate": "apply",
+    "answer": "apply",
+    "predict": "apply` or `seqloom forecast",
+    "fit": "train",
+    "finetune": "train DATA --from RUN",
+    "resume": "train ... --resume",
+    "perplexity": "evaluate RUN metrics=[perplexity]",
+    "test": "evaluate",
+    "benchmark": "compare",
+    "report": "compare",
+    "prune": "quantize RUN --prune 0.5",
+    "info": "show",
+    "status": "runs",
+}
+"""What other programs call it, and how it is asked for here."""
+
 for _name, _function in VERBS.items():
     app.command(_name)(_function)
 
@@ -180,7 +200,7 @@ def _usage(error: typer.TyperException, words: Sequence[str]) -> tuple[str, str]
         return f"there is no option {option}", f"did you mean {close[0]}?" if close else hint
     unknown = re.match(r"No such command '(.*)'", message)
     if unknown:
-        close = get_close_matches(unknown[1], VERBS, n=1)
+        close = [ELSEWHERE[unknown[1]]] if unknown[1] in ELSEWHERE else get_close_matches(unknown[1], VERBS, n=1)
         near = f"did you mean `seqloom {close[0]}`?" if close else f"the verbs: {', '.join(VERBS)}"
         return f"there is no verb {unknown[1]!r}", near
     message = error.format_message().rstrip(".")

@@ -147,7 +147,7 @@ def annotated(
     if note := past_the_window(model, canvas[0]):
         notes.append(note)
     number = seed_of(seed)
-    if seed is None:
+    if seed is None and model.draws(sampler):
         notes.append(f"seed {number}")
     query = model.query(canvas, n, number, sampler, given, **(limits or Limits()).words)
     return AnnotatedQuery(query, tuple(notes), given)

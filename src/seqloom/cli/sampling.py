@@ -27,8 +27,8 @@ from seqloom.cli.session import (
     JSON,
     SEED,
     Session,
-    check_literal,
     conditions_of,
+    meant,
     positive,
     put,
     put_json,
@@ -158,7 +158,7 @@ def extend(
     """
     (run, prefix), settings = sort_words(words or [], "extend RUN PREFIX|@FILE|-", KEYS)
     positive(length, "--length")
-    check_literal(prefix)
+    prefix = meant(prefix, run)
     model = others.opened(run, session)
     ranking = ranked.opened(n, others.weights, session)
     value, steps = value_of(prefix, model.codec), length or model.room
@@ -191,7 +191,7 @@ def infill(
     (run, template), settings = sort_words(words or [], "infill RUN TEMPLATE|@FILE|-", KEYS)
     positive(gap, "--gap")
     positive(n, "-n")
-    check_literal(template)
+    template = meant(template, run)
     model = others.opened(run, session)
     ranking = ranked.opened(n or 1, others.weights, session)
     values = several_of(template, model.codec) if template.startswith("@") and not template.startswith("@@") else []
@@ -371,10 +371,7 @@ def _shown(model: Model, values: Sequence[Any]) -> bytes:
 
 def _of_lines(model: Model) -> bool:
     """Whether what a model makes is a line each, as in a list: then several stand under each other."""
-    run = model.run
-    if run is None or not run.ends:
-        return False
-    return run.recipe.corpus.of_lines or "\n" not in getattr(model.codec, "alphabet", "\n")
+    return model.codec.one_line or (model.run is not None and model.run.recipe.corpus.of_lines)
 
 
 def _print_growing(model: Model, query: Query, frames: Iterator[Frame], session: Session) -> None:

@@ -294,15 +294,29 @@ def check_file(word: str) -> None:
         raise DataError("there is no such file", path=path, hint=hint)
 
 
-def check_literal(word: str) -> None:
-    """An error where @FILE is not there, or where words name a file: its content is more likely meant."""
-    if word.startswith("@") and not word.startswith("@@"):
-        check_file(word)
-    if is_file(word) and not word.startswith("@"):
-        raise ConfigError(
-            f"{word!r} is the name of a file: is its content meant, or these very words?",
-            hint=f"for its content {shlex.quote(f'@{word}')}, for the words -- {shlex.quote(word)}",
-        )
+def meant(word: str, run: str) -> str:
+    """The word, or @FILE where it names a file of numbers such as a run has; an error where @FILE is not there.
+
+    ConfigError where the words might be meant as they stand.
+    """
+    if word.startswith("@"):
+        if not word.startswith("@@"):
+            check_file(word)
+        return word
+    if not is_file(word):
+        return word
+    from seqloom import run as runs
+    from seqloom.corpora.files import kind_of
+
+    kind = kind_of(Path(word))
+    if kind is not None and not kind.reads_anything:  # of a text there is no need to read the run, which takes seconds
+        codec = runs.read(run_folder(run)).codec
+        if not codec.space.symbolic and word.endswith(codec.suffixes):  # such a name is no table and no drawing
+            return f"@{word}"
+    raise ConfigError(
+        f"{word!r} is the name of a file: is its content meant, or these very words?",
+        hint=f"for its content {shlex.quote(f'@{word}')}, for the words -- {shlex.quote(word)}",
+    )
 
 
 def is_file(word: str) -> bool:

@@ -72,6 +72,11 @@ class Codec(Component, home="seqloom.codecs"):
         return ()
 
     @property
+    def one_line(self) -> bool:
+        """No value has a second line, so that several can be written as a line each."""
+        return False
+
+    @property
     def ambiguous(self) -> bool:
         """A value can be encoded in several ways: the likelihood of one of them is a bound on the value's own."""
         return False

@@ -20,15 +20,20 @@ Instants = NDArray[np.int64]
 
 INTEGER = "integer"
 NUMBER = "number"
+DECIMAL_YEAR = "decimal year"
+"""Years of which months are twelfths, such as 1960.25, as statistical programs write them."""
 EPOCHS = {"epoch seconds": SECOND, "epoch milliseconds": 1000, "epoch microseconds": 1, "epoch nanoseconds": 0.001}
 """Whole numbers that count from the beginning of 1970, and the microseconds of one."""
 LAST, LAST_WORKDAY, FIRST_WORKDAY = "last day", "last workday", "first workday"
 WORKDAYS = (0, 1, 2, 3, 4)
 SAMPLE = 60
 """Cells by which spellings are told apart before a whole column is read."""
+TWELFTH = 0.07
+"""Months by which a twelfth of a year may be off that is written with two digits."""
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _POINT = re.compile(r"\.0+$")
 _DECIMAL = re.compile(r"-?[0-9]{1,12}\.?[0-9]{0,6}")
+_DECIMAL_YEAR = re.compile(r"[12][0-9]{3}(\.[0-9]{1,16})?")
 _MEAN_MONTH = 31_556_952 / 12
 
 
@@ -87,6 +92,12 @@ class Calendar(Settings):
             if kind:
                 unit = EPOCHS.get(kind, 1)
                 return cls(format=kind, zone=end), whole * int(unit) if unit >= 1 else whole // round(1 / unit)
+        if spelling == DECIMAL_YEAR or (not spelling and are_decimal_years(texts)):
+            months = _months_of_decimal_years(texts)
+            if months is None:
+                raise _unread(texts, 0, path, lines, spelling)
+            places = max(len(text.partition(".")[2]) for text in texts)
+            return cls(format=DECIMAL_YEAR, fraction=places), months.astype("M8[M]").astype("M8[us]").astype(np.int64)
         if spelling in {"", NUMBER} and "." in texts[0] and all(_DECIMAL.fullmatch(text) for text in texts):
             places = max(len(text.partition(".")[2]) for text in texts)
             return cls(format=NUMBER, fraction=places), np.array([round(float(text) * 10**places) for text in texts])
@@ -134,7 +145,7 @@ class Calendar(Settings):
 
         `place` is one that is known. DataError where its clock never showed one of the times.
         """
-        if self.zone or self.format in {INTEGER, NUMBER, *EPOCHS}:
+        if self.zone or self.format in {INTEGER, NUMBER, DECIMAL_YEAR, *EPOCHS}:
             return self, list(pieces)
         found = place or clocks.place_of(pieces)
         if not found:
@@ -259,6 +270,9 @@ class Calendar(Settings):
             return f"{int(instant // EPOCHS.get(self.format, 1))}{self.zone}"
         if self.format == NUMBER:
             return f"{instant / 10**self.fraction:.{self.fraction}f}"
+        if self.format == DECIMAL_YEAR:
+            month = int(np.int64(instant).astype("M8[us]").astype("M8[M]").astype(np.int64))
+            return f"{1970 + month / 12:.{self.fraction}f}"
         local = int(self._local(np.array([instant]))[0])
         digits = f".{local % SECOND:06d}"[: self.fraction + 1].ljust(self.fraction + 1, "0") if self.fraction else ""
         zone = clocks.offset_text((local - instant) // SECOND) if self.zone == "%z" else self.zone
@@ -324,6 +338,21 @@ def shown(text: str) -> str:
     return text.replace("\t", " ")
 
 
+def are_decimal_years(texts: Sequence[str]) -> bool:
+    """Whether cells are years of which some have a fraction, and all fractions are twelfths."""
+    months = _months_of_decimal_years(texts)
+    return months is not None and bool((months % 12).any())
+
+
+def _months_of_decimal_years(texts: Sequence[str]) -> NDArray[np.int64] | None:
+    """Months since 1970; None where a cell is no year with twelfths."""
+    if not all(_DECIMAL_YEAR.fullmatch(text) for text in texts):
+        return None
+    exact = 12 * (np.array(texts, np.float64) - 1970)
+    months = np.rint(exact).astype(np.int64)
+    return months if np.abs(exact - months).max(initial=0.0) < TWELFTH else None
+
+
 def check_order(texts: Sequence[str], instants: Instants, path: Path | str, lines: Sequence[int]) -> None:
     """DataError where dates repeat or go backward."""
     odd = np.flatnonzero(np.diff(instants) <= 0)
@@ -357,6 +386,8 @@ def _kind_of(texts: Sequence[str], whole: NDArray[np.int64]) -> str:
     compact = common(_sample(texts), named=True)
     low, high = int(whole.min()), int(whole.max())
     if compact and len(texts[0]) == 8 and all(text[:2] in {"17", "18", "19", "20", "21"} for text in _sample(texts)):
+        return ""
+    if "%y%m%d" in compact and len(texts[0]) == 6:
         return ""
     if "%Y%m" in compact and all(text[:2] in {"17", "18", "19", "20", "21"} for text in _sample(texts)):
         return ""

@@ -51,6 +51,10 @@ class Forms(Codec, name="forms"):
     def loses(self) -> str:
         return "rare words"
 
+    @property
+    def one_line(self) -> bool:
+        return True
+
     def fit(self, values: Iterable[tuple[str, ...]]) -> Self:
         times = Counter(word for value in values for word in value)
         if not times:

@@ -56,6 +56,10 @@ class Label(Codec, name="label"):
     def choices(self) -> tuple[str, ...]:
         return self.names
 
+    @property
+    def one_line(self) -> bool:
+        return True
+
     def fit(self, values: Iterable[str | tuple[str, ...]]) -> Self:
         names = tuple(sorted({word for value in values for word in self._words(value)}))
         if not names:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from seqloom.codecs.dialect import PREFIX, Wanted
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
-from seqloom.codecs.roles import INDEX_NAMES, counts, find_dates, further_dates, series_columns
+from seqloom.codecs.roles import INDEX_NAMES, counts, find_dates, further_dates, plain_parts, series_columns
 from seqloom.codecs.sheet import Cells, Sheet
 from seqloom.codecs.table import Table
 from seqloom.codecs.timing import Timing
-from seqloom.codecs.wide import times_of, unfolded
+from seqloom.codecs.wide import lengthened, times_of, unfolded
 from seqloom.core.config import nearest
 from seqloom.core.errors import DataError
 
@@ -27,7 +27,7 @@ LARGEST = 1e300
 
 def tables_in(cells: Cells, path: Path | str = "", wanted: Wanted | None = None) -> Mapping[str, Table]:
     """The series among the cells of a table, by their names; one alone has none."""
-    wanted = wanted or Wanted()
+    cells, wanted = lengthened(replace(cells, columns=plain_parts(cells.columns)), wanted or Wanted())
     times = times_of(cells.columns, wanted)
     return unfolded(cells, times, wanted, path) if times else _Layout(cells, wanted, path).tables()
 

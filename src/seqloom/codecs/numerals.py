@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MISSING = frozenset({
     "", "na", "n/a", "nan", "null", "none", "-", "--", "---", "?", ".", "..", "...", "#n/a", "#na", "n.a.", "n.a", "nd",
     "n.d.", "k.a.", "<na>", "nat", "nil", "missing", "#value!", "#div/0!", "#ref!", "#null!", "#num!", "#n/a n/a",
-    "-nan", "undefined", ":", "*", "\N{EN DASH}", "\N{EM DASH}",
+    "-nan", "undefined", ":", "*", "***", "****", "\N{EN DASH}", "\N{EM DASH}",
 })  # fmt: skip
 """Cells that say that there is no value, in any case of letters."""
 SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0, -999.9, -99.99, -999.99, -9999.9, -9999.99)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.codecs.dates import INTEGER
+from seqloom.codecs.dates import INTEGER, are_decimal_years
 from seqloom.codecs.dialect import Wanted
 from seqloom.codecs.numerals import is_missing, looks_like_number
 from seqloom.codecs.sheet import DATE_NAMES
@@ -72,11 +72,20 @@ def find_dates(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[tu
     return (), ""
 
 
+def plain_parts(columns: Mapping[str, polars.Series]) -> dict[str, polars.Series]:
+    """These columns, of which years, months and other parts of dates that were written as 1959.0 are 1959."""
+    return {
+        name: column.str.replace(r"\.0+$", "") if name.lower() in PARTS and column.str.contains(r"^-?[0-9]+\.0+$").all()
+        else column
+        for name, column in columns.items()
+    }  # fmt: skip
+
+
 def counts(cells: polars.Series) -> bool:
     """Whether cells are whole numbers that go up by one step."""
     import polars
 
-    if not cells.str.contains("^[0-9]{1,15}$").all():
+    if not cells.str.contains("^-?[0-9]{1,15}$").all():
         return False
     steps = cells.cast(polars.Int64).diff().drop_nulls()
     return steps.n_unique() == 1 and int(steps[0]) > 0
@@ -110,7 +119,9 @@ def _holds_dates(columns: Mapping[str, polars.Series], name: str, named: bool, f
     sample = [cell for cell in column.gather(places).to_list() if not is_missing(cell)]
     if not sample:
         return False
-    whole = all(re.fullmatch(r"[0-9]{1,19}(\.0+)?", cell) for cell in sample)
+    if re.search(r"year|jahr|date|time|^t$", name, re.IGNORECASE) and are_decimal_years(sample):
+        return True
+    whole = all(re.fullmatch(r"-?[0-9]{1,19}(\.0+)?", cell) for cell in sample)
     if whole:
         if not named and (name or not first):
             return False

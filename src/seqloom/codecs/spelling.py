@@ -37,7 +37,7 @@ CALENDAR_DATES = (
     "%d %B %Y", "%d. %B %Y", "%d-%B-%Y", "%B %d, %Y", "%B %d %Y",
     "%a, %d %b %Y", "%a %d %b %Y", "%a %b %d %Y", "%a, %b %d, %Y", "%a %Y-%m-%d", "%a %d/%m/%Y", "%a %m/%d/%Y",
     "%A, %d %B %Y", "%A, %B %d, %Y", "%A %d %B %Y",
-    "%Y-%j", "%Y%j",
+    "%Y-%j", "%Y%j", "%y%m%d",
 )  # fmt: skip
 """Days, in the order in which those that fit equally well are preferred."""
 PERIODS = (
@@ -68,7 +68,7 @@ _PATTERNS = {
 _DIRECTIVE = re.compile(r"%([-^_]?)([a-zA-Z])")
 _ZONE = re.compile(r"(?<=[:.][0-9]{2})(?:[.,][0-9]+)?( ?(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-][0-9]{2}(?::?[0-9]{2})?))$")
 _FRACTION = re.compile(r"(?<=:[0-9]{2})[.,]([0-9]{1,9})$")
-_COMPACT = frozenset({"%k", "%Y%m%d", "%Y%m", "%Y%j", "%Y", "%H", "%H%M", "%H%M%S", "%m.%Y"})
+_COMPACT = frozenset({"%k", "%Y%m%d", "%y%m%d", "%Y%m", "%Y%j", "%Y", "%H", "%H%M", "%H%M%S", "%m.%Y"})
 """Spellings that a number may look like: they are taken where a column says by its name that it holds dates."""
 
 

@@ -246,14 +246,17 @@ class Characters(Strings, name="characters"):
             )
         return self.replace(alphabet=alphabet)
 
+    @property
+    def one_line(self) -> bool:
+        return self.fitted and "\n" not in self.alphabet
+
     def symbols(self) -> list[str]:
         return ["", *self.alphabet]
 
     def whole(self, path: Path) -> str:
         """What a file holds; a single line without its end, where what was learned from had no lines."""
         text: str = super().whole(path)
-        single = self.alphabet and "\n" not in self.alphabet and text.count("\n") == 1
-        return text.removesuffix("\n") if single else text
+        return text.removesuffix("\n") if self.one_line and text.count("\n") == 1 else text
 
     def encode(self, value: str) -> Encoded:
         x = self._symbols[_points(self.normal(value))].astype(np.int64)

@@ -1,9 +1,10 @@
-"""Tables of which each row is a series: the names of the columns are its times."""
+"""Tables whose columns are times: each row is a series, or a year or a day of one, of months or of hours."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,9 @@ import numpy as np
 
 from seqloom.codecs.dates import Calendar, check_order
 from seqloom.codecs.dialect import PREFIX, Wanted
-from seqloom.codecs.numerals import decimal_of, looks_like_number, read_numbers
-from seqloom.codecs.sheet import Cells
-from seqloom.codecs.spelling import common
+from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
+from seqloom.codecs.sheet import Cells, Sheet
+from seqloom.codecs.spelling import LONG_MONTHS, MONTHS, common
 from seqloom.codecs.table import Table
 from seqloom.core.errors import DataError
 
@@ -24,6 +25,70 @@ WIDE = "value"
 """What the numbers of such a table are called."""
 MOST_IDS, LEAST_TIMES = 8, 8
 """Columns before the times at most, and times that do nothing but count at least."""
+_NUMBERS = tuple(f"{number}" for number in range(1, 25))
+_YEAR = re.compile(r"[0-9]{4}")
+_HOUR = re.compile(r"(?i:h|hr|hour|he|t|std)?[ _.]?([0-9]{1,2})(?i:h|:00|:00:00|00)?")
+_QUARTER = re.compile(r"(?i:q|qtr|quarter)[ _.]?([1-4])")
+
+
+def lengthened(cells: Cells, wanted: Wanted) -> tuple[Cells, Wanted]:
+    """A table of years by months or quarters, or of days by hours, as one with a row for each of these.
+
+    Others are given back as they are. Rows before the first number and after the last are left out: the months that a
+    last year does not have yet.
+    """
+    import polars
+
+    said = wanted.dialect.wide is False or wanted.dialect.date or (wanted.columns and wanted.columns != (WIDE,))
+    found = None if said or cells.height < 2 else _parts(list(cells.columns), cells.columns)
+    if found is None:
+        return cells, wanted
+    whole, part, spelling, names = found
+    beside = [name for name, column in cells.columns.items() if name not in {whole, *names} and not _numbers(column)]
+    sums = [name for name in cells.columns if name not in {whole, *names, *beside}]
+    rows, times = np.arange(cells.height).repeat(len(names)), list(names.values()) * cells.height
+    columns = {name: cells.columns[name].gather(rows) for name in beside}
+    columns[whole] = cells.columns[whole].gather(rows)
+    columns[part] = polars.Series(times)
+    columns[WIDE] = polars.DataFrame({name: cells.columns[name] for name in names}).transpose().unpivot()["value"]
+    known = np.flatnonzero([not is_missing(cell) for cell in columns[WIDE].to_list()])
+    kept = slice(int(known[0]), int(known[-1]) + 1) if len(known) and not beside else slice(None)
+    remarks = [
+        f"each row is a {'day' if part == 'hour' else 'year'} and columns {next(iter(names))!r} to "
+        f"{next(reversed(names))!r} are its {part}s ({PREFIX}.wide=false takes them for series)"
+    ]
+    if sums:
+        remarks.append(f"columns beside them are left out: {', '.join(sums)}")
+    sheet = Sheet("", (), (*columns,), cells.sheet.delimiter, made=True)
+    long = Cells(
+        sheet,
+        {name: column[kept] for name, column in columns.items()},
+        [cells.lines[row] for row in rows[kept]],
+        (*cells.remarks, *remarks),
+    )
+    return long, replace(wanted, dialect=wanted.dialect.replace(date=(whole, part), dates=spelling))
+
+
+def _parts(names: Sequence[str], columns: Mapping[str, polars.Series]) -> tuple[str, str, str, dict[str, str]] | None:
+    """The column of years or days; what the others are parts of, how both are spelled, and the part of each column."""
+    years = [name for name in names if _all(columns[name], _YEAR)]
+    quarters = {name: match.group(1) for name in names if (match := _QUARTER.fullmatch(name))}
+    hours = {name: match.group(1) for name in names if (match := _HOUR.fullmatch(name))}
+    days = [name for name in names if name not in hours and _dates(columns[name])]
+    if years:
+        for spelling, called in (("%b", MONTHS), ("%B", LONG_MONTHS), ("%m", _NUMBERS[:12])):
+            months = [name for name in names if name.capitalize() in called]
+            if [name.capitalize() for name in months] == [*called]:
+                return years[0], "month", f"%Y\t{spelling}", {name: name for name in months}
+        if [*quarters.values()] == [*_NUMBERS[:4]]:
+            return years[0], "quarter", "%Y\t%q", quarters
+    if days and [int(hour) for hour in hours.values()] in (list(range(24)), list(range(1, 25))):
+        return days[0], "hour", "", hours
+    return None
+
+
+def _all(column: polars.Series, pattern: re.Pattern[str]) -> bool:
+    return all(pattern.fullmatch(cell) for cell in column.head(50).to_list())
 
 
 def times_of(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[str, ...]:
@@ -104,7 +169,7 @@ def _dates(column: polars.Series) -> bool:
 
 
 def _numbers(column: polars.Series) -> bool:
-    return all(map(looks_like_number, column.head(50).to_list()))
+    return all(looks_like_number(cell) for cell in column.head(50).to_list() if not is_missing(cell))
 
 
 def _consecutive(names: Sequence[str]) -> bool:

@@ -455,7 +455,8 @@ def _plain_error(record: type[Settings], error: ValidationError) -> ConfigError:
         for part in first["loc"][:-1]:
             owner = _inner(owner, str(part))
         known = list(owner.model_fields) if inspect.isclass(owner) and issubclass(owner, Settings) else []
-        return ConfigError("there is no such setting", path=path, hint=nearest(str(first["loc"][-1]), known))
+        of = f" of {owner.name}" if inspect.isclass(owner) and issubclass(owner, Component) and owner.name else ""
+        return ConfigError(f"there is no such setting{of}", path=path, hint=nearest(str(first["loc"][-1]), known))
     got = first.get("input")
     shown = json.dumps(got, default=str) if not isinstance(got, Mapping) else "a mapping"
     words = _WORDS.get(first["type"])

@@ -12,6 +12,10 @@ from collections.abc import Callable, Iterable
 from typing import Self, TextIO
 
 FIRST, LIVE, LINE = 2.0, 0.1, 10.0
+SOON, LATE = 0.01, 30.0
+"""How long the rest takes is told from this share on, or after so many seconds: the first of many says little."""
+EXACT = 1_000_000
+"""Counts of fewer are shown to the last one."""
 
 
 def duration(seconds: float) -> str:
@@ -118,21 +122,25 @@ class Progress:
     def say(self, text: str) -> None:
         """A message of its own, above the live line."""
         if not self._quiet:
-            if self._width:
-                self._write("\r" + " " * self._width + "\r")
-                self._width = 0
+            self.clear()
             self._write(text.rstrip("\n") + "\n")
+
+    def clear(self) -> None:
+        """Take the live line away, where data are printed on the same terminal; the next update draws it again."""
+        if self._width:
+            self._write("\r" + " " * self._width + "\r")
+            self._width = 0
 
     def line(self) -> str:
         """What is shown now: share, count, time left, and the text."""
-        show = duration if self._unit == "seconds" else number
+        show = duration if self._unit == "seconds" else number if self._total >= EXACT else "{:,.0f}".format
         count = show(self._done) + (f" of {show(self._total)}" if self._total else "")
         parts = [count if self._unit == "seconds" else f"{count} {self._unit}"] if self._unit else []
         if self._total:
             parts.insert(0, f"{min(100, int(100 * self._done / self._total))} %")
-            moved, left = self._done - self._start, self._total - self._done
-            if moved > 0 and left > 0:
-                parts.append(f"{duration((self._clock() - self._begin) * left / moved)} left")
+            moved, left, taken = self._done - self._start, self._total - self._done, self._clock() - self._begin
+            if moved > 0 and left > 0 and (moved >= SOON * self._total or taken >= LATE):
+                parts.append(f"{duration(taken * left / moved)} left")
         return "  ".join([*parts, "".join(letter if letter.isprintable() else " " for letter in self._text)]).rstrip()
 
     def _draw(self) -> None:

@@ -262,6 +262,12 @@ class Corpus(Component, home="seqloom.corpora"):
         return codec_of_words()
 
     @staticmethod
+    def with_way_past(error: DataError) -> DataError:
+        """The error of one thing among others, and in its hint how such things are passed over."""
+        hint = f"{error.hint}; " * bool(error.hint) + "corpus.skip_bad=true passes over it"
+        return DataError(error.message, path=error.path, line=error.line, hint=hint)
+
+    @staticmethod
     def bad_of(each: Iterable[object], what: str) -> Iterator[str]:
         """What is said of the things (`what`) of which some are errors, where these are passed over."""
         count, bad = 0, list[DataError]()
@@ -279,6 +285,7 @@ class Corpus(Component, home="seqloom.corpora"):
         self, codec: Codec | None, given: Mapping[str, Given], notify: Callable[[str], None] | None = None
     ) -> Prepared:
         """Fit the codecs on the training split, encode everything once, and say what was guessed."""
+        from seqloom.corpora.division import EmptySplit
         from seqloom.corpora.prepare import Preparation
 
         main = codec or self.default_codec()
@@ -286,7 +293,7 @@ class Corpus(Component, home="seqloom.corpora"):
         used = self.reading(main, sourced)
         filled = self._filled(sourced, used)
         items = self.things(used, filled)
-        prepared = Preparation(
+        preparation = Preparation(
             items,
             self.splits,
             used,
@@ -295,7 +302,12 @@ class Corpus(Component, home="seqloom.corpora"):
             guessed=codec is None,
             origin=self._origin,
             fraction=self.fraction,
-        ).run(notify)
+        )
+        try:
+            prepared = preparation.run(notify)
+        except EmptySplit as error:  # what was left out may be why
+            left_out = list(self.notes(used))
+            raise EmptySplit(error.path, "; ".join(left_out)) if left_out else error from None
         return replace(prepared, notes=(*self.notes(prepared.codec), *prepared.notes))
 
     def full(self, codec: Codec) -> list[Any]:

@@ -108,8 +108,7 @@ class Chat(Corpus, name="chat"):
             except DataError as error:
                 entry = DataError(error.message, path=path, line=entry.line, hint=error.hint)
             if isinstance(entry, DataError) and not self.skip_bad:
-                hint = f"{entry.hint}; " * bool(entry.hint) + "corpus.skip_bad=true passes over it"
-                raise DataError(entry.message, path=entry.path, line=entry.line, hint=hint)
+                raise self.with_way_past(entry)
             yield entry
 
     def _things_of(self, codec: Codec, split: str, path: Path) -> Iterator[Item]:

@@ -246,9 +246,11 @@ def _key(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big")
 
 
-def empty(place: str) -> DataError:
-    """The error of a training split that holds nothing."""
-    return DataError("the training split is empty", path=place, hint="give more data, or other corpus.splits")
+class EmptySplit(DataError):
+    """The training split holds nothing."""
+
+    def __init__(self, place: str, hint: str = "give more data, or other corpus.splits") -> None:
+        super().__init__("the training split is empty", path=place, hint=hint)
 
 
 def located(error: DataError, item: Item, place: str) -> DataError:

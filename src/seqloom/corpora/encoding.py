@@ -16,7 +16,7 @@ from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.progress import count
 from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Given
-from seqloom.corpora.division import FEW, Division, Fingerprint, Segment, empty, located, values_of
+from seqloom.corpora.division import FEW, Division, EmptySplit, Fingerprint, Segment, located, values_of
 from seqloom.corpora.sources import Source
 from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.space import Tokens
@@ -201,7 +201,7 @@ class Encoding:
             except DataError as error:
                 raise located(error, segment.item, self.division.place) from None
         if not self.main["train"].x.length and self.division.shares[0]:
-            raise empty(self.division.place)
+            raise EmptySplit(self.division.place)
         for sequences in (*self.main.values(), *self.beside.values()):
             sequences.flush()
         for owners in self.owners.values():
@@ -316,9 +316,13 @@ class Encoding:
         if division.fraction < 1:
             yield f"{100 * division.fraction:.3g} % of the training split is trained on (corpus.fraction)"
         for name, share in zip(SPLITS, division.shares, strict=True):
-            if not share and not self.main[name].x.length and name != "train" and division.shares[0]:
+            if self.main[name].x.length:
+                if not self.totals[name].units:
+                    yield f"in the {name} split there is nothing that is scored"
+            elif name != "train" and division.shares[0]:
                 what = "validation" if name == "valid" else "test"
-                yield f"nothing is kept for {what}"
+                few = f": none of {count(self.count, 'thing')} came into its share of {share:g} (corpus.splits)"
+                yield f"nothing is kept for {what}{few * bool(share)}"
         for name in SPLITS[1:]:
             unknown = self.totals[name].unknown
             if unknown:

@@ -227,9 +227,12 @@ class Files(Corpus, name="files"):
         try:
             return super().prepare(codec, given, notify)
         except DataError as error:
-            if Path(error.path).parent != shards.spooled():
+            if Path(error.path).parent == shards.spooled():
+                raise DataError(error.message, path=STDIN_NAME, line=error.line, hint=error.hint) from None
+            one_of_many = self._root.is_dir() and Path(error.path) in self._summaries
+            if self.skip_bad or not (one_of_many or (self.items != "auto" and error.line)):
                 raise
-            raise DataError(error.message, path=STDIN_NAME, line=error.line, hint=error.hint) from None
+            raise self.with_way_past(error) from None
 
     @cached_property
     def _root(self) -> Path:

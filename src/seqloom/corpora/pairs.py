@@ -122,7 +122,7 @@ class Pairs(Corpus, name="pairs"):
                 except DataError as error:
                     item = DataError(error.message, path=path, line=item.line, hint=error.hint)
             if isinstance(item, DataError) and not self.skip_bad:
-                raise item
+                raise self.with_way_past(item)
             yield item
 
     def _rows(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
@@ -145,7 +145,7 @@ class Pairs(Corpus, name="pairs"):
                 there = column in cells
                 message = f"column {column!r} is empty" if there else f"there is no column {column!r}"
                 hint = "leave the row out, or fill the cell" if there else nearest(column, cells)
-                yield DataError(message, path=path, line=line, hint=f"{hint}; corpus.skip_bad=true passes over it")
+                yield DataError(message, path=path, line=line, hint=hint)
                 continue
             whole = json.dumps(cells, sort_keys=True)
             rest = {name: cell for name, cell in cells.items() if name != column}
@@ -177,8 +177,7 @@ def _parallel(path: Path, source: Path, split: str, encoding: str) -> Iterator[I
                 hint="line k of one belongs to line k of the other: give both as many lines",
             )
         if not text.strip():
-            hint = "leave it out of both files, or pass over such lines by corpus.skip_bad=true"
-            yield DataError("the line is empty", path=path, line=line, hint=hint)
+            yield DataError("the line is empty", path=path, line=line, hint="leave it out of both files")
             continue
         target, given = (part.decode("utf-8", "surrogateescape") for part in (text, beside))
         whole = json.dumps([target, given])

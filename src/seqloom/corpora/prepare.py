@@ -19,7 +19,7 @@ from seqloom.core.foreign import code_of
 from seqloom.core.progress import FIRST, LINE, number
 from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Flat, Given, Item, Items, Prepared, Shares, Split, sources_of
-from seqloom.corpora.division import Division, empty, located
+from seqloom.corpora.division import Division, EmptySplit, located
 from seqloom.corpora.encoding import Encoding, beside
 
 LARGE = 32 << 20
@@ -175,9 +175,9 @@ class _Reading:
                 raise
 
     def located(self, error: DataError) -> DataError:
-        """The error with the place that was read last, where it says none; or that there was nothing to read."""
-        if not self.read and not self.failed:
-            return empty(self.division.place)
+        """The error with the place that was read last, where it says none; or that there is nothing to read."""
+        if not self.read and not self.failed and next(iter(self.division.of("train")), None) is None:
+            return EmptySplit(self.division.place)
         return error if self.item is None else located(error, self.item, self.division.place)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seqloom.codecs.base import Codec
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.corpora.base import Flat, Prepared, Split
-from seqloom.evaluation.texts import spread, text_of, texts_of, value_of
+from seqloom.evaluation.texts import beside_of, spread, text_of, texts_of
 from seqloom.metrics.answers import Answers, AnswersMetric
 from seqloom.metrics.base import Metric
 from seqloom.model import Model
@@ -61,14 +61,7 @@ def answers_of(
     if not source:
         return _labels_of(model, prepared, part, values, asked, progress)
     numbers = spread(len(part.data), asked.pairs or len(part.data))
-    given = [
-        {
-            name: value_of(model.given[name], flat, i)
-            for name, flat in part.given.items()
-            if flat.starts[i + 1] > flat.starts[i]
-        }
-        for i in numbers
-    ]
+    given = [beside_of(model.given, part, number) for number in numbers]
     made = []
     total = max(1, len(numbers))
     report = None if progress is None else lambda done, _: progress(done / total)

@@ -20,7 +20,7 @@ from seqloom.evaluation.naming import data_word
 from seqloom.evaluation.novelty import check_symbols, originals
 from seqloom.evaluation.rolling import WHOLE, forecasts_of
 from seqloom.evaluation.synthesis import synthesis_of
-from seqloom.evaluation.texts import spread, text_of, texts_of
+from seqloom.evaluation.texts import beside_of, spread, text_of, texts_of
 from seqloom.metrics.base import Metric, MetricRecord, View, wrong_with
 from seqloom.metrics.novelty import Originals
 from seqloom.metrics.things import Things
@@ -99,7 +99,7 @@ def evaluate_model(
             model.network,
             model.process,
             reading,
-            sample=lambda count, seed: model.sample(count, seed=seed).values,
+            sample=lambda count, seed: samples_of(model, part, count, None, seed),
             values=partial(values_of, model.run, data, split),
             forecasts=partial(forecasts_of, model, data, split, progress=partial(_of_share, report_share)),
             synthetic=partial(synthesis_of, model, data, split),
@@ -149,11 +149,24 @@ def _of_share(report: Progress, share: float, text: str) -> None:
     report(share)
 
 
+def samples_of(model: Model, part: Split, count: int, length: int | None, seed: int) -> Sequence[Any]:
+    """Samples of a model as values; each beside the conditions of another sequence of the split, where it has such.
+
+    Beside none they would be what it learned for none, and not like the split.
+    """
+    if not part.given or part.aligned:
+        return model.sample(count, length, seed=seed).values
+    numbers = np.linspace(0, len(part.data) - 1, count).round().astype(int).tolist()
+    beside = [beside_of(model.given, part, number) for number in numbers]
+    answers = model.apply(beside, length=length, seed=seed, sampler=model.sampler)
+    return [answer.values[0] for answer in answers]
+
+
 def _copies(model: Model, part: Split, length: int, samples: int, seed: int) -> Originals:
     """Samples of a model beside its training split and what is scored."""
     assert model.run is not None
     check_symbols(model.codec)
-    values = model.sample(samples, length, seed=seed).values
+    values = samples_of(model, part, samples, length, seed)
     return originals(model.codec, values, prepare(model.run).splits["train"].data, part.data, length)
 
 
@@ -167,7 +180,7 @@ def things_of(model: Model, part: Split, samples: int, seed: int) -> Things:
             hint="a list has a thing a line: corpus.items=line",
         )
     longest = int(np.diff(learned.starts).max(initial=1)) + 1
-    values = model.sample(samples, longest, seed=seed).values
+    values = samples_of(model, part, samples, longest, seed)
     every = texts_of(model.codec, learned, range(len(learned)))
     return Things(
         [text_of(model.codec, value) for value in values],

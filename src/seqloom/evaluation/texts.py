@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from seqloom.codecs.base import Codec
-from seqloom.corpora.base import Flat
+from seqloom.corpora.base import Flat, Split
 from seqloom.sequence.canvas import Encoded
 
 
@@ -21,6 +21,12 @@ def value_of(codec: Codec, flat: Flat, number: int) -> Any:
     """The value of one sequence."""
     x = np.asarray(flat.x[flat.starts[number] : flat.starts[number + 1]])
     return codec.decode(Encoded(x, np.ones(x.shape, bool)))
+
+
+def beside_of(codecs: Mapping[str, Codec], part: Split, number: int) -> dict[str, Any]:
+    """The conditions that stand beside one sequence of a split, by name."""
+    flats = {name: flat for name, flat in part.given.items() if flat.starts[number + 1] > flat.starts[number]}
+    return {name: value_of(codecs[name], flat, number) for name, flat in flats.items()}
 
 
 def text_of(codec: Codec, value: Any) -> str:

@@ -36,11 +36,11 @@ def _nothing(share: float) -> None:
 class View:
     """The arguments of a metric: the network and its process, one encoded split, and samples of the model.
 
-    `sample(count, seed)` makes values of the model from nothing; `values()` gives those of the split as the files have
-    them. `full` asks for all where an expensive metric would take a part, `windows` limits that part. `forecasts` makes
-    forecasts from origins in the split, `synthetic` samples beside the real data, where such data have any, and
-    `copies` samples of symbols beside what was learned from, `things` whole ones, as text, and `answers` those to
-    the sources of pairs.
+    `sample(count, seed)` makes values of the model, beside conditions of the split where it has such; `values()` gives
+    those of the split as the files have them. `full` asks for all where an expensive metric would take a part,
+    `windows` limits that part. `forecasts` makes forecasts from origins in the split, `synthetic` samples beside the
+    real data, where such data have any, and `copies` samples of symbols beside what was learned from, `things` whole
+    ones, as text, and `answers` those to the sources of pairs.
     """
 
     network: Network

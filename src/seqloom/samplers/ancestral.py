@@ -31,6 +31,10 @@ class Ancestral(TokenSampler, name="ancestral"):
     mirostat_rate: float = Field(default=0.1, gt=0)
     """How fast the largest surprise that is allowed follows what was drawn."""
 
+    @property
+    def draws(self) -> bool:
+        return self.temperature > 0
+
     def check(self, gives: Gives, *, conditioned: bool, networks: int) -> None:
         super().check(gives, conditioned=conditioned, networks=networks)
         if gives is Gives.NEXT_PARAMS and self.mirostat:

@@ -160,6 +160,11 @@ class Sampler(Component, home="seqloom.samplers"):
         return {name: np.full(len(rows), getattr(self, name)) for name in self.by_row}
 
     @property
+    def draws(self) -> bool:
+        """Whether symbols are drawn at random, so that the seed matters."""
+        return True
+
+    @property
     def needs_gradient(self) -> bool:
         """Whether `tell` differentiates the guess with respect to `ask.x`."""
         return False

@@ -33,6 +33,10 @@ class Beam(Search, name="beam"):
     diversity: float = Field(default=0.5, ge=0)
     """What a symbol costs a team, in nats, for each beginning of a team before it that took it at this step."""
 
+    @property
+    def draws(self) -> bool:
+        return False
+
     def check(self, gives: Gives, *, conditioned: bool, networks: int) -> None:
         super().check(gives, conditioned=conditioned, networks=networks)
         if self.teams > self.width:

@@ -31,6 +31,10 @@ class Confident(PlaceSampler, name="confident"):
     entropy: float = Field(default=0.0, ge=0)
     """Nats that the symbols of one call may depend on each other by; 0: as many symbols a call as `steps` says."""
 
+    @property
+    def draws(self) -> bool:
+        return self.temperature > 0
+
     def start(self, process: Any, rows: Rows) -> Rows:
         own = {**self.begun(process, rows), "calls": np.zeros(len(rows), np.int64)}
         return replace(rows, own=own, done=rows.done | rows.settled.all(1))

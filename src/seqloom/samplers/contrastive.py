@@ -32,6 +32,10 @@ class Contrastive(Penalised, name="contrastive"):
     penalty: float = Field(default=0.6, ge=0, le=1)
     """How much of the choice is made by the resemblance; 0: the likeliest symbol is taken."""
 
+    @property
+    def draws(self) -> bool:
+        return False
+
     def rows_for(self, samples: int) -> int:
         return samples * self.candidates
 

@@ -24,6 +24,10 @@ class MaskPredict(PlaceSampler, name="mask_predict"):
     steps: int = Field(default=10, ge=1)
     """Network calls; no more than there are symbols."""
 
+    @property
+    def draws(self) -> bool:
+        return self.temperature > 0
+
     def start(self, process: object, rows: Rows) -> Rows:
         own = {
             **self.begun(process, rows),

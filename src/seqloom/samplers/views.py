@@ -79,6 +79,10 @@ class Views(Sampler):
         return self.name
 
     @property
+    def draws(self) -> bool:
+        return self.inner is None or self.inner.draws
+
+    @property
     def needs_gradient(self) -> bool:
         return self.sampler.needs_gradient
 
