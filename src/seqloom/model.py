@@ -203,7 +203,7 @@ class Model:
         done: dict[int, Answer] = {}
         total, over, given = sum(one.total for one, _ in waiting), 0, 0
         while waiting or running:
-            rows = sum(one.query.count for one, *_ in running)
+            rows = sum(one.query.count for one, *_ in running) if waiting else 0
             while waiting and (not running or rows + waiting[0][0].query.count <= together):
                 one, number = waiting.popleft()
                 running.append((one, number, wide.frames(one.query)))

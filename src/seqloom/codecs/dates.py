@@ -247,6 +247,11 @@ class Calendar(Settings):
 
     def read(self, text: str) -> int | None:
         """The instant that a cell says, or None."""
+        if not (self.zone or self.fraction or self.format in {INTEGER, NUMBER, *EPOCHS}):  # which takes no table
+            instant = read_one(text, self.format)
+            if instant is None or not self.place:
+                return instant
+            return int(clocks.universal(np.array([instant]), self.place)[0])
         try:
             _, instants = Calendar.spelled([text], spelling=self.format, zone=self.zone)
         except DataError:

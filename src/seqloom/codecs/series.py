@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -206,28 +207,38 @@ class Series(Codec, name="series"):
 
     def decode(self, encoded: Encoded) -> Table:
         """The series; nan where not known. Cells that a canvas showed are the template's own numbers."""
-        origin = encoded.origin
+        origin, count = encoded.origin, len(encoded.x)
         template: Table | None = origin.get("template")
-        own = np.zeros((0, encoded.x.shape[1])) if template is None else template.values[: len(encoded.x)]
-        empty = np.isnan(own).any(1)
-        whole = int(empty.argmax()) if empty.any() else len(own)  # rows before the first with an empty cell
-        x = np.asarray(encoded.x[whole:], np.float64)
-        made = np.where(encoded.known[whole:], x * np.array(self.scales) + np.array(self.means), np.nan)
-        if self.integers:
+        own = np.zeros((0, encoded.x.shape[1])) if template is None else template.values[:count]
+        whole = 0 if template is None else min(template.whole, count)
+        made = np.asarray(encoded.x[whole:], np.float64) * self._scale + self._mean
+        made[~encoded.known[whole:]] = np.nan
+        if any(self.integers):
             made = np.where(self.integers, np.round(made), made)
+        if not all(self.signed):
             made = np.where(self.signed, made, np.maximum(made, 0.0))
-        if self.binary:
+        if any(self.binary):
             made = np.where(self.binary, np.minimum(made, 1.0), made)
         made[: len(own) - whole] = np.where(np.isnan(own[whole:]), made[: len(own) - whole], own[whole:])
         values = np.concatenate([own[:whole], made])
         dates = origin.get("dates")
         dates = None if dates is None else dates[: len(values)]
-        table = Table(self.columns, values, dates, origin.get("date", ""), origin.get("calendar"))
+        spelled = (dates, origin.get("date", ""), origin.get("calendar"))
         if template is None:
-            return table
+            return Table(self.columns, values, *spelled)
         sheet = None if template.sheet is None else template.sheet.part(0, len(values))
         series = template.series_column
-        return replace(table, sheet=sheet, name=template.name, series_column=series, wide=template.wide)
+        return Table(
+            self.columns, values, *spelled, sheet=sheet, name=template.name, series_column=series, wide=template.wide
+        )
+
+    @cached_property
+    def _mean(self) -> NDArray[np.float64]:
+        return np.array(self.means, np.float64)
+
+    @cached_property
+    def _scale(self) -> NDArray[np.float64]:
+        return np.array(self.scales, np.float64)
 
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None

@@ -63,6 +63,8 @@ class Sheet:
 
     def part(self, begin: int, end: int) -> Sheet:
         """The lines of some rows."""
+        if begin == 0 and end >= len(self.rows):
+            return self
         gaps = {name: gap[begin:end] for name, gap in self.gaps.items()}
         return replace(self, rows=self.rows[begin:end], gaps=gaps)
 

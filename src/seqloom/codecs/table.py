@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,12 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @cached_property
+    def whole(self) -> int:
+        """How many rows precede the first with an empty cell."""
+        empty = np.isnan(self.values).any(1)
+        return int(empty.argmax()) if empty.any() else len(self.values)
 
     def __repr__(self) -> str:
         """What it holds, in a line: it may be thousands of dates and numbers."""

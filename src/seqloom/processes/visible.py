@@ -53,12 +53,12 @@ class Visible:
         if not backs:
             return []
         if self._sequence is None and position.shape[1] == 1 and (same := _same(position)) is not None:
-            index = torch.tensor(backs, device=position.device).neg_() + (same + length)
-            exists, index = index >= 0, index.clamp_min_(0)
-            if x.ndim == 3:
-                exists = exists.unsqueeze(-1)
-            known = known.index_select(1, index) & exists
-            x = x.index_select(1, index).masked_fill(~known, 0)
+            places = [max(0, same + length - back) for back in backs]  # slices are far faster than an index
+            x, known = (torch.cat([cells[:, at : at + 1] for at in places], 1) for cells in (x, known))
+            if same + length < max(backs):
+                exists = torch.tensor([same + length >= back for back in backs], device=x.device)
+                known = known & (exists.unsqueeze(-1) if x.ndim == 3 else exists)
+            x = x.masked_fill(~known, 0)
             return list(zip(x.chunk(len(backs), 1), known.chunk(len(backs), 1), strict=True))
         if len(backs) > 1:
             offsets = torch.tensor(backs, device=position.device).repeat_interleave(position.shape[1])
