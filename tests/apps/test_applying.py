@@ -182,6 +182,18 @@ def test_answers_are_measured_beside_the_true_ones(seqloom, runs):
     assert [one["name"] for one in found["model"]] == [one["name"] for one in metrics[:6]]
 
 
+def test_a_run_of_two_files_is_evaluated_on_two_others(seqloom):
+    for side in (0, 1):
+        Path(f"train.{side}").write_text("".join(f"{pair[side]}\n" for pair in PAIRS))
+        Path(f"new.{side}").write_text("".join(f"{pair[side]}\n" for pair in PAIRS[:5]))
+    assert seqloom("train", "train.1", "corpus.source=train.0", "--model", "gru", "--out", "two", *TINY).code == 0
+    told = seqloom("evaluate", "two", "new.1", "corpus.source=new.0", "--json").json
+    assert Path(told["data"]).name == "new.1"
+    assert told["metrics"][0]["count"] == sum(len(pair[1]) for pair in PAIRS[:5])
+    check_error(seqloom("evaluate", "two", "new.1"), "these data give nothing beside", "corpus.source=FILE")
+    check_error(seqloom("evaluate", "two", "corpus.source=new.0"), "how other data are read", "RUN DATA corpus.source")
+
+
 def test_what_was_attended_to_is_drawn_beside_a_score(seqloom, runs):
     Path("one.txt").write_text("CD AB")
     words = ("score", runs / "run", "one.txt", "given.source=ab cd", *ALIKE)

@@ -35,6 +35,7 @@ from seqloom.core.progress import Progress, count, listed
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
+    from seqloom.corpora.base import Corpus
     from seqloom.evaluation.comparison import Comparison
     from seqloom.metrics.forecast import Backtest
     from seqloom.model import Model
@@ -184,7 +185,8 @@ def evaluate(
 ) -> None:
     """Score a model on a split of its training data, or on all of other data.
 
-    metrics=[NAME,...] takes these instead of those of the run's recipe. With --horizon: forecast from several places in
+    metrics=[NAME,...] takes these instead of those of the run's recipe; corpus.KEY=VALUE says how DATA are read, as
+    corpus.source=FILE of pairs. With --horizon: forecast from several places in
     it, and measure the forecasts beside those of baselines. With --synthetic: make samples, and judge them beside
     copies of the training data, held-out windows and a Gaussian; synthesis.KEY=VALUE sets how.
     """
@@ -192,10 +194,18 @@ def evaluate(
     settings = settings_of(pairs)
     asked_samples = _samples_asked(settings, synthetic, length)
     for key in settings:
-        if key != "metrics":
+        if key not in {"metrics", "corpus"}:
             raise ConfigError(
-                "there is no such setting of evaluate", path=key, hint="metrics=[NAME,...] is the only one"
+                "there is no such setting of evaluate",
+                path=key,
+                hint="metrics=[NAME,...], and corpus.KEY=VALUE of other data, are all",
             )
+    if "corpus" in settings and (len(plain) < 2 or horizon is not None or synthetic):
+        raise ConfigError(
+            "that is how other data are read for metrics",
+            path="corpus",
+            hint="seqloom evaluate RUN DATA corpus.source=FILE",
+        )
     if settings and horizon is not None:
         raise ConfigError("forecasts are measured by all their metrics", path="metrics", hint="leave out --horizon")
     if split not in {"valid", "test"}:
@@ -221,13 +231,17 @@ def evaluate(
         return
     if windows is not None or stride is not None:
         raise _no_horizon()
+    from seqloom.corpora.files import corpus_like
     from seqloom.evaluation.answers import beside_likelihood
     from seqloom.evaluation.evaluate import evaluate_model
 
+    named: str | Corpus | None = data
+    if data is not None and model.run is not None and "corpus" in settings:
+        named = corpus_like(model.run.recipe.corpus, data, **settings["corpus"])
     with Progress(1, "", quiet=session.quiet) as bar:
         result = evaluate_model(
             model,
-            data,
+            named,
             split,  # type: ignore[arg-type]
             full,
             lambda share: bar.update(share),
@@ -273,7 +287,7 @@ def _evaluate_forecasts(
     assert model.run is not None
     with Progress(1, "", quiet=session.quiet) as bar:
         table = evaluate_forecasts(model, data, split, asked, bar.update)
-    of = data or data_of(model.run.recipe)
+    of = data or data_of(model.run.recipe.corpus)
     if as_json:
         fields = {"run": str(model.run.path), "data": of, "split": split if data is None else "all"}
         put_json({**fields, "weights": model.notes[-1], "paths": asked.paths, "seed": asked.seed, **table.data()})
@@ -315,7 +329,7 @@ def _evaluate_synthesis(
     assert model.run is not None
     with Progress(1, "", quiet=session.quiet) as bar:
         table = evaluate_synthesis(model, data, split, SynthesisMetric.parse(asked), seed, bar.update)
-    of = data or data_of(model.run.recipe)
+    of = data or data_of(model.run.recipe.corpus)
     if as_json:
         fields = {"run": str(model.run.path), "data": of, "split": split if data is None else "all"}
         put_json({**fields, "weights": model.notes[-1], "seed": seed, **table.data()})

@@ -332,8 +332,10 @@ def _corpus_called(data: str, settings: dict[str, Any]) -> Corpus:
         raise error.under("corpus") from None
 
 
-def corpus_like(corpus: Corpus, data: str, **settings: Any) -> Corpus:
-    """The corpus of a DATA word, read as another one is where it is of the same kind."""
+def corpus_like(corpus: Corpus, data: str | Corpus, **settings: Any) -> Corpus:
+    """The corpus of a DATA word, read as another one is where it is of the same kind; of a corpus itself."""
+    if isinstance(data, Corpus):
+        return data.replace(**settings)
     own = {key: getattr(corpus, key) for key in corpus.model_fields_set if key not in corpus.where}
     try:
         return corpus_of(data, own | settings)

@@ -208,7 +208,9 @@ class Pair(Source, name="pair"):
     def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
         if item.pair is None:
             raise ConfigError(
-                "these data give nothing beside their things", path="source", hint="a corpus of pairs does"
+                "these data give nothing beside their things",
+                path="source",
+                hint="lines of another file do: corpus.source=FILE",
             )
         return codec.value_of(item.pair)
 

@@ -218,7 +218,7 @@ def compare_runs(
             rows.append(row_of(name, [judged(run, horizon=horizon, origins=windows, synthetic=synthetic)]))
         notify("baselines")
         command = ["seqloom", "compare", *paths, *_options(horizon, windows, synthetic), "--out", str(out)]
-        data = data_of(first.recipe)
+        data = data_of(first.recipe.corpus)
         comparison = comparison_of(
             data,
             first.recipe.corpus,

@@ -13,7 +13,7 @@ import numpy as np
 from seqloom import run as runs
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.core.foreign import arose_in
-from seqloom.corpora.base import Prepared, Split
+from seqloom.corpora.base import Corpus, Prepared, Split
 from seqloom.corpora.files import corpus_like
 from seqloom.evaluation.answers import answers_of
 from seqloom.evaluation.naming import data_word
@@ -25,7 +25,6 @@ from seqloom.metrics.base import Metric, MetricRecord, View, wrong_with
 from seqloom.metrics.novelty import Originals
 from seqloom.metrics.things import Things
 from seqloom.model import Model, load
-from seqloom.recipe import Recipe
 from seqloom.validation import reading_of
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ Progress = Callable[[float], None]
 
 def evaluate(
     run: Path | str | runs.Run,
-    data: str | None = None,
+    data: str | Corpus | None = None,
     split: SplitName = "test",
     weights: runs.WeightsChoice = "best",
     full: bool = False,
@@ -47,7 +46,7 @@ def evaluate(
 
     Args:
         run: The run, or its folder.
-        data: Score all of this instead of a split of the run's own data.
+        data: Score all of this instead of a split of the run's own data: a DATA word, or a corpus.
         split: Which split of the run's own data.
         weights: The best checkpoint by validation, or the last.
         full: Score all windows where an expensive likelihood would take some.
@@ -62,7 +61,7 @@ def evaluate(
 
 def evaluate_model(
     model: Model,
-    data: str | None = None,
+    data: str | Corpus | None = None,
     split: SplitName = "test",
     full: bool = False,
     progress: Progress | None = None,
@@ -135,7 +134,7 @@ def evaluate_model(
     return {
         "run": str(model.run.path),
         "split": split if data is None else "all",
-        "data": data if data is not None else data_of(model.run.recipe),
+        "data": data if isinstance(data, str) else data_of(data or model.run.recipe.corpus),
         "fingerprint": part.fingerprint,
         "weights": model.notes[-1],
         "metrics": records,
@@ -190,14 +189,14 @@ def things_of(model: Model, part: Split, samples: int, seed: int) -> Things:
     )
 
 
-def values_of(run: runs.Run, data: str | None, split: SplitName) -> list[Any]:
+def values_of(run: runs.Run, data: str | Corpus | None, split: SplitName) -> list[Any]:
     """The values of a split as the files have them."""
     if data is not None:
         return list(corpus_like(run.recipe.corpus, data, splits=WHOLE).values(run.codec, "test"))
     return list(run.recipe.corpus.values(run.codec, split))
 
 
-def prepare(run: runs.Run, data: str | None = None) -> Prepared:
+def prepare(run: runs.Run, data: str | Corpus | None = None) -> Prepared:
     """A run's own data, or all of other data as their test split, encoded by the run's codecs."""
     fitted = {name: given.replace(codec=codec) for name, (codec, given) in run.given.items()}
     if data is not None:
@@ -213,6 +212,6 @@ def prepare(run: runs.Run, data: str | None = None) -> Prepared:
     return prepared
 
 
-def data_of(recipe: Recipe) -> str:
-    """The data of a recipe, as a DATA word names them."""
-    return data_word(recipe.corpus.plain())
+def data_of(corpus: Corpus) -> str:
+    """The data of a corpus, as a DATA word names them."""
+    return data_word(corpus.plain())

@@ -232,7 +232,7 @@ def _train_of(corpus: Corpus, codec: Codec, parts: Sequence[Stretch]) -> tuple[l
     return train, notes
 
 
-def origins_of_run(run: Run, data: str | None, split: str, asked: Backtest) -> Origins:
+def origins_of_run(run: Run, data: str | Corpus | None, split: str, asked: Backtest) -> Origins:
     """Origins in a split of a run's own data, or in other data, all of which are their test split."""
     given = {name: item.replace(codec=codec) for name, (codec, item) in run.given.items()}
     own = run.recipe.corpus
@@ -241,7 +241,7 @@ def origins_of_run(run: Run, data: str | None, split: str, asked: Backtest) -> O
 
 
 def forecasts_of(
-    model: Model, data: str | None, split: str, asked: Backtest, progress: Progress | None = None
+    model: Model, data: str | Corpus | None, split: str, asked: Backtest, progress: Progress | None = None
 ) -> Forecasts:
     """What a model forecasts from the origins of a split, beside what followed."""
     assert model.run is not None

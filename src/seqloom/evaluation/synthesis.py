@@ -54,7 +54,7 @@ def _numbers(codec: Codec, corpus: Corpus, split: str) -> list[Numbers]:
     return [one for one in found if one is not None]
 
 
-def reality_of_run(model: Model, data: str | None, split: str, length: int) -> Reality:
+def reality_of_run(model: Model, data: str | Corpus | None, split: str, length: int) -> Reality:
     """What the samples of a run are compared with: its training data, and a split of them or other data."""
     assert model.run is not None
     corpus = model.run.recipe.corpus
@@ -64,7 +64,7 @@ def reality_of_run(model: Model, data: str | None, split: str, length: int) -> R
 
 def synthesis_of(
     model: Model,
-    data: str | None,
+    data: str | Corpus | None,
     split: str,
     length: int,
     samples: int | None,
@@ -123,7 +123,7 @@ def synthesis_table(
 
 def evaluate_synthesis(
     model: Model,
-    data: str | None,
+    data: str | Corpus | None,
     split: str,
     asked: SynthesisMetric,
     seed: int = 0,
