@@ -187,6 +187,16 @@ def test_a_run_of_two_files_is_evaluated_on_two_others(seqloom):
         Path(f"train.{side}").write_text("".join(f"{pair[side]}\n" for pair in PAIRS))
         Path(f"new.{side}").write_text("".join(f"{pair[side]}\n" for pair in PAIRS[:5]))
     assert seqloom("train", "train.1", "corpus.source=train.0", "--model", "gru", "--out", "two", *TINY).code == 0
+    # of lines, each is one thing
+    rows = [line.split(maxsplit=2) for line in seqloom("score", "two", "new.1").text.splitlines()]
+    assert rows[0] == ["nats", "bits/byte", "line"]
+    assert [row[2] for row in rows[1:]] == [*(pair[1] for pair in PAIRS[:5]), "all 5"]
+    assert float(rows[-1][0]) == pytest.approx(sum(float(row[0]) for row in rows[1:-1]), abs=0.1)
+    Path("alone.1").write_text(f"{PAIRS[0][1]}\n")
+    alone = seqloom("score", "two", "alone.1", "--json").json
+    assert float(rows[1][0]) == pytest.approx(alone["nats"], abs=0.01)
+    names = [one["name"] for one in seqloom("score", "two", "new.1", "--json").json["series"]]
+    assert names == [pair[1] for pair in PAIRS[:5]]
     told = seqloom("evaluate", "two", "new.1", "corpus.source=new.0", "--json").json
     assert Path(told["data"]).name == "new.1"
     assert told["metrics"][0]["count"] == sum(len(pair[1]) for pair in PAIRS[:5])

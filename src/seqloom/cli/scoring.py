@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,13 +70,18 @@ def score(
     weights: WEIGHTS = "best",
     as_json: JSON = False,
 ) -> None:
-    """Say what a file, or each series in it, costs under a model: how likely the model finds it."""
+    """Say what a file, or each series in it, costs under a model: how likely the model finds it.
+
+    Of a model of lines, such as names or sentences, each line is one thing.
+    """
     (run, file), settings = sort_words(words or [], "score RUN FILE|-", ("given",))
     check_file(file)
     drawing = None if attention is None else _drawing(attention, force)
     model = opened(run, weights, session)
     codec = model.codec
     values = several_of(file, codec)
+    lines = _lines_of(model, values)
+    values = [codec.typed(line) for line in lines] or values
     given = conditions_of(settings, model.given)
     if drawing is not None:
         _draw_attention(model, values, given, *drawing, session)
@@ -86,7 +92,7 @@ def score(
             def report(share: float, done: int = i) -> None:
                 bar.update((done + share) / len(values))
 
-            name = codec.called(value)
+            name = lines[i] if lines else codec.called(value)
             try:
                 measured = model.score(value, given=given, tokens=tokens, full=full, progress=report)
             except DataError as error:
@@ -100,11 +106,34 @@ def score(
         series = [{"name": name, **own} for (name, *_), own in zip(named, contents, strict=True)]
         put_json({"run": path_of(run), **(contents[0] if len(values) == 1 else {"series": series})})
         return
+    if lines and not tokens:
+        put_table(_table_of(named), left=(2,))
+        return
     for name, value, measured in named:
         put((f"{name}: " if len(values) > 1 else "") + _in_words(measured) + "\n")
         for element in _surprisal(codec, value, measured).get("surprisal", ()):
             own = element["element"]
             put(f"{element['nats']:9.4f}  {own if own.isprintable() and own.strip() else repr(own)}\n")
+
+
+def _lines_of(model: Model, values: Sequence[Any]) -> list[str]:
+    """The lines of a file, where the model has learned lines and these are several; else none."""
+    if model.run is None or not model.run.recipe.corpus.of_lines or len(values) != 1:
+        return []
+    lines = [line for line in model.codec.as_text(values[0]).splitlines() if line]
+    return lines if len(lines) > 1 else []
+
+
+def _table_of(named: Sequence[tuple[str, Any, Score]]) -> list[list[str]]:
+    """What each of several lines costs, and all of them together."""
+    rows = [(name, one.nats, one.count) for name, _, one in named]
+    rows.append((f"all {len(rows):,}", sum(nats for _, nats, _ in rows), sum(units for *_, units in rows)))
+    mark = "≤ " * (named[0][2].kind == "bound")
+    unit = named[0][2].unit
+    return [
+        ["nats", f"{mark}bits/{unit}", "line"],
+        *([f"{nats:.2f}", f"{nats / units / math.log(2):.4f}", name] for name, nats, units in rows),
+    ]
 
 
 def _drawing(word: str, force: bool) -> tuple[OutputFile, str]:
