@@ -235,6 +235,19 @@ def test_lines_are_told_their_labels_and_a_model_of_labels_is_measured_by_them(s
     check_error(seqloom("classify", "kinds", "bad.txt"), "empty", "skip-bad")
 
 
+def test_drawings_are_told_their_labels(seqloom):
+    rows = [{"word": "up" if i % 2 else "down", "strokes": [[[0, 0], [1, i]]]} for i in range(20)]
+    Path("drawn.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    words = ("drawn.jsonl", "given.word.source=column:word", "--model", "gru", "--out", "drawn", *TINY[:-1])
+    assert "next: seqloom sample drawn given.word=down" in seqloom("train", *words).err
+    told = seqloom("classify", "drawn", "drawn.jsonl")
+    assert len(told.text.splitlines()) == 20
+    assert set(told.text.split()) <= {"up", "down"}
+    assert seqloom("sample", "drawn", "given.word=up", "--length", 3, "--seed", 1, "--out", "one.svg").code == 0
+    (alone,) = map(json.loads, seqloom("classify", "drawn", "one.svg", "--json").text.splitlines())
+    assert sum(alone["probabilities"].values()) == pytest.approx(1)
+
+
 def test_each_word_of_a_line_has_a_label(seqloom, tmp_path):
     Path("a.conll").write_text("Anna PER\nsees O\nBob PER\n\nthe O\ndog O\nsees O\nAnna PER\n\n" * 20)
     assert (

@@ -9,7 +9,7 @@ import typer
 
 from seqloom.cli.applying import SKIP_BAD, path_of_lines
 from seqloom.cli.beside import opened
-from seqloom.cli.session import WEIGHTS, Session, check_file, conditions_of, put, sort_words, verb
+from seqloom.cli.session import WEIGHTS, Session, check_file, conditions_of, put, several_of, sort_words, verb
 from seqloom.core import durable
 from seqloom.core.errors import DataError
 from seqloom.core.progress import Progress, count
@@ -32,7 +32,8 @@ def classify(
     """Tell the label of each line of a file, in the same order.
 
     A model that was trained to answer with a label is asked for it. Of one that makes texts beside a label, it is the
-    label under which the text is likeliest. FILE has a text a line, or is a table (.tsv, .csv, .jsonl).
+    label under which the text is likeliest. FILE has a text a line, or is a table (.tsv, .csv, .jsonl); of a model of
+    drawings or of series it is a file of these.
     """
     (run, file), settings = sort_words(words or [], "classify RUN FILE|-", ("given",))
     check_file(file)
@@ -47,7 +48,12 @@ def classify(
     else:
         codecs = {key: codec for key, codec in model.given.items() if key not in {*beside, *model.given.searched}}
         columns = model.given.columns
-    asked = list(asked_in(path_of_lines(file), codecs, columns))
+    if name and not model.codec.space.symbolic:  # drawings or series, of which a file holds several
+        asked: list[tuple[int, dict[str, Any] | DataError]] = [
+            (number, {TEXT: value}) for number, value in enumerate(several_of(file, model.codec), 1)
+        ]
+    else:
+        asked = list(asked_in(path_of_lines(file), codecs, columns))
     bad = [own for _, own in asked if isinstance(own, DataError)]
     if bad and not skip_bad:
         raise DataError(

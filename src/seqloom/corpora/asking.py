@@ -52,7 +52,7 @@ def _of_table(path: Path, codecs: Mapping[str, Codec], columns: Mapping[str, str
     found = {name: own for name in codecs for own in (name, columns.get(name, "")) if own in known}
     found |= {name: name for name in codecs if name in known}
     if first is not None and not found:
-        wanted = " or ".join(dict.fromkeys(own for name in codecs for own in (name, columns.get(name, name))))
+        wanted = " or ".join(dict.fromkeys(own for name in codecs for own in (name, columns.get(name)) if own))
         raise DataError(
             f"none of the columns is a condition of the model: {', '.join(known)}", path=path, hint=f"call it {wanted}"
         )
