@@ -20,7 +20,7 @@ WIDE = 256
 """From this width on what a recurrent layer takes grows as the square of it."""
 FEW_EPOCHS = 4
 """Below so many passes over a text dropout only makes learning slower."""
-EPOCHS, UPDATES = 500, 100
+EPOCHS, UPDATES, DIFFUSION_UPDATES = 500, 100, 300
 """Readings after which a series says nothing new, and updates that a network has of few rows in any case."""
 RARE = "what is read so few times is not learned by heart"
 FEW_CHANNELS = 8
@@ -50,7 +50,8 @@ def advise(
         batch = max(2, round(advice["feed.batch"][0] / min(facts.numbers, 4) / max(1, facts.numbers / FEW_CHANNELS)))
         advice["feed.batch"] = (batch, "each row is as many as there are channels")
     if facts.numbers and minutes is not None:
-        epochs = max(EPOCHS, UPDATES * advice["feed.batch"][0] * advice["feed.window"][0] / facts.elements)
+        updates = UPDATES if causal else DIFFUSION_UPDATES
+        epochs = max(EPOCHS, updates * advice["feed.batch"][0] * advice["feed.window"][0] / facts.elements)
         advice["trainer.epochs"] = (round(epochs), "what is read more often is learned by heart: bands get too narrow")
     if not (facts.tokens or facts.ends or facts.horizon):
         advice["feed.horizon"] = _ahead(facts, advice["feed.window"][0])
