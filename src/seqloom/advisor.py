@@ -20,7 +20,7 @@ WIDE = 256
 """From this width on what a recurrent layer takes grows as the square of it."""
 FEW_EPOCHS = 4
 """Below so many passes over a text dropout only makes learning slower."""
-EPOCHS, UPDATES, DIFFUSION_UPDATES = 500, 100, 300
+EPOCHS, UPDATES, DIFFUSION_UPDATES = 500, 100, 600
 """Readings after which a series says nothing new, and updates that a network has of few rows in any case."""
 RARE = "what is read so few times is not learned by heart"
 FEW_CHANNELS = 8
