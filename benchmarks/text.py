@@ -101,6 +101,7 @@ def rows() -> dict[str, Row]:
     smiles = partial(things, check=("command", f"{sys.executable} {HERE / 'valid_smiles.py'}"))
     for model in FAMILIES:
         found[f"molecules/{model}"] = Row(6, molecules, ("--model", model), smiles)
+    found["molecules/lstm, no prior"] = Row(6, molecules, ("--model", "lstm", "process.prior=none"), smiles)
     for model in FAMILIES:
         found[f"peptides/{model}"] = Row(6, peptides, ("--model", model), partial(things, check=("pattern", PEPTIDES)))
     for name, settings in FILLERS.items():

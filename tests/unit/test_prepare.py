@@ -25,6 +25,7 @@ from seqloom.core.cache import cache as cache_folder
 from seqloom.core.content import edge, edge_in
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.foreign import code_of
+from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, describe
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.packed import Packed
@@ -620,6 +621,16 @@ def test_an_encoding_that_was_killed_goes_on(tmp_path: Path, cache: Path, monkey
         assert prepared.splits[split].fingerprint == whole.splits[split].fingerprint
         assert prepared.splits[split].units == whole.splits[split].units
     assert "".join(chain.from_iterable(sequences(prepared, split) for split in SPLITS)) == text
+
+
+def test_another_release_reads_the_data_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = shards.key_of("data")
+    assert shards.key_of("data") == before
+    shards._code.cache_clear()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: b"another release")
+    after = shards.key_of("data")
+    shards._code.cache_clear()
+    assert after != before
 
 
 def test_the_same_file_at_another_place_is_not_encoded_anew(tmp_path: Path) -> None:

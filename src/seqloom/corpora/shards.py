@@ -6,8 +6,8 @@
     $SEQLOOM_CACHE/fits/<key>.json      codecs that were fitted on a training split
     $SEQLOOM_CACHE/spool/<sha256>.txt   what came by standard input
 
-A key is a hash of all that the content depends on, code that is not the package's own included, so nothing is ever out
-of date. All of it may be deleted.
+A key is a hash of all that the content depends on, the code that reads and encodes included, so nothing is ever out of
+date. All of it may be deleted.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,7 +31,6 @@ from seqloom.core import durable
 from seqloom.core.cache import cache
 from seqloom.core.errors import DataError, RunError
 
-FORMAT = 4
 INDEX = "index.json"
 STALE, FORGOTTEN = 86_400.0, 7 * 86_400.0
 """Seconds after which what a killed writer left behind is deleted, and what it could have gone on with."""
@@ -38,9 +38,16 @@ _PIECE = 1 << 20
 
 
 def key_of(*content: Any) -> str:
-    """A hash of plain values, and of the format that the cache is written in."""
-    text = json.dumps([FORMAT, *content], sort_keys=True)
+    """A hash of plain values, and of the package's code that reads data, encodes them and writes the cache."""
+    text = json.dumps([_code(), *content], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+@lru_cache
+def _code() -> str:
+    home = Path(__file__).parents[1]
+    files = sorted([*home.glob("codecs/*.py"), *home.glob("corpora/*.py")])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def smallest(size: int) -> np.dtype[Any]:
