@@ -61,6 +61,28 @@ def test_a_sentence_a_row(tmp_path: Path) -> None:
         sentences(tmp_path / "b.csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "bad", "good", "line", "message"),
+    [
+        ("a.conll", "Bob PER\nsees O\nAnna\n\n", "Anna PER\nsees O\n\n", 3, "the line has 1 column"),
+        ("a.jsonl", '{"w": ["a"], "t": ["X", "Y"]}\n', '{"w": ["a"], "t": ["X"]}\n', 1, "1 word and 2 labels"),
+        ("a.jsonl", '{"w": \n', '{"w": ["a"], "t": ["X"]}\n', 1, "the line is no JSON"),
+    ],
+)
+def test_bad_sentences_are_passed_over_and_counted(
+    tmp_path: Path, name: str, bad: str, good: str, line: int, message: str
+) -> None:
+    (tmp_path / name).write_text(bad + good * 9)
+    settings: dict[str, Any] = {"tags": "2" if name.endswith("conll") else "t", "splits": [1, 0, 0]}
+    with pytest.raises(DataError, match=f"line {line}: {message}") as caught:
+        list(Tagged(path=str(tmp_path / name), **settings).things(Label(), {}))
+    assert caught.value.hint.endswith("corpus.skip_bad=true passes over it")
+    corpus = Tagged(path=str(tmp_path / name), skip_bad=True, **settings)
+    prepared = corpus.prepare(None, corpus.declares())
+    assert len(prepared.splits["train"].data) == 9
+    assert any(note.startswith("1 of 10 sentences are bad and left out") for note in prepared.notes)
+
+
 def test_a_rare_word_is_read_by_its_form() -> None:
     assert FORMS.words == ("dog", "the")
     symbols = {word: int(FORMS.encode((word,)).x[0]) for word in ("the", "singing", "Joanna", "7", "xyz", "§§§")}

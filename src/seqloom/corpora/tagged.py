@@ -49,6 +49,8 @@ class Tagged(Corpus, name="tagged"):
     """A file like `path` with the validation split."""
     test: str = ""
     """A file like `path` with the test split."""
+    skip_bad: bool = False
+    """Pass over sentences that cannot be read, and say how many there were; else the first is an error."""
 
     @field_validator("words", "tags", mode="before")
     @classmethod
@@ -83,47 +85,55 @@ class Tagged(Corpus, name="tagged"):
         each = [(split, Path(path)) for split, path in files if path]
         digests = [(split, *digest_of(path)) for split, path in each]
         return Items(
-            each=lambda: (item for split, path in each for item in self._items(codec, split, path)),
+            each=lambda: (one for file in each for one in self._items(codec, *file) if isinstance(one, Item)),
             identity=[self.words, self.tags, [[split, digest] for split, digest, _ in digests]],
             size=sum(size for *_, size in digests),
             ends=codec.ends,
             whole=True,
         )
 
-    def _items(self, codec: Codec, split: str, path: Path) -> Iterator[Item]:
+    def notes(self, codec: Codec) -> Iterator[str]:
+        if self.skip_bad:
+            files = [Path(path) for path in (self.path, self.valid, self.test) if path]
+            yield from self.bad_of((one for path in files for one in self._items(codec, "", path)), "sentences")
+
+    def _items(self, codec: Codec, split: str, path: Path) -> Iterator[Item | DataError]:
+        """The sentences of a file, and in place of those that are passed over what is wrong with them."""
         rows = self._rows(path, codec.written_in) if is_table(path) else self._columns(path, codec.written_in)
-        for line, words, tags in rows:
-            if len(words) != len(tags) or not words:
-                raise DataError(
-                    f"{count(len(words), 'word')} and {count(len(tags), 'label')}",
-                    path=path,
-                    line=line,
-                    hint="give each word one label, and no word none",
-                )
+        for row in rows:
+            if isinstance(row, DataError):
+                if not self.skip_bad:
+                    raise self.with_way_past(row)
+                yield row
+                continue
+            line, words, tags = row
             whole = json.dumps([words, tags])
             digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
             yield Item(whole, tags, digest, split, path=path, pair=words, line=line)
 
-    def _columns(self, path: Path, encoding: str) -> Iterator[Sentence]:
-        """The sentences of a file with a word a line."""
+    def _columns(self, path: Path, encoding: str) -> Iterator[Sentence | DataError]:
+        """The sentences of a file with a word a line, and what is wrong with others."""
         universal = path.name.endswith(UNIVERSAL)
         word_at, tag_at = ("2", "4") if universal else ("1", "")
-        first, words, tags = 0, list[str](), list[str]()
+        first, words, tags, wrong = 0, list[str](), list[str](), list[DataError]()
         for line, data in enumerate((*lines_of(path, encoding), b""), 1):
             text = data.decode("utf-8", "surrogateescape").strip()
             if universal and text.startswith("#"):
                 continue
             if not text or text.startswith(BREAK):
-                if words:
-                    yield first, tuple(words), tuple(tags)
-                first, words, tags = 0, [], []
+                if wrong or words:
+                    yield wrong[0] if wrong else (first, tuple(words), tuple(tags))
+                first, words, tags, wrong = 0, [], [], []
                 continue
             cells = text.split("\t") if "\t" in text else text.split()
             if universal and not cells[0].isdigit():  # a contraction, or a word that is only thought
                 continue
             first = first or line
-            words.append(self._cell(cells, self.words or word_at, path, line))
-            tags.append(self._cell(cells, self.tags or tag_at, path, line))
+            try:
+                words.append(self._cell(cells, self.words or word_at, path, line))
+                tags.append(self._cell(cells, self.tags or tag_at, path, line))
+            except DataError as error:
+                wrong.append(error)
 
     @staticmethod
     def _cell(cells: list[str], column: str, path: Path, line: int) -> str:
@@ -134,18 +144,24 @@ class Tagged(Corpus, name="tagged"):
             raise DataError(what, path=path, line=line, hint=hint)
         return cells[number - 1]
 
-    def _rows(self, path: Path, encoding: str) -> Iterator[Sentence]:
-        """The sentences of a table with one a row."""
+    def _rows(self, path: Path, encoding: str) -> Iterator[Sentence | DataError]:
+        """The sentences of a table with one a row, and what is wrong with others."""
         for row in rows_of(path, encoding):
             if isinstance(row, DataError):
-                raise row
+                yield row
+                continue
             line, cells = row
             names = list(cells)
             chosen = self.words or names[0], self.tags or names[-1]
             for name, key in zip(chosen, ("words", "tags"), strict=True):
                 if name not in cells:
                     raise ConfigError(f"there is no column {name!r}", path=f"corpus.{key}", hint=nearest(name, names))
-            yield line, _listed(cells[chosen[0]]), _listed(cells[chosen[1]])
+            words, tags = (_listed(cells[name]) for name in chosen)
+            if words and len(words) == len(tags):
+                yield line, words, tags
+                continue
+            message = f"{count(len(words), 'word')} and {count(len(tags), 'label')}"
+            yield DataError(message, path=path, line=line, hint="give each word one label, and no word none")
 
 
 def _listed(cell: str) -> tuple[str, ...]:
