@@ -213,3 +213,22 @@ def test_what_many_rows_took_over_is_kept_once_and_read_as_if_each_had_its_own(k
     with torch.no_grad(), torch.enable_grad():  # by the formulas
         assert read(2)[0].requires_grad
         torch.testing.assert_close(read(2)[0], apart, rtol=1e-4, atol=1e-5)
+
+
+def test_what_rows_take_over_one_by_one_lies_where_others_left():
+    module = Attention(heads=2).build(16, 1)
+    x, state = torch.randn(6, 9, 16, generator=torch.Generator().manual_seed(1)), module.begin(4, 40)
+    lengths, copied = [3, 9, 5, 2, 7, 9], 0
+    with torch.inference_mode():
+        for turn, (row, length) in enumerate(zip([0, 1, 2, 3, 1, 0], lengths, strict=True)):
+            one = module.begin(1, 9)
+            module(x[turn : turn + 1, :length], state=one)
+            before = None if state.shared is None else state.shared.values.data_ptr()
+            state.put(np.array([row]), one, np.array([0]))
+            copied += state.shared.values.data_ptr() != before
+            whole = state.whole(4)
+            torch.testing.assert_close(whole.keys[row, :, :length], one.whole(1).keys[0, :, :length])
+            torch.testing.assert_close(whole.values[row, :, :length], one.whole(1).values[0, :, :length])
+    assert state.length.tolist() == [9, 7, 5, 2]
+    assert len(state.shared.values) == 4
+    assert copied == 3, "rows that come when others have gone take their places, and room is doubled"

@@ -366,7 +366,9 @@ class Attend(MixerModule):
         side = shared.together(rows)
         asking = q[side.rows].transpose(1, 2).flatten(2, 3)  # (G,KV,N*R,E)
         seen = None if side.visible is None else side.visible.repeat_interleave(readers, 1).unsqueeze(1)
-        there, there_sum = read_with_sum(asking, shared.keys[side.owner], shared.values[side.owner], seen)
+        most = int(shared.taken[:rows].max())
+        keys, values = shared.columns[side.owner, :, :, :most].mT.contiguous(), shared.values[side.owner, :, :most]
+        there, there_sum = read_with_sum(asking, keys, values, seen)
         each = (len(side.owner), self.kv_heads, -1, readers)
         there = there.view(*each, self.each).transpose(1, 2).flatten(0, 1)[side.place]  # (B,KV,R,E)
         there_sum = there_sum.view(each).transpose(1, 2).flatten(0, 1)[side.place]  # (B,KV,R)

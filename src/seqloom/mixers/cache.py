@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,43 +21,52 @@ NEVER = 1 << 62
 
 
 class Shared(State):
-    """Keys and values (G,H,S,E) that rows took over from one another's past, each kept once for all of them.
+    """Keys, by columns (G,H,E,S), and values (G,H,S,E) that rows took over, each kept once for all that took them.
 
-    Of each row (B,) `owner` says whose it took, and `taken` how many of their elements it has.
+    S is a multiple of LANES. Of each row (B,) `owner` says whose it took, and `taken` how many of their elements it
+    has. What no row has is written over, and there is room for more, so that rows may come one by one.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, owner: Lengths, taken: Lengths) -> None:
-        self.keys, self.values, self.owner, self.taken = keys, values, owner, taken
+    def __init__(self, columns: Tensor, values: Tensor, owner: Lengths, taken: Lengths) -> None:
+        self.columns, self.values, self.owner, self.taken = columns, values, owner, taken
         self._together: dict[int, Together] = {}
 
+    @classmethod
+    def nothing(cls, rows: int, like: Tensor) -> Shared:
+        """Of so many rows that took nothing yet, for keys like these (B,H,N,E)."""
+        heads, each = like.shape[1], like.shape[3]
+        columns, values = like.new_zeros(0, heads, each, 0), like.new_zeros(0, heads, 0, each)
+        return cls(columns, values, np.zeros(rows, np.int64), np.zeros(rows, np.int64))
+
     def select(self, rows: Lengths) -> Shared:
-        return Shared(self.keys, self.values, self.owner[rows], self.taken[rows])
+        return Shared(self.columns.clone(), self.values.clone(), self.owner[rows], self.taken[rows])
 
     def given(self, slots: Lengths, owner: Lengths, taken: Lengths) -> Shared:
         """The same where these rows have other ones."""
-        changed = Shared(self.keys, self.values, self.owner.copy(), self.taken.copy())
+        changed = Shared(self.columns, self.values, self.owner.copy(), self.taken.copy())
         changed.owner[slots], changed.taken[slots] = owner, taken
         return changed
 
-    def with_more(self, keys: Tensor, values: Tensor) -> tuple[Shared, int]:
-        """The same with more of them, and the number of the first of these; what no row has any more is let go."""
-        has = self.taken > 0
-        used, owner = np.unique(self.owner[has], return_inverse=True)
-        own = np.zeros_like(self.owner)
-        own[has] = owner
-        longest = max(self.keys.shape[2], keys.shape[2])
+    def with_more(self, keys: Tensor, values: Tensor) -> tuple[Shared, Lengths]:
+        """The same with more keys and values (G,H,S,E), and the numbers (G,) of these."""
+        before, here = len(self.columns), self.values.shape[2]
+        free = np.setdiff1d(np.arange(before), self.owner[self.taken > 0])
+        more, longer = len(keys) - len(free), keys.shape[2] - here
+        more, longer = max(more, before) if more > 0 else 0, max(longer, here // 2) if longer > 0 else 0
+        longer += -(here + longer) % LANES
+        columns, kept = self.columns, self.values
+        if more or longer:
+            columns = F.pad(columns, (0, longer, 0, 0, 0, 0, 0, more))
+            kept = F.pad(kept, (0, 0, 0, longer, 0, 0, 0, more))
+        numbers = np.concatenate([free, np.arange(before, len(columns))])[: len(keys)]
+        columns[numbers, :, :, : keys.shape[2]] = keys.mT
+        kept[numbers, :, : keys.shape[2]] = values
+        return Shared(columns, kept, self.owner, self.taken), numbers
 
-        def joined(before: Tensor, more: Tensor) -> Tensor:
-            parts = (before[used], more)
-            return torch.cat([F.pad(part, (0, 0, 0, longest - part.shape[2])) for part in parts])
-
-        return Shared(joined(self.keys, keys), joined(self.values, values), own, self.taken), len(used)
-
-    @cached_property
+    @property
     def past(self) -> Past:
         """As a compiled program reads it."""
-        longer = (0, 0, 0, -self.keys.shape[2] % LANES)
-        return Past(F.pad(self.keys, longer).mT.contiguous(), F.pad(self.values, longer), self.owner, self.taken)
+        return Past(self.columns, self.values, self.owner, self.taken)
 
     def rollback(self, length: Lengths) -> Shared:
         """The same where these first rows have no more elements than that."""
@@ -79,7 +87,7 @@ class Together:
     """Which rows (G,N) stand side by side, since they attend to what the same `owner` (G,) left.
 
     They are filled up where an owner has fewer than N. `place` (B,) is where each row stands, `alone` (B,) marks those
-    that have nothing in common with any, and `visible` (G,N,S) what each may see (None: all).
+    that have nothing in common with any, and `visible` (G,N,S) which of the first elements each may see (None: all).
     """
 
     owner: Tensor
@@ -90,7 +98,7 @@ class Together:
 
     @classmethod
     def of(cls, shared: Shared, rows: int) -> Together:
-        taken, device = shared.taken[:rows], shared.keys.device
+        taken, device = shared.taken[:rows], shared.values.device
         having = np.flatnonzero(taken > 0)
         having = having[np.argsort(shared.owner[having], kind="stable")]
         owner, first, count = np.unique(shared.owner[having], return_index=True, return_counts=True)
@@ -98,7 +106,7 @@ class Together:
         table = having[first[:, None] + np.minimum(index, count[:, None] - 1)]  # (G,N)
         place, there = np.zeros(rows, np.int64), index < count[:, None]
         place[table[there]] = np.flatnonzero(there)
-        seen = np.arange(shared.keys.shape[2]) < taken[table][:, :, None]
+        seen = np.arange(taken.max()) < taken[table][:, :, None]
         return cls(
             torch.as_tensor(owner, device=device),
             torch.as_tensor(table, device=device),
@@ -154,7 +162,9 @@ class KeysValues(LayerState):
                 self.shared = theirs.given(slots, theirs.owner[rows], taken)
             else:
                 used, owner = np.unique(theirs.owner[rows], return_inverse=True)
-                self._take(slots, theirs.keys[used], theirs.values[used], owner, taken)
+                most = int(taken.max(initial=0))
+                keys, values = theirs.columns[used, :, :, :most].mT, theirs.values[used, :, :most]
+                self._take(slots, keys, values, owner, taken)
                 since = 0
         read = slice(since, int(other.own(len(other.length))[rows].max(initial=0)))  # copy what was read, and no more
         self._make_room(read.stop)
@@ -166,10 +176,9 @@ class KeysValues(LayerState):
 
     def _take(self, slots: Lengths, keys: Tensor, values: Tensor, owner: Lengths, taken: Lengths) -> None:
         """These rows begin with so many (rows,) of the keys and values (G,H,S,E), each with those of its owner."""
-        nothing = np.zeros_like(self.length)
-        before = self.shared or Shared(self.keys[:0, :, :0], self.values[:0, :, :0], nothing, nothing)
-        more, first = before.given(slots, before.owner[slots], np.zeros_like(slots)).with_more(keys, values)
-        self.shared = more.given(slots, owner + first, taken)
+        before = self.shared or Shared.nothing(len(self.length), self.keys)
+        more, numbers = before.given(slots, before.owner[slots], np.zeros_like(slots)).with_more(keys, values)
+        self.shared = more.given(slots, numbers[owner], taken)
 
     def rollback(self, length: Lengths) -> None:
         self.length[: len(length)] = np.minimum(self.length[: len(length)], length)
@@ -223,7 +232,7 @@ class KeysValues(LayerState):
             part[new, :, taken[new] + at_new] = apart[new, :, at_new]
             return part
 
-        keys, values = together(self.shared.keys, self.keys), together(self.shared.values, self.values)
+        keys, values = together(self.shared.columns.mT, self.keys), together(self.shared.values, self.values)
         return KeysValues(keys, values, None, self.length[:rows], self.room)
 
     def _make_room(self, most: int) -> None:
