@@ -195,6 +195,10 @@ def test_a_run_of_two_files_is_evaluated_on_two_others(seqloom):
     Path("alone.1").write_text(f"{PAIRS[0][1]}\n")
     alone = seqloom("score", "two", "alone.1", "--json").json
     assert float(rows[1][0]) == pytest.approx(alone["nats"], abs=0.01)
+    pieces = ("codec=bytes", "--model", "gru", "--out", "read", *TINY)
+    assert seqloom("train", "train.1", "corpus.source=train.0", *pieces).code == 0
+    elements = seqloom("score", "read", "alone.1", "--tokens", "--json").json["surprisal"]
+    assert len(elements) == len(PAIRS[0][1]) + 1, "its letters and its end; the end of the line is the file's"
     names = [one["name"] for one in seqloom("score", "two", "new.1", "--json").json["series"]]
     assert names == [pair[1] for pair in PAIRS[:5]]
     told = seqloom("evaluate", "two", "new.1", "corpus.source=new.0", "--json").json

@@ -106,7 +106,7 @@ def score(
         series = [{"name": name, **own} for (name, *_), own in zip(named, contents, strict=True)]
         put_json({"run": path_of(run), **(contents[0] if len(values) == 1 else {"series": series})})
         return
-    if lines and not tokens:
+    if len(lines) > 1 and not tokens:
         put_table(_table_of(named), left=(2,))
         return
     for name, value, measured in named:
@@ -117,11 +117,10 @@ def score(
 
 
 def _lines_of(model: Model, values: Sequence[Any]) -> list[str]:
-    """The lines of a file, where the model has learned lines and these are several; else none."""
+    """The lines of a file, without their ends, where the model has learned lines; else none."""
     if model.run is None or not model.run.recipe.corpus.of_lines or len(values) != 1:
         return []
-    lines = [line for line in model.codec.as_text(values[0]).splitlines() if line]
-    return lines if len(lines) > 1 else []
+    return [line for line in model.codec.as_text(values[0]).splitlines() if line]
 
 
 def _table_of(named: Sequence[tuple[str, Any, Score]]) -> list[list[str]]:
