@@ -172,7 +172,9 @@ class Model:
         try:
             wanted = re.compile(pattern)
         except re.error as error:
-            raise ConfigError(f"{pattern!r} is no regular expression: {error}", path=option) from None
+            raise ConfigError(
+                f"{pattern!r} is no regular expression: {error}", path=option, hint="such as '[a-z ]', in quotes"
+            ) from None
         found = [symbol for symbol in self.codec.matching(wanted) if symbol not in self.codec.never]
         if not found:
             raise ConfigError(f"no symbol of the model matches {pattern!r}", path=option, hint="such as [a-z ]")

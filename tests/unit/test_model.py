@@ -161,8 +161,9 @@ def test_what_cannot_be_a_stop_or_a_constraint_is_refused():
         made.sample(1, 5, stop="")
     with pytest.raises(ConfigError, match="no symbol"):
         made.sample(1, 5, allow="[0-9]")
-    with pytest.raises(ConfigError, match="regular expression"):
+    with pytest.raises(ConfigError, match="regular expression") as caught:
         made.sample(1, 5, allow="[")
+    assert "'[a-z ]'" in caught.value.hint
     numbers = model(Autoregressive(), TABLES)
     for refused in ({"stop": "a"}, {"allow": "a"}, {"ban": "a"}, {"bias": {"a": 1.0}}):
         with pytest.raises(UnsupportedQuery, match="numbers"):
