@@ -19,6 +19,9 @@ from seqloom.mixers.base import Mixer, MixerModule
 from seqloom.mixers.recurrent import Recurrent, layer
 from seqloom.mixers.twice import differentiable
 
+BETWEEN = 4.0
+"""Width of the feed-forward part after each layer: the state follows the past linearly, so what is to be made of several
+elements together has to be made there."""
 LONGEST = 64.0
 """Elements over which the slowest feature averages at the beginning; the fastest follows at once."""
 
@@ -26,6 +29,7 @@ LONGEST = 64.0
 class MinGru(Mixer, name="mingru"):
     """The minimal GRU: h = (1 - z) h + z c, where gate z and candidate c depend on the present element alone."""
 
+    feedforward: ClassVar[float] = BETWEEN
     timed_as: ClassVar[str] = "products"
 
     def build(self, width: int, block: int | None) -> MixerModule:
@@ -35,6 +39,7 @@ class MinGru(Mixer, name="mingru"):
 class MinLstm(Mixer, name="minlstm"):
     """The minimal LSTM: h = (f h + i c) / (f + i), where gates and candidate depend on the present element alone."""
 
+    feedforward: ClassVar[float] = BETWEEN
     timed_as: ClassVar[str] = "products"
 
     def build(self, width: int, block: int | None) -> MixerModule:
