@@ -20,8 +20,8 @@ from seqloom.mixers.recurrent import Recurrent, layer
 from seqloom.mixers.twice import differentiable
 
 BETWEEN = 4.0
-"""Width of the feed-forward part after each layer: the state follows the past linearly, so what is to be made of several
-elements together has to be made there."""
+"""Width of the feed-forward part after each layer: the state follows the past linearly, so what several elements say
+together has to be made there."""
 LONGEST = 64.0
 """Elements over which the slowest feature averages at the beginning; the fastest follows at once."""
 
