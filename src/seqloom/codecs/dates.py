@@ -24,6 +24,8 @@ DECIMAL_YEAR = "decimal year"
 """Years of which months are twelfths, such as 1960.25, as statistical programs write them."""
 EPOCHS = {"epoch seconds": SECOND, "epoch milliseconds": 1000, "epoch microseconds": 1, "epoch nanoseconds": 0.001}
 """Whole numbers that count from the beginning of 1970, and the microseconds of one."""
+NUMBERS = frozenset({INTEGER, NUMBER, DECIMAL_YEAR, *EPOCHS})
+"""Dates that are numbers, and have no spelling as `strftime` has it."""
 LAST, LAST_WORKDAY, FIRST_WORKDAY = "last day", "last workday", "first workday"
 WORKDAYS = (0, 1, 2, 3, 4)
 SAMPLE = 60
@@ -145,7 +147,7 @@ class Calendar(Settings):
 
         `place` is one that is known. DataError where its clock never showed one of the times.
         """
-        if self.zone or self.format in {INTEGER, NUMBER, DECIMAL_YEAR, *EPOCHS}:
+        if self.zone or self.format in NUMBERS:
             return self, list(pieces)
         found = place or clocks.place_of(pieces)
         if not found:
@@ -247,7 +249,7 @@ class Calendar(Settings):
 
     def read(self, text: str) -> int | None:
         """The instant that a cell says, or None."""
-        if not (self.zone or self.fraction or self.format in {INTEGER, NUMBER, *EPOCHS}):  # which takes no table
+        if not (self.zone or self.fraction or self.format in NUMBERS):  # one cell alone is read sooner than a column
             instant = read_one(text, self.format)
             if instant is None or not self.place:
                 return instant

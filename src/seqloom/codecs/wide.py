@@ -50,7 +50,7 @@ def lengthened(cells: Cells, wanted: Wanted) -> tuple[Cells, Wanted]:
     columns = {name: cells.columns[name].gather(rows) for name in beside}
     columns[whole] = cells.columns[whole].gather(rows)
     columns[part] = polars.Series(times)
-    columns[WIDE] = polars.DataFrame({name: cells.columns[name] for name in names}).transpose().unpivot()["value"]
+    columns[WIDE] = polars.Series(np.column_stack([cells.columns[name].to_numpy() for name in names]).ravel())
     known = np.flatnonzero([not is_missing(cell) for cell in columns[WIDE].to_list()])
     kept = slice(int(known[0]), int(known[-1]) + 1) if len(known) and not beside else slice(None)
     remarks = [

@@ -46,7 +46,7 @@ def key_of(*content: Any) -> str:
 @lru_cache
 def _code() -> str:
     home = Path(__file__).parents[1]
-    files = sorted([*home.glob("codecs/*.py"), *home.glob("corpora/*.py")])
+    files = sorted(file for folder in ("codecs", "core", "corpora") for file in home.glob(f"{folder}/*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
