@@ -354,6 +354,7 @@ def test_rows_of_years_or_days_and_columns_of_their_parts_are_one_series(header,
     assert table.values[:, 0].tolist() == list(values)
     assert len(table_of(text, wanted=reads(wide=False)).columns) >= 4
     codec = Series().fit([table])
+    assert codec.element_names(table)[0] == dates[0].replace("\t", " ")
     grown = codec.canvas(table, 1)
     made = codec.show(codec.decode(Encoded(grown.x, ~grown.absent, grown.origin))).decode()
     assert made.splitlines()[-1].startswith(after.replace("\t", ",") + ",")

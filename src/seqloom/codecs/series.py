@@ -327,7 +327,7 @@ class Series(Codec, name="series"):
         return value
 
     def element_names(self, value: Table) -> list[str]:
-        return list(value.dates) if value.dates else super().element_names(value)
+        return list(map(shown, value.dates)) if value.dates else super().element_names(value)
 
     def as_json(self, value: Table) -> dict[str, Any]:
         return {"values": {name: value.values[:, i].tolist() for i, name in enumerate(value.columns)}}
