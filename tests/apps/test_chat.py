@@ -66,7 +66,14 @@ def test_lines_are_answered_and_saved_and_the_seed_repeats_them(say: Callable[..
     assert again[-1] == replies[2] == replies[0]  # the dialogue began anew
     plain = say("ab\nba\n", "--system", "be")
     assert plain.text == "".join(f"{reply['content']}\n" for reply in replies[:2])
-    assert say("ab\n", "--system", "be", "sampler.temperature=0").code == 0
+    greedy = say("ab\n", "--system", "be", "sampler.temperature=0")
+    assert (greedy.code, greedy.err) == (0, "")
+
+
+def test_a_system_that_training_never_heard_is_said(say: Callable[..., Done], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqloom.codecs.chat.Turns.unheard", ("system",))
+    assert "training saw no message of the system" in say("ab\n", "--system", "be", "sampler.temperature=0").err
+    assert say("ab\n", "sampler.temperature=0").err == ""
 
 
 def test_what_is_wrong_ends_a_script_and_not_a_dialogue(say: Callable[..., Done]) -> None:

@@ -12,6 +12,7 @@ import polars
 import pytest
 
 import seqloom
+from seqloom.codecs.label import Label
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Given, declared_by
 from seqloom.corpora.cycles import phases, suited
@@ -205,6 +206,38 @@ def test_a_table_that_lacks_a_column_is_refused(verb: str, models: dict[str, Mod
 def test_what_follows_a_table_needs_its_columns(models: dict[str, Model]):
     with pytest.raises(DataError, match="'price' stands beside the rows"):
         models["gru"].extend(frame(30), 2)
+
+
+@pytest.mark.parametrize(("cell", "names"), [("many", True), ("inf", False), ("1e300", False), ("1e20", False)])
+def test_a_cell_ahead_that_is_no_usable_number_is_named_by_its_date(
+    cell: str, names: bool, models: dict[str, Model], tmp_path: Path
+):
+    future = tmp_path / "future.csv"
+    later = frame(3, 30).with_columns(polars.Series("price", ["1", cell, "2"]))
+    later.write_csv(future)
+    with pytest.raises(DataError, match=f"column 'price' holds '{cell}' in 2024-01-02 07:00") as error:
+        models["gru"].forecast(frame(30), 3, n=2, future=future)
+    assert (error.value.path, error.value.hint) == (str(future), "mend the cell")
+    if names:  # of a condition that is learned from words, the nearest are told
+        later.with_columns(price=1.0, sky=polars.lit("rian")).write_csv(future)
+        with pytest.raises(DataError, match="column 'sky' holds 'rian' in 2024-01-02 06:00") as error:
+            models["gru"].forecast(frame(30), 3, n=2, future=future)
+        assert error.value.hint.startswith("did you mean")
+
+
+@pytest.mark.parametrize("cell", ["many", "inf", "1e300"])
+def test_a_column_of_numbers_with_another_cell_is_no_column_of_words(cell: str, tmp_path: Path):
+    path = tmp_path / "odd.csv"
+    prices = [cell if i == 50 else str(i % 7) for i in range(100)]
+    frame(100).with_columns(polars.Series("price", prices)).write_csv(path)
+    corpus, column = corpus_of(str(path), {"columns": "y"}), Given(source="column:price", enters="align")
+    with pytest.raises(DataError, match=f"column 'price' holds '{cell}'") as error:
+        corpus.prepare(None, {"price": column})
+    assert (error.value.path, error.value.line) == (str(path), 52)
+    words = column.replace(codec=Label())
+    assert corpus.prepare(None, {"price": words}).given["price"].name == "label"
+    frame(100).with_columns(polars.Series("price", ["low", "high"] * 50)).write_csv(path)
+    assert corpus.prepare(None, {"price": column}).given["price"].name == "label"
 
 
 # ---- samples --------------------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def test_lines_documents_packed_files_and_parted_turns_hold_the_same(tmp_path: P
 
 
 BAD = {
-    '{"messages": [{"role": "user", "content": "a"}': "line 2: the line is no JSON",
+    '{"messages": [{"role": "user", "content": "a"}': "line 2: the line is no JSON: expecting ',' delimiter at c",
     '{"messages": []}': "line 2: the list of messages is empty",
     '{"message": "a"}': "line 2: there are no messages",
     '{"messages": "a"}': "line 2: the messages are no list",
@@ -199,6 +199,13 @@ def test_a_codec_of_texts_reads_what_is_said() -> None:
     assert corpus.reading(Turns(), {}) == Turns()
     many = Turns().fit([talk("".join(map(chr, range(0x4E00, 0x4E00 + 1100))), "a")])
     assert many.inner == Bytes()
+
+
+def test_the_roles_that_training_never_heard_are_known() -> None:
+    fitted = Turns().fit([talk("a", "b")])
+    assert (fitted.heard, fitted.unheard) == (("user", "assistant"), ("system",))
+    assert Turns().fit([talk("a", "b"), talk("a", system="b")]).unheard == ()
+    assert Turns(text=fitted.text).unheard == (), "of a codec that others fitted nothing is known"
 
 
 @pytest.mark.parametrize("name", CODECS)

@@ -24,6 +24,7 @@ from seqloom.cli.session import (
     sort_words,
     verb,
 )
+from seqloom.core.conversation import SYSTEM
 from seqloom.core.errors import ConfigError, SeqloomError
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def chat(
     number, given, sampler = seed_of(seed), conditions_of(settings, model.given), sampler_of(model, settings)
     talk = Chat(model, system=system, length=length, seed=number, sampler=sampler, given=given)
     typed = sys.stdin.isatty()
+    if system is not None and SYSTEM in model.codec.unheard:
+        session.note("training saw no message of the system: what --system says is read, and means nothing learned")
     if seed is None and model.draws(sampler):
         session.note(f"seed {number}")
     if typed:

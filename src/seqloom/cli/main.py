@@ -86,6 +86,10 @@ ELSEWHERE = {
 }
 """What other programs call it, and how it is asked for here."""
 
+SETTING_OF_DATA = re.compile(r"\b(codec|corpus)(?:\.\w+)+=")
+TAKEN = {**dict.fromkeys(("train", "data", "compare"), ("codec", "corpus")), "evaluate": ("corpus",)}
+"""Which settings of how data are read the verbs take; the others read as the run was trained to."""
+
 for _name, _function in VERBS.items():
     app.command(_name)(_function)
 
@@ -131,7 +135,7 @@ def run(words: Sequence[str]) -> int:
             code = app(args=[*options, *literal], prog_name="seqloom", standalone_mode=False)
         return int(code or 0)
     except SeqloomError as error:
-        return _report_error(str(error), error.hint or _hint_for(error), error.code)
+        return _report_error(str(error), _within(_verb(words), error) or _hint_for(error), error.code)
     except typer.TyperException as error:
         return _report_error(*_usage(error, words), 2)
     except KeyboardInterrupt:
@@ -164,6 +168,19 @@ def _report_error(message: str, hint: str, code: int) -> int:
     return code
 
 
+def _verb(words: Sequence[str]) -> str:
+    """The verb of a command line; nothing where it has none."""
+    return next((word for word in words if word in VERBS), "")
+
+
+def _within(verb: str, error: SeqloomError) -> str:
+    """The hint of an error; where it is a setting of how data are read, and the verb takes none, it is said of whom."""
+    setting = SETTING_OF_DATA.search(error.hint) if isinstance(error, DataError) else None
+    if setting is None or setting[1] in TAKEN.get(verb, ()):
+        return error.hint
+    return f"mend it, or train anew with a setting: {error.hint}"
+
+
 def _blame(error: Exception, verbose: bool) -> str:
     """Whose an unexpected error is: the package's, or that of a module which is not."""
     from seqloom.core.foreign import arose_in, at_work
@@ -192,7 +209,7 @@ def _usage(error: typer.TyperException, words: Sequence[str]) -> tuple[str, str]
     from difflib import get_close_matches
 
     message = str(getattr(error, "message", "") or error.format_message()).strip()
-    verb = next((word for word in words if word in VERBS), "")
+    verb = _verb(words)
     hint = f"`seqloom {verb} --help` shows how it is used" if verb else f"the verbs: {', '.join(VERBS)}"
     option = getattr(error, "option_name", None)
     if option and message.startswith("No such option"):

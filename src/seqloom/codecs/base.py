@@ -92,6 +92,11 @@ class Codec(Component, home="seqloom.codecs"):
         return ()
 
     @property
+    def unheard(self) -> tuple[str, ...]:
+        """Roles of a conversation whose turns training never saw, as far as is known."""
+        return ()
+
+    @property
     def log_scales(self) -> NDArray[np.float64] | None:
         """Nats that one known value of each channel (D,) costs beyond its scaled density; None for tokens."""
         return None

@@ -75,6 +75,8 @@ class Turns(Codec, name="chat"):
     whether context is learned."""
     template: str = TEMPLATE
     """The Jinja template, or the name of a file with it; it is given `messages` and `add_generation_prompt`."""
+    heard: tuple[str, ...] = ()
+    """The roles that speak in the training split; empty: to be fitted."""
 
     @field_validator("roles", "scored", mode="before")
     @classmethod
@@ -146,6 +148,10 @@ class Turns(Codec, name="chat"):
     def ends_of_turn(self) -> tuple[str, ...]:
         return (END, *map(mark, self.roles))
 
+    @property
+    def unheard(self) -> tuple[str, ...]:
+        return tuple(role for role in self.roles if role not in self.heard) if self.heard else ()
+
     @cached_property
     def _end(self) -> int:
         """The symbol that ends a turn; those of the roles follow it."""
@@ -156,6 +162,7 @@ class Turns(Codec, name="chat"):
     def fit(self, values: Iterable[Conversation]) -> Self:
         _ = self._around, self.answering  # raises where the template is none
         inner = self.text or Characters()
+        heard = {message.role for value in values for message in value.messages}
         if not inner.fitted:
             try:
                 inner = inner.fit(self._texts(values, inner))
@@ -163,7 +170,7 @@ class Turns(Codec, name="chat"):
                 if self.text is not None or not inner.fallback or not any(self._texts(values, inner)):
                     raise
                 inner = make(Codec, inner.fallback)  # type: ignore[type-abstract]
-        return self.replace(text=inner)
+        return self.replace(text=inner, heard=tuple(role for role in self.roles if role in heard))
 
     def _texts(self, values: Iterable[Conversation], inner: Codec) -> Iterator[Any]:
         """All text of some conversations, as values of its codec."""

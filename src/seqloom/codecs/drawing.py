@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seqloom.codecs.npz import LARGEST, read_npz
 from seqloom.core.content import decoded, raw, write_bytes
-from seqloom.core.errors import DataError
+from seqloom.core.errors import DataError, no_json
 
 Points = NDArray[np.float64]
 
@@ -202,7 +202,8 @@ def _parsed(text: str, path: Path | str, line: int | None = None) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"this is not JSON: {error}", path=path, line=line, hint=FORMS) from None
+        what = f"this is no JSON: {no_json(error, of_line=line is not None)}"
+        raise DataError(what, path=path, line=line, hint=FORMS) from None
 
 
 def _record(record: Any, path: Path | str, line: int | None = None) -> Drawing:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs.dialect import PREFIX, Wanted
-from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
+from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers, too_large
 from seqloom.codecs.roles import INDEX_NAMES, counts, find_dates, further_dates, plain_parts, series_columns
 from seqloom.codecs.sheet import Cells, Sheet
 from seqloom.codecs.table import Table
@@ -20,9 +20,6 @@ from seqloom.codecs.timing import Timing
 from seqloom.codecs.wide import lengthened, times_of, unfolded
 from seqloom.core.config import nearest
 from seqloom.core.errors import DataError
-
-LARGEST = 1e300
-"""Numbers from here on are taken for a mistake."""
 
 
 def tables_in(cells: Cells, path: Path | str = "", wanted: Wanted | None = None) -> Mapping[str, Table]:
@@ -159,12 +156,12 @@ class _Layout:
         for name, numbers in read.items():
             if numbers.odd is not None:
                 raise self._text(name, numbers.odd, chosen, decimal)
-            large = np.flatnonzero(np.abs(numbers.values) >= LARGEST)
-            if len(large):
+            large = too_large(numbers.values)
+            if large is not None:
                 raise self._error(
-                    f"column {name!r} holds {self.columns[name][int(large[0])]}, which is no usable number",
+                    f"column {name!r} holds {self.columns[name][large]}, which is no usable number",
                     "leave the cell empty if the value is not known",
-                    self._line(int(large[0])),
+                    self._line(large),
                 )
             for remark in numbers.remarks:
                 said.setdefault(remark, []).append(name)

@@ -22,6 +22,8 @@ MISSING = frozenset({
 """Cells that say that there is no value, in any case of letters."""
 SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0, -999.9, -99.99, -999.99, -9999.9, -9999.99)
 """Numbers that stand for no value where they stand alone, far below all others."""
+LARGEST = 1e300
+"""Numbers from here on are taken for a mistake."""
 CURRENCIES = frozenset({"USD", "EUR", "GBP", "CHF", "JPY", "CNY", "SEK", "NOK", "DKK", "INR", "RS", "KR", "AUD", "CAD"})
 """Words before digits that make them no name."""
 YES_NO = (
@@ -95,6 +97,12 @@ def looks_like_number(cell: str) -> bool:
 def _is_name(before: str) -> bool:
     """Whether what stands before digits makes a name of them, as in `w12`, rather than an amount of money."""
     return before.isalnum() and before.upper() not in CURRENCIES
+
+
+def too_large(values: NDArray[np.float64]) -> int | None:
+    """The first row whose number is taken for a mistake; None where there is none."""
+    rows = np.flatnonzero(np.abs(values) >= LARGEST)
+    return int(rows[0]) if len(rows) else None
 
 
 def decimal_of(columns: Sequence[polars.Series], delimiter: str, otherwise: str = "") -> str:

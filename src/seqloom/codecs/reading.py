@@ -68,6 +68,16 @@ def text_of(path: Path, dialect: Dialect) -> str:
         raise DataError(error.message, path=path, hint=hint) from None
 
 
+def line_of(path: Path, column: str, cell: str, dialect: Dialect) -> int | None:
+    """The first line of a file that has this cell in a column; None where none has."""
+    if path.name.lower().endswith(frames.SUFFIXES):
+        cells = frames.cells_of_file(path)
+    else:
+        cells = read_cells(text_of(path, dialect), dialect, path)
+    found = cells.columns[column].index_of(cell) if column in cells.columns else None
+    return None if found is None else cells.lines[found]
+
+
 def has_numbers(path: Path, dialect: Dialect) -> bool:
     """Whether a file is a table with a column of numbers, as far as its beginning shows."""
     if path.name.lower().endswith(frames.SUFFIXES):

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.beside import are_numbers, cells_ahead, column_of_numbers
+from seqloom.codecs.beside import cells_ahead, column_of_numbers, mostly_numbers, no_number, odd_cell
 from seqloom.codecs.dates import INTEGER, Calendar, shown
 from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of
 from seqloom.codecs.layout import tables_in
-from seqloom.codecs.reading import has_numbers, read_table, read_tables, table_of
+from seqloom.codecs.reading import has_numbers, line_of, read_table, read_tables, table_of
 from seqloom.codecs.roles import INDEX_NAMES
 from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, season_of
 from seqloom.codecs.sheet import DATE_NAMES
@@ -355,10 +355,18 @@ class Series(Codec, name="series"):
         return column_of_numbers(name, cells, self.dialect)
 
     def column_codec(self, content: Path, name: str) -> Codec | None:
-        """Numbers, and words for yes and no, are read as a series is."""
+        """Numbers, and words for yes and no, are read as a series is; DataError for one of numbers with other cells."""
         tables = read_tables(content, replace(self._wanted(name), columns=(), numbers=False)).values()
         cells = [cell for table in tables for cell in table.words[name]]
-        return Series(dialect=self.dialect) if are_numbers(cells, self.dialect) else None
+        odd = odd_cell(cells, self.dialect)
+        if odd is None:
+            return Series(dialect=self.dialect)
+        if not mostly_numbers(cells):
+            return None
+        error = no_number(name, cells[odd])
+        line = line_of(content, name, cells[odd], self.dialect)
+        hint = f"{error.hint}; given.NAME.codec=label of this condition makes each of its cells a label"
+        raise DataError(error.message, path=content, line=line, hint=hint)
 
     def words_of(self, value: Table, name: str) -> Sequence[str]:
         return value.words.get(name, ())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.core import durable
-from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.errors import ConfigError, DataError, no_json
 
 PIECE = 1 << 20
 """Bytes of a file that are read at once."""
@@ -131,7 +131,9 @@ def objects_of(path: Path, example: str, encoding: str = UTF8) -> Iterator[tuple
         try:
             thing = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"the line is no JSON: {error}", path=path, line=number, hint=hint) from None
+            raise DataError(
+                f"the line is no JSON: {no_json(error, of_line=True)}", path=path, line=number, hint=hint
+            ) from None
         if not isinstance(thing, dict):
             raise DataError("the line is no object", path=path, line=number, hint=hint)
         yield number, thing

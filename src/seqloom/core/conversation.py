@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from seqloom.core.content import PACKED, UTF8, decoded, lines_of, raw
-from seqloom.core.errors import DataError
+from seqloom.core.errors import DataError, no_json
 
 EXAMPLE = '{"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}]}'
 """A line of a file of conversations."""
@@ -239,7 +239,13 @@ def _json(path: Path, encoding: str) -> Iterator[tuple[int | None, Any]]:
         try:
             value = json.loads(data)
         except (ValueError, RecursionError) as error:
-            yield line, DataError(f"the line is no JSON: {error}", hint=f"write one object a line, such as {EXAMPLE}")
+            yield (
+                line,
+                DataError(
+                    f"the line is no JSON: {no_json(error, of_line=True)}",
+                    hint=f"write one object a line, such as {EXAMPLE}",
+                ),
+            )
             continue
         if not isinstance(value, Mapping):
             value = DataError("the line is no object", hint=f"such as {EXAMPLE}")

@@ -15,6 +15,7 @@ with `code`.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 
@@ -55,6 +56,14 @@ class DataError(SeqloomError):
     def __str__(self) -> str:
         location = ", ".join(part for part in (self.path, f"line {self.line}" if self.line else "") if part)
         return f"{location}: {self.message}" if location else self.message
+
+
+def no_json(error: ValueError | RecursionError, *, of_line: bool = False) -> str:
+    """What keeps a text from being JSON, and where in it, or in the line that it is."""
+    if not isinstance(error, json.JSONDecodeError):
+        return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+    place = f"character {error.colno}" if of_line else f"line {error.lineno}, character {error.colno}"
+    return f"{error.msg[:1].lower()}{error.msg[1:]} at {place}"
 
 
 class UnsupportedQuery(SeqloomError):

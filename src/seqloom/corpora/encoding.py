@@ -294,8 +294,9 @@ class Encoding:
         except DataError:
             if segment.split == "train":
                 raise
-            text = condition.as_text(value).strip()
-            self.totals[segment.split].unknown_labels.setdefault(label, {})[text] = None
+            known, text = set(condition.choices), condition.as_text(value).strip()
+            new = [name for name in condition.element_names(value) if name not in known] if known else [text]
+            self.totals[segment.split].unknown_labels.setdefault(label, {}).update(dict.fromkeys(new))
             return nothing
 
     def _facts(self, values: Mapping[str, _Values]) -> dict[str, Any]:

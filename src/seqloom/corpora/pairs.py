@@ -116,7 +116,7 @@ class Pairs(Corpus, name="pairs"):
     def _things_of(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
         """The things of one file, and in place of those that are passed over what is wrong with them."""
         for item in self._rows(codec, split, path, source):
-            if isinstance(item, Item) and self.skip_bad:
+            if isinstance(item, Item):
                 try:
                     codec.typed(item.content)
                 except DataError as error:

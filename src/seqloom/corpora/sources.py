@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -122,9 +122,26 @@ class Column(Source, name="column"):
                 words = codec.words_ahead(history, length, future, name)
             except ConfigError:  # what has columns in training has none by itself: a text of a table of texts
                 return None
+            if isinstance(future, Path | str) and length:
+                dates = codec.element_names(codec.continued(history, length))[-length:]
+                _check_cells(name, words[-length:], dates, condition, future)
             return condition.of_cells(name, words)
         word = next((cell for cell in codec.words_of(history, name) if cell), "")
         return condition.typed(word) if word else None
+
+
+def _check_cells(name: str, cells: Sequence[str], dates: Sequence[str], condition: Codec, path: Path | str) -> None:
+    """DataError with the file and the date of the first cell that a condition cannot be made of."""
+    try:
+        condition.encode(condition.of_cells(name, cells))
+    except DataError:
+        for cell, date in zip(cells, dates, strict=True):
+            try:
+                condition.encode(condition.of_cells(name, [cell]))
+            except DataError as error:
+                what = f"column {name!r} holds {cell[:40]!r} in {date}, which cannot be used"
+                raise DataError(what, path=path, hint=error.hint if condition.choices else "mend the cell") from None
+        raise
 
 
 class Length(Source, name="length"):

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from seqloom.core.content import PACKED, UTF8, lines_of, raw
-from seqloom.core.errors import DataError
+from seqloom.core.errors import DataError, no_json
 
 DELIMITERS = {".tsv": "\t", ".csv": ","}
 SPELLED = (",", ";", "\t", "|")
@@ -91,7 +91,7 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Row | DataError]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield DataError(f"the line is no JSON: {error}", path=path, line=number, hint=hint)
+            yield DataError(f"the line is no JSON: {no_json(error, of_line=True)}", path=path, line=number, hint=hint)
             continue
         if isinstance(row, dict):
             yield number, {name: _text(cell) for name, cell in row.items()}
@@ -105,7 +105,7 @@ def _json_array(path: Path, encoding: str) -> Iterator[Row | DataError]:
     try:
         rows = json.loads(b"".join(raw(path, encoding=encoding)))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"the file is no JSON: {error}", path=path, hint=hint) from None
+        raise DataError(f"the file is no JSON: {no_json(error)}", path=path, hint=hint) from None
     if not isinstance(rows, list):
         raise DataError("the file holds no array", path=path, hint=hint)
     for number, row in enumerate(rows, 1):

@@ -44,7 +44,7 @@ def windows_of(canvas: Canvas, cut: int, window: int, ahead: int, positions: str
             raise UnsupportedQuery(
                 f"the gap of {gap} {positions} from number {cut + begin + 1} is followed by known ones; "
                 f"the model sees {window} at once",
-                hint="leave out what follows the gap and extend, or train with a larger feed.window",
+                hint="leave out what follows the gap and go on from before it, or train with a larger feed.window",
             )
         if len(closed):
             before = window // 2 if gap >= window // 2 else (window - gap) // 2

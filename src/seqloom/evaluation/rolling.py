@@ -109,9 +109,13 @@ def origins_of(
     usable = [(number, part, begin, end) for number, part, begin, end in rooms if end - begin >= horizon]
     if not usable:
         longest = max((end - begin for _, _, begin, end in rooms), default=0)
+        own = learned in {None, corpus}
+        where = f"the {split} split has" if own else "these data have"
         raise DataError(
-            f"nothing of {horizon:,} rows can be forecast: the {split} split has {count(longest, 'row')} with a past",
-            hint="a smaller --horizon, or more rows: corpus.splits says how many a split has",
+            f"nothing of {horizon:,} rows can be forecast: {where} at most {count(longest, 'consecutive row')} that "
+            "known ones stand before",
+            path=corpus.place,
+            hint="a smaller --horizon, or more rows" + ": corpus.splits says how many a split has" * own,
         )
     if windows is None and stride is None:
         windows = max(1, ORIGINS // len(usable))
