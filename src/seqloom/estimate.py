@@ -177,7 +177,8 @@ class Estimate:
 
     @property
     def _amount(self) -> str:
-        readings = f"{_two(self.epochs)} epochs{', after which it ends' * self.enough}"
+        epochs = _two(self.epochs)
+        readings = f"{epochs} epoch{'s' * (epochs != '1')}{', after which it ends' * self.enough}"
         return f"{_updates(self.steps or 0)} ({readings})"
 
     def warnings(self) -> dict[str, str]:

@@ -552,7 +552,8 @@ class Model:
         if not known:
             raise UnsupportedQuery(
                 "the model knows no labels",
-                hint="train with a label beside each text, or with labels that are made of texts",
+                hint="train with a label beside each thing (given.label.source=column:NAME), or with labels as what is "
+                "made (codec=label)",
             )
         if label not in known and (label or len(known) > 1):
             raise UnsupportedQuery(

@@ -39,6 +39,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_what_is_no_text_is_an_object_in_its_line(seqloom, tmp_path):
+    rows = [{"word": "ab"[i % 2], "strokes": [[[0, 0], [1, i % 3], [2, 1]]]} for i in range(20)]
+    Path("drawn.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    words = ("given.word.source=column:word", "--model", "gru", "--out", "drawings", *TINY)
+    assert seqloom("train", "drawn.jsonl", *words).code == 0
+    Path("in.txt").write_text("a\nb\n")
+    done = seqloom("apply", "drawings", "in.txt", "--length", 4, "--seed", 1)
+    assert [list(json.loads(line)) for line in done.text.splitlines()] == [["strokes"]] * 2
+    Path("made.jsonl").write_text(done.text)  # and such a line is a drawing again
+    assert len(seqloom("classify", "drawings", "made.jsonl").text.split()) == 2
+
+
 def test_each_line_has_its_answer_in_its_place(seqloom, runs, tmp_path):
     Path("in.txt").write_text("ab cd\nef ab\nab cd\n")
     done = seqloom("apply", runs / "run", *ALIKE, "in.txt", "--seed", 1)

@@ -48,6 +48,7 @@ def test_every_verb_has_help(seqloom: Callable[..., Done], name: str) -> None:
     assert done.text.startswith(f"Usage: seqloom {name} ")
     for option in ("--device", "--threads", "--quiet", "--verbose"):
         assert option in done.text
+    assert "<" not in done.text, "types of Python say nothing to people"
 
 
 USAGE = [

@@ -135,6 +135,12 @@ def test_text_in_another_encoding_is_that_text(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="offset 2") as caught:
         corpus_of(str(tmp_path / "a.txt")).prepare(Characters(), {})
     assert "codec.encoding" in caught.value.hint
+    both = tmp_path / "both"
+    both.mkdir()
+    for i in range(20):
+        (both / f"{i:02}.txt").write_text(f"caf\xe9 {i}\n", encoding="latin-1" if i else "utf-8")
+    notes = corpus_of(str(both)).prepare(Characters(encoding="latin-1"), {}).notes
+    assert notes[0].startswith("1 of 20 files are UTF-8 and, read as latin-1, wrong beyond ASCII (the first: 00.txt)")
     with pytest.raises(ConfigError, match="no encoding 'latin9000'"):
         corpus_of(str(tmp_path / "a.txt")).prepare(Characters(encoding="latin9000"), {})
     with pytest.raises(DataError, match="is not ascii"):

@@ -519,6 +519,25 @@ def test_a_runaway_does_not_flatten_the_rest():
     assert low < 7 < high
 
 
+@pytest.mark.parametrize(
+    ("first", "step", "count", "names"),
+    [
+        ("2025-05-18T12:00", "1h", 60, ["2025-05-19 00:00", "2025-05-20 00:00"]),
+        ("2025-05-18T23:00", "15m", 12, ["2025-05-18 23:00", "2025-05-19 00:00", "2025-05-19 01:00"]),
+        ("2024-01-20", "1D", 8, None),
+        ("2024-01-20", "1D", 200, ["2024-02-01", "2024-04-01", "2024-06-01", "2024-08-01"]),
+        ("2019-05", "1M", 60, ["2020-01", "2021-01", "2022-01", "2023-01", "2024-01"]),
+    ],
+)
+def test_names_stand_where_days_months_and_years_begin(first: str, step: str, count: int, names: list[str] | None):
+    moments = np.datetime64(first) + np.arange(count) * np.timedelta64(int(step[:-1]), step[-1])
+    elements = [str(moment).replace("T", " ") for moment in moments]
+    drawn = [
+        name for name in labels(fan.fan_chart(np.zeros((2, count, 1)), ["load"], elements=elements)) if name in elements
+    ]
+    assert drawn == names or (names is None and drawn == elements[::2])
+
+
 def test_a_gap_is_drawn_where_it_is_and_calibration_as_bars():
     rng = draw(6)
     paths, known, truth = rng.normal(size=(20, 9, 1)), np.zeros((9, 1)), np.full((9, 1), np.nan)

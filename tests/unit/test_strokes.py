@@ -136,6 +136,27 @@ def test_a_field_of_its_record_is_a_condition_of_a_drawing(tmp_path: Path) -> No
     assert "'word'" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("values", "codec"),
+    [
+        ([0.5, 1.5] * 10, "number"),
+        ([3, 7] * 10, "label"),
+        (list(range(20)), "number"),
+        ([100 + i for i in range(40)] * 2, "number"),
+        ([True, False] * 10, "label"),
+        ([1.5, "many"] * 10, "label"),
+    ],
+)
+def test_numbers_beside_drawings_are_numbers_unless_they_name_classes(
+    tmp_path: Path, values: list[object], codec: str
+) -> None:
+    path = tmp_path / "sizes.jsonl"
+    rows = [{"size": value, "strokes": [[[0, 0], [1, i + 1]]]} for i, value in enumerate(values)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepared = corpus_of(str(path)).prepare(None, {"size": Given(source="column:size")})
+    assert prepared.given["size"].name == codec
+
+
 def test_what_a_file_of_drawings_can_hold() -> None:
     codec = fitted()
     assert [codec.holds(name, 1) for name in ("a.svg", "a.npz", "a.jsonl", "a")] == [True, True, True, False]

@@ -103,7 +103,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Written:
-    """How answers are written: a line of text each, or with `as_json` an object of all samples."""
+    """How answers are written: a line of text each, or an object of JSON; with `as_json` one of all samples."""
 
     model: Model
     as_json: bool
@@ -121,7 +121,8 @@ class Written:
             answer, likelihoods = self.ranking.model.ranked(answer, given=own)
         if self.as_json:
             return _json({"line": number, "samples": samples_of(self.model, answer, likelihoods)})
-        return " ".join(str(self.model.codec.as_json(answer.values[0])["text"]).splitlines())
+        own = self.model.codec.as_json(answer.values[0])
+        return " ".join(str(own["text"]).splitlines()) if "text" in own else _json(own)
 
     def gap(self, number: int, error: DataError) -> str:
         """The line in place of an answer where there is none."""
@@ -146,7 +147,9 @@ def apply(
     others: Asked,
     rank_by: RANK_BY = None,
     seed: SEED = None,
-    out: Annotated[str | None, typer.Option(help="A file; the same command goes on with one that was stopped.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The answers; the same command goes on where it was stopped.")
+    ] = None,
     force: FORCE = False,
     skip_bad: SKIP_BAD = False,
     as_json: JSON_LINES = False,
@@ -154,7 +157,8 @@ def apply(
     """Answer each line of a file: a condition in, one answer out, in the same order.
 
     FILE has a condition a line, or is a table (.tsv, .csv, .jsonl) whose columns are called as the conditions are, or
-    as those that they were learned from. Unless a sampler is set, an answer is the likeliest that is found.
+    as those that they were learned from. Unless a sampler is set, an answer is the likeliest that is found. What is no
+    text, a drawing or a conversation, is an object of JSON in its line.
     """
     (run, file), settings = sort_words(words or [], "apply RUN FILE|-", KEYS)
     for amount, option in ((n, "-n"), (length, "--length")):
@@ -171,8 +175,6 @@ def apply(
             hint="--mbr chrf takes one of them, --json prints all",
         )
     model = others.opened(run, session)
-    if not as_json and "text" not in model.codec.as_json(model.codec.examples()[0]):
-        raise ConfigError("what this run makes is no line of text", path="apply", hint="--json prints an object a line")
     ranking = Ranked(rank_by).opened(n, others.weights, session)
     lines = Lines(path_of_lines(file), model, conditions_of(settings, model.given))
     try:

@@ -47,9 +47,11 @@ def forecast(
     session: Session,
     words: Annotated[list[str] | None, typer.Argument(metavar="RUN [FILE] [key=value]...")] = None,
     horizon: Annotated[
-        int | None, typer.Option(help="How many elements to go on for; feed.horizon of the run unless given.")
+        int | None, typer.Option(help="How many rows to go on for; feed.horizon of the run unless given.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="The file to write; with --paths perhaps a folder.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The file to write; with --paths perhaps a folder.")
+    ] = None,
     paths: Annotated[int | None, typer.Option("-n", "--paths", help="Write so many joint paths, no quantiles.")] = None,
     quantiles: Annotated[str | None, typer.Option(help="Which, with commas; 0.1 to 0.9 unless given.")] = None,
     draws: Annotated[int | None, typer.Option(help="Paths that are drawn; 100, or --paths, unless given.")] = None,
@@ -60,10 +62,11 @@ def forecast(
         str | None, typer.Option("--from", metavar="DATE|ROW", help="Begin inside the file, at this row or date.")
     ] = None,
     future: Annotated[
-        str | None, typer.Option(help="A table with the columns that are known ahead of time, for the rows to come.")
+        str | None,
+        typer.Option(metavar="FILE", help="A table with the columns that are known ahead, for the rows to come."),
     ] = None,
-    plot: Annotated[str | None, typer.Option(help="Draw a fan chart into this file, .png or .svg.")] = None,
-    html: Annotated[str | None, typer.Option(help="Write a page with the chart and the numbers.")] = None,
+    plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw a fan chart: .png or .svg.")] = None,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="Write a page with chart and numbers.")] = None,
     seed: SEED = None,
     weights: WEIGHTS = "best",
     force: FORCE = False,

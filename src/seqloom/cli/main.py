@@ -21,7 +21,7 @@ import typer
 
 from seqloom import __version__
 from seqloom.cli import applying, chatting, classifying, forecasting, inspect, packing, sampling, scoring, training
-from seqloom.cli.session import LITERAL, Session, put, say, verb
+from seqloom.cli.session import LITERAL, Session, Verb, put, say, verb
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 
 app = typer.Typer(
@@ -91,7 +91,7 @@ TAKEN = {**dict.fromkeys(("train", "data", "compare"), ("codec", "corpus")), "ev
 """Which settings of how data are read the verbs take; the others read as the run was trained to."""
 
 for _name, _function in VERBS.items():
-    app.command(_name)(_function)
+    app.command(_name, cls=Verb)(_function)
 
 
 VERSION = Annotated[bool, typer.Option("--version", help="Print the version.")]

@@ -18,7 +18,9 @@ def quantize(
     words: Annotated[list[str] | None, typer.Argument(metavar="RUN")] = None,
     to: Annotated[str, typer.Option(help="int8, each row of a matrix with its own scale, or bfloat16.")] = "int8",
     prune: Annotated[float, typer.Option(help="Before, set so large a share of each matrix to 0, the smallest.")] = 0.0,
-    out: Annotated[str | None, typer.Option(help="The new run folder; RUN-int8 or RUN-bfloat16 unless given.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The new run folder; RUN-int8 or RUN-bfloat16 unless given.")
+    ] = None,
     weights: WEIGHTS = "best",
     as_json: JSON = False,
 ) -> None:

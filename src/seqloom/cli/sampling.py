@@ -72,7 +72,10 @@ class Output:
     """The options that say where samples go."""
 
     out: Annotated[
-        str | None, typer.Option(help="A folder for one file a sample; or one file, such as made.txt or made.csv.")
+        str | None,
+        typer.Option(
+            metavar="DIR|FILE", help="A folder for one file a sample; or one file, such as made.txt or made.csv."
+        ),
     ] = None
     force: FORCE = False
     as_json: JSON = False
@@ -108,7 +111,9 @@ def sample(
     ranked: Ranked,
     seed: SEED = None,
     output: Output,
-    frames: Annotated[str | None, typer.Option(help="A folder for the states of a diffusion on its way.")] = None,
+    frames: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A folder for the states of a diffusion on its way.")
+    ] = None,
     sweep: SWEEP = None,
 ) -> None:
     """Make samples from nothing.

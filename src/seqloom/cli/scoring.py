@@ -64,7 +64,8 @@ def score(
     tokens: Annotated[bool, typer.Option("--tokens", help="Tell the nats of each element.")] = False,
     full: FULL = False,
     attention: Annotated[
-        str | None, typer.Option(help="Draw what of its source each element attended to: .png, .svg or .html.")
+        str | None,
+        typer.Option(metavar="FILE", help="Draw what of its source each element attended to: .png, .svg or .html."),
     ] = None,
     force: FORCE = False,
     weights: WEIGHTS = "best",
@@ -380,7 +381,9 @@ def compare(
     fractions: Annotated[
         str | None, typer.Option(help="Train on so much of the training split, with commas: 0.1,0.3,1.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Its folder; runs/DATA-compare or runs/compare-runs-N.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Its folder; runs/DATA-compare or runs/compare-runs-N.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a comparison of other runs in that folder.")] = False,
     as_json: JSON = False,
 ) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -35,7 +35,7 @@ THREADS = Annotated[int | None, typer.Option(help="Threads to compute with; all 
 QUIET = Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")]
 VERBOSE = Annotated[bool, typer.Option("-v", "--verbose", help="Say more; show where an unexpected error arose.")]
 
-FORCE = Annotated[bool, typer.Option("--force", help="Replace what --out names.")]
+FORCE = Annotated[bool, typer.Option("--force", help="Replace files that are there already.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 SEED = Annotated[int | None, typer.Option(help="What randomness follows from; a fresh one unless given.")]
 WEIGHTS = Annotated[str, typer.Option(help="best (by validation) or last.")]
@@ -112,10 +112,36 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
             function(**made, **values)
 
     own = [option for one in parameters for option in records.get(one.name, [one])]
+    for one in own:
+        _named(one.annotation)
     own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
     command.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
     command.__annotations__ = {option.name: option.annotation for option in own}
     return command
+
+
+class Verb(typer.core.TyperCommand):
+    """A command whose usage has its arguments as people write them."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        arguments = [str(one.metavar) for one in self.params if one.param_type_name == "argument"]
+        return [*arguments, "[OPTIONS]"]
+
+
+NAMES = {int: "N", float: "NUMBER", str: "TEXT"}
+"""What help calls the value of an option that has no name of its own."""
+
+
+def _named(annotation: Any) -> None:
+    """Name the value of an option by its type; an argument stands in the usage, and needs no line of its own."""
+    kind, *infos = get_args(annotation)
+    kinds = [one for one in get_args(kind) or (kind,) if one is not type(None)]
+    kinds = list(get_args(kinds[0])) or kinds
+    for info in infos:
+        if isinstance(info, typer.models.ArgumentInfo):
+            info.hidden = True
+        elif isinstance(info, typer.models.OptionInfo) and info.metavar is None and kinds[0] in NAMES:
+            info.metavar = NAMES[kinds[0]]
 
 
 def _options_of(record: Any) -> list[inspect.Parameter]:

@@ -202,7 +202,9 @@ def train(
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Wall-clock to train for (5 unless given).")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates to train for, instead of --minutes.")] = None,
-    out: Annotated[str | None, typer.Option(help="The run folder; runs/DATA-MODEL unless given.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The run folder; runs/DATA-MODEL unless given.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run; begin it where there is none.")] = False,
     start: Annotated[
         str | None, typer.Option("--from", metavar="RUN", help="Begin with the weights of another run, where they fit.")
@@ -214,7 +216,7 @@ def train(
     ] = False,
     as_json: JSON = False,
 ) -> None:
-    """Train a model on a text or a series, into a run folder.
+    """Train a model on texts, series, drawings, pairs or conversations, into a run folder.
 
     DATA is a file, a folder, - for standard input, or builtin:NAME (topics, markov, var1, sine, ...). Any setting
     of a recipe can be given as key=value, such as backbone.width=256 or corpus.splits=[0.8,0.1,0.1]; what is not given

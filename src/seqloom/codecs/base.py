@@ -369,6 +369,10 @@ class Codec(Component, home="seqloom.codecs"):
         """The codec of a column of a file as a condition beside its elements; None: that of words."""
         return None
 
+    def field_codec(self, content: Path, name: str) -> Codec | None:
+        """The codec of a field that stands beside each whole thing of a file; None: that of words."""
+        return None
+
     def words_of(self, value: Any, name: str) -> Sequence[str]:
         """The cells of a column that a value has beside its numbers, one an element; none where it has no such one."""
         return ()

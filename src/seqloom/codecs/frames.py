@@ -62,9 +62,7 @@ def has_rows(path: Path) -> bool:
         _, row = next(objects_of(path, ""), (0, {}))
     except DataError:
         return False
-    return isinstance(row.get("target"), list) or any(
-        isinstance(cell, int | float) and not isinstance(row.get("drawing"), list) for cell in row.values()
-    )
+    return isinstance(row.get("target"), list) or any(isinstance(cell, int | float) for cell in row.values())
 
 
 def frame_of(thing: Any) -> polars.DataFrame | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,10 +16,16 @@ from pydantic import Field as Limits
 from seqloom.codecs import drawing as files
 from seqloom.codecs.base import Codec
 from seqloom.codecs.drawing import Drawing
+from seqloom.codecs.number import Number
 from seqloom.core.config import nearest
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Field, Vectors
+
+LOOKED_AT = 1000
+"""Drawings by which it is told what a field beside them holds."""
+CLASSES = 20
+"""Whole numbers that are so few, and come again, are names of classes."""
 
 
 class Strokes(Codec, name="strokes"):
@@ -31,6 +38,7 @@ class Strokes(Codec, name="strokes"):
     media: ClassVar[str] = "image/svg+xml"
     suffixes: ClassVar[tuple[str, ...]] = (".svg", ".npz", ".jsonl", ".ndjson", ".json", ".json.zip")
     unit: ClassVar[str] = "point"
+    rank: ClassVar[int] = 1
 
     steps: Literal["moves", "points"] = "moves"
     """What an element holds: the movement from the point before, or where the point lies, seen from the first one."""
@@ -125,6 +133,14 @@ class Strokes(Codec, name="strokes"):
             known = nearest(name, fields) if fields else "a drawing is a JSON object that has such fields, too"
             raise DataError(f"there is no field {name!r} beside a drawing", hint=known)
         return (str(fields[name]),)
+
+    def field_codec(self, content: Path, name: str) -> Codec | None:
+        """Numbers are read as such, but for a few whole ones that come again: those are names of classes."""
+        found = [drawing.fields.get(name) for drawing in islice(self.read(content), LOOKED_AT)]
+        if not found or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in found):
+            return None
+        classes = len(set(found)) <= CLASSES and all(float(one).is_integer() for one in found)  # type: ignore[arg-type]
+        return None if classes and len(set(found)) < len(found) else Number()
 
     def words_of(self, value: Any, name: str) -> Sequence[str]:
         return (str(value.fields[name]),) if name in value.fields else ()

@@ -122,6 +122,19 @@ def lines_of(path: Path, encoding: str = UTF8) -> Iterator[bytes]:
         yield rest.removesuffix(b"\r")
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether a file is UTF-8 with characters beyond ASCII, which text in another encoding never is by chance."""
+    decoder, beyond = codecs.getincrementaldecoder(UTF8)(), False
+    try:
+        for piece in raw(path):
+            beyond = beyond or not piece.isascii()
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return beyond
+
+
 def objects_of(path: Path, example: str, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a file of JSON lines, each with its line, blank lines passed over; `example` is for the hint."""
     for number, line in enumerate(lines_of(path, encoding), 1):

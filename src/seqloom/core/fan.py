@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +25,12 @@ BANDS = ((0.1, 0.9, 0.2), (0.25, 0.75, 0.3))
 FEWEST_FOR_BANDS = 10
 NAMES = 60
 """Letters of names that have room at the horizontal axis."""
+_DATE = re.compile(r"\d{4}-(?P<month>\d\d)(-(?P<day>\d\d)([ T](?P<time>\d\d:\d\d(:\d\d(\.\d+)?)?))?)?\S*$")
+_GRIDS = (
+    *((1440, False, months) for months in (False, True)),
+    *((minutes, True, True) for minutes in (1440, 720, 360, 180, 60, 30, 15, 5, 1)),
+)
+"""Minutes between names, and whether they stand in other days than a month's first, in other months than January."""
 
 
 def fan_chart(
@@ -115,8 +122,34 @@ def _at_gaps(known: Numbers) -> NDArray[np.bool_]:
 def _named(axes: Axes, elements: Sequence[str], first: int) -> None:
     """Put the names of a few rows at the horizontal axis; the first row stands at `first`."""
     apart = max(1, -(-len(elements) * max(map(len, elements)) // NAMES))
-    chosen = range(0, len(elements), apart)
+    chosen = _round(elements, -(-len(elements) // apart)) or range(0, len(elements), apart)
     axes.set_xticks([first + i for i in chosen], [elements[i] for i in chosen])
+
+
+def _round(elements: Sequence[str], most: int) -> Sequence[int]:
+    """The rows at which a year, a month, a day or a part of one begins, where these fill the room; else nothing.
+
+    Told by the names: dates as ISO 8601 writes them, with or without a time.
+    """
+    dates = [_DATE.match(element) for element in elements]
+    if not all(dates):
+        return ()
+    parts = [(one["month"] or "", one["day"] or "", *_minutes(one["time"])) for one in dates if one is not None]
+    for minutes, days, months in _GRIDS:
+        here = [
+            i
+            for i, (month, day, minute, second) in enumerate(parts)
+            if not second and minute % minutes == 0 and (days or day in {"", "01"}) and (months or month == "01")
+        ]
+        if len(here) >= max(2, most // 2):
+            return here[:: -(-len(here) // most)]
+    return ()
+
+
+def _minutes(time: str | None) -> tuple[int, float]:
+    """Minutes since midnight, and the seconds beside them."""
+    hours, minutes, seconds = [*map(float, time.split(":")), 0.0][:3] if time else (0.0, 0.0, 0.0)
+    return int(60 * hours + minutes), seconds
 
 
 def past_shown(horizon: int) -> int:

@@ -15,6 +15,7 @@ from pydantic import field_validator, model_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import Component, Settings, members_of, merge
+from seqloom.core.content import UTF8, is_utf8
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.foreign import code_of
 from seqloom.sequence.canvas import Encoded
@@ -308,7 +309,8 @@ class Corpus(Component, home="seqloom.corpora"):
         except EmptySplit as error:  # what was left out may be why
             left_out = list(self.notes(used))
             raise EmptySplit(error.path, "; ".join(left_out)) if left_out else error from None
-        return replace(prepared, notes=(*self.notes(prepared.codec), *prepared.notes))
+        notes = (*_misread(items, prepared.codec), *self.notes(prepared.codec), *prepared.notes)
+        return replace(prepared, notes=notes)
 
     def full(self, codec: Codec) -> list[Any]:
         """The whole values, splits undone (a forecast goes on from the end of the file)."""
@@ -385,6 +387,18 @@ def _is_path(value: Any) -> bool:
         return isinstance(value, str) and value != "" and Path(value).exists()
     except (OSError, ValueError):  # too long for a name, or none at all
         return False
+
+
+def _misread(items: Items, codec: Codec) -> Iterator[str]:
+    """Which files are UTF-8, where the codec takes them for text in another encoding, which any bytes may be."""
+    if codec.written_in == UTF8:
+        return
+    files = list(dict.fromkeys(item.path for item in items.each() if item.path is not None))
+    wrong = [path for path in files if is_utf8(path)]
+    if wrong:
+        which = f"{wrong[0].name} is" if len(files) == 1 else f"{len(wrong):,} of {len(files):,} files are"
+        example = f" (the first: {wrong[0].name})" if len(files) > 1 else ""
+        yield f"{which} UTF-8 and, read as {codec.written_in}, wrong beyond ASCII{example}: write all files alike"
 
 
 def sources_of(given: Mapping[str, Given]) -> dict[str, Source]:

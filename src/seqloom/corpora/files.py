@@ -109,7 +109,11 @@ class Files(Corpus, name="files"):
 
     def condition_codec(self, given: Given, codec: Codec) -> Codec:
         (source,) = sources_of({"": given}).values()
-        own = source.codec(codec, self._files(codec)[0]) if given.enters == "align" else None
+        first = self._files(codec)[0]
+        if given.enters == "align":
+            own = source.codec(codec, first)
+        else:
+            own = codec.field_codec(first, *source.columns) if len(source.columns) == 1 else None
         return own or super().condition_codec(given, codec)
 
     def offers(self, codec: Codec | None, given: Mapping[str, Given]) -> Sequence[str]:

@@ -42,7 +42,7 @@ class Alignment:
         return np.asarray(self.weights.mean((0, 1)))
 
     def plot(self, form: Form = "svg", *, title: str = "") -> Chart:
-        """The mean over all layers and heads, and of each layer that over its heads: dark is attended to."""
+        """The mean over all layers and heads, and of each layer that over its heads; each in its own shades."""
         layers = self.weights.mean(1)
         panels = [("all layers", self.mean)]
         panels += [(f"layer {i}", own) for i, own in enumerate(layers, 1)] if len(layers) > 1 else []
@@ -69,12 +69,19 @@ class Alignment:
         with figures.style(form) as ink:
             drawn = figures.blank(width * across, height * down + (0.4 if title else 0.0))
             plots = drawn.subplots(down, across, squeeze=False).ravel()
-            for axes, (name, weights) in zip(plots, panels, strict=False):
-                axes.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
-                axes.set_title(name, pad=4)
-                axes.set_xticks(range(len(self.given)), [_shown(word) for word in self.given], rotation=90)
+            for number, (axes, (name, weights)) in enumerate(zip(plots, panels, strict=False)):
+                most = float(weights.max())
+                axes.imshow(weights, cmap="Blues", vmin=0.0, vmax=most or 1.0, aspect="auto")
+                axes.set_title(f"{name} (darkest: {most:.0%})", pad=4)
+                axes.set_xticks(range(len(self.given)), [_shown(word) for word in self.given])
                 axes.set_yticks(range(len(self.made)), [_shown(word) for word in self.made])
+                for label in axes.get_xticklabels():
+                    label.set_rotation(90 if len(label.get_text()) > 2 else 0)
                 axes.tick_params(length=0)
+                if number % across == 0:
+                    axes.set_ylabel("what was made")
+                if number + across >= len(panels):
+                    axes.set_xlabel("what it attended to")
                 for spine in axes.spines.values():
                     spine.set_visible(True)
                     spine.set_alpha(0.4)
