@@ -116,13 +116,15 @@ class Given(Mapping[str, Codec]):
 
     def check(self, given: Mapping[str, Any]) -> None:
         """DataError where a condition holds what its codec has no number for, or is longer than can be read."""
+        for message in self.overlong(given):
+            raise DataError(message, hint="shorten it, or train on data as long; an encoder of mixer gru reads on")
+
+    def overlong(self, given: Mapping[str, Any]) -> Iterator[str]:
+        """What is said of each condition that is longer than attention has learned to read."""
         for name, encoded in self.encode(given).items():
             most = self.longest.get(name, len(encoded.x))
             if len(encoded.x) > most:
-                raise DataError(
-                    f"given.{name}: it has {len(encoded.x)} elements, and the longest in training had {most}",
-                    hint="shorten it, or train on data as long; an encoder of mixer gru reads on",
-                )
+                yield f"given.{name}: it has {len(encoded.x)} elements, and the longest in training had {most}"
 
     def named(self, given: Any) -> Mapping[str, Any]:
         """Conditions by name; a value that is no mapping is that of the only one."""

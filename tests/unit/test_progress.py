@@ -97,6 +97,8 @@ def test_the_first_of_many_does_not_tell_how_long_the_others_take():
     assert bar.line() == "0 %  1 of 1,000 lines"
     clock.now += 20
     assert bar.line().endswith("8h 19m left"), "after half a minute that is the best there is"
+    bar.update(0.9)
+    assert bar.line() == "0 %  1 of 1,000 lines", "less than that says nothing however long it took"
     bar.update(100)
     assert bar.line() == "10 %  100 of 1,000 lines  4m 30s left"
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -406,6 +408,24 @@ def test_clocks_that_change_are_even():
     known = table_of("time,y\n" + "".join(f"{date},1\n" for date in autumn), "", reads(zone="Europe/Berlin"))
     assert known.calendar is not None
     assert known.calendar.after(autumn[-1], 3) == ("2024-10-27 02:00", "2024-10-27 02:00", "2024-10-27 03:00")
+
+
+def test_a_place_that_is_named_has_the_clock_of_dates_with_an_offset():
+    zone = ZoneInfo("Europe/Berlin")
+    march = [datetime(2025, 3, 25, tzinfo=zone) + timedelta(days=i) for i in range(8)]
+    days, (*after, _) = [f"{day.isoformat()}" for day in march[:5]], [day.isoformat() for day in march[5:]]
+
+    def known(dates: Sequence[str], place: str) -> Any:
+        return table_of("time,y\n" + "".join(f"{date},1\n" for date in dates), "", reads(zone=place)).calendar
+
+    assert known(days, "Europe/Berlin").after(days[-1], 2) == tuple(after)
+    assert [date[-6:] for date in after] == ["+01:00", "+02:00"]
+    assert known(days, "").after(days[-1], 2)[1].endswith("+01:00"), "nobody says where it is"
+    utc = [day.replace("+01:00", "Z") for day in days]
+    assert known(utc, "UTC").after(utc[-1], 1) == (after[0].replace("+01:00", "Z"),)
+    for dates in (days, utc):
+        with pytest.raises(DataError, match="not what the clock of America/Halifax showed"):
+            known(dates, "America/Halifax")
 
 
 def test_rows_in_disorder_and_of_one_date():

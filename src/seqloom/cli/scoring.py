@@ -84,6 +84,8 @@ def score(
     lines = _lines_of(model, values)
     values = [codec.typed(line) for line in lines] or values
     given = conditions_of(settings, model.given)
+    for one in model.given.overlong(given):
+        session.note(f"{one}: attention has not learned to read on")
     if drawing is not None:
         _draw_attention(model, values, given, *drawing, session)
     named: list[tuple[str, Any, Score]] = []

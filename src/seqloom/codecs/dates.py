@@ -145,14 +145,38 @@ class Calendar(Settings):
     def placed(self, pieces: Sequence[Instants], place: str = "") -> tuple[Self, list[Instants]]:
         """The calendar with the place whose clock the times are on, and the instants of its pieces by that clock.
 
-        `place` is one that is known. DataError where its clock never showed one of the times.
+        `place` is one that is known. DataError where its clock never showed one of the times. Times that say how far
+        their clock is from UTC are on the clock of a place that agrees with all of them; on that of another they stay.
         """
-        if self.zone or self.format in NUMBERS:
+        if self.format in NUMBERS or (self.zone and not place):
             return self, list(pieces)
+        if self.zone:
+            instants = self._on_clock_of(pieces, place)
+            named = self.zone != "%z" and self.zone[0] not in "+-"  # what has a name is written by no other clock
+            if instants is None or named or (self.zone != "%z" and ":" not in self.zone):
+                return self, list(pieces)
+            return self.replace(zone="%z", place=place), instants
         found = place or clocks.place_of(pieces)
         if not found:
             return self, list(pieces)
         return self.replace(place=found), [clocks.universal(piece, found) for piece in pieces]
+
+    def agrees(self, pieces: Sequence[Instants], place: str) -> bool:
+        """Whether times that say how far their clock is from UTC say what the clock of a place does."""
+        return not self.zone or self.format in NUMBERS or self._on_clock_of(pieces, place) is not None
+
+    def _on_clock_of(self, pieces: Sequence[Instants], place: str) -> list[Instants] | None:
+        """The universal instants of pieces that have a zone; None where the clock of a place disagrees with it."""
+        if self.zone == "%z":
+            instants, ahead = list(pieces), [self._local(piece) - piece for piece in pieces]
+        else:
+            try:
+                offset = clocks.seconds_of(self.zone) * SECOND
+            except DataError:  # a name that only its own place knows
+                return None
+            instants, ahead = [piece - offset for piece in pieces], [np.full(len(piece), offset) for piece in pieces]
+        agree = (np.array_equal(clocks.local(one, place) - one, own) for one, own in zip(instants, ahead, strict=True))
+        return instants if all(agree) else None
 
     def stepped(self, pieces: Sequence[Instants]) -> Self:
         """The calendar with the step of these series, whose instants go forward."""

@@ -31,6 +31,7 @@ from seqloom.codecs.writing import summary_of_tables, text_of_tables
 from seqloom.core.content import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.figures import numbers_plot
+from seqloom.core.progress import count
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Field, Vectors
 
@@ -493,7 +494,7 @@ class Series(Codec, name="series"):
             beside = "given.elapsed is the time since the row before, beside each row (given.elapsed=null: without it)"
             few = "rows are taken one after another all the same (given.elapsed.source=elapsed says how far apart)"
             notes.append(
-                f"the dates are not even: {jumps} steps between them are not that long; "
+                f"the dates are not even: {count(jumps, 'step')} between them of another length; "
                 f"{beside if any(map(_uneven, tables)) else few}"
             )
         missing = sum(int(np.isnan(table.values).sum()) for table in tables)

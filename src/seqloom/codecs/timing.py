@@ -95,7 +95,14 @@ class Timing:
         known = [rows[~self.absent[rows]] for rows in groups.values()]
         before, dialect = self.wanted.calendar, self.wanted.dialect
         place = dialect.zone or (before.place if before else "")
-        calendar, pieces = self.calendar.placed([self.instants[rows] for rows in known], place)
+        spelled = [self.instants[rows] for rows in known]
+        calendar, pieces = self.calendar.placed(spelled, place)
+        if dialect.zone and calendar.place != dialect.zone and not self.calendar.agrees(spelled, dialect.zone):
+            raise DataError(
+                f"the dates say how far their clock is from UTC, which is not what the clock of {dialect.zone} showed",
+                path=self.path,
+                hint=f"leave out {PREFIX}.zone",
+            )
         if calendar.place and not dialect.zone and calendar.zone != "%z":
             self.remarks.append(f"clocks change as in {calendar.place} ({PREFIX}.zone=UTC says that they do not)")
         instants = self.instants.copy()

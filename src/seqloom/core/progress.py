@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 from typing import Self, TextIO
 
 FIRST, LIVE, LINE = 2.0, 0.1, 10.0
-SOON, LATE = 0.01, 30.0
-"""How long the rest takes is told from this share on, or after so many seconds: the first of many says little."""
+SOON, LATE, LEAST = 0.01, 30.0, 0.001
+"""How long the rest takes is told from this share on, after so many seconds from the smaller one on: the first of many
+says little."""
 EXACT = 1_000_000
 """Counts of fewer are shown to the last one."""
 
@@ -139,7 +140,8 @@ class Progress:
         if self._total:
             parts.insert(0, f"{min(100, int(100 * self._done / self._total))} %")
             moved, left, taken = self._done - self._start, self._total - self._done, self._clock() - self._begin
-            if moved > 0 and left > 0 and (moved >= SOON * self._total or taken >= LATE):
+            least = SOON if taken < LATE else LEAST
+            if moved > 0 and left > 0 and moved >= least * self._total:
                 parts.append(f"{duration(taken * left / moved)} left")
         return "  ".join([*parts, "".join(letter if letter.isprintable() else " " for letter in self._text)]).rstrip()
 
