@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqloom.cli.beside import opened
-from seqloom.cli.queries import annotated, collected_several, numbered_files, write_files
+from seqloom.cli.queries import annotated, asked_of, collected_several, numbered_files, write_files
 from seqloom.cli.sampling import KEYS, PATHS, by_column, check_numbers, levels_of
 from seqloom.cli.session import (
     FORCE,
@@ -233,9 +233,10 @@ def _forecasts(
     said, asked = conditions_of(settings, model.given), []
     for one in histories:
         history, ahead = one.value, Path(path_of(future)) if future else one.ahead
-        history = model.codec.foreseen(history, horizon, ahead)
-        canvas, given = model.canvas(history, horizon), model.given.ahead(history, horizon, ahead, said)
-        asked.append(annotated(model, canvas, number, seed, settings, given=given))
+        with asked_of(model.codec.called(history) if len(histories) > 1 else ""):
+            history = model.codec.foreseen(history, horizon, ahead)
+            canvas, given = model.canvas(history, horizon), model.given.ahead(history, horizon, ahead, said)
+            asked.append(annotated(model, canvas, number, seed, settings, given=given))
     return collected_several(model, asked, session)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seqloom.cli.session import Session, conditions_of, positive, seed_of
-from seqloom.core.errors import ConfigError
+from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.outputs import OutputFolder
 from seqloom.core.progress import Progress
 
@@ -152,6 +153,17 @@ def annotated(
         notes.append(f"seed {number}")
     query = model.query(canvas, n, number, sampler, given, **(limits or Limits()).words)
     return AnnotatedQuery(query, tuple(notes), given)
+
+
+@contextmanager
+def asked_of(name: str) -> Iterator[None]:
+    """What is wrong with one of several things is said with its name."""
+    try:
+        yield
+    except DataError as error:
+        if error.path or not name:
+            raise
+        raise DataError(error.message, path=name, hint=error.hint) from None
 
 
 def past_the_window(model: Model, canvas: Canvas) -> str:

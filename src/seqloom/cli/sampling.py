@@ -16,6 +16,7 @@ from seqloom.cli.queries import (
     AnnotatedQuery,
     Limits,
     annotated,
+    asked_of,
     collected,
     collected_several,
     numbered_files,
@@ -241,9 +242,11 @@ def _infill_several(
     file = output.file() if levels is not None or output.names_a_file(number, codec) else None
     folder = output.folder(number, codec) if file is None else None
     canvases = {i: model.canvas(values[i]) for i in gaps}
-    asked = [
-        annotated(model, canvases[i], number, seed, settings, given=_beside(model, values[i], settings)) for i in gaps
-    ]
+    asked = []
+    for i in gaps:
+        with asked_of(codec.called(values[i])):
+            beside = _beside(model, values[i], settings)
+            asked.append(annotated(model, canvases[i], number, seed, settings, given=beside))
     answers = dict(zip(gaps, collected_several(model, asked, session), strict=True))
     if levels is not None:
         statistics = {i: answer.statistics(levels) for i, answer in answers.items()}
