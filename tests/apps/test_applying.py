@@ -137,7 +137,7 @@ def test_what_is_bad_is_refused_with_its_line_or_left_empty_and_counted(seqloom,
     Path("in.txt").write_text("ab cd\n\nab zz\nef ab\n")
     check_error(
         seqloom("apply", runs / "run", *ALIKE, "in.txt"),
-        "in.txt, line 2: there is no source: it is empty",
+        "in.txt, line 2: source: nothing is given",
         "--skip-bad",
     )
     done = seqloom("apply", runs / "run", *ALIKE, "in.txt", "--skip-bad")
@@ -149,7 +149,7 @@ def test_what_is_bad_is_refused_with_its_line_or_left_empty_and_counted(seqloom,
     ]
     assert [one.get("error", "")[:24] for one in told] == [
         "",
-        "there is no source: it i",
+        "source: nothing is given",
         "given.source: not in the",
         "",
     ]

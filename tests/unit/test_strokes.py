@@ -119,6 +119,29 @@ def test_files_of_many_drawings_are_shared_out_by_their_keys(tmp_path: Path) -> 
     assert codec.only(tmp_path / "single.npz") == codec.only(alone) == DRAWING
 
 
+BAD = ['{"strokes": [[[0, 0], [1', '{"strokes": []}', '{"strokes": [[[0, 0], [1, "a"]]]}', '{"strokes": [[[0, NaN]]]}']
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_a_bad_drawing_among_others_is_an_error_with_its_line_or_passed_over(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "many.jsonl"
+    good = [json.dumps({"strokes": [[[0, 0], [1, i]]]}) for i in range(20)]
+    path.write_text("\n".join([*good[:3], line, *good[3:]]) + "\n")
+    with pytest.raises(DataError, match="line 4: this is no") as caught:
+        corpus_of(str(path)).prepare(None, {})
+    assert caught.value.hint.endswith("corpus.skip_bad=true passes over it")
+    prepared = corpus_of(str(path), {"skip_bad": True}).prepare(None, {})
+    assert sum(len(split.data) for split in prepared.splits.values()) == 20
+    assert [note[:50] for note in prepared.notes if "bad" in note] == [
+        "1 of 21 things are bad and left out (corpus.skip_b"
+    ]
+    path.write_text(f"{line}\n" * 2)  # where nothing else is there, passing over it leaves nothing
+    for settings in ({}, {"skip_bad": True}):
+        with pytest.raises(DataError, match="this is no") as caught:
+            corpus_of(str(path), {"name": "files", **settings}).prepare(Strokes(), {})
+        assert "skip_bad" not in caught.value.hint
+
+
 def test_a_field_of_its_record_is_a_condition_of_a_drawing(tmp_path: Path) -> None:
     path = tmp_path / "words.jsonl"
     rows = [{"word": f"word{i % 3}", "strokes": [[[0, 0], [1, i + 1]]]} for i in range(20)]

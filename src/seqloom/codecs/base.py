@@ -361,6 +361,10 @@ class Codec(Component, home="seqloom.codecs"):
         """Whether a file with one of the suffixes looks like one of this codec's."""
         return True
 
+    def good_parts(self, path: Path) -> tuple[Mapping[str, Sequence[Any]], Sequence[DataError]]:
+        """The `parts` of a file without the things in it that cannot be read, and what is wrong with these."""
+        return self.parts(path), ()
+
     def column(self, content: Any, name: str) -> Sequence[str]:
         """The cells of a column of raw content, one an element, which a condition may ask for."""
         raise ConfigError("these data have no columns", path="source", hint="source=column:NAME is for tables")

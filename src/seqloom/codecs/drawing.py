@@ -126,6 +126,14 @@ def placed(points: Points, lifted: NDArray[np.bool_]) -> Drawing:
 
 def read_drawings(path: Path) -> Iterator[Drawing]:
     """The drawings in a file, by what its name ends with; DataError names the line."""
+    for drawing in tried_drawings(path):
+        if isinstance(drawing, DataError):
+            raise drawing
+        yield drawing
+
+
+def tried_drawings(path: Path) -> Iterator[Drawing | DataError]:
+    """The drawings in a file, and in place of each that is bad, where others stand beside it, what is wrong with it."""
     name = path.name.lower()
     if name.endswith(".npz"):
         for drawings in by_split(path).values():
@@ -133,7 +141,7 @@ def read_drawings(path: Path) -> Iterator[Drawing]:
     elif name.endswith(".svg"):
         yield of_svg("".join(decoded(raw(path), path)), path)
     else:
-        yield from of_json(unzipped(path) if name.endswith(".zip") else "".join(decoded(raw(path), path)), path)
+        yield from tried_json(unzipped(path) if name.endswith(".zip") else "".join(decoded(raw(path), path)), path)
 
 
 def by_split(path: Path) -> dict[str, list[Drawing]]:
@@ -166,7 +174,15 @@ def unzipped(path: Path) -> str:
 
 
 def of_json(text: str, path: Path | str = "") -> Iterator[Drawing]:
-    """The drawings of a JSON text: one of them, a list of them, or one a line.
+    """The drawings of a JSON text; DataError where one is bad."""
+    for drawing in tried_json(text, path):
+        if isinstance(drawing, DataError):
+            raise drawing
+        yield drawing
+
+
+def tried_json(text: str, path: Path | str = "") -> Iterator[Drawing | DataError]:
+    """The drawings of a JSON text, and what is wrong with the bad ones: one of them, a list of them, or one a line.
 
     One is a list of strokes, also under "strokes"; Quick, Draw!'s {"drawing": [[xs, ys], ...]}; or
     {"points": [[x, y, pen down], ...]}, of which "metadata" may give the "aspectRatio" of x.
@@ -181,14 +197,22 @@ def of_json(text: str, path: Path | str = "") -> Iterator[Drawing]:
     if several:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield _record(_parsed(line, path, number), path, number)
+                yield _tried(line, path, number)
         return
     whole = _parsed(text, path)
     if isinstance(whole, list) and whole and (isinstance(whole[0], dict) or _depth(whole) > 3):
         for record in whole:
-            yield _record(record, path)
+            yield _tried(record, path)
     else:
         yield _record(whole, path)
+
+
+def _tried(record: Any, path: Path | str, line: int | None = None) -> Drawing | DataError:
+    """A drawing of JSON, or of the text of a line of it; or what is wrong with it."""
+    try:
+        return _record(record if line is None else _parsed(record, path, line), path, line)
+    except DataError as error:
+        return error
 
 
 def _depth(value: Any) -> int:

@@ -120,6 +120,12 @@ class Strokes(Codec, name="strokes"):
 
     def parts(self, path: Path) -> Mapping[str, Sequence[Drawing]]:
         """The drawings of a file by split: keys of an `.npz`; one list where a file of JSON holds several."""
+        good, bad = self.good_parts(path)
+        if bad:
+            raise bad[0]
+        return good
+
+    def good_parts(self, path: Path) -> tuple[Mapping[str, Sequence[Drawing]], Sequence[DataError]]:
         about = path.stat()
         return _parts(path, about.st_mtime_ns, about.st_size)
 
@@ -136,7 +142,8 @@ class Strokes(Codec, name="strokes"):
 
     def field_codec(self, content: Path, name: str) -> Codec | None:
         """Numbers are read as such, but for a few whole ones that come again: those are names of classes."""
-        found = [drawing.fields.get(name) for drawing in islice(self.read(content), LOOKED_AT)]
+        tried = islice(files.tried_drawings(content), LOOKED_AT)
+        found = [drawing.fields.get(name) for drawing in tried if isinstance(drawing, Drawing)]
         if not found or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in found):
             return None
         classes = len(set(found)) <= CLASSES and all(float(one).is_integer() for one in found)  # type: ignore[arg-type]
@@ -223,9 +230,10 @@ class Strokes(Codec, name="strokes"):
 
 
 @functools.lru_cache(maxsize=4)
-def _parts(path: Path, changed: int, size: int) -> Mapping[str, Sequence[Drawing]]:
-    """The drawings of a file by split, read once as long as it stays the same."""
+def _parts(path: Path, changed: int, size: int) -> tuple[Mapping[str, Sequence[Drawing]], Sequence[DataError]]:
+    """The drawings of a file by split and what is wrong with others, read once as long as it stays the same."""
     if path.suffix == ".npz":
-        return {key: tuple(drawings) for key, drawings in files.by_split(path).items()}
-    drawings = () if path.suffix == ".svg" else tuple(files.read_drawings(path))
-    return {"": drawings} if len(drawings) > 1 else {}
+        return {key: tuple(drawings) for key, drawings in files.by_split(path).items()}, ()
+    each = () if path.suffix == ".svg" else tuple(files.tried_drawings(path))
+    drawings = tuple(one for one in each if isinstance(one, Drawing))
+    return {"": drawings} if len(each) > 1 else {}, tuple(one for one in each if isinstance(one, DataError))

@@ -69,7 +69,7 @@ def _values(path: Path, line: int, texts: Mapping[str, str], codecs: Mapping[str
     values = {}
     for name, text in texts.items():
         if not text.strip():
-            return DataError(f"there is no {name}: it is empty", path=path, line=line)
+            return DataError(f"{name}: nothing is given, the cell or line is empty", path=path, line=line)
         try:
             values[name] = codecs[name].value_of(text)
         except DataError as error:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -131,6 +132,8 @@ class Files(Corpus, name="files"):
         ]
         stream = not self._root.is_dir()
         if not any(split == "" for _, split in files):
+            if bad := next(filter(None, self._bad.values()), None):
+                raise bad
             raise DataError(
                 "the file is empty" if stream else "all files of the folder are empty",
                 path=self.place,
@@ -139,7 +142,7 @@ class Files(Corpus, name="files"):
 
         @cache
         def parted() -> bool:
-            return self.items == "auto" and any(codec.parts(file.path) for file, _ in files)
+            return self.items == "auto" and any(self._parts(file.path, codec) for file, _ in files)
 
         lines = self.items in {"line", "paragraph"}
         named = bool(given)
@@ -188,7 +191,13 @@ class Files(Corpus, name="files"):
                 wrong = (one and DataError(one.message, line=line) for one, line in found)
                 yield from self.bad_of(wrong, f"{self.items}s")
             else:
-                yield from self.bad_of((self._wrong_with(file.path, codec) for file in files), "files")
+                each = [(file.path, self._wrong_with(file.path, codec)) for file in files]
+                yield from self.bad_of((own for _, own in each), "files")
+                good = [path for path, own in each if own is None]
+                many = (codec.good_parts(path) for path in good if self.items == "auto")
+                yield from self.bad_of(
+                    (one for parts, bad in many for one in (*chain(*parts.values()), *bad)), "things"
+                )
         root = self._root
         if root.is_dir() and codec.reads_anything:
             read = {file.path for file in files}
@@ -208,11 +217,18 @@ class Files(Corpus, name="files"):
         if path not in self._bad:
             self._bad[path] = None
             try:
-                for _ in codec.pieces(path):
+                parts, bad = codec.good_parts(path) if self.items == "auto" else ({}, ())
+                if bad and not any(parts.values()):
+                    raise bad[0]
+                for _ in () if parts else codec.pieces(path):
                     pass
             except DataError as error:
                 self._bad[path] = error
         return self._bad[path]
+
+    def _parts(self, path: Path, codec: Codec) -> Mapping[str, Sequence[Any]]:
+        """The things of a file that holds many, by part; without bad ones where these are passed over."""
+        return codec.good_parts(path)[0] if self.skip_bad else codec.parts(path)
 
     def _wrong_text(self, text: bytes, codec: Codec) -> DataError | None:
         """What is wrong with a line or paragraph."""
@@ -233,10 +249,22 @@ class Files(Corpus, name="files"):
         except DataError as error:
             if Path(error.path).parent == shards.spooled():
                 raise DataError(error.message, path=STDIN_NAME, line=error.line, hint=error.hint) from None
-            one_of_many = self._root.is_dir() and Path(error.path) in self._summaries
+            one_of_many = Path(error.path) in self._summaries and (
+                self._root.is_dir() or self._holds_good(Path(error.path), codec or self.default_codec())
+            )
             if self.skip_bad or not (one_of_many or (self.items != "auto" and error.line)):
                 raise
             raise self.with_way_past(error) from None
+
+    def _holds_good(self, path: Path, codec: Codec) -> bool:
+        """Whether a file holds things that can be read beside those that cannot."""
+        if self.items != "auto":
+            return False
+        try:
+            parts, bad = codec.good_parts(path)
+        except DataError:
+            return False
+        return bool(bad) and any(parts.values())
 
     @cached_property
     def _root(self) -> Path:
@@ -278,7 +306,7 @@ class Files(Corpus, name="files"):
                 yield Item(digest, text.decode("utf-8", "surrogateescape"), digest, split, path=file.path, line=line)
             return
         name = self._name(file.path)
-        parts = codec.parts(file.path) if self.items == "auto" else {}
+        parts = self._parts(file.path, codec) if self.items == "auto" else {}
         if not parts:
             yield Item(name, file.path, file.digest, split, path=file.path, codec=codec)
         for part, values in parts.items():
