@@ -38,11 +38,11 @@ machine.tune_waiting()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from seqloom.evaluation.rolling import Origins, forecast_from, origins_of_run  # noqa: E402
 from seqloom.fit import Fit  # noqa: E402
 from seqloom.metrics.forecast import Backtest  # noqa: E402
 from seqloom.model import load  # noqa: E402
 from seqloom.planning import plan  # noqa: E402
+from seqloom.rolling import Origins, forecast_from, origins_of_run  # noqa: E402
 
 MODELS = ("lstm", "transformer", "gaussian", "flow")
 ASKED = Backtest(horizon=24, windows=12, paths=100)

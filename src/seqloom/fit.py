@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seqloom import calibration
 from seqloom import run as runs
 from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
 from seqloom.core.errors import RunError, SeqloomError, Stopped
 from seqloom.estimate import OVERHEAD, Estimate
 from seqloom.filler import Running
-from seqloom.model import Model
+from seqloom.model import Model, load
 from seqloom.network.network import Network
 from seqloom.planning import TrainingPlan, plan
+from seqloom.sequence.width import Width
 from seqloom.training.counting import counted
 from seqloom.training.feed import Reader
 from seqloom.training.inherit import Inherited, inherit
@@ -144,6 +146,7 @@ class Fit:
         self.net: Network = run.network().to(self.device)
         self.notes: list[str] = []
         self.dependence: NDArray[np.float64] | None = None
+        self.width: Width | None = None
         self.inherited = self._inherit(run) if recipe.start and not checkpoints.steps(run.path) else None
         drops = {name: given.drop for name, given in self.plan.given.items()}
         reader = Reader(
@@ -164,6 +167,10 @@ class Fit:
         if self.plan.run is not None:
             self._resume(run)
         self.validation = Validation(run, prepared, self.net, self.positions)
+        series = run.codec.numbers(run.codec.examples()[0]) is not None
+        self.calibrates = recipe.calibrate and series and bool(self.validation.total)
+        # By the clock, of a training: what is kept for forecasts of the validation split.
+        self.kept = calibration.SHARE if self.calibrates and recipe.trainer.minutes else 0.0
         if self.expected is None:
             asked = recipe.trainer.steps is not None
             self.expected = Estimate(self.net.parameter_count, len(reader.packed), reader.elements, asked)
@@ -239,8 +246,8 @@ class Fit:
 
     @property
     def share(self) -> float:
-        """How much of the training is done. By the clock, what is kept for the last validation counts as training."""
-        return self.loop.done_share(self.seconds / (1 - OVERHEAD / 2))
+        """How much of the training is done. By the clock, what is kept for its end counts as training."""
+        return self.loop.done_share(self.seconds / (1 - OVERHEAD / 2 - self.kept))
 
     def _train(self) -> Iterator[TrainingEvent]:
         trainer = self.plan.recipe.trainer
@@ -287,6 +294,7 @@ class Fit:
         self._timed("save", self._save)
         yield from self._validate_whole()
         yield from self._take_dependence()
+        yield from self._calibrate()
         report = self._report()
         self.journal.append({"step": self.loop.state.step, "seconds": self.seconds, "beside": report["beside"]})
         durable.write_json(self.plan.path / runs.REPORT, report)
@@ -419,7 +427,11 @@ class Fit:
         if self.best is None or self.valid is None or self.validation.final:
             return
         minutes = self.plan.recipe.trainer.minutes
-        left = max(LAST_VALIDATION, OVERHEAD * self.seconds) if minutes is None else 60 * minutes - self.seconds
+        left = (
+            max(LAST_VALIDATION, OVERHEAD * self.seconds)
+            if minutes is None
+            else 60 * minutes * (1 - self.kept) - self.seconds
+        )
         weights = 1 if self.loop.average is None else 2
         more = self.validation.cost(whole=True) / max(1, self.validation.cost())
         if self.last_cost["valid"] / weights * more > left:
@@ -445,6 +457,20 @@ class Fit:
                 self.dependence = process.dependence(net, (reader.batch(i) for i in range(COUPLING)))
         except Exception as error:  # the training is done all the same
             yield self._note(f"what columns have in common could not be taken: {_reason(error)}")
+
+    def _calibrate(self) -> Iterator[TrainingEvent]:
+        """By what the bands of forecasts are to be stretched, from the validation split and the best weights."""
+        if not self.calibrates:
+            return
+        minutes = self.plan.recipe.trainer.minutes
+        try:
+            model = load(runs.read(self.run.path), device=self.device)
+            model.network.dependence = self.dependence
+            most = calibration.ORIGINS if minutes else calibration.affordable(model, self.loop.state.elements)
+            seconds = 60 * calibration.SHARE * minutes if minutes else None
+            self.width = self._timed("bands", partial(calibration.width_of, model, seconds, most, self.clock))
+        except Exception as error:  # the training is done all the same
+            yield self._note(f"how wide bands must be could not be taken: {_reason(error)}")
 
     def _note(self, text: str) -> TrainingEvent:
         self.notes.append(text)
@@ -515,6 +541,7 @@ class Fit:
             "best": self.best,
             "start": self.plan.recipe.start,
             **({} if self.dependence is None else {"dependence": self.dependence.tolist()}),
+            **({} if self.width is None else {"width": asdict(self.width)}),
         }
 
 

@@ -48,6 +48,9 @@ class Recipe(Settings):
     """The run whose weights this one begins with, as far as names and shapes agree; None: from scratch."""
     packed: Literal["no", "int8", "bfloat16"] = "no"
     """In what the matrices of a run that `seqloom quantize` wrote lie; what is trained lies in float32."""
+    calibrate: bool = True
+    """Whether forecasts of the validation split are drawn when the training of a series ends, and those asked for later
+    have bands as wide as these needed."""
     sampler: Sampler | None = None
     """What the verbs use unless told otherwise; None: the process's own."""
     metrics: tuple[Metric, ...] = (LikelihoodMetric(),)

@@ -18,9 +18,9 @@ from seqloom.corpora.base import Given, declared_by
 from seqloom.corpora.cycles import phases, suited
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.packed import Packed
-from seqloom.evaluation.rolling import origins_of_run
 from seqloom.metrics.forecast import Backtest
 from seqloom.model import Model
+from seqloom.rolling import origins_of_run
 
 FOLDER = Path(__file__).parent.parent / "tables"
 WEEK = [f"week_{side}{k}" for k in (1, 2, 3) for side in ("sin", "cos")]

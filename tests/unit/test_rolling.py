@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from seqloom import fit
+from seqloom.calibration import affordable, width_of
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, members_of
 from seqloom.core.errors import DataError, RunError, UnsupportedQuery
@@ -27,10 +28,11 @@ from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, evaluate_forecasts
 from seqloom.evaluation.measured import MeasuredRow
 from seqloom.evaluation.report import plain_table
-from seqloom.evaluation.rolling import Origins, forecast_from, origins_of, origins_of_run
 from seqloom.filler import Filler
 from seqloom.metrics.forecast import Backtest, quantile
 from seqloom.model import Model, load
+from seqloom.rolling import Origins, forecast_from, origins_of, origins_of_run
+from seqloom.sequence.width import Width
 
 RULES = ("persistence", "seasonal", "drift", "autoregression")
 
@@ -405,3 +407,56 @@ def test_codecs_name_baselines_that_exist() -> None:
     known = members_of(Baseline)  # type: ignore[type-abstract]
     for codec in members_of(Codec).values():  # type: ignore[type-abstract]
         assert set(codec.baselines) <= set(known)  # type: ignore[attr-defined]
+
+
+# ---- the width of bands ---------------------------------------------------------------------------------------------
+
+
+def test_forecasts_are_stretched_about_their_median_and_gaps_are_not(trained: Model) -> None:
+    wide = copy.copy(trained)
+    wide.width = Width(2.0, 0.5, 9)
+    history = {name: column for name, column in zip("ab", days(40).T, strict=True)}
+    paths, stretched = (model.forecast(history, 5, n=8, seed=1).paths for model in (trained, wide))
+    assert paths is not None
+    assert stretched is not None
+    np.testing.assert_array_equal(paths[:, :40], stretched[:, :40])
+    middle = np.median(paths[:, 40:], 0)
+    np.testing.assert_allclose(stretched[:, 40:], middle + 2 * (paths[:, 40:] - middle), rtol=1e-4, atol=1e-4)
+    one = (model.forecast(history, 5, n=1, seed=1).paths for model in (trained, wide))
+    np.testing.assert_array_equal(*one)
+    sample = (model.sample(3, 5, seed=1).paths for model in (trained, wide))
+    np.testing.assert_array_equal(*sample)
+    table = evaluate_forecasts(wide, None, "test", Backtest(6, 3, paths=20))
+    assert (
+        table.notes[-1] == "bands are drawn 2.00 times as wide: the model's own of 80% held 50% of 9 held-out forecasts"
+    )
+
+
+def test_how_wide_bands_must_be_is_drawn_from_the_validation_split(trained: Model) -> None:
+    width = width_of(trained, most=6)
+    assert width is not None
+    assert width.windows == 6
+    narrow = copy.copy(trained)
+    narrow.width = Width(0.25, 0.5, 9)
+    again = width_of(narrow, most=6)
+    assert again is not None
+    assert again.held < width.held - 0.2, "what is drawn is what is measured"
+    assert again.factor > 1.2 * width.factor
+    ticks = iter(range(100))
+    few = width_of(trained, seconds=1.0, clock=lambda: float(next(ticks)))
+    assert few is not None
+    assert few.windows == 4, "half of the time was over"
+    assert width_of(trained, seconds=0.1) is None
+    assert affordable(trained, 1000) == 0
+    assert affordable(trained, 10**8) == 20
+
+
+def test_a_training_says_how_wide_its_bands_must_be(tmp_path: Path) -> None:
+    data = str(written(tmp_path / "x.csv", days(300, 1) + draw(3).normal(size=(300, 1))))
+    asked: dict[str, Any] = {"steps": 40, "model": "gru", "feed": {"horizon": 1, "window": 64, "batch": 16}}
+    asked |= {"backbone": {"width": 8, "depth": 1}, "corpus": {"splits": [0.6, 0.3, 0.1]}}
+    run = fit.train(data, out=tmp_path / "a", **asked)
+    assert run.width is not None
+    assert load(run).width == run.width
+    assert run.width.windows >= 4
+    assert fit.train(data, out=tmp_path / "b", calibrate=False, **asked).width is None

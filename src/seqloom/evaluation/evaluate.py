@@ -18,13 +18,13 @@ from seqloom.corpora.files import corpus_like
 from seqloom.evaluation.answers import answers_of
 from seqloom.evaluation.naming import data_word
 from seqloom.evaluation.novelty import check_symbols, originals
-from seqloom.evaluation.rolling import WHOLE, forecasts_of
 from seqloom.evaluation.synthesis import synthesis_of
 from seqloom.evaluation.texts import beside_of, spread, text_of, texts_of
 from seqloom.metrics.base import Metric, MetricRecord, View, wrong_with
 from seqloom.metrics.novelty import Originals
 from seqloom.metrics.things import Things
 from seqloom.model import Model, load
+from seqloom.rolling import WHOLE, forecasts_of
 from seqloom.validation import reading_of
 
 logger = logging.getLogger(__name__)

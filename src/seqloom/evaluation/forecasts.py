@@ -10,9 +10,9 @@ from seqloom.core.errors import SeqloomError
 from seqloom.evaluation.baselines.base import Baseline, ForecastTask
 from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.measured import MeasuredRow, by_name
-from seqloom.evaluation.rolling import Origins, Progress, forecast_from, origins_of_run
 from seqloom.metrics.forecast import Backtest, measures
 from seqloom.model import Model
+from seqloom.rolling import Origins, Progress, forecast_from, origins_of_run
 
 JOINT = ("crps_sum", "energy")
 """Measures of what holds several numbers together."""
@@ -86,6 +86,6 @@ def evaluate_forecasts(
 
     made = forecast_from(model, origins, asked, drawing)
     row = MeasuredRow(model.run.path.name, by_name(measures(origins.measured(made))))
-    if model.independence:
-        origins = replace(origins, notes=(*origins.notes, model.independence))
+    notes = [*filter(None, (model.independence, model.width.in_words if model.width else ""))]
+    origins = replace(origins, notes=(*origins.notes, *notes))
     return table_of(origins, [row], baseline_rows(model.codec.baselines, origins, ruling))

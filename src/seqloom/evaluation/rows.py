@@ -23,11 +23,11 @@ from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, table_of
 from seqloom.evaluation.measured import MeasuredRow, by_name
 from seqloom.evaluation.novelty_table import NoveltyTable, novelty_table
-from seqloom.evaluation.rolling import origins_of
 from seqloom.evaluation.synthesis import control_rows, len_of, reality_of, synthesis_table
 from seqloom.evaluation.synthesis_table import SynthesisTable
 from seqloom.metrics.forecast import Backtest
 from seqloom.metrics.synthesis import SynthesisMetric
+from seqloom.rolling import origins_of
 from seqloom.sequence.query import differently
 
 

@@ -13,11 +13,11 @@ from seqloom.core.rng import Rng
 from seqloom.corpora.base import Corpus
 from seqloom.corpora.files import corpus_like
 from seqloom.evaluation.measured import MeasuredRow, by_name
-from seqloom.evaluation.rolling import WHOLE
 from seqloom.evaluation.synthesis_table import SynthesisTable
 from seqloom.filler import Running
 from seqloom.metrics.synthesis import COPIES, MOST_SAMPLES, Reality, Synthesis, SynthesisMetric
 from seqloom.model import Model
+from seqloom.rolling import WHOLE
 
 Numbers = NDArray[np.float64]
 Progress = Callable[[float, str], None]

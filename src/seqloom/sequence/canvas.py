@@ -121,6 +121,18 @@ class Canvas:
         settled = self.shown | self.absent
         return np.asarray(settled if settled.ndim == 1 else settled.all(1))
 
+    @property
+    def ahead(self) -> int | None:
+        """From which position on all is to be made, of a series that is gone on with; None where it is another thing.
+
+        That is where nothing is known, or something of what follows a gap, or each sample goes on from something else.
+        """
+        if self.shown.ndim == 1 or self.openings is not None or self.settled.all():
+            return None
+        first = int(self.settled.argmin())
+        shown = self.partly_shown
+        return first if shown[:first].any() and not shown[first:].any() else None
+
     def opened(self, openings: Openings) -> Canvas:
         """The canvas before which stand openings."""
         after = ((openings.length, 0), (0, 0))

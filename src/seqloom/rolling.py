@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,16 @@ class Origins:
             for made, origin in zip(paths, self.each, strict=True)
         ]
         return Forecasts(each, self.spread, self.horizon, self.stride, self.season)
+
+    @property
+    def independent(self) -> float:
+        """How many origins without rows in common they are worth: the rows that follow them, in horizons."""
+        rows = {(one.owner, len(one.past) + i) for one in self.each for i in range(self.horizon)}
+        return len(rows) / self.horizon
+
+    def chosen(self, numbers: Sequence[int]) -> Origins:
+        """Some of them."""
+        return replace(self, each=[self.each[i] for i in numbers])
 
     @property
     def in_words(self) -> str:

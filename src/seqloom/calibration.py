@@ -1,0 +1,80 @@
+"""Calibration: forecasts of the validation split at the end of a training, and how wide bands must be by them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from seqloom.core.errors import DataError
+from seqloom.metrics.forecast import Backtest
+from seqloom.model import Model
+from seqloom.rolling import Numbers, forecast_from, origins_of_run
+from seqloom.sequence.width import Width
+
+SHARE = 0.04
+"""Of a training, what it may take."""
+LEAST = 0.5
+"""Seconds below which nothing is drawn: reading the split alone takes about as long."""
+ORIGINS, PATHS = 20, 24
+"""Forecasts at most, and the paths of each."""
+FEWEST = 4
+"""Forecasts that are drawn at once, where there are so many. A training by steps that cannot afford them is a trial."""
+MADE = 10
+"""What is made of a series costs as so many times what is read of it in training."""
+WINDOW = 4
+"""Of a window, what is forecast where no horizon was said."""
+
+
+def affordable(model: Model, elements: int) -> int:
+    """How many forecasts a training of so many elements may draw: by them alone, so that it ends the same each time."""
+    window, horizon = model.network.window, horizon_of(model)
+    each = horizon if model.process.incremental else window * -(-horizon // max(1, window // 2))
+    allowed = int(SHARE * elements / (MADE * PATHS * each))
+    return min(allowed, ORIGINS) if allowed >= FEWEST else 0
+
+
+def horizon_of(model: Model) -> int:
+    """How far ahead bands are calibrated: as far as the model was trained to be asked."""
+    return model.trained_horizon or max(1, model.network.window // WINDOW)
+
+
+def width_of(
+    model: Model,
+    seconds: float | None = None,
+    most: int = ORIGINS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Width | None:
+    """How wide the bands of a model must be; None where its data are no series, or too few were held out.
+
+    Args:
+        seconds: What it may take; None: as long as `most` forecasts take.
+        most: How many forecasts are drawn at most.
+    """
+    if most < 1 or (seconds is not None and seconds < LEAST) or model.codec.numbers(model.codec.examples()[0]) is None:
+        return None
+    assert model.run is not None
+    began = clock()
+    asked = Backtest(horizon_of(model), paths=PATHS)
+    try:
+        origins = origins_of_run(model.run, None, "valid", asked)
+    except DataError:  # the validation split is shorter than the horizon, or empty
+        return None
+    total = min(most, len(origins.each))
+    # From all over the split at first, then from between.
+    order = np.linspace(0, len(origins.each) - 1, total).round().astype(int)
+    order = order[np.argsort([_reversed_bits(i) for i in range(total)], kind="stable")]
+    made: list[Numbers] = []
+    number = min(total, FEWEST)
+    while number:
+        made += forecast_from(model, origins.chosen(order[len(made) : len(made) + number].tolist()), asked)
+        number = min(total - len(made), len(made))  # as many again, where what was done took half of the time at most
+        if seconds is not None and clock() - began > seconds / 2:
+            number = 0
+    drawn = origins.chosen(order[: len(made)].tolist())
+    return Width.of(made, [origin.truth for origin in drawn.each], drawn.independent)
+
+
+def _reversed_bits(number: int) -> int:
+    return int(f"{number:032b}"[::-1], 2)
