@@ -93,7 +93,7 @@ def test_origins_are_spread_over_the_split_and_see_all_that_precedes_them(tmp_pa
     assert [len(one.past) for one in found(path, 100, stride=20).each] == [350, 370, 390]
     assert [len(one.past) for one in found(path, 100, stride=20, windows=2).each] == [350, 370]
     assert [len(one.past) for one in found(path, 150).each] == [350]
-    with pytest.raises(DataError, match="nothing of 151 rows can be forecast: the test split has 150 rows"):
+    with pytest.raises(DataError, match="nothing of 151 rows can be forecast: the test split has at most 150"):
         found(path, 151)
 
 
