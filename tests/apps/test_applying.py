@@ -49,6 +49,10 @@ def test_what_is_no_text_is_an_object_in_its_line(seqloom, tmp_path):
     assert [list(json.loads(line)) for line in done.text.splitlines()] == [["strokes"]] * 2
     Path("made.jsonl").write_text(done.text)  # and such a line is a drawing again
     assert len(seqloom("classify", "drawings", "made.jsonl").text.split()) == 2
+    Path("made.jsonl").write_text(f"{{}}\n{done.text}")
+    check_error(seqloom("classify", "drawings", "made.jsonl"), "made.jsonl, line 1: this is no drawing", "--skip-bad")
+    told = seqloom("classify", "drawings", "made.jsonl", "--skip-bad")
+    assert [bool(line) for line in told.text.splitlines()] == [False, True, True]
 
 
 def test_each_line_has_its_answer_in_its_place(seqloom, runs, tmp_path):

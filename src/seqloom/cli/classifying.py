@@ -9,7 +9,7 @@ import typer
 
 from seqloom.cli.applying import SKIP_BAD, path_of_lines
 from seqloom.cli.beside import opened
-from seqloom.cli.session import WEIGHTS, Session, check_file, conditions_of, put, several_of, sort_words, verb
+from seqloom.cli.session import WEIGHTS, Session, check_file, conditions_of, put, sort_words, tried_of, verb
 from seqloom.core import durable
 from seqloom.core.errors import DataError
 from seqloom.core.progress import Progress, count
@@ -50,7 +50,8 @@ def classify(
         columns = model.given.columns
     if name and not model.codec.space.symbolic:  # drawings or series, of which a file holds several
         asked: list[tuple[int, dict[str, Any] | DataError]] = [
-            (number, {TEXT: value}) for number, value in enumerate(several_of(file, model.codec), 1)
+            (number, value if isinstance(value, DataError) else {TEXT: value})
+            for number, value in enumerate(tried_of(file, model.codec), 1)
         ]
     else:
         asked = list(asked_in(path_of_lines(file), codecs, columns))

@@ -312,6 +312,11 @@ def several_of(word: str, codec: Codec) -> list[Any]:
     return codec.several(Path(path_of(word.removeprefix("@"))))
 
 
+def tried_of(word: str, codec: Codec) -> list[Any]:
+    """The same, with what is wrong in place of each thing that is bad."""
+    return several_of(word, codec) if word == "-" else list(codec.tried(Path(path_of(word))))
+
+
 def check_file(word: str) -> None:
     """DataError where FILE or @FILE is not there; verbs ask before they load a model, which takes seconds."""
     path = Path(path_of(word.removeprefix("@")))

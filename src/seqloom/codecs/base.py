@@ -217,6 +217,10 @@ class Codec(Component, home="seqloom.codecs"):
         """Whether a value begins where another ends, so that the two are one: the next day of a series, for one."""
         return False
 
+    def tried(self, path: Path) -> Iterator[Any]:
+        """All things that a file holds, and in place of each that is bad what is wrong with it, a DataError."""
+        return iter(self.several(path))
+
     def called(self, value: Any) -> str:
         """What tells a value from the others of its file; nothing where it is alone."""
         return ""

@@ -118,6 +118,9 @@ class Strokes(Codec, name="strokes"):
     def read(self, path: Path) -> Iterator[Drawing]:
         return files.read_drawings(path)
 
+    def tried(self, path: Path) -> Iterator[Drawing | DataError]:
+        return files.tried_drawings(path)
+
     def parts(self, path: Path) -> Mapping[str, Sequence[Drawing]]:
         """The drawings of a file by split: keys of an `.npz`; one list where a file of JSON holds several."""
         good, bad = self.good_parts(path)
