@@ -309,7 +309,7 @@ def test_a_canvas_that_cannot_be():
         ("a,a\n3,4\n", 1, "two columns are called 'a'"),
         ('a,b\n1,"2\n', 2, "quote"),
         ("date,a\n2024-01-01,1\n2024-01-02,2\n2024-01-02,3\n", 4, "repeats"),
-        ("date,a\n2024-01-02,1\n2024-01-03,1\n2024-01-01,2\n", 4, "goes backward"),
+        ("date,a\n2024-01-02,1\n2024-01-03,1\n2024-01-01,2\n", 4, "goes backward, after '2024-01-03'"),
         ("date,a\n2024-01-01,1\n2024-13-02,2\n", 3, "'2024-13-02' cannot be read"),
         ("date,a\n2024-01-01,1\n,2\n", 3, "'' cannot be read"),
         ("date,a\nMonday,1\n", 2, "'Monday' cannot be read"),

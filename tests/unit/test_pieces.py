@@ -170,6 +170,8 @@ def test_what_is_no_tokenizer_is_said(
         path.write_text(content)
     with pytest.raises(error, match=message) as caught:
         Bpe(pretrained=str(path)).fit([])
+    with pytest.raises(ConfigError, match="one in a file is pretrained=t"):
+        Bpe.parse({"tokenizer": "t.json"})
     assert str(path) in str(caught.value)
 
 

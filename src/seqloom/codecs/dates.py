@@ -391,8 +391,9 @@ def check_order(texts: Sequence[str], instants: Instants, path: Path | str, line
         return
     i = int(odd[0]) + 1
     repeated = instants[i] == instants[i - 1]
+    before = f"goes backward, after {shown(texts[i - 1])!r}"
     raise DataError(
-        f"the date {shown(texts[i])!r} {'repeats the one before it' if repeated else 'goes backward'}",
+        f"the date {shown(texts[i])!r} {'repeats the one before it' if repeated else before}",
         path=path,
         line=lines[i],
         hint="codec.dialect.repeats=mean (or first, last) makes one row of those of one date"

@@ -179,6 +179,13 @@ class Learned(Pieces):
             raise ValueError(f"{wrong!r} is empty or has a space in it")
         return special
 
+    @field_validator("tokenizer", mode="before")
+    @classmethod
+    def _no_name(cls, tokenizer: object) -> object:
+        if isinstance(tokenizer, str):
+            raise ValueError(f"this is the tokenizer itself; one in a file is pretrained={tokenizer}")
+        return tokenizer
+
     @property
     def fitted(self) -> bool:
         return bool(self.tokenizer)

@@ -83,7 +83,7 @@ def numbers_plot(
             axes.set_title(short(columns[d]), pad=3)
             grid(axes, ink)
         more = "" if shown == len(columns) else f"; the first {shown} of {len(columns)} columns"
-        plots[-1].set_xlabel(f"position{more}")
+        plots[-1].set_xlabel(f"row{more}")
         titled(drawn, title)
         return written(drawn, "png")
 
