@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.pieces import Bpe, Pieces, Unigram, advised, in_parts
+from seqloom.codecs.pieces import Bpe, Learned, Pieces, Unigram, advised, in_parts
 from seqloom.codecs.text import Characters
 from seqloom.codecs.words import Words
 from seqloom.core.config import make
@@ -69,6 +69,19 @@ def test_text_in_parts_has_the_symbols_of_the_whole(codec: Pieces) -> None:
         assert len(parts) > 20
         assert np.array_equal(np.concatenate([codec.encode(part).x for part in parts]), codec.encode(TEXT).x)
     assert list(in_parts(["abc", "def"])) == ["abcdef"]
+
+
+@pytest.mark.parametrize("codec", FITTED[:2], ids=["bpe", "unigram"])
+def test_words_that_are_written_once_have_the_symbols_that_the_library_finds(
+    codec: Learned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqloom.codecs.pieces.REMEMBERED", 20)  # so that some are forgotten
+    codec = codec.replace(special=("<sep>",)).fit([TEXT])
+    white = [*" \t\n\r\v\f", *"\x1c\x1f\x85\xa0\u1680\u200a\u200b\u2028\u202f\u3000\ufeff"]
+    parts = [*white, *white[:4] * 3, "cat", "cat's", "!", "12", "<sep>", "東", "x" * 70]
+    texts = ["".join(RNG.choice(parts, 40)) for _ in range(300)]
+    assert codec.symbols_of_several(texts) == codec.plain_symbols_of(texts)
+    assert [codec.symbols_of(text) for text in texts[:30]] == codec.plain_symbols_of(texts[:30])
 
 
 def test_pieces_are_learned_and_more_of_more_text() -> None:

@@ -8,6 +8,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -41,6 +42,11 @@ SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _INVALID = re.compile("[\udc80-\udcff]+")
 _SEAM = re.compile(r"\S(?= \S)")
+_WHITE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_WORD = re.compile(f"[{_WHITE}]*[^{_WHITE}]+|[{_WHITE}]+")
+"""A word with the white space before it, in Unicode's sense of white space, which is that of the library."""
+REMEMBERED, LONG_WORD = 1 << 17, 64
+"""Words whose symbols are kept at most, and characters of the longest."""
 _PROBES = (
     "A\u00c9 a  b\t\n\n c\r\nd\x00 e\u0301 \ufb01 \uff21 \u00df \u6771\u4eac \N{GRINNING FACE} 1,234.5 'S don't ",
     " x",
@@ -231,17 +237,48 @@ class Learned(Pieces):
         return [*super().notes(splits), *chosen]
 
     def symbols_of(self, text: str) -> list[int]:
-        found: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return found
+        return self._of_words(text) if self._within_words else self.plain_symbols_of([text])[0]
 
     def symbols_of_several(self, texts: Sequence[str]) -> list[list[int]]:
-        """The symbols of each of several texts, on all cores."""
+        return list(map(self._of_words, texts)) if self._within_words else self.plain_symbols_of(texts)
+
+    def plain_symbols_of(self, texts: Sequence[str]) -> list[list[int]]:
+        """The symbols of each of several texts as the library finds them, on all cores."""
         return [one.ids for one in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def _of_words(self, text: str) -> list[int]:
+        """The symbols of a text, each word of which is given to the library once."""
+        words, known = _WORD.findall(text), self._remembered
+        if len(known) > REMEMBERED:
+            known.clear()
+        if new := list(set(words) - known.keys()):
+            known.update(zip(new, self.plain_symbols_of(new), strict=True))
+        found = list(chain.from_iterable(map(known.__getitem__, words)))
+        for word in new:
+            if len(word) > LONG_WORD:
+                del known[word]
+        return found
 
     @cached_property
     def _changes(self) -> bool:
         """Whether some text does not come back from its pieces as it was."""
         return bool(self.pretrained) and any(self.decode(self.encode(text)) != self.normal(text) for text in _PROBES)
+
+    @cached_property
+    def _within_words(self) -> bool:
+        """Whether no piece stands across the end of a word, as where the library parts them, so that each can be known.
+
+        Other tokenizers join a mark and the end of its line, or whole texts.
+        """
+        parts, tokenizer = self.tokenizer["pre_tokenizer"] or {}, self.tokenizer
+        alone = parts.get("type") == "ByteLevel" and parts.get("use_regex", True) and not parts["add_prefix_space"]
+        spaced = any(re.search(r"\s", one["content"]) or one["lstrip"] or one["rstrip"] for one in tokenizer["added_tokens"])
+        return alone and not tokenizer["normalizer"] and not spaced
+
+    @cached_property
+    def _remembered(self) -> dict[str, list[int]]:
+        """The symbols of words that were read."""
+        return {}
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
