@@ -76,7 +76,7 @@ def row(model: str, reads: str, keep: Path, steps: int, threads: list[str]) -> d
     run = keep / f"{model}-{reads}"
     train, valid, test = (dialogues(split, keep) for split in FILES)
     words = ["train", f"{train}", f"corpus.valid={valid}", f"corpus.test={test}", "corpus.separator=__eou__"]
-    words += [*MODELS[model], *READ[reads], "--steps", f"{steps}", "--out", f"{run}", "--resume"]
+    words += ["codec=characters", *MODELS[model], *READ[reads], "--steps", f"{steps}", "--out", f"{run}", "--resume"]
     trained = seqloom_json(*words, "-q", *threads)
     loaded = seqloom.load(run)
     assert loaded.run is not None

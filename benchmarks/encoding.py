@@ -1,8 +1,9 @@
 """How fast a large text is encoded beside the tokenizers library alone, and whether the memory stays flat.
 
-    python benchmarks/encoding.py [--megabytes 100] [--codec bpe] [--folder DIR]
+    python benchmarks/encoding.py [--megabytes 100] [--codec bpe] [--text FILE] [--folder DIR]
 
-A text of this size is made of one that comes with Python, again and again, in a folder that is deleted afterwards. It
+A text of this size is made of one that comes with Python, or of FILE, again and again, in a folder that is deleted
+afterwards. (Pieces of a text that was made of a short one are found faster: the symbols of its words are known.) It
 is prepared as for a training (read, split, encoded, written), with a codec that was fitted on a beginning of it, once
 whole and once a quarter of it, each in a process of its own; and the library reads and encodes the same, and does
 nothing else. What was found is kept in benchmarks/results/encoding.json.
@@ -34,9 +35,9 @@ FITTED = 1_000_000
 """Characters that the codec is fitted on."""
 
 
-def made(folder: Path, megabytes: float) -> Path:
+def made(folder: Path, megabytes: float, source: str) -> Path:
     """A file of about this size."""
-    path, text = folder / f"{megabytes:g}.txt", topics().encode()
+    path, text = folder / f"{megabytes:g}.txt", source.encode()
     with path.open("wb") as file:
         for _ in range(max(1, round(megabytes * 1e6 / len(text)))):
             file.write(text)
@@ -55,7 +56,7 @@ def alone(path: str, settings: dict[str, Any]) -> int:
     assert isinstance(codec, Learned)
     total = 0
     for piece in in_parts(decoded(raw(Path(path)))):
-        total += sum(map(len, codec.symbols_of_several(list(in_parts([piece], TOGETHER)))))
+        total += sum(map(len, codec.plain_symbols_of(list(in_parts([piece], TOGETHER)))))
     return total
 
 
@@ -76,6 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=100.0)
     parser.add_argument("--codec", default="bpe", help="bpe, unigram, words, characters")
+    parser.add_argument("--text", type=Path, help="what the text is made of; builtin:topics unless given")
     parser.add_argument("--folder", help="where the text is made; a temporary folder unless given")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--path", help=argparse.SUPPRESS)
@@ -89,11 +91,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
         folder = Path(name)
         codec: Codec = make(Codec, asked.codec)  # type: ignore[type-abstract]
-        settings = codec.fit([topics()[:FITTED]]).plain()
+        source = asked.text.read_text(encoding="utf-8") if asked.text else topics()
+        settings = codec.fit([source[:FITTED]]).plain()
         rates, found = {}, []
         sides = [("prepared", 1), ("prepared", 4), *([("alone", 1)] if isinstance(codec, Learned) else [])]
         for side, part in sides:
-            path = made(folder, asked.megabytes / part)
+            path = made(folder, asked.megabytes / part, source)
             result = measured(side, path, settings, folder)
             rates[side, part] = result["elements"] / result["seconds"]
             size = path.stat().st_size / 1e6
@@ -106,7 +109,8 @@ def main() -> None:
         if ("alone", 1) in rates:
             print(f"prepared / alone: {rates['prepared', 1] / rates['alone', 1]:.2f}")
         kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        kept[asked.codec] = {"machine": machine.record(), "sides": found}
+        name = f"{asked.codec} of {asked.text.stem}" if asked.text else asked.codec
+        kept[name] = {"machine": machine.record(), "sides": found}
         RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
 
 

@@ -92,12 +92,12 @@ def rows() -> dict[str, Row]:
     """Every row of every table, by its name."""
     found = {}
     for model in FAMILIES:
-        found[f"characters/{model}"] = Row(12, penn, ("--model", model), likelihood)
+        found[f"characters/{model}"] = Row(12, penn, ("--model", model, "codec=characters"), likelihood)
     for model in ("lstm", "transformer"):
         for prior, more in (("with the prior", ()), ("no prior", ("process.prior=none",))):
             found[f"words/{model}, {prior}"] = Row(12, wiki, ("--model", model, *WORDS, *more), likelihood)
-    for codec, settings in {"characters": (), "bpe": ("codec=bpe",), "words": ("codec=words",)}.items():
-        found[f"codecs/{codec}"] = Row(3, wiki, ("--model", "lstm", *settings), likelihood)
+    for codec in ("characters", "bpe", "words"):
+        found[f"codecs/{codec}"] = Row(3, wiki, ("--model", "lstm", f"codec={codec}"), likelihood)
     smiles = partial(things, check=("command", f"{sys.executable} {HERE / 'valid_smiles.py'}"))
     for model in FAMILIES:
         found[f"molecules/{model}"] = Row(6, molecules, ("--model", model), smiles)

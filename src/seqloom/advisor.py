@@ -20,6 +20,9 @@ WIDE = 256
 """From this width on what a recurrent layer takes grows as the square of it."""
 FEW_EPOCHS = 4
 """Below so many passes over a text dropout only makes learning slower."""
+PIECES, OFTEN = 500, 8
+"""From so many symbols on they are pieces of words, of which a text has far fewer than characters; read so often they
+are learned by heart."""
 EPOCHS, UPDATES, DIFFUSION_UPDATES = 500, 100, 600
 """Readings after which a series says nothing new, and updates that a network has of few rows in any case."""
 RARE = "what is read so few times is not learned by heart"
@@ -100,9 +103,18 @@ def _size(facts: Facts, minutes: float | None, sizes: Mapping[float, int]) -> in
     return max((limit, size) for limit, size in sizes.items() if budget >= limit)[1]
 
 
-def _few_epochs(facts: Facts, minutes: float | None, read: float) -> bool:
-    """Whether data are read fewer than FEW_EPOCHS times, by so many elements a minute; without minutes, in four."""
-    return (4.0 if minutes is None else minutes) * read < FEW_EPOCHS * facts.elements
+def _epochs(facts: Facts, minutes: float | None, read: float) -> float:
+    """How often data are read, by so many elements a minute; without minutes, in four."""
+    return (4.0 if minutes is None else minutes) * read / max(1, facts.elements)
+
+
+def _against_overfitting(facts: Facts, epochs: float) -> Advice:
+    """Dropout that is not what the width wants."""
+    if epochs < FEW_EPOCHS:
+        return {"backbone.dropout": (0.0, RARE)}
+    if facts.symbols >= PIECES and epochs >= OFTEN:
+        return {"backbone.dropout": (0.3, "there are few symbols of many kinds, and they are read often")}
+    return {}
 
 
 def _streams(facts: Facts, carries: bool) -> bool:
@@ -135,10 +147,10 @@ def _recurrent(facts: Facts, carries: bool, minutes: float | None) -> Advice:
             "feed.window": (_whole(facts, 256), "whole sequences"),
             "feed.batch": (32, "sequences a step"),
         }
-    if _few_epochs(facts, minutes, READ / width / max(1, width / WIDE)):
-        advice["backbone.dropout"] = (0.0, RARE)
-        if width < 192:
-            advice["trainer.rate"] = (8e-3, "small networks and few updates want large steps")
+    epochs = _epochs(facts, minutes, READ / width / max(1, width / WIDE))
+    advice |= _against_overfitting(facts, epochs)
+    if epochs < FEW_EPOCHS and width < 192:
+        advice["trainer.rate"] = (8e-3, "small networks and few updates want large steps")
     return advice
 
 
@@ -183,8 +195,7 @@ def _tokens(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) 
         "trainer.weight_decay": (0.1, "matrices of a small Transformer"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
-    if _few_epochs(facts, minutes, ATTENDED / width):
-        advice["backbone.dropout"] = (0.0, RARE)
+    advice |= _against_overfitting(facts, _epochs(facts, minutes, ATTENDED / width))
     if not recurrent:
         advice["trainer.optimizer"] = ({"name": "muon"}, "matrices of attention networks are learned in fewer updates")
     if not causal:

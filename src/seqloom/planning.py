@@ -18,7 +18,7 @@ from seqloom.core.config import Settings, called, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.core.progress import count, duration
 from seqloom.core.speeds import faster_in_bfloat16
-from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
+from seqloom.corpora.base import Corpus, Given, Prepared, codec_of_text, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
 from seqloom.estimate import Estimate, Pace, checkpoint_bytes, data_warnings, estimated, room_warnings
@@ -127,6 +127,8 @@ def plan(
     if origin is not None and model is None and "backbone" not in overrides and "process" not in overrides:
         overrides = {**overrides, "backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
     codec = Recipe.parse({"corpus": corpus, "codec": overrides["codec"]}).codec if overrides.get("codec") else None
+    if codec is None and origin is not None and isinstance(corpus.default_codec(), type(codec_of_text())):
+        codec = origin.codec.for_more()
     declared = declared_by(corpus, overrides.get("given", {}), codec)
     if model is not None:
         overrides = merge(model_settings(model), overrides)

@@ -312,6 +312,16 @@ def test_a_text_that_is_read_few_times_is_learned_without_dropout(elements, minu
     assert (settings["backbone"]["dropout"], settings["trainer"]["rate"]) == (dropout, rate)
 
 
+@pytest.mark.parametrize("recurrent", [True, False])
+def test_pieces_that_are_read_often_are_learned_with_much_dropout(recurrent):
+    def dropout(elements, symbols):
+        facts = replace(TEXT, elements=elements, length=elements, symbols=symbols)
+        return advise(facts, "autoregressive", recurrent, 3)[0]["backbone"]["dropout"]
+
+    found = [dropout(*one) for one in ((3_000_000, 2000), (200_000, 2000), (200_000, 65))]
+    assert found == [0.0, 0.3, 0.05]
+
+
 def test_a_series_is_read_so_often_and_no_more():
     facts = Facts(elements=5000, length=5000, tokens=False, ends=False, conditioned=False, numbers=2)
     few = replace(facts, elements=20, length=20)
@@ -322,14 +332,14 @@ def test_a_series_is_read_so_often_and_no_more():
     assert "epochs" not in advise(TEXT, "autoregressive", True, 5)[0]["trainer"]
 
 
-def test_counts_of_few_symbols_and_the_network_make_a_mean_where_positions_are_filled_in_order():
+def test_counts_and_the_network_make_a_mean_where_positions_are_filled_in_order():
     def combine(process, symbols):
         return advise(replace(TEXT, symbols=symbols), process, False, 2)[0]["process"]["prior"].get("combine")
 
     assert [combine(*one) for one in (("autoregressive", 65), ("masked", 65), ("autoregressive", 4000))] == [
         "mean",
         None,
-        None,
+        "mean",
     ]
 
 

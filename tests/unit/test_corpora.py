@@ -126,6 +126,37 @@ def test_more_than_a_thousand_characters_are_read_as_bytes(tmp_path: Path) -> No
     assert wide.splits["train"].data.x.dtype == np.uint16
 
 
+def test_much_text_of_words_is_read_in_pieces_where_nobody_names_a_codec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqloom.codecs.text.LARGE", 3000)
+    texts = {
+        "words": "the cat sat on the mat\n" * 200,
+        "few": "the cat sat on the mat\n" * 20,
+        "no_words": "CCOCCN\n" * 1000,
+        "script": "".join(map(chr, range(0x4E00, 0x4E00 + 1500))) * 2,
+    }
+    found = {}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+        prepared = corpus_of(str(tmp_path / f"{name}.txt")).prepare(None, {})
+        found[name] = prepared.codec.name
+        assert any("codec=bpe" in note for note in prepared.notes) is (prepared.codec.name == "bpe")
+    assert found == {"words": "bpe", "few": "characters", "no_words": "characters", "script": "bpe"}
+    named = corpus_of(str(tmp_path / "words.txt")).prepare(Characters(), {})
+    assert isinstance(named.codec, Characters)
+    for name in SPLITS:
+        assert named.splits[name].units == corpus_of(str(tmp_path / "words.txt")).prepare(None, {}).splits[name].units
+    corpus = corpus_of(str(tmp_path / "few.txt"), {"source": str(tmp_path / "words.txt"), "valid": "", "test": ""})
+    (tmp_path / "few.txt").write_text("miau\n" * 200)
+    pairs = corpus.prepare(None, corpus.declares())
+    assert (pairs.codec.name, pairs.given["source"].name) == ("characters", "bpe")
+    talk = json.dumps({"messages": [{"role": "user", "content": texts["words"][:-1]}] * 2})
+    (tmp_path / "chat.jsonl").write_text(f"{talk}\n" * 20)
+    codec = corpus_of(str(tmp_path / "chat.jsonl")).prepare(None, {}).codec
+    assert codec.inner.name == "bpe"  # type: ignore[attr-defined]
+
+
 def test_standard_input_is_read_once_into_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for make_corpus in (lambda: corpus_of("-"), lambda: make(Corpus, {"name": "files", "path": "-"})):  # type: ignore[type-abstract]
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(POEM.encode())))

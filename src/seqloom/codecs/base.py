@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.core.config import Component
+from seqloom.core.config import Component, make
 from seqloom.core.content import UTF8, decoded, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.rng import Rng
@@ -48,7 +48,9 @@ class Codec(Component, home="seqloom.codecs"):
     enters: ClassVar[Literal["add", "align", "attend"]] = "attend"
     """Where a condition of this kind enters a network by default."""
     fallback: ClassVar[str] = ""
-    """The codec that is tried where `fit` refuses the data, and nobody asked for this one by name."""
+    """The codec that is tried where `fit` finds this one Unsuited, and nobody asked for it by name."""
+    coarser: ClassVar[str] = ""
+    """The codec of longer symbols that is taken where `wants_coarser`, and nobody asked for this one by name."""
     rank: ClassVar[int] = 0
     """Of several codecs that read files of one suffix the highest is taken by default; below 0 never."""
     reads_anything: ClassVar[bool] = False
@@ -109,6 +111,14 @@ class Codec(Component, home="seqloom.codecs"):
     def fit(self, values: Iterable[Any]) -> Self:
         """A copy with its learned fields filled in, from the training split; values may be pieces of one thing."""
         return self
+
+    def wants_coarser(self, values: Iterable[Any]) -> bool:
+        """Whether the training split, values of which may be pieces of one thing, is modelled better by `coarser`."""
+        return False
+
+    def for_more(self) -> Codec | None:
+        """What reads other data for weights that were trained with this one; None: whatever suits the data."""
+        return None
 
     @abstractmethod
     def encode(self, value: Any) -> Encoded:
@@ -504,3 +514,25 @@ class Codec(Component, home="seqloom.codecs"):
             cells = [array[i, d] for d in range(len(columns)) for array in statistics.values()]
             lines.append(",".join([element, *(f"{cell:.6g}" for cell in cells)]))
         return "".join(f"{line}\n" for line in lines).encode()
+
+
+class Unsuited(DataError):
+    """The data can be read, but not by this codec."""
+
+
+def fitted_unnamed(codec: Codec, values: Callable[[Codec], Iterable[Any]]) -> tuple[Codec, list[str]]:
+    """What reads data for which nobody named a codec, fitted, and why it is another one than `codec` if it is.
+
+    `values` gives the training split, as often as it is asked, as a codec reads it.
+    """
+    if codec.coarser and codec.wants_coarser(values(codec)):
+        other: Codec = make(Codec, codec.coarser)  # type: ignore[type-abstract]
+        reason = f"read by codec={other.name}, which suits as much text as this (codec={codec.name} goes on as before)"
+        return other.fit(values(other)), [reason]
+    try:
+        return codec.fit(values(codec)), []
+    except Unsuited as error:
+        if not codec.fallback:
+            raise
+        other = make(Codec, codec.fallback)  # type: ignore[type-abstract]
+        return other.fit(values(other)), [f"{error.message}: it is read as {other.name} ({error.hint})"]

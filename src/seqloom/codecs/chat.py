@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_validator
 
-from seqloom.codecs.base import Codec
+from seqloom.codecs.base import Codec, fitted_unnamed
 from seqloom.codecs.text import Characters, gaps
-from seqloom.core.config import make
 from seqloom.core.content import UTF8
 from seqloom.core.conversation import (
     ASSISTANT,
@@ -161,15 +160,12 @@ class Turns(Codec, name="chat"):
 
     def fit(self, values: Iterable[Conversation]) -> Self:
         _ = self._around, self.answering  # raises where the template is none
-        inner = self.text or Characters()
         heard = {message.role for value in values for message in value.messages}
-        if not inner.fitted:
-            try:
-                inner = inner.fit(self._texts(values, inner))
-            except DataError:
-                if self.text is not None or not inner.fallback or not any(self._texts(values, inner)):
-                    raise
-                inner = make(Codec, inner.fallback)  # type: ignore[type-abstract]
+        inner = self.text
+        if inner is None:
+            inner, _ = fitted_unnamed(Characters(), lambda codec: self._texts(values, codec))
+        elif not inner.fitted:
+            inner = inner.fit(self._texts(values, inner))
         return self.replace(text=inner, heard=tuple(role for role in self.roles if role in heard))
 
     def _texts(self, values: Iterable[Conversation], inner: Codec) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field as Limits
 from pydantic import field_validator
 
+from seqloom.codecs.base import Codec
 from seqloom.codecs.merges import Merges
 from seqloom.codecs.text import Strings, named
 from seqloom.core.content import raw
@@ -65,6 +66,9 @@ class Pieces(Strings):
     @property
     def ambiguous(self) -> bool:
         return True
+
+    def for_more(self) -> Codec:
+        return self
 
     @property
     @abstractmethod
@@ -272,7 +276,9 @@ class Learned(Pieces):
         """
         parts, tokenizer = self.tokenizer["pre_tokenizer"] or {}, self.tokenizer
         alone = parts.get("type") == "ByteLevel" and parts.get("use_regex", True) and not parts["add_prefix_space"]
-        spaced = any(re.search(r"\s", one["content"]) or one["lstrip"] or one["rstrip"] for one in tokenizer["added_tokens"])
+        spaced = any(
+            re.search(r"\s", one["content"]) or one["lstrip"] or one["rstrip"] for one in tokenizer["added_tokens"]
+        )
         return alone and not tokenizer["normalizer"] and not spaced
 
     @cached_property

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field as Limits
 from pydantic import field_validator
 
-from seqloom.codecs.base import Codec
+from seqloom.codecs.base import Codec, Unsuited
 from seqloom.codecs.number import Number
 from seqloom.core.content import PACKED, UTF8, between, decoded, edge, edge_in, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
@@ -25,6 +25,11 @@ from seqloom.sequence.space import Tokens
 
 MOST = 1000
 """Distinct characters up to which text is read by characters where the user names no codec."""
+LARGE = 1_500_000
+"""Bytes of training text from which on it is read in pieces of words where the user names no codec: so many teach
+what the pieces are, and of them a network reads more text in the same time."""
+WORDY = 0.05
+"""The share of spaces from which on a text is taken to be one of words: molecules and proteins have none."""
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 Form = Literal["nfc", "lower"]
@@ -208,6 +213,7 @@ class Characters(Strings, name="characters"):
 
     rank: ClassVar[int] = 1
     fallback: ClassVar[str] = "bytes"
+    coarser: ClassVar[str] = "bpe"
 
     alphabet: str = ""
     """The characters it knows, in the order of their symbols from 1 on; empty: to be fitted."""
@@ -240,11 +246,26 @@ class Characters(Strings, name="characters"):
         if not alphabet:
             raise DataError("there is no text to take an alphabet from")
         if len(alphabet) > self.most:
-            raise DataError(
+            raise Unsuited(
                 f"the text has {len(alphabet)} distinct characters, more than codec.most={self.most}",
                 hint="read it as bytes (codec=bytes), or raise codec.most",
             )
         return self.replace(alphabet=alphabet)
+
+    def wants_coarser(self, values: Iterable[str]) -> bool:
+        """Whether there are LARGE bytes of words, or of a script whose characters are too many."""
+        size = spaces = 0
+        characters: set[str] = set()
+        for value in values:
+            size += len(value.encode("utf-8", "surrogatepass"))
+            spaces += value.count(" ")
+            characters.update(value)
+            if size >= LARGE:
+                return spaces >= WORDY * size or len(characters) > self.most
+        return False
+
+    def for_more(self) -> Codec:
+        return self.replace(alphabet="")
 
     @property
     def one_line(self) -> bool:

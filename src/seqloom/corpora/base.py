@@ -294,13 +294,14 @@ class Corpus(Component, home="seqloom.corpora"):
         used = self.reading(main, sourced)
         filled = self._filled(sourced, used)
         items = self.things(used, filled)
+        unnamed = [name for name, item in {"": Given(codec=codec), **sourced}.items() if item.codec is None]
         preparation = Preparation(
             items,
             self.splits,
             used,
             filled,
             self.place,
-            guessed=codec is None,
+            guessed=unnamed if not any(item.aligned for item in filled.values()) else (),
             origin=self._origin,
             fraction=self.fraction,
         )

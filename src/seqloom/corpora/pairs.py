@@ -84,7 +84,7 @@ class Pairs(Corpus, name="pairs"):
         return bool(cells) and all(map(is_number, cells))
 
     def declares(self) -> Mapping[str, Given]:
-        return {"source": Given(codec=codec_of_text(), source="pair")} if self.source else {}
+        return {"source": Given(source="pair")} if self.source else {}
 
     def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
         if self.source and self.text:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 from numpy.typing import NDArray
 
-from seqloom.codecs.base import Codec
+from seqloom.codecs.base import Codec, fitted_unnamed
 from seqloom.core.cache import cache
 from seqloom.core.config import make
 from seqloom.core.errors import DataError
@@ -30,8 +31,9 @@ Notify = Callable[[str], None]
 class Preparation:
     """What a corpus is made ready with: fit what is not fitted, encode what is not in the cache, say what was found.
 
-    `guessed` says that nobody asked for the codec by name, so that its fallback may take its place; `origin` is what
-    the items follow from beside their `identity`: the corpus's settings and its code.
+    `guessed` holds the names of the conditions whose codec nobody asked for by name, and "" where nobody asked for that
+    of the things, so that another may take its place; nothing where one is aligned, element by element. `origin` is
+    what the items follow from beside their `identity`: the corpus's settings and its code.
     """
 
     def __init__(
@@ -42,12 +44,12 @@ class Preparation:
         given: Mapping[str, Given],
         place: str,
         *,
-        guessed: bool,
+        guessed: Collection[str],
         origin: Sequence[Any] = (),
         fraction: float = 1.0,
     ) -> None:
         self.items, self.shares, self.codec, self.given, self.place = items, shares, codec, given, place
-        self.guessed, self.fraction = guessed, fraction
+        self.guessed, self.fraction = sorted(guessed), fraction
         self.requested: dict[str, Codec] = {name: item.codec for name, item in given.items() if item.codec is not None}
         self.sources = sources_of(given)
         conditions = {name: [item.source, item.enters] for name, item in given.items()}
@@ -87,8 +89,7 @@ class Preparation:
         asked = [self.codec.plain(), self.guessed, {name: item.plain() for name, item in self.requested.items()}]
         asked.append(code_of(self.codec, self.requested))  # a codec that has changed fits anew
         asked.append([codec.learned_elsewhere for codec in (self.codec, *self.requested.values())])
-        if self.guessed and self.codec.fallback:
-            asked.append(code_of(make(Codec, self.codec.fallback)))  # type: ignore[type-abstract]
+        asked.append(code_of(*(make(Codec, name) for name in self._others())))  # type: ignore[type-abstract]
         key = shards.key_of("fit", self.content, asked)
         stored = shards.recall(key)
         if stored is not None:
@@ -103,17 +104,18 @@ class Preparation:
     def _main(self) -> tuple[Codec, list[str]]:
         """The codec of the things, or its fallback."""
         codec = self.codec
-        if codec.fitted and not codec.fallback:
+        if codec.fitted:
             return codec, []
-        reading = _Reading(self.division, codec)
+        reading = _Reading(self.division)
         try:
-            return codec if codec.fitted else codec.fit(reading), []
+            return fitted_unnamed(codec, reading.by) if "" in self.guessed else (codec.fit(reading.by(codec)), [])
         except DataError as error:
-            if not (self.guessed and codec.fallback) or reading.failed or not reading.read:
-                raise reading.located(error) from None
-            other: Codec = make(Codec, codec.fallback)  # type: ignore[type-abstract]
-            note = f"{error.message}: it is read as {other.name} ({error.hint})"
-            return other.fit(_Reading(self.division, other)), [note]
+            raise reading.located(error) from None
+
+    def _others(self) -> list[str]:
+        """The codecs that may take the place of those that were guessed."""
+        guessed = [codec for name, codec in {"": self.codec, **self.requested}.items() if name in self.guessed]
+        return sorted({name for codec in guessed for name in (codec.fallback, codec.coarser) if name})
 
     def _condition(self, name: str) -> Codec:
         """The codec of a condition."""
@@ -121,9 +123,16 @@ class Preparation:
         if codec.fitted:
             return codec
         source, aligned = self.sources[name], self.given[name].enters == "align"
-        values = (beside(name, source, codec, segment, aligned=aligned) for segment in self.division.of("train"))
+
+        def values(codec: Codec) -> Iterator[Any]:
+            each = (beside(name, source, codec, segment, aligned=aligned) for segment in self.division.of("train"))
+            return (value for value in each if value is not None)
+
+        def anew(codec: Codec) -> Iterable[Any]:
+            return _Anew(partial(values, codec))
+
         try:
-            return codec.fit(value for value in values if value is not None)
+            return fitted_unnamed(codec, anew)[0] if name in self.guessed else codec.fit(anew(codec))
         except DataError as error:
             if error.path:
                 raise
@@ -155,28 +164,38 @@ def _now_and_then(notify: Notify | None) -> Callable[[int], None]:
     return told
 
 
-class _Reading:
-    """The pieces of the training split, read anew at each iteration; `failed` where one could not be read."""
+@dataclass(frozen=True)
+class _Anew:
+    """What is read from its beginning by each that goes through it."""
 
-    def __init__(self, division: Division, codec: Codec) -> None:
-        self.division, self.codec = division, codec
-        self.failed, self.read = False, 0
-        self.item: Item | None = None
+    begin: Callable[[], Iterator[Any]]
 
     def __iter__(self) -> Iterator[Any]:
+        return self.begin()
+
+
+class _Reading:
+    """The pieces of the training split, and which was read last."""
+
+    def __init__(self, division: Division) -> None:
+        self.division = division
+        self.read = 0
+        self.item: Item | None = None
+
+    def by(self, codec: Codec) -> Iterable[Any]:
+        """The pieces as a codec reads them."""
+        return _Anew(partial(self._pieces, codec))
+
+    def _pieces(self, codec: Codec) -> Iterator[Any]:
         for segment in self.division.of("train"):
             self.item = segment.item
-            try:
-                for piece in segment.pieces(self.codec):
-                    self.read += 1
-                    yield piece
-            except DataError:
-                self.failed = True
-                raise
+            for piece in segment.pieces(codec):
+                self.read += 1
+                yield piece
 
     def located(self, error: DataError) -> DataError:
         """The error with the place that was read last, where it says none; or that there is nothing to read."""
-        if not self.read and not self.failed and next(iter(self.division.of("train")), None) is None:
+        if not self.read and next(iter(self.division.of("train")), None) is None:
             return EmptySplit(self.division.place)
         return error if self.item is None else located(error, self.item, self.division.place)
 

@@ -246,12 +246,12 @@ def beforehand(net: HasLaws, gates: Sequence[float], asked: Callable[[], Asked])
 def advised(facts: Facts, ordered: bool = False) -> Advice:
     """A prior where there is enough to count: of many symbols, such as words, shorter runs.
 
-    Where positions are filled in order (`ordered`) the law of few symbols and the network's make a mean.
+    Where positions are filled in order (`ordered`) the law and the network's make a mean.
     """
     if not facts.symbols or facts.elements < LEAST:
         return {}
     order = 4 if facts.symbols > DENSE else 6 if facts.elements >= FEW else 5
     most = 8_000_000 if facts.minutes is None else max(200_000, int(facts.minutes * COUNTED))
     settings = {"name": "ngram", "order": order} | ({"most": most} if most < facts.elements else {})
-    settings |= {"combine": "mean"} if ordered and facts.symbols <= DENSE else {}
+    settings |= {"combine": "mean"} if ordered else {}
     return {"prior": (settings, "what can be counted need not be learned")}
