@@ -21,7 +21,7 @@ ORIGINS, PATHS = 20, 24
 """Forecasts at most, and the paths of each."""
 FEWEST = 4
 """Forecasts that are drawn at once, where there are so many. A training by steps that cannot afford them is a trial."""
-MADE = 10
+MADE = 4
 """What is made of a series costs as so many times what is read of it in training."""
 WINDOW = 4
 """Of a window, what is forecast where no horizon was said."""
