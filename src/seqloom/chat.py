@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.core.conversation import ASSISTANT, SYSTEM, USER, Conversation, Message
-from seqloom.core.errors import ConfigError, UnsupportedQuery
+from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.core.outputs import OutputFile
 from seqloom.model import Model
 from seqloom.samplers.base import Sampler
@@ -49,7 +49,7 @@ class Chat:
         window = model.network.window
         self.model, self.seed, self.sampler, self.given = model, seed, sampler, dict(given or {})
         self.length = length or (max(LONGEST, window) if model.process.incremental else max(1, window // 2))
-        self.system = () if system is None else (Message(SYSTEM, system),)
+        self.system = () if system is None else (Message(SYSTEM, _text(system)),)
         self.conversation = Conversation(self.system)
         """What was said so far."""
         self.unread = 0
@@ -66,7 +66,7 @@ class Chat:
 
         Where one stops asking for more, what was made until then is the reply.
         """
-        said = self.conversation.and_then(Message(USER, text))
+        said = self.conversation.and_then(Message(USER, _text(text)))
         read = self._read(self.model.codec.accept(said))
         canvas = self.model.canvas(read, self.length)
         ends = self.model.codec.ends_of_turn
@@ -118,3 +118,10 @@ class Chat:
         while room is not None and len(kept) > 1 and (kept[0].role != USER or self.model.codec.size(read()) > room):
             kept = kept[1:]
         return read()
+
+
+def _text(said: Any) -> str:
+    """What is said; DataError where it is no text."""
+    if not isinstance(said, str):
+        raise DataError(f"what is said is a text, not a {type(said).__name__}", hint="give a str")
+    return said

@@ -153,6 +153,15 @@ class Given(Mapping[str, Codec]):
                 found[name] = value
         return found | (self.found(found, self.codec.as_text(history)) if self.searched and history is not None else {})
 
+    def check_future(self, known: Any, horizon: int, future: Any) -> None:
+        """UnsupportedQuery for a future of which nothing is read: neither a column of it, nor its dates."""
+        ahead = any(name in self.network.aligned and source.columns for name, source in self.sources.items())
+        if future is not None and not ahead and self.codec.foreseen(known, horizon, future) is known:
+            raise UnsupportedQuery(
+                "nothing of the future that is given is read: the model knows no column that is known ahead",
+                hint="leave it out, or train with corpus.future=COLUMN",
+            )
+
     # --- beside elements ---------------------------------------------------------------------------------------
 
     def window(self, given: Mapping[str, Encoded], begin: int, length: int) -> dict[str, Condition]:

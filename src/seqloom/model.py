@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from seqloom import run as runs
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make
-from seqloom.core.errors import ConfigError, SeqloomError, UnsupportedQuery
+from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.core.progress import listed
+from seqloom.core.rng import checked_seed
 from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.corpora.packed import Packed
 from seqloom.filler import Filler, Running
@@ -133,6 +134,7 @@ class Model:
     ) -> Query:
         """A query of this model; conditions are values of their codecs. For the rest see `sample`."""
         _check_whole(n=count, seed=seed)
+        checked_seed(seed)
         if count < 1:
             raise ConfigError("at least one sample must be asked for", path="n")
         first, *others = [canvas] if isinstance(canvas, Canvas) else canvas
@@ -316,6 +318,9 @@ class Model:
         A model of one long text is shown what stands before a beginning, or its samples would begin anywhere. What has
         no beginning, as a series, goes on from a stretch of the training data that each sample draws for itself.
         """
+        _check_whole(length=length)
+        if length is not None and length < 1:
+            raise ConfigError("at least one new element must be asked for", path="length")
         if self.codec.alone is not None:
             beside = [name for name in self.network.aligned if given and name in given]
             encoded = self.given.encode({name: given[name] for name in beside}) if given else {}
@@ -435,6 +440,8 @@ class Model:
             future = known if future is None else future
             known = self.codec.cut(known, 0, self.codec.position(known, str(from_)))
         steps = self.horizon_of(horizon)
+        if from_ is None:
+            self.given.check_future(known, steps, future)
         known = self.codec.foreseen(known, steps, future)
         own = self.given.ahead(known, steps, future, given)
         return self.extend(known, steps, n=n, seed=seed, sampler=sampler, given=own)
@@ -514,6 +521,7 @@ class Model:
         What is drawn beside a condition follows from the seed and its number, which is `first` for the first of these.
         They are read as they are answered, a few hundred at a time; `progress` gets how many are done.
         """
+        _check_several(given)
         same = None if self.codec.alone is not None and self.network.aligned else self.empty(length)
         sampler = sampler or (self.sampler if n > 1 else self.answering)
         each, done = iter(given), 0
@@ -549,6 +557,7 @@ class Model:
         of texts beside which a label was given (`label`, where there are several) a value is a text: its labels are
         those under which it is likely, none being likelier than another before it is read. `given` is common to all.
         """
+        _check_several(values)
         name = self.told(label)
         choices = (self.given[name] if name else self.codec).choices
         each, done = iter(values), 0
@@ -673,6 +682,12 @@ class Model:
                 progress(i / len(answer.values), f"{i} of {len(answer.values)} samples ranked")
         order = sorted(range(len(scores)), key=lambda i: scores[i].per_unit)[:best]
         return answer.take(order), [scores[i] for i in order]
+
+
+def _check_several(things: Any) -> None:
+    """DataError where one text stands in the place of many: its letters would be taken for them."""
+    if isinstance(things, str | bytes):
+        raise DataError("one text stands where a list of them is wanted", hint="[text] is a list of one")
 
 
 def _check_whole(**numbers: Any) -> None:

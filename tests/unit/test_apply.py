@@ -131,6 +131,9 @@ def test_what_cannot_be_asked_is_refused() -> None:
     model = made(Autoregressive())
     with pytest.raises(UnsupportedQuery, match="not said which condition") as caught:
         list(model.apply(["xyz"]))
+    for verb in (model.apply, model.classify):
+        with pytest.raises(DataError, match="a list of them is wanted"):
+            next(verb("xyz"))  # its letters are not meant
     assert "source, kind, size" in caught.value.hint
     with pytest.raises(DataError, match="alphabet"):
         model.given.check({"source": "abc"})

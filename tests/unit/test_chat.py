@@ -320,6 +320,9 @@ def test_a_dialogue_goes_on_and_is_saved_as_it_is_read(run: Path, tmp_path: Path
     assert [chat.say("a"), chat.say("c")] == ["A", "C"]
     assert "".join(chat.stream("b")) == "B"
     assert chat.conversation == talk("a", "A", "c", "C", "b", "B")
+    for said in (lambda: chat.say(5), lambda: Chat(model, system=b"a")):  # type: ignore[arg-type]
+        with pytest.raises(DataError, match="what is said is a text, not a"):
+            said()
     chat.save(tmp_path / "said.jsonl")
     assert model.codec.only(tmp_path / "said.jsonl") == chat.conversation
     assert model.score(tmp_path / "said.jsonl").bits_per_unit < 1  # type: ignore[operator]

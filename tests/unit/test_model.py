@@ -349,6 +349,13 @@ def test_numbers_of_a_question_are_whole(wrong):
             ask()
     with pytest.raises(ConfigError, match="at least one sample"):
         letters.sample(0)
+    for made in (letters, tables):
+        with pytest.raises(ConfigError, match="at least one new element"):
+            made.sample(1, 0)
+        with pytest.raises(ConfigError, match="-1 is no seed"):
+            made.sample(1, 4, seed=-1)
+    with pytest.raises(UnsupportedQuery, match="nothing of the future that is given is read"):
+        tables.forecast(np.ones((5, 2)), 3, future=np.ones((3, 2)))
 
 
 def test_a_forecast_is_of_numbers():

@@ -234,6 +234,8 @@ def _forecasts(
     said, asked = conditions_of(settings, model.given), []
     for one in histories:
         history, ahead = one.value, Path(path_of(future)) if future else one.ahead
+        if future:
+            model.given.check_future(history, horizon, ahead)
         with asked_of(model.codec.called(history) if len(histories) > 1 else ""):
             history = model.codec.foreseen(history, horizon, ahead)
             canvas, given = model.canvas(history, horizon), model.given.ahead(history, horizon, ahead, said)

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 LITERAL = "\0"
 """Marks words that stood after `--`; no word of a command line can hold it."""
-SEEDS = 2**63
-"""Seeds are below this."""
 
 DEVICE = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda or cuda:N.")]
 THREADS = Annotated[int | None, typer.Option(help="Threads to compute with; all usable cores unless given.")]
@@ -403,9 +401,9 @@ def seed_of(seed: int | None) -> int:
 
 def checked_seed(seed: int) -> int:
     """The same seed; ConfigError where it is none."""
-    if not 0 <= seed < SEEDS:
-        raise ConfigError(f"{seed} is no seed", path="--seed", hint=f"a whole number from 0 to {SEEDS - 1}")
-    return seed
+    from seqloom.core import rng
+
+    return rng.checked_seed(seed, "--seed")
 
 
 def positive(value: int | float | None, option: str) -> None:

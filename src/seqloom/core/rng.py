@@ -13,14 +13,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from seqloom.core.errors import ConfigError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 Words = NDArray[np.uint64]
 
+SEEDS = 2**63
+"""Seeds are below this."""
+
 _G = np.uint64(0x9E3779B97F4A7C15)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
+
+
+def checked_seed(seed: int, path: str = "seed") -> int:
+    """The same seed; ConfigError where it is none, under the name by which it was given."""
+    if not 0 <= seed < SEEDS:
+        raise ConfigError(f"{seed} is no seed", path=path, hint=f"a whole number from 0 to {SEEDS - 1}")
+    return seed
 
 
 class Rng:
