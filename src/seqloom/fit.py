@@ -20,7 +20,7 @@ from seqloom import calibration
 from seqloom import run as runs
 from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
-from seqloom.core.errors import RunError, SeqloomError, Stopped
+from seqloom.core.errors import ConfigError, RunError, SeqloomError, Stopped
 from seqloom.estimate import OVERHEAD, Estimate
 from seqloom.filler import Running
 from seqloom.model import Model, load
@@ -568,7 +568,7 @@ class _Swapped:
 
 
 def train(
-    data: str,
+    data: str | Path,
     *,
     model: str | None = None,
     minutes: float | None = None,
@@ -585,10 +585,12 @@ def train(
     With `from_run` it begins with the weights of another run, as far as names and shapes agree. `device` is auto, cpu,
     cuda or cuda:N.
     """
+    if not isinstance(data, str | Path):
+        raise ConfigError(f"DATA is a word or a path, not a {type(data).__name__}", hint="write a file, and name it")
     trainer = {key: value for key, value in (("minutes", minutes), ("steps", steps)) if value is not None}
     values = merge(settings, {"trainer": trainer} if trainer else {})
     place = machine.choose_device(device)
-    planned = plan(data, values, model=model, out=out, resume=resume, start=from_run, device=place)
+    planned = plan(str(data), values, model=model, out=out, resume=resume, start=from_run, device=place)
     for _ in Fit(planned, save_every=save_every, device=place).events():
         pass
     return runs.read(planned.path)

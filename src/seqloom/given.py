@@ -57,7 +57,7 @@ class Given(Mapping[str, Codec]):
 
         UnsupportedQuery for one that the model does not know, DataError for one that holds what it has never seen.
         """
-        encoded = {}
+        encoded, given = {}, self.named(given)
         for name, value in {**given, **self.found(given)}.items():
             if value is None:
                 continue
@@ -143,7 +143,7 @@ class Given(Mapping[str, Codec]):
 
         DataError where one stands beside every row, and the table or the future does not have it.
         """
-        found = dict(given or {})
+        found = {} if given is None else dict(self.named(given))
         for name, source in self.sources.items():
             if name in found or name not in self:
                 continue

@@ -135,6 +135,12 @@ class Model:
         """A query of this model; conditions are values of their codecs. For the rest see `sample`."""
         _check_whole(n=count, seed=seed)
         checked_seed(seed)
+        if sampler is not None and not isinstance(sampler, Sampler):
+            raise ConfigError(
+                f"a sampler is wanted, not a {type(sampler).__name__}",
+                path="sampler",
+                hint="such as model.sampler.replace(temperature=0.5)",
+            )
         if count < 1:
             raise ConfigError("at least one sample must be asked for", path="n")
         first, *others = [canvas] if isinstance(canvas, Canvas) else canvas

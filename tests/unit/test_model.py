@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import seqloom
 from seqloom.codecs.dates import Calendar
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
@@ -234,12 +235,26 @@ def test_other_types_are_refused_by_name():
         made.score({"a": 1})
 
 
+def test_what_is_given_and_what_draws_are_of_the_right_kind(tmp_path):
+    made = text()
+    with pytest.raises(ConfigError, match="a sampler is wanted, not a dict") as caught:
+        made.sample(1, 4, sampler={"temperature": 0.5})
+    assert "sampler.replace(temperature=0.5)" in caught.value.hint
+    with pytest.raises(UnsupportedQuery, match="not said which condition is given"):
+        made.sample(1, 4, given="ab")
+    with pytest.raises(ConfigError, match="a word or a path, not a list"):
+        seqloom.train(["a.txt"], steps=1)
+    with pytest.raises(DataError, match="no such file"):
+        seqloom.train(tmp_path / "a.txt", steps=1)
+
+
 def test_a_condition_with_characters_that_no_source_had_is_refused():
     spec = {"source": ConditionSpec(LETTERS.space, "attend", None)}
     process = Autoregressive()
     net = Network(Backbone(width=16, depth=1), process.spec(LETTERS.space), LETTERS.space, 8, spec, 1).eval()
     made = Model(LETTERS, process, net, given={"source": LETTERS})
-    assert len(made.sample(1, 4, given={"source": "abc"}).values) == 1
+    named, alone = (made.sample(1, 4, given=given).values for given in ({"source": "abc"}, "abc"))
+    assert named == alone, "the value of the only condition needs no name"
     for verb in (lambda given: made.sample(1, 4, given=given), lambda given: made.score("abc", given=given)):
         with pytest.raises(DataError, match=r"^given\.source: not in the model's alphabet: 'x', 'y', first at char"):
             verb({"source": "abxy"})

@@ -333,13 +333,14 @@ class Files(Corpus, name="files"):
         return path.relative_to(root).as_posix() if root.is_dir() and path.is_relative_to(root) else path.name
 
 
-def corpus_of(data: str, settings: Mapping[str, Any] | str | None = None) -> Corpus:
+def corpus_of(data: str | Path, settings: Mapping[str, Any] | str | None = None) -> Corpus:
     """The corpus that a DATA word means: a file, a folder, `-`, `builtin:NAME`.
 
     `settings` are those of the corpus, or its name. Where they say which corpus it is, and not where its things are,
     that one is asked what the word means.
     DataError where no corpus takes the word.
     """
+    data = str(data)
     rest = {"name": settings} if isinstance(settings, str) else dict(settings or {})
     if "name" in rest:
         return _corpus_called(data, rest)
@@ -364,7 +365,7 @@ def _corpus_called(data: str, settings: dict[str, Any]) -> Corpus:
         raise error.under("corpus") from None
 
 
-def corpus_like(corpus: Corpus, data: str | Corpus, **settings: Any) -> Corpus:
+def corpus_like(corpus: Corpus, data: str | Path | Corpus, **settings: Any) -> Corpus:
     """The corpus of a DATA word, read as another one is where it is of the same kind; of a corpus itself."""
     if isinstance(data, Corpus):
         return data.replace(**settings)

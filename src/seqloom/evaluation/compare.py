@@ -43,7 +43,7 @@ COMPARISON, REPORT = "compare.json", "report.html"
 
 
 def compare(
-    data: str,
+    data: str | Path,
     models: Sequence[str],
     *,
     minutes: float,
@@ -82,7 +82,7 @@ def compare(
         ConfigError for a model that does not exist, before anything starts. A model that fails later, or that does not
         fit the data, is a row with an error.
     """
-    quiet, notify = notify is None, notify or _silent
+    data, quiet, notify = str(data), notify is None, notify or _silent
     if not models or seeds < 1 or not minutes > 0:
         raise ConfigError("at least one model, one seed and some time are needed", path="compare")
     repeated = next((model for i, model in enumerate(models) if model in models[:i]), None)

@@ -35,7 +35,7 @@ Progress = Callable[[float], None]
 
 def evaluate(
     run: Path | str | runs.Run,
-    data: str | Corpus | None = None,
+    data: str | Path | Corpus | None = None,
     split: SplitName = "test",
     weights: runs.WeightsChoice = "best",
     full: bool = False,
@@ -56,6 +56,7 @@ def evaluate(
     Errors:
         DataError where the data are not those that the run was trained on, or the split is empty.
     """
+    data = str(data) if isinstance(data, Path) else data
     return evaluate_model(load(run, weights), data, split, full, progress, metrics=metrics)
 
 
