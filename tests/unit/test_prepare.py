@@ -179,7 +179,7 @@ def test_what_is_bad_is_passed_over_and_counted_where_that_is_asked(tmp_path: Pa
     (tmp_path / "lines.txt").write_bytes(b"tea\ncaf\xe9\nmate\n")
     lines = corpus_of(str(tmp_path / "lines.txt"), {"items": "line", "splits": [1, 0, 0], "skip_bad": True})
     assert sequences(lines.prepare(None, {}), "train") == ["tea", "mate"]
-    assert any("1 of 3 lines are bad" in note and "line 2" in note for note in lines.prepare(None, {}).notes)
+    assert any("1 of 3 lines are bad" in note and ".txt, line 2" in note for note in lines.prepare(None, {}).notes)
     (tmp_path / "rows.jsonl").write_bytes(
         b'{"body": "a", "n": 1}\n{"body": \n{"n": 2}\n[]\n{"body": "caf\xe9"}\n{"body": "b"}\n'
     )
@@ -262,7 +262,7 @@ def test_texts_of_a_column_whatever_the_table(tmp_path: Path) -> None:
 
 
 def test_a_column_of_numbers_and_the_length_are_numbers_beside_each_text(tmp_path: Path) -> None:
-    rows = [{"t": "x" * (1 + i % 7), "activity": 0.5 * i, "kind": "ab"[i % 2]} for i in range(40)]
+    rows = [{"t": "x" * (1 + i % 7), "activity": 0.5 * i, "kind": ("ab", "cd")[i % 2]} for i in range(40)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     given = {name: Given(source=f"column:{name}") for name in ("activity", "kind")} | {"size": Given(source="length")}
     prepared = corpus_of(str(tmp_path / "t.jsonl"), {"text": "t", "splits": [1, 0, 0]}).prepare(None, given)
@@ -274,6 +274,9 @@ def test_a_column_of_numbers_and_the_length_are_numbers_beside_each_text(tmp_pat
     assert prepared.given["size"].encode((4.0,)).x.dtype == np.float32
     with pytest.raises(DataError, match="'many' is no number"):
         prepared.given["size"].typed("many")
+    numbers = {"kind": given["kind"].replace(codec=prepared.given["size"])}
+    with pytest.raises(DataError, match=r"t\.jsonl, line 1: condition 'kind': 'ab' is no number"):
+        corpus_of(str(tmp_path / "t.jsonl"), {"text": "t", "splits": [1, 0, 0]}).prepare(None, numbers)
 
 
 def test_splits_can_be_given_by_files(tmp_path: Path) -> None:

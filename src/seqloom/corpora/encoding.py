@@ -359,6 +359,11 @@ def beside(name: str, source: Source, condition: Codec, segment: Segment, *, ali
         value = source.value(segment.item, condition, aligned=aligned)
     except ConfigError as error:
         raise error.under(f"given.{name}") from None
+    except DataError as error:
+        if error.path or segment.item.path is None:
+            raise
+        message = f"condition {name!r}: {error.message}"
+        raise DataError(message, path=segment.item.path, line=segment.item.line, hint=error.hint) from None
     if value is None or not aligned or segment.end is None:
         return value
     return condition.cut(value, segment.begin, segment.end)

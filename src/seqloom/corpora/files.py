@@ -188,7 +188,8 @@ class Files(Corpus, name="files"):
             if self.items in {"line", "paragraph"}:
                 texts = (one for file in files for one in _texts(file.path, self.items, codec.written_in))
                 found = ((self._wrong_text(text, codec), line) for text, line in texts)
-                wrong = (one and DataError(one.message, line=line) for one, line in found)
+                name = files[0].path if len(files) == 1 else ""
+                wrong = (one and DataError(one.message, path=name, line=line) for one, line in found)
                 yield from self.bad_of(wrong, f"{self.items}s")
             else:
                 each = [(file.path, self._wrong_with(file.path, codec)) for file in files]
