@@ -3,10 +3,11 @@
     python benchmarks/time_to_loss.py --data FILE [--models lstm,masked] [--columns R/6,R] [--seeds 3] [--r SECONDS]
 
 R is measured first, on this machine, with the same threads (benchmarks/nanogpt_peer.py). Then each model is trained by
-the command line alone on the first nine tenths, as advice has it and without the prior of counts, and the weights that
-it ends with are scored over the whole last tenth: nothing is selected on what is scored. Beside them a 5-gram and xz.
+the command line alone on the first nine tenths, as advice has it, without the prior of counts, or by a codec that is
+named, and the weights that it ends with are scored over the whole last tenth: nothing is selected on what is scored.
+Beside them a 5-gram and xz.
 
-Rows are named by the text, the column, the model, the prior and the seed. Finished ones are kept, and a later sitting
+Rows are named by the text, the column, the model, the setting and the seed. Finished ones are kept, and a later sitting
 goes on.
 """
 
@@ -31,7 +32,12 @@ from seqloom.evaluation.baselines.symbols import compressed
 
 COLUMNS = {"R/6": 1 / 6, "R": 1.0, "3.5R": 3.5, "7R": 7.0}
 MODELS = ("lstm", "transformer", "masked", "gru", "mingru")
-PRIORS = {"default": (), "no prior": ("process.prior=none",)}
+SETTINGS = {
+    "default": (),
+    "no prior": ("process.prior=none",),
+    "characters": ("codec=characters",),
+    "pieces": ("codec=bpe",),
+}
 
 
 def main() -> None:
@@ -40,7 +46,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--columns", default="R/6,R,3.5R")
-    parser.add_argument("--priors", default=",".join(PRIORS))
+    parser.add_argument("--settings", default="default,no prior", help=f"of {', '.join(SETTINGS)}")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--r", type=float, help="seconds of R, where it was measured just before")
     options = parser.parse_args()
@@ -56,11 +62,11 @@ def main() -> None:
     rows.facts["r"] = r = options.r or rows.finished[f"{name}/nanoGPT"]["seconds"]
     for model, nats in (("5-gram", five_gram), ("xz", packed)):
         rows.fill(f"{name}/{model}", partial(nats, text, cut))
-    columns, models, priors = (named.split(",") for named in (options.columns, options.models, options.priors))
-    for column, model, prior, seed in product(columns, models, priors, range(options.seeds)):
-        settings = (*PRIORS[prior], f"seed={seed}")
-        row = partial(measured, options.data, model, r * COLUMNS[column], settings, options.keep)
-        rows.fill(f"{name}/{column}/{model}/{prior}/{seed}", row)
+    columns, models, settings = (named.split(",") for named in (options.columns, options.models, options.settings))
+    for column, model, variant, seed in product(columns, models, settings, range(options.seeds)):
+        own = (*SETTINGS[variant], f"seed={seed}")
+        row = partial(measured, options.data, model, r * COLUMNS[column], own, options.keep)
+        rows.fill(f"{name}/{column}/{model}/{variant}/{seed}", row)
     say(table({place: row for place, row in rows.finished.items() if place.startswith(f"{name}/")}))
 
 
@@ -96,10 +102,10 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     for place, row in rows.items():
         parts = place.split("/", 1)[1].rsplit("/", 3)  # a column may hold a stroke: R/6
         if len(parts) == 4:
-            column, model, prior, _ = parts
-            found.setdefault((model, prior), {}).setdefault(column, []).append(row)
-    for (model, prior), own in found.items():
-        lines.append(cells(model, prior, *[_mean(own.get(column, [])) for column in COLUMNS]))
+            column, model, variant, _ = parts
+            found.setdefault((model, variant), {}).setdefault(column, []).append(row)
+    for (model, variant), own in found.items():
+        lines.append(cells(model, variant, *[_mean(own.get(column, [])) for column in COLUMNS]))
     for place, row in rows.items():
         if place.count("/") == 1:
             nats = row.get("nats", row.get("nats_stride32"))
