@@ -48,6 +48,8 @@ _WORD = re.compile(f"[{_WHITE}]*[^{_WHITE}]+|[{_WHITE}]+")
 """A word with the white space before it, in Unicode's sense of white space, which is that of the library."""
 REMEMBERED, LONG_WORD = 1 << 17, 64
 """Words whose symbols are kept at most, and characters of the longest."""
+FEW = 32
+"""So few texts are not worth sharing out between cores."""
 _PROBES = (
     "A\u00c9 a  b\t\n\n c\r\nd\x00 e\u0301 \ufb01 \uff21 \u00df \u6771\u4eac \N{GRINNING FACE} 1,234.5 'S don't ",
     " x",
@@ -212,7 +214,7 @@ class Learned(Pieces):
             return ""
         return hashlib.sha256(b"".join(raw(Path(self.pretrained)))).hexdigest()
 
-    @property
+    @cached_property
     def never(self) -> tuple[int, ...]:
         return tuple(number for number, data in enumerate(self.spelling) if not data)
 
@@ -247,7 +249,9 @@ class Learned(Pieces):
         return list(map(self._of_words, texts)) if self._within_words else self.plain_symbols_of(texts)
 
     def plain_symbols_of(self, texts: Sequence[str]) -> list[list[int]]:
-        """The symbols of each of several texts as the library finds them, on all cores."""
+        """The symbols of each of several texts as the library finds them; of many, on all cores."""
+        if len(texts) < FEW:
+            return [self._tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
         return [one.ids for one in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def _of_words(self, text: str) -> list[int]:
@@ -255,7 +259,7 @@ class Learned(Pieces):
         words, known = _WORD.findall(text), self._remembered
         if len(known) > REMEMBERED:
             known.clear()
-        if new := list(set(words) - known.keys()):
+        if new := [word for word in set(words) if word not in known]:  # (a difference goes through all that is known)
             known.update(zip(new, self.plain_symbols_of(new), strict=True))
         found = list(chain.from_iterable(map(known.__getitem__, words)))
         for word in new:

@@ -63,7 +63,7 @@ class Preparation:
 
     def run(self, notify: Notify | None = None) -> Prepared:
         """The corpus, ready for training."""
-        with _said_later(notify, f"codec={self.codec.name} is learned from the training split, once"):
+        with _said_later(notify, "codecs are learned from the training split, once"):
             codec, conditions, notes = self._fitted()
         plain = [codec.plain(), {name: item.plain() for name, item in conditions.items()}]
         key = shards.key_of(self.content, *plain, code_of(codec, conditions))
