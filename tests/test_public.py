@@ -19,6 +19,10 @@ import numpy as np
 import pytest
 
 import seqloom
+from seqloom.codecs.base import Codec
+from seqloom.core.config import Component, members_of
+from seqloom.mixers.base import Mixer
+from seqloom.processes.base import Process
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -436,6 +440,12 @@ def test_the_map_of_files_names_every_module_and_no_other() -> None:
     modules = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.stat().st_size]
     assert sorted(mapped) == sorted(modules)
     assert all(len(line.split()) > 1 for line in text.splitlines()[1:])
+
+
+@pytest.mark.parametrize(("row", "base"), [("codecs", Codec), ("mixers", Mixer), ("processes", Process)])
+def test_what_there_is_names_every_member(row: str, base: type[Component]) -> None:
+    (line,) = [line for line in PAGES["README"].read_text().splitlines() if line.startswith(f"| {row} |")]
+    assert sorted(re.findall(r"`(\w+)`", line)) == sorted(members_of(base))
 
 
 def test_links_between_pages_lead_somewhere() -> None:
