@@ -445,7 +445,8 @@ def test_the_map_of_files_names_every_module_and_no_other() -> None:
 @pytest.mark.parametrize(("row", "base"), [("codecs", Codec), ("mixers", Mixer), ("processes", Process)])
 def test_what_there_is_names_every_member(row: str, base: type[Component]) -> None:
     (line,) = [line for line in PAGES["README"].read_text().splitlines() if line.startswith(f"| {row} |")]
-    assert sorted(re.findall(r"`(\w+)`", line)) == sorted(members_of(base))
+    own = [name for name, kind in members_of(base).items() if kind.__module__.startswith("seqloom.")]  # no test's
+    assert sorted(re.findall(r"`(\w+)`", line)) == sorted(own)
 
 
 def test_links_between_pages_lead_somewhere() -> None:

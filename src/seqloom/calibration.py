@@ -10,6 +10,7 @@ import numpy as np
 from seqloom.core.errors import DataError
 from seqloom.metrics.forecast import Backtest
 from seqloom.model import Model
+from seqloom.recipe import Recipe
 from seqloom.rolling import Numbers, forecast_from, origins_of_run
 from seqloom.sequence.width import Width
 
@@ -27,17 +28,23 @@ WINDOW = 4
 """Of a window, what is forecast where no horizon was said."""
 
 
-def affordable(model: Model, elements: int) -> int:
-    """How many forecasts a training of so many elements may draw: by them alone, so that it ends the same each time."""
-    window, horizon = model.network.window, horizon_of(model)
-    each = horizon if model.process.incremental else window * -(-horizon // max(1, window // 2))
-    allowed = int(SHARE * elements / (MADE * PATHS * each))
-    return min(allowed, ORIGINS) if allowed >= FEWEST else 0
+def allowed(recipe: Recipe, elements: int) -> tuple[int, float | None]:
+    """How many forecasts a training may draw at most, and in how many seconds; 0 where it is too short for any.
+
+    By steps they follow from how many elements were read alone, so that it ends the same each time.
+    """
+    if recipe.trainer.minutes is not None:
+        seconds = 60 * SHARE * recipe.trainer.minutes
+        return ORIGINS if seconds >= LEAST else 0, seconds
+    window, horizon = recipe.feed.window, horizon_of(recipe)
+    each = horizon if recipe.process.incremental else window * -(-horizon // max(1, window // 2))
+    most = int(SHARE * elements / (MADE * PATHS * each))
+    return min(most, ORIGINS) if most >= FEWEST else 0, None
 
 
-def horizon_of(model: Model) -> int:
+def horizon_of(recipe: Recipe) -> int:
     """How far ahead bands are calibrated: as far as the model was trained to be asked."""
-    return model.trained_horizon or max(1, model.network.window // WINDOW)
+    return recipe.feed.horizon or max(1, recipe.feed.window // WINDOW)
 
 
 def width_of(
@@ -52,11 +59,11 @@ def width_of(
         seconds: What it may take; None: as long as `most` forecasts take.
         most: How many forecasts are drawn at most.
     """
-    if most < 1 or (seconds is not None and seconds < LEAST) or model.codec.numbers(model.codec.examples()[0]) is None:
+    if model.codec.numbers(model.codec.examples()[0]) is None:
         return None
     assert model.run is not None
     began = clock()
-    asked = Backtest(horizon_of(model), paths=PATHS)
+    asked = Backtest(horizon_of(model.run.recipe), paths=PATHS)
     try:
         origins = origins_of_run(model.run, None, "valid", asked)
     except DataError:  # the validation split is shorter than the horizon, or empty

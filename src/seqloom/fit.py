@@ -462,12 +462,12 @@ class Fit:
         """By what the bands of forecasts are to be stretched, from the validation split and the best weights."""
         if not self.calibrates:
             return
-        minutes = self.plan.recipe.trainer.minutes
+        most, seconds = calibration.allowed(self.plan.recipe, self.loop.state.elements)
+        if not most:
+            return
         try:
             model = load(runs.read(self.run.path), device=self.device)
             model.network.dependence = self.dependence
-            most = calibration.ORIGINS if minutes else calibration.affordable(model, self.loop.state.elements)
-            seconds = 60 * calibration.SHARE * minutes if minutes else None
             self.width = self._timed("bands", partial(calibration.width_of, model, seconds, most, self.clock))
         except Exception as error:  # the training is done all the same
             yield self._note(f"how wide bands must be could not be taken: {_reason(error)}")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from seqloom import fit
-from seqloom.calibration import affordable, width_of
+from seqloom.calibration import allowed, width_of
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, members_of
 from seqloom.core.errors import DataError, RunError, UnsupportedQuery
@@ -446,9 +446,11 @@ def test_how_wide_bands_must_be_is_drawn_from_the_validation_split(trained: Mode
     few = width_of(trained, seconds=1.0, clock=lambda: float(next(ticks)))
     assert few is not None
     assert few.windows == 4, "half of the time was over"
-    assert width_of(trained, seconds=0.1) is None
-    assert affordable(trained, 1000) == 0
-    assert affordable(trained, 10**8) == 20
+    assert trained.run is not None
+    recipe = trained.run.recipe
+    assert [allowed(recipe, elements) for elements in (1000, 10**8)] == [(0, None), (20, None)]
+    timed = [recipe.replace(trainer=recipe.trainer.replace(steps=None, minutes=minutes)) for minutes in (0.1, 5)]
+    assert [allowed(one, 10**8)[0] for one in timed] == [0, 20]
 
 
 def test_a_training_says_how_wide_its_bands_must_be(tmp_path: Path) -> None:
