@@ -527,7 +527,7 @@ def fitted_unnamed(codec: Codec, values: Callable[[Codec], Iterable[Any]]) -> tu
     """
     if codec.coarser and codec.wants_coarser(values(codec)):
         other: Codec = make(Codec, codec.coarser)  # type: ignore[type-abstract]
-        reason = f"read by codec={other.name}, which suits as much text as this (codec={codec.name} goes on as before)"
+        reason = f"there is enough text to read it by codec={other.name}; codec={codec.name} can be asked for"
         return other.fit(values(other)), [reason]
     try:
         return codec.fit(values(codec)), []
