@@ -140,7 +140,7 @@ def plan(
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
     known = {} if draft.process.incremental else unset(corpus)
     corpus = corpus.replace(**{key: value for key, (value, _) in known.items()})
-    prepared = corpus.prepare(codec, declared, notify)
+    prepared = corpus.prepare(codec, declared if origin is None else _read_as_in(origin, declared), notify)
     spec = draft.process.spec(_space(prepared))
     minutes = draft.trainer.minutes
     if minutes is not None:
@@ -191,6 +191,12 @@ def plan(
             notify(note)
     shown = {key: why for key, why in reasons.items() if key == "start" or not _is_set(base, key)}
     return TrainingPlan(recipe, prepared, declared, shown, path)
+
+
+def _read_as_in(origin: runs.Run, declared: Mapping[str, Given]) -> dict[str, Given]:
+    """The conditions, each for which no codec is named read as in the run whose weights are begun with."""
+    before = {name: codec.for_more() for name, (codec, _) in origin.given.items()}
+    return {name: own if own.codec else own.replace(codec=before.get(name)) for name, own in declared.items()}
 
 
 def unset(corpus: Corpus) -> Advice:

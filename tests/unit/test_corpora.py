@@ -16,8 +16,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from seqloom import planning
 from seqloom.codecs import text as texts_of
 from seqloom.codecs.label import Label
+from seqloom.codecs.pieces import Bpe
 from seqloom.codecs.series import Series
 from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.config import make, members_of
@@ -155,6 +157,14 @@ def test_much_text_of_words_is_read_in_pieces_where_nobody_names_a_codec(
     (tmp_path / "chat.jsonl").write_text(f"{talk}\n" * 20)
     codec = corpus_of(str(tmp_path / "chat.jsonl")).prepare(None, {}).codec
     assert codec.inner.name == "bpe"  # type: ignore[attr-defined]
+
+
+def test_a_training_that_begins_with_weights_reads_conditions_as_they_were_read() -> None:
+    pieces, alphabet = Bpe(most=300).fit(["the cat sat\n" * 50]), Characters().fit(["abc"])
+    given = {name: (codec, Given()) for name, codec in (("a", pieces), ("b", alphabet), ("c", Label()), ("d", pieces))}
+    declared = {name: Given(codec=Characters() if name == "d" else None) for name in "abcde"}
+    found = planning._read_as_in(SimpleNamespace(given=given), declared)  # type: ignore[arg-type]
+    assert [found[name].codec for name in "abcde"] == [pieces, Characters(), None, Characters(), None]
 
 
 def test_standard_input_is_read_once_into_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
