@@ -8,7 +8,7 @@ import torch
 
 from seqloom.core.config import members_of
 from seqloom.core.errors import ConfigError
-from seqloom.mixers.attention import Attention
+from seqloom.mixers.attention import Attention, turned
 from seqloom.mixers.base import Mixer
 from seqloom.mixers.conv import Conv, Dilated
 from seqloom.mixers.positions import Alibi, Learned, NoPositions, Rope, Sinusoidal
@@ -378,10 +378,16 @@ def test_rotary_attention_knows_only_distances():
     state = causal.begin(1, STEPS + 3)
     same(causal(h, state=state, count=np.array([STEPS]))[0], causal(h)[0])
     assert not torch.allclose(module(longer, present)[0][:, 3:], module(h)[0])
-    turn, position = Rope().build(WIDTH).turn, torch.arange(STEPS)[None]
+    position = torch.arange(STEPS)[None]
     q, k = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, 2, STEPS, 4)))
-    near, far = (scores(*turn(q, k, at)) for at in (position, position + 1000))
+    near, far = (scores(*placed(q, k, at)) for at in (position, position + 1000))
     torch.testing.assert_close(near, far, atol=1e-9, rtol=1e-9)
+
+
+def placed(q, k, position):
+    """Queries and keys, turned as rotary attention turns them."""
+    turns = Rope().build(WIDTH).turns(position, q.shape[-1] // 2, wide=True)
+    return turned(q, turns), turned(k, turns)
 
 
 def scores(q, k):
@@ -389,16 +395,15 @@ def scores(q, k):
 
 
 def test_rotation_shares_the_features_among_the_coordinates():
-    turn = Rope().build(WIDTH).turn
     q, k = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, 1, STEPS, 8)))
     at = torch.arange(STEPS)
     grid = torch.stack([at // 3, at % 3], -1)[None]  # rows and columns
     moved = grid + torch.tensor([5, 70])
-    same(scores(*turn(q, k, grid)), scores(*turn(q, k, moved)))
-    row = turn(q, k, torch.stack([at, 0 * at], -1)[None])[0] - q
+    same(scores(*placed(q, k, grid)), scores(*placed(q, k, moved)))
+    row = placed(q, k, torch.stack([at, 0 * at], -1)[None])[0] - q
     assert (row[..., 1:, :4].abs() > 0).all()
     assert (row[..., 4:] == 0).all()  # the other coordinate's share
-    same(turn(q, k, at[None])[0], turn(q, k, at[None, :, None])[0])
+    same(placed(q, k, at[None])[0], placed(q, k, at[None, :, None])[0])
 
 
 @pytest.mark.parametrize("positions", [Learned(size=STEPS, coordinates=2), Sinusoidal()], ids=lambda p: p.name)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqloom.core.errors import ConfigError
-from seqloom.mixers.attention import Attention
+from seqloom.mixers.attention import Attention, turned
 from seqloom.mixers.positions import Alibi, Learned, Rope
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
@@ -78,7 +78,8 @@ def test_heads_shared_and_sunk_equal_the_formula(mixer, block):
         part / part.square().mean(-1, keepdim=True).add(torch.finfo(part.dtype).eps).sqrt() * gain
         for part, gain in ((q, module.query_gain), (k, module.key_gain))
     )
-    q, k = (part[0] for part in module.positions.turn(q[None], k[None], torch.arange(STEPS)[None]))
+    turns = module.positions.turns(torch.arange(STEPS)[None], q.shape[-1] // 2, wide=q.dtype == torch.float64)
+    q, k = (turned(part[None], turns)[0] for part in (q, k))
     out = torch.zeros(STEPS, heads, each, dtype=torch.float64)
     for head in range(heads):
         own = head * shared // heads
@@ -134,14 +135,14 @@ def test_rotation_stretched():
     q = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, 9, 8)))
     at = torch.arange(9)[None]
 
-    def turned(position, **settings):
-        return Rope(**settings).build(WIDTH).turn(q, q, position)[0]
+    def placed(position, **settings):
+        return turned(q, Rope(**settings).build(WIDTH).turns(position, q.shape[-1] // 2, wide=q.dtype == torch.float64))
 
-    same(turned(4 * at, stretch=4, stretched="all"), turned(at))
-    slow = turned(at, stretch=4)
-    assert float((slow[..., :2] - turned(at)[..., :2]).abs().max()) == 0.0  # the fastest pair
-    same(slow[..., -2:], turned(at, stretch=4, stretched="all")[..., -2:])
-    same(turned(at, stretch=1), turned(at))
+    same(placed(4 * at, stretch=4, stretched="all"), placed(at))
+    slow = placed(at, stretch=4)
+    assert float((slow[..., :2] - placed(at)[..., :2]).abs().max()) == 0.0  # the fastest pair
+    same(slow[..., -2:], placed(at, stretch=4, stretched="all")[..., -2:])
+    same(placed(at, stretch=1), placed(at))
 
 
 def test_what_cannot_be_is_refused():

@@ -32,7 +32,7 @@ PANELS = {torch.float32: 3, torch.bfloat16: 4, torch.int8: 5}
 others for many rows."""
 FEW = 16
 """Rows up to which maps in float32 are as fast as those of the libraries that torch calls."""
-_POINTER, _LONG = ctypes.c_void_p, ctypes.c_int64
+_POINTER, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _ARGUMENTS = {
     "panel_lanes": [],
     "has_halves": [],
@@ -41,6 +41,12 @@ _ARGUMENTS = {
     "sequence_back": [_LONG, _POINTER, _POINTER, *[_LONG] * 3, *[_POINTER] * 6],
     "minimal_forward": [_LONG, _LONG, *[_POINTER] * 3, *[_LONG] * 3, _POINTER, _POINTER],
     "minimal_back": [_LONG, _LONG, *[_POINTER] * 5, *[_LONG] * 3, *[_POINTER] * 3],
+    "squared_forward": [_LONG, _POINTER, _LONG, _POINTER],
+    "squared_back": [_LONG, _POINTER, _POINTER, _LONG, _POINTER],
+    "normed_forward": [_POINTER, _POINTER, _FLOAT, _LONG, _LONG, _POINTER, _POINTER],
+    "normed_back": [*[_POINTER] * 4, *[_LONG] * 3, _POINTER, _POINTER],
+    "turned_forward": [_LONG, *[_POINTER] * 4, _LONG, _FLOAT, *[_LONG] * 5, *[_POINTER] * 4],
+    "turned_back": [_LONG, *[_POINTER] * 4, _LONG, _POINTER, *[_LONG] * 5, *[_POINTER] * 4, _LONG, _POINTER, _POINTER],
     "map_rows": [_POINTER, _POINTER, _LONG, _POINTER, _POINTER],
     "lstm_after": [_POINTER, _POINTER, _POINTER, _LONG, _LONG, _POINTER],
     "lstm_step": [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _POINTER, _POINTER],
@@ -61,7 +67,7 @@ _RESULTS = {
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled functions; None where there are none."""
-    found = program("ngram", "rows", "stack", "sequences", "scans")
+    found = program("ngram", "rows", "stack", "sequences", "scans", "blocks")
     if found is not None:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(found, name)

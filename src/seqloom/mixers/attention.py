@@ -12,11 +12,12 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from seqloom.core.errors import ConfigError
+from seqloom.kernels import blocks
 from seqloom.kernels.stack import Part, mapped
 from seqloom.mixers.base import Mixer, MixerModule
 from seqloom.mixers.cache import NEVER, NOWHERE, KeysValues, Recent, Shared
 from seqloom.mixers.positions import PositionModule, Positions, Rope, Rotation
-from seqloom.mixers.twice import differentiable
+from seqloom.mixers.twice import Program, differentiable
 from seqloom.sequence.state import LayerState, Lengths
 
 Visible = Tensor | Literal["causal"] | None
@@ -155,11 +156,8 @@ class Attend(MixerModule):
         elif not position.is_meta:  # which has no numbers
             self.positions.ready(int(position.max()))
         h = self.positions.enter(h, position)
-        sizes = [self.heads * self.each, *[self.kv_heads * self.each] * 2]
-        parts = self.project(h).split(sizes, -1)
-        q, k, v = (part.unflatten(-1, (-1, self.each)).transpose(1, 2) for part in parts)  # (B,H,T,E) each
-        q, k = unit(q) * self.query_gain, unit(k) * self.key_gain
-        q, k = self.positions.turn(q, k, position)
+        turns = self.positions.turns(position, self.each // 2, wide=h.dtype == torch.float64)
+        q, k, v = projected(self.project(h), self.query_gain, self.key_gain, turns, self.heads)
         if isinstance(state, Recent):
             mixed, state = self._go_on(q, k, v, state, reads, begins)
         elif state is not None:
@@ -379,6 +377,39 @@ class Attend(MixerModule):
             fit = self.sink.view(1, self.kv_heads, together, 1).expand(-1, -1, -1, steps).flatten(2)
             mixed = mixed * (torch.logaddexp(own_sum, there_sum) - fit).sigmoid().unsqueeze(-1)
         return mixed.reshape(rows, self.heads, steps, self.each)
+
+
+def projected(
+    p: Tensor, query_gain: Tensor, key_gain: Tensor, turns: Tensor | None, heads: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (B,H,T,E), keys and values (B,KV,T,E) of what is projected (B,T,(H+2*KV)*E).
+
+    Queries and keys are in units of their root mean square, times a gain (E,), and turned by complex numbers
+    (B|1,T,E/2).
+    """
+
+    def plain(p: Tensor, query_gain: Tensor, key_gain: Tensor) -> tuple[Tensor, ...]:
+        each = len(query_gain)
+        kv = (p.shape[-1] // each - heads) // 2
+        parts = p.view(*p.shape[:2], heads + 2 * kv, each).transpose(1, 2)
+        q, k, v = parts[:, :heads], parts[:, heads : heads + kv], parts[:, heads + kv :]
+        return turned(unit(q) * query_gain, turns), turned(unit(k) * key_gain, turns), v
+
+    if blocks.suits(p, query_gain, key_gain):
+        program = Program(partial(blocks.turned, heads, turns), partial(blocks.turned_back, heads, turns), plain, 3)
+        q, k, v = program(p, query_gain, key_gain)
+    else:
+        q, k, v = plain(p, query_gain, key_gain)
+    return q, k, v
+
+
+def turned(x: Tensor, turns: Tensor | None) -> Tensor:
+    """Vectors (B,H,T,E) whose neighbouring features are turned as the parts of complex numbers (B|1,T,E/2)."""
+    if turns is None:
+        return x
+    pairs = x if x.dtype == torch.float64 else x.float()
+    product = torch.view_as_complex(pairs.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)) * turns.unsqueeze(1)
+    return torch.view_as_real(product).flatten(-2).to(x.dtype)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Visible) -> Tensor:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -25,11 +25,12 @@ class PositionModule(nn.Module):
         """Features with their positions added, before they become queries, keys and values."""
         return h
 
-    def turn(
-        self, q: Float[Tensor, "b h t e"], k: Float[Tensor, "b k t e"], position: Int[Tensor, "#b t *c"]
-    ) -> tuple[Float[Tensor, "b h t e"], Float[Tensor, "b k t e"]]:
-        """Queries and keys whose products depend on the distance of their positions."""
-        return q, k
+    def turns(self, position: Int[Tensor, "#b t *c"], half: int, *, wide: bool) -> Complex[Tensor, "#b t half"] | None:
+        """Complex numbers that turn pairs of features of queries and keys, so that their products depend on distances.
+
+        In complex128 where they are `wide`. None: they are not turned.
+        """
+        return None
 
     def bias(self, ahead: Int[Tensor, "#b t s"], heads: int) -> Float[Tensor, "#b h t s"] | None:
         """What is added to the products of each head where the read element stands so far `ahead` of the reader."""
@@ -138,16 +139,12 @@ class Rotation(PositionModule):
         self.ready(last - 1)
         return turns_below(self.size, half, *self.rates(half), False, torch.device("cpu"))
 
-    def turn(self, q: Tensor, k: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        half = q.shape[-1] // 2
-        wide = q.dtype == torch.float64
+    def turns(self, position: Tensor, half: int, *, wide: bool) -> Tensor:
         base, slower = self.rates(half)
         if position.ndim == 2 and 0 < self.size <= MOST_KEPT:
-            known = turns_below(self.size, half, base, slower, wide, q.device)
-            turns = known[position.clamp_max(self.size - 1)]  # what is beyond is not read
-        else:
-            turns = unit_numbers(angles(position, half, base) / slower, wide)
-        return turned(q, turns.unsqueeze(1)), turned(k, turns.unsqueeze(1))
+            known = turns_below(self.size, half, base, slower, wide, position.device)
+            return known[position.clamp_max(self.size - 1)]  # what is beyond is not read
+        return unit_numbers(angles(position, half, base) / slower, wide)
 
 
 @cache
@@ -163,13 +160,6 @@ def turns_below(size: int, count: int, base: float, slower: float, wide: bool, d
 def unit_numbers(angle: Tensor, wide: bool) -> Tensor:
     """Complex numbers of length one; computed in float64, `wide` or not."""
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex128 if wide else torch.complex64)
-
-
-def turned(x: Tensor, turns: Tensor) -> Tensor:
-    """Vectors (B,H,T,E) turned by complex numbers (B,1,T,E/2)."""
-    pairs = x if x.dtype == torch.float64 else x.float()
-    product = torch.view_as_complex(pairs.reshape(*x.shape[:-1], x.shape[-1] // 2, 2)) * turns
-    return torch.view_as_real(product).flatten(-2).to(x.dtype)
 
 
 class Slopes(PositionModule):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,3 +48,44 @@ class Fast(torch.autograd.Function):
         sources = [x for x, needed in zip(leaves, ctx.needs_input_grad[2:], strict=True) if needed]
         computed = iter(torch.autograd.grad(outputs, sources, gradients, create_graph=again, allow_unused=True))
         return None, None, *(next(computed) if needed else None for needed in ctx.needs_input_grad[2:])
+
+
+class Program(NamedTuple):
+    """An operation and its backward pass, both written by hand, beside the plain formula.
+
+    `forward` takes the inputs and gives `outputs` tensors, and behind them what the way back uses; `back` takes the
+    inputs, these, and the slopes of all outputs, and gives those of the inputs. `plain` takes the inputs and gives the
+    outputs, to rounding.
+    """
+
+    forward: Operation
+    back: Operation
+    plain: Operation
+    outputs: int = 1
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """What it gives for the inputs, with gradients, and gradients of gradients."""
+        if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
+            return Written.apply(self, *inputs)  # type: ignore[no-any-return, no-untyped-call]
+        return self.forward(*inputs)[: self.outputs]
+
+
+class Written(torch.autograd.Function):
+    """What a program gives; its backward pass is the plain formula's where that is to be differentiated itself."""
+
+    @staticmethod
+    def forward(ctx: Any, program: Program, *inputs: Tensor) -> tuple[Tensor, ...]:
+        made = program.forward(*inputs)
+        ctx.save_for_backward(*inputs, *made[program.outputs :])
+        ctx.program, ctx.inputs = program, len(inputs)
+        return made[: program.outputs]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, kept = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
+        if not torch.is_grad_enabled():
+            return None, *ctx.program.back(*inputs, *kept, *gradients)
+        sources = [x for x, needed in zip(inputs, ctx.needs_input_grad[1:], strict=True) if needed]
+        outputs = ctx.program.plain(*inputs)
+        computed = iter(torch.autograd.grad(outputs, sources, gradients, create_graph=True, allow_unused=True))
+        return None, *(next(computed) if needed else None for needed in ctx.needs_input_grad[1:])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +11,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from seqloom.core.rng import Rng, keep_mask
+from seqloom.kernels import blocks
 from seqloom.kernels.stack import Part, mapped
 from seqloom.mixers.attention import UNSEEN, attend, weights
 from seqloom.mixers.base import Watcher
+from seqloom.mixers.twice import Program
 from seqloom.network.backbone import Backbone
 from seqloom.sequence.state import LayerState, Lengths
 
@@ -174,27 +175,27 @@ def _shifted(h: Tensor, changes: list[Tensor] | None, first: int) -> Tensor:
     return h if changes is None else h * (1 + changes[first]) + changes[first + 1]
 
 
-class SquaredRelu(torch.autograd.Function):
-    """max(x, 0)^2 (So et al. 2021), which keeps only max(x, 0) for the way back: half the passes of autograd's own.
+def squared(x: Tensor) -> Tensor:
+    """max(x, 0)^2 (So et al. 2021)."""
 
-    max(x, 0) is an output as well, so that the backward pass knows where it came from and can be differentiated.
-    """
+    def plain(x: Tensor) -> tuple[Tensor]:
+        return (x.relu().square(),)
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        positive = x.relu()
-        ctx.save_for_backward(positive)
-        ctx.set_materialize_grads(False)
-        return positive * positive, positive
+    if blocks.suits(x):
+        return Program(lambda x: (blocks.squared(x),), lambda x, by: (blocks.squared_back(x, by),), plain)(x)[0]
+    return plain(x)[0]
 
-    @staticmethod
-    def backward(ctx: Any, of_square: Tensor | None, of_positive: Tensor | None) -> Tensor | None:
-        positive: Tensor = ctx.saved_tensors[0]
-        gradient = None if of_square is None else (positive * of_square).mul_(2)
-        if of_positive is None:
-            return gradient
-        own = of_positive * (positive > 0)
-        return own if gradient is None else gradient + own
+
+class RootMeanSquare(nn.RMSNorm):
+    """Vectors in units of their root mean square, times a weight (Zhang & Sennrich 2019)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        def plain(x: Tensor, weight: Tensor) -> tuple[Tensor]:
+            return (F.rms_norm(x, self.normalized_shape, weight),)
+
+        if blocks.suits(x, self.weight) and x.dtype == torch.float32:
+            return Program(blocks.normed, blocks.normed_back, plain)(x, self.weight)[0]
+        return plain(x, self.weight)[0]
 
 
 class FeedForward(nn.Module):
@@ -206,13 +207,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(inner, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        inner: Tensor = self.up(h)
-        if torch.is_grad_enabled():
-            inner = SquaredRelu.apply(inner)[0]  # type: ignore[no-untyped-call]
-        else:
-            inner = inner.relu_()
-            inner *= inner
-        out: Tensor = self.down(inner)
+        out: Tensor = self.down(squared(self.up(h)))
         return out
 
     def initialise(self, generator: Generator) -> None:
@@ -345,7 +340,7 @@ def make_norm(spec: Backbone) -> nn.Module:
     """The norm that the settings name."""
     if spec.norm == "none":
         return nn.Identity()
-    return nn.LayerNorm(spec.width) if spec.norm == "layer" else nn.RMSNorm(spec.width)
+    return nn.LayerNorm(spec.width) if spec.norm == "layer" else RootMeanSquare(spec.width)
 
 
 def embedding(count: int, width: int) -> nn.Embedding:
