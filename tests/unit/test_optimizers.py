@@ -35,6 +35,14 @@ def test_newton_schulz_changes_the_singular_values_alone(shape):
         assert 0.5 < torch.linalg.svdvals(one).min() < torch.linalg.svdvals(one).max() < 1.3
 
 
+@pytest.mark.parametrize("iterations", [1, 5])
+def test_newton_schulz_on_squares_keeps_small_singular_values(iterations):
+    """Of an oblong matrix nearly all of whose length lies in two directions, as that of a momentum does."""
+    matrix = matrices(16, 64) + 100 * matrices(16, 2, seed=2) @ matrices(2, 64, seed=3)
+    (made,) = orthogonalised(matrix[None], iterations)
+    assert torch.allclose(made.double(), reference(matrix, iterations), atol=2e-3)
+
+
 def test_a_step_of_muon(monkeypatch):
     """Two steps of a matrix of two stacked ones: momentum, each part orthogonal, the shape's scale, decay."""
     monkeypatch.setattr(optimizers, "speeds", lambda: Speeds((1.0,), (1.0,), 0.0, (1.0, 1.0), 1.0))  # in float32
