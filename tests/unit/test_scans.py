@@ -41,11 +41,11 @@ def test_outputs_and_slopes_are_those_of_operators(mixer, half, begin, width, mo
 def test_gates_that_are_shut_or_open_stay_numbers():
     """Far beyond what float32 has of e^x."""
     for gates in (2, 3):
-        p = torch.tensor([-300.0, 300.0, -80.0, 80.0]).repeat(gates, 1).T.reshape(1, 4, gates).requires_grad_()
-        (h,) = scans.read(None, p, torch.ones(1, 1))
-        h.sum().backward()
+        p = torch.tensor([-300.0, 300.0, -80.0, 80.0]).repeat(gates, 1).T.reshape(1, 4, gates)
+        start = torch.ones(1, 1)
+        h, _ = scans.read(None, p, start)
         assert h.isfinite().all()
-        assert p.grad.isfinite().all()
+        assert scans.back(None, p, start, h, torch.ones_like(h))[0].isfinite().all()
 
 
 def test_slopes_of_slopes_are_those_of_operators(monkeypatch):

@@ -5,11 +5,8 @@ What torch does by a pass over memory for each operation and step is here one pa
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seqloom.kernels.rows import library
 
@@ -25,31 +22,24 @@ def suits(p: Tensor, start: Tensor) -> bool:
     return here and p.shape[1] > 1 and library() is not None
 
 
-def read(begins: Tensor | None, p: Tensor, start: Tensor) -> tuple[Tensor]:
-    """The states H (B,T,D) in float32; nothing is remembered where a row `begins` (B,T)."""
-    h: Tensor = Minimal.apply(begins, p, start)  # type: ignore[no-untyped-call]
-    return (h,)
+def read(begins: Tensor | None, p: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """The states H (B,T,D) in float32, twice: `back` uses them. Nothing is remembered where a row `begins` (B,T)."""
+    p, start = p.contiguous(), start.contiguous()
+    h = start.new_empty(*p.shape[:2], start.shape[1])
+    _call("minimal_forward", (p, _lying(begins), start), h.shape, (h,))
+    return h, h
 
 
-class Minimal(torch.autograd.Function):
-    """See `read`. Its backward pass cannot be differentiated."""
+def back(begins: Tensor | None, p: Tensor, start: Tensor, h: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+    """The slopes of what is projected and of the first state, from those of the states."""
+    p, start = p.contiguous(), start.contiguous()
+    of_p, of_start = torch.empty_like(p), torch.empty_like(start)
+    _call("minimal_back", (p, _lying(begins), start, h, by.contiguous()), h.shape, (of_p, of_start))
+    return of_p, of_start
 
-    @staticmethod
-    def forward(ctx: Any, begins: Tensor | None, p: Tensor, start: Tensor) -> Tensor:
-        p, start = p.contiguous(), start.contiguous()
-        begins = None if begins is None else begins.contiguous()
-        h = start.new_empty(*p.shape[:2], start.shape[1])
-        _call("minimal_forward", (p, begins, start), h.shape, (h,))
-        ctx.save_for_backward(begins, p, start, h)
-        return h
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by: Tensor) -> tuple[None, Tensor, Tensor]:
-        begins, p, start, h = ctx.saved_tensors
-        of_p, of_start = torch.empty_like(p), torch.empty_like(start)
-        _call("minimal_back", (p, begins, start, h, by.contiguous()), h.shape, (of_p, of_start))
-        return None, of_p, of_start
+def _lying(begins: Tensor | None) -> Tensor | None:
+    return None if begins is None else begins.contiguous()
 
 
 def _call(name: str, given: tuple[Tensor | None, ...], shape: torch.Size, made: tuple[Tensor, ...]) -> None:

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from seqloom.kernels import scans
 from seqloom.mixers.base import Mixer, MixerModule
 from seqloom.mixers.recurrent import Recurrent, layer
-from seqloom.mixers.twice import differentiable
+from seqloom.mixers.twice import Program
 
 BETWEEN = 4.0
 """Width of the feed-forward part after each layer: the state follows the past linearly, so what several elements say
@@ -66,7 +66,7 @@ class Scanned(Recurrent):
     def read(self, h: Tensor, start: Tensor, begins: Tensor | None) -> tuple[Tensor, Tensor]:
         projected, plain = self.project(h), partial(self._plain, begins)
         if self.watched is None and scans.suits(projected, start):
-            (out,) = differentiable(partial(scans.read, begins), plain, projected, start)
+            (out,) = Program(partial(scans.read, begins), partial(scans.back, begins), plain)(projected, start)
         else:
             (out,) = plain(projected, start)
         return out, out[:, -1]
