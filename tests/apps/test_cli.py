@@ -666,11 +666,15 @@ def test_evaluate_scores_a_split_or_other_data(seqloom: Callable[..., Done], exa
         ("foo=bar", "foo: there is no such setting of evaluate", "metrics"),
         ("metrics=[nope]", "no metric called 'nope'", "known: "),
         ("metrics=nope", "metrics: a list is wanted", "[nope]"),
+        ("sampler.temprature=1", "sampler.temprature", "temperature"),
         ("metrics=[likelihood] --horizon 3", "metrics: forecasts are measured by all their metrics", "--horizon"),
     ):
         check_error(seqloom("evaluate", examples.run("lstm"), *word.split()), message, hint)
     named = seqloom("evaluate", examples.run("lstm"), "metrics=[{name: likelihood}, likelihood]", "--json").json
     assert [record["name"] for record in named["metrics"]] == ["likelihood", "likelihood"]
+    sampled = [examples.run("lstm"), "metrics=[{name: novelty, samples: 4, length: 32}]", "--json"]
+    drawn, likeliest = (seqloom("evaluate", *sampled, *word.split()).json for word in ("", "sampler.temperature=0"))
+    assert drawn["metrics"] != likeliest["metrics"]
 
 
 METRICS = """

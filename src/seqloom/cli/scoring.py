@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqloom.cli.beside import opened
+from seqloom.cli.queries import sampler_of
 from seqloom.cli.session import (
     FORCE,
     JSON,
@@ -217,19 +218,21 @@ def evaluate(
     """Score a model on a split of its training data, or on all of other data.
 
     metrics=[NAME,...] takes these instead of those of the run's recipe; corpus.KEY=VALUE says how DATA are read, as
-    corpus.source=FILE of pairs. With --horizon: forecast from several places in
+    corpus.source=FILE of pairs; sampler.KEY=VALUE (sampler.temperature=0.8) how samples that are judged are made.
+    With --horizon: forecast from several places in
     it, and measure the forecasts beside those of baselines. With --synthetic: make samples, and judge them beside
     copies of the training data, held-out windows and a Gaussian; synthesis.KEY=VALUE sets how.
     """
     plain, pairs = sort_words(words or [], "evaluate RUN [DATA]")
     settings = settings_of(pairs)
     asked_samples = _samples_asked(settings, synthetic, length)
+    sampling = settings.pop("sampler", None) is not None
     for key in settings:
         if key not in {"metrics", "corpus"}:
             raise ConfigError(
                 "there is no such setting of evaluate",
                 path=key,
-                hint="metrics=[NAME,...], and corpus.KEY=VALUE of other data, are all",
+                hint="metrics=[NAME,...], sampler.KEY=VALUE, and corpus.KEY=VALUE of other data, are all",
             )
     if "corpus" in settings and (len(plain) < 2 or horizon is not None or synthetic):
         raise ConfigError(
@@ -250,6 +253,8 @@ def evaluate(
     if settings and synthetic:
         raise ConfigError("samples are judged by all their metrics", path="metrics", hint="leave out --synthetic")
     model = opened(plain[0], weights, session)
+    if sampling:
+        model.sampler = sampler_of(model, pairs)
     data = path_of(plain[1]) if len(plain) > 1 else None
     if asked_samples is not None:
         _evaluate_synthesis(session, model, data, split, asked_samples, checked_seed(seed), as_json)
