@@ -18,6 +18,8 @@ READ, ATTENDED = 330_000_000, 105_000_000
 attention on so many."""
 WIDE = 256
 """From this width on what a recurrent layer takes grows as the square of it."""
+BRIEF = 0.4
+"""Below so many minutes a network of tokens has hardly more than a hundred updates, unless these are small."""
 FEW_EPOCHS = 4
 """Below so many passes over a text dropout only makes learning slower."""
 PIECES, OFTEN = 500, 8
@@ -184,12 +186,13 @@ def _arrangement(facts: Facts, process: Process) -> str:
 
 def _tokens(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) -> Advice:
     width = _size(facts, minutes, {0: 128, 10: 192, 40: 256, 150: 384})
-    depth = _size(facts, minutes, {0: 3, 0.8: 4, 40: 6})
+    depth = _size(facts, minutes, {0: 2, BRIEF: 3, 0.8: 4, 40: 6})
+    seen = _size(facts, minutes, {0: 64, BRIEF: 128})
     advice: Advice = {
         "backbone.width": (width, "grows with the minutes"),
         "backbone.depth": (2 if recurrent else depth, "grows with the minutes"),
         "backbone.dropout": (0.05 if width < 256 else 0.1, "grows with the width"),
-        "feed.window": (_whole(facts, 128), "what the model will see at once"),
+        "feed.window": (_whole(facts, seen), "what the model will see at once"),
         "feed.batch": (16, "small batches give more updates"),
         "trainer.rate": (5e-3 if width < 256 else 3e-3, "networks of this width"),
         "trainer.weight_decay": (0.1, "matrices of a small Transformer"),
