@@ -385,10 +385,11 @@ def _said_of(found: Speeds) -> str:
     used |= {"attention networks over symbols": found.faster_in_bfloat16("products")}
     used |= {"LSTMs over symbols": found.faster_in_bfloat16("lstm")}
     named = ", ".join(name for name, is_used in used.items() if is_used) or "nothing"
+    timed = f"{found.lstm[1] / found.lstm[0]:.2g} times as fast" if found.lstm[1] else "not timed: products are slower"
     return (
-        f"products          {single} GFLOP/s in float32, {half} in bfloat16, at least {found.gain:.1f} times as many "
-        f"(error {found.error:.1%} of the greatest value)\n"
-        f"lstm              {found.lstm[1] / found.lstm[0]:.1f} times as fast in bfloat16\n"
+        f"products          {single} GFLOP/s in float32, {half} in bfloat16 (error {found.error:.1%} of the greatest "
+        f"value): {found.gain:.2g} times as fast where that gains least\n"
+        f"lstm              in bfloat16 {timed}\n"
         f"bfloat16          is used in training for {named}"
     )
 
