@@ -117,9 +117,11 @@ def test_a_bad_line_is_an_error_with_its_place_or_counted(tmp_path: Path, line: 
 def test_a_list_that_is_no_json_is_said_with_the_line_that_keeps_it_from_being(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(f"[\n{SAID[0].line()},\n{SAID[1].line()},\n]\n")
-    with pytest.raises(DataError, match=r"a\.json, line [34]: the file is no JSON") as error:
-        Conversations(path=str(path)).prepare(None, {})
-    assert "a list of objects" in error.value.hint
+    for skip_bad in (False, True):  # nothing of it can be read, so there is nothing to pass over
+        with pytest.raises(DataError, match=r"a\.json, line [34]: the file is no JSON") as error:
+            Conversations(path=str(path), skip_bad=skip_bad).prepare(None, {})
+        assert error.value.hint.startswith("write a list of objects")
+        assert "skip_bad" not in error.value.hint
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])

@@ -234,8 +234,8 @@ def _json(path: Path, encoding: str) -> Iterator[tuple[int | None, Any]]:
             if text.lstrip().startswith("[") and "\n" in text.strip():
                 line = error.lineno if isinstance(error, json.JSONDecodeError) else None
                 reason = f"the file is no JSON: {no_json(error, of_line=line is not None)}"
-                yield line, DataError(reason, hint=f"write a list of objects, such as [{EXAMPLE}], or one a line")
-                return
+                hint = f"write a list of objects, such as [{EXAMPLE}], or one a line"
+                raise DataError(reason, path=path, line=line, hint=hint) from None
         else:
             one = isinstance(whole, Mapping) or (
                 bool(whole) and isinstance(whole[0], Mapping) and bool({"role", "from"} & whole[0].keys())
