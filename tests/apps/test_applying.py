@@ -127,7 +127,7 @@ def test_an_interrupted_one_goes_on_to_the_same_end(seqloom, runs, monkeypatch):
         stopped = seqloom(*words, "--seed", 5, "--out", "part.txt")
     assert (stopped.code, Path("part.txt").exists()) == (130, False)
     assert "the same command goes on" in stopped.err
-    check_error(seqloom(*words, "--seed", 6, "--out", "part.txt"), "its seed differ", "--force")
+    check_error(seqloom(*words, "--seed", 6, "--out", "part.txt"), "was begun with another --seed", "--force")
     partial = Path("part.txt.partial")
     partial.write_bytes(partial.read_bytes() + b'{"answers": 4, "te')  # torn by a kill
     on = seqloom(*words, "--out", "part.txt")  # with the seed that it had

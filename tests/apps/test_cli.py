@@ -897,6 +897,7 @@ def test_settings_stand_side_by_side(seqloom: Callable[..., Done], examples: Exa
     done = seqloom(*words, "--sweep", "sampler.top_k=0,3", "--out", page)
     assert done.code == 0
     assert page.read_text().count("<td>") == 8
+    assert page.read_text().count("<pre>\n") == 8, "an end of a line that a browser leaves out is not the sample's"
     houses = [json.dumps([[[0, 0], [i, 3], [5, 2]]]) + "\n" for i in range(20)]
     Path("houses.jsonl").write_text("".join(houses))
     assert seqloom("train", "houses.jsonl", "--out", "houses", "--steps", 1, "backbone.width=8").code == 0

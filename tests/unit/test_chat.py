@@ -82,6 +82,9 @@ def test_lines_documents_packed_files_and_parted_turns_hold_the_same(tmp_path: P
 
 BAD = {
     '{"messages": [{"role": "user", "content": "a"}': "line 2: the line is no JSON: expecting ',' delimiter at c",
+    '{"messages": [{"role": "user, "content": "a"}]}': "line 2: the line is no JSON: expecting ',' delimiter at c",
+    '{"messages": [{"role": "user}]}': "line 2: the line is no JSON: unterminated string starting at character 24",
+    '{"messages": [{"role": "user", "content": "\udce4"}]}': "line 2: the line is not UTF-8",
     '{"messages": []}': "line 2: the list of messages is empty",
     '{"message": "a"}': "line 2: there are no messages",
     '{"messages": "a"}': "line 2: the messages are no list",
@@ -99,7 +102,8 @@ BAD = {
 @pytest.mark.parametrize("line", BAD)
 def test_a_bad_line_is_an_error_with_its_place_or_counted(tmp_path: Path, line: str) -> None:
     path = tmp_path / "bad.jsonl"
-    path.write_text(f"{SAID[0].line()}\n{line}\n" + "".join(f"{talk(str(i), 'b').line()}\n" for i in range(9)))
+    text = f"{SAID[0].line()}\n{line}\n" + "".join(f"{talk(str(i), 'b').line()}\n" for i in range(9))
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(DataError, match=re.escape(BAD[line])) as error:
         Conversations(path=str(path)).prepare(None, {})
     assert error.value.path == str(path)
@@ -108,6 +112,37 @@ def test_a_bad_line_is_an_error_with_its_place_or_counted(tmp_path: Path, line: 
     (note,) = [note for note in prepared.notes if "bad" in note]
     assert note.startswith("1 of 11 conversations are bad and left out (corpus.skip_bad), the first: ")
     assert sum(len(split.data) for split in prepared.splits.values()) == 10
+
+
+def test_a_list_that_is_no_json_is_said_with_the_line_that_keeps_it_from_being(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(f"[\n{SAID[0].line()},\n{SAID[1].line()},\n]\n")
+    for skip_bad in (False, True):  # nothing of it can be read, so there is nothing to pass over
+        with pytest.raises(DataError, match=r"a\.json, line [34]: the file is no JSON") as error:
+            Conversations(path=str(path), skip_bad=skip_bad).prepare(None, {})
+        assert error.value.hint.startswith("write a list of objects")
+        assert "skip_bad" not in error.value.hint
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_what_is_said_of_another_encoding_is_what_reads_it(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f"{talk(f'{i} ä', 'b').line()}\n" for i in range(9)), encoding=encoding)
+    corpus = corpus_of(str(path))
+    assert isinstance(corpus, Conversations)
+    with pytest.raises(DataError, match="line 1: the line is not UTF-8") as error:
+        corpus.prepare(None, {})
+    assert f"codec=characters codec.encoding={encoding};" in error.value.hint
+    prepared = corpus.prepare(Characters(encoding=encoding), {})
+    assert sum(len(split.data) for split in prepared.splits.values()) == 9
+
+
+@pytest.mark.parametrize(("role", "meant"), [("human", "user"), ("bot", "assistant"), ("User", "user"), ("x", None)])
+def test_what_an_unknown_role_may_mean_is_in_the_hint(role: str, meant: str | None) -> None:
+    with pytest.raises(DataError, match=f"unknown role, '{role}'") as error:
+        CODECS["characters"].accept({"messages": [{"role": role, "content": "a"}]})
+    assert ("in its place" in error.value.hint) == (meant is not None)
+    assert meant is None or f"write {meant!r}" in error.value.hint
 
 
 def test_conversations_in_which_nobody_who_is_scored_speaks_are_said(tmp_path: Path) -> None:

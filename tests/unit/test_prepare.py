@@ -479,7 +479,19 @@ def test_a_few_long_things_are_better_left_out_than_all_cut(tmp_path: Path) -> N
         ("a.tsv", "en\tde\nx\t\n", "de", "line 2: column 'de' is empty", "leave the row out"),
         ("a.tsv", "en\tde\nx\n", "de", "line 2: the line has 1 cells", "every row"),
         ("a.tsv", "en\tde\nx\ty\n", "", "which column", "de"),
+        ("a.tsv", "en\tde\nx\t  \n", "de", "line 2: column 'de' is empty", "leave the row out"),
         ("a.csv", 'en,de\n"x,y\n', "de", "line 2: the row is no CSV", "quotes"),
+        ("a.csv", 'en,de\nu,v\n\n"x,y\nz,w\nz,w\n', "de", "line 4: the row is no CSV", "quotes"),
+        ("a.tsv", "\udcff\udcfee\0n\0\t\0d\0e\0\n\0", "de", "line 1: the line is not UTF-8", "codec.encoding=utf-16"),
+        ("a.tsv", "gr\udcf6n\trot\nx\ty\n", "grün", "line 1: the line is not UTF-8", "codec.encoding=latin-1"),
+        ("a.jsonl", '{"de": "x"}\n{"de": "\udcf6"}\n', "de", "line 2: the line is not UTF-8", "codec.encoding=latin-1"),
+        (
+            "a.json",
+            '[{"de": "x"},\n{"de": y}]\n',
+            "de",
+            "line 2: the file is no JSON: expecting value at c",
+            "an array",
+        ),
         ("a.jsonl", '{"de": "x"}\n{"de": \n', "de", "line 2: the line is no JSON", "one object a line"),
         ("a.jsonl", "[3]\n", "de", "line 1: the line is no object", "one object a line"),
         ("a.jsonl", '{"en": "x", "de": "y"}\n', "", "which column", "de"),
@@ -488,10 +500,24 @@ def test_a_few_long_things_are_better_left_out_than_all_cut(tmp_path: Path) -> N
     ],
 )
 def test_pairs_that_cannot_be_read(tmp_path: Path, name: str, text: str, column: str, message: str, hint: str) -> None:
-    (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / name).write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises((DataError, ConfigError), match=message) as caught:
         corpus_of(str(tmp_path / name), {"text": column} if column else {}).prepare(None, {})
     assert hint in caught.value.hint
+
+
+def test_lines_of_json_in_a_file_called_json_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("".join(json.dumps({"de": f"text {i}", "n": i}) + "\n" for i in range(3)))
+    rows = corpus_of(str(tmp_path / "a.json"), {"text": "de", "splits": [1, 0, 0]}).prepare(None, {})
+    assert sequences(rows, "train") == ["text 0", "text 1", "text 2"]
+
+
+def test_what_was_left_out_is_said_where_too_little_is_left(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("en\tde\nx\ty\n" + "x\t\n" * 3)
+    with pytest.raises(DataError, match="too little data to split: 1 thing") as caught:
+        corpus_of(str(tmp_path / "a.tsv"), {"text": "de", "skip_bad": True}).prepare(None, {})
+    assert caught.value.hint.startswith("3 of 4 rows are bad and left out")
+    assert "corpus.splits" in caught.value.hint
 
 
 def test_a_missing_source_column_is_said(tmp_path: Path) -> None:

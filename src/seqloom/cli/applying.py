@@ -39,6 +39,15 @@ if TYPE_CHECKING:
     from seqloom.sequence.answer import Answer
     from seqloom.sequence.query import Score
 
+_ANOTHER = {
+    "weights": "other weights",
+    "lines": "another file, or one that has changed since",
+    "asked": "another sampler, given.NAME, -n or --length",
+    "limits": "another --stop, --allow, --ban or --bias",
+    "taken": "another --mbr, --rank-by, --skip-bad or --json",
+    "seed": "another --seed",
+}
+"""What was asked otherwise, in words."""
 PARTIAL = ".partial"
 """What the name of a file ends in that holds the answers so far."""
 
@@ -317,7 +326,7 @@ class Answers:
             changed.append("seed")
         if changed:
             raise RunError(
-                f"{self.path} holds answers to something else: its {changed[0]} differ",
+                f"{self.path} was begun with {_ANOTHER[changed[0]]}",
                 hint="ask the same to go on with it, name another --out, or --force begins anew",
             )
 

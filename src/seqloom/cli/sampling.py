@@ -60,7 +60,10 @@ EVERY = 0.05
 COUNT = Annotated[int, typer.Option("-n", "--count", help="How many samples.")]
 SWEEP = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=V,V,...", help="The samples of each value side by side; several keys, every pair."),
+    typer.Option(
+        metavar="KEY=V,V,...",
+        help="The samples of each value side by side, with --out FILE.html as a page; several keys, every pair.",
+    ),
 ]
 LENGTH = Annotated[
     int | None,

@@ -154,7 +154,7 @@ def _cell(codec: Codec, value: Any) -> str:
     if picture is not None:
         return f'<img alt="a sample" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
     lines = "\n".join(_printable(line.expandtabs(4)) for line in codec.as_text(value).split("\n"))
-    return f"<pre>{html.escape(lines)}</pre>"
+    return f"<pre>\n{html.escape(lines)}</pre>"  # a page leaves out the first end of a line, which may be the text's
 
 
 def _page(titles: Sequence[str], cells: Sequence[Sequence[str]], title: str, note: str) -> bytes:

@@ -19,6 +19,7 @@ from seqloom.codecs.base import Codec, fitted_unnamed
 from seqloom.codecs.text import Characters, gaps
 from seqloom.core.content import UTF8
 from seqloom.core.conversation import (
+    ALIASES,
     ASSISTANT,
     SUFFIXES,
     SYSTEM,
@@ -388,9 +389,11 @@ class Turns(Codec, name="chat"):
         value = Conversation.of(thing)
         for number, message in enumerate(value.messages, 1):
             if message.role not in self.roles:
+                meant = ALIASES.get(message.role.lower(), message.role.lower())
+                instead = f"write {meant!r} in its place, or codec.roles" if meant in self.roles else "codec.roles"
                 raise DataError(
                     f"message {number} is of an unknown role, {message.role!r}",
-                    hint=f"known: {', '.join(self.roles)}; codec.roles=[...] names others",
+                    hint=f"known: {', '.join(self.roles)}; {instead}=[...] names others",
                 )
             if self.text is not None:
                 self.inner.typed(message.content)  # raises where it is no text

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seqloom.core import durable
-from seqloom.core.errors import ConfigError, DataError, no_json
+from seqloom.core.errors import ConfigError, DataError, bad_line
 
 PIECE = 1 << 20
 """Bytes of a file that are read at once."""
@@ -142,11 +142,10 @@ def objects_of(path: Path, example: str, encoding: str = UTF8) -> Iterator[tuple
             continue
         hint = f"write one object a line, such as {example}"
         try:
-            thing = json.loads(line)
+            thing = json.loads(line.decode())
         except (ValueError, RecursionError) as error:
-            raise DataError(
-                f"the line is no JSON: {no_json(error, of_line=True)}", path=path, line=number, hint=hint
-            ) from None
+            bad = bad_line(error, hint)
+            raise DataError(bad.message, path=path, line=number, hint=bad.hint) from None
         if not isinstance(thing, dict):
             raise DataError("the line is no object", path=path, line=number, hint=hint)
         yield number, thing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from seqloom.core.content import PACKED, UTF8, decoded, lines_of, raw
-from seqloom.core.errors import DataError, no_json
+from seqloom.core.errors import DataError, bad_line, no_json
 
 EXAMPLE = '{"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}]}'
 """A line of a file of conversations."""
@@ -30,6 +31,8 @@ ALIASES = {
 }
 """What others call the roles."""
 _BEGINS = re.compile(r'\s*(\[\s*)?\{(?s:.*)("messages"\s*:|"conversations?"\s*:\s*\[\s*\{)')
+_ENCODING = "codec=characters codec.encoding"
+"""The setting that says what a file is in, which the codec of conversations itself does not have."""
 _ROWS_LOOKED_AT = 1000
 """Conversations by which it is told how a file writes them."""
 _LOOKED_AT = 1 << 16
@@ -176,10 +179,11 @@ def holds_conversations(path: Path) -> bool:
     if not path.name.lower().endswith(SUFFIXES):
         return False
     try:
-        text = next(raw(path), b"")[:_LOOKED_AT].decode("utf-8", "replace")
+        data = next(raw(path), b"")[:_LOOKED_AT]
     except DataError:
         return False
-    return _BEGINS.match(text.removeprefix("\ufeff")) is not None
+    encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else UTF8
+    return _BEGINS.match(data.decode(encoding, "replace").removeprefix("\ufeff")) is not None
 
 
 def entries_of(path: Path, encoding: str = UTF8, separator: str = "") -> Iterator[Entry | DataError]:
@@ -207,8 +211,8 @@ def _parted(path: Path, separator: str, encoding: str) -> Iterator[tuple[int, An
     for line, data in enumerate(lines_of(path, encoding), 1):
         try:
             text = data.decode()
-        except UnicodeDecodeError:
-            yield line, DataError("the line is not UTF-8", hint="say what it is: codec.text.encoding=latin-1")
+        except UnicodeDecodeError as error:
+            yield line, bad_line(error, "", _ENCODING)
             continue
         turns = [turn.strip() for turn in text.split(separator)]
         turns = turns[:-1] if not turns[-1] else turns
@@ -225,8 +229,13 @@ def _json(path: Path, encoding: str) -> Iterator[tuple[int | None, Any]]:
         text = "".join(decoded(raw(path, encoding=encoding), path))
         try:
             whole = json.loads(text)
-        except (ValueError, RecursionError):
-            pass  # an object a line, or what is wrong with the first one
+        except (ValueError, RecursionError) as error:
+            # else it has an object a line, or what is wrong with the first one is said
+            if text.lstrip().startswith("[") and "\n" in text.strip():
+                line = error.lineno if isinstance(error, json.JSONDecodeError) else None
+                reason = f"the file is no JSON: {no_json(error, of_line=line is not None)}"
+                hint = f"write a list of objects, such as [{EXAMPLE}], or one a line"
+                raise DataError(reason, path=path, line=line, hint=hint) from None
         else:
             one = isinstance(whole, Mapping) or (
                 bool(whole) and isinstance(whole[0], Mapping) and bool({"role", "from"} & whole[0].keys())
@@ -237,15 +246,9 @@ def _json(path: Path, encoding: str) -> Iterator[tuple[int | None, Any]]:
         if not data.strip():
             continue
         try:
-            value = json.loads(data)
+            value = json.loads(data.decode())
         except (ValueError, RecursionError) as error:
-            yield (
-                line,
-                DataError(
-                    f"the line is no JSON: {no_json(error, of_line=True)}",
-                    hint=f"write one object a line, such as {EXAMPLE}",
-                ),
-            )
+            yield line, bad_line(error, f"write one object a line, such as {EXAMPLE}", _ENCODING)
             continue
         if not isinstance(value, Mapping):
             value = DataError("the line is no object", hint=f"such as {EXAMPLE}")

@@ -63,7 +63,16 @@ def no_json(error: ValueError | RecursionError, *, of_line: bool = False) -> str
     if not isinstance(error, json.JSONDecodeError):
         return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
     place = f"character {error.colno}" if of_line else f"line {error.lineno}, character {error.colno}"
-    return f"{error.msg[:1].lower()}{error.msg[1:]} at {place}"
+    reason = error.msg.removesuffix(" at")  # "Unterminated string starting at"
+    return f"{reason[:1].lower()}{reason[1:]} at {place}"
+
+
+def bad_line(error: ValueError | RecursionError, hint: str, encoding: str = "codec.encoding") -> DataError:
+    """The error of a line that is no JSON, where `hint` says what one is, or that is in another `encoding`."""
+    if isinstance(error, UnicodeDecodeError):
+        name = "utf-16" if error.object.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin-1"
+        return DataError("the line is not UTF-8", hint=f"say what it is: {encoding}={name}")
+    return DataError(f"the line is no JSON: {no_json(error, of_line=True)}", hint=hint)
 
 
 class UnsupportedQuery(SeqloomError):

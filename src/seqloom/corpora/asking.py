@@ -10,7 +10,7 @@ from typing import Any
 from seqloom.codecs.base import Codec
 from seqloom.core.content import lines_of
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.corpora.tables import is_table, rows_of
+from seqloom.corpora.tables import header_in_another_encoding, is_table, rows_of
 
 Asked = tuple[int, dict[str, Any] | DataError]
 """A line, and its conditions as values of their codecs, or what is wrong with it."""
@@ -53,7 +53,7 @@ def _of_table(path: Path, codecs: Mapping[str, Codec], columns: Mapping[str, str
     found |= {name: name for name in codecs if name in known}
     if first is not None and not found:
         wanted = " or ".join(dict.fromkeys(own for name in codecs for own in (name, columns.get(name)) if own))
-        raise DataError(
+        raise header_in_another_encoding(known, path) or DataError(
             f"none of the columns is a condition of the model: {', '.join(known)}", path=path, hint=f"call it {wanted}"
         )
     for row in chain(before, rows):

@@ -286,7 +286,7 @@ class Corpus(Component, home="seqloom.corpora"):
         self, codec: Codec | None, given: Mapping[str, Given], notify: Callable[[str], None] | None = None
     ) -> Prepared:
         """Fit the codecs on the training split, encode everything once, and say what was guessed."""
-        from seqloom.corpora.division import EmptySplit
+        from seqloom.corpora.division import EmptySplit, TooLittle
         from seqloom.corpora.prepare import Preparation
 
         main = codec or self.default_codec()
@@ -307,9 +307,11 @@ class Corpus(Component, home="seqloom.corpora"):
         )
         try:
             prepared = preparation.run(notify)
-        except EmptySplit as error:  # what was left out may be why
-            left_out = list(self.notes(used))
-            raise EmptySplit(error.path, "; ".join(left_out)) if left_out else error from None
+        except TooLittle as error:  # what was left out may be why
+            if left_out := list(self.notes(used)):
+                known = [] if isinstance(error, EmptySplit) else [error.hint]
+                error.hint = "; ".join([*left_out, *known])
+            raise
         notes = (*_misread(items, prepared.codec), *self.notes(prepared.codec), *prepared.notes)
         return replace(prepared, notes=notes)
 

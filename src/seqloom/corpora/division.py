@@ -217,9 +217,9 @@ def floors(total: int, shares: Shares) -> tuple[int, int, int, int]:
     return 0, first, min(total, second), total
 
 
-def too_few(what: str, total: int, place: str) -> DataError:
+def too_few(what: str, total: int, place: str) -> TooLittle:
     """The error of data that cannot be split."""
-    return DataError(
+    return TooLittle(
         f"too little data to split: {total} {what if total != 1 else what.removesuffix('s')}",
         path=place,
         hint="give more, or train on all of it with corpus.splits=[1,0,0]",
@@ -246,7 +246,11 @@ def _key(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big")
 
 
-class EmptySplit(DataError):
+class TooLittle(DataError):
+    """There is not enough to make splits of."""
+
+
+class EmptySplit(TooLittle):
     """The training split holds nothing."""
 
     def __init__(self, place: str, hint: str = "give more data, or other corpus.splits") -> None:

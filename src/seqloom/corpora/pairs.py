@@ -15,7 +15,7 @@ from seqloom.core.content import digest_of, lines_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items, codec_of_text, sources_of
 from seqloom.corpora.files import is_read
-from seqloom.corpora.tables import first_of, format_is, is_number, is_table, rows_of
+from seqloom.corpora.tables import first_of, format_is, header_in_another_encoding, is_number, is_table, rows_of
 
 LOOKED_AT = 1000
 """Rows by which it is told whether a column holds numbers."""
@@ -139,9 +139,10 @@ class Pairs(Corpus, name="pairs"):
                 raise ConfigError("which column is modelled?", path="corpus.text", hint=f"one of: {', '.join(cells)}")
             keyed = format_is(path, "json") or format_is(path, "array")  # each row names its own columns
             if column not in cells and not keyed:
-                raise DataError(f"there is no column {column!r}", path=path, hint=nearest(column, cells))
-            text = cells.get(column)
-            if not text:
+                missing = DataError(f"there is no column {column!r}", path=path, hint=nearest(column, cells))
+                raise header_in_another_encoding(cells, path) or missing
+            text = cells.get(column, "")
+            if not text.strip():
                 there = column in cells
                 message = f"column {column!r} is empty" if there else f"there is no column {column!r}"
                 hint = "leave the row out, or fill the cell" if there else nearest(column, cells)

@@ -6,12 +6,13 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterator
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from seqloom.core.content import PACKED, UTF8, lines_of, raw
-from seqloom.core.errors import DataError, no_json
+from seqloom.core.content import PACKED, UTF8, decoded, lines_of, raw
+from seqloom.core.errors import DataError, bad_line, no_json
 
 DELIMITERS = {".tsv": "\t", ".csv": ","}
 SPELLED = (",", ";", "\t", "|")
@@ -22,6 +23,9 @@ EXAMPLE = '{"en": "a dog", "de": "ein Hund"}'
 """A line of a file of JSON lines."""
 TOGETHER = 4096
 """Rows of a Parquet file that are read at once."""
+
+_UTF16 = tuple(mark.decode("utf-8", "surrogateescape") for mark in (BOM_UTF16_LE, BOM_UTF16_BE))
+"""What a header begins with that is read as UTF-8 and is UTF-16."""
 
 Row = tuple[int, dict[str, str]]
 """The line that a row begins in, or its number where it has no line, and its cells by column."""
@@ -89,9 +93,10 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Row | DataError]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode())
         except (ValueError, RecursionError) as error:
-            yield DataError(f"the line is no JSON: {no_json(error, of_line=True)}", path=path, line=number, hint=hint)
+            bad = bad_line(error, hint)
+            yield DataError(bad.message, path=path, line=number, hint=bad.hint)
             continue
         if isinstance(row, dict):
             yield number, {name: _text(cell) for name, cell in row.items()}
@@ -100,12 +105,18 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Row | DataError]:
 
 
 def _json_array(path: Path, encoding: str) -> Iterator[Row | DataError]:
-    """The objects of one array, by their numbers."""
+    """The objects of one array, by their numbers; of a file that has an object a line all the same, its lines."""
     hint = f"write an array of objects, such as [{EXAMPLE}]"
     try:
-        rows = json.loads(b"".join(raw(path, encoding=encoding)))
+        text = "".join(decoded(raw(path, encoding=encoding), path))
+        rows = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"the file is no JSON: {no_json(error)}", path=path, hint=hint) from None
+        if text.lstrip().startswith("{") and "Extra data" in str(error):
+            yield from _json_lines(path, encoding)
+            return
+        line = error.lineno if isinstance(error, json.JSONDecodeError) else None
+        reason = no_json(error, of_line=line is not None)
+        raise DataError(f"the file is no JSON: {reason}", path=path, line=line, hint=hint) from None
     if not isinstance(rows, list):
         raise DataError("the file holds no array", path=path, hint=hint)
     for number, row in enumerate(rows, 1):
@@ -139,6 +150,8 @@ def _delimited(path: Path, delimiter: str, encoding: str) -> Iterator[Row | Data
     for line, cells in _cells(path, delimiter, encoding):
         if not header:
             header = cells
+            if header[0].startswith(_UTF16) and (error := header_in_another_encoding(header, path)):
+                raise error
             twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
             if twice is not None:
                 message = f"two columns are called {twice!r}"
@@ -164,11 +177,23 @@ def _cells(path: Path, delimiter: str, encoding: str) -> Iterator[tuple[int, lis
     heads = re.sub(r'"[^"]*"', "", first)
     delimiter = max(SPELLED, key=heads.count)
     reader = csv.reader((f"{text}\n" for text in chain([first], texts)), strict=True, delimiter=delimiter)
+    begin = 1
     try:
         for cells in reader:
+            begin = reader.line_num + 1
             if cells:
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise DataError(
-            f"the row is no CSV: {error}", path=path, line=reader.line_num, hint="mend its quotes"
-        ) from None
+        # a quote that is never closed takes all lines after it: what is to be mended is where the row begins
+        raise DataError(f"the row is no CSV: {error}", path=path, line=begin, hint="mend its quotes") from None
+
+
+def header_in_another_encoding(names: Iterable[str], path: Path) -> DataError | None:
+    """The error of a table none of whose wanted columns was found because its header is not UTF-8."""
+    data = "".join(names).encode("utf-8", "surrogateescape")
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        bad = bad_line(error, "")
+        return DataError(bad.message, path=path, line=1, hint=bad.hint)
+    return None
