@@ -28,7 +28,7 @@ from seqloom.network.cost import cost
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.recipe import Recipe, model_settings
-from seqloom.sequence.facts import WHOLE, Advice, Facts
+from seqloom.sequence.facts import READ_WHOLE, Advice, Facts
 from seqloom.sequence.space import Space, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.training.feed import Feed, rows_of
@@ -374,11 +374,13 @@ def feed_notes(feed: Feed, prepared: Prepared, *, paired: bool = False) -> list[
         return [
             f"{longer} of {len(packed.sizes)} sequences are longer than feed.window={feed.window}: {what} (feed.long)"
         ]
-    long = packed.sizes > WHOLE + prepared.ends
+    long = packed.sizes > READ_WHOLE + prepared.ends
     if feed.order == "whole" or not prepared.ends or not long.any():
         return []
     are = "is" if long.sum() == 1 else "are"
-    many = f"{long.sum():,} of {count(len(long), 'sequence')} {are} longer than {WHOLE} elements, so all are read in"
+    many = (
+        f"{long.sum():,} of {count(len(long), 'sequence')} {are} longer than {READ_WHOLE} elements, so all are read in"
+    )
     if feed.order == "windows" and long.sum() <= FEW_LONG * len(long):
         longest = packed.sizes[~long].max()
         return [

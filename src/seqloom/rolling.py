@@ -24,7 +24,7 @@ Progress = Callable[[float, str], None]
 
 ORIGINS = 20
 """Origins in all, where nothing is said."""
-WHOLE = (0.0, 0.0, 1.0)
+ALL_AS_TEST = (0.0, 0.0, 1.0)
 """Shares that make all of a corpus its test split."""
 
 
@@ -181,7 +181,9 @@ def _with_history(
 ) -> tuple[list[Stretch], list[str]]:
     """Parts that go on where the data that were learned from end, after these; and what is to be said of it."""
     try:
-        known = {codec.called(one.value): one for one in learned.replace(splits=WHOLE).stretches(codec, "test", given)}
+        known = {
+            codec.called(one.value): one for one in learned.replace(splits=ALL_AS_TEST).stretches(codec, "test", given)
+        }
     except SeqloomError:  # data that cannot be read any more have a word of their own where they are missed
         return list(parts), []
     joined = []
@@ -250,7 +252,7 @@ def origins_of_run(run: Run, data: str | Corpus | None, split: str, asked: Backt
     """Origins in a split of a run's own data, or in other data, all of which are their test split."""
     given = {name: item.replace(codec=codec) for name, (codec, item) in run.given.items()}
     own = run.recipe.corpus
-    corpus = own if data is None else corpus_like(own, data, splits=WHOLE)
+    corpus = own if data is None else corpus_like(own, data, splits=ALL_AS_TEST)
     return origins_of(corpus, run.codec, given, split if data is None else "test", asked, own)
 
 

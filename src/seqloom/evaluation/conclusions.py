@@ -12,7 +12,7 @@ from seqloom.core.progress import count, decimal, duration, listed, plural
 from seqloom.evaluation.comparison import KINDS, Comparison, Row, over_data
 from seqloom.evaluation.measured import MARKS
 
-WHOLE = 0.999
+NEARLY_ALL = 0.999
 """The share of the test split from which on no sentence mentions what was left out."""
 
 
@@ -79,7 +79,7 @@ def conclusions(comparison: Comparison) -> list[str]:
         f"{row.model} is scored on {100 * comparison.share(row):.0f} % of the test split (windows with absent cells "
         "are left out). What is said of its place holds as far as that part is no easier than the rest."
         for row in comparison.ordered
-        if row.value is not None and comparison.share(row) < WHOLE
+        if row.value is not None and comparison.share(row) < NEARLY_ALL
     ]
     sentences += _contexts(comparison)
     sentences += against_baselines(comparison)
@@ -122,7 +122,7 @@ def against_baselines(comparison: Comparison) -> list[str]:
         named = f"{baseline.name} ({decimal(level)} {comparison.unit})"
         if won:
             parts = {row.model: comparison.share(row) for row in comparison.rows}
-            names = [v.model + ("" if parts[v.model] >= WHOLE else " (scored on a part)") for v in won]
+            names = [v.model + ("" if parts[v.model] >= NEARLY_ALL else " (scored on a part)") for v in won]
             sentence = f"{named} is beaten by {listed(names)}" + (f", not by {listed(lost)}" if lost else "")
         elif near:
             sentence = f"No model clearly beat {named}"

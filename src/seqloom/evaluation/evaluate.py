@@ -24,7 +24,7 @@ from seqloom.metrics.base import Metric, MetricRecord, View, wrong_with
 from seqloom.metrics.novelty import Originals
 from seqloom.metrics.things import Things
 from seqloom.model import Model, load
-from seqloom.rolling import WHOLE, forecasts_of
+from seqloom.rolling import ALL_AS_TEST, forecasts_of
 from seqloom.validation import reading_of
 
 logger = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def things_of(model: Model, part: Split, samples: int, seed: int) -> Things:
 def values_of(run: runs.Run, data: str | Corpus | None, split: SplitName) -> list[Any]:
     """The values of a split as the files have them."""
     if data is not None:
-        return list(corpus_like(run.recipe.corpus, data, splits=WHOLE).values(run.codec, "test"))
+        return list(corpus_like(run.recipe.corpus, data, splits=ALL_AS_TEST).values(run.codec, "test"))
     return list(run.recipe.corpus.values(run.codec, split))
 
 
@@ -201,7 +201,7 @@ def prepare(run: runs.Run, data: str | Corpus | None = None) -> Prepared:
     """A run's own data, or all of other data as their test split, encoded by the run's codecs."""
     fitted = {name: given.replace(codec=codec) for name, (codec, given) in run.given.items()}
     if data is not None:
-        corpus = corpus_like(run.recipe.corpus, data, splits=WHOLE)
+        corpus = corpus_like(run.recipe.corpus, data, splits=ALL_AS_TEST)
         return corpus.prepare(run.codec, fitted)
     prepared = run.recipe.corpus.prepare(run.codec, fitted)
     now = {name: part.fingerprint for name, part in prepared.splits.items()}

@@ -17,7 +17,7 @@ from seqloom.evaluation.synthesis_table import SynthesisTable
 from seqloom.filler import Running
 from seqloom.metrics.synthesis import COPIES, MOST_SAMPLES, Reality, Synthesis, SynthesisMetric
 from seqloom.model import Model
-from seqloom.rolling import WHOLE
+from seqloom.rolling import ALL_AS_TEST
 
 Numbers = NDArray[np.float64]
 Progress = Callable[[float, str], None]
@@ -58,7 +58,7 @@ def reality_of_run(model: Model, data: str | Corpus | None, split: str, length: 
     """What the samples of a run are compared with: its training data, and a split of them or other data."""
     assert model.run is not None
     corpus = model.run.recipe.corpus
-    other = None if data is None else corpus_like(corpus, data, splits=WHOLE)
+    other = None if data is None else corpus_like(corpus, data, splits=ALL_AS_TEST)
     return reality_of(corpus, model.codec, split, length, other)
 
 

@@ -11,7 +11,7 @@ MOMENTUM = 0.1
 """From so much of the last change on it is taken to go on."""
 LUMPS = 0.25
 """From this share of one value on a density of one hump is wrong."""
-WHOLE = 255
+READ_WHOLE = 255
 """Up to this length sequences that stand by themselves are read whole."""
 
 Advice = dict[str, tuple[Any, str]]
@@ -66,7 +66,7 @@ class Facts:
     @property
     def apart(self) -> bool:
         """Whether sequences are short and stand by themselves, so that each is read whole."""
-        return (self.ends or self.endless) and 0 < self.longest <= WHOLE
+        return (self.ends or self.endless) and 0 < self.longest <= READ_WHOLE
 
     @property
     def lumpy(self) -> bool:
