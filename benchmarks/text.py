@@ -253,7 +253,7 @@ def within(*keys: str, digits: int = 3) -> Callable[[dict[str, Any]], str]:
         value: Any = row
         for key in keys:
             value = value[key]
-        return f"{value:.{digits}f}"
+        return "" if value is None else f"{value:.{digits}f}"  # of no valid thing it is not known how many are new
 
     return show
 
