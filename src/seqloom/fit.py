@@ -116,6 +116,7 @@ class Fit:
 
     def _events(self) -> Iterator[TrainingEvent]:
         path, planned = self.plan.path, self.plan
+        machine.flush_denormals()
         run = planned.run or runs.create(
             path, planned.recipe, planned.prepared, planned.given, planned.advice, self.device
         )

@@ -215,3 +215,19 @@ def test_no_more_threads_than_can_run_at_once(monkeypatch):
     monkeypatch.setattr(machine, "_processor_quotas", lambda root: [])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert [machine.threads_for(requested) for requested in (None, 1, 3, 4, 1000)] == [1, 1, 3, 4, 4]
+
+
+def test_numbers_that_are_slow_to_compute_with_are_nothing_in_every_thread():
+    """Whether they are is looked at by their bits, for a comparison takes them for nothing, too."""
+    code = """
+from seqloom.cli.session import Session
+Session().compute()
+import torch
+torch.set_num_threads(2)
+left = (torch.full((1 << 20,), 1e-39) * 1.0).view(torch.int32).count_nonzero()
+small = torch.full((1 << 20,), 1e-20)
+made = (small * small).view(torch.int32).count_nonzero()
+print(int(left), int(made), float(torch.tensor(1e-37) * 1.0) > 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "0", "True"]

@@ -78,9 +78,10 @@ class Session:
         return machine.choose_device(self.device)
 
     def compute(self) -> None:
-        """Make this process ready to compute: allocator and threads. To be called before anything imports torch."""
+        """Make this process ready to compute: allocator, threads and rounding. Before anything else imports torch."""
         machine.tune_allocator()
         machine.tune_waiting()
+        machine.flush_denormals()
         import torch
 
         threads = machine.threads_for(self.threads)
