@@ -144,8 +144,7 @@ def objects_of(path: Path, example: str, encoding: str = UTF8) -> Iterator[tuple
         try:
             thing = json.loads(line.decode())
         except (ValueError, RecursionError) as error:
-            bad = bad_line(error, hint)
-            raise DataError(bad.message, path=path, line=number, hint=bad.hint) from None
+            raise bad_line(error, hint, path=path, line=number) from None
         if not isinstance(thing, dict):
             raise DataError("the line is no object", path=path, line=number, hint=hint)
         yield number, thing

@@ -67,12 +67,19 @@ def no_json(error: ValueError | RecursionError, *, of_line: bool = False) -> str
     return f"{reason[:1].lower()}{reason[1:]} at {place}"
 
 
-def bad_line(error: ValueError | RecursionError, hint: str, encoding: str = "codec.encoding") -> DataError:
+def bad_line(
+    error: ValueError | RecursionError,
+    hint: str,
+    encoding: str = "codec.encoding",
+    *,
+    path: Path | str = "",
+    line: int | None = None,
+) -> DataError:
     """The error of a line that is no JSON, where `hint` says what one is, or that is in another `encoding`."""
     if isinstance(error, UnicodeDecodeError):
         name = "utf-16" if error.object.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin-1"
-        return DataError("the line is not UTF-8", hint=f"say what it is: {encoding}={name}")
-    return DataError(f"the line is no JSON: {no_json(error, of_line=True)}", hint=hint)
+        return DataError("the line is not UTF-8", path=path, line=line, hint=f"say what it is: {encoding}={name}")
+    return DataError(f"the line is no JSON: {no_json(error, of_line=True)}", path=path, line=line, hint=hint)
 
 
 class UnsupportedQuery(SeqloomError):

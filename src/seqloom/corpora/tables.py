@@ -95,8 +95,7 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Row | DataError]:
         try:
             row = json.loads(line.decode())
         except (ValueError, RecursionError) as error:
-            bad = bad_line(error, hint)
-            yield DataError(bad.message, path=path, line=number, hint=bad.hint)
+            yield bad_line(error, hint, path=path, line=number)
             continue
         if isinstance(row, dict):
             yield number, {name: _text(cell) for name, cell in row.items()}
@@ -194,6 +193,5 @@ def header_in_another_encoding(names: Iterable[str], path: Path) -> DataError | 
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        bad = bad_line(error, "")
-        return DataError(bad.message, path=path, line=1, hint=bad.hint)
+        return bad_line(error, "", path=path, line=1)
     return None
