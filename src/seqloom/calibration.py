@@ -1,4 +1,4 @@
-"""Calibration: forecasts of the validation split at the end of a training, and how wide bands must be by them."""
+"""Calibration: forecasts of the validation split at the end of a training, and by what forecasts are corrected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seqloom.metrics.forecast import Backtest
 from seqloom.model import Model
 from seqloom.recipe import Recipe
 from seqloom.rolling import Numbers, forecast_from, origins_of_run
-from seqloom.sequence.width import Width
+from seqloom.sequence.correction import Correction
 
 SHARE = 0.04
 """Of a training, what it may take."""
@@ -47,13 +47,13 @@ def horizon_of(recipe: Recipe) -> int:
     return recipe.feed.horizon or max(1, recipe.feed.window // WINDOW)
 
 
-def width_of(
+def correction_of(
     model: Model,
     seconds: float | None = None,
     most: int = ORIGINS,
     clock: Callable[[], float] = time.monotonic,
-) -> Width | None:
-    """How wide the bands of a model must be; None where its data are no series, or too few were held out.
+) -> Correction | None:
+    """By what forecasts of a model are corrected; None where its data are no series, or too few were held out.
 
     Args:
         seconds: What it may take; None: as long as `most` forecasts take.
@@ -80,7 +80,10 @@ def width_of(
         if seconds is not None and clock() - began > seconds / 2:
             number = 0
     drawn = origins.chosen(order[: len(made)].tolist())
-    return Width.of(made, [origin.truth for origin in drawn.each], drawn.independent)
+    reads = model.filler.reads
+    pasts = [origin.past if reads is None else origin.past[-reads:] for origin in drawn.each]
+    truths = [origin.truth for origin in drawn.each]
+    return Correction.of(made, pasts, truths, drawn.season, drawn.independent)
 
 
 def _reversed_bits(number: int) -> int:

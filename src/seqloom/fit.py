@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from seqloom.filler import Running
 from seqloom.model import Model, load
 from seqloom.network.network import Network
 from seqloom.planning import TrainingPlan, plan
-from seqloom.sequence.width import Width
+from seqloom.sequence.correction import Correction
 from seqloom.training.counting import counted
 from seqloom.training.feed import Reader
 from seqloom.training.inherit import Inherited, inherit
@@ -147,7 +147,7 @@ class Fit:
         self.net: Network = run.network().to(self.device)
         self.notes: list[str] = []
         self.dependence: NDArray[np.float64] | None = None
-        self.width: Width | None = None
+        self.correction: Correction | None = None
         self.inherited = self._inherit(run) if recipe.start and not checkpoints.steps(run.path) else None
         drops = {name: given.drop for name, given in self.plan.given.items()}
         reader = Reader(
@@ -460,7 +460,7 @@ class Fit:
             yield self._note(f"what columns have in common could not be taken: {_reason(error)}")
 
     def _calibrate(self) -> Iterator[TrainingEvent]:
-        """By what the bands of forecasts are to be stretched, from the validation split and the best weights."""
+        """By what forecasts are to be corrected, from the validation split and the best weights."""
         if not self.calibrates:
             return
         most, seconds = calibration.allowed(self.plan.recipe, self.loop.state.elements)
@@ -469,9 +469,9 @@ class Fit:
         try:
             model = load(runs.read(self.run.path), device=self.device)
             model.network.dependence = self.dependence
-            self.width = self._timed("bands", partial(calibration.width_of, model, seconds, most, self.clock))
+            self.correction = self._timed("bands", partial(calibration.correction_of, model, seconds, most, self.clock))
         except Exception as error:  # the training is done all the same
-            yield self._note(f"how wide bands must be could not be taken: {_reason(error)}")
+            yield self._note(f"by what forecasts are to be corrected could not be taken: {_reason(error)}")
 
     def _note(self, text: str) -> TrainingEvent:
         self.notes.append(text)
@@ -542,7 +542,7 @@ class Fit:
             "best": self.best,
             "start": self.plan.recipe.start,
             **({} if self.dependence is None else {"dependence": self.dependence.tolist()}),
-            **({} if self.width is None else {"width": asdict(self.width)}),
+            **({} if self.correction is None else {"correction": self.correction.plain()}),
         }
 
 

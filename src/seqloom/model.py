@@ -89,7 +89,7 @@ class Model:
         self.sampler = sampler or default_sampler(process)
         self.notes = list(notes)
         self.run = run
-        self.width = None if run is None else run.width
+        self.correction = None if run is None else run.correction
         """By what the bands of forecasts are stretched; None: they are as they are drawn."""
         self.others: list[Model] = []
         ahead = None if run is None else run.recipe.feed.ahead
@@ -105,7 +105,7 @@ class Model:
                 )
         both = copy.copy(self)
         both.others = [*self.others, *others]
-        both.width = None  # that of one model says nothing of several
+        both.correction = None  # that of one model says nothing of several
         both.filler = self.filler.like(others=[(other.network, other.process) for other in others])
         _ = both.filler.shared  # raises where the models do not fit together
         return both
@@ -249,7 +249,7 @@ class Model:
 
     def collect(self, query: Query, frames: Sequence[Frame]) -> Answer:
         """The samples of a query from the last frame of each row, and of each of the sequences it is made of."""
-        frames = self._in_width(query, frames)
+        frames = self._corrected(query, frames)
         rows: dict[int, list[Any]] = {}
         for frame in frames:
             rows.setdefault(frame.row, []).append(self.decode(frame, query))
@@ -273,23 +273,24 @@ class Model:
             cells=cells if alike else None,
         )
 
-    def _in_width(self, query: Query, frames: Sequence[Frame]) -> list[Frame]:
-        """The last frames of a forecast as wide as held-out rows have it; those of all else as they are.
+    def _corrected(self, query: Query, frames: Sequence[Frame]) -> list[Frame]:
+        """The last frames of a forecast, corrected as held-out rows have it; those of all else as they are.
 
-        What is stretched is what the codec has scaled: what is made is then rounded, or kept above zero, as ever.
+        What is corrected is what the codec has scaled: what is made is then rounded, or kept above zero, as ever.
         """
-        widened = list(frames)
-        if self.width is None or query.count < 2 or not all(frame.done for frame in frames):
-            return widened
+        corrected = list(frames)
+        if self.correction is None or query.count < 2 or not all(frame.done for frame in frames):
+            return corrected
         for part, canvas in enumerate(query.canvases):
             if (first := canvas.ahead) is None:
                 continue
             numbers = [i for i, frame in enumerate(frames) if frame.part == part]
             x = np.stack([frames[i].x for i in numbers])  # (N,T,D)
-            x[:, first:] = self.width.applied(x[:, first:])
+            past = np.where(canvas.absent[:first], np.nan, canvas.x[:first].astype(np.float64))
+            x[:, first:] = self.correction.applied(x[:, first:], past)
             for i, own in zip(numbers, x, strict=True):
-                widened[i] = replace(frames[i], x=own)
-        return widened
+                corrected[i] = replace(frames[i], x=own)
+        return corrected
 
     def decode(self, frame: Frame, query: Query) -> Any:
         """What a frame of a query shows, in its own units: no end, no stop, and no context that was not asked for."""

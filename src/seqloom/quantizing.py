@@ -176,7 +176,7 @@ def _report(origin: runs.Run, step: int, found: Packed) -> dict[str, Any]:
     """The report of the run that was packed, with what has changed."""
     path = origin.path / runs.REPORT
     report = durable.read_json(path) if path.is_file() else {}
-    keys = ("seconds", "parameters", "elements", "elements_per_second", "peak_memory_mb", "dependence", "width")
+    keys = ("seconds", "parameters", "elements", "elements_per_second", "peak_memory_mb", "dependence", "correction")
     kept = {"seconds": 0.0, "parameters": 0, "elements": 0, "elements_per_second": 0.0, "peak_memory_mb": 0.0}
     kept |= {key: report[key] for key in keys if key in report}
     valid = None

@@ -20,8 +20,8 @@ from seqloom.core import checkpoints, durable, manifest
 from seqloom.core.config import MODULES, make, parse_yaml
 from seqloom.core.errors import ConfigError, RunError
 from seqloom.corpora.base import Given, Prepared
+from seqloom.sequence.correction import Correction
 from seqloom.sequence.space import Space, Vectors
-from seqloom.sequence.width import Width
 
 if TYPE_CHECKING:  # finding runs and reading their recipes needs no torch
     import torch
@@ -182,12 +182,12 @@ class Run:
         manifest.write(self.path / PRIOR, {TABLES: [data]})
 
     @property
-    def width(self) -> Width | None:
-        """By what the bands of forecasts are stretched, as the report of a finished run has it."""
+    def correction(self) -> Correction | None:
+        """By what forecasts are corrected, as the report of a finished run has it."""
         if not (self.path / REPORT).is_file():
             return None
-        found = durable.read_json(self.path / REPORT).get("width")
-        return Width(**found) if found else None
+        found = durable.read_json(self.path / REPORT).get("correction")
+        return Correction.parse(found) if found else None
 
     def _dependence(self, dim: int) -> NDArray[np.float64] | None:
         """What the report of a finished run has of how columns are coupled."""

@@ -64,6 +64,29 @@ def test_scale_multiplies_the_real_numbers_of_a_row_alike():
     assert torch.equal(again.x, scaled.x)
 
 
+def test_flip_reverses_the_signs_of_half_of_the_rows():
+    x, known = numbers()
+    plain, flipped = reader(SPACE, x, known).batch(3), reader(SPACE, x, known, augment=["flip"]).batch(3)
+    sign = torch.where(plain.x[..., :2] == 0, 0, flipped.x[..., :2] / plain.x[..., :2])
+    each = sign.sum((1, 2)).sign()
+    assert torch.equal(sign, each[:, None, None] * (plain.x[..., :2] != 0))
+    assert 16 <= int((each < 0).sum()) <= 48  # of 64
+    assert torch.equal(flipped.x[..., 2:], plain.x[..., 2:])
+
+
+def test_what_precedes_a_row_is_multiplied_with_it_and_binary_numbers_are_not():
+    x, known = numbers()
+    split = Split(Flat(x, np.array([0, 80]), known), {}, 0.0, 0.0, "")
+    feed = Feed.parse({"window": 20, "batch": 64, "augment": [{"name": "flip", "share": 1.0}]})
+    plain = Reader(feed.replace(augment=[]), split, SPACE, 0, {}, past=5).batch(0).past
+    flipped = Reader(feed, split, SPACE, 0, {}, past=5).batch(0).past
+    assert plain is not None
+    assert flipped is not None
+    assert bool((plain.x[..., :2] != 0).any())
+    assert torch.equal(flipped.x[..., :2], -plain.x[..., :2])
+    assert torch.equal(flipped.x[..., 2:], plain.x[..., 2:])
+
+
 def test_jitter_adds_noise_to_known_real_numbers_only():
     x, known = numbers()
     plain = reader(SPACE, x, known).batch(1)

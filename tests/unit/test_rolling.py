@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from seqloom import fit
-from seqloom.calibration import allowed, width_of
+from seqloom.calibration import allowed, correction_of
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, members_of
 from seqloom.core.errors import DataError, RunError, UnsupportedQuery
@@ -32,6 +32,9 @@ from seqloom.filler import Filler
 from seqloom.metrics.forecast import Backtest, quantile
 from seqloom.model import Model, load
 from seqloom.rolling import Origins, forecast_from, origins_of, origins_of_run
+from seqloom.sequence.correction import Correction
+from seqloom.sequence.naive import naive_forecast
+from seqloom.sequence.shrinkage import Shrinkage
 from seqloom.sequence.width import Width
 
 RULES = ("persistence", "seasonal", "drift", "autoregression")
@@ -409,12 +412,12 @@ def test_codecs_name_baselines_that_exist() -> None:
         assert set(codec.baselines) <= set(known)  # type: ignore[attr-defined]
 
 
-# ---- the width of bands ---------------------------------------------------------------------------------------------
+# ---- what forecasts are corrected by ---------------------------------------------------------------------------------
 
 
 def test_forecasts_are_stretched_about_their_median_and_gaps_are_not(trained: Model) -> None:
     wide = copy.copy(trained)
-    wide.width = Width(2.0, 0.5, 9)
+    wide.correction = Correction(width=Width(2.0, 0.5, 9))
     history = {name: column for name, column in zip("ab", days(40).T, strict=True)}
     paths, stretched = (model.forecast(history, 5, n=8, seed=1).paths for model in (trained, wide))
     assert paths is not None
@@ -432,20 +435,42 @@ def test_forecasts_are_stretched_about_their_median_and_gaps_are_not(trained: Mo
     )
 
 
+def test_forecasts_are_drawn_towards_what_they_go_on_from(trained: Model) -> None:
+    near = copy.copy(trained)
+    near.correction = Correction(Shrinkage(0.25, 6, 9))
+    known = days(40)
+    history = {name: column for name, column in zip("ab", known.T, strict=True)}
+    paths, moved = (model.forecast(history, 8, n=20, seed=1).paths for model in (trained, near))
+    assert paths is not None
+    assert moved is not None
+    np.testing.assert_array_equal(paths[:, :40], moved[:, :40])
+    middle, naive = np.median(paths[:, 40:], 0), naive_forecast(known, 8, 6)
+    np.testing.assert_allclose(np.median(moved[:, 40:], 0), naive + 0.25 * (middle - naive), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(moved[:, 40:] - np.median(moved[:, 40:], 0), paths[:, 40:] - middle, atol=1e-3)
+    table = evaluate_forecasts(near, None, "test", Backtest(6, 3, paths=20))
+    assert table.notes[-1].startswith("forecasts keep 25% of how far they depart from the last 6 values, repeated")
+
+
 def test_how_wide_bands_must_be_is_drawn_from_the_validation_split(trained: Model) -> None:
-    width = width_of(trained, most=6)
-    assert width is not None
+    correction = correction_of(trained, most=6)
+    assert correction is not None
+    assert correction.width is not None
+    assert correction.shrinkage is not None
+    assert correction.shrinkage.windows == 6
+    width = correction.width
     assert width.windows == 6
     narrow = copy.copy(trained)
-    narrow.width = Width(0.25, 0.5, 9)
-    again = width_of(narrow, most=6)
+    narrow.correction = Correction(width=Width(0.25, 0.5, 9))
+    again = correction_of(narrow, most=6)
     assert again is not None
-    assert again.held < width.held - 0.2, "what is drawn is what is measured"
-    assert again.factor > 1.2 * width.factor
+    assert again.width is not None
+    assert again.width.held < width.held - 0.2, "what is drawn is what is measured"
+    assert again.width.factor > 1.2 * width.factor
     ticks = iter(range(100))
-    few = width_of(trained, seconds=1.0, clock=lambda: float(next(ticks)))
+    few = correction_of(trained, seconds=1.0, clock=lambda: float(next(ticks)))
     assert few is not None
-    assert few.windows == 4, "half of the time was over"
+    assert few.width is not None
+    assert few.width.windows == 4, "half of the time was over"
     assert trained.run is not None
     recipe = trained.run.recipe
     assert [allowed(recipe, elements) for elements in (1000, 10**8)] == [(0, None), (20, None)]
@@ -458,7 +483,8 @@ def test_a_training_says_how_wide_its_bands_must_be(tmp_path: Path) -> None:
     asked: dict[str, Any] = {"steps": 40, "model": "gru", "feed": {"horizon": 1, "window": 64, "batch": 16}}
     asked |= {"backbone": {"width": 8, "depth": 1}, "corpus": {"splits": [0.6, 0.3, 0.1]}}
     run = fit.train(data, out=tmp_path / "a", **asked)
-    assert run.width is not None
-    assert load(run).width == run.width
-    assert run.width.windows >= 4
-    assert fit.train(data, out=tmp_path / "b", calibrate=False, **asked).width is None
+    assert run.correction is not None
+    assert load(run).correction == run.correction
+    assert run.correction.width is not None
+    assert run.correction.width.windows >= 4
+    assert fit.train(data, out=tmp_path / "b", calibrate=False, **asked).correction is None

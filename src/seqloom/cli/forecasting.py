@@ -113,8 +113,8 @@ def forecast(
         )
     if horizon is None:
         session.note(f"the next {steps} rows, the feed.horizon of the run; --horizon says otherwise")
-    width = "" if model.width is None else model.width.in_words
-    for note in filter(None, (_past_the_horizon(model, steps), model.independence, width)):
+    corrected = [] if model.correction is None else model.correction.in_words
+    for note in filter(None, (_past_the_horizon(model, steps), model.independence, *corrected)):
         session.note(note)
     drawn = max(draws or 0, paths or 0) or PATHS
     drawn = max(drawn, PATHS) if where is not None and draws is None else drawn

@@ -86,6 +86,7 @@ def evaluate_forecasts(
 
     made = forecast_from(model, origins, asked, drawing)
     row = MeasuredRow(model.run.path.name, by_name(measures(origins.measured(made))))
-    notes = [*filter(None, (model.independence, model.width.in_words if model.width else ""))]
+    corrected = [] if model.correction is None else model.correction.in_words
+    notes = [*filter(None, (model.independence, *corrected))]
     origins = replace(origins, notes=(*origins.notes, *notes))
     return table_of(origins, [row], baseline_rows(model.codec.baselines, origins, ruling))

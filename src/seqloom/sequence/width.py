@@ -78,21 +78,31 @@ class Width:
     def applied(self, paths: NDArray[np.floating]) -> NDArray[np.floating]:
         """Paths (N,H,D) with their deviations from their median multiplied; those of columns with atoms as they are."""
         middle = np.median(paths, axis=0)
-        smooth = _repeated(np.sort(paths, axis=0)) <= ATOMS
-        return np.where(smooth, middle + self.factor * (paths - middle), paths).astype(paths.dtype)
+        return np.where(smooth_columns(paths), middle + self.factor * (paths - middle), paths).astype(paths.dtype)
 
 
-def _errors(paths: Numbers, truth: Numbers) -> Numbers:
-    """How far from the median each known cell (C,) lies, in units of its side of the band.
+def smooth_columns(paths: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which columns (D,) of paths (N,H,D) have no value again and again."""
+    return np.asarray(_repeated(np.sort(paths, axis=0)) <= ATOMS)
+
+
+def band_of(paths: Numbers) -> tuple[Numbers, Numbers, Numbers, NDArray[np.bool_]]:
+    """Lower end, median and upper end (H,D) of the band of paths (N,H,D), and which columns (D,) are judged by it.
 
     The quantiles are those with so many draws below them on average: of few paths others lie too near to the middle.
     """
     ordered = np.sort(paths, axis=0)
     levels = (0.5 - SHARE / 2, 0.5, 0.5 + SHARE / 2)
     low, middle, high = np.quantile(ordered, levels, axis=0, method="weibull")
+    return low, middle, high, np.asarray(_repeated(ordered) <= STEPS)
+
+
+def _errors(paths: Numbers, truth: Numbers) -> Numbers:
+    """How far from the median each known cell (C,) lies, in units of its side of the band."""
+    low, middle, high, judged = band_of(paths)
     error = truth - middle
     side = np.where(error < 0, middle - low, high - middle)
-    known = ~np.isnan(error) & (side > 0) & (_repeated(ordered) <= STEPS)
+    known = ~np.isnan(error) & (side > 0) & judged
     return np.asarray(np.abs(error[known]) / side[known], np.float64)
 
 

@@ -69,21 +69,45 @@ def augmented(batch: Batch, augmentation: Augmentation, rng: Rng, contents: Cont
     return replace(batch, given={**batch.given, name: replace(condition, x=changed.read, present=changed.present)})
 
 
-class Scale(Augmentation, name="scale"):
+class Multiplied(Augmentation):
+    """Each row's real numbers are multiplied by one factor, and what precedes the row with them."""
+
+    @abstractmethod
+    def factor(self, rng: Rng) -> Tensor:
+        """The factors (B,1)."""
+
+    def apply(self, rng: Rng, batch: Batch, space: Space, codec: Codec | None) -> Batch:
+        real = _real(self, space)
+        factor = self.factor(rng).to(batch.x.dtype)[:, None]
+        past = batch.past
+        return replace(
+            batch,
+            x=torch.where(real, batch.x * factor, batch.x),
+            past=None if past is None else replace(past, x=torch.where(real, past.x * factor, past.x)),
+        )
+
+
+class Scale(Multiplied, name="scale"):
     """Each row's real numbers are multiplied by one factor, log-normal around 1: the size of things does not matter."""
 
     spread: float = Field(default=0.1, ge=0)
     """Standard deviation of the logarithm of the factor."""
 
-    def apply(self, rng: Rng, batch: Batch, space: Space, codec: Codec | None) -> Batch:
-        real = _real(self, space)
-        factor = torch.exp(self.spread * rng.at("scale").normal((1,))).to(batch.x.dtype)  # (B,1)
-        past = batch.past
-        return replace(
-            batch,
-            x=torch.where(real, batch.x * factor[:, None], batch.x),
-            past=None if past is None else replace(past, x=past.x * factor[:, None]),
-        )
+    def factor(self, rng: Rng) -> Tensor:
+        return torch.exp(self.spread * rng.at("scale").normal((1,)))
+
+
+class Flip(Multiplied, name="flip"):
+    """The real numbers of some rows have their signs reversed, all alike: what rose could have fallen as well.
+
+    A model of walks then learns how far they go, and not where those of the training rows went by chance.
+    """
+
+    share: float = Field(default=0.5, ge=0, le=1)
+    """Of the rows, how many are reversed."""
+
+    def factor(self, rng: Rng) -> Tensor:
+        return torch.from_numpy(np.where(rng.at("flip").uniform(1) < self.share, -1.0, 1.0))
 
 
 class Jitter(Augmentation, name="jitter"):

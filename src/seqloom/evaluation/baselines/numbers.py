@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seqloom.codecs.season import season_of
 from seqloom.evaluation.baselines.base import Baseline, BaselineForecast, ForecastTask, Material
 from seqloom.evaluation.baselines.paths import ruled
+from seqloom.sequence.naive import by_phase, filled_forward, naive_forecast
 
 Numbers = NDArray[np.float64]
 Series = Numbers | Sequence[Numbers]
@@ -50,7 +51,7 @@ class Persistence(Baseline, name="persistence"):
         return *scored, "the value before, Gaussian errors"
 
     def forecast(self, task: ForecastTask) -> BaselineForecast:
-        return ruled(task, lambda past, horizon: naive_forecast(past, horizon, 1), "the last value, repeated")
+        return ruled(task, lambda past, horizon: naive_forecast(_piece(past), horizon, 1), "the last value, repeated")
 
 
 class Seasonal(Baseline, name="seasonal"):
@@ -77,7 +78,9 @@ class Seasonal(Baseline, name="seasonal"):
         if season <= 1:
             return None
         return ruled(
-            task, lambda past, horizon: naive_forecast(past, horizon, season), f"the last {season} values, repeated"
+            task,
+            lambda past, horizon: naive_forecast(_piece(past), horizon, season),
+            f"the last {season} values, repeated",
         )
 
 
@@ -113,26 +116,6 @@ class Autoregression(Baseline, name="autoregression"):
 
 def _lags(order: int) -> str:
     return f"{order} lag{'s' if order > 1 else ''}"
-
-
-def naive_forecast(history: Numbers, horizon: int, season: int) -> Numbers:
-    """The last known cell of the same phase, repeated: (H,D) after a history (T,D) with nan where missing.
-
-    A phase that was never known takes the channel's last known cell; a channel that was never known stays nan.
-    """
-    known = _piece(history)
-    last = _last_known(known)
-    width = known.shape[1]
-    out = np.empty((horizon, width))
-    phase = np.full((season, width), np.nan)
-    padded = _by_phase(known, season)
-    if len(padded):
-        filled = _filled_forward(padded.reshape(len(padded), -1))[-1].reshape(season, width)
-        phase = np.roll(filled, -(len(known) % season), axis=0)
-    phase = np.where(np.isnan(phase), last, phase)
-    for start in range(0, horizon, season):
-        out[start : start + season] = phase[: horizon - start]
-    return out
 
 
 def seasonal_naive(train: Series, test: Series, season: int, *, continued: bool = True) -> tuple[float, float]:
@@ -295,27 +278,11 @@ def _moments(pieces: list[Numbers]) -> tuple[Numbers, Numbers, Numbers]:
 
 def _season_before(x: Numbers, season: int) -> Numbers:
     """For each cell the last known one of its phase before it: (T,D), nan where there is none."""
-    padded = _by_phase(x, season)
-    flat = _filled_forward(padded.reshape(len(padded), -1)) if len(padded) else padded.reshape(0, -1)
+    padded = by_phase(x, season)
+    flat = filled_forward(padded.reshape(len(padded), -1)) if len(padded) else padded.reshape(0, -1)
     shifted = np.full_like(flat, np.nan)
     shifted[1:] = flat[:-1]
     return shifted.reshape(-1, x.shape[1])[: len(x)]
-
-
-def _by_phase(x: Numbers, season: int) -> Numbers:
-    """Rows in seasons: (ceil(T/season), season, D), the last one filled up with nan."""
-    short = -len(x) % season
-    return np.concatenate([x, np.full((short, x.shape[1]), np.nan)]).reshape(-1, season, x.shape[1])
-
-
-def _filled_forward(x: Numbers) -> Numbers:
-    at = np.where(np.isnan(x), -1, np.arange(len(x))[:, None])
-    at = np.maximum.accumulate(at, axis=0)
-    return np.where(at >= 0, np.take_along_axis(x, np.maximum(at, 0), axis=0), np.nan)
-
-
-def _last_known(x: Numbers) -> Numbers:
-    return _filled_forward(x)[-1] if len(x) else np.full(x.shape[1], np.nan)
 
 
 def _root_mean_square(errors: Numbers) -> Numbers:

@@ -1,0 +1,104 @@
+"""How far forecasts may depart from the naive one, as forecasts of held-out rows have it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqloom.core.progress import count
+from seqloom.sequence.naive import naive_forecast
+from seqloom.sequence.width import RESAMPLED, band_of, smooth_columns
+
+Numbers = NDArray[np.float64]
+
+SHARES = np.linspace(0, 1, 21)
+"""Shares of a departure that are tried."""
+USUAL = 0.4
+"""The deviation of shares from table to table, beside which the error of a single one is weighed."""
+APART = 0.5
+"""The deviation of a share that is taken from one forecast alone."""
+FEWEST = 16
+"""Of fewer paths the median depends so much on each that moving all by it would narrow their spread."""
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """The share of a forecast's departure from the naive one that is kept: all paths of a cell are moved alike.
+
+    The naive forecast repeats the last season, or the last value where there is none. A model of few rows reads more
+    from them than goes on: its median is then nearer to the truth where it is drawn towards the naive forecast, as a
+    combination of two forecasts often is (Bates and Granger 1969). The share is the one with the least absolute error
+    over forecasts of held-out rows, in units of the band, and is drawn towards 1 by its error.
+    """
+
+    kept: float
+    season: int
+    windows: int
+    """Forecasts that it was taken from."""
+
+    @classmethod
+    def of(
+        cls,
+        paths: Sequence[Numbers],
+        pasts: Sequence[Numbers],
+        truths: Sequence[Numbers],
+        season: int,
+        independent: float,
+    ) -> Shrinkage | None:
+        """The share of forecasts: of each the paths (N,H,D), what preceded (T,D) and what followed (H,D).
+
+        Cells that are not known are nan. `independent` is how many forecasts without rows in common they are worth.
+        None where no forecast has a past of a season, or no cell that can be judged.
+        """
+        each = [_errors(*one, season) for one in zip(paths, pasts, truths, strict=True) if len(one[1]) >= season]
+        errors = np.stack([error for error, cells in each if cells]) if any(cells for _, cells in each) else None
+        if errors is None:
+            return None
+        cells = np.array([number for _, number in each if number])
+        found = _best(errors)
+        number = len(errors)
+        draws = np.random.Generator(np.random.Philox(key=0)).integers(number, size=(RESAMPLED, number))
+        independent = min(independent, number)
+        error = float(np.std([_best(errors[draw]) for draw in draws])) * math.sqrt(number / independent)
+        error = max(error, APART / math.sqrt(independent))
+        trust = USUAL**2 / (USUAL**2 + error**2)
+        return cls(1 - trust * (1 - found), season, len(cells))
+
+    @property
+    def in_words(self) -> str:
+        """What is done, and why; nothing where nothing is."""
+        if round(self.kept, 2) == 1:
+            return ""
+        naive = f"the last {self.season} values" if self.season > 1 else "the last value"
+        return (
+            f"forecasts keep {self.kept:.0%} of how far they depart from {naive}, repeated: "
+            f"{count(self.windows, 'held-out forecast')} would have been nearer so"
+        )
+
+    def applied(self, paths: NDArray[np.floating], past: Numbers) -> NDArray[np.floating]:
+        """Paths (N,H,D) after a past (T,D), moved; as they are where they are few or the past is shorter than a season.
+
+        Columns that have one value again and again are left as they are, as by `Width`.
+        """
+        if len(paths) < FEWEST or len(past) < self.season or self.kept == 1:
+            return paths
+        move = (1 - self.kept) * (naive_forecast(past, paths.shape[1], self.season) - np.median(paths, axis=0))
+        return (paths + np.where(smooth_columns(paths), np.nan_to_num(move), 0)).astype(paths.dtype)
+
+
+def _errors(paths: Numbers, past: Numbers, truth: Numbers, season: int) -> tuple[Numbers, int]:
+    """The sum of absolute errors (S,) with each share, in half bands, and of how many cells."""
+    low, middle, high, judged = band_of(paths)
+    half, naive = (high - low) / 2, naive_forecast(past, len(truth), season)
+    known = ~np.isnan(truth) & ~np.isnan(naive) & (half > 0) & judged
+    departure = (middle - naive)[known]
+    made = naive[known] + SHARES[:, None] * departure
+    return (np.abs(made - truth[known]) / half[known]).sum(1), int(known.sum())
+
+
+def _best(errors: Numbers) -> float:
+    return float(SHARES[np.argmin(errors.sum(0))])

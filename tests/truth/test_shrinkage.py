@@ -1,0 +1,90 @@
+"""The share of a departure that is kept: found where it is known, weighed by what it is taken from, and applied."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seqloom.sequence.correction import Correction
+from seqloom.sequence.naive import naive_forecast
+from seqloom.sequence.shrinkage import Shrinkage
+from seqloom.sequence.width import Width
+
+rng = np.random.Generator(np.random.Philox(key=5))
+
+Each = list[np.ndarray]
+
+
+def forecasts(number: int, learned: float, season: int = 1, paths: int = 24) -> tuple[Each, Each, Each]:
+    """Paths, pasts and truths: what follows departs from the naive forecast by what is foretold, and by noise.
+
+    A model foretells all of that, and beside it as much that is not there as `learned` says of its variance: of its
+    departure 1 / (1 + learned) is then the best share.
+    """
+    made, pasts, truths = [], [], []
+    for _ in range(number):
+        past = rng.normal(size=(4 * season, 2))
+        naive, foretold = naive_forecast(past, 6, season), rng.normal(size=(6, 2))
+        told = naive + foretold + np.sqrt(learned) * rng.normal(size=(6, 2))
+        made.append(told + 0.5 * rng.normal(size=(paths, 6, 2)))
+        pasts.append(past)
+        truths.append(naive + foretold + 0.5 * rng.normal(size=(6, 2)))
+    return made, pasts, truths
+
+
+@pytest.mark.parametrize(("learned", "season"), [(0.0, 1), (1.0, 1), (3.0, 5), (400.0, 1)])
+def test_the_share_is_that_of_what_goes_on(learned: float, season: int) -> None:
+    made, pasts, truths = forecasts(800, learned, season)
+    found = Shrinkage.of(made, pasts, truths, season, 800.0)
+    assert found is not None
+    assert found.kept == pytest.approx(1 / (1 + learned), abs=0.06)
+    later = forecasts(100, learned, season)
+
+    def error(paths: Each) -> float:
+        return float(np.mean([np.abs(np.median(one, 0) - truth) for one, truth in zip(paths, later[2], strict=True)]))
+
+    moved = [found.applied(one, past) for one, past in zip(later[0], later[1], strict=True)]
+    assert error(moved) <= error(later[0]) * (1.01 if learned == 0 else 0.9)
+
+
+def test_few_and_overlapping_forecasts_hardly_count() -> None:
+    made, pasts, truths = forecasts(20, 9.0)
+    kept = [Shrinkage.of(made, pasts, truths, 1, independent).kept for independent in (1.0, 4.0, 20.0)]  # type: ignore[union-attr]
+    assert 1 > kept[0] > kept[1] > kept[2] > 0.1
+    assert kept[0] > 0.5
+
+
+def test_what_cannot_be_judged_is_left_out_and_stays_as_it_is() -> None:
+    made, pasts, truths = forecasts(300, 3.0, 4)
+    for paths, truth in zip(made, truths, strict=True):
+        paths[rng.random((24, 6)) < 0.8, 1] = 7.0  # most are this one value
+        truth[:, 1], truth[0] = 1e9, np.nan
+    found = Shrinkage.of(made, pasts, truths, 4, 300.0)
+    assert found is not None
+    assert found.kept == pytest.approx(0.25, abs=0.08)
+    moved = found.applied(made[0].astype(np.float32), pasts[0])
+    assert moved.dtype == np.float32
+    np.testing.assert_array_equal(moved[:, :, 1], made[0][:, :, 1].astype(np.float32))
+    np.testing.assert_allclose(np.ptp(moved, 0), np.ptp(made[0], 0), rtol=1e-4)
+    np.testing.assert_array_equal(found.applied(made[0][:8], pasts[0]), made[0][:8], "the median of few says little")
+    np.testing.assert_array_equal(found.applied(made[0], pasts[0][:3]), made[0], "no season precedes it")
+    unknown = np.full_like(pasts[0], np.nan)
+    np.testing.assert_array_equal(found.applied(made[0], unknown), made[0])
+    assert Shrinkage.of(made, [past[:3] for past in pasts], truths, 4, 300.0) is None
+    assert Shrinkage.of(made, pasts, [np.full((6, 2), np.nan)] * 300, 4, 300.0) is None
+
+
+def test_bands_are_measured_about_the_median_that_is_shown() -> None:
+    made, pasts, truths = forecasts(800, 3.0, paths=100)
+    both = Correction.of(made, pasts, truths, 1, 800.0)
+    alone = Width.of(made, truths, 800.0)
+    assert both.width is not None
+    assert alone is not None
+    assert both.width.factor < 0.7 * alone.factor
+    shown = np.stack([both.applied(one, past) for one, past in zip(made, pasts, strict=True)])
+    low, high = np.quantile(shown, (0.1, 0.9), axis=1)
+    assert ((np.stack(truths) >= low) & (np.stack(truths) <= high)).mean() == pytest.approx(0.8, abs=0.03)
+    assert Correction.parse(both.plain()) == both
+    assert len(both.in_words) == 2
+    assert Correction().in_words == []
+    np.testing.assert_array_equal(Correction().applied(made[0], pasts[0]), made[0])
