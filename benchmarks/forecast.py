@@ -34,6 +34,9 @@ from rows import Rows, parser_of, say, seqloom_json
 
 from seqloom import load
 from seqloom.core.errors import UnsupportedQuery
+from seqloom.metrics.forecast import Backtest
+from seqloom.metrics.forecast import measures as measures_of
+from seqloom.rolling import forecasts_of
 
 MODELS = ("lstm", "transformer", "gaussian", "flow")
 PEERS = ("DLinear", "NLinear", "NHITS", "PatchTST")
@@ -85,6 +88,7 @@ def main() -> None:
                 longer = 4 if name == "ETTh1" else 1
                 rows.fill(f"{name}/{peer}/0", partial(peers, data[name], peer, longer * options.r), short)
     say(table(rows.finished))
+    say(corrections(rows.finished))
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -154,6 +158,7 @@ def ours(
     began = time.monotonic()
     found = seqloom_json("evaluate", f"{run}", *asked, "--horizon", f"{horizon}", "-q", *threads)
     took = time.monotonic() - began
+    drawn = as_drawn(run, asked, horizon)
     filled = gaps(data, path, run) if data in SOURCES and SOURCES[data].gaps else None
     return {
         "steps": trained["steps"],
@@ -161,8 +166,19 @@ def ours(
         "parameters": trained["parameters"],
         "evaluated_in": took,
         "forecasts": {key: value for key, value in found.items() if key not in {"run", "data"}},
+        "as_drawn": drawn,
         **({"gaps": filled} if filled else {}),
     }
+
+
+def as_drawn(run: Path, asked: list[str], horizon: int) -> dict[str, Any]:
+    """The measures of the same forecasts as the model draws them, and what they are corrected by."""
+    model = load(run)
+    correction, model.correction = model.correction, None
+    data, windows = (None, int(asked[1])) if asked[0] == "--windows" else (asked[0], None)
+    found = measures_of(forecasts_of(model, data, "test", Backtest(horizon, windows)))
+    taken = {one["name"]: one["value"] for one in found if one["name"] in MEASURES}
+    return {"measures": taken, "correction": None if correction is None else correction.plain()}
 
 
 def gaps(data: str, path: Path, run: Path) -> dict[str, float] | None:
@@ -299,6 +315,27 @@ def table(rows: dict[str, Any]) -> str:
         updates = steps.get((data, model))
         counted = ("-", "-") if updates is None else (f"{len(several)}", f"{np.mean(updates):,.0f}")
         lines.append(f"| {data} | {model} | {' | '.join(cells)} | {' | '.join(counted)} |")
+    return "\n".join(lines)
+
+
+def corrections(rows: dict[str, Any]) -> str:
+    """What forecasts were corrected by, and their measures without and with that, as Markdown: means over the seeds."""
+    seeds: dict[tuple[str, str], list[tuple[float, ...]]] = {}
+    for name, row in sorted(rows.items()):
+        if "as_drawn" in row:
+            drawn, (_, shown) = row["as_drawn"], next(measured(row))
+            by = drawn["correction"] or {}
+            own = [(by.get(part) or {}).get(key, 1.0) for part, key in (("shrinkage", "kept"), ("width", "factor"))]
+            pairs = [side[m] for m in ("mae", "wql", "coverage_80") for side in (drawn["measures"], shown)]
+            data, model, _ = name.split("/")
+            seeds.setdefault((data, model), []).append((*own, *pairs))
+    lines = [
+        "| data | model | kept | width | mae | corrected | wql | corrected | coverage | corrected |",
+        "|" + "---|" * 10,
+    ]
+    for (data, model), several in seeds.items():
+        cells = [f"{value:.{2 if i < 2 else 3}f}" for i, value in enumerate(np.mean(several, 0))]
+        lines.append(f"| {data} | {model} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
