@@ -33,6 +33,9 @@ def test_bands_are_narrowed_as_far_as_they_hold_nine_in_ten() -> None:
     assert width is not None
     assert width.factor == pytest.approx(0.5 * 1.645 / 1.282, rel=0.1)
     assert width.held > 0.95
+    few = Width.of(*forecasts(4, 0.5), 4.0)
+    assert few is not None
+    assert 0.9 < few.factor < 1, "few forecasts are no reason to narrow"
 
 
 def test_few_and_overlapping_forecasts_hardly_count() -> None:

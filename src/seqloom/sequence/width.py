@@ -24,6 +24,8 @@ RESAMPLED = 64
 ENOUGH = 0.9
 """The share that narrower bands must have held: later rows are seldom as easy to forecast as held-out ones, which
 follow on those that were learned."""
+DOUBT = 3.0
+"""By what the error of a factor counts more where it would make bands narrower, for the same reason."""
 NARROW, WIDE = 0.2, 5.0
 """The least and the greatest factor."""
 STEPS, ATOMS = 0.5, 0.1
@@ -38,7 +40,7 @@ class Width:
     Split conformal prediction by the error in units of the band, as conformalized quantile regression has it (Romano et
     al. 2019), with two differences: the band is stretched about the median, so that all of the paths' law is, and
     the factor is drawn towards 1 by how little the forecasts say that it is taken from, and bands are
-    narrowed only so far as they would have held nine in ten.
+    narrowed only so far as they would have held nine in ten, and only where many forecasts say so.
     """
 
     factor: float
@@ -63,6 +65,7 @@ class Width:
         # Forecasts of the same rows err together: they say no more than those without a row in common.
         independent = min(independent, len(each))
         error = max(error * math.sqrt(len(each) / independent), APART / math.sqrt(independent))
+        error *= DOUBT if found < 0 else 1.0
         kept = USUAL**2 / (USUAL**2 + error**2)
         held = float((np.concatenate(each) <= 1).mean())
         return cls(math.exp(kept * found), held, len(each))
