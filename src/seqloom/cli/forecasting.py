@@ -90,6 +90,8 @@ def forecast(
         check_file(word)
     if horizon is None and not _trained_horizon(plain[0]):
         raise ConfigError("how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24")
+    from seqloom.sequence.shrinkage import FEWEST
+
     model = opened(plain[0], weights, session)
     codec = model.codec
     hint = command("extend", path_of(plain[0]), "PREFIX", "--length", horizon or 24)
@@ -113,11 +115,14 @@ def forecast(
         )
     if horizon is None:
         session.note(f"the next {steps} rows, the feed.horizon of the run; --horizon says otherwise")
-    corrected = [] if model.correction is None else model.correction.in_words
-    for note in filter(None, (_past_the_horizon(model, steps), model.independence, *corrected)):
-        session.note(note)
     drawn = max(draws or 0, paths or 0) or PATHS
     drawn = max(drawn, PATHS) if where is not None and draws is None else drawn
+    corrected = []
+    if model.correction is not None:
+        drawn = max(drawn, FEWEST) if draws is None else drawn  # a few paths are moved by the median of more
+        corrected = model.correction.in_words(drawn)
+    for note in filter(None, (_past_the_horizon(model, steps), model.independence, *corrected)):
+        session.note(note)
     answers = _forecasts(model, histories, steps, drawn, seed, settings, future, session)
     if where is not None:
         answers = [_met(answer, where, session) for answer in answers]

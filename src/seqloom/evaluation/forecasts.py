@@ -86,7 +86,7 @@ def evaluate_forecasts(
 
     made = forecast_from(model, origins, asked, drawing)
     row = MeasuredRow(model.run.path.name, by_name(measures(origins.measured(made))))
-    corrected = [] if model.correction is None else model.correction.in_words
+    corrected = [] if model.correction is None else model.correction.in_words(asked.paths)
     notes = [*filter(None, (model.independence, *corrected))]
     origins = replace(origins, notes=(*origins.notes, *notes))
     return table_of(origins, [row], baseline_rows(model.codec.baselines, origins, ruling))

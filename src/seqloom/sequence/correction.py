@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.sequence.shrinkage import Shrinkage
+from seqloom.sequence.shrinkage import FEWEST, Shrinkage
 from seqloom.sequence.width import Width
 
 Numbers = NDArray[np.float64]
@@ -37,7 +37,8 @@ class Correction:
         """
         shrinkage = Shrinkage.of(paths, pasts, truths, season, independent)
         if shrinkage is not None:
-            paths = [shrinkage.applied(one, past) for one, past in zip(paths, pasts, strict=True)]
+            moved = (shrinkage.applied(one, past) for one, past in zip(paths, pasts, strict=True))
+            paths = [np.asarray(one, np.float64) for one in moved]
         return cls(shrinkage, Width.of(paths, truths, independent))
 
     def plain(self) -> dict[str, Any]:
@@ -50,10 +51,9 @@ class Correction:
         shrinkage, width = plain.get("shrinkage"), plain.get("width")
         return cls(Shrinkage(**shrinkage) if shrinkage else None, Width(**width) if width else None)
 
-    @property
-    def in_words(self) -> list[str]:
-        """What is done, and why, a line each."""
-        parts = (self.shrinkage, self.width)
+    def in_words(self, paths: int) -> list[str]:
+        """What is done with so many paths, and why, a line each."""
+        parts = (self.shrinkage if paths >= FEWEST else None, self.width)
         return [part.in_words for part in parts if part is not None and part.in_words]
 
     def applied(self, paths: NDArray[np.floating], past: Numbers) -> NDArray[np.floating]:
