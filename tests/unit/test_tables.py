@@ -21,7 +21,7 @@ from seqloom.codecs.label import Label
 from seqloom.codecs.reading import read_tables, table_of, tables_of
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
-from seqloom.core.errors import DataError
+from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Given
 from seqloom.corpora.files import corpus_of
 from seqloom.model import Model
@@ -309,7 +309,32 @@ def test_a_file_of_several_series_is_as_many_things(tmp_path: Path):
         ("time,y", ["1960,1", "1960.25,2", "1960.5,3"], ("y",), "1960.75", "1 quarter"),
         ("time,y", ["-2,0.5", "-1,0.7", "0,0.1"], ("y",), "1", "1"),
         ("date,y", ["800131,1", "800201,2"], ("y",), "800202", "1 day"),
+        ("ts,y", ["20240101230000,1", "20240102000000,2"], ("y",), "20240102010000", "1 hour"),
+        ("ts,y", ["202401012300,1", "202401020000,2"], ("y",), "202401020100", "1 hour"),
+        ("ts,y", ["2024010123,1", "2024010200,2"], ("y",), "2024010201", "1 hour"),
+        ("date,y", ["20240130.0,1", "20240131.0,2"], ("y",), "20240201.0", "1 day"),
+        ("ts,y", ["20240101T230000Z,1", "20240102T000000Z,2"], ("y",), "20240102T010000Z", "1 hour"),
+        ("ts,y", ["20240101T235959.500+0100,1", "20240102T000000.000+0100,2"], ("y",), "20240102T000000.500+0100",
+         "500 ms"),
+        ("t_s,y", [f"{i / 2},{i * i}" for i in range(10)], ("y",), "5.0", "0.5"),
+        ("Time (s),y", [f"{i / 3:.2f},{i * i}" for i in range(10)], ("y",), "3.33", "0.33"),
+        ("Tag,Von,Last", ["01.02.2024,23:30,1", "01.02.2024,23:45,2"], ("Last",), "02.02.2024\t00:00", "15 minutes"),
+        ("t,y", ["0.5,1", "0.75,2", "1.0,3"], ("y",), "1.25", "0.25"),
+        ("ts,y", ["2024-01-01T00:00:00,1", "2024-01-01T00:00:00.25,2", "2024-01-01T00:00:00.5,3"], ("y",),
+         "2024-01-01T00:00:00.75", "250 ms"),
+        ("Monat,y", ["Februar 2024,1", "März 2024,2"], ("y",), "April 2024", "1 month"),
+        ("Datum,y", ["30. Apr. 2024,1", "1. Mai 2024,2"], ("y",), "2. Mai 2024", "1 day"),
+        ("mois,y", ["févr. 2024,1", "mars 2024,2"], ("y",), "avr. 2024", "1 month"),
+        ("mes,y", ["NOV-23,1", "DIC-23,2"], ("y",), "ENE-24", "1 month"),
+        ("fecha,y", ["31 de diciembre de 2023,1", "1 de enero de 2024,2"], ("y",), "2 de enero de 2024", "1 day"),
+        ("mese,y", ["maggio 2024,1", "giugno 2024,2"], ("y",), "luglio 2024", "1 month"),
+        ("mês,y", ["set/23,1", "out/23,2"], ("y",), "nov/23", "1 month"),
+        ("maand,y", ["mrt 2024,1", "apr 2024,2"], ("y",), "mei 2024", "1 month"),
+        ("datum,y", ["30 april 2024,1", "1 maj 2024,2"], ("y",), "2 maj 2024", "1 day"),
+        ("date,y", ["30 wrz 2024,1", "1 paź 2024,2"], ("y",), "2 paź 2024", "1 day"),
+        ("Jahr,Monat,y", ["2023,Dezember,1", "2024,Januar,2"], ("y",), "2024\tFebruar", "1 month"),
         ("a,b", ["1,2", "3,4"], ("a", "b"), "", ""),
+        ("counter,b", ["1200000000,2", "1200000007,4"], ("counter", "b"), "", ""),
     ],
 )  # fmt: skip
 def test_dates_of_every_kind_go_on(header: str, rows: list[str], columns: tuple[str, ...], after: str, step: str):
@@ -330,6 +355,7 @@ def test_dates_of_every_kind_go_on(header: str, rows: list[str], columns: tuple[
     assert [cell for cell in after.split("\t") if cell not in cells] == []
 
 
+GERMAN_MONTHS = "Jan,Feb,Mrz,Apr,Mai,Jun,Jul,Aug,Sep,Okt,Nov,Dez"
 MONTH_NAMES = "Jan,Feb,Mar,Apr,May,Jun,Jul,Aug,Sep,Oct,Nov,Dec"
 
 
@@ -340,6 +366,8 @@ MONTH_NAMES = "Jan,Feb,Mar,Apr,May,Jun,Jul,Aug,Sep,Oct,Nov,Dec"
          ("2000\tJan", "2001\tMar"), "2001\tApr", range(1, 16)),
         (f"YEAR,{MONTH_NAMES.upper()}", [f"{1950 + y}.0,{','.join(str(12 * y + m) for m in range(12))}"
          for y in range(2)], ("1950\tJAN", "1951\tDEC"), "1952\tJAN", range(24)),
+        ("Jahr," + GERMAN_MONTHS, [f"{2000 + y},{','.join(str(12 * y + m) for m in range(12))}" for y in range(2)],
+         ("2000\tJan", "2001\tDez"), "2002\tJan", range(24)),
         ("year,Q1,Q2,Q3,Q4", ["2000,,1,2,3", "2001,4,5,6,7"], ("2000\t2", "2001\t4"), "2002\t1", range(1, 8)),
         ("date," + ",".join(f"H{h}" for h in range(1, 25)), [f"2024-01-0{d}," + ",".join(str(24 * d + h)
          for h in range(24)) for d in (1, 2)], ("2024-01-01\t1", "2024-01-02\t24"), "2024-01-03\t1", range(24, 72)),
@@ -539,6 +567,10 @@ def test_hidden_values_change_nothing(shops: tuple[Path, Model]):
         (["1,234.5", "999.0"], [1234.5, 999], ""),
         (["1 234", "999"], [1234, 999], ""),
         (["1'234.5", "2"], [1234.5, 2], ""),
+        (["1,27,258.50", "2,000"], [127258.5, 2000], ""),
+        (["980", "1.020", "870", "12.000"], [980, 1020, 870, 12000], "points part thousands"),
+        (["0", "1.020", "1.250"], [0, 1.02, 1.25], ""),
+        (["980", "1.5", "870", "1.020"], [980, 1.5, 870, 1.02], ""),
         (["(5)", "3"], [-5, 3], ""),
         (["5-", "3"], [-5, 3], ""),
         (["\N{MINUS SIGN}5", "3"], [-5, 3], ""),
@@ -576,6 +608,21 @@ def test_a_cell_that_is_filled_is_written_as_its_column_is():
     assert lines[2] == "02.01.2024;2,0;ja;6,0 %"
 
 
+@pytest.mark.parametrize("flagged", ["7*", "<7", "7 e"])
+def test_what_a_few_numbers_have_beside_them_is_not_written_beside_others(flagged: str):
+    text = f"day;y\n01.01.2024;5\n02.01.2024;\n03.01.2024;{flagged}\n04.01.2024;6\n"
+    table = table_of(text)
+    codec = Series().fit([table])
+    canvas = codec.canvas(table)
+    filled = codec.decode(Encoded(np.zeros_like(canvas.x), np.ones_like(canvas.shown), canvas.origin))
+    assert codec.show(filled).decode() == text.replace("02.01.2024;", "02.01.2024;6.0")
+
+
+def test_a_column_with_points_between_thousands_and_one_with_decimals_are_not_of_one_table():
+    table = table_of("day;a;b\n01.01.2024;980;1.5\n02.01.2024;1.020;2.25\n03.01.2024;870;3.5\n")
+    np.testing.assert_allclose(table.values[:, 1], [1.5, 2.25, 3.5])
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
@@ -585,6 +632,18 @@ def test_a_cell_that_is_filled_is_written_as_its_column_is():
         ("date,y\n2024-01-01,1,5\n2024-01-02,2,5\n", "line 2: the line has 3 cells", "a number with a comma"),
         ("date,y\n2024-01-01,1\nSum,3\n", "line 3: the last row begins with 'Sum'", "codec.dialect.footer=1"),
         ("date,y\n,1\n2024-01-02,3\n2024-01-03,3\n", "line 2: the date '' cannot be read", "fill the cell"),
+        (
+            'date,y,note\n2024-01-01,1,\n2024-01-02,2,"sale, big"\n2024-01-03,3,\n',
+            "column 'note' is text",
+            "corpus.columns=[y] reads",
+        ),
+        ("when,[y]\na b,1\nc d,2\ne f,3\n", "column 'when' is text", "'corpus.columns=[\"[y]\"]' reads"),
+        ("when,no\na b,1\nc d,5\ne f,3\n", "column 'when' is text", "'corpus.columns=[\"no\"]' reads"),
+        (
+            'date,y\n2024-01-01,1\n2024-01-02,"err, off"\n2024-01-03,3\n',
+            "column 'y' is text",
+            "'codec.dialect.missing=[\"err, off\"]' takes",
+        ),
         ("date,y\n2024-01-01,\n", "", ""),
     ],
 )
@@ -621,6 +680,24 @@ def test_settings_are_written_as_people_type_them():
         missing=("-1",), date=("Day",), series=("a", "b")
     )
     assert table_of("y\n1\n-1\n2\n", "", reads(missing=-1)).values[:, 0].tolist()[::2] == [1, 2]
+
+
+@pytest.mark.parametrize("dates", ["%FT%T%z", "%Y-%m-%dT%H:%M:%S.%f%z", "%Y-%m-%dT%H:%M:%S"])
+def test_a_spelling_of_dates_may_name_a_zone_and_a_fraction(dates: str):
+    text = "a,y\n2024-01-01T23:00:00.500Z,1\n2024-01-02T00:00:00.500Z,2\n"
+    table = table_of(text, "", reads(date="a", dates=dates))
+    assert table.calendar.after(table.dates[-1], 1) == ("2024-01-02T01:00:00.500Z",)
+
+
+@pytest.mark.parametrize("dates", ["%e %b %Y", "%Y-%m-%d %z %H", "%", "%d %Q"])
+def test_a_spelling_of_dates_that_cannot_be_read_is_refused(dates: str):
+    with pytest.raises(ConfigError, match="%Y %y %m"):
+        Dialect.parse({"dates": dates})
+
+
+def test_times_without_a_name_are_dates():
+    table = table_of("".join(f"{1_700_000_000 + 60 * i}.000\t{i * i % 7}\n" for i in range(20)))
+    assert (table.columns, table.calendar.step_text) == (("column2",), "1 minute")
 
 
 def test_excel_says_what_parts_cells():
@@ -703,3 +780,13 @@ def test_series_in_json_lines(tmp_path: Path):
     assert {name: len(table) for name, table in tables.items()} == {"s0": 5, "s1": 6}
     assert tables["s1"].dates[-1] == "2024-01-01 05:00:00"
     assert np.isnan(tables["s1"].values[-1, 0])
+
+
+def test_what_series_in_json_lines_have_beside_their_values_is_said(tmp_path: Path):
+    entry = {"start": "2024-01-01", "target": [1, 2, 3], "feat_static_cat": [0], "feat_dynamic_real": [[1, 2, 3]]}
+    (tmp_path / "t.jsonl").write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    (table,) = read_tables(tmp_path / "t.jsonl").values()
+    assert table.remarks == (
+        "'start' is left out, for no 'freq' says how far apart the values are",
+        "'feat_static_cat', 'feat_dynamic_real' are left out",
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ def cells_of_file(path: Path) -> Cells:
     """The cells of a file that is a frame."""
     name = path.name.lower()
     if name.endswith(JSON_LINES):
-        return cells_of(_frame_of_lines(path), path)
+        frame, remarks = _frame_of_lines(path)
+        return replace(cells_of(frame, path), remarks=remarks)
     import polars
 
     data = io.BytesIO(b"".join(raw(path)))
@@ -137,15 +139,27 @@ def _cell(cell: Any) -> str:
     return repr(cell) if isinstance(cell, float) else str(cell)
 
 
-def _frame_of_lines(path: Path) -> polars.DataFrame:
-    """A file with an object a line: a row each, or a whole series each (`start`, `target`)."""
+def _frame_of_lines(path: Path) -> tuple[polars.DataFrame, tuple[str, ...]]:
+    """A file with an object a line, a row each or a whole series each (`start`, `target`), and what is left out."""
     rows = list(objects_of(path, '{"start": "2024-01-01", "target": [1, 2]}'))
+    remarks: tuple[str, ...] = ()
     if rows and "target" in rows[0][1]:
+        remarks = tuple(_left_out([entry for _, entry in rows]))
         rows = [(number, row) for whole, entry in rows for number, row in _series_of(whole, entry, path)]
     import polars
 
     names = list(dict.fromkeys(name for _, row in rows for name in row))
-    return polars.DataFrame({name: [_cell(_plain(row.get(name), name, n, path)) for n, row in rows] for name in names})
+    columns = {name: [_cell(_plain(row.get(name), name, n, path)) for n, row in rows] for name in names}
+    return polars.DataFrame(columns), remarks
+
+
+def _left_out(series: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What is not read of series of GluonTS's form, in words."""
+    if any(one.get("start") and not one.get("freq") for one in series):
+        yield "'start' is left out, for no 'freq' says how far apart the values are"
+    others = dict.fromkeys(key for one in series for key in one if key not in {"start", "freq", "target", "item_id"})
+    if others:
+        yield f"{', '.join(map(repr, others))} {'is' if len(others) == 1 else 'are'} left out"
 
 
 def _plain(cell: Any, name: str, line: int, path: Path) -> Any:
