@@ -608,6 +608,31 @@ def test_a_cell_that_is_filled_is_written_as_its_column_is():
     assert lines[2] == "02.01.2024;2,0;ja;6,0 %"
 
 
+@pytest.mark.parametrize(
+    ("cells", "made"),
+    [
+        (["1.234", "980", "1.020", "960", "1.001"], "1.039"),
+        (["1.234,5 kWh", "1.980,0 kWh", "1.020,0 kWh", "1.960,0 kWh", "1.001,5 kWh"], "1.439,2 kWh"),
+        (['"1,234"', "980", '"1,020"', "960", '"1,001"'], '"1,039"'),
+        (["-1'234", "-980", "-1'020", "-960", "-1'001"], "-1'039"),
+        (["1.25", "2.5", "3", "4.75", "0.33"], "2.37"),
+        (["1700000000.25", "1700000000.5", "1700000000", "1700000000.75", "1700000001.1"], "1700000000.52"),
+        (["1.7e9", "1.8e9", "1.9e9", "1e5", "2e5"], "1080060000"),
+    ],
+)
+def test_a_number_that_is_made_has_the_decimals_and_thousands_of_its_column(cells: list[str], made: str):
+    sign = "," if '"' in cells[0] else ";"
+    rows = [f"0{i}.01.2024{sign}{cell}" for i, cell in enumerate([*cells, ""], 1)]
+    text = "\n".join([f"day{sign}y", *rows, ""])
+    table = table_of(text)
+    codec = Series().fit([table])
+    canvas = codec.canvas(table)
+    filled = codec.decode(Encoded(np.zeros_like(canvas.x), np.ones_like(canvas.shown), canvas.origin))
+    shown = codec.show(filled).decode()
+    assert shown == text[:-1] + made + "\n"
+    np.testing.assert_array_equal(table_of(shown).values[:-1], table.values[:-1])
+
+
 @pytest.mark.parametrize("flagged", ["7*", "<7", "7 e"])
 def test_what_a_few_numbers_have_beside_them_is_not_written_beside_others(flagged: str):
     text = f"day;y\n01.01.2024;5\n02.01.2024;\n03.01.2024;{flagged}\n04.01.2024;6\n"

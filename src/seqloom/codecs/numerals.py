@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,6 +60,8 @@ class Style:
     after: str = ""
     words: tuple[str, str] | None = None
     """Words for 0 and 1."""
+    group: str = ""
+    """What stands between thousands."""
 
     def write(self, number: str) -> str:
         """A number, `1.5`, in this style."""
@@ -67,7 +69,10 @@ class Style:
             return ""
         if self.words is not None:
             return self.words[float(number) >= 0.5]
-        return self.before + number.replace(".", self.decimal) + self.after
+        whole, point, part = number.partition(".")
+        if self.group and len(whole.lstrip("-")) > 3 and whole.lstrip("-").isdigit():
+            whole = f"{int(whole):,}".replace(",", self.group)
+        return self.before + whole + point.replace(".", self.decimal) + part + self.after
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,7 @@ def read_numbers(cells: polars.Series, decimal: str, further: Sequence[str] | No
             cells.filter(~missing)
         )  # what few numbers have, such as a flag, new ones have not
         style = Style(decimal, before, after) if decorated else Style(decimal)
+        style = replace(style, group=_group(rest, decimal))
         spelled = _spelled(cells, decimal, before.strip(), after.strip())
         again = spelled.cast(polars.Float64, strict=False)
         again = again.set(missing, None)
@@ -218,6 +224,13 @@ def _decoration(cells: polars.Series) -> tuple[str, str]:
         found.add((bare[match.end("sign") : begin], bare[begin + len(match["body"].rstrip()) :]))
     stripped = {(before.strip(), after.strip()) for before, after in found}
     return max(found) if len(stripped) == 1 else ("", "")
+
+
+def _group(cells: polars.Series, decimal: str) -> str:
+    """What stands between the thousands of these cells; nothing where they have nothing there."""
+    sign = "," if decimal == "." else "."
+    found = cells.str.extract(rf"[0-9]([{sign}{_THIN}])[0-9]{{3}}(?:[^0-9]|$)").drop_nulls()
+    return str(found[0]) if len(found) else ""
 
 
 def _magnitudes(cells: polars.Series, decimal: str) -> NDArray[np.float64] | None:
