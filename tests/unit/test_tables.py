@@ -17,6 +17,7 @@ import pytest
 
 import seqloom
 from seqloom.codecs.dialect import Dialect, Wanted
+from seqloom.codecs.frames import as_file
 from seqloom.codecs.label import Label
 from seqloom.codecs.reading import read_tables, table_of, tables_of
 from seqloom.codecs.series import Series
@@ -805,6 +806,57 @@ def test_series_in_json_lines(tmp_path: Path):
     assert {name: len(table) for name, table in tables.items()} == {"s0": 5, "s1": 6}
     assert tables["s1"].dates[-1] == "2024-01-01 05:00:00"
     assert np.isnan(tables["s1"].values[-1, 0])
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "jsonl"])
+def test_what_is_made_of_a_file_of_any_kind_has_types_in_a_frame(tmp_path: Path, suffix: str):
+    text = "# of a station\nid;day;y;n\n" + "".join(
+        f"00{i % 2};2024-01-0{i // 2 + 1};1{i % 9},5 kWh;{i}\n" for i in range(12)
+    )
+    tables = list(tables_of(text, "", reads(date="day", series="id")).values())
+    codec = Series().fit(tables)
+    path = tmp_path / f"made.{suffix}"
+    several = [tuple(codec.in_file(table, path.name) for table in tables)] * 2
+    path.write_bytes(codec.as_file(codec.show_several(several, "sample"), path.name))
+    frame = {"parquet": polars.read_parquet, "arrow": polars.read_ipc, "jsonl": polars.read_ndjson}[suffix](path)
+    assert frame.columns == ["sample", "id", "day", "y", "n"]
+    day = polars.String if suffix == "jsonl" else polars.Date
+    assert frame.dtypes == [polars.Int64, polars.String, day, polars.Float64, polars.Int64]
+    assert frame.row(0)[3:] == (10.5, 0)
+    assert frame.height == 24
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", "", "-3"], polars.Int64),
+        (["007", "008"], polars.String),
+        (["1.5", "2", ""], polars.Float64),
+        (["2024-01-31", ""], polars.Date),
+        (["2024-01-31 06:30", "2024-02-01 06:30"], polars.Datetime),
+        (["2024-01-31T06:30:00", "2024-02-01T06:30:00.25"], polars.Datetime),
+        (["2024-01-31 06:30:00+01:00", "2024-04-01 06:30:00+02:00"], polars.String),
+        (["31.01.2024", "01.02.2024"], polars.String),
+        (["2024-01", "2024-02"], polars.String),
+    ],
+)
+def test_columns_of_a_parquet_file_have_the_type_that_loses_nothing(cells: list[str], kind: Any):
+    column = polars.read_parquet(
+        as_file(f"a,b\n{''.join(f'{cell},x' + chr(10) for cell in cells)}".encode(), "t.parquet")
+    )
+    assert column["a"].dtype == kind
+    assert column["a"].null_count() == cells.count("")
+
+
+def test_several_samples_have_one_line_of_names():
+    text = "# of a station\nday;y\n2024-01-01;1,5\n2024-01-02;2,5\n2024-01-03;3,5\n"
+    table = table_of(text)
+    shown = Series().fit([table]).show_several([table, table], "path").decode()
+    rows = text.splitlines()[2:]
+    assert shown.splitlines() == ["path;day;y", *[f"0;{row}" for row in rows], *[f"1;{row}" for row in rows]]
+    table = table_of("".join(f"2024-01-0{i},{i * i}\n" for i in range(1, 7)))
+    shown = Series().fit([table]).show_several([table, table], "path").decode().splitlines()
+    assert (shown[0], shown[1], len(shown)) == ("path,column1,column2", "0,2024-01-01,1", 13)
 
 
 def test_what_series_in_json_lines_have_beside_their_values_is_said(tmp_path: Path):

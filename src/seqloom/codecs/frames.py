@@ -46,7 +46,8 @@ def as_file(text: bytes, name: str) -> bytes:
         return text
     import polars
 
-    frame, data = polars.read_csv(io.BytesIO(text), infer_schema_length=None), io.BytesIO()
+    frame, data = polars.read_csv(io.BytesIO(text), infer_schema=False), io.BytesIO()
+    frame = frame.select(_typed(column, dates=not lower.endswith(JSON_LINES)) for column in frame)
     if lower.endswith(PARQUET):
         frame.write_parquet(data)
     elif lower.endswith(ARROW):
@@ -54,6 +55,28 @@ def as_file(text: bytes, name: str) -> bytes:
     else:
         frame.write_ndjson(data)
     return data.getvalue()
+
+
+def _typed(words: polars.Series, *, dates: bool) -> polars.Series:
+    """A column of words as numbers, or as dates where a file has a type for them, if that loses nothing."""
+    import polars
+
+    whole = words.cast(polars.Int64, strict=False)
+    if whole.cast(polars.String).equals(words):  # but not 007
+        return whole
+    known = words.drop_nulls()
+    if known.str.contains(r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$").all():
+        return words.cast(polars.Float64)
+    if not dates:
+        return words
+    for pattern, kind, spelling in (
+        ("", polars.Date, "%Y-%m-%d"),
+        ("[ T][0-9]{2}:[0-9]{2}", polars.Datetime, "%Y-%m-%d %H:%M"),
+        (r"[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?", polars.Datetime, "%Y-%m-%d %H:%M:%S%.f"),
+    ):
+        if len(known) and known.str.contains(f"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{pattern}$").all():
+            return words.str.replace("T", " ", literal=True).str.strptime(kind, spelling)
+    return words
 
 
 def has_rows(path: Path) -> bool:

@@ -25,7 +25,7 @@ from seqloom.codecs.layout import tables_in
 from seqloom.codecs.reading import has_numbers, line_of, read_table, read_tables, table_of
 from seqloom.codecs.roles import INDEX_NAMES
 from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, season_of
-from seqloom.codecs.sheet import DATE_NAMES
+from seqloom.codecs.sheet import DATE_NAMES, quoted
 from seqloom.codecs.table import Table, joined
 from seqloom.codecs.writing import summary_of_tables, text_of_tables
 from seqloom.core.content import write_bytes
@@ -545,11 +545,14 @@ class Series(Codec, name="series"):
         return "read as " + "; ".join([", ".join(clauses), *list(remarks)[:MOST_REMARKS]])
 
     def write(self, value: Table, path: Path) -> None:
-        framed = path.name.lower().endswith(SUFFIXES)
-        write_bytes(self.as_file(self.show(replace(value, sheet=None) if framed else value), path.name), path)
+        write_bytes(self.as_file(self.show(self.in_file(value, path.name)), path.name), path)
 
     def holds(self, name: str, count: int) -> bool:
         return name.endswith(self.suffixes)
+
+    def in_file(self, value: Table, name: str) -> Table:
+        """Numbers alone where a file has columns of numbers: no units, decimal commas and lines of comment."""
+        return replace(value, sheet=None) if name.lower().endswith(SUFFIXES) else value
 
     def as_file(self, shown: bytes, name: str) -> bytes:
         return as_file(shown, name)
@@ -602,8 +605,11 @@ class Series(Codec, name="series"):
         lines: list[str] = []
         for i, value in enumerate(values):
             several = value if isinstance(value, tuple) else (value,)
-            header, *rows = self.together(several).decode("utf-8", "replace").splitlines()
-            mark = "," if several[0].sheet is None else several[0].sheet.delimiter
+            text, sheet = self.together(several).decode("utf-8", "replace"), several[0].sheet
+            header, *rows = text.splitlines()
+            mark = "," if sheet is None else sheet.delimiter
+            if sheet is not None and text.startswith(sheet.head):  # without what stands before and under the names
+                header, rows = mark.join(map(quoted, sheet.names)), text.removeprefix(sheet.head).splitlines()
             lines += [f"{name}{mark}{header}"] if i == 0 else []
             lines += [f"{i}{mark}{row}" for row in rows]
         return "".join(f"{line}\n" for line in lines).encode()
