@@ -519,6 +519,28 @@ def test_a_runaway_does_not_flatten_the_rest():
     assert low < 7 < high
 
 
+def test_a_path_that_is_drawn_lies_within_the_axes():
+    rng = draw(6)
+    history, paths = rng.normal(0, 1, (50, 1)), rng.normal(0, 1, (100, 10, 1))
+    past = history[-24:]
+    paths[1, 3], paths[2, 7] = past.max() + 2 * np.ptp(past), past.min() - 2 * np.ptp(past)  # beyond 98 % of all
+    ((low, high),) = fan.fan_limits([paths], history)
+    assert low < paths[2, 7, 0] < paths[1, 3, 0] < high
+    paths[1, 3] = 1e9
+    ((low, high),) = fan.fan_limits([paths], history)
+    assert high < past.max() + 4 * np.ptp(past)
+
+
+@pytest.mark.parametrize(
+    ("scale", "level", "name"),
+    [(1e9, 0, "a (in 1e9)"), (-1e9, 3, "a (in 1e9)"), (1e-5, 0, "a (in 1e-6)"), (1e4, 0, "a"), (1, 1e9, "a")],
+)
+def test_very_large_and_small_numbers_have_their_power_of_ten_beside_the_name(scale: float, level: float, name: str):
+    texts = labels(fan.fan_chart(scale * (draw(3).random((20, 5, 1)) + level), ["a"]))
+    assert name in texts
+    assert "1e9" not in texts
+
+
 @pytest.mark.parametrize(
     ("first", "step", "count", "names"),
     [

@@ -17,11 +17,12 @@ import pytest
 
 import seqloom
 from seqloom.codecs.dialect import Dialect, Wanted
+from seqloom.codecs.frames import as_file
 from seqloom.codecs.label import Label
 from seqloom.codecs.reading import read_tables, table_of, tables_of
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
-from seqloom.core.errors import DataError
+from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Given
 from seqloom.corpora.files import corpus_of
 from seqloom.model import Model
@@ -309,7 +310,32 @@ def test_a_file_of_several_series_is_as_many_things(tmp_path: Path):
         ("time,y", ["1960,1", "1960.25,2", "1960.5,3"], ("y",), "1960.75", "1 quarter"),
         ("time,y", ["-2,0.5", "-1,0.7", "0,0.1"], ("y",), "1", "1"),
         ("date,y", ["800131,1", "800201,2"], ("y",), "800202", "1 day"),
+        ("ts,y", ["20240101230000,1", "20240102000000,2"], ("y",), "20240102010000", "1 hour"),
+        ("ts,y", ["202401012300,1", "202401020000,2"], ("y",), "202401020100", "1 hour"),
+        ("ts,y", ["2024010123,1", "2024010200,2"], ("y",), "2024010201", "1 hour"),
+        ("date,y", ["20240130.0,1", "20240131.0,2"], ("y",), "20240201.0", "1 day"),
+        ("ts,y", ["20240101T230000Z,1", "20240102T000000Z,2"], ("y",), "20240102T010000Z", "1 hour"),
+        ("ts,y", ["20240101T235959.500+0100,1", "20240102T000000.000+0100,2"], ("y",), "20240102T000000.500+0100",
+         "500 ms"),
+        ("t_s,y", [f"{i / 2},{i * i}" for i in range(10)], ("y",), "5.0", "0.5"),
+        ("Time (s),y", [f"{i / 3:.2f},{i * i}" for i in range(10)], ("y",), "3.33", "0.33"),
+        ("Tag,Von,Last", ["01.02.2024,23:30,1", "01.02.2024,23:45,2"], ("Last",), "02.02.2024\t00:00", "15 minutes"),
+        ("t,y", ["0.5,1", "0.75,2", "1.0,3"], ("y",), "1.25", "0.25"),
+        ("ts,y", ["2024-01-01T00:00:00,1", "2024-01-01T00:00:00.25,2", "2024-01-01T00:00:00.5,3"], ("y",),
+         "2024-01-01T00:00:00.75", "250 ms"),
+        ("Monat,y", ["Februar 2024,1", "März 2024,2"], ("y",), "April 2024", "1 month"),
+        ("Datum,y", ["30. Apr. 2024,1", "1. Mai 2024,2"], ("y",), "2. Mai 2024", "1 day"),
+        ("mois,y", ["févr. 2024,1", "mars 2024,2"], ("y",), "avr. 2024", "1 month"),
+        ("mes,y", ["NOV-23,1", "DIC-23,2"], ("y",), "ENE-24", "1 month"),
+        ("fecha,y", ["31 de diciembre de 2023,1", "1 de enero de 2024,2"], ("y",), "2 de enero de 2024", "1 day"),
+        ("mese,y", ["maggio 2024,1", "giugno 2024,2"], ("y",), "luglio 2024", "1 month"),
+        ("mês,y", ["set/23,1", "out/23,2"], ("y",), "nov/23", "1 month"),
+        ("maand,y", ["mrt 2024,1", "apr 2024,2"], ("y",), "mei 2024", "1 month"),
+        ("datum,y", ["30 april 2024,1", "1 maj 2024,2"], ("y",), "2 maj 2024", "1 day"),
+        ("date,y", ["30 wrz 2024,1", "1 paź 2024,2"], ("y",), "2 paź 2024", "1 day"),
+        ("Jahr,Monat,y", ["2023,Dezember,1", "2024,Januar,2"], ("y",), "2024\tFebruar", "1 month"),
         ("a,b", ["1,2", "3,4"], ("a", "b"), "", ""),
+        ("counter,b", ["1200000000,2", "1200000007,4"], ("counter", "b"), "", ""),
     ],
 )  # fmt: skip
 def test_dates_of_every_kind_go_on(header: str, rows: list[str], columns: tuple[str, ...], after: str, step: str):
@@ -330,6 +356,7 @@ def test_dates_of_every_kind_go_on(header: str, rows: list[str], columns: tuple[
     assert [cell for cell in after.split("\t") if cell not in cells] == []
 
 
+GERMAN_MONTHS = "Jan,Feb,Mrz,Apr,Mai,Jun,Jul,Aug,Sep,Okt,Nov,Dez"
 MONTH_NAMES = "Jan,Feb,Mar,Apr,May,Jun,Jul,Aug,Sep,Oct,Nov,Dec"
 
 
@@ -340,6 +367,8 @@ MONTH_NAMES = "Jan,Feb,Mar,Apr,May,Jun,Jul,Aug,Sep,Oct,Nov,Dec"
          ("2000\tJan", "2001\tMar"), "2001\tApr", range(1, 16)),
         (f"YEAR,{MONTH_NAMES.upper()}", [f"{1950 + y}.0,{','.join(str(12 * y + m) for m in range(12))}"
          for y in range(2)], ("1950\tJAN", "1951\tDEC"), "1952\tJAN", range(24)),
+        ("Jahr," + GERMAN_MONTHS, [f"{2000 + y},{','.join(str(12 * y + m) for m in range(12))}" for y in range(2)],
+         ("2000\tJan", "2001\tDez"), "2002\tJan", range(24)),
         ("year,Q1,Q2,Q3,Q4", ["2000,,1,2,3", "2001,4,5,6,7"], ("2000\t2", "2001\t4"), "2002\t1", range(1, 8)),
         ("date," + ",".join(f"H{h}" for h in range(1, 25)), [f"2024-01-0{d}," + ",".join(str(24 * d + h)
          for h in range(24)) for d in (1, 2)], ("2024-01-01\t1", "2024-01-02\t24"), "2024-01-03\t1", range(24, 72)),
@@ -539,6 +568,10 @@ def test_hidden_values_change_nothing(shops: tuple[Path, Model]):
         (["1,234.5", "999.0"], [1234.5, 999], ""),
         (["1 234", "999"], [1234, 999], ""),
         (["1'234.5", "2"], [1234.5, 2], ""),
+        (["1,27,258.50", "2,000"], [127258.5, 2000], ""),
+        (["980", "1.020", "870", "12.000"], [980, 1020, 870, 12000], "points part thousands"),
+        (["0", "1.020", "1.250"], [0, 1.02, 1.25], ""),
+        (["980", "1.5", "870", "1.020"], [980, 1.5, 870, 1.02], ""),
         (["(5)", "3"], [-5, 3], ""),
         (["5-", "3"], [-5, 3], ""),
         (["\N{MINUS SIGN}5", "3"], [-5, 3], ""),
@@ -577,6 +610,46 @@ def test_a_cell_that_is_filled_is_written_as_its_column_is():
 
 
 @pytest.mark.parametrize(
+    ("cells", "made"),
+    [
+        (["1.234", "980", "1.020", "960", "1.001"], "1.039"),
+        (["1.234,5 kWh", "1.980,0 kWh", "1.020,0 kWh", "1.960,0 kWh", "1.001,5 kWh"], "1.439,2 kWh"),
+        (['"1,234"', "980", '"1,020"', "960", '"1,001"'], '"1,039"'),
+        (["-1'234", "-980", "-1'020", "-960", "-1'001"], "-1'039"),
+        (["1.25", "2.5", "3", "4.75", "0.33"], "2.37"),
+        (["1700000000.25", "1700000000.5", "1700000000", "1700000000.75", "1700000001.1"], "1700000000.52"),
+        (["1.7e9", "1.8e9", "1.9e9", "1e5", "2e5"], "1080060000"),
+    ],
+)
+def test_a_number_that_is_made_has_the_decimals_and_thousands_of_its_column(cells: list[str], made: str):
+    sign = "," if '"' in cells[0] else ";"
+    rows = [f"0{i}.01.2024{sign}{cell}" for i, cell in enumerate([*cells, ""], 1)]
+    text = "\n".join([f"day{sign}y", *rows, ""])
+    table = table_of(text)
+    codec = Series().fit([table])
+    canvas = codec.canvas(table)
+    filled = codec.decode(Encoded(np.zeros_like(canvas.x), np.ones_like(canvas.shown), canvas.origin))
+    shown = codec.show(filled).decode()
+    assert shown == text[:-1] + made + "\n"
+    np.testing.assert_array_equal(table_of(shown).values[:-1], table.values[:-1])
+
+
+@pytest.mark.parametrize("flagged", ["7*", "<7", "7 e"])
+def test_what_a_few_numbers_have_beside_them_is_not_written_beside_others(flagged: str):
+    text = f"day;y\n01.01.2024;5\n02.01.2024;\n03.01.2024;{flagged}\n04.01.2024;6\n"
+    table = table_of(text)
+    codec = Series().fit([table])
+    canvas = codec.canvas(table)
+    filled = codec.decode(Encoded(np.zeros_like(canvas.x), np.ones_like(canvas.shown), canvas.origin))
+    assert codec.show(filled).decode() == text.replace("02.01.2024;", "02.01.2024;6.0")
+
+
+def test_a_column_with_points_between_thousands_and_one_with_decimals_are_not_of_one_table():
+    table = table_of("day;a;b\n01.01.2024;980;1.5\n02.01.2024;1.020;2.25\n03.01.2024;870;3.5\n")
+    np.testing.assert_allclose(table.values[:, 1], [1.5, 2.25, 3.5])
+
+
+@pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
         ("date,y\n2024-01-01,1\n2024-01-02,err\n2024-01-03,3\n", "line 3: column 'y' is text: 'err'", "missing=[err]"),
@@ -585,6 +658,18 @@ def test_a_cell_that_is_filled_is_written_as_its_column_is():
         ("date,y\n2024-01-01,1,5\n2024-01-02,2,5\n", "line 2: the line has 3 cells", "a number with a comma"),
         ("date,y\n2024-01-01,1\nSum,3\n", "line 3: the last row begins with 'Sum'", "codec.dialect.footer=1"),
         ("date,y\n,1\n2024-01-02,3\n2024-01-03,3\n", "line 2: the date '' cannot be read", "fill the cell"),
+        (
+            'date,y,note\n2024-01-01,1,\n2024-01-02,2,"sale, big"\n2024-01-03,3,\n',
+            "column 'note' is text",
+            "corpus.columns=[y] reads",
+        ),
+        ("when,[y]\na b,1\nc d,2\ne f,3\n", "column 'when' is text", "'corpus.columns=[\"[y]\"]' reads"),
+        ("when,no\na b,1\nc d,5\ne f,3\n", "column 'when' is text", "'corpus.columns=[\"no\"]' reads"),
+        (
+            'date,y\n2024-01-01,1\n2024-01-02,"err, off"\n2024-01-03,3\n',
+            "column 'y' is text",
+            "'codec.dialect.missing=[\"err, off\"]' takes",
+        ),
         ("date,y\n2024-01-01,\n", "", ""),
     ],
 )
@@ -621,6 +706,24 @@ def test_settings_are_written_as_people_type_them():
         missing=("-1",), date=("Day",), series=("a", "b")
     )
     assert table_of("y\n1\n-1\n2\n", "", reads(missing=-1)).values[:, 0].tolist()[::2] == [1, 2]
+
+
+@pytest.mark.parametrize("dates", ["%FT%T%z", "%Y-%m-%dT%H:%M:%S.%f%z", "%Y-%m-%dT%H:%M:%S"])
+def test_a_spelling_of_dates_may_name_a_zone_and_a_fraction(dates: str):
+    text = "a,y\n2024-01-01T23:00:00.500Z,1\n2024-01-02T00:00:00.500Z,2\n"
+    table = table_of(text, "", reads(date="a", dates=dates))
+    assert table.calendar.after(table.dates[-1], 1) == ("2024-01-02T01:00:00.500Z",)
+
+
+@pytest.mark.parametrize("dates", ["%e %b %Y", "%Y-%m-%d %z %H", "%", "%d %Q"])
+def test_a_spelling_of_dates_that_cannot_be_read_is_refused(dates: str):
+    with pytest.raises(ConfigError, match="%Y %y %m"):
+        Dialect.parse({"dates": dates})
+
+
+def test_times_without_a_name_are_dates():
+    table = table_of("".join(f"{1_700_000_000 + 60 * i}.000\t{i * i % 7}\n" for i in range(20)))
+    assert (table.columns, table.calendar.step_text) == (("column2",), "1 minute")
 
 
 def test_excel_says_what_parts_cells():
@@ -703,3 +806,64 @@ def test_series_in_json_lines(tmp_path: Path):
     assert {name: len(table) for name, table in tables.items()} == {"s0": 5, "s1": 6}
     assert tables["s1"].dates[-1] == "2024-01-01 05:00:00"
     assert np.isnan(tables["s1"].values[-1, 0])
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "jsonl"])
+def test_what_is_made_of_a_file_of_any_kind_has_types_in_a_frame(tmp_path: Path, suffix: str):
+    text = "# of a station\nid;day;y;n\n" + "".join(
+        f"00{i % 2};2024-01-0{i // 2 + 1};1{i % 9},5 kWh;{i}\n" for i in range(12)
+    )
+    tables = list(tables_of(text, "", reads(date="day", series="id")).values())
+    codec = Series().fit(tables)
+    path = tmp_path / f"made.{suffix}"
+    several = [tuple(codec.in_file(table, path.name) for table in tables)] * 2
+    path.write_bytes(codec.as_file(codec.show_several(several, "sample"), path.name))
+    frame = {"parquet": polars.read_parquet, "arrow": polars.read_ipc, "jsonl": polars.read_ndjson}[suffix](path)
+    assert frame.columns == ["sample", "id", "day", "y", "n"]
+    day = polars.String if suffix == "jsonl" else polars.Date
+    assert frame.dtypes == [polars.Int64, polars.String, day, polars.Float64, polars.Int64]
+    assert frame.row(0)[3:] == (10.5, 0)
+    assert frame.height == 24
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", "", "-3"], polars.Int64),
+        (["007", "008"], polars.String),
+        (["1.5", "2", ""], polars.Float64),
+        (["2024-01-31", ""], polars.Date),
+        (["2024-01-31 06:30", "2024-02-01 06:30"], polars.Datetime),
+        (["2024-01-31T06:30:00", "2024-02-01T06:30:00.25"], polars.Datetime),
+        (["2024-01-31 06:30:00+01:00", "2024-04-01 06:30:00+02:00"], polars.String),
+        (["31.01.2024", "01.02.2024"], polars.String),
+        (["2024-01", "2024-02"], polars.String),
+    ],
+)
+def test_columns_of_a_parquet_file_have_the_type_that_loses_nothing(cells: list[str], kind: Any):
+    column = polars.read_parquet(
+        as_file(f"a,b\n{''.join(f'{cell},x' + chr(10) for cell in cells)}".encode(), "t.parquet")
+    )
+    assert column["a"].dtype == kind
+    assert column["a"].null_count() == cells.count("")
+
+
+def test_several_samples_have_one_line_of_names():
+    text = "# of a station\nday;y\n2024-01-01;1,5\n2024-01-02;2,5\n2024-01-03;3,5\n"
+    table = table_of(text)
+    shown = Series().fit([table]).show_several([table, table], "path").decode()
+    rows = text.splitlines()[2:]
+    assert shown.splitlines() == ["path;day;y", *[f"0;{row}" for row in rows], *[f"1;{row}" for row in rows]]
+    table = table_of("".join(f"2024-01-0{i},{i * i}\n" for i in range(1, 7)))
+    shown = Series().fit([table]).show_several([table, table], "path").decode().splitlines()
+    assert (shown[0], shown[1], len(shown)) == ("path,column1,column2", "0,2024-01-01,1", 13)
+
+
+def test_what_series_in_json_lines_have_beside_their_values_is_said(tmp_path: Path):
+    entry = {"start": "2024-01-01", "target": [1, 2, 3], "feat_static_cat": [0], "feat_dynamic_real": [[1, 2, 3]]}
+    (tmp_path / "t.jsonl").write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    (table,) = read_tables(tmp_path / "t.jsonl").values()
+    assert table.remarks == (
+        "'start' is left out, for no 'freq' says how far apart the values are",
+        "'feat_static_cat', 'feat_dynamic_real' are left out",
+    )

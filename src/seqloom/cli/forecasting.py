@@ -128,6 +128,8 @@ def forecast(
         answers = [_met(answer, where, session) for answer in answers]
     _write_charts(session, model, answers[0], chart, page, histories[0].truth)
     made = [[codec.cut(v, codec.size(v) - steps, codec.size(v)) for v in answer.values][:paths] for answer in answers]
+    if file is not None:
+        made = [[codec.in_file(value, file.path.name) for value in own] for own in made]
     # A path of several series is all of theirs of one number; one series is itself.
     joint = [own[0] if len(own) == 1 else own for own in zip(*made, strict=where is None)]
     if folder is not None:

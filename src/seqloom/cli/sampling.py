@@ -263,6 +263,8 @@ def _infill_several(
             tuple(answers[i].values[k] if i in answers else value for i, value in enumerate(values))
             for k in range(number)
         ]
+        if file is not None:
+            made = [tuple(codec.in_file(value, file.path.name) for value in own) for own in made]
         data = codec.together(made[0]) if number == 1 else codec.show_several(made, "sample")
         if folder is not None:
             write_files(folder, [codec.together(own) for own in made], session)
@@ -362,7 +364,7 @@ def _write_samples(
     if folder is not None:
         write_files(folder, [codec.show(value) for value in answer.values], session)
     if file is not None:
-        shown = _shown(model, answer.values)
+        shown = _shown(model, [codec.in_file(value, file.path.name) for value in answer.values])
         session.wrote(file, codec.as_file(shown, file.path.name), f"{count} samples" if count > 1 else "")
     if output.as_json:
         put_json({"samples": samples_of(model, answer, likelihoods), "seconds": round(seconds, 3)})

@@ -245,6 +245,10 @@ class Codec(Component, home="seqloom.codecs"):
         ends = tuple(first + packed for first in self.suffixes[:1] for packed in ("", ".gz", ".zst"))
         return name.endswith(ends) and (count == 1 or self.space.symbolic)
 
+    def in_file(self, value: Any, name: str) -> Any:
+        """A value as it is shown for a file of this name: without what this kind has no place for."""
+        return value
+
     def as_file(self, shown: bytes, name: str) -> bytes:
         """What `show` and its like give, as a file of this name has it."""
         return shown

@@ -11,7 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs import clocks
-from seqloom.codecs.spelling import DAY, LONG_WEEKDAYS, SECOND, as_written, common, read_all, read_one, tail, written
+from seqloom.codecs.months import in_english, months_of, names_a_month
+from seqloom.codecs.spelling import (
+    DAY,
+    DIGITS,
+    LONG_WEEKDAYS,
+    SECOND,
+    as_written,
+    common,
+    read_all,
+    read_one,
+    tail,
+    written,
+)
 from seqloom.core.config import Settings
 from seqloom.core.errors import DataError
 
@@ -60,6 +72,8 @@ class Calendar(Settings):
     """What follows every time, such as `Z` or `+00:00`, or the `.0` of epochs; `%z` where it changes."""
     place: str = ""
     """The place whose clock the times are on, such as `Europe/Berlin`, where summer time is told from the data."""
+    names: tuple[str, ...] = ()
+    """The twelve months as the file writes them, where they are not the English ones of `%b` and `%B`."""
 
     @classmethod
     def of(cls, texts: Sequence[str], path: Path | str = "", first_line: int = 2) -> tuple[Self, Instants]:
@@ -79,18 +93,21 @@ class Calendar(Settings):
         spelling: str = "",
         pieces: Sequence[slice] = (slice(None),),
         zone: str = "",
+        names: Sequence[str] = (),
     ) -> tuple[Self, Instants]:
         """How these cells are written, and their instants on the clock that they show; the step is left open.
 
-        `spelling` and `zone` are ones that are known, `pieces` are the rows of the series that the cells are of.
+        `spelling`, `zone` and `names` of months are ones that are known, `pieces` are the rows of the
+        series that the cells are of.
         """
         import polars
 
         point = _POINT.search(texts[0])
         end = point.group() if point else ""
+        pointed = bool(end) and all(_is_whole(text, end) for text in texts)  # 20240131.0
         if spelling in {"", INTEGER, *EPOCHS} and all(_is_whole(text, end) for text in texts):
             whole = np.array([int(text.removesuffix(end)) for text in texts], np.int64)
-            kind = spelling or _kind_of(texts, whole)
+            kind = spelling or _kind_of([text.removesuffix(end) for text in _sample(texts)], whole)
             if kind:
                 unit = EPOCHS.get(kind, 1)
                 return cls(format=kind, zone=end), whole * int(unit) if unit >= 1 else whole // round(1 / unit)
@@ -100,10 +117,18 @@ class Calendar(Settings):
                 raise _unread(texts, 0, path, lines, spelling)
             places = max(len(text.partition(".")[2]) for text in texts)
             return cls(format=DECIMAL_YEAR, fraction=places), months.astype("M8[M]").astype("M8[us]").astype(np.int64)
-        if spelling in {"", NUMBER} and "." in texts[0] and all(_DECIMAL.fullmatch(text) for text in texts):
+        if (
+            spelling in {"", NUMBER}
+            and "." in texts[0]
+            and not (pointed and not spelling)
+            and all(_DECIMAL.fullmatch(text) for text in texts)
+        ):
             places = max(len(text.partition(".")[2]) for text in texts)
             return cls(format=NUMBER, fraction=places), np.array([round(float(text) * 10**places) for text in texts])
-        zones, fraction = {tail(text)[0] for text in _sample(texts)}, tail(texts[0])[1]
+        tails = [tail(text) for text in _sample(texts)]
+        zones, fraction = {zone for zone, _ in tails}, max(digits for _, digits in tails)
+        if pointed:
+            zones = {end}
         cells = polars.Series(texts, dtype=polars.String)
         zone = zone or (next(iter(zones)) if len(zones) == 1 else "%z")
         shifts = None
@@ -118,10 +143,17 @@ class Calendar(Settings):
             cells = cells.str.strip_suffix(zone)
         small: Instants | int = 0
         if fraction:
-            digits = cells.str.extract(r"[.,]([0-9]{1,9})$").fill_null("0").str.pad_end(6, "0").str.slice(0, 6)
+            digits = cells.str.extract(r"[.,]([0-9]{1,9})$").fill_null("0")
+            fraction = max(map(len, digits.unique().to_list()), default=fraction)
+            digits = digits.str.pad_end(6, "0").str.slice(0, 6)
             small = digits.cast(polars.Int64).to_numpy()
             cells = cells.str.replace(r"[.,][0-9]{1,9}$", "")
         bodies = cells.to_list()
+        worded = names or names_a_month(_sample(bodies))
+        own_names = months_of(bodies, names) if worded else ()
+        if own_names:
+            bodies = [in_english(body, own_names, long="%B" in spelling) for body in bodies]
+            cells = polars.Series(bodies, dtype=polars.String)
         known = [spelling] if spelling else common(_sample(bodies), named=True)
         best: tuple[float, str, Instants] | None = None
         furthest = -1
@@ -136,7 +168,7 @@ class Calendar(Settings):
         if best is None:
             raise _unread(texts, _first_odd(bodies) if furthest < 0 else furthest, path, lines, spelling)
         _, chosen, instants = best
-        calendar = cls(format=as_written(chosen, _sample(bodies)), fraction=fraction, zone=zone)
+        calendar = cls(format=as_written(chosen, _sample(bodies)), fraction=fraction, zone=zone, names=own_names)
         instants = instants + small
         if shifts is None:
             return calendar, instants
@@ -273,13 +305,17 @@ class Calendar(Settings):
 
     def read(self, text: str) -> int | None:
         """The instant that a cell says, or None."""
-        if not (self.zone or self.fraction or self.format in NUMBERS):  # one cell alone is read sooner than a column
+        if not (
+            self.zone or self.fraction or self.names or self.format in NUMBERS
+        ):  # one cell alone is read sooner than a column
             instant = read_one(text, self.format)
             if instant is None or not self.place:
                 return instant
             return int(clocks.universal(np.array([instant]), self.place)[0])
+        if self.format == NUMBER:
+            return round(float(text) * 10**self.fraction) if _DECIMAL.fullmatch(text) else None
         try:
-            _, instants = Calendar.spelled([text], spelling=self.format, zone=self.zone)
+            _, instants = Calendar.spelled([text], spelling=self.format, zone=self.zone, names=self.names)
         except DataError:
             return None
         if self.place and self.zone != "%z":
@@ -288,7 +324,9 @@ class Calendar(Settings):
 
     def instants(self, texts: Sequence[str]) -> Instants:
         """The instants of dates that are spelled so, in their order."""
-        _, instants = Calendar.spelled(texts, spelling=self.format, zone=self.zone)
+        if self.format == NUMBER:  # 1.0 is a hundred hundredths beside 0.75
+            return np.array([round(float(text) * 10**self.fraction) for text in texts], np.int64)
+        _, instants = Calendar.spelled(texts, spelling=self.format, zone=self.zone, names=self.names)
         return clocks.universal(instants, self.place) if self.place and self.zone != "%z" else instants
 
     def moments(self, texts: Sequence[str]) -> Instants:
@@ -307,7 +345,7 @@ class Calendar(Settings):
         local = int(self._local(np.array([instant]))[0])
         digits = f".{local % SECOND:06d}"[: self.fraction + 1].ljust(self.fraction + 1, "0") if self.fraction else ""
         zone = clocks.offset_text((local - instant) // SECOND) if self.zone == "%z" else self.zone
-        return f"{written(local, self.format)}{digits}{zone}"
+        return f"{written(local, self.format, self.names)}{digits}{zone}"
 
     def after(self, last: str, count: int, first: int = 1) -> tuple[str, ...]:
         """`count` dates that go on from `last`, beginning `first` steps after it."""
@@ -414,14 +452,16 @@ def _is_whole(text: str, end: str) -> bool:
 
 
 def _kind_of(texts: Sequence[str], whole: NDArray[np.int64]) -> str:
-    """What whole numbers count; nothing where they are dates without separators, such as 20240131, or years."""
-    compact = common(_sample(texts), named=True)
+    """What whole numbers count, told from a few of them; nothing where they are years or dates such as 20240131."""
+    compact = common(texts, named=True)
     low, high = int(whole.min()), int(whole.max())
-    if compact and len(texts[0]) == 8 and all(text[:2] in {"17", "18", "19", "20", "21"} for text in _sample(texts)):
-        return ""
+    centuries = {text[:2] for text in texts}
+    if centuries <= {"17", "18", "19", "20", "21"}:
+        if "%Y%m" in compact or (len(texts[0]) == 8 and compact):
+            return ""
+        if centuries <= {"19", "20"} and set(DIGITS.get(len(texts[0]), ())) & set(compact):
+            return ""
     if "%y%m%d" in compact and len(texts[0]) == 6:
-        return ""
-    if "%Y%m" in compact and all(text[:2] in {"17", "18", "19", "20", "21"} for text in _sample(texts)):
         return ""
     if "%Y" in compact and low >= 1000 and high <= 2999:
         return ""

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from seqloom.codecs.dates import Calendar
+from seqloom.codecs.spelling import plain
 from seqloom.core.config import Settings
 
 PREFIX = "codec.dialect"
@@ -59,6 +60,11 @@ class Dialect(Settings):
         """One word is as good as a list of them, and a number as the word that it is written with."""
         several = [value] if isinstance(value, str | int | float) else value
         return [str(one) for one in several] if isinstance(several, list | tuple) else several
+
+    @field_validator("dates")
+    @classmethod
+    def _spelled(cls, value: str) -> str:
+        return plain(value)
 
 
 PLAIN = Dialect()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ def cells_of_file(path: Path) -> Cells:
     """The cells of a file that is a frame."""
     name = path.name.lower()
     if name.endswith(JSON_LINES):
-        return cells_of(_frame_of_lines(path), path)
+        frame, remarks = _frame_of_lines(path)
+        return replace(cells_of(frame, path), remarks=remarks)
     import polars
 
     data = io.BytesIO(b"".join(raw(path)))
@@ -44,7 +46,8 @@ def as_file(text: bytes, name: str) -> bytes:
         return text
     import polars
 
-    frame, data = polars.read_csv(io.BytesIO(text), infer_schema_length=None), io.BytesIO()
+    frame, data = polars.read_csv(io.BytesIO(text), infer_schema=False), io.BytesIO()
+    frame = frame.select(_typed(column, dates=not lower.endswith(JSON_LINES)) for column in frame)
     if lower.endswith(PARQUET):
         frame.write_parquet(data)
     elif lower.endswith(ARROW):
@@ -52,6 +55,28 @@ def as_file(text: bytes, name: str) -> bytes:
     else:
         frame.write_ndjson(data)
     return data.getvalue()
+
+
+def _typed(words: polars.Series, *, dates: bool) -> polars.Series:
+    """A column of words as numbers, or as dates where a file has a type for them, if that loses nothing."""
+    import polars
+
+    whole = words.cast(polars.Int64, strict=False)
+    if whole.cast(polars.String).equals(words):  # but not 007
+        return whole
+    known = words.drop_nulls()
+    if known.str.contains(r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$").all():
+        return words.cast(polars.Float64)
+    if not dates:
+        return words
+    for pattern, kind, spelling in (
+        ("", polars.Date, "%Y-%m-%d"),
+        ("[ T][0-9]{2}:[0-9]{2}", polars.Datetime, "%Y-%m-%d %H:%M"),
+        (r"[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?", polars.Datetime, "%Y-%m-%d %H:%M:%S%.f"),
+    ):
+        if len(known) and known.str.contains(f"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{pattern}$").all():
+            return words.str.replace("T", " ", literal=True).str.strptime(kind, spelling)
+    return words
 
 
 def has_rows(path: Path) -> bool:
@@ -137,15 +162,27 @@ def _cell(cell: Any) -> str:
     return repr(cell) if isinstance(cell, float) else str(cell)
 
 
-def _frame_of_lines(path: Path) -> polars.DataFrame:
-    """A file with an object a line: a row each, or a whole series each (`start`, `target`)."""
+def _frame_of_lines(path: Path) -> tuple[polars.DataFrame, tuple[str, ...]]:
+    """A file with an object a line, a row each or a whole series each (`start`, `target`), and what is left out."""
     rows = list(objects_of(path, '{"start": "2024-01-01", "target": [1, 2]}'))
+    remarks: tuple[str, ...] = ()
     if rows and "target" in rows[0][1]:
+        remarks = tuple(_left_out([entry for _, entry in rows]))
         rows = [(number, row) for whole, entry in rows for number, row in _series_of(whole, entry, path)]
     import polars
 
     names = list(dict.fromkeys(name for _, row in rows for name in row))
-    return polars.DataFrame({name: [_cell(_plain(row.get(name), name, n, path)) for n, row in rows] for name in names})
+    columns = {name: [_cell(_plain(row.get(name), name, n, path)) for n, row in rows] for name in names}
+    return polars.DataFrame(columns), remarks
+
+
+def _left_out(series: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What is not read of series of GluonTS's form, in words."""
+    if any(one.get("start") and not one.get("freq") for one in series):
+        yield "'start' is left out, for no 'freq' says how far apart the values are"
+    others = dict.fromkeys(key for one in series for key in one if key not in {"start", "freq", "target", "item_id"})
+    if others:
+        yield f"{', '.join(map(repr, others))} {'is' if len(others) == 1 else 'are'} left out"
 
 
 def _plain(cell: Any, name: str, line: int, path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -166,7 +167,9 @@ class _Layout:
             for remark in numbers.remarks:
                 said.setdefault(remark, []).append(name)
         if decimal == "," and any("," in numbers.style.decimal for numbers in read.values()):
-            self.remarks.append("numbers have a decimal comma")
+            commas = any(self.columns[name].str.contains(",", literal=True).any() for name in chosen)
+            points = f"points part thousands ({PREFIX}.decimal=. says that they do not)"
+            self.remarks.append("numbers have a decimal comma" if commas else points)
         for remark, names in said.items():
             self.remarks.append(f"{_listed(names)} {remark}")
         sheet = replace(
@@ -180,14 +183,14 @@ class _Layout:
     def _text(self, name: str, row: int, chosen: Sequence[str], decimal: str) -> DataError:
         """The error of a column that is read as numbers and holds a word."""
         cell, texts = str(self.columns[name][row]), shlex.quote(f"corpus.text={name}")
-        column = self.columns[name].head(1000).to_list()
-        share = np.mean([looks_like_number(other) or is_missing(other) for other in column])
+        column = [other for other in self.columns[name].head(1000).to_list() if not is_missing(other)] or [cell]
+        share = np.mean([looks_like_number(other) for other in column])
         if len(self.columns) == 1:
             hint = f"corpus.items=line reads a list, a thing a line; {texts} one whose first line is a heading"
         elif row == self.cells.height - 1 and row:
             hint = f"{PREFIX}.footer=1 leaves the last row out"
         elif share > 0.5:
-            hint = f"{PREFIX}.missing=[{cell}] takes it for no value"
+            hint = f"{_setting(f'{PREFIX}.missing', [cell])} takes it for no value"
             if looks_like_number(cell):
                 hint = f"{PREFIX}.decimal={',' if decimal == '.' else '.'} says that the decimal sign is another"
         else:
@@ -198,10 +201,10 @@ class _Layout:
                 cells = self.columns[name]
                 static = all(cells.gather(rows).n_unique() == 1 for rows in self.groups.values())
                 aligned = "" if static else f" given.{_word(name)}.enters=align"
-                words = f"given.{_word(name)}.source=column:{name}"
+                words = shlex.quote(f"given.{_word(name)}.source=column:{name}")
                 hint = f"{words}{aligned} makes it a condition; {texts} models its texts"
             if numeric:
-                hint = f"corpus.columns=[{','.join(numeric)}] reads the numbers alone; {hint}"
+                hint = f"{_setting('corpus.columns', numeric)} reads the numbers alone; {hint}"
         return self._error(f"column {name!r} is text: {cell[:40]!r} is not a number", hint, self._line(row))
 
     def _line(self, row: int) -> int:
@@ -228,6 +231,19 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"column {names[0]!r}"
     return f"{len(names)} columns ({', '.join(names[:3])}{' ...' * (len(names) > 3)})"
+
+
+def _setting(key: str, words: Sequence[str]) -> str:
+    """A setting with a list of words as a shell takes it; words that no list holds as they stand are quoted."""
+    plain = all(re.fullmatch(r"[^\W\d_][\w .%/()+-]*", word) and word == word.strip() for word in words)
+    plain = plain and not any(word.lower() in _NO_WORDS for word in words)
+    listed = ",".join(words) if plain else ",".join(json.dumps(word, ensure_ascii=False) for word in words)
+    setting = f"{key}=[{listed}]"
+    return setting if re.fullmatch(r"[\w.=,\[\]/%+-]+", setting) else shlex.quote(setting)
+
+
+_NO_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null"})
+"""What YAML takes for something else than a word, or might."""
 
 
 def _word(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import polars
 
 MISSING = frozenset({
-    "", "na", "n/a", "nan", "null", "none", "-", "--", "---", "?", ".", "..", "...", "#n/a", "#na", "n.a.", "n.a", "nd",
+    "", "na", "n/a", "n/d", "s/d", "nan", "null", "none", "-", "--", "---", "?", ".", "..", "...", "#n/a", "#na",
+    "n.a.", "n.a", "nd",
     "n.d.", "k.a.", "<na>", "nat", "nil", "missing", "#value!", "#div/0!", "#ref!", "#null!", "#num!", "#n/a n/a",
     "-nan", "undefined", ":", "*", "***", "****", "\N{EN DASH}", "\N{EM DASH}",
 })  # fmt: skip
@@ -38,12 +39,13 @@ _DECORATED = re.compile(rf"(?P<sign>[+-]?)(?P<before>{_UNIT})? *(?P<body>{_BODY}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _THIN = "'’ \u00a0\u202f"
 _ANY = re.compile(
-    rf"[+-]?(?:[0-9]{{1,3}}(?:[,{_THIN}][0-9]{{3}})+(?:\.[0-9]*)?|[0-9]{{1,3}}(?:[.{_THIN}][0-9]{{3}})+(?:,[0-9]*)?"
+    rf"[+-]?(?:[0-9]{{1,3}}(?:[,{_THIN}][0-9]{{2,3}})*[,{_THIN}][0-9]{{3}}(?:\.[0-9]*)?|[0-9]{{1,3}}(?:[.{_THIN}][0-9]{{3}})+(?:,[0-9]*)?"
     r"|[0-9]*[.,]?[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[.,])"
 )
 """A number with a point or a comma, grouped in thousands or not."""
 _SPACES = "[ '’\u00a0\u202f]"
-GROUPED_COMMA = r"^[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?$"
+GROUPED_COMMA = r"^[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3})(?:\.[0-9]*)?$"
+"""Thousands, or thousands and hundreds of them as in India: 1,27,258."""
 GROUPED_POINT = r"^[+-]?[0-9]{1,3}(?:\.[0-9]{3})+(?:,[0-9]*)?$"
 DECIMAL_COMMA = r"^[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?$"
 DECIMAL_POINT = r"^[+-]?[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?$"
@@ -58,6 +60,8 @@ class Style:
     after: str = ""
     words: tuple[str, str] | None = None
     """Words for 0 and 1."""
+    group: str = ""
+    """What stands between thousands."""
 
     def write(self, number: str) -> str:
         """A number, `1.5`, in this style."""
@@ -65,7 +69,10 @@ class Style:
             return ""
         if self.words is not None:
             return self.words[float(number) >= 0.5]
-        return self.before + number.replace(".", self.decimal) + self.after
+        whole, point, part = number.partition(".")
+        if self.group and len(whole.lstrip("-")) > 3 and whole.lstrip("-").isdigit():
+            whole = f"{int(whole):,}".replace(",", self.group)
+        return self.before + whole + point.replace(".", self.decimal) + part + self.after
 
 
 @dataclass(frozen=True)
@@ -126,13 +133,30 @@ def decimal_of(columns: Sequence[polars.Series], delimiter: str, otherwise: str 
         grouped_comma = grouped_comma or bool(grouped.any())
     if comma or point:
         return "," if comma > point else "."
-    if not grouped_comma:
-        return otherwise or "."
+    if otherwise:
+        return otherwise
     for column in columns:
         bare = _bare(column.filter(column.str.contains(".", literal=True)).head(1000))
         if (bare.str.contains(DECIMAL_POINT) & ~bare.str.contains(GROUPED_POINT)).any():
             return "."
-    return otherwise or ("," if delimiter == ";" else ".")
+    if grouped_comma:
+        return "," if delimiter == ";" else "."
+    return "," if any(map(_grouped_by_points, columns)) else "."
+
+
+def _grouped_by_points(column: polars.Series) -> bool:
+    """Whether the points of a column without commas part thousands: 980 stands beside 1.020, and never 1.5 or 0.980.
+
+    Where all numbers have three digits behind a point they are decimals: what measures writes so, and what counts is
+    hardly ever above a thousand throughout.
+    """
+    bare = _bare(column.filter(~column.str.to_lowercase().is_in(list(MISSING))).unique())
+    pointed = bare.str.contains(".", literal=True)
+    if not bare.filter(pointed).str.contains(r"^[+-]?[1-9][0-9]{0,2}(?:\.[0-9]{3})+$").all():
+        return False
+    small = int((~pointed & bare.str.contains("^[+-]?[1-9][0-9]{0,2}$")).sum())
+    others = int((~pointed & ~bare.str.contains("^[+-]?[0-9]{1,3}$")).sum())
+    return bool(pointed.any()) and small >= 2 and not others
 
 
 def read_numbers(cells: polars.Series, decimal: str, further: Sequence[str] | None = None) -> Numbers:
@@ -163,7 +187,11 @@ def read_numbers(cells: polars.Series, decimal: str, further: Sequence[str] | No
         if scaled is not None:
             return Numbers(scaled, Style(decimal), remarks=("has K, M and B for thousands, millions and billions",))
         before, after = _decoration(rest)
-        style = Style(decimal, before, after)
+        decorated = 2 * len(rest) > len(
+            cells.filter(~missing)
+        )  # what few numbers have, such as a flag, new ones have not
+        style = Style(decimal, before, after) if decorated else Style(decimal)
+        style = replace(style, group=_group(rest, decimal))
         spelled = _spelled(cells, decimal, before.strip(), after.strip())
         again = spelled.cast(polars.Float64, strict=False)
         again = again.set(missing, None)
@@ -196,6 +224,13 @@ def _decoration(cells: polars.Series) -> tuple[str, str]:
         found.add((bare[match.end("sign") : begin], bare[begin + len(match["body"].rstrip()) :]))
     stripped = {(before.strip(), after.strip()) for before, after in found}
     return max(found) if len(stripped) == 1 else ("", "")
+
+
+def _group(cells: polars.Series, decimal: str) -> str:
+    """What stands between the thousands of these cells; nothing where they have nothing there."""
+    sign = "," if decimal == "." else "."
+    found = cells.str.extract(rf"[0-9]([{sign}{_THIN}])[0-9]{{3}}(?:[^0-9]|$)").drop_nulls()
+    return str(found[0]) if len(found) else ""
 
 
 def _magnitudes(cells: polars.Series, decimal: str) -> NDArray[np.float64] | None:

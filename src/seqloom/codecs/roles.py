@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seqloom.codecs.dates import INTEGER, are_decimal_years
 from seqloom.codecs.dialect import Wanted
+from seqloom.codecs.months import names_a_month
 from seqloom.codecs.numerals import is_missing, looks_like_number
 from seqloom.codecs.sheet import DATE_NAMES
 from seqloom.codecs.spelling import TIMES, common, pattern_of
@@ -36,8 +37,12 @@ PARTS = {
     "doy": "J", "dayofyear": "J", "day_of_year": "J", "yday": "J", "julian": "J",
 }  # fmt: skip
 """Columns that hold a part of a date, and the part."""
+EPOCHS_OF_NOW = ((10**9, 21 * 10**8), (10**12, 21 * 10**11))
+"""Seconds and milliseconds since 1970 of this century: a column without a name that holds these holds times."""
 SAMPLE = 40
 """Cells by which it is told what a column holds."""
+LEAST_EVEN = 10
+"""Decimals that must go up by one step to be no series, but what counts the rows."""
 _NAMES = re.compile(
     r"(^|[_ ])(id|store|shop|item|sku|product|station|site|sensor|meter|device|symbol|ticker|country|region|city|state|"
     r"location|entity|group|code|category|dept|department|family|customer|user|plant|series|name|turbine|patient|subject|"
@@ -123,18 +128,29 @@ def _holds_dates(columns: Mapping[str, polars.Series], name: str, named: bool, f
         return True
     whole = all(re.fullmatch(r"-?[0-9]{1,19}(\.0+)?", cell) for cell in sample)
     if whole:
-        if not named and (name or not first):
-            return False
         numbers = [int(cell.split(".")[0]) for cell in sample]
+        epoch = name == "column1" and any(low <= min(numbers) <= max(numbers) < high for low, high in EPOCHS_OF_NOW)
+        if not named and not (first and (not name or epoch)):
+            return False
         return numbers == sorted(numbers) or numbers == sorted(numbers, reverse=True) or name.lower() in CORE_DATES
     if all(looks_like_number(cell) for cell in sample):
         # Seconds since a beginning, say: they go up.
         if name.lower() not in {*CORE_DATES, "t", "ts", "seconds", "elapsed"}:
-            return bool(common(sample)) and named
+            dated = named or names_a_month(sample)  # Sep/23
+            return (bool(common(sample)) and dated) or ((named or first) and _goes_up_evenly(column.to_list()))
         seconds = [float(cell) for cell in sample if re.fullmatch(r"-?[0-9]+\.[0-9]+", cell)]
         return len(seconds) == len(sample) > 1 and all(a < b for a, b in pairwise(seconds))
     readable = sum(bool(common([cell], named=named)) for cell in sample)
     return readable >= 0.8 * len(sample) or (name.lower() in CORE_DATES and not looks_like_number(sample[0]))
+
+
+def _goes_up_evenly(cells: Sequence[str]) -> bool:
+    """Whether cells are decimals that go up by one step, but for what their last digit rounds."""
+    if len(cells) < LEAST_EVEN or not all(re.fullmatch(r"-?[0-9]{1,12}\.[0-9]{1,6}", cell) for cell in cells):
+        return False
+    places = max(len(cell.partition(".")[2]) for cell in cells)
+    steps = np.diff(np.rint(np.array(cells, np.float64) * 10**places))
+    return bool(steps.min() > 0 and np.ptp(steps) <= 2)
 
 
 def _time_beside(columns: Mapping[str, polars.Series], free: Sequence[str], date: str) -> str:
@@ -142,11 +158,15 @@ def _time_beside(columns: Mapping[str, polars.Series], free: Sequence[str], date
     sample = [cell for cell in columns[date].head(SAMPLE).to_list() if cell]
     if any("%H" in spelling or "%I" in spelling for spelling in common(sample, named=True)[:1]):
         return ""
-    for name in free:
+    named = [name for name in free if re.search(r"time|zeit|uhr|hour|hora|heure|^hr$", name, re.IGNORECASE)]
+    # Where days repeat, what stands beside them as 06:00 is their time whatever it is called.
+    unnamed = [] if columns[date].n_unique() == len(columns[date]) else [name for name in free if name not in named]
+    for name in (*named, *unnamed):
         cells = [cell for cell in columns[name].head(SAMPLE).to_list() if cell]
-        if name == date or not cells or not re.search(r"time|zeit|uhr|hour|hora|heure|^hr$", name, re.IGNORECASE):
+        if name == date or not cells:
             continue
         plain = [time for time in TIMES if "%M" in time or re.search("hour|hr", name, re.IGNORECASE)]
+        plain = [time for time in plain if name in named or ":%M" in time]
         if any(all(re.fullmatch(pattern_of(time), cell) for cell in cells) for time in plain):
             return name
     return ""

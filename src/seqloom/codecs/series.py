@@ -25,7 +25,7 @@ from seqloom.codecs.layout import tables_in
 from seqloom.codecs.reading import has_numbers, line_of, read_table, read_tables, table_of
 from seqloom.codecs.roles import INDEX_NAMES
 from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, season_of
-from seqloom.codecs.sheet import DATE_NAMES
+from seqloom.codecs.sheet import DATE_NAMES, quoted
 from seqloom.codecs.table import Table, joined
 from seqloom.codecs.writing import summary_of_tables, text_of_tables
 from seqloom.core.content import write_bytes
@@ -43,6 +43,8 @@ SEASON_ROWS = 50_000
 """Last rows of each series in which a season is looked for."""
 FEWEST = 5
 """Known cells that must be whole numbers before a column is taken to hold nothing else."""
+MOST_DECIMALS = 18
+"""Decimals beyond which it is not told how many numbers have."""
 SHOWN = 100
 """Series of a file by which it is told whether dates are even."""
 UNEVEN = 0.01
@@ -96,6 +98,8 @@ class Series(Codec, name="series"):
     """Whether each holds whole numbers alone: then what is made is rounded to them."""
     signed: tuple[bool, ...] = ()
     """Whether each may be below zero; of those that may not, what is made is not either."""
+    decimals: tuple[int, ...] = ()
+    """How many decimals the numbers of each have at most: what is made is written with no more."""
     binary: tuple[bool, ...] = ()
     """Whether each is 0 or 1, as yes and no are: then what is made is one of the two."""
     date: str = ""
@@ -184,6 +188,7 @@ class Series(Codec, name="series"):
             scales=scales,
             integers=tuple(map(_whole, known.T)),
             signed=tuple(map(_signed, known.T)),
+            decimals=tuple(map(_decimals, known.T)),
             binary=tuple(map(_binary, known.T)),
             date=first.date_column,
             calendar=first.calendar,
@@ -540,11 +545,14 @@ class Series(Codec, name="series"):
         return "read as " + "; ".join([", ".join(clauses), *list(remarks)[:MOST_REMARKS]])
 
     def write(self, value: Table, path: Path) -> None:
-        framed = path.name.lower().endswith(SUFFIXES)
-        write_bytes(self.as_file(self.show(replace(value, sheet=None) if framed else value), path.name), path)
+        write_bytes(self.as_file(self.show(self.in_file(value, path.name)), path.name), path)
 
     def holds(self, name: str, count: int) -> bool:
         return name.endswith(self.suffixes)
+
+    def in_file(self, value: Table, name: str) -> Table:
+        """Numbers alone where a file has columns of numbers: no units, decimal commas and lines of comment."""
+        return replace(value, sheet=None) if name.lower().endswith(SUFFIXES) else value
 
     def as_file(self, shown: bytes, name: str) -> bytes:
         return as_file(shown, name)
@@ -597,8 +605,11 @@ class Series(Codec, name="series"):
         lines: list[str] = []
         for i, value in enumerate(values):
             several = value if isinstance(value, tuple) else (value,)
-            header, *rows = self.together(several).decode("utf-8", "replace").splitlines()
-            mark = "," if several[0].sheet is None else several[0].sheet.delimiter
+            text, sheet = self.together(several).decode("utf-8", "replace"), several[0].sheet
+            header, *rows = text.splitlines()
+            mark = "," if sheet is None else sheet.delimiter
+            if sheet is not None and text.startswith(sheet.head):  # without what stands before and under the names
+                header, rows = mark.join(map(quoted, sheet.names)), text.removeprefix(sheet.head).splitlines()
             lines += [f"{name}{mark}{header}"] if i == 0 else []
             lines += [f"{i}{mark}{row}" for row in rows]
         return "".join(f"{line}\n" for line in lines).encode()
@@ -612,7 +623,9 @@ class Series(Codec, name="series"):
         columns = tuple(f"{column}_{name}" for column in self.columns for name in names)
         # The same codec with these columns, so that each is written with the digits that are worth writing.
         means, scales = (np.repeat(known, len(names)).tolist() for known in (self.means, self.scales))
-        codec = self.replace(columns=columns, means=means, scales=scales, integers=(), signed=(), binary=())
+        codec = self.replace(
+            columns=columns, means=means, scales=scales, integers=(), signed=(), binary=(), decimals=()
+        )
         tables = [
             replace(like, columns=columns, values=np.stack(list(own.values()), -1).reshape(len(like), -1), words={})
             for like, own in zip(likes, statistics, strict=True)
@@ -655,8 +668,9 @@ class Series(Codec, name="series"):
         """Decimals worth writing of each column."""
         scales = dict(zip(self.columns, self.scales, strict=True))
         digits = {name: DIGITS - 1 - math.floor(math.log10(scales.get(name, 1.0))) for name in columns}
-        integers = dict(zip(self.columns, self.integers, strict=False))
-        return {name: min(count, 0) if integers.get(name) else count for name, count in digits.items()}
+        own = dict(zip(self.columns, self.decimals, strict=False))
+        own |= {name: 0 for name, whole in zip(self.columns, self.integers, strict=False) if whole}
+        return {name: min(count, own.get(name, count)) for name, count in digits.items()}
 
 
 def _uneven(table: Table) -> bool:
@@ -668,6 +682,16 @@ def _whole(column: NDArray[np.float64]) -> bool:
     """Whether all known cells are whole numbers, and not by chance."""
     known = column[~np.isnan(column)]
     return len(known) >= FEWEST and bool((known % 1 == 0).all())
+
+
+def _decimals(column: NDArray[np.float64]) -> int:
+    """How many decimals all known cells have at most, where there are enough of them to tell."""
+    known = column[~np.isnan(column)]
+    for places in range(MOST_DECIMALS if len(known) >= FEWEST else 0):
+        scaled = known * 10.0**places
+        if (np.abs(scaled - np.rint(scaled)) <= 1e-14 * np.abs(scaled)).all():
+            return places
+    return MOST_DECIMALS
 
 
 def _signed(column: NDArray[np.float64]) -> bool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from seqloom.codecs.months import LONG_MONTHS, MONTHS, in_english, months_of
+
 if TYPE_CHECKING:
     import polars
 
@@ -19,11 +21,6 @@ Instants = NDArray[np.int64]
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
-LONG_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
-)  # fmt: skip
-MONTHS = tuple(name[:3] for name in LONG_MONTHS)
 LONG_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 WEEKDAYS = tuple(name[:3] for name in LONG_WEEKDAYS)
 PIVOT = 69
@@ -32,7 +29,8 @@ PIVOT = 69
 CALENDAR_DATES = (
     "%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d",
     "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%y/%m/%d", "%d %m %Y", "%Y %m %d",
-    "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%d.%b.%Y", "%d%b%Y", "%d. %b %Y", "%d %b %y", "%d-%b-%y", "%d%b%y",
+    "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%d.%b.%Y", "%d%b%Y", "%d. %b %Y", "%d de %b de %Y",
+    "%d %b %y", "%d-%b-%y", "%d%b%y",
     "%b %d, %Y", "%b %d %Y", "%b-%d-%Y", "%Y-%b-%d", "%Y %b %d", "%Y/%b/%d",
     "%d %B %Y", "%d. %B %Y", "%d-%B-%Y", "%B %d, %Y", "%B %d %Y",
     "%a, %d %b %Y", "%a %d %b %Y", "%a %b %d %Y", "%a, %b %d, %Y", "%a %Y-%m-%d", "%a %d/%m/%Y", "%a %m/%d/%Y",
@@ -42,14 +40,17 @@ CALENDAR_DATES = (
 """Days, in the order in which those that fit equally well are preferred."""
 PERIODS = (
     "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%m.%Y", "%YM%m", "%Y-M%m", "%Y M%m", "%Y:%m", "%Y%m",
-    "%b-%y", "%b %y", "%b-%Y", "%b %Y", "%b/%Y", "%b/%y", "%b, %Y", "%b%y", "%b%Y", "%B %Y", "%B-%Y", "%B, %Y", "%B %y",
-    "%B-%y", "%y-%b", "%Y-%b", "%Y %b", "%Y/%b", "%Y%b", "%Y %B", "%Y-%B",
+    "%b-%y", "%b %y", "%b-%Y", "%b %Y", "%b de %Y", "%b/%Y", "%b/%y", "%b, %Y", "%b%y", "%b%Y", "%B %Y", "%B-%Y",
+    "%B, %Y", "%B %y", "%B-%y", "%y-%b", "%Y-%b", "%Y %b", "%Y/%b", "%Y%b", "%Y %B", "%Y-%B",
     "%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "%Y/Q%q", "%Y.Q%q", "%Y:%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "Q%q%Y",
     "Q%q, %Y", "Q%q %y", "Q%q-%y", "Q%q/%y", "%qQ%Y", "%qQ %Y", "%qQ%y", "%q/%Y", "%yQ%q",
     "%G-W%V", "%GW%V", "%G W%V", "%G-W%V-%u", "%GW%V%u", "W%V %G", "W%V-%G", "W%V/%G", "%G-%V", "%G/%V",
     "%YH%h", "%Y-H%h", "%Y H%h", "H%h %Y", "%YS%h", "%Y-S%h", "FY%Y", "FY %Y", "%Y",
+    "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H",
 )  # fmt: skip
-"""Months, quarters, weeks and years, to which no time of day belongs."""
+"""Months, quarters, weeks and years, to which no time of day belongs, and dates whose parts stand side by side."""
+DIGITS = {8: ("%Y%m%d",), 10: ("%Y%m%d%H",), 12: ("%Y%m%d%H%M",), 14: ("%Y%m%d%H%M%S",)}
+"""Dates that are nothing but so many digits and begin with a year."""
 TIMES = (
     "%H:%M:%S", "%H:%M", "%H.%M.%S", "%I:%M:%S %p", "%I:%M %p", "%I:%M:%S%p", "%I:%M%p", "%I %p", "%I%p", "%H%M%S",
     "%H%M", "%Hh", "%Hh%M", "%H", "%k:%M:%S", "%k:%M", "%k",
@@ -66,10 +67,32 @@ _PATTERNS = {
     "a": "(?i:" + "|".join(WEEKDAYS) + ")", "A": "(?i:" + "|".join(LONG_WEEKDAYS) + ")",
 }  # fmt: skip
 _DIRECTIVE = re.compile(r"%([-^_]?)([a-zA-Z])")
-_ZONE = re.compile(r"(?<=[:.][0-9]{2})(?:[.,][0-9]+)?( ?(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-][0-9]{2}(?::?[0-9]{2})?))$")
-_FRACTION = re.compile(r"(?<=:[0-9]{2})[.,]([0-9]{1,9})$")
-_COMPACT = frozenset({"%k", "%Y%m%d", "%y%m%d", "%Y%m", "%Y%j", "%Y", "%H", "%H%M", "%H%M%S", "%m.%Y"})
+_ZONE = re.compile(
+    r"(?:(?<=[:.][0-9]{2})|(?<=[0-9]{8}T[0-9]{4})|(?<=[0-9]{8}T[0-9]{6}))(?:[.,][0-9]+)?"
+    r"( ?(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-][0-9]{2}(?::?[0-9]{2})?))$"
+)
+_FRACTION = re.compile(r"(?:(?<=:[0-9]{2})|(?<=[0-9]{8}T[0-9]{6}))[.,]([0-9]{1,9})$")
+_SHORT = {"%F": "%Y-%m-%d", "%T": "%H:%M:%S", "%R": "%H:%M", "%D": "%m/%d/%y"}
+_TAIL = re.compile(r"(?:[.,]%f)?(?: ?%[zZ])?$")
+_COMPACT = frozenset({"%k", "%Y%m%d", "%y%m%d", "%Y%m", "%Y%j", "%Y", "%H", "%H%M", "%H%M%S", "%m.%Y"}) | {
+    spelling for several in DIGITS.values() for spelling in several
+}
 """Spellings that a number may look like: they are taken where a column says by its name that it holds dates."""
+
+
+def plain(spelling: str) -> str:
+    """A spelling as a person gives it, without a zone and a fraction of a second: those are told from the cells.
+
+    ValueError where it has a part that is not known here.
+    """
+    for short, long in _SHORT.items():
+        spelling = spelling.replace(short, long)
+    spelling = _TAIL.sub("", spelling)
+    for part in re.findall("%[-^_]?.?", spelling):
+        if not _DIRECTIVE.fullmatch(part) or part[-1] not in _PATTERNS or part[-1] == "f":
+            where = "stands at the end alone" if part[-1] in "fzZ" else "is no part of a date that can be read"
+            raise ValueError(f"{part} {where}; there are {' '.join(f'%{letter}' for letter in _PATTERNS)} %z")
+    return spelling
 
 
 def pattern_of(spelling: str) -> str:
@@ -80,7 +103,7 @@ def pattern_of(spelling: str) -> str:
         letter = match.group(2)
         # Where numbers stand side by side nothing but their widths tells them apart.
         before = spelling[: match.start()]
-        joined = spelling[match.end() : match.end() + 1] == "%" or before.endswith(("%Y", "%m", "%H"))
+        joined = spelling[match.end() : match.end() + 1] == "%" or before.endswith(("%Y", "%m", "%d", "%H", "%M"))
         out += f"(?P<{letter}>{_PATTERNS[letter].replace('{1,2}', '{2}') if joined else _PATTERNS[letter]})"
         end = match.end()
     return out + re.escape(spelling[end:])
@@ -128,7 +151,10 @@ def candidates(text: str, *, named: bool = False) -> tuple[str, ...]:
 def common(texts: Iterable[str], *, named: bool = False) -> list[str]:
     """The spellings in which every one of these cells can be read."""
     kept: list[str] | None = None
+    texts = list(texts)
+    months = months_of(texts)
     for text in texts:
+        text = in_english(text, months)
         if kept is None:
             kept = list(candidates(text, named=named))
         else:
@@ -143,7 +169,7 @@ def common(texts: Iterable[str], *, named: bool = False) -> list[str]:
 
 def is_date(text: str, *, named: bool = False) -> bool:
     """Whether a cell is written as a date."""
-    return bool(candidates(text, named=named))
+    return bool(common([text], named=named))
 
 
 def read_one(text: str, spelling: str) -> int | None:
@@ -252,8 +278,8 @@ def as_written(spelling: str, cells: Sequence[str]) -> str:
     return _DIRECTIVE.sub(lambda match: f"%{changes.get(match.group(2), match.group(1))}{match.group(2)}", spelling)
 
 
-def written(instant: int, spelling: str) -> str:
-    """An instant in a spelling."""
+def written(instant: int, spelling: str, months: Sequence[str] = ()) -> str:
+    """An instant in a spelling, with the names of months that a file has."""
     moment = datetime(1970, 1, 1) + timedelta(microseconds=instant)
     late = "k" in {letter for _, letter in _DIRECTIVE.findall(spelling)} and not moment.hour
     if late:  # midnight is the 24th hour of the day before
@@ -274,6 +300,8 @@ def written(instant: int, spelling: str) -> str:
 
     def part(match: re.Match[str]) -> str:
         style, letter = match.groups()
+        if letter in "bB" and months:
+            return months[moment.month - 1]
         if letter in words:
             word = words[letter]
             return word.upper() if style == "^" else word.lower() if style == "_" else word

@@ -12,9 +12,10 @@ import numpy as np
 
 from seqloom.codecs.dates import Calendar, check_order
 from seqloom.codecs.dialect import PREFIX, Wanted
+from seqloom.codecs.months import LONG_MONTHS, MONTHS, in_english, months_of
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
 from seqloom.codecs.sheet import Cells, Sheet
-from seqloom.codecs.spelling import LONG_MONTHS, MONTHS, common
+from seqloom.codecs.spelling import common
 from seqloom.codecs.table import Table
 from seqloom.core.errors import DataError
 
@@ -76,6 +77,10 @@ def _parts(names: Sequence[str], columns: Mapping[str, polars.Series]) -> tuple[
     hours = {name: match.group(1) for name in names if (match := _HOUR.fullmatch(name))}
     days = [name for name in names if name not in hours and _dates(columns[name])]
     if years:
+        own = months_of(names)
+        foreign = {name: in_english(name, own) for name in names if own and name not in years}
+        if [month for month in foreign.values() if month in MONTHS] == [*MONTHS]:
+            return years[0], "month", "%Y\t%b", {name: name for name, month in foreign.items() if month in MONTHS}
         for spelling, called in (("%b", MONTHS), ("%B", LONG_MONTHS), ("%m", _NUMBERS[:12])):
             months = [name for name in names if name.capitalize() in called]
             if [name.capitalize() for name in months] == [*called]:

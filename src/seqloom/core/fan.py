@@ -80,8 +80,7 @@ def fan_chart(
                     edges = _quantiles(made, (lower, upper))
                     name = f"{round(100 * (upper - lower))} % of samples"
                     axes.fill_between(at, edges[0], edges[1], color=colour, alpha=alpha, lw=0, label=name)
-            single = MOST_PATHS if count < FEWEST_FOR_BANDS else max(1, min(MOST_PATHS, MOST_POINTS // horizon))
-            for n in range(min(count, single)):
+            for n in range(_singles(count, horizon)):
                 name = "" if n else "single samples"
                 axes.plot(at, made[n], color=colour, lw=0.7, alpha=0.65, label=name or None)
             if count >= FEWEST_FOR_BANDS:
@@ -94,7 +93,7 @@ def fan_chart(
             if truth is not None:
                 axes.plot(at, truth[:, d], color=ink, lw=1.3, dashes=(4, 1.6), label="what really followed")
             axes.set_ylim(*ranges[d])
-            axes.set_title(figures.short(columns[d]), pad=3)
+            figures.entitle(axes, columns[d])
             figures.grid(axes, ink)
         after = f"{step} after the last known one" if len(past) else step
         if elements is not None:
@@ -108,6 +107,11 @@ def fan_chart(
         )
         figure.legend(marks, names, loc=place, ncols=2 if size <= WIDTH else 3, borderaxespad=0.2, columnspacing=1.2)
         return figures.written(figure, form)
+
+
+def _singles(count: int, horizon: int) -> int:
+    """How many of the paths are drawn by themselves."""
+    return min(count, MOST_PATHS if count < FEWEST_FOR_BANDS else max(1, min(MOST_PATHS, MOST_POINTS // horizon)))
 
 
 def _at_gaps(known: Numbers) -> NDArray[np.bool_]:
@@ -160,7 +164,10 @@ def past_shown(horizon: int) -> int:
 def fan_limits(
     several: Sequence[Numbers], history: Numbers | None = None, truth: Numbers | None = None
 ) -> list[tuple[float, float]]:
-    """A vertical range for each channel that shows the bands of all models, but is not stretched by a diverging one.
+    """A vertical range for each channel that shows the bands and the single paths of all models.
+
+    It is not stretched by a model that diverges: it goes beyond what is known by the range of that at most, and where
+    there is one model alone, by three times as much.
 
     Args:
         several: The sample paths (N,H,D) of each model.
@@ -170,7 +177,8 @@ def fan_limits(
     for d in range(width):
         pasts = [] if history is None else [history[-past_shown(horizon) :, d]]
         real = np.concatenate([*pasts, *([] if truth is None else [truth[:, d]]), np.zeros(0)])
-        made = np.concatenate([_quantiles(paths[:, :, d].reshape(-1, 1), (0.02, 0.98)).ravel() for paths in several])
+        bands = [_quantiles(paths[:, :, d].reshape(-1, 1), (0.02, 0.98)).ravel() for paths in several]
+        made = np.concatenate([*bands, *(paths[: _singles(len(paths), horizon), :, d].ravel() for paths in several)])
         real, made = real[np.isfinite(real)], made[np.isfinite(made)]
         everything = np.concatenate([real, made])
         if not len(everything):
@@ -178,7 +186,7 @@ def fan_limits(
             continue
         low, high = float(everything.min()), float(everything.max())
         if len(real) > 1 and np.ptp(real):
-            room = float(np.ptp(real))
+            room = float(np.ptp(real)) * (1 if len(several) > 1 else 3)
             low, high = max(low, float(real.min()) - room), min(high, float(real.max()) + room)
         margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
         ranges.append((low - margin, high + margin))

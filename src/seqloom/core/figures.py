@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -80,7 +81,7 @@ def numbers_plot(
             if limits is not None:
                 axes.set_ylim(*limits[d])
             axes.set_xlim(-0.5, max(longest - 0.5, 0.5))
-            axes.set_title(short(columns[d]), pad=3)
+            entitle(axes, columns[d])
             grid(axes, ink)
         more = "" if shown == len(columns) else f"; the first {shown} of {len(columns)} columns"
         plots[-1].set_xlabel(f"row{more}")
@@ -137,6 +138,24 @@ def grid(axes: Axes, ink: str) -> None:
     axes.tick_params(length=3, width=0.8)
     for spine in axes.spines.values():
         spine.set_alpha(0.5)
+
+
+def entitle(axes: Axes, name: str) -> None:
+    """Name an axes by its column, with the power of ten that very large or small numbers are shown in.
+
+    matplotlib writes the power between the name and the plot, where it runs into the name.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    low, high = axes.get_ylim()
+    largest = max(abs(low), abs(high))
+    power = 3 * math.floor(math.log10(largest) / 3) if 0 < largest < math.inf else 0
+    if (power >= 6 or power < -3) and high - low > 1e-4 * largest:
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value / 10.0**power:g}".replace("-", "\N{MINUS SIGN}"))
+        )
+        name = f"{short(name, 38)} (in 1e{power})"
+    axes.set_title(short(name), pad=3)
 
 
 def short(name: str, most: int = 48) -> str:
