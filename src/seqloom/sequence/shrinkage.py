@@ -11,16 +11,12 @@ from numpy.typing import NDArray
 
 from seqloom.core.progress import count
 from seqloom.sequence.naive import naive_forecast
-from seqloom.sequence.width import RESAMPLED, band_of, smooth_columns
+from seqloom.sequence.width import band_of, smooth_columns
 
 Numbers = NDArray[np.float64]
 
 SHARES = np.linspace(0, 1, 21)
 """Shares of a departure that are tried."""
-USUAL = 0.4
-"""The deviation of shares from table to table, beside which the error of a single one is weighed."""
-APART = 0.5
-"""The deviation of a share that is taken from one forecast alone."""
 FEWEST = 16
 """Of fewer paths the median depends so much on each that moving all by it would narrow their spread."""
 
@@ -31,8 +27,9 @@ class Shrinkage:
 
     The naive forecast repeats the last season, or the last value where there is none. A model of few rows reads more
     from them than goes on: its median is then nearer to the truth where it is drawn towards the naive forecast, as a
-    combination of two forecasts often is (Bates and Granger 1969). The share is the one with the least absolute error
-    over forecasts of held-out rows, in units of the band, and is drawn towards 1 by its error.
+    combination of two forecasts often is (Bates and Granger 1969). Of the shares whose absolute
+    error over forecasts of held-out rows, in units of the band, is within a standard error of the least, it is the
+    greatest (the rule of one standard error, Breiman et al. 1984).
     """
 
     kept: float
@@ -55,18 +52,17 @@ class Shrinkage:
         None where no forecast has a past of a season, or no cell that can be judged.
         """
         each = [_errors(*one, season) for one in zip(paths, pasts, truths, strict=True) if len(one[1]) >= season]
-        errors = np.stack([error for error, cells in each if cells]) if any(cells for _, cells in each) else None
-        if errors is None:
+        each = [(errors, cells) for errors, cells in each if cells]
+        if not each:
             return None
-        cells = np.array([number for _, number in each if number])
-        found = _best(errors)
-        number = len(errors)
-        draws = np.random.Generator(np.random.Philox(key=0)).integers(number, size=(RESAMPLED, number))
-        independent = min(independent, number)
-        error = float(np.std([_best(errors[draw]) for draw in draws])) * math.sqrt(number / independent)
-        error = max(error, APART / math.sqrt(independent))
-        trust = USUAL**2 / (USUAL**2 + error**2)
-        return cls(1 - trust * (1 - found), season, len(cells))
+        errors, cells = np.stack([one for one, _ in each]), np.array([number for _, number in each])
+        best = int(np.argmin(errors.sum(0)))
+        worse = errors / cells[:, None]  # each forecast counts as one, with a cell or with many
+        worse -= worse[:, [best]]
+        if len(each) < 2:  # what a share gains has no error yet
+            return cls(1.0, season, len(each))
+        error = worse.std(0, ddof=1) / math.sqrt(min(independent, len(each)))
+        return cls(float(SHARES[np.flatnonzero(worse.mean(0) <= error)[-1]]), season, len(each))
 
     @property
     def in_words(self) -> str:
@@ -98,7 +94,3 @@ def _errors(paths: Numbers, past: Numbers, truth: Numbers, season: int) -> tuple
     departure = (middle - naive)[known]
     made = naive[known] + SHARES[:, None] * departure
     return (np.abs(made - truth[known]) / half[known]).sum(1), int(known.sum())
-
-
-def _best(errors: Numbers) -> float:
-    return float(SHARES[np.argmin(errors.sum(0))])
