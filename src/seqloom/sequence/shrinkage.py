@@ -17,6 +17,8 @@ Numbers = NDArray[np.float64]
 
 SHARES = np.linspace(0, 1, 21)
 """Shares of a departure that are tried."""
+WITHIN = 0.5
+"""Standard errors by which a share may be worse than the best one."""
 FEWEST = 16
 """Of fewer paths the median depends so much on each that moving all by it would narrow their spread."""
 
@@ -27,9 +29,9 @@ class Shrinkage:
 
     The naive forecast repeats the last season, or the last value where there is none. A model of few rows reads more
     from them than goes on: its median is then nearer to the truth where it is drawn towards the naive forecast, as a
-    combination of two forecasts often is (Bates and Granger 1969). Of the shares whose absolute
-    error over forecasts of held-out rows, in units of the band, is within a standard error of the least, it is the
-    greatest (the rule of one standard error, Breiman et al. 1984).
+    combination of two forecasts often is (Bates and Granger 1969). Of the shares whose absolute error over forecasts of
+    held-out rows, in units of the band, is within half a standard error of the least, it is the greatest (after Breiman
+    et al. 1984, who allow one).
     """
 
     kept: float
@@ -55,14 +57,12 @@ class Shrinkage:
         each = [(errors, cells) for errors, cells in each if cells]
         if not each:
             return None
-        errors, cells = np.stack([one for one, _ in each]), np.array([number for _, number in each])
-        best = int(np.argmin(errors.sum(0)))
-        worse = errors / cells[:, None]  # each forecast counts as one, with a cell or with many
-        worse -= worse[:, [best]]
+        errors = np.stack([own / cells for own, cells in each])  # each forecast counts as one, with few cells or many
+        worse = errors - errors[:, [np.argmin(errors.mean(0))]]
         if len(each) < 2:  # what a share gains has no error yet
             return cls(1.0, season, len(each))
         error = worse.std(0, ddof=1) / math.sqrt(min(independent, len(each)))
-        return cls(float(SHARES[np.flatnonzero(worse.mean(0) <= error)[-1]]), season, len(each))
+        return cls(float(SHARES[np.flatnonzero(worse.mean(0) <= WITHIN * error)[-1]]), season, len(each))
 
     @property
     def in_words(self) -> str:
