@@ -15,7 +15,7 @@ MONTHS = tuple(name[:3] for name in LONG_MONTHS)
 _LANGUAGES = (
     "january,jan february,feb march,mar april,apr may june,jun july,jul august,aug september,sep,sept october,oct"
     " november,nov december,dec",
-    "januar,jan jänner,jän februar,feb märz,mär,mrz april,apr mai juni,jun juli,jul august,aug september,sep,sept"
+    "januar,jan,jänner,jän februar,feb märz,mär,mrz april,apr mai juni,jun juli,jul august,aug september,sep,sept"
     " oktober,okt november,nov dezember,dez",
     "janvier,janv,jan février,févr,fév mars,mar avril,avr mai juin,jui juillet,juil août,aoû septembre,sept,sep"
     " octobre,oct novembre,nov décembre,déc",
@@ -44,8 +44,7 @@ _ENGLISH = frozenset(name.lower() for name in (*MONTHS, *LONG_MONTHS))
 
 
 def _of(language: str) -> tuple[tuple[str, ...], ...]:
-    words = language.replace(" jänner,jän", ",jänner,jän").split(" ")
-    return tuple(tuple(month.split(",")) for month in words)
+    return tuple(tuple(month.split(",")) for month in language.split(" "))
 
 
 _MONTHS_OF = tuple(map(_of, _LANGUAGES))
