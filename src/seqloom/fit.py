@@ -471,7 +471,7 @@ class Fit:
             model.network.dependence = self.dependence
             self.correction = self._timed("bands", partial(calibration.correction_of, model, seconds, most, self.clock))
         except Exception as error:  # the training is done all the same
-            yield self._note(f"by what forecasts are to be corrected could not be taken: {_reason(error)}")
+            yield self._note(f"what forecasts are corrected by could not be taken: {_reason(error)}")
 
     def _note(self, text: str) -> TrainingEvent:
         self.notes.append(text)

@@ -120,11 +120,11 @@ class Calendar(Settings):
         if (
             spelling in {"", NUMBER}
             and "." in texts[0]
-            and not (pointed and not spelling)
+            and (spelling or not pointed)
             and all(_DECIMAL.fullmatch(text) for text in texts)
         ):
             places = max(len(text.partition(".")[2]) for text in texts)
-            return cls(format=NUMBER, fraction=places), np.array([round(float(text) * 10**places) for text in texts])
+            return cls(format=NUMBER, fraction=places), np.array([_counted(text, places) for text in texts])
         tails = [tail(text) for text in _sample(texts)]
         zones, fraction = {zone for zone, _ in tails}, max(digits for _, digits in tails)
         if pointed:
@@ -313,7 +313,7 @@ class Calendar(Settings):
                 return instant
             return int(clocks.universal(np.array([instant]), self.place)[0])
         if self.format == NUMBER:
-            return round(float(text) * 10**self.fraction) if _DECIMAL.fullmatch(text) else None
+            return _counted(text, self.fraction) if _DECIMAL.fullmatch(text) else None
         try:
             _, instants = Calendar.spelled([text], spelling=self.format, zone=self.zone, names=self.names)
         except DataError:
@@ -325,7 +325,7 @@ class Calendar(Settings):
     def instants(self, texts: Sequence[str]) -> Instants:
         """The instants of dates that are spelled so, in their order."""
         if self.format == NUMBER:  # 1.0 is a hundred hundredths beside 0.75
-            return np.array([round(float(text) * 10**self.fraction) for text in texts], np.int64)
+            return np.array([_counted(text, self.fraction) for text in texts], np.int64)
         _, instants = Calendar.spelled(texts, spelling=self.format, zone=self.zone, names=self.names)
         return clocks.universal(instants, self.place) if self.place and self.zone != "%z" else instants
 
@@ -449,6 +449,11 @@ def _sample(texts: Sequence[str]) -> list[str]:
 
 def _is_whole(text: str, end: str) -> bool:
     return text.endswith(end) and _WHOLE.fullmatch(text.removesuffix(end)) is not None
+
+
+def _counted(text: str, places: int) -> int:
+    """A decimal that counts, in units of its last place."""
+    return round(float(text) * 10.0**places)
 
 
 def _kind_of(texts: Sequence[str], whole: NDArray[np.int64]) -> str:

@@ -57,10 +57,10 @@ class Shrinkage:
         each = [(errors, cells) for errors, cells in each if cells]
         if not each:
             return None
+        if len(each) == 1:  # what a share gains has no error yet
+            return cls(1.0, season, 1)
         errors = np.stack([own / cells for own, cells in each])  # each forecast counts as one, with few cells or many
         worse = errors - errors[:, [np.argmin(errors.mean(0))]]
-        if len(each) < 2:  # what a share gains has no error yet
-            return cls(1.0, season, len(each))
         error = worse.std(0, ddof=1) / math.sqrt(min(independent, len(each)))
         return cls(float(SHARES[np.flatnonzero(worse.mean(0) <= WITHIN * error)[-1]]), season, len(each))
 

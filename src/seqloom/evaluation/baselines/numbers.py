@@ -51,7 +51,7 @@ class Persistence(Baseline, name="persistence"):
         return *scored, "the value before, Gaussian errors"
 
     def forecast(self, task: ForecastTask) -> BaselineForecast:
-        return ruled(task, lambda past, horizon: naive_forecast(_piece(past), horizon, 1), "the last value, repeated")
+        return ruled(task, lambda past, horizon: naive_forecast(past, horizon, 1), "the last value, repeated")
 
 
 class Seasonal(Baseline, name="seasonal"):
@@ -79,7 +79,7 @@ class Seasonal(Baseline, name="seasonal"):
             return None
         return ruled(
             task,
-            lambda past, horizon: naive_forecast(_piece(past), horizon, season),
+            lambda past, horizon: naive_forecast(past, horizon, season),
             f"the last {season} values, repeated",
         )
 
