@@ -13,6 +13,7 @@ from seqloom.model import Model
 from seqloom.recipe import Recipe
 from seqloom.rolling import Numbers, forecast_from, origins_of_run
 from seqloom.sequence.correction import Correction
+from seqloom.sequence.held_out import HeldOut
 
 SHARE = 0.04
 """Of a training, what it may take."""
@@ -83,7 +84,7 @@ def correction_of(
     reads = model.filler.reads
     pasts = [origin.past if reads is None else origin.past[-reads:] for origin in drawn.each]
     truths = [origin.truth for origin in drawn.each]
-    return Correction.of(made, pasts, truths, drawn.season, drawn.independent)
+    return Correction.of(HeldOut(made, pasts, truths, drawn.season, drawn.independent))
 
 
 def _reversed_bits(number: int) -> int:

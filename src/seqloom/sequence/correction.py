@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqloom.sequence.held_out import HeldOut
 from seqloom.sequence.shrinkage import FEWEST, Shrinkage
 from seqloom.sequence.width import Width
 
@@ -23,23 +24,10 @@ class Correction:
     width: Width | None = None
 
     @classmethod
-    def of(
-        cls,
-        paths: Sequence[Numbers],
-        pasts: Sequence[Numbers],
-        truths: Sequence[Numbers],
-        season: int,
-        independent: float,
-    ) -> Correction:
-        """What forecasts need: of each the paths (N,H,D), what preceded (T,D) and what followed (H,D), nan if unknown.
-
-        `independent` is how many forecasts without rows in common they are worth.
-        """
-        shrinkage = Shrinkage.of(paths, pasts, truths, season, independent)
-        if shrinkage is not None:
-            moved = (shrinkage.applied(one, past) for one, past in zip(paths, pasts, strict=True))
-            paths = [np.asarray(one, np.float64) for one in moved]
-        return cls(shrinkage, Width.of(paths, truths, independent))
+    def of(cls, held: HeldOut) -> Correction:
+        """What such forecasts need: bands are measured about the median that is shown."""
+        shrinkage = Shrinkage.of(held)
+        return cls(shrinkage, Width.of(held if shrinkage is None else held.moved(shrinkage.applied)))
 
     def plain(self) -> dict[str, Any]:
         """As it stands in a report."""

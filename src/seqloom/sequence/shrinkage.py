@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.core.progress import count
+from seqloom.sequence.held_out import HeldOut
 from seqloom.sequence.naive import naive_forecast
 from seqloom.sequence.width import band_of, smooth_columns
 
@@ -40,20 +40,10 @@ class Shrinkage:
     """Forecasts that it was taken from."""
 
     @classmethod
-    def of(
-        cls,
-        paths: Sequence[Numbers],
-        pasts: Sequence[Numbers],
-        truths: Sequence[Numbers],
-        season: int,
-        independent: float,
-    ) -> Shrinkage | None:
-        """The share of forecasts: of each the paths (N,H,D), what preceded (T,D) and what followed (H,D).
-
-        Cells that are not known are nan. `independent` is how many forecasts without rows in common they are worth.
-        None where no forecast has a past of a season, or no cell that can be judged.
-        """
-        each = [_errors(*one, season) for one in zip(paths, pasts, truths, strict=True) if len(one[1]) >= season]
+    def of(cls, held: HeldOut) -> Shrinkage | None:
+        """The share that suits these forecasts; None where none has a past of a season and a cell that is judged."""
+        season, forecasts = held.season, zip(held.paths, held.pasts, held.truths, strict=True)
+        each = [_errors(*forecast, season) for forecast in forecasts if len(forecast[1]) >= season]
         each = [(errors, cells) for errors, cells in each if cells]
         if not each:
             return None
@@ -61,7 +51,7 @@ class Shrinkage:
             return cls(1.0, season, 1)
         errors = np.stack([own / cells for own, cells in each])  # each forecast counts as one, with few cells or many
         worse = errors - errors[:, [np.argmin(errors.mean(0))]]
-        error = worse.std(0, ddof=1) / math.sqrt(min(independent, len(each)))
+        error = worse.std(0, ddof=1) / math.sqrt(min(held.independent, len(each)))
         return cls(float(SHARES[np.flatnonzero(worse.mean(0) <= WITHIN * error)[-1]]), season, len(each))
 
     @property

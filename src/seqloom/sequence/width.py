@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.core.progress import count
+from seqloom.sequence.held_out import HeldOut
 
 Numbers = NDArray[np.float64]
 
@@ -50,12 +51,9 @@ class Width:
     """Forecasts that it was taken from."""
 
     @classmethod
-    def of(cls, paths: Sequence[Numbers], truths: Sequence[Numbers], independent: float) -> Width | None:
-        """The factor of forecasts: of each the paths (N,H,D) and what followed (H,D), nan where that is not known.
-
-        `independent` is how many forecasts without rows in common they are worth. None where no column has a width.
-        """
-        each = [_errors(made, truth) for made, truth in zip(paths, truths, strict=True)]
+    def of(cls, held: HeldOut) -> Width | None:
+        """The factor that suits these forecasts; None where no column has a width."""
+        each = [_errors(made, truth) for made, truth in zip(held.paths, held.truths, strict=True)]
         each = [errors for errors in each if len(errors)]
         if not each:
             return None
@@ -63,12 +61,12 @@ class Width:
         draws = np.random.Generator(np.random.Philox(key=0)).integers(len(each), size=(RESAMPLED, len(each)))
         error = float(np.std([_log_factor([each[i] for i in draw]) for draw in draws])) if len(each) > 1 else 0.0
         # Forecasts of the same rows err together: they say no more than those without a row in common.
-        independent = min(independent, len(each))
+        independent = min(held.independent, len(each))
         error = max(error * math.sqrt(len(each) / independent), APART / math.sqrt(independent))
         error *= DOUBT if found < 0 else 1.0
         kept = USUAL**2 / (USUAL**2 + error**2)
-        held = float((np.concatenate(each) <= 1).mean())
-        return cls(math.exp(kept * found), held, len(each))
+        inside = float((np.concatenate(each) <= 1).mean())
+        return cls(math.exp(kept * found), inside, len(each))
 
     @property
     def in_words(self) -> str:
