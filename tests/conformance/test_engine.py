@@ -546,7 +546,7 @@ def test_a_waiting_or_reading_request_can_be_stopped():
     reading = engine.submit(ask(net, Ancestral(), 12, 9, rows=3, seed=1))
     waiting = engine.submit(ask(net, Ancestral(), 6, rows=2, seed=2))
     engine.tick()
-    assert engine.readers
+    assert engine.prompts
     engine.cancel(waiting)
     engine.cancel(reading)
     calls = engine.calls
@@ -576,7 +576,7 @@ def test_a_prompt_is_read_once_for_all_samples(mixer, space):
     reads = counted(net)
     engine = Engine(net, process, chunk=4)
     drive(engine, [ask(net, Ancestral(), 14, 10, rows=5, seed=3, given=condition(1))])
-    assert engine.elements_read == 10
+    assert engine.prompts.elements_read == 10
     assert sum(reads) == 10 + 5 * 4  # then one element a row a call
     assert max(reads[:3]) == 4  # in chunks
     reads.clear()

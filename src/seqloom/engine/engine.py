@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from seqloom.core.errors import UnsupportedQuery
-from seqloom.engine.lanes import Lane, Prompt, PromptAsk, PromptReading, Reading, held, same
+from seqloom.engine.lanes import Lane, Prompt, completed, held, same
 from seqloom.engine.limits import constrained, ended
 from seqloom.engine.network_rows import CAPACITY, NetworkRows
+from seqloom.engine.prompts import CHUNK, PromptReading, Prompts
 from seqloom.engine.request import Request, RowUpdate
 from seqloom.engine.running import AHEAD, RunningOn, steps_ahead
 from seqloom.network.given import EncodedConditions
@@ -30,8 +31,6 @@ from seqloom.sequence.batch import Condition
 from seqloom.sequence.guess import Ask, Gives, Guess
 from seqloom.sequence.space import Tokens
 
-CHUNK = 128
-"""Elements of a prompt read in one call: no running row waits longer than for this many."""
 WATCHED = 256
 """Every so many steps it is looked whether samplers go on at all."""
 
@@ -66,15 +65,14 @@ class Engine:
                     "models that are asked together make guesses of one kind over the same elements",
                     hint="put models beside each other that were trained on the same data with one process",
                 )
-        self.capacity, self.chunk, self.ahead = capacity, chunk, ahead
+        self.capacity, self.ahead = capacity, ahead
         self.never = torch.tensor(list(never), dtype=torch.int64)
         self.gradient = False
         self.waiting: deque[tuple[int, bool, Lane]] = deque()
         self.lanes: dict[tuple[object, ...], Lane] = {}
-        self.readers: list[PromptReading] = []
-        self.calls = 0
+        self.prompts = Prompts(self.memories, chunk)
         self.steps = 0
-        self.elements_read = 0
+        self._live_calls = 0
         self._request_count = 0
         self._group_count = 0
         self._rows_left: dict[int, int] = {}
@@ -86,9 +84,14 @@ class Engine:
         return sum(memory.live for memory in self.memories)
 
     @property
+    def calls(self) -> int:
+        """Calls of a network so far."""
+        return self._live_calls + self.prompts.calls
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is left to do."""
-        return not (self.waiting or self.readers or self.lanes or self._errors)
+        return not (self.waiting or self.prompts or self.lanes or self._errors)
 
     def open(self, request: int) -> bool:
         """Whether a request still has rows, waiting or on their way."""
@@ -207,11 +210,11 @@ class Engine:
     def _join(self) -> list[RowUpdate]:
         """Let waiting requests in, as far as there is room; rows with nothing to make are done at once."""
         updates: list[RowUpdate] = []
-        begun: list[tuple[Lane, Sequence[PromptAsk]]] = []
-        taken = self.live + sum(len(reader.lane.rows) for reader in self.readers)
+        begun: list[Lane] = []
+        taken = self.live + sum(len(lane.rows) for lane in self.prompts.lanes)
         while self.waiting:
             _, gradient, lane = self.waiting[0]
-            alone = not (self.lanes or self.readers or begun)
+            alone = not (self.lanes or self.prompts or begun)
             if taken + len(lane.rows) > self.capacity or (gradient != self.gradient and not alone):
                 break
             if gradient != self.gradient:  # tensors of inference cannot be differentiated, so the two never mix
@@ -225,113 +228,19 @@ class Engine:
             if not kept.any():
                 continue
             with mode(self.gradient):
-                lane = lane.select(kept)
-                prompts = self._prompts(lane) if self.process.incremental else []
-            begun.append((lane, prompts))
-            taken += len(lane.rows)
+                begun.append(lane.select(kept))
+            taken += int(kept.sum())
         with mode(self.gradient):
-            self._begin(begun)
+            self._admit(self.prompts.begin(begun))
         return updates
-
-    def _begin(self, begun: Sequence[tuple[Lane, Sequence[PromptAsk]]]) -> None:
-        """Begin to read what lanes need to have read; prompts of one length share the calls."""
-        readers = [PromptReading(lane, []) for lane, _ in begun]
-        alike: dict[tuple[int, int], list[tuple[PromptReading, PromptAsk]]] = {}
-        for reader, (_, prompts) in zip(readers, begun, strict=True):
-            for prompt in prompts:
-                alike.setdefault((prompt.network, int(prompt.ask.fixed[0])), []).append((reader, prompt))
-        for (network, length), group in alike.items():
-            asks = [prompt.ask for _, prompt in group]
-            reading = self._reading(network, asks, length)
-            first = 0
-            for reader, prompt in group:
-                reader.prompts.append(Prompt(reading, prompt.rows, prompt.copies + first))
-                first += len(prompt.ask.want)
-        self.readers += [reader for reader in readers if reader.prompts]
-        self._admit([reader for reader in readers if not reader.prompts])
-
-    def _reading(self, network: int, asks: Sequence[Ask], length: int) -> Reading:
-        """Beginnings of one length side by side, the last of them repeated so that each has the bits it has alone."""
-        memory = self.memories[network]
-        given = [ask.given for ask in asks if ask.given is not None]
-        ask = Ask.join(asks)
-        ask = replace(ask, given=EncodedConditions.join(given) if given else None)
-        count = len(ask.want)
-        ask = ask.select(np.minimum(np.arange(count + -count % memory.block), count - 1))
-        if size := memory.process.keeps(memory.network, ask):
-            ask = replace(ask, kept=torch.zeros(*ask.x.shape[:2], size, device=ask.x.device))
-        return Reading(network, ask, memory.network.begin(len(ask.want), memory.room_for(length)))
-
-    def _prompts(self, lane: Lane) -> list[PromptAsk]:
-        """What must be read before the first draw, by network; none where the next call reads it all anyway."""
-        ask = lane.sampler.ask(lane.rows)
-        first = int(ask.want[:, 0].min())  # what every row has; a row that has more reads the rest among the live ones
-        if first < 1:
-            return []
-        kind = lane.rows.null.astype(np.int64) if self._same_prompt(lane.rows, first) else np.arange(len(lane.rows))
-        prompts = []
-        for number in np.unique(lane.network).tolist():
-            rows = np.nonzero(lane.network == number)[0]
-            _, chosen, copies = np.unique(kind[rows], return_index=True, return_inverse=True)
-            chosen = rows[chosen]
-            conditions = lane.conditions[number]
-            read = replace(
-                self._complete(ask, lane).select(chosen),
-                want=np.full((len(chosen), 1), first - 1),
-                fixed=np.full(len(chosen), first),
-                given=None if conditions is None else conditions.select(chosen),
-            )
-            prompts.append(PromptAsk(number, read, rows, copies))
-        return prompts
-
-    @staticmethod
-    def _same_prompt(rows: Rows, first: int) -> bool:
-        x, absent = rows.x[:, :first], rows.along.get("absent")
-        alike = x == x[:1]
-        if absent is None:
-            return bool(alike.all())
-        absent = absent[:, :first]
-        return bool((absent == absent[:1]).all()) and bool((alike | absent).all())
 
     def _read(self) -> None:
         """Read one chunk of every prompt; lanes whose prompts are read join the live rows."""
-        stopped = [reader for reader in self.readers if reader.lane.rows.done.all()]  # they leave as live rows do
-        self.readers = [reader for reader in self.readers if reader not in stopped]
-        self._admit([PromptReading(reader.lane, []) for reader in stopped])
-        for reading in {id(p.reading): p.reading for reader in self.readers for p in reader.prompts}.values():
-            try:
-                self._read_on(reading)
-            except Exception as error:
-                self._read_apart(reading, error)
-        ready = [reader for reader in self.readers if all(prompt.reading.ready for prompt in reader.prompts)]
-        self.readers = [reader for reader in self.readers if reader not in ready]
+        ready, failed = self.prompts.read()
+        for lane, error in failed:
+            self._fail(int(lane.request[0]), error)
+            self._release(lane.request)
         self._admit(ready)
-
-    def _read_on(self, reading: Reading) -> None:
-        if reading.ready:
-            return
-        memory, before = self.memories[reading.network], int(reading.state.length.sum())
-        guess, state = memory.process.guess(memory.network, reading.ask, reading.state, self.chunk)
-        assert state is not None
-        reading.state, reading.ready = state, bool(guess.ready.all())
-        self.calls += 1
-        self.elements_read += max(0, int(state.length.sum()) - before)
-
-    def _read_apart(self, reading: Reading, error: Exception) -> None:
-        """A call that reads failed: the request that it is for is over; of several each begins anew, alone."""
-        concerned = [reader for reader in self.readers if any(prompt.reading is reading for prompt in reader.prompts)]
-        if len(concerned) == 1:
-            self._fail(int(concerned[0].lane.request[0]), error)
-            self._release(concerned[0].lane.request)
-            self.readers.remove(concerned[0])
-            return
-        for reader in concerned:
-            for i, prompt in enumerate(reader.prompts):
-                if prompt.reading is reading:
-                    own, copies = np.unique(prompt.copies, return_inverse=True)
-                    ask = replace(reading.ask.select(own), kept=None)
-                    alone = self._reading(reading.network, [ask], int(ask.fixed[0]))
-                    reader.prompts[i] = Prompt(alone, prompt.rows, copies)
 
     def _admit(self, readers: Sequence[PromptReading]) -> None:
         """Lanes whose prompts are read join the live rows of their kind, all at once: joining copies canvases."""
@@ -416,7 +325,7 @@ class Engine:
     def _run_on(self, lane: Lane) -> None:
         """Make further elements of the only lane there is at once, where its sampler only ever goes on."""
         memory, space = self.memories[0], self.network.space
-        if len(self.memories) > 1 or self.readers or self.gradient:
+        if len(self.memories) > 1 or self.prompts or self.gradient:
             return
         most = steps_ahead(lane, memory, space.end, self.ahead)
         if most:
@@ -426,7 +335,7 @@ class Engine:
                 lane.rows = ended(lane.sampler.run_on(lane.rows, most, following), lane, space, over)
             except Exception as error:
                 self._drop(lane, error)
-            self.calls += following.calls
+            self._live_calls += following.calls
 
     def _differentiated(self, wanted: bool) -> AbstractContextManager[None]:
         """What is computed inside has a gradient where one is wanted; inference has none anyway."""
@@ -437,7 +346,7 @@ class Engine:
         asks = []
         for lane in list(self.lanes.values()):
             try:
-                asks.append((lane, self._complete(lane.sampler.ask(lane.rows), lane)))
+                asks.append((lane, completed(lane.sampler.ask(lane.rows), lane)))
             except Exception as error:
                 wrong = {
                     number: own
@@ -451,7 +360,7 @@ class Engine:
                     self._drop(lane, error)
         if self._errors:
             self._leave()
-            return [(lane, self._complete(lane.sampler.ask(lane.rows), lane)) for lane in self.lanes.values()]
+            return [(lane, completed(lane.sampler.ask(lane.rows), lane)) for lane in self.lanes.values()]
         return asks
 
     def _find_failing(
@@ -495,15 +404,6 @@ class Engine:
                 return error
         return None
 
-    def _complete(self, ask: Ask, lane: Lane) -> Ask:
-        """Add what a sampler does not know: which positions exist, which cells are given, where the canvas begins."""
-        rows, width = lane.rows, ask.x.shape[1]
-        present = None
-        if (rows.length < width).any():
-            present = torch.as_tensor(np.arange(width) < rows.length[:, None], device=ask.x.device)
-        shown, absent = rows.along.get("shown"), rows.along.get("absent")
-        return replace(ask, present=present, shown=shown, absent=absent, begin=lane.begin)
-
     def _guess(self, ask: Ask, lanes: Sequence[Lane]) -> tuple[Guess, NDArray[np.int64] | None]:
         """The guess of the networks, and in which row of it each row of the lanes stands (None: in this order)."""
         slots = np.concatenate([lane.slot for lane in lanes])
@@ -541,7 +441,7 @@ class Engine:
         if not self.gradient and (read := memory.read_known(ask, lanes, rows)) is not None:
             ask = replace(ask, read=read)
         guess, _ = memory.process.guess(memory.net, ask, memory.state)
-        self.calls += 1
+        self._live_calls += 1
         return guess.select(slice(0, count)) if extra else guess
 
     def _move(self, moves: Sequence[tuple[Lane, NDArray[np.int64], NDArray[np.int64] | None]]) -> None:
@@ -662,7 +562,7 @@ class Engine:
             self.waiting = deque(item for item in self.waiting if item[0] != request)
         lanes = [
             *self.lanes.values(),
-            *(reader.lane for reader in self.readers),
+            *self.prompts.lanes,
             *(lane for _, _, lane in self.waiting),
         ]
         for lane in lanes:

@@ -1,13 +1,14 @@
-"""Rows side by side: those that share a sampler, and those whose prompts are still being read."""
+"""Rows side by side that share a sampler, and what they go on from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -107,20 +108,20 @@ class Lane:
         )
 
 
+def completed(ask: Ask, lane: Lane) -> Ask:
+    """What a sampler asks, with what it does not know: positions that exist, cells that are given, where it begins."""
+    rows, width = lane.rows, ask.x.shape[1]
+    present = None
+    if (rows.length < width).any():
+        present = torch.as_tensor(np.arange(width) < rows.length[:, None], device=ask.x.device)
+    shown, absent = rows.along.get("shown"), rows.along.get("absent")
+    return replace(ask, present=present, shown=shown, absent=absent, begin=lane.begin)
+
+
 def _joined(parts: Sequence[EncodedConditions | None]) -> EncodedConditions | None:
     """The conditions of several lanes, one after another; None where a network takes none."""
     present = [part for part in parts if part is not None]
     return EncodedConditions.join(present) if len(present) == len(parts) else None
-
-
-@dataclass(frozen=True)
-class PromptAsk:
-    """What rows of a lane must have read of one network: row i of `rows` what row `copies[i]` of the ask has."""
-
-    network: int
-    ask: Ask
-    rows: NDArray[np.int64]
-    copies: NDArray[np.int64]
 
 
 @dataclass(eq=False)
@@ -140,11 +141,3 @@ class Prompt:
     reading: Reading
     rows: NDArray[np.int64]
     copies: NDArray[np.int64]
-
-
-@dataclass(eq=False)
-class PromptReading:
-    """A lane whose prompts are being read."""
-
-    lane: Lane
-    prompts: list[Prompt]
