@@ -32,7 +32,7 @@ from seqloom.cli.session import (
 )
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.outputs import OutputFile
-from seqloom.core.progress import count
+from seqloom.core.progress import count, listed
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
@@ -220,11 +220,25 @@ def _histories(model: Model, words: Sequence[str], session: Session, start: str 
             after = codec.cut(history, begin, min(begin + horizon, size))
             truth, size = codec.numbers(after) if codec.size(after) == horizon else None, begin
         known = codec.cut(history, max(0, size - HISTORY), size)
+        _say_unknown(codec, known, len(histories) > 1, session)
         found.append(_History(known, truth, None if start is None else history))
     longest = max(map(codec.size, histories))
     if longest > HISTORY:
         session.detail(f"the last {HISTORY} of {longest} rows are read")
     return found
+
+
+def _say_unknown(codec: Codec, history: Any, named: bool, session: Session) -> None:
+    """Say which columns have no value in what a forecast goes on from: of these it knows nothing."""
+    import numpy as np
+
+    numbers = codec.numbers(history)
+    assert numbers is not None
+    unknown = [name for name, none in zip(codec.number_names(), np.isnan(numbers).all(0), strict=True) if none]
+    if unknown:
+        of = f"{codec.called(history)}: " if named else ""
+        what = "no cell" if len(unknown) == numbers.shape[1] else f"no cell of {listed(unknown, 'and')}"
+        session.note(f"{of}{what} has a value in the history: it is forecast from the training data alone")
 
 
 def _forecasts(

@@ -92,6 +92,13 @@ class _Layout:
         if not self.wanted.numbers:
             return (), left
         chosen = self.wanted.columns or tuple(name for name in self.columns if name not in left)
+        if not chosen and self.wanted.words:
+            raise self._error(
+                f"{_listed(self.wanted.words)} {'is' if len(self.wanted.words) == 1 else 'are'} read beside the rows, "
+                "and no column of numbers is left for a series",
+                "leave one of them out of corpus.future and of the conditions",
+                1,
+            )
         if not chosen:
             raise self._error(
                 "there is no column of numbers",
