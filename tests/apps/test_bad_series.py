@@ -239,3 +239,18 @@ def test_a_column_that_is_known_ahead_must_be_known(seqloom: Callable[..., Done]
         seqloom("forecast", "run", "--horizon", 3, "-q"), "column 'price' stands beside the rows", "--future FILE"
     )
     assert not (tmp_path / "made.csv").exists()
+    forecasts = []
+    for spelled in (
+        ahead,
+        [f"{row[8:10]}.{row[5:7]}.{row[:4]}{row[10:16]}{row[19:]}" for row in ahead],  # 06.01.2024 00:00
+        [row.replace(" ", "T").replace(",", "Z,", 1) for row in ahead],
+        ahead[::-1],
+    ):
+        (tmp_path / "ahead.csv").write_text("\n".join([HEAD, *spelled]) + "\n")
+        words = ("forecast", "run", "--horizon", 3, "--future", "ahead.csv", "--seed", 1, "-q")
+        forecasts.append(seqloom(*words).out)
+    assert forecasts[0]
+    assert forecasts == forecasts[:1] * 4, "dates are told by what they say, not by how they are written"
+    (tmp_path / "ahead.csv").write_text("date,price\n2024-01-06,1\n2024-01-07,1\n2024-01-08,1\n")
+    done = seqloom("forecast", "run", "--horizon", 3, "--future", "ahead.csv", "-q")
+    check_error(done, "the future of column 'price' has no row for 2024-01-06 01:00:00", "a row for each date")
