@@ -254,3 +254,14 @@ def test_a_column_that_is_known_ahead_must_be_known(seqloom: Callable[..., Done]
     (tmp_path / "ahead.csv").write_text("date,price\n2024-01-06,1\n2024-01-07,1\n2024-01-08,1\n")
     done = seqloom("forecast", "run", "--horizon", 3, "--future", "ahead.csv", "-q")
     check_error(done, "the future of column 'price' has no row for 2024-01-06 01:00:00", "a row for each date")
+
+
+def test_a_page_has_a_chart_for_each_series_and_a_picture_one(
+    seqloom: Callable[..., Done], examples: Examples, files: Path
+) -> None:
+    words = ("forecast", examples.run("series"), "several.csv", "--horizon", 3, "--draws", 12, "--seed", 1)
+    assert seqloom(*words, "--html", "page.html", "-q").code == 0
+    page = (files / "page.html").read_text()
+    assert [page.count(text) for text in ("<h2>A</h2>", "<h2>B</h2>", "<h2>C</h2>", "<svg ")] == [1, 1, 1, 3]
+    assert page.count('<tr><th scope="row">2024-01-') == 3 * 2 * 3, "three rows of two columns of each"
+    check_error(seqloom(*words, "--plot", "fan.png"), "a chart is of one series, and there are 3", "--html")

@@ -765,6 +765,36 @@ class Index(list[object]):
     name = "when"
 
 
+class NAType:
+    """What pandas has where nothing is: whether it is equal to itself cannot be said."""
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("boolean value of NA is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class OfOneColumn:
+    """What is asked of a series of pandas."""
+
+    def __init__(self, frame: OfPandas) -> None:
+        self.frame, self.index = frame, frame.index
+
+    def to_frame(self) -> OfPandas:
+        return self.frame
+
+
+class OfLevels(OfPandas):
+    """What is asked of a frame of pandas whose index has two levels."""
+
+    def __init__(self, columns: dict[str, list[object]], whole: OfPandas) -> None:
+        super().__init__(columns, [*range(6)])
+        self.index.nlevels, self.whole = 2, whole  # type: ignore[attr-defined]
+
+    def reset_index(self) -> OfPandas:
+        return self.whole
+
+
 def test_frames_are_read_as_files_are(tmp_path: Path):
     moments = [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(6)]
     frame = polars.DataFrame({"when": moments, "y": [0.1, None, 2.0, 3.0, 4.0, 5.0], "on": [True, False] * 3})
@@ -780,10 +810,12 @@ def test_frames_are_read_as_files_are(tmp_path: Path):
     codec = Series().fit([first])
     held = {name: frame[name].to_list() for name in frame.columns}
     by_pandas = OfPandas({name: held[name] for name in ("y", "on")}, held["when"])
+    held_na: dict[str, list[object]] = {**held, "y": [NAType() if y is None else y for y in held["y"]]}
+    by_levels = OfLevels({"y": held["y"]}, OfPandas(held, [*range(6)]))
     others = [*(read_tables(tmp_path / name) for name in ("t.arrow", "t.jsonl", "t.csv.gz"))]
     for table in (
         *(next(iter(other.values())) for other in others),
-        *map(codec.accept, (frame, frame.lazy(), held, by_pandas)),
+        *map(codec.accept, (frame, frame.lazy(), held, held_na, by_pandas, by_levels, OfOneColumn(by_pandas))),
     ):
         np.testing.assert_array_equal(table.values, first.values)
         assert table.calendar is not None
@@ -867,3 +899,13 @@ def test_what_series_in_json_lines_have_beside_their_values_is_said(tmp_path: Pa
         "'start' is left out, for no 'freq' says how far apart the values are",
         "'feat_static_cat', 'feat_dynamic_real' are left out",
     )
+
+
+@pytest.mark.parametrize("word", ["2024-01-02 03:00", "02.01.2024 03:00", "2024-01-02T03:00:00", "2 Jan 2024 03:00"])
+def test_a_row_is_found_by_its_date_however_it_is_written(word: str):
+    hours = "".join(f"{datetime(2024, 1, 1) + timedelta(hours=i):%Y-%m-%d %H:%M},{i}\n" for i in range(48))
+    table = table_of(f"time,x\n{hours}")
+    codec = Series().fit([table])
+    assert codec.position(table, word) == 27
+    with pytest.raises(DataError, match="has no date"):
+        codec.position(table, word.replace("2024", "2031"))

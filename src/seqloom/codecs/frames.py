@@ -98,7 +98,11 @@ def frame_of(thing: Any) -> polars.DataFrame | None:
         return thing.collect()
     if isinstance(thing, polars.DataFrame):
         return thing
+    if hasattr(thing, "to_frame") and hasattr(thing, "index") and not hasattr(thing, "columns"):  # a series of pandas
+        thing = thing.to_frame()
     if hasattr(thing, "columns") and hasattr(thing, "index") and hasattr(thing, "__getitem__"):  # of pandas
+        if getattr(thing.index, "nlevels", 1) > 1:  # of several series, say: each level is a column
+            thing = thing.reset_index()
         columns = {str(name): list(thing[name]) for name in thing.columns}
         index = list(thing.index)
         if index != list(range(len(index))):
@@ -150,7 +154,7 @@ def _even_seconds(column: polars.Series) -> bool:
 
 def _cell(cell: Any) -> str:
     """A value of Python as a word."""
-    if cell is None or cell != cell:
+    if cell is None or type(cell).__name__ == "NAType" or cell != cell:  # pandas.NA is neither equal nor unequal
         return ""
     if isinstance(cell, datetime):
         text = cell.isoformat(" ")

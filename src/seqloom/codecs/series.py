@@ -152,6 +152,7 @@ class Series(Codec, name="series"):
         row = next((i for i, date in enumerate(dates) if date == word), None)
         if row is None and not re.fullmatch(r"-?\d{1,7}", word):
             row = next((i for i, date in enumerate(dates) if date.startswith(word)), None)
+            row = self._row_at(value, word) if row is None else row
             if row is None:
                 between = (
                     f"its dates: {dates[0]} to {dates[-1]}" if dates else "it has no dates: give the number of a row"
@@ -160,6 +161,16 @@ class Series(Codec, name="series"):
         if row == 0:
             raise DataError(f"there is nothing before {word}", hint="name a later date: a forecast goes on from rows")
         return super().position(value, word) if row is None else row
+
+    def _row_at(self, value: Table, word: str) -> int | None:
+        """The row of a date that is written otherwise than those of the table; None where there is none."""
+        moments = self.moments(value)
+        try:
+            moment = Calendar.spelled([word])[1][0]
+        except DataError:
+            return None
+        rows = np.flatnonzero(moments == moment) if moments is not None else ()
+        return int(rows[0]) if len(rows) else None
 
     @property
     def seconds(self) -> float | None:
