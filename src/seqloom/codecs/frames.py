@@ -222,9 +222,10 @@ def _dates_of(entry: Mapping[str, Any], length: int, line: int, path: Path) -> S
     if not start or not every:
         return ()
     from seqloom.codecs.dates import Calendar
+    from seqloom.codecs.steps import often
 
     calendar, _ = Calendar.spelled([start], path, [line])
-    found = Calendar.often(every)
+    found = often(every)
     if found is None:
         raise DataError(f"{every!r} is no frequency that is known", path=path, line=line, hint="such as H, D, W or M")
     return calendar.replace(**found).after(start, length, first=0)

@@ -169,7 +169,7 @@ class Series(Codec, name="series"):
             moment = Calendar.spelled([word])[1][0]
         except DataError:
             return None
-        rows = np.flatnonzero(moments == moment) if moments is not None else ()
+        rows = np.flatnonzero(moments == moment) if moments is not None else np.zeros(0, np.int64)
         return int(rows[0]) if len(rows) else None
 
     @property
@@ -565,6 +565,8 @@ class Series(Codec, name="series"):
             ends.sort(key=lambda date: calendar.read(date) or 0)
             named = f"column {shown(first.date_column)!r}" if first.date_column else "the first column"
             spelled = shown(calendar.format) + (f", {calendar.zone}" if calendar.zone not in {"", "%z"} else "")
+            spelled += f",{' ' * (calendar.bracket[0] != ' ')}{calendar.bracket}" if calendar.bracket else ""
+            spelled += ", where each interval begins" if calendar.until else ""
             every = f"one every {calendar.step_text}, " if calendar.stepping else ""
             span = shown(ends[0]) + (f" to {shown(ends[-1])}" if len(ends) > 1 else "")
             clauses.append(f"{every}{span} ({named}, {spelled})")
