@@ -10,7 +10,7 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.codecs.spelling import DAY, SECOND, TIMES, common, pattern_of
+from seqloom.codecs.spelling import DAY, SECOND, TIMES, candidates, common, pattern_of
 
 Instants = NDArray[np.int64]
 
@@ -99,7 +99,10 @@ def _end_by_the_clock(cells: Sequence[str], until: str, ends: str) -> bool:
     known = [half for half in takewhile(bool, (halves_of(cell, until, ends) for cell in cells)) if half]
     if len(known) < len(cells) or (until == "-" and len({end for _, end in known}) <= _OFFSETS):
         return False
-    return any(spelling.endswith(ends) for spelling in common([begin for begin, _ in known]))
+    begins = [begin for begin, _ in known]
+    if not any(spelling.endswith(ends) for spelling in candidates(begins[0])):  # in nearly all cases one tells
+        return False
+    return any(spelling.endswith(ends) for spelling in common(begins))
 
 
 def _are_dates(halves: Sequence[str]) -> bool:

@@ -125,6 +125,12 @@ def _expression(spelling: str) -> re.Pattern[str]:
     return re.compile(pattern_of(spelling))
 
 
+@lru_cache(maxsize=1024)
+def _signs(spelling: str) -> frozenset[str]:
+    """The signs that stand in every date of a spelling, beside its parts."""
+    return frozenset(_DIRECTIVE.sub("", spelling))
+
+
 def tail(text: str) -> tuple[str, int]:
     """What follows a time: its zone, and how many digits of a fraction of a second."""
     match = _ZONE.search(text)
@@ -142,7 +148,9 @@ def candidates(text: str, *, named: bool = False) -> tuple[str, ...]:
     zone, fraction = tail(text)
     body = text.removesuffix(zone)
     body = body[: -fraction - 1] if fraction else body
-    found = [spelling for spelling in (*CALENDAR_DATES, *PERIODS) if _expression(spelling).fullmatch(body)]
+    signs = set(body)
+    possible = (one for one in (*CALENDAR_DATES, *PERIODS) if _signs(one) <= signs)  # most are told by that alone
+    found = [spelling for spelling in possible if _expression(spelling).fullmatch(body)]
     for time in TIMES:
         match = re.search(f"(?<![0-9]){pattern_of(time)}$", body)
         if match is None:
