@@ -986,3 +986,24 @@ def test_a_row_is_found_by_its_date_however_it_is_written(word: str):
     assert codec.position(table, word) == 27
     with pytest.raises(DataError, match="has no date"):
         codec.position(table, word.replace("2024", "2031"))
+
+
+@pytest.mark.parametrize("until", ["", " - "])
+def test_a_history_that_ends_in_the_hour_that_a_clock_shows_twice_goes_on_after_it(until: str):
+    clock = [*range(20, 24), 0, 1, 2, 2]
+    starts = [f"{26 if hour > 12 else 27}.10.2024 {hour:02}:00" for hour in clock]
+    cells = [f"{a}{until}{b}" if until else a for a, b in zip(starts, [*starts[1:], "27.10.2024 03:00"], strict=True)]
+    table = table_of("time,x\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells)))
+    codec = Series().fit([table])
+    dates = codec.canvas(table, 2).origin["dates"]
+    following = [f"27.10.2024 0{hour}:00" + f"{until}27.10.2024 0{hour + 1}:00" * bool(until) for hour in (3, 4)]
+    assert list(dates) == [*cells, *following]
+
+
+@pytest.mark.parametrize(("cells", "said"), [(["1,234", "5,678"], True), (["1,234", "5,67"], False)])
+def test_commas_that_may_part_thousands_are_said_to(cells: list[str], said: bool):
+    table = table_of("day;x\n" + "".join(f"2024-01-0{i + 1};{cell}\n" for i, cell in enumerate(cells)))
+    assert table.values[0, 0] == 1.234
+    assert ("decimal=. says that commas part thousands" in table.remarks[0]) == said
+    plain = table_of("day;x\n2024-01-01;1,234\n2024-01-02;5,678\n", "", reads(decimal="."))
+    assert plain.values[:, 0].tolist() == [1234, 5678]

@@ -419,9 +419,14 @@ class Calendar(Settings):
         zone = clocks.offset_text((local - instant) // SECOND) if self.zone == "%z" else self.zone
         return f"{written(local, self.format, self.names)}{digits}{zone}"
 
-    def after(self, last: str, count: int, first: int = 1) -> tuple[str, ...]:
-        """`count` dates that go on from `last`, beginning `first` steps after it."""
+    def after(self, last: str, count: int, first: int = 1, before: Sequence[str] = ()) -> tuple[str, ...]:
+        """`count` dates that go on from `last`, beginning `first` steps after it.
+
+        The dates `before` it tell which of two hours it is in, where a clock that goes back shows one twice.
+        """
         instant = self.read(last)
+        if instant is not None and self.place and self.zone != "%z" and before:
+            instant = int(self.instants((*before, last))[-1])
         if instant is None or not self.stepping:
             raise DataError(f"the dates after {shown(last)!r} are not known", hint="give a history of two rows or more")
         return tuple(self.write(int(later)) for later in self.later(instant, np.arange(first, first + count)))

@@ -45,6 +45,8 @@ FEWEST = 5
 """Known cells that must be whole numbers before a column is taken to hold nothing else."""
 MOST_DECIMALS = 18
 """Decimals beyond which it is not told how many numbers have."""
+TWICE = 200
+"""Last dates of a history, which tell where it ends on a clock that shows an hour twice."""
 SHOWN = 100
 """Series of a file by which it is told whether dates are even."""
 UNEVEN = 0.01
@@ -693,7 +695,7 @@ class Series(Codec, name="series"):
         if not own.stepping and self.calendar is not None:
             step = {name: getattr(self.calendar, name) for name in ("step", "months", "day", "weekdays")}
             own = own.replace(**step)
-        return template.dates + own.after(template.dates[-1], length)
+        return template.dates + own.after(template.dates[-1], length, before=template.dates[-TWICE:-1])
 
     def _digits(self, columns: tuple[str, ...]) -> Mapping[str, int]:
         """Decimals worth writing of each column."""
