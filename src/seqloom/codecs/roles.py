@@ -154,9 +154,9 @@ def _holds_dates(columns: Mapping[str, polars.Series], name: str, named: bool, f
 
 
 def _are_days_of_excel(column: polars.Series) -> bool:
-    """Whether all cells are numbers that Excel shows as dates of our time: 20,000 is in 1954, 80,000 in 2119."""
+    """Whether all cells are numbers that Excel shows as dates from 1970 to 2119; days since 1970 are below them."""
     known = [cell for cell in column.to_list() if not is_missing(cell)]
-    return all(re.fullmatch(r"[2-7][0-9]{4}(\.[0-9]{1,12})?", cell) for cell in known)
+    return all(re.fullmatch(r"[0-9]{5}(\.[0-9]{1,12})?", cell) and 25_569 <= float(cell) < 80_000 for cell in known)
 
 
 def _goes_up_evenly(cells: Sequence[str]) -> bool:
