@@ -110,6 +110,12 @@ REFUSED: list[tuple[tuple[object, ...], str, str, str]] = [
     ),
     (("train", "FILE", *TINY, "--out", "half.csv/run"), "half.csv", "half.csv is a file, and a run", "another --out"),
     (("train", "FILE", *TINY, "corpus.future=[load,price]"), "half.csv", "are read beside the rows", "corpus.future"),
+    (
+        ("train", "FILE", *TINY, "given.calendar.source=calendar"),
+        "short.csv",
+        "error: given.calendar.source: no",
+        "week",
+    ),
     (("forecast", "RUN", "FILE", "--horizon", 3), "empty.csv", "empty.csv: the table is empty", "header"),
     (("forecast", "RUN", "FILE", "--horizon", 3), "far.csv", "1e+30 in row 29 (2024-01-02 04:00:00)", "empty"),
     (("infill", "RUN", "@FILE"), "empty.csv", "empty.csv: the table is empty", "header"),
