@@ -300,7 +300,11 @@ class Filler:
             return list(gaps_in(canvas, window, positions))
         if self.process.incremental:
             return [Stage(0, len(canvas))]
-        return list(windows_of(canvas, cut, window, self.ahead or window // 2, positions))
+
+        def called(position: int) -> str:
+            return self.codec.place(canvas.origin, cut + position)
+
+        return list(windows_of(canvas, window, self.ahead or window // 2, positions, called))
 
     @property
     def reads(self) -> int | None:

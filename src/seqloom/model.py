@@ -44,13 +44,12 @@ from seqloom.sequence.constraint import Constraint, Every, OnlySymbols, Without
 from seqloom.sequence.query import Frame, Query, Score
 from seqloom.sequence.space import Tokens
 from seqloom.sequence.stop import Stop
+from seqloom.training.feed import FURTHEST
 
 logger = logging.getLogger(__name__)
 
 HISTORY = 4096
 """Rows of a history that are kept for a forecast, at most: no model here reads more by its defaults."""
-FURTHEST = 100_000
-"""The longest horizon of a forecast."""
 TOGETHER, FEW_TOGETHER = 1200, 200
 """Rows of several queries that share the network's calls: where each carries a small state, and where it is large."""
 KEPT = 1 << 28

@@ -116,7 +116,10 @@ def plan(
         if not resume:
             raise RunError(f"{path} already holds a run", hint="add --resume to go on with it, or choose another --out")
         return _resumed(path, data, overrides, model, notify)
-    if path.exists() and not (resume and runs.begun(path)) and (not path.is_dir() or any(path.iterdir())):
+    file = next((one for one in (path, *path.parents) if one.exists() and not one.is_dir()), None)
+    if file is not None:
+        raise RunError(f"{file} is a file, and a run is a folder", hint="choose another --out")
+    if path.exists() and not (resume and runs.begun(path)) and any(path.iterdir()):
         raise RunError(
             f"{path} is not empty and is no run: nothing in it is replaced", hint="choose another --out, or clear it"
         )

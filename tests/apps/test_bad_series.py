@@ -33,6 +33,10 @@ def several(*parts: list[str]) -> list[str]:
 FILES: dict[str, list[str]] = {
     "one.csv": [HEAD, *ROWS[:1]],
     "two.csv": [HEAD, *ROWS[:2]],
+    "empty.csv": [],
+    "far.csv": [HEAD, *changed(ROWS, 30, 1, "1e30")],
+    "several-far.csv": [PAIR, *several(ROWS[:50], changed(ROWS[:50], 20, 1, "1e30"))],
+    "several-gap.csv": [PAIR, *several(ROWS, [*ROWS[:10], *without(ROWS[10:60], 1, 2), *ROWS[60:]])],
     "short.csv": [HEAD, *ROWS[:4]],
     "missing.csv": [HEAD, *without(ROWS, 1, 2)],
     "half.csv": [HEAD, *without(ROWS, 2)],
@@ -97,6 +101,25 @@ REFUSED: list[tuple[tuple[object, ...], str, str, str]] = [
     (("train", "FILE", *TINY), "missing.csv", "no cell of the training split has a value", "numbers in it"),
     (("forecast", "RUN", "FILE", "--horizon", 0), "two.csv", "--horizon: 0 is not above 0", "larger number"),
     (("forecast", "RUN", "FILE", "--horizon", 1_000_000), "two.csv", "--horizon: 1,000,000 is more than", "sample"),
+    (("train", "FILE", *TINY, "feed.horizon=1000000"), "half.csv", "feed.horizon: a number up to 100000", "settings"),
+    (
+        ("train", "FILE", *TINY, "--out", "half.csv"),
+        "half.csv",
+        "half.csv is a file, and a run is a folder",
+        "another --out",
+    ),
+    (("train", "FILE", *TINY, "--out", "half.csv/run"), "half.csv", "half.csv is a file, and a run", "another --out"),
+    (("train", "FILE", *TINY, "corpus.future=[load,price]"), "half.csv", "are read beside the rows", "corpus.future"),
+    (
+        ("train", "FILE", *TINY, "given.calendar.source=calendar"),
+        "short.csv",
+        "error: given.calendar.source: no",
+        "week",
+    ),
+    (("forecast", "RUN", "FILE", "--horizon", 3), "empty.csv", "empty.csv: the table is empty", "header"),
+    (("forecast", "RUN", "FILE", "--horizon", 3), "far.csv", "1e+30 in row 29 (2024-01-02 04:00:00)", "empty"),
+    (("infill", "RUN", "@FILE"), "empty.csv", "empty.csv: the table is empty", "header"),
+    (("infill", "RUN", "none.csv"), "half.csv", "none.csv: there is no such file", "path"),
     (("score", "RUN", "FILE"), "missing.csv", "there is nothing to score", "no cell of it is known"),
     (("infill", "RUN", "@FILE"), "constant.csv", "there is no gap to fill", "empty some cells"),
     (VERBS[-1], "missing.csv", "nothing of 3 rows can be forecast", "--horizon"),
@@ -125,7 +148,39 @@ def test_a_gap_that_no_window_holds_is_named_by_its_first_row(
     seqloom: Callable[..., Done], examples: Examples, files: Path
 ) -> None:
     done = seqloom("infill", examples.run("gaussian"), "@gap.csv")
-    check_error(done, "the gap of 50 rows from number 11 is followed", "feed.window")
+    check_error(done, "the gap of 50 rows from number 11 (2024-01-01 10:00:00) is followed", "feed.window")
+    done = seqloom("infill", examples.run("gaussian"), "@several-gap.csv")
+    check_error(done, "the gap of 50 rows from number 11 of series 'B' (2024-01-01 10:00:00) is", "feed.window")
+
+
+def test_what_cannot_be_computed_with_is_named_by_its_series(
+    seqloom: Callable[..., Done], examples: Examples, files: Path
+) -> None:
+    text = (files / "several-far.csv").read_text().splitlines()
+    text[5] = "A," + without([text[5].split(",", 1)[1]], 1)[0]
+    text[-5] = "B," + without([text[-5].split(",", 1)[1]], 1)[0]
+    (files / "several-far.csv").write_text("\n".join(text) + "\n")
+    for words in (("forecast", "RUN", "FILE", "--horizon", 3), ("infill", "RUN", "@FILE")):
+        done = called(seqloom, words, "several-far.csv", examples.run("gaussian"))
+        check_error(done, "error: B: column 'load' holds 1e+30 in row 19 (2024-01-01 18:00:00)", "leave the cell empty")
+
+
+def test_a_cell_that_makes_most_of_the_variance_is_said(seqloom: Callable[..., Done], files: Path) -> None:
+    for name in ("far.csv", "several-far.csv"):
+        done = seqloom("data", name)
+        assert done.code == 0
+        row = "2024-01-02 04:00:00" if name == "far.csv" else "2024-01-01 18:00:00 (B)"
+        assert f"load of {row}, 1e+30, makes more than half of the column's variance" in done.out.decode()
+        assert "price of" not in done.out.decode()
+
+
+def test_a_history_without_values_is_said(seqloom: Callable[..., Done], examples: Examples, files: Path) -> None:
+    for name, said in (
+        ("missing", "no cell has a value in the history"),
+        ("half", "no cell of price has a value in the history"),
+        ("several-missing", "B: no cell has a value in the history"),
+    ):
+        assert said in called(seqloom, VERBS[1][:-2], f"{name}.csv", examples.run("series")).err
 
 
 def test_series_of_two_kinds_are_not_learned_together(seqloom: Callable[..., Done], files: Path) -> None:
@@ -190,3 +245,29 @@ def test_a_column_that_is_known_ahead_must_be_known(seqloom: Callable[..., Done]
         seqloom("forecast", "run", "--horizon", 3, "-q"), "column 'price' stands beside the rows", "--future FILE"
     )
     assert not (tmp_path / "made.csv").exists()
+    forecasts = []
+    for spelled in (
+        ahead,
+        [f"{row[8:10]}.{row[5:7]}.{row[:4]}{row[10:16]}{row[19:]}" for row in ahead],  # 06.01.2024 00:00
+        [row.replace(" ", "T").replace(",", "Z,", 1) for row in ahead],
+        ahead[::-1],
+    ):
+        (tmp_path / "ahead.csv").write_text("\n".join([HEAD, *spelled]) + "\n")
+        words = ("forecast", "run", "--horizon", 3, "--future", "ahead.csv", "--seed", 1, "-q")
+        forecasts.append(seqloom(*words).out)
+    assert forecasts[0]
+    assert forecasts == forecasts[:1] * 4, "dates are told by what they say, not by how they are written"
+    (tmp_path / "ahead.csv").write_text("date,price\n2024-01-06,1\n2024-01-07,1\n2024-01-08,1\n")
+    done = seqloom("forecast", "run", "--horizon", 3, "--future", "ahead.csv", "-q")
+    check_error(done, "the future of column 'price' has no row for 2024-01-06 01:00:00", "a row for each date")
+
+
+def test_a_page_has_a_chart_for_each_series_and_a_picture_one(
+    seqloom: Callable[..., Done], examples: Examples, files: Path
+) -> None:
+    words = ("forecast", examples.run("series"), "several.csv", "--horizon", 3, "--draws", 12, "--seed", 1)
+    assert seqloom(*words, "--html", "page.html", "-q").code == 0
+    page = (files / "page.html").read_text()
+    assert [page.count(text) for text in ("<h2>A</h2>", "<h2>B</h2>", "<h2>C</h2>", "<svg ")] == [1, 1, 1, 3]
+    assert page.count('<tr><th scope="row">2024-01-') == 3 * 2 * 3, "three rows of two columns of each"
+    check_error(seqloom(*words, "--plot", "fan.png"), "a chart is of one series, and there are 3", "--html")

@@ -312,6 +312,7 @@ def test_an_answer_has_a_frame_a_chart_and_scenarios():
     assert chart._repr_svg_().startswith("<svg")
     assert chart._repr_png_() is None
     assert answer.plot("png", title="t")._repr_png_().startswith(b"\x89PNG")
+    assert repr(chart) == f"Chart(svg, {len(chart.data):,} bytes)"
     np.testing.assert_array_equal(
         made.forecast(Table(("a", "b"), rows), 4, n=20, seed=1, from_=21).paths,
         made.forecast(Table(("a", "b"), rows[:20]), 4, n=20, seed=1).paths,

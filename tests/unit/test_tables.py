@@ -18,6 +18,7 @@ import pytest
 import seqloom
 from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.frames import as_file
+from seqloom.codecs.intervals import interval_in
 from seqloom.codecs.label import Label
 from seqloom.codecs.reading import read_tables, table_of, tables_of
 from seqloom.codecs.series import Series
@@ -276,6 +277,10 @@ def test_a_file_of_several_series_is_as_many_things(tmp_path: Path):
 # ---- dates and steps ----------------------------------------------------------------------------------------------
 
 
+BERLIN = [f"2024-03-31T0{hour}:30+0{ahead}:00[Europe/Berlin]" for hour, ahead in ((1, 1), (3, 2), (4, 2))]
+"""The clock of a place that goes forward."""
+
+
 @pytest.mark.parametrize(
     ("header", "rows", "columns", "after", "step"),
     [
@@ -334,6 +339,42 @@ def test_a_file_of_several_series_is_as_many_things(tmp_path: Path):
         ("datum,y", ["30 april 2024,1", "1 maj 2024,2"], ("y",), "2 maj 2024", "1 day"),
         ("date,y", ["30 wrz 2024,1", "1 paź 2024,2"], ("y",), "2 paź 2024", "1 day"),
         ("Jahr,Monat,y", ["2023,Dezember,1", "2024,Januar,2"], ("y",), "2024\tFebruar", "1 month"),
+        ("year,y", ["2022/23,1", "2023/24,2"], ("y",), "2024/25", "1 year"),
+        ("year,y", ["2010/11,1", "2011/12,2"], ("y",), "2012/13", "1 year"),
+        ("year,y", ["1998-99,1", "1999-00,2"], ("y",), "2000-01", "1 year"),
+        ("year,y", ["FY2022/23,1", "FY2023/24,2"], ("y",), "FY2024/25", "1 year"),
+        ("season,y", ["2022/2023,1", "2023/2024,2"], ("y",), "2024/2025", "1 year"),
+        ("years,y", ["2000-2004,1", "2005-2009,2"], ("y",), "2010-2014", "60 months"),
+        ("period,y", ["FY98,1", "FY99,2", "FY00,3"], ("y",), "FY01", "1 year"),
+        ("period,y", ["Q4 FY2023,1", "Q1 FY2024,2"], ("y",), "Q2 FY2024", "1 quarter"),
+        ("period,y", ["FY23-Q4,1", "FY24-Q1,2"], ("y",), "FY24-Q2", "1 quarter"),
+        ("week,y", ["2020 W 53,1", "2021 W 01,2"], ("y",), "2021 W 02", "1 week"),
+        ("Woche,y", ["KW 53/2020,1", "KW 1/2021,2"], ("y",), "KW 2/2021", "1 week"),
+        ("week,y", ["Week 53 of 2020,1", "Week 1 of 2021,2"], ("y",), "Week 2 of 2021", "1 week"),
+        ("MTU (CET/CEST),y", ["31.01.2024 22:00 - 31.01.2024 23:00,1", "31.01.2024 23:00 - 01.02.2024 00:00,2"], ("y",),
+         "01.02.2024 00:00 - 01.02.2024 01:00", "1 hour"),
+        ("time,y", ["2024-01-01T22:00Z/2024-01-01T22:30Z,1", "2024-01-01T22:30Z/2024-01-01T23:00Z,2"], ("y",),
+         "2024-01-01T23:00Z/2024-01-01T23:30Z", "30 minutes"),
+        ("week,y", ["2024-01-01 to 2024-01-07,1", "2024-01-08 to 2024-01-14,2"], ("y",), "2024-01-15 to 2024-01-21",
+         "1 week"),
+        ("month,y", ["01.12.2023-31.12.2023,1", "01.01.2024-31.01.2024,2"], ("y",), "01.02.2024-29.02.2024", "1 month"),
+        ("time,y", [f"1.1.2024 {h:02}:00-{h + 1:02}:00,{h}" for h in range(3)], ("y",), "1.1.2024 03:00-04:00",
+         "1 hour"),
+        ("time,y", [f"2024-01-01 {h:02}:00-01:00,{h}" for h in range(3)], ("y",), "2024-01-01 03:00-01:00", "1 hour"),
+        ("date,hours,y", ["31-01-2024,22 - 23,1", "31-01-2024,23 - 00,2"], ("y",), "01-02-2024\t00 - 01", "1 hour"),
+        ("date,y", ["30th January 2024,1", "31st January 2024,2"], ("y",), "1st February 2024", "1 day"),
+        ("date,y", ["10th of January 2024,1", "11th of January 2024,2"], ("y",), "12th of January 2024", "1 day"),
+        ("when,y", ["March 21st 2024,1", "March 22nd 2024,2"], ("y",), "March 23rd 2024", "1 day"),
+        ("date,y", ["45291,1", "45292,2"], ("y",), "45293", "1 day"),
+        ("Month,y", ["45261,1", "45292,2"], ("y",), "45323", "1 month"),
+        ("date,y", ["45292.0417,1", "45292.0833,2", "45292.1250,3"], ("y",), "45292.1667", "1 hour"),
+        ("time,y", ["45291,1", "45292,2"], ("y",), "45293", "1"),
+        ("date,y", ["20088,1", "20089,2"], ("y",), "20090", "1"),
+        ("time,y", [f"{h},{i}" for i, h in enumerate(BERLIN[:2])], ("y",), BERLIN[2], "1 hour"),
+        ("time,y", ["2024-01-01T00:00Z[UTC],1", "2024-01-01T01:00Z[UTC],2"], ("y",), "2024-01-01T02:00Z[UTC]",
+         "1 hour"),
+        ("time,y", ["2024-03-31 01:00 Europe/Berlin,1", "2024-03-31 03:00 Europe/Berlin,2"], ("y",),
+         "2024-03-31 04:00 Europe/Berlin", "1 hour"),
         ("a,b", ["1,2", "3,4"], ("a", "b"), "", ""),
         ("counter,b", ["1200000000,2", "1200000007,4"], ("counter", "b"), "", ""),
     ],
@@ -348,12 +389,49 @@ def test_dates_of_every_kind_go_on(header: str, rows: list[str], columns: tuple[
     assert table.dates is not None
     assert table.calendar.after(table.dates[-1], 1) == (after,)
     assert table.calendar.step_text == step
+    if not table.calendar.fraction:  # of which a file may write as many digits as it likes
+        assert tuple(map(table.calendar.write, table.calendar.instants(table.dates).tolist())) == table.dates
     codec = Series().fit([table])
     grown = codec.canvas(table, 1)
     made = codec.show(codec.decode(Encoded(grown.x, ~grown.absent, grown.origin))).decode()
     assert made.startswith("\n".join([header, *rows, ""]))
     cells = made.splitlines()[-1].split(",")
     assert [cell for cell in after.split("\t") if cell not in cells] == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "odd"),
+    [
+        ([f"2024-01-{d:02} - 2024-01-{d + 1:02}" for d in range(1, 20)], "soon"),
+        ([f"2024-01-{d:02}T00:00+01:00[Europe/Berlin]" for d in range(1, 20)], "2024-01-06T00:00+01:00[Europe/Paris]"),
+        ([f"{year}/{year + 1}" for year in range(2000, 2019)], "2005/206"),
+        ([f"{n}th of May 2024" for n in range(4, 20)], "9nth of May 2024"),
+        ([f"KW {n}/2024" for n in range(1, 20)], "KW 60/2024"),
+    ],
+)
+def test_a_date_among_others_that_cannot_be_read_is_named_by_its_line(cells: list[str], odd: str):
+    cells = [*cells[:5], odd, *cells[6:]]
+    with pytest.raises(DataError) as caught:
+        table_of("date,y\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells)))
+    assert (caught.value.line, f"{odd!r} cannot be read" in caught.value.message) == (7, True), caught.value
+
+
+def test_what_only_looks_like_an_interval_is_none():
+    for cells in (["0-4", "5-9", "10-14"], ["110/70", "120/80", "130/80"], ["2024-01", "2024-02"], ["1/2", "2/2"]):
+        assert interval_in(cells) is None
+    assert interval_in(["2011/12"]) is None, "a month"
+    assert interval_in(["2011/12", "2012/13"]) == ("/", "%y")
+
+
+def test_what_is_left_out_of_a_wide_table_is_said():
+    years = [f"{year}/{(year + 1) % 100:02d}" for year in range(1997, 2003)]
+    rows = [f"{name},{name.lower()},{i}," + ",".join(map(str, range(6))) for i, name in enumerate("ABC")]
+    tables = tables_of("\n".join([f"land,code,people,{','.join(years)}", *rows, ""]))
+    table = tables["B"]
+    assert table.dates == tuple(years)
+    assert table.calendar is not None
+    assert table.calendar.step_text == "1 year"
+    assert "columns 'code' and 'people' are left out" in table.remarks
 
 
 GERMAN_MONTHS = "Jan,Feb,Mrz,Apr,Mai,Jun,Jul,Aug,Sep,Okt,Nov,Dez"
@@ -765,6 +843,36 @@ class Index(list[object]):
     name = "when"
 
 
+class NAType:
+    """What pandas has where nothing is: whether it is equal to itself cannot be said."""
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("boolean value of NA is ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class OfOneColumn:
+    """What is asked of a series of pandas."""
+
+    def __init__(self, frame: OfPandas) -> None:
+        self.frame, self.index = frame, frame.index
+
+    def to_frame(self) -> OfPandas:
+        return self.frame
+
+
+class OfLevels(OfPandas):
+    """What is asked of a frame of pandas whose index has two levels."""
+
+    def __init__(self, columns: dict[str, list[object]], whole: OfPandas) -> None:
+        super().__init__(columns, [*range(6)])
+        self.index.nlevels, self.whole = 2, whole  # type: ignore[attr-defined]
+
+    def reset_index(self) -> OfPandas:
+        return self.whole
+
+
 def test_frames_are_read_as_files_are(tmp_path: Path):
     moments = [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(6)]
     frame = polars.DataFrame({"when": moments, "y": [0.1, None, 2.0, 3.0, 4.0, 5.0], "on": [True, False] * 3})
@@ -780,10 +888,12 @@ def test_frames_are_read_as_files_are(tmp_path: Path):
     codec = Series().fit([first])
     held = {name: frame[name].to_list() for name in frame.columns}
     by_pandas = OfPandas({name: held[name] for name in ("y", "on")}, held["when"])
+    held_na: dict[str, list[object]] = {**held, "y": [NAType() if y is None else y for y in held["y"]]}
+    by_levels = OfLevels({"y": held["y"]}, OfPandas(held, [*range(6)]))
     others = [*(read_tables(tmp_path / name) for name in ("t.arrow", "t.jsonl", "t.csv.gz"))]
     for table in (
         *(next(iter(other.values())) for other in others),
-        *map(codec.accept, (frame, frame.lazy(), held, by_pandas)),
+        *map(codec.accept, (frame, frame.lazy(), held, held_na, by_pandas, by_levels, OfOneColumn(by_pandas))),
     ):
         np.testing.assert_array_equal(table.values, first.values)
         assert table.calendar is not None
@@ -867,3 +977,34 @@ def test_what_series_in_json_lines_have_beside_their_values_is_said(tmp_path: Pa
         "'start' is left out, for no 'freq' says how far apart the values are",
         "'feat_static_cat', 'feat_dynamic_real' are left out",
     )
+
+
+@pytest.mark.parametrize("word", ["2024-01-02 03:00", "02.01.2024 03:00", "2024-01-02T03:00:00", "2 Jan 2024 03:00"])
+def test_a_row_is_found_by_its_date_however_it_is_written(word: str):
+    hours = "".join(f"{datetime(2024, 1, 1) + timedelta(hours=i):%Y-%m-%d %H:%M},{i}\n" for i in range(48))
+    table = table_of(f"time,x\n{hours}")
+    codec = Series().fit([table])
+    assert codec.position(table, word) == 27
+    with pytest.raises(DataError, match="has no date"):
+        codec.position(table, word.replace("2024", "2031"))
+
+
+@pytest.mark.parametrize("until", ["", " - "])
+def test_a_history_that_ends_in_the_hour_that_a_clock_shows_twice_goes_on_after_it(until: str):
+    clock = [*range(20, 24), 0, 1, 2, 2]
+    starts = [f"{26 if hour > 12 else 27}.10.2024 {hour:02}:00" for hour in clock]
+    cells = [f"{a}{until}{b}" if until else a for a, b in zip(starts, [*starts[1:], "27.10.2024 03:00"], strict=True)]
+    table = table_of("time,x\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells)))
+    codec = Series().fit([table])
+    dates = codec.canvas(table, 2).origin["dates"]
+    following = [f"27.10.2024 0{hour}:00" + f"{until}27.10.2024 0{hour + 1}:00" * bool(until) for hour in (3, 4)]
+    assert list(dates) == [*cells, *following]
+
+
+@pytest.mark.parametrize(("cells", "said"), [(["1,234", "5,678"], True), (["1,234", "5,67"], False)])
+def test_commas_that_may_part_thousands_are_said_to(cells: list[str], said: bool):
+    table = table_of("day;x\n" + "".join(f"2024-01-0{i + 1};{cell}\n" for i, cell in enumerate(cells)))
+    assert table.values[0, 0] == 1.234
+    assert ("decimal=. says that commas part thousands" in table.remarks[0]) == said
+    plain = table_of("day;x\n2024-01-01;1,234\n2024-01-02;5,678\n", "", reads(decimal="."))
+    assert plain.values[:, 0].tolist() == [1234, 5678]

@@ -32,7 +32,7 @@ from seqloom.cli.session import (
 )
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.outputs import OutputFile
-from seqloom.core.progress import count
+from seqloom.core.progress import count, listed
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from seqloom.sequence.answer import Answer
 
 CHARTS = {".png": "png", ".svg": "svg"}
+ON_A_PAGE = 50
+"""Series whose forecasts a page shows, at most."""
 
 
 @verb
@@ -107,11 +109,11 @@ def forecast(
     file = None if out is None or several else OutputFile.at(out, force=force)
     folder = numbered_files(out, paths or 0, codec, force) if several and out is not None else None
     histories = _histories(model, plain[1:], session, start, steps)
-    if len(histories) > 1 and (chart or page):
+    if len(histories) > 1 and chart:
         raise ConfigError(
             f"a chart is of one series, and there are {len(histories):,}",
-            path="--plot" if chart else "--html",
-            hint="name one of them as a file",
+            path="--plot",
+            hint="--html writes a page with a chart for each; or give a file of one of them",
         )
     if horizon is None:
         session.note(f"the next {steps} rows, the feed.horizon of the run; --horizon says otherwise")
@@ -126,7 +128,7 @@ def forecast(
     answers = _forecasts(model, histories, steps, drawn, seed, settings, future, session)
     if where is not None:
         answers = [_met(answer, where, session) for answer in answers]
-    _write_charts(session, model, answers[0], chart, page, histories[0].truth)
+    _write_charts(session, model, answers, chart, page, histories)
     made = [[codec.cut(v, codec.size(v) - steps, codec.size(v)) for v in answer.values][:paths] for answer in answers]
     if file is not None:
         made = [[codec.in_file(value, file.path.name) for value in own] for own in made]
@@ -220,11 +222,26 @@ def _histories(model: Model, words: Sequence[str], session: Session, start: str 
             after = codec.cut(history, begin, min(begin + horizon, size))
             truth, size = codec.numbers(after) if codec.size(after) == horizon else None, begin
         known = codec.cut(history, max(0, size - HISTORY), size)
+        _say_unknown(codec, known, len(histories) > 1, session)
         found.append(_History(known, truth, None if start is None else history))
     longest = max(map(codec.size, histories))
     if longest > HISTORY:
         session.detail(f"the last {HISTORY} of {longest} rows are read")
     return found
+
+
+def _say_unknown(codec: Codec, history: Any, named: bool, session: Session) -> None:
+    """Say which columns have no value in what a forecast goes on from: of these it knows nothing."""
+    import numpy as np
+
+    numbers = codec.numbers(history)
+    assert numbers is not None
+    known = np.flatnonzero((~np.isnan(numbers)).any(0)).tolist()
+    unknown = [name for i, name in enumerate(codec.number_names()) if i not in known]
+    if unknown:
+        of = f"{codec.called(history)}: " if named else ""
+        what = "no cell" if len(unknown) == numbers.shape[1] else f"no cell of {listed(unknown, 'and')}"
+        session.note(f"{of}{what} has a value in the history: it is forecast from the training data alone")
 
 
 def _forecasts(
@@ -276,18 +293,24 @@ def _met(answer: Answer, condition: str, session: Session) -> Answer:
 def _write_charts(
     session: Session,
     model: Model,
-    answer: Answer,
+    answers: Sequence[Answer],
     chart: tuple[OutputFile, str] | None,
     page: OutputFile | None,
-    truth: Any,
+    histories: Sequence[_History],
 ) -> None:
-    """The fan chart into its file, and the page into its."""
+    """The fan chart into its file, and the page with those of all series into its."""
     assert model.run is not None
-    title = f"{model.run.path.name}: {count(len(answer.new), 'row')} ahead"
+    title = f"{model.run.path.name}: {count(len(answers[0].new), 'row')} ahead"
     if chart is not None:
         file, form = chart
-        session.wrote(file, answer.plot(form, title=title, truth=truth).data)  # type: ignore[arg-type]
+        session.wrote(file, answers[0].plot(form, title=title, truth=histories[0].truth).data)  # type: ignore[arg-type]
     if page is not None:
         from seqloom.evaluation.report import forecast_page
 
-        session.wrote(page, forecast_page(answer, title, truth).encode("utf-8", "replace"))
+        parts = [
+            (model.codec.called(one.value) if len(answers) > 1 else "", answer, one.truth)
+            for one, answer in zip(histories, answers, strict=True)
+        ]
+        if len(parts) > ON_A_PAGE:
+            session.note(f"the page shows the first {ON_A_PAGE} of {len(parts):,} series")
+        session.wrote(page, forecast_page(title, parts[:ON_A_PAGE]).encode("utf-8", "replace"))

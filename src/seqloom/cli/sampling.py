@@ -244,12 +244,11 @@ def _infill_several(
         raise DataError("there is no gap to fill: every cell of the table has a value", hint="empty some cells")
     file = output.file() if levels is not None or output.names_a_file(number, codec) else None
     folder = output.folder(number, codec) if file is None else None
-    canvases = {i: model.canvas(values[i]) for i in gaps}
     asked = []
     for i in gaps:
         with asked_of(codec.called(values[i])):
-            beside = _beside(model, values[i], settings)
-            asked.append(annotated(model, canvases[i], number, seed, settings, given=beside))
+            canvas, beside = model.canvas(values[i]), _beside(model, values[i], settings)
+            asked.append(annotated(model, canvas, number, seed, settings, given=beside))
     answers = dict(zip(gaps, collected_several(model, asked, session), strict=True))
     if levels is not None:
         statistics = {i: answer.statistics(levels) for i, answer in answers.items()}

@@ -281,6 +281,10 @@ class Codec(Component, home="seqloom.codecs"):
         """The origin of an empty canvas, as of one that begins at this position of the training data."""
         return origin
 
+    def place(self, origin: Mapping[str, Any], position: int) -> str:
+        """How a person finds the element at this position of what a canvas is made of."""
+        return f"number {position + 1}"
+
     @property
     def opening(self) -> Any | None:
         """What stands before a beginning inside one long thing, as a value; None where there is no such mark."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seqloom.codecs.dates import shown
+from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.dialect import PREFIX, Dialect
 from seqloom.codecs.numerals import Numbers, decimal_of, is_missing, looks_like_number, read_numbers, too_large
 from seqloom.codecs.table import Table
@@ -60,11 +60,16 @@ def _read_cells(cells: Sequence[str], dialect: Dialect) -> Numbers:
     return read_numbers(column, decimal_of([column], ",", dialect.decimal), dialect.missing)
 
 
-def cells_ahead(future: Table, dates: Sequence[str] | None, length: int, name: str, path: Any) -> Sequence[str]:
-    """The cells of a column on these dates, or in the first `length` rows where there are none; none may be empty."""
+def cells_ahead(
+    future: Table, dates: Sequence[str] | None, calendar: Calendar | None, length: int, name: str, path: Any
+) -> Sequence[str]:
+    """The cells of a column on these dates, or in the first `length` rows where there are none; none may be empty.
+
+    `dates` are written as `calendar` has it, those of the future perhaps otherwise.
+    """
     place = path if isinstance(path, Path | str) else ""
     cells = future.words[name]
-    if dates is None or future.dates is None or future.calendar is None:
+    if dates is None or calendar is None or future.dates is None or future.calendar is None:
         if len(cells) < length:
             raise DataError(
                 f"column {name!r} has {len(cells)} rows of the future, row {len(cells) + 1} is missing",
@@ -74,7 +79,9 @@ def cells_ahead(future: Table, dates: Sequence[str] | None, length: int, name: s
         rows, named = list(range(length)), [f"row {i + 1}" for i in range(length)]
     else:
         instants = {instant: i for i, instant in enumerate(future.calendar.instants(future.dates).tolist())}
-        wanted = future.calendar.instants(dates).tolist()
+        # Numbers are counted in units of their last place, which may be another one in each file.
+        alike = future.calendar.counts and calendar.counts
+        wanted = (future.calendar if alike else calendar).instants(dates).tolist()
         named = list(map(shown, dates))
         for instant, date in zip(wanted, named, strict=True):
             if instant not in instants:

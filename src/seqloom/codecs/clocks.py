@@ -26,6 +26,8 @@ PLACES = (
 )  # fmt: skip
 """One place for each way of changing clocks: of those that explain the data the first is named."""
 OFFSET = " ?(?:Z|UTC|GMT|[A-Z]{2,4}T|[+-][0-9]{2}(?::?[0-9]{2})?)"
+_BRACKET = re.compile(r" ?\[([A-Za-z][\w+/-]*)\]$| ([A-Z][A-Za-z]+/[A-Z][\w+/-]*)$")
+"""The name of a place after a time, as Java and RFC 9557 write it, or by itself."""
 NAMED = {
     "Z": 0, "UTC": 0, "GMT": 0, "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "EST": -5,
     "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "AEST": 10, "AEDT": 11, "JST": 9,
@@ -43,6 +45,22 @@ def seconds_of(text: str) -> int:
         raise DataError(f"{text!r} is no time zone that is known", hint="write it as +02:00")
     sign = -1 if match.group(1) == "-" else 1
     return sign * (int(match.group(2)) * 3600 + int(match.group(3) or 0) * 60)
+
+
+def bracket_of(text: str) -> str:
+    """The name of a place that follows a time, as it is written; nothing where none does."""
+    match = _BRACKET.search(text)
+    return match.group() if match else ""
+
+
+def place_named(bracket: str) -> str:
+    """The place whose name follows times; nothing where it is none whose clock is known."""
+    match = _BRACKET.search(bracket)
+    place = (match.group(1) or match.group(2)) if match else ""
+    try:
+        return _known(place) if place else ""
+    except ConfigError:
+        return ""
 
 
 def offset_text(seconds: int) -> str:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs import clocks
+from seqloom.codecs.intervals import are_inclusive, halves_of, interval_in, last_before
 from seqloom.codecs.months import in_english, months_of, names_a_month
 from seqloom.codecs.spelling import (
     DAY,
     DIGITS,
-    LONG_WEEKDAYS,
     SECOND,
     as_written,
     common,
@@ -23,6 +23,17 @@ from seqloom.codecs.spelling import (
     read_one,
     tail,
     written,
+)
+from seqloom.codecs.steps import (
+    FIRST_WORKDAY,
+    LAST,
+    LAST_WORKDAY,
+    WORKDAYS,
+    evenness,
+    monthly,
+    names_of,
+    usual,
+    weekdays_of,
 )
 from seqloom.core.config import Settings
 from seqloom.core.errors import DataError
@@ -32,14 +43,14 @@ Instants = NDArray[np.int64]
 
 INTEGER = "integer"
 NUMBER = "number"
+EXCEL = "Excel days"
+"""Days since the end of 1899, as Excel counts them; a fraction is the time of the day."""
 DECIMAL_YEAR = "decimal year"
 """Years of which months are twelfths, such as 1960.25, as statistical programs write them."""
 EPOCHS = {"epoch seconds": SECOND, "epoch milliseconds": 1000, "epoch microseconds": 1, "epoch nanoseconds": 0.001}
 """Whole numbers that count from the beginning of 1970, and the microseconds of one."""
-NUMBERS = frozenset({INTEGER, NUMBER, DECIMAL_YEAR, *EPOCHS})
+NUMBERS = frozenset({INTEGER, NUMBER, EXCEL, DECIMAL_YEAR, *EPOCHS})
 """Dates that are numbers, and have no spelling as `strftime` has it."""
-LAST, LAST_WORKDAY, FIRST_WORKDAY = "last day", "last workday", "first workday"
-WORKDAYS = (0, 1, 2, 3, 4)
 SAMPLE = 60
 """Cells by which spellings are told apart before a whole column is read."""
 TWELFTH = 0.07
@@ -48,6 +59,10 @@ _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _POINT = re.compile(r"\.0+$")
 _DECIMAL = re.compile(r"-?[0-9]{1,12}\.?[0-9]{0,6}")
 _DECIMAL_YEAR = re.compile(r"[12][0-9]{3}(\.[0-9]{1,16})?")
+_SINCE_1899 = 25_569
+"""Days from the one that Excel calls 0 to the beginning of 1970."""
+_GRAINS = ((5, 1), (4, 60), (3, 900), (0, 3600))
+"""Decimals of a day, and the seconds to which so many of them are rounded: 0.0417 is an hour."""
 _MEAN_MONTH = 31_556_952 / 12
 
 
@@ -72,6 +87,15 @@ class Calendar(Settings):
     """What follows every time, such as `Z` or `+00:00`, or the `.0` of epochs; `%z` where it changes."""
     place: str = ""
     """The place whose clock the times are on, such as `Europe/Berlin`, where summer time is told from the data."""
+    until: str = ""
+    """What stands between the beginning and the end, such as ` - `, where a cell is an interval: its date is then the
+    beginning."""
+    ends: str = ""
+    """How such an end is spelled, where it is not as the beginning is: a time, or the next year of 2023/24."""
+    inclusive: bool = False
+    """Whether an interval ends with its own last day (minute ...), rather than where the next one begins."""
+    bracket: str = ""
+    """The name of a place that follows every time, such as `[Europe/Berlin]`."""
     names: tuple[str, ...] = ()
     """The twelve months as the file writes them, where they are not the English ones of `%b` and `%B`."""
 
@@ -102,6 +126,24 @@ class Calendar(Settings):
         """
         import polars
 
+        bracket = clocks.bracket_of(texts[0])
+        if bracket:
+            odd = next((i for i, text in enumerate(texts) if not text.endswith(bracket)), None)
+            if odd is not None:
+                raise _unread(texts, odd, path, lines, spelling)
+            bare = [text.removesuffix(bracket) for text in texts]
+            calendar, instants = cls.spelled(bare, path, lines, spelling, pieces, zone, names)
+            return calendar.replace(bracket=bracket), instants
+        interval = interval_in(_sample(texts))
+        if interval:
+            return cls._of_intervals(texts, interval, path, lines, spelling, pieces, zone, names)
+        if spelling == EXCEL:
+            if not all(_DECIMAL.fullmatch(text) for text in texts):
+                raise _unread(texts, 0, path, lines, spelling)
+            places = max(len(text.partition(".")[2]) for text in texts)
+            grain = next(grain for least, grain in _GRAINS if places >= least)
+            steps = np.rint((np.array(texts, np.float64) - _SINCE_1899) * 86_400 / grain)
+            return cls(format=EXCEL, fraction=places), steps.astype(np.int64) * grain * SECOND
         point = _POINT.search(texts[0])
         end = point.group() if point else ""
         pointed = bool(end) and all(_is_whole(text, end) for text in texts)  # 20240131.0
@@ -162,9 +204,9 @@ class Calendar(Settings):
             if not valid.all():
                 furthest = max(furthest, int(np.argmin(valid)))
                 continue
-            evenness = float(np.mean([_evenness(instants[piece]) for piece in pieces]))
-            if best is None or evenness > best[0]:
-                best = evenness, one, instants
+            even = float(np.mean([evenness(instants[piece]) for piece in pieces]))
+            if best is None or even > best[0]:
+                best = even, one, instants
         if best is None:
             raise _unread(texts, _first_odd(bodies) if furthest < 0 else furthest, path, lines, spelling)
         _, chosen, instants = best
@@ -174,12 +216,54 @@ class Calendar(Settings):
             return calendar, instants
         return calendar.replace(place=clocks.place_of_offsets(instants - shifts, shifts)), instants - shifts
 
+    @classmethod
+    def _of_intervals(
+        cls,
+        texts: Sequence[str],
+        interval: tuple[str, str],
+        path: Path | str,
+        lines: Sequence[int],
+        *spelled: Any,
+    ) -> tuple[Self, Instants]:
+        """The same of cells that are intervals: of their beginnings."""
+        until, ends = interval
+        halves = [halves_of(text, until, ends) for text in texts]
+        known = [half for half in halves if half is not None]
+        if len(known) < len(texts):
+            raise _unread(texts, halves.index(None), path, lines, "")
+        begins, lasts = [begin for begin, _ in known], [end for _, end in known]
+        try:
+            calendar, instants = cls.spelled(begins, path, lines, *spelled)
+            own = instants if ends else cls.spelled(lasts, path, lines, calendar.format, zone=calendar.zone)[1]
+        except DataError as error:
+            if error.line is None:
+                raise
+            raise _unread(texts, lines.index(error.line), path, lines, "") from None
+        inclusive = not ends and are_inclusive(instants, own, calendar.format)
+        return calendar.replace(until=until, ends=ends, inclusive=inclusive), instants
+
+    def respelled(self, texts: Sequence[str], path: Path | str, lines: Sequence[int]) -> tuple[Self, Instants]:
+        """The calendar of other cells that are written so, and their instants on the clock that they show."""
+        calendar, instants = type(self).spelled(
+            self.bare(texts), path, lines, self.format, zone=self.zone, names=self.names
+        )
+        around = {name: getattr(self, name) for name in ("until", "ends", "inclusive", "bracket")}
+        return calendar.replace(**around), instants
+
+    def bare(self, texts: Sequence[str]) -> list[str]:
+        """Cells without what surrounds their dates: the name of a place, and the ends of intervals."""
+        texts = [text.removesuffix(self.bracket) for text in texts]
+        if not self.until:
+            return texts
+        return [(halves_of(text, self.until, self.ends) or (text,))[0] for text in texts]
+
     def placed(self, pieces: Sequence[Instants], place: str = "") -> tuple[Self, list[Instants]]:
         """The calendar with the place whose clock the times are on, and the instants of its pieces by that clock.
 
         `place` is one that is known. DataError where its clock never showed one of the times. Times that say how far
         their clock is from UTC are on the clock of a place that agrees with all of them; on that of another they stay.
         """
+        place = place or clocks.place_named(self.bracket)
         if self.format in NUMBERS or (self.zone and not place):
             return self, list(pieces)
         if self.zone:
@@ -216,44 +300,17 @@ class Calendar(Settings):
         if not len(gaps):
             return self
         if self.format in {INTEGER, NUMBER}:
-            return self.replace(step=_usual(gaps) / 10**self.fraction)
+            return self.replace(step=usual(gaps) / 10**self.fraction)
         local = [self._local(piece) for piece in pieces]
         times = {int(time) for piece in local for time in np.unique(piece % DAY)[:2]}
         if len(times) == 1:
-            monthly = _monthly(local)
-            if monthly is not None:
-                return self.replace(months=monthly[0], day=monthly[1])
-            days = _usual(np.concatenate([np.diff(piece) for piece in local])) / SECOND
-            weekdays = _weekdays(local) if days == DAY / SECOND else ()
+            months = monthly(local)
+            if months is not None:
+                return self.replace(months=months[0], day=months[1])
+            days = usual(np.concatenate([np.diff(piece) for piece in local])) / SECOND
+            weekdays = weekdays_of(local) if days == DAY / SECOND else ()
             return self.replace(step=days, weekdays=weekdays)
-        return self.replace(step=_usual(gaps) / SECOND)
-
-    @staticmethod
-    def often(every: str) -> dict[str, Any] | None:
-        """The step that a frequency such as `15min`, `H`, `B`, `W-SUN`, `MS` or `QE-DEC` is, as pandas writes them."""
-        match = re.fullmatch(r"([0-9]*)([A-Za-z]+)(?:-[A-Z]{3})?", every.strip())
-        if match is None:
-            return None
-        count, unit = int(match.group(1) or 1), match.group(2)
-        months = {"M": 1, "ME": 1, "MS": 1, "Q": 3, "QE": 3, "QS": 3, "A": 12, "Y": 12, "YE": 12, "YS": 12, "AS": 12}
-        seconds = {
-            "S": 1.0,
-            "T": 60.0,
-            "MIN": 60.0,
-            "H": 3600.0,
-            "D": 86_400.0,
-            "W": 604_800.0,
-            "L": 0.001,
-            "MS": 0.001,
-        }
-        if unit == "B":
-            return {"step": 86_400.0 * count, "weekdays": WORKDAYS}
-        if unit in months:
-            return {
-                "months": months[unit] * count,
-                "day": LAST if unit in {"M", "ME", "Q", "QE", "A", "Y", "YE"} else "",
-            }
-        return {"step": seconds[unit.upper()] * count} if unit.upper() in seconds else None
+        return self.replace(step=usual(gaps) / SECOND)
 
     @property
     def stepping(self) -> bool:
@@ -290,7 +347,7 @@ class Calendar(Settings):
         if self.seconds is None:
             return f"{self.step:g}"
         if self.weekdays:
-            return "1 workday" if self.weekdays == WORKDAYS else "1 day, " + _names(self.weekdays)
+            return "1 workday" if self.weekdays == WORKDAYS else "1 day, " + names_of(self.weekdays)
         for name, size in (("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)):
             if self.seconds % size == 0:
                 count = int(self.seconds // size)
@@ -305,6 +362,7 @@ class Calendar(Settings):
 
     def read(self, text: str) -> int | None:
         """The instant that a cell says, or None."""
+        text = self.bare([text])[0]
         if not (
             self.zone or self.fraction or self.names or self.format in NUMBERS
         ):  # one cell alone is read sooner than a column
@@ -324,6 +382,7 @@ class Calendar(Settings):
 
     def instants(self, texts: Sequence[str]) -> Instants:
         """The instants of dates that are spelled so, in their order."""
+        texts = self.bare(texts)
         if self.format == NUMBER:  # 1.0 is a hundred hundredths beside 0.75
             return np.array([_counted(text, self.fraction) for text in texts], np.int64)
         _, instants = Calendar.spelled(texts, spelling=self.format, zone=self.zone, names=self.names)
@@ -334,11 +393,24 @@ class Calendar(Settings):
         return self._local(self.instants(texts))
 
     def write(self, instant: int) -> str:
-        """An instant as the file spells it."""
+        """An instant as the file spells it: where its cells are intervals, the one that begins then."""
+        text = self._written(instant)
+        if self.until and self.stepping:
+            end = self.later(instant, np.array([1]))
+            if self.inclusive:
+                last = last_before(self._local(end), self.format)
+                end = clocks.universal(last, self.place) if self.place else last
+            own = written(int(self._local(end)[0]), self.ends, self.names) if self.ends else self._written(int(end[0]))
+            text = f"{text}{self.until}{own}"
+        return text + self.bracket
+
+    def _written(self, instant: int) -> str:
         if self.format == INTEGER or self.format in EPOCHS:
             return f"{int(instant // EPOCHS.get(self.format, 1))}{self.zone}"
         if self.format == NUMBER:
             return f"{instant / 10**self.fraction:.{self.fraction}f}"
+        if self.format == EXCEL:
+            return f"{instant / DAY + _SINCE_1899:.{self.fraction}f}"
         if self.format == DECIMAL_YEAR:
             month = int(np.int64(instant).astype("M8[us]").astype("M8[M]").astype(np.int64))
             return f"{1970 + month / 12:.{self.fraction}f}"
@@ -347,9 +419,14 @@ class Calendar(Settings):
         zone = clocks.offset_text((local - instant) // SECOND) if self.zone == "%z" else self.zone
         return f"{written(local, self.format, self.names)}{digits}{zone}"
 
-    def after(self, last: str, count: int, first: int = 1) -> tuple[str, ...]:
-        """`count` dates that go on from `last`, beginning `first` steps after it."""
+    def after(self, last: str, count: int, first: int = 1, before: Sequence[str] = ()) -> tuple[str, ...]:
+        """`count` dates that go on from `last`, beginning `first` steps after it.
+
+        The dates `before` it tell which of two hours it is in, where a clock that goes back shows one twice.
+        """
         instant = self.read(last)
+        if instant is not None and self.place and self.zone != "%z" and before:
+            instant = int(self.instants((*before, last))[-1])
         if instant is None or not self.stepping:
             raise DataError(f"the dates after {shown(last)!r} are not known", hint="give a history of two rows or more")
         return tuple(self.write(int(later)) for later in self.later(instant, np.arange(first, first + count)))
@@ -501,80 +578,3 @@ def _unread(texts: Sequence[str], failing: int, path: Path | str, lines: Sequenc
         else "write all dates alike, such as 2024-01-31 or 2024-01-31 06:00:00, or say how they are spelled: "
         "codec.dialect.dates='%d %b %Y'",
     )
-
-
-def _most_common(gaps: NDArray[np.int64]) -> float:
-    """The most common gap; of those that are equally common the smallest."""
-    values, counts = np.unique(gaps, return_counts=True)
-    return float(values[np.argmax(counts)])
-
-
-def _usual(gaps: NDArray[np.int64]) -> float:
-    """The most common gap, or the median where none is common: then times are not even."""
-    common_gap = _most_common(gaps)
-    return common_gap if (gaps == common_gap).mean() >= 0.3 else float(np.median(gaps))
-
-
-def _evenness(instants: Instants) -> float:
-    """How plausible a reading of dates is: the share of the common step; negative where they go to and fro."""
-    gaps = np.diff(instants)
-    if not len(gaps):
-        return 0.0
-    if (gaps < 0).all():
-        gaps, instants = -gaps, instants[::-1]
-    if (gaps < 0).mean() > 0.01:
-        return -float((gaps < 0).mean())
-    monthly = _monthly([instants])
-    if monthly:
-        return monthly[2]
-    # Workdays are as even as all days: three days over a weekend are one step.
-    days = gaps // DAY
-    usual = gaps == _most_common(gaps)
-    if (gaps % DAY == 0).all() and _weekdays([instants]):
-        usual |= days <= 3
-    return float(usual.mean())
-
-
-def _monthly(pieces: Sequence[Instants]) -> tuple[int, str, float] | None:
-    """The common step in months, on which day, and its share; None where the day is not fixed."""
-    days = np.concatenate(list(pieces)) // DAY
-    if len(days) < 2:
-        return None
-    stamps = days.astype("M8[D]")
-    month = stamps.astype("M8[M]").astype(np.int64)
-    first = month.astype("M8[M]").astype("M8[D]")
-    after = (month + 1).astype("M8[M]").astype("M8[D]")
-    number = (stamps - first).astype(np.int64) + 1
-    length = (after - first).astype(np.int64)
-    if len(np.unique(np.concatenate([piece % DAY for piece in pieces]))) > 1:
-        return None
-    if (number == length).all():
-        day = LAST
-    elif (number == np.minimum(number.max(), length)).all():
-        day = str(number.max())
-    elif (stamps == np.busday_offset(after, -1, roll="forward")).all():
-        day = LAST_WORKDAY
-    elif (stamps == np.busday_offset(first, 0, roll="forward")).all():
-        day = FIRST_WORKDAY
-    else:
-        return None
-    ends = np.cumsum([len(piece) for piece in pieces])[:-1]
-    gaps = np.concatenate([np.diff(part) for part in np.split(month, ends)])
-    if not len(gaps) or (gaps <= 0).any():
-        return None
-    months = int(_most_common(gaps))
-    return months, day, float((gaps == months).mean())
-
-
-def _weekdays(pieces: Sequence[Instants]) -> tuple[int, ...]:
-    """The days of the week that a daily series has, where it leaves some out each week; else none."""
-    days = np.concatenate([piece // DAY for piece in pieces])
-    present = tuple(int(number) for number in np.unique((days + 3) % 7))
-    span = sum(int(piece[-1] - piece[0]) // DAY + 1 for piece in pieces if len(piece))
-    if len(present) == 7 or len(present) < 2 or span < 10:
-        return ()
-    return present if len(days) >= 0.6 * span * len(present) / 7 else ()
-
-
-def _names(weekdays: Sequence[int]) -> str:
-    return ", ".join(LONG_WEEKDAYS[number] for number in weekdays)

@@ -98,7 +98,11 @@ def frame_of(thing: Any) -> polars.DataFrame | None:
         return thing.collect()
     if isinstance(thing, polars.DataFrame):
         return thing
+    if hasattr(thing, "to_frame") and hasattr(thing, "index") and not hasattr(thing, "columns"):  # a series of pandas
+        thing = thing.to_frame()
     if hasattr(thing, "columns") and hasattr(thing, "index") and hasattr(thing, "__getitem__"):  # of pandas
+        if getattr(thing.index, "nlevels", 1) > 1:  # of several series, say: each level is a column
+            thing = thing.reset_index()
         columns = {str(name): list(thing[name]) for name in thing.columns}
         index = list(thing.index)
         if index != list(range(len(index))):
@@ -150,7 +154,7 @@ def _even_seconds(column: polars.Series) -> bool:
 
 def _cell(cell: Any) -> str:
     """A value of Python as a word."""
-    if cell is None or cell != cell:
+    if cell is None or type(cell).__name__ == "NAType" or cell != cell:  # pandas.NA is neither equal nor unequal
         return ""
     if isinstance(cell, datetime):
         text = cell.isoformat(" ")
@@ -218,9 +222,10 @@ def _dates_of(entry: Mapping[str, Any], length: int, line: int, path: Path) -> S
     if not start or not every:
         return ()
     from seqloom.codecs.dates import Calendar
+    from seqloom.codecs.steps import often
 
     calendar, _ = Calendar.spelled([start], path, [line])
-    found = Calendar.often(every)
+    found = often(every)
     if found is None:
         raise DataError(f"{every!r} is no frequency that is known", path=path, line=line, hint="such as H, D, W or M")
     return calendar.replace(**found).after(start, length, first=0)

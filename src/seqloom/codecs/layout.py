@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from seqloom.codecs.timing import Timing
 from seqloom.codecs.wide import lengthened, times_of, unfolded
 from seqloom.core.config import nearest
 from seqloom.core.errors import DataError
+
+if TYPE_CHECKING:
+    import polars
 
 
 def tables_in(cells: Cells, path: Path | str = "", wanted: Wanted | None = None) -> Mapping[str, Table]:
@@ -92,6 +96,13 @@ class _Layout:
         if not self.wanted.numbers:
             return (), left
         chosen = self.wanted.columns or tuple(name for name in self.columns if name not in left)
+        if not chosen and self.wanted.words:
+            raise self._error(
+                f"{_listed(self.wanted.words)} {'is' if len(self.wanted.words) == 1 else 'are'} read beside the rows, "
+                "and no column of numbers is left for a series",
+                "leave one of them out of corpus.future and of the conditions",
+                1,
+            )
         if not chosen:
             raise self._error(
                 "there is no column of numbers",
@@ -167,9 +178,7 @@ class _Layout:
             for remark in numbers.remarks:
                 said.setdefault(remark, []).append(name)
         if decimal == "," and any("," in numbers.style.decimal for numbers in read.values()):
-            commas = any(self.columns[name].str.contains(",", literal=True).any() for name in chosen)
-            points = f"points part thousands ({PREFIX}.decimal=. says that they do not)"
-            self.remarks.append("numbers have a decimal comma" if commas else points)
+            self.remarks.append(self._decimal_comma([self.columns[name] for name in chosen]))
         for remark, names in said.items():
             self.remarks.append(f"{_listed(names)} {remark}")
         sheet = replace(
@@ -179,6 +188,15 @@ class _Layout:
         )
         empty = np.zeros((self.cells.height, 0))
         return np.column_stack([empty, *(numbers.values for numbers in read.values())]), sheet
+
+    def _decimal_comma(self, columns: Sequence[polars.Series]) -> str:
+        """What is understood of commas and points where the decimal sign is a comma."""
+        commas = [column.filter(column.str.contains(",", literal=True)) for column in columns]
+        if not any(map(len, commas)):
+            return f"points part thousands ({PREFIX}.decimal=. says that they do not)"
+        if all(column.str.contains(r"^-?[0-9]{1,3}(,[0-9]{3})+$").all() for column in commas):
+            return f"numbers have a decimal comma ({PREFIX}.decimal=. says that commas part thousands)"
+        return "numbers have a decimal comma"
 
     def _text(self, name: str, row: int, chosen: Sequence[str], decimal: str) -> DataError:
         """The error of a column that is read as numbers and holds a word."""

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.codecs.dates import INTEGER, are_decimal_years
+from seqloom.codecs.clocks import bracket_of
+from seqloom.codecs.dates import EXCEL, INTEGER, are_decimal_years
 from seqloom.codecs.dialect import Wanted
+from seqloom.codecs.intervals import UNTIL, interval_in
 from seqloom.codecs.months import names_a_month
 from seqloom.codecs.numerals import is_missing, looks_like_number
 from seqloom.codecs.sheet import DATE_NAMES
@@ -41,6 +43,8 @@ EPOCHS_OF_NOW = ((10**9, 21 * 10**8), (10**12, 21 * 10**11))
 """Seconds and milliseconds since 1970 of this century: a column without a name that holds these holds times."""
 SAMPLE = 40
 """Cells by which it is told what a column holds."""
+_EXCEL = re.compile(r"(?i:date|datum|fecha|^dato$|^day$|^tag$|^month$|^monat$)")
+"""Names of a column that holds days: numbers in it may be those that Excel counts."""
 LEAST_EVEN = 10
 """Decimals that must go up by one step to be no series, but what counts the rows."""
 _NAMES = re.compile(
@@ -66,6 +70,8 @@ def find_dates(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[tu
     named = [name for name in free if _is_dated(name)]
     for name in (*named, *(name for name in free if name not in named)):
         if _holds_dates(columns, name, name in named, name == free[0]):
+            if not dialect.dates and _EXCEL.search(name) and _are_days_of_excel(columns[name]):
+                return (name,), EXCEL
             time = _time_beside(columns, free, name)
             return ((name, time) if time else (name,)), dialect.dates
     for name in free:
@@ -124,6 +130,9 @@ def _holds_dates(columns: Mapping[str, polars.Series], name: str, named: bool, f
     sample = [cell for cell in column.gather(places).to_list() if not is_missing(cell)]
     if not sample:
         return False
+    if interval_in(sample):
+        return True
+    sample = [cell.removesuffix(bracket_of(cell)) for cell in sample]
     if re.search(r"year|jahr|date|time|^t$", name, re.IGNORECASE) and are_decimal_years(sample):
         return True
     whole = all(re.fullmatch(r"-?[0-9]{1,19}(\.0+)?", cell) for cell in sample)
@@ -142,6 +151,12 @@ def _holds_dates(columns: Mapping[str, polars.Series], name: str, named: bool, f
         return len(seconds) == len(sample) > 1 and all(a < b for a, b in pairwise(seconds))
     readable = sum(bool(common([cell], named=named)) for cell in sample)
     return readable >= 0.8 * len(sample) or (name.lower() in CORE_DATES and not looks_like_number(sample[0]))
+
+
+def _are_days_of_excel(column: polars.Series) -> bool:
+    """Whether all cells are numbers that Excel shows as dates from 1970 to 2119; days since 1970 are below them."""
+    known = [cell for cell in column.to_list() if not is_missing(cell)]
+    return all(re.fullmatch(r"[0-9]{5}(\.[0-9]{1,12})?", cell) and 25_569 <= float(cell) < 80_000 for cell in known)
 
 
 def _goes_up_evenly(cells: Sequence[str]) -> bool:
@@ -163,6 +178,8 @@ def _time_beside(columns: Mapping[str, polars.Series], free: Sequence[str], date
     unnamed = [] if columns[date].n_unique() == len(columns[date]) else [name for name in free if name not in named]
     for name in (*named, *unnamed):
         cells = [cell for cell in columns[name].head(SAMPLE).to_list() if cell]
+        between = next((until for until in UNTIL if all(until in cell for cell in cells)), "")
+        cells = [cell.partition(between)[0] for cell in cells] if between else cells  # 00 - 01
         if name == date or not cells:
             continue
         plain = [time for time in TIMES if "%M" in time or re.search("hour|hr", name, re.IGNORECASE)]

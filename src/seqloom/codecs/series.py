@@ -45,6 +45,8 @@ FEWEST = 5
 """Known cells that must be whole numbers before a column is taken to hold nothing else."""
 MOST_DECIMALS = 18
 """Decimals beyond which it is not told how many numbers have."""
+TWICE = 200
+"""Last dates of a history, which tell where it ends on a clock that shows an hour twice."""
 SHOWN = 100
 """Series of a file by which it is told whether dates are even."""
 UNEVEN = 0.01
@@ -52,6 +54,8 @@ UNEVEN = 0.01
 DIGITS = 6
 """Significant digits of a deviation that are worth writing: what float32 carries."""
 
+ENOUGH = 30
+"""Known cells of a column among which one that makes most of the variance is odd."""
 MANY = 8
 """Series of which it can be said how they differ from each other."""
 UNLIKE = 10
@@ -124,6 +128,12 @@ class Series(Codec, name="series"):
             return origin
         return {**origin, "dates": self.calendar.after(self.start, len(origin["dates"]), first=position)}
 
+    def place(self, origin: Mapping[str, Any], position: int) -> str:
+        template, dates = origin.get("template"), origin.get("dates")
+        of = f" of series {shown(template.name)!r}" if template is not None and template.name else ""
+        date = "" if dates is None or position >= len(dates) else f" ({shown(dates[position])})"
+        return f"{super().place(origin, position)}{of}{date}"
+
     @property
     def fitted(self) -> bool:
         return bool(self.means)
@@ -144,6 +154,7 @@ class Series(Codec, name="series"):
         row = next((i for i, date in enumerate(dates) if date == word), None)
         if row is None and not re.fullmatch(r"-?\d{1,7}", word):
             row = next((i for i, date in enumerate(dates) if date.startswith(word)), None)
+            row = self._row_at(value, word) if row is None else row
             if row is None:
                 between = (
                     f"its dates: {dates[0]} to {dates[-1]}" if dates else "it has no dates: give the number of a row"
@@ -152,6 +163,16 @@ class Series(Codec, name="series"):
         if row == 0:
             raise DataError(f"there is nothing before {word}", hint="name a later date: a forecast goes on from rows")
         return super().position(value, word) if row is None else row
+
+    def _row_at(self, value: Table, word: str) -> int | None:
+        """The row of a date that is written otherwise than those of the table; None where there is none."""
+        moments = self.moments(value)
+        try:
+            moment = Calendar.spelled([word])[1][0]
+        except DataError:
+            return None
+        rows = np.flatnonzero(moments == moment) if moments is not None else np.zeros(0, np.int64)
+        return int(rows[0]) if len(rows) else None
 
     @property
     def seconds(self) -> float | None:
@@ -203,9 +224,10 @@ class Series(Codec, name="series"):
             x = np.where(known, (value.values - np.array(self.means)) / np.array(self.scales), 0.0)
         if (np.abs(x) > FURTHEST).any():
             row, column = np.argwhere(np.abs(x) > FURTHEST)[0]
+            date = f" ({shown(value.dates[row])})" if value.dates else ""
             raise DataError(
-                f"column {self.columns[column]!r} holds {value.values[row, column]:g} in row {row + 1}, too far from "
-                f"its training mean {self.means[column]:g} to compute with",
+                f"column {self.columns[column]!r} holds {value.values[row, column]:g} in row {row + 1}{date}, too far "
+                f"from its training mean {self.means[column]:g} to compute with",
                 hint="leave the cell empty if the value is a mistake",
             )
         origin = {"dates": value.dates, "date": value.date_column, "calendar": value.calendar}
@@ -380,14 +402,15 @@ class Series(Codec, name="series"):
     def words_ahead(self, value: Table, length: int, future: Any, name: str) -> Sequence[str]:
         if name not in value.words:
             raise DataError(
-                f"the table has no column {name!r}", hint="it stands beside the rows that the model was trained on"
+                f"the table has no column {name!r}, which stood beside the rows that the model was trained on",
+                hint="give a table that has it",
             )
         if not length:
             return value.words[name]
         dates = self._continued(value, length)
         found = self._future(value, future, name)
         own = None if dates is None else dates[len(value) :]
-        return (*value.words[name], *cells_ahead(found, own, length, name, future))
+        return (*value.words[name], *cells_ahead(found, own, value.calendar, length, name, future))
 
     def moments(self, value: Table) -> NDArray[np.int64] | None:
         if value.dates is None or value.calendar is None or value.calendar.counts:
@@ -506,7 +529,8 @@ class Series(Codec, name="series"):
         if missing:
             total = sum(table.values.size for table in tables)
             notes.append(f"{missing} of {total} cells are empty: they are missing values")
-        trained = [table.values for table in splits.get("train", ())]
+        learned = list(splits.get("train", ()))
+        trained = [table.values for table in learned]
         for name in self.columns:
             if name.lower() in {*DATE_NAMES, *INDEX_NAMES}:
                 notes.append(f"column {name!r} is modelled as a series like the others (corpus.columns=[...] chooses)")
@@ -516,6 +540,11 @@ class Series(Codec, name="series"):
                 notes.append(f"column {name!r} has no value in the training split")
             elif known.min() == known.max():
                 notes.append(f"column {name!r} never changes in the training split")
+            elif (alone := _far_off(column)) is not None:
+                notes.append(
+                    f"{name} of {_row_of(learned, alone)}, {column[alone]:g}, makes more than half of the column's "
+                    "variance: leave the cell empty if it is a mistake"
+                )
         return notes
 
     def _understood(self, tables: Sequence[Table]) -> str:
@@ -538,9 +567,11 @@ class Series(Codec, name="series"):
             ends.sort(key=lambda date: calendar.read(date) or 0)
             named = f"column {shown(first.date_column)!r}" if first.date_column else "the first column"
             spelled = shown(calendar.format) + (f", {calendar.zone}" if calendar.zone not in {"", "%z"} else "")
-            clauses.append(
-                f"one every {calendar.step_text}, {shown(ends[0])} to {shown(ends[-1])} ({named}, {spelled})"
-            )
+            spelled += f",{' ' * (calendar.bracket[0] != ' ')}{calendar.bracket}" if calendar.bracket else ""
+            spelled += ", where each interval begins" if calendar.until else ""
+            every = f"one every {calendar.step_text}, " if calendar.stepping else ""
+            span = shown(ends[0]) + (f" to {shown(ends[-1])}" if len(ends) > 1 else "")
+            clauses.append(f"{every}{span} ({named}, {spelled})")
         remarks = dict.fromkeys(remark for table in tables for remark in table.remarks)
         return "read as " + "; ".join([", ".join(clauses), *list(remarks)[:MOST_REMARKS]])
 
@@ -558,6 +589,8 @@ class Series(Codec, name="series"):
         return as_file(shown, name)
 
     def typed(self, text: str) -> Table:
+        if "\n" not in text and text.strip().endswith(self.suffixes):
+            raise DataError("there is no such file", path=text.strip(), hint="see that the path is right")
         return table_of(text, "", self._wanted())
 
     def show(self, value: Table) -> bytes:
@@ -662,7 +695,7 @@ class Series(Codec, name="series"):
         if not own.stepping and self.calendar is not None:
             step = {name: getattr(self.calendar, name) for name in ("step", "months", "day", "weekdays")}
             own = own.replace(**step)
-        return template.dates + own.after(template.dates[-1], length)
+        return template.dates + own.after(template.dates[-1], length, before=template.dates[-TWICE:-1])
 
     def _digits(self, columns: tuple[str, ...]) -> Mapping[str, int]:
         """Decimals worth writing of each column."""
@@ -676,6 +709,27 @@ class Series(Codec, name="series"):
 def _uneven(table: Table) -> bool:
     """Whether the steps between the dates of a table are not all alike."""
     return table.calendar is not None and table.calendar.jumps(table.dates) > UNEVEN * len(table)
+
+
+def _far_off(column: NDArray[np.float64]) -> int | None:
+    """The row of a cell that alone makes more than half of the variance of its column; None where none does."""
+    known = np.flatnonzero(~np.isnan(column))
+    if len(known) < ENOUGH:
+        return None
+    sized = column[known] / np.abs(column[known]).max()  # squares of large numbers are not finite
+    squares = (sized - sized.mean()) ** 2
+    furthest = int(squares.argmax())
+    return int(known[furthest]) if squares[furthest] > 0.5 * squares.sum() else None
+
+
+def _row_of(tables: Sequence[Table], row: int) -> str:
+    """A row among those of several series, as a person finds it."""
+    for table in tables:
+        if row < len(table):
+            place = shown(table.dates[row]) if table.dates else f"row {row + 1}"
+            return f"{place} ({shown(table.name)})" if table.name else place
+        row -= len(table)
+    raise AssertionError("no table has so many rows")
 
 
 def _whole(column: NDArray[np.float64]) -> bool:

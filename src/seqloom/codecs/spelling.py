@@ -35,17 +35,28 @@ CALENDAR_DATES = (
     "%d %B %Y", "%d. %B %Y", "%d-%B-%Y", "%B %d, %Y", "%B %d %Y",
     "%a, %d %b %Y", "%a %d %b %Y", "%a %b %d %Y", "%a, %b %d, %Y", "%a %Y-%m-%d", "%a %d/%m/%Y", "%a %m/%d/%Y",
     "%A, %d %B %Y", "%A, %B %d, %Y", "%A %d %B %Y",
+    "%o %B %Y", "%o %b %Y", "%o of %B %Y", "%o of %B, %Y", "%o %B, %Y", "%B %o, %Y", "%B %o %Y", "%b %o, %Y",
+    "%b %o %Y", "%A, %B %o, %Y", "%A, %o %B %Y", "%A %o %B %Y",
     "%Y-%j", "%Y%j", "%y%m%d",
 )  # fmt: skip
 """Days, in the order in which those that fit equally well are preferred."""
+_WEEKS = tuple(
+    form.replace("W", word)
+    for word in ("W", "w", "W ", "KW", "KW ", "CW", "CW ", "Wk ", "wk ", "Week ", "week ", "S")
+    for form in ("%G W%V", "%G-W%V", "%GW%V", "%G/W%V", "%G.W%V", "%G, W%V", "W%V %G", "W%V-%G", "W%V/%G", "W%V, %G",
+                 "W%V of %G", "W%V.%G")
+)  # fmt: skip
+"""Weeks of ISO 8601, as they are called in English, German and French."""
 PERIODS = (
     "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%m.%Y", "%YM%m", "%Y-M%m", "%Y M%m", "%Y:%m", "%Y%m",
     "%b-%y", "%b %y", "%b-%Y", "%b %Y", "%b de %Y", "%b/%Y", "%b/%y", "%b, %Y", "%b%y", "%b%Y", "%B %Y", "%B-%Y",
     "%B, %Y", "%B %y", "%B-%y", "%y-%b", "%Y-%b", "%Y %b", "%Y/%b", "%Y%b", "%Y %B", "%Y-%B",
     "%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "%Y/Q%q", "%Y.Q%q", "%Y:%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "Q%q%Y",
     "Q%q, %Y", "Q%q %y", "Q%q-%y", "Q%q/%y", "%qQ%Y", "%qQ %Y", "%qQ%y", "%q/%Y", "%yQ%q",
-    "%G-W%V", "%GW%V", "%G W%V", "%G-W%V-%u", "%GW%V%u", "W%V %G", "W%V-%G", "W%V/%G", "%G-%V", "%G/%V",
-    "%YH%h", "%Y-H%h", "%Y H%h", "H%h %Y", "%YS%h", "%Y-S%h", "FY%Y", "FY %Y", "%Y",
+    *_WEEKS, "%G-W%V-%u", "%GW%V%u", "%G-%V", "%G/%V",
+    "%YH%h", "%Y-H%h", "%Y H%h", "H%h %Y", "%YS%h", "%Y-S%h", "FY%Y", "FY %Y", "FY%y",
+    "FY %y", "FY%YQ%q", "FY%Y Q%q", "FY%Y-Q%q", "FY%yQ%q", "FY%y Q%q", "FY%y-Q%q", "Q%q FY%Y", "Q%q FY%y",
+    "Q%q-FY%Y", "Q%q-FY%y", "Q%qFY%Y", "Q%qFY%y", "%Y",
     "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H",
 )  # fmt: skip
 """Months, quarters, weeks and years, to which no time of day belongs, and dates whose parts stand side by side."""
@@ -61,7 +72,7 @@ _SPACES = (" ", "T", ", ", " - ", "t", ":", "  ", "-", "\t")
 _PATTERNS = {
     "Y": "[0-9]{4}", "y": "[0-9]{2}", "m": "[0-9]{1,2}", "d": "[0-9]{1,2}", "H": "[0-9]{1,2}", "I": "[0-9]{1,2}",
     "M": "[0-9]{1,2}", "S": "[0-9]{1,2}", "f": "[0-9]{1,9}", "p": "[AaPp]\\.?[Mm]\\.?", "j": "[0-9]{3}",
-    "J": "[0-9]{1,3}", "q": "[1-4]",
+    "J": "[0-9]{1,3}", "q": "[1-4]", "o": "[0-9]{1,2}(?:st|nd|rd|th)",
     "k": "[0-9]{1,2}", "h": "[12]", "G": "[0-9]{4}", "V": "[0-9]{1,2}", "u": "[1-7]",
     "b": "(?i:" + "|".join(MONTHS) + ")", "B": "(?i:" + "|".join(LONG_MONTHS) + ")",
     "a": "(?i:" + "|".join(WEEKDAYS) + ")", "A": "(?i:" + "|".join(LONG_WEEKDAYS) + ")",
@@ -114,6 +125,12 @@ def _expression(spelling: str) -> re.Pattern[str]:
     return re.compile(pattern_of(spelling))
 
 
+@lru_cache(maxsize=1024)
+def _signs(spelling: str) -> frozenset[str]:
+    """The signs that stand in every date of a spelling, beside its parts."""
+    return frozenset(_DIRECTIVE.sub("", spelling))
+
+
 def tail(text: str) -> tuple[str, int]:
     """What follows a time: its zone, and how many digits of a fraction of a second."""
     match = _ZONE.search(text)
@@ -131,7 +148,9 @@ def candidates(text: str, *, named: bool = False) -> tuple[str, ...]:
     zone, fraction = tail(text)
     body = text.removesuffix(zone)
     body = body[: -fraction - 1] if fraction else body
-    found = [spelling for spelling in (*CALENDAR_DATES, *PERIODS) if _expression(spelling).fullmatch(body)]
+    signs = set(body)
+    possible = (one for one in (*CALENDAR_DATES, *PERIODS) if _signs(one) <= signs)  # most are told by that alone
+    found = [spelling for spelling in possible if _expression(spelling).fullmatch(body)]
     for time in TIMES:
         match = re.search(f"(?<![0-9]){pattern_of(time)}$", body)
         if match is None:
@@ -190,7 +209,7 @@ def read_all(cells: polars.Series, spelling: str) -> tuple[Instants, NDArray[np.
     parts, valid = {}, np.ones(len(cells), bool)
     for column in groups:
         name = column.name
-        if name in "bBaAp":
+        if name in "bBaApo":
             words = {word: _value(name, word) for word in column.unique().to_list() if word is not None}
             number = column.replace_strict(words, default=None, return_dtype=polars.Int64)
         else:
@@ -208,6 +227,8 @@ def _value(name: str, cell: str) -> int:
         return [day.lower() for day in WEEKDAYS].index(cell[:3].lower())
     if name == "p":
         return int(cell[0] in "pP")
+    if name == "o":
+        return int(cell[:-2])
     return int(cell)
 
 
@@ -230,7 +251,7 @@ def _instants(parts: dict[str, NDArray[np.int64]], size: int) -> tuple[Instants,
         valid &= (of_year >= 1) & (of_year <= _days(year + 1, one, one) - _days(year, one, one))
     else:
         month = parts.get("b", parts.get("B", parts.get("m", _first_month(parts, one))))
-        day = parts.get("d", one)
+        day = parts.get("d", parts.get("o", one))
         valid &= (month >= 1) & (month <= 12) & (year >= 1)
         month = np.clip(month, 1, 12)
         first = _days(year, month, one)
@@ -295,7 +316,7 @@ def written(instant: int, spelling: str, months: Sequence[str] = ()) -> str:
     }  # fmt: skip
     words = {
         "b": MONTHS[moment.month - 1], "B": LONG_MONTHS[moment.month - 1], "a": WEEKDAYS[moment.weekday()],
-        "A": LONG_WEEKDAYS[moment.weekday()], "p": "PM" if moment.hour >= 12 else "AM",
+        "A": LONG_WEEKDAYS[moment.weekday()], "p": "PM" if moment.hour >= 12 else "AM", "o": _ordinal(moment.day),
     }  # fmt: skip
 
     def part(match: re.Match[str]) -> str:
@@ -309,3 +330,8 @@ def written(instant: int, spelling: str, months: Sequence[str] = ()) -> str:
         return str(number) if style == "-" else f"{number:0{width}d}"
 
     return _DIRECTIVE.sub(part, spelling)
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

@@ -185,7 +185,7 @@ def _spelled(
     before = wanted.calendar
     if before is not None and not spelling and before.zone != "%z":
         try:
-            return Calendar.spelled(texts, path, lines, before.format, zone=before.zone, names=before.names)
+            return before.respelled(texts, path, lines)
         except DataError:
             pass  # dates that are spelled otherwise are read by themselves
     return Calendar.spelled(texts, path, lines, spelling)

@@ -12,12 +12,14 @@ import numpy as np
 
 from seqloom.codecs.dates import Calendar, check_order
 from seqloom.codecs.dialect import PREFIX, Wanted
+from seqloom.codecs.intervals import begun
 from seqloom.codecs.months import LONG_MONTHS, MONTHS, in_english, months_of
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
 from seqloom.codecs.sheet import Cells, Sheet
 from seqloom.codecs.spelling import common
 from seqloom.codecs.table import Table
 from seqloom.core.errors import DataError
+from seqloom.core.progress import listed
 
 if TYPE_CHECKING:
     import polars
@@ -104,7 +106,7 @@ def times_of(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[str,
     names = list(columns)
     for first in range(min(MOST_IDS, len(names) - 2) + 1):
         times = names[first:]
-        named = len(times) > 2 and bool(common(times, named=True))
+        named = len(times) > 2 and bool(common(begun(times), named=True))
         counted = bool(first) and len(times) >= LEAST_TIMES and _consecutive(times) and not _numbers(columns[names[0]])
         if named or counted or (said and all(re.search("[0-9]$", name) for name in times)):
             return () if first and _dates(columns[names[0]]) and not said else tuple(times)
@@ -131,7 +133,7 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
         )
     values = read.values.reshape(len(times), height).T
     dates, calendar = None, None
-    if common(times, named=True):
+    if common(begun(times), named=True):
         lines = [1] * len(times)
         calendar, instants = Calendar.spelled(times, path, lines, dialect.dates)
         order = np.argsort(instants, kind="stable")
@@ -145,6 +147,10 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
         f"each row is a series, and the columns {times[0]!r} to {times[-1]!r} are its {len(times):,} times "
         f"({PREFIX}.wide=false takes them for series)"
     )
+    used = {*key.split("\t"), *wanted.words, *wanted.perhaps}
+    left = [repr(name) for name in ids if name and name not in used]
+    beside = "column {} is left out" if len(left) == 1 else "columns {} are left out"
+    remarks = (*cells.remarks, said, *([beside.format(listed(left))] if left else []))
     tables = {}
     for row in range(height):
         known = np.flatnonzero(~np.isnan(values[row]))
@@ -160,7 +166,7 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
             name=name,
             series_column=key,
             wide=True,
-            remarks=(*cells.remarks, said),
+            remarks=remarks,
         )
     if len(tables) < height:
         raise DataError(

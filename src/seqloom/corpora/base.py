@@ -379,7 +379,10 @@ class Corpus(Component, home="seqloom.corpora"):
         """The conditions, each with its codec and with where it enters the network."""
         filled = {}
         for name, item in given.items():
-            codec = item.codec or self.condition_codec(item, main)
+            try:
+                codec = item.codec or self.condition_codec(item, main)
+            except ConfigError as error:
+                raise error.under(f"given.{name}") if error.path == "source" else error from None
             filled[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
         return filled
 

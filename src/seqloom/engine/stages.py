@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +25,13 @@ class Stage:
     after: int = 0
 
 
-def windows_of(canvas: Canvas, cut: int, window: int, ahead: int, positions: str) -> Iterator[Stage]:
+def windows_of(
+    canvas: Canvas, window: int, ahead: int, positions: str, called: Callable[[int], str]
+) -> Iterator[Stage]:
     """Windows for a process that sees all at once: one, unless the canvas is longer.
 
     Each sees half of itself before what it makes, or all but `ahead`, the horizon that was trained for; a gap that fits
-    is put in the middle of its window. `cut` elements of the whole stand before the canvas; elements are `positions`.
+    is put in the middle of its window. Elements are `positions`, and one of them is `called` so.
     """
     total = len(canvas)
     if total <= window:
@@ -42,7 +44,7 @@ def windows_of(canvas: Canvas, cut: int, window: int, ahead: int, positions: str
         gap = int(closed[0]) if len(closed) else total - begin
         if len(closed) and gap >= window:
             raise UnsupportedQuery(
-                f"the gap of {gap} {positions} from number {cut + begin + 1} is followed by known ones; "
+                f"the gap of {gap} {positions} from {called(begin)} is followed by known ones; "
                 f"the model sees {window} at once",
                 hint="leave out what follows the gap and go on from before it, or train with a larger feed.window",
             )

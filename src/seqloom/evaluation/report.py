@@ -177,23 +177,30 @@ def page(comparison: Comparison) -> str:
     )
 
 
-def forecast_page(answer: Answer, title: str, truth: Numbers | None = None) -> str:
-    """A forecast as HTML: its fan chart, and mean and quantiles of every column."""
+def forecast_page(title: str, parts: Sequence[tuple[str, Answer, Numbers | None]]) -> str:
+    """Forecasts as HTML: of each series its name, its fan chart, and mean and quantiles of every column.
+
+    A part is a name, which a series that is alone has not, what was forecast, and what really followed where that is
+    known.
+    """
+    return _filled("forecast.html.j2", title=title, parts=[_part(name, answer, truth) for name, answer, truth in parts])
+
+
+def _part(name: str, answer: Answer, truth: Numbers | None) -> dict[str, Any]:
     statistics = answer.statistics()
     tables = [
-        (column, {name: numbers[:, d].tolist() for name, numbers in statistics.items()})
+        (column, {key: numbers[:, d].tolist() for key, numbers in statistics.items()})
         for d, column in enumerate(answer.columns)
     ]
-    return _filled(
-        "forecast.html.j2",
-        title=title,
-        count=len(answer.values),
-        seed=answer.seed,
-        chart=answer.plot(truth=truth).data.decode(),
-        tables=tables,
-        element=answer.element,
-        elements=[answer.elements[i] for i in answer.new],
-    )
+    return {
+        "name": name,
+        "count": len(answer.values),
+        "seed": answer.seed,
+        "chart": answer.plot(truth=truth).data.decode(),
+        "tables": tables,
+        "element": answer.element,
+        "elements": [answer.elements[i] for i in answer.new],
+    }
 
 
 def _filled(template: str, **values: Any) -> str:

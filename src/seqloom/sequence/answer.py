@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,10 @@ class Chart:
     def save(self, path: Path | str) -> None:
         """Write it to a file."""
         Path(path).write_bytes(self.data)
+
+    def __repr__(self) -> str:
+        """What it is, in a line: it is thousands of bytes."""
+        return f"Chart({self.form}, {len(self.data):,} bytes)"
 
     def _repr_svg_(self) -> str | None:
         return self.data.decode() if self.form == "svg" else None
@@ -141,6 +145,8 @@ class Answer:
 
         `truth` (made, D) is what really followed.
         """
+        if form not in get_args(Form):
+            raise ConfigError(f"{form!r} is no form of a chart", path="form", hint="svg or png")
         numbers = self._numbers()
         new, length = self.new, numbers.shape[1]
         if not len(new):

@@ -22,6 +22,8 @@ from seqloom.sequence.space import Space
 from seqloom.training.augmentations import Augmentation, Contents, augmented, gathered
 from seqloom.training.patterns import Nothing, Pattern
 
+FURTHEST = 100_000
+"""The longest horizon of a forecast."""
 BUCKET = 1.1
 """The longest over the shortest sequence of a bucket."""
 TOGETHER, CELLS = 16, 1 << 18
@@ -47,7 +49,7 @@ class Feed(Settings):
     context: Literal["read", "learned"] = "read"
     """Whether what the data give as context, such as the turns of a user, is `learned` as well, or `read` alone. It is
     never scored."""
-    horizon: int | None = Field(default=None, ge=1)
+    horizon: int | None = Field(default=None, ge=1, le=FURTHEST)
     """Elements that a forecast will be asked for: of rows that show something, half hide just their end of that length,
     and `forecast` goes on so far unless told otherwise. None: any."""
     shorter: float = Field(default=0.0, ge=0, le=1)
