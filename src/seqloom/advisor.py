@@ -22,6 +22,8 @@ BRIEF = 0.4
 """Below so many minutes a network of tokens has hardly more than a hundred updates, unless these are small."""
 FEW_EPOCHS = 4
 """Below so many passes over a text dropout only makes learning slower."""
+BY_HEART = 25
+"""So many passes over a text teach a network its items rather than what they have in common, without much dropout."""
 PIECES, OFTEN = 500, 8
 """From so many symbols on they are pieces of words, of which a text has far fewer than characters; read so often they
 are learned by heart."""
@@ -110,10 +112,13 @@ def _epochs(facts: Facts, minutes: float | None, read: float) -> float:
     return (4.0 if minutes is None else minutes) * read / max(1, facts.elements)
 
 
-def _against_overfitting(facts: Facts, epochs: float) -> Advice:
-    """Dropout that is not what the width wants."""
+def _against_overfitting(facts: Facts, minutes: float | None, read: float) -> Advice:
+    """Dropout that is not what the width wants, where so many elements a minute are read."""
+    epochs = _epochs(facts, minutes, read)
     if epochs < FEW_EPOCHS:
         return {"backbone.dropout": (0.0, RARE)}
+    if minutes is not None and epochs >= BY_HEART:
+        return {"backbone.dropout": (0.3, "little data, read often, are learned by heart")}
     if facts.symbols >= PIECES and epochs >= OFTEN:
         return {"backbone.dropout": (0.3, "there are few symbols of many kinds, and they are read often")}
     return {}
@@ -149,9 +154,9 @@ def _recurrent(facts: Facts, carries: bool, minutes: float | None) -> Advice:
             "feed.window": (_whole(facts, 256), "whole sequences"),
             "feed.batch": (32, "sequences a step"),
         }
-    epochs = _epochs(facts, minutes, READ / width / max(1, width / WIDE))
-    advice |= _against_overfitting(facts, epochs)
-    if epochs < FEW_EPOCHS and width < 192:
+    read = READ / width / max(1, width / WIDE)
+    advice |= _against_overfitting(facts, minutes, read)
+    if _epochs(facts, minutes, read) < FEW_EPOCHS and width < 192:
         advice["trainer.rate"] = (8e-3, "small networks and few updates want large steps")
     return advice
 
@@ -198,7 +203,7 @@ def _tokens(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) 
         "trainer.weight_decay": (0.1, "matrices of a small Transformer"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
-    advice |= _against_overfitting(facts, _epochs(facts, minutes, ATTENDED / width))
+    advice |= _against_overfitting(facts, minutes, ATTENDED / width)
     if not recurrent:
         advice["trainer.optimizer"] = ({"name": "muon"}, "matrices of attention networks are learned in fewer updates")
     if not causal:

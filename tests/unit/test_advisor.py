@@ -318,8 +318,15 @@ def test_pieces_that_are_read_often_are_learned_with_much_dropout(recurrent):
         facts = replace(TEXT, elements=elements, length=elements, symbols=symbols)
         return advise(facts, "autoregressive", recurrent, 3)[0]["backbone"]["dropout"]
 
-    found = [dropout(*one) for one in ((3_000_000, 2000), (200_000, 2000), (200_000, 65))]
+    found = [dropout(*one) for one in ((3_000_000, 2000), (200_000, 2000), (300_000, 65))]
     assert found == [0.0, 0.3, 0.05]
+
+
+@pytest.mark.parametrize("recurrent", [True, False])
+def test_little_text_that_is_read_often_is_learned_with_much_dropout(recurrent):
+    small = replace(TEXT, elements=30_000, length=30_000)
+    found = [advise(small, "autoregressive", recurrent, minutes)[0]["backbone"]["dropout"] for minutes in (0.2, 2, None)]
+    assert found == [0.05, 0.3, 0.05], "steps do not say how often it is read"
 
 
 def test_a_series_is_read_so_often_and_no_more():
