@@ -87,7 +87,10 @@ ELSEWHERE = {
 """What other programs call it, and how it is asked for here."""
 
 SETTING_OF_DATA = re.compile(r"\b(codec|corpus)(?:\.\w+)+=")
-TAKEN = {**dict.fromkeys(("train", "data", "compare"), ("codec", "corpus")), "evaluate": ("corpus",)}
+TAKEN = {
+    **dict.fromkeys(("train", "data", "compare"), ("codec", "corpus")),
+    **dict.fromkeys(("evaluate", "score"), ("corpus",)),
+}
 """Which settings of how data are read the verbs take; the others read as the run was trained to."""
 
 for _name, _function in VERBS.items():

@@ -143,6 +143,8 @@ class Stretch:
     begin: int
     given: Mapping[str, Any]
     """The conditions beside the thing, by name, as values of their codecs."""
+    called: str = ""
+    """What tells the thing from the others: its file in a folder, or the line that it begins in."""
 
 
 class Given(Settings):
@@ -233,6 +235,10 @@ class Corpus(Component, home="seqloom.corpora"):
     def of_lines(self) -> bool:
         """Whether each thing is a line of a file."""
         return False
+
+    def parts(self, path: Path) -> bool:
+        """Whether what lies there is things of this corpus, such as lines or rows; else it is one of the codec."""
+        return True
 
     @abstractmethod
     def default_codec(self) -> Codec:
@@ -340,7 +346,8 @@ class Corpus(Component, home="seqloom.corpora"):
                 if value is not None:
                     beside[name] = value
             value = codec.join(list(codec.pieces(segment.item.content, 0, segment.end)))
-            yield Stretch(value, segment.begin, beside)
+            called = f"line {segment.item.line}" if segment.item.line else segment.item.name
+            yield Stretch(value, segment.begin, beside, called)
 
     def fingerprints(self, codec: Codec) -> dict[str, str]:
         """Those of the splits as the things are now."""

@@ -88,6 +88,9 @@ class Files(Corpus, name="files"):
     def of_lines(self) -> bool:
         return self.items == "line"
 
+    def parts(self, path: Path) -> bool:
+        return self.items in {"line", "paragraph"} or path.is_dir()
+
     def default_codec(self) -> Codec:
         root = self._root
         if self.items in {"line", "paragraph"} and not root.is_dir():

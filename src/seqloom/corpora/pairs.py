@@ -65,6 +65,9 @@ class Pairs(Corpus, name="pairs"):
     def of_lines(self) -> bool:
         return bool(self.source)
 
+    def parts(self, path: Path) -> bool:
+        return bool(self.source) or is_table(path)
+
     def default_codec(self) -> Codec:
         return codec_of_text()
 
