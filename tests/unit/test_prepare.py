@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib
 import json
@@ -194,6 +195,48 @@ def test_what_is_bad_is_passed_over_and_counted_where_that_is_asked(tmp_path: Pa
     with pytest.raises(DataError, match="the training split is empty") as caught:
         corpus_of(str(tmp_path / "all.jsonl"), {**settings, "skip_bad": True}).prepare(None, {})
     assert caught.value.hint.startswith("4 of 4 rows are bad and left out"), "that is why"
+
+
+FOLDERS: dict[str, tuple[dict[str, str], str, dict[str, Any]]] = {
+    "texts": ({f"{i:02}.txt": f"tea {i}" for i in range(20)}, "x.txt.gz", {}),
+    "lines": ({f"{i:02}.txt": f"tea\n{i}" for i in range(20)}, "x.txt.gz", {"items": "line"}),
+    "tables": ({"a.tsv": "body\tn\n" + "tea\t1\n" * 20}, "x.tsv.gz", {"text": "body"}),
+    "conversations": (
+        {"a.jsonl": '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n' * 20},
+        "x.jsonl.gz",
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_broken_file_of_a_folder_is_an_error_or_is_counted(tmp_path: Path, kind: str) -> None:
+    files, broken, settings = FOLDERS[kind]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    (folder / broken).write_bytes(gzip.compress(next(iter(files.values())).encode())[:-8])
+    (folder / "other.rst").write_text("This is neither of them.\n")
+    settings = {**settings, "splits": [1, 0, 0]}
+    with pytest.raises(DataError, match=rf"{broken}: the file is not whole gzip") as caught:
+        corpus_of(str(folder), settings).prepare(None, {})
+    assert caught.value.hint.endswith("corpus.skip_bad=true passes over it")
+    notes = corpus_of(str(folder), {**settings, "skip_bad": True}).prepare(None, {}).notes
+    assert sum("are bad and left out" in note and broken in note for note in notes) == 1
+    assert any(note.startswith("other files of the folder are left out: .rst 1 (corpus.") for note in notes)
+
+
+def test_of_the_corpora_that_take_a_folder_the_one_that_has_the_settings_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "a"}]}\n')
+    (tmp_path / "a.txt").write_text("text\n")
+    assert [corpus_of(str(tmp_path), own).name for own in ({}, {"history": 1}, {"suffixes": ".txt"})] == [
+        "chat",
+        "chat",
+        "files",
+    ]
+    with pytest.raises(ConfigError, match=r"no such setting of chat"):
+        corpus_of(str(tmp_path), {"histry": 1})
 
 
 def test_a_split_into_which_nothing_fell_is_said(tmp_path: Path) -> None:

@@ -101,11 +101,15 @@ def _after(pieces: Iterable[bytes], begin: int) -> Iterator[bytes]:
 
 
 def digest_of(path: Path) -> tuple[str, int]:
-    """The hash of a file's content, unpacked, and how many bytes it is."""
+    """The hash of a file's content, unpacked as far as it can be, and how many bytes it is."""
     digest, size = hashlib.sha256(), 0
-    for piece in raw(path):
-        digest.update(piece)
-        size += len(piece)
+    try:
+        for piece in raw(path):
+            digest.update(piece)
+            size += len(piece)
+    except DataError:  # a packed file that is broken is an error where it is read
+        if not path.is_file():
+            raise
     return digest.hexdigest(), size
 
 

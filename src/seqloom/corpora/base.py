@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "valid", "test")
 Shares = tuple[float, float, float]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -268,22 +269,6 @@ class Corpus(Component, home="seqloom.corpora"):
         """How a condition beside things of this codec becomes numbers where nothing is said."""
         return codec_of_words()
 
-    @staticmethod
-    def with_way_past(error: DataError) -> DataError:
-        """The error of one thing among others, and in its hint how such things are passed over."""
-        hint = f"{error.hint}; " * bool(error.hint) + "corpus.skip_bad=true passes over it"
-        return DataError(error.message, path=error.path, line=error.line, hint=hint)
-
-    @staticmethod
-    def bad_of(each: Iterable[object], what: str) -> Iterator[str]:
-        """What is said of the things (`what`) of which some are errors, where these are passed over."""
-        count, bad = 0, list[DataError]()
-        for one in each:
-            count += 1
-            bad += [one] if isinstance(one, DataError) else []
-        if bad:
-            yield f"{len(bad):,} of {count:,} {what} are bad and left out (corpus.skip_bad), the first: {bad[0]}"
-
     def notes(self, codec: Codec) -> Iterator[str]:
         """What is left out or mended."""
         return iter(())
@@ -479,3 +464,39 @@ def describe(prepared: Prepared) -> dict[str, Any]:
         },
         "notes": list(prepared.notes),
     }
+
+
+def with_way_past(error: DataError) -> DataError:
+    """The error of one thing among others, and in its hint how such things are passed over."""
+    hint = f"{error.hint}; " * bool(error.hint) + "corpus.skip_bad=true passes over it"
+    return DataError(error.message, path=error.path, line=error.line, hint=hint)
+
+
+def passing(each: Iterable[T | DataError], skip: bool, many: bool = False) -> Iterator[T | DataError]:
+    """The things of a file, and where bad ones are to be skipped what is wrong in place of each; else it is raised.
+
+    Of `many` files one that breaks is such a thing.
+    """
+    rest = iter(each)
+    while True:
+        try:
+            one = next(rest)
+        except StopIteration:
+            return
+        except DataError as error:
+            if not many:
+                raise
+            one = error
+        if isinstance(one, DataError) and not skip:
+            raise with_way_past(one)
+        yield one
+
+
+def bad_of(each: Iterable[object], what: str) -> Iterator[str]:
+    """What is said of the things (`what`) of which some are errors, where these are passed over."""
+    count, bad = 0, list[DataError]()
+    for one in each:
+        count += 1
+        bad += [one] if isinstance(one, DataError) else []
+    if bad:
+        yield f"{len(bad):,} of {count:,} {what} are bad and left out (corpus.skip_bad), the first: {bad[0]}"
