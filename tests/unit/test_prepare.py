@@ -197,6 +197,28 @@ def test_what_is_bad_is_passed_over_and_counted_where_that_is_asked(tmp_path: Pa
     assert caught.value.hint.startswith("4 of 4 rows are bad and left out"), "that is why"
 
 
+LISTS = {
+    "names": "".join(f"Ann{i}\n" for i in range(60)),
+    "sentences": "".join(f"A dog sees {i} of the other dogs. \n" for i in range(60)),
+    "dated": "".join(f"2025-01-{1 + i % 28:02} 10:{i:02}:00 INFO it went on for {i} seconds\n" for i in range(60)),
+    "syslog": "".join(f"Jan {i} 00:00:{i} host sshd[{i}]: a connection was closed\n" for i in range(60)),
+    "access": "".join(f'10.0.{i}.1 - - [01/Jan/2025] "GET /{i} HTTP/1.1" 200\n' for i in range(60)),
+}
+PROSE = {
+    "wrapped": "This is a text that goes on\nover the ends of its lines. It is\nno list.\n" * 30,
+    "code": "def add(a, b):\n    return a + b\n\n\n" * 30,
+    "short": "one\ntwo\n",
+}
+
+
+@pytest.mark.parametrize("name", [*LISTS, *PROSE])
+def test_a_text_with_a_thing_a_line_is_said_to_be_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "some.log"
+    path.write_text((LISTS | PROSE)[name])
+    notes = corpus_of(str(path), {"splits": [1, 0, 0]}).prepare(None, {}).notes
+    assert any("corpus.items=line makes each line a thing of its own" in note for note in notes) == (name in LISTS)
+
+
 FOLDERS: dict[str, tuple[dict[str, str], str, dict[str, Any]]] = {
     "texts": ({f"{i:02}.txt": f"tea {i}" for i in range(20)}, "x.txt.gz", {}),
     "lines": ({f"{i:02}.txt": f"tea\n{i}" for i in range(20)}, "x.txt.gz", {"items": "line"}),

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import mimetypes
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,8 +39,8 @@ from seqloom.corpora.base import (
 STDIN = "-"
 STDIN_NAME = "standard input"
 MARK = BOM.encode()
-LOOKED_AT, FEWEST = 1 << 16, 50
-"""Bytes by which it is told whether a file is a list, and how many lines of them there must be."""
+LOOKED_AT, FEWEST, LOOKED_AT_OF_LINE = 1 << 16, 50, 40
+"""Bytes by which it is told whether a file is a list, how many lines of them there must be, and characters of each."""
 
 
 class Files(Corpus, name="files"):
@@ -518,10 +519,17 @@ def _is_text_by_name(path: Path) -> bool:
 
 
 def _is_list(path: Path, encoding: str) -> bool:
-    """Whether a file is most likely a list: names, words or molecules, one a line, by its beginning."""
-    lines = [line.removesuffix(b"\r") for line in next(raw(path, encoding=encoding), b"")[:LOOKED_AT].split(b"\n")[:-1]]
+    """Whether a file most likely has a thing a line, by its beginning: names or molecules, sentences, entries of a log.
+
+    Entries begin alike but for their numbers and words: with a date, for one.
+    """
+    beginning = next(raw(path, encoding=encoding), b"")[:LOOKED_AT].decode("utf-8", "replace")
+    lines = [line.removesuffix("\r") for line in beginning.split("\n")[:-1]]
     short = sum(line == line.strip() and 0 < len(line.split()) <= 3 for line in lines)
-    return len(lines) >= FEWEST and short >= 0.98 * len(lines)
+    sentences = sum(line[:1].isupper() and line.rstrip(" \"')”»").endswith((".", "!", "?")) for line in lines)
+    begins = Counter(re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", line[:LOOKED_AT_OF_LINE]))[:5] for line in lines)
+    alike = max((many for begin, many in begins.items() if "0" in begin), default=0)
+    return len(lines) >= FEWEST and max(short / 0.98, sentences / 0.9, alike / 0.9) >= len(lines)
 
 
 def _files(root: Path, codec: Codec, wanted: tuple[str, ...]) -> list[Path]:
