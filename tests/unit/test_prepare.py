@@ -197,6 +197,24 @@ def test_what_is_bad_is_passed_over_and_counted_where_that_is_asked(tmp_path: Pa
     assert caught.value.hint.startswith("4 of 4 rows are bad and left out"), "that is why"
 
 
+def test_things_without_a_condition_are_counted_and_one_that_is_far_longer_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    rows = [f"a dog {i}\tein Hund {i}\n" for i in range(30)]
+    rows[4], rows[6] = "\tein Hund\n", f"{'a dog ' * 100}\tein Hund\n"
+    given = {"source": Given(source="column:en")}
+
+    def notes(*rows: str) -> tuple[str, ...]:
+        path.write_text("en\tde\n" + "".join(rows))
+        return corpus_of(str(path), {"text": "de", "splits": [1, 0, 0]}).prepare(None, given).notes
+
+    assert not any("source" in note for note in notes(*rows[:4]))
+    assert "1 of 30 things has no source" in notes(*rows)
+    assert any(
+        note.startswith("the longest source has 600 elements, where 8 are usual") and "rows.tsv, line 8)" in note
+        for note in notes(*rows)
+    )
+
+
 LISTS = {
     "names": "".join(f"Ann{i}\n" for i in range(60)),
     "sentences": "".join(f"A dog sees {i} of the other dogs. \n" for i in range(60)),
@@ -204,7 +222,9 @@ LISTS = {
     "syslog": "".join(f"Jan {i} 00:00:{i} host sshd[{i}]: a connection was closed\n" for i in range(60)),
     "access": "".join(f'10.0.{i}.1 - - [01/Jan/2025] "GET /{i} HTTP/1.1" 200\n' for i in range(60)),
 }
+TALKS = "".join(f"Where is {i} ? __eou__ Here it is . __eou__\n" for i in range(60))
 PROSE = {
+    "one turn": "This is a text. __eou__\n" * 60,
     "wrapped": "This is a text that goes on\nover the ends of its lines. It is\nno list.\n" * 30,
     "code": "def add(a, b):\n    return a + b\n\n\n" * 30,
     "short": "one\ntwo\n",
@@ -217,6 +237,8 @@ def test_a_text_with_a_thing_a_line_is_said_to_be_one(tmp_path: Path, name: str)
     path.write_text((LISTS | PROSE)[name])
     notes = corpus_of(str(path), {"splits": [1, 0, 0]}).prepare(None, {}).notes
     assert any("corpus.items=line makes each line a thing of its own" in note for note in notes) == (name in LISTS)
+    path.write_text(TALKS)
+    assert any("corpus.separator=__eou__" in note for note in corpus_of(str(path)).prepare(None, {}).notes)
 
 
 FOLDERS: dict[str, tuple[dict[str, str], str, dict[str, Any]]] = {

@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import mimetypes
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,12 +34,11 @@ from seqloom.corpora.base import (
     sources_of,
     with_way_past,
 )
+from seqloom.corpora.lists import looks_like
 
 STDIN = "-"
 STDIN_NAME = "standard input"
 MARK = BOM.encode()
-LOOKED_AT, FEWEST, LOOKED_AT_OF_LINE = 1 << 16, 50, 40
-"""Bytes by which it is told whether a file is a list, how many lines of them there must be, and characters of each."""
 
 
 class Files(Corpus, name="files"):
@@ -193,11 +191,8 @@ class Files(Corpus, name="files"):
         if returned and codec.mends:
             yield f"the line ends CR LF of {_named(returned)} are read as LF"
         stream = self.items == "auto" and self.ends is None and not self._root.is_dir()
-        if stream and codec.reads_anything and _is_list(files[0].path, codec.written_in):
-            yield (
-                f"{files[0].path.name} looks like a list and is read as one text: corpus.items=line makes each line a "
-                "thing of its own"
-            )
+        if stream and codec.reads_anything and (looks := looks_like(files[0].path, codec.written_in)):
+            yield f"{files[0].path.name} is read as one text and looks like {looks}"
         yield from self._left_out(codec, files)
 
     def _left_out(self, codec: Codec, files: Sequence[_Summary]) -> Iterator[str]:
@@ -516,20 +511,6 @@ def _texts(path: Path, what: str, encoding: str) -> Iterator[tuple[bytes, int]]:
 def _is_text_by_name(path: Path) -> bool:
     """Whether a suffix stands for text: Markdown, source code and the like."""
     return (mimetypes.guess_type(path.name)[0] or "").startswith("text/")
-
-
-def _is_list(path: Path, encoding: str) -> bool:
-    """Whether a file most likely has a thing a line, by its beginning: names or molecules, sentences, entries of a log.
-
-    Entries begin alike but for their numbers and words: with a date, for one.
-    """
-    beginning = next(raw(path, encoding=encoding), b"")[:LOOKED_AT].decode("utf-8", "replace")
-    lines = [line.removesuffix("\r") for line in beginning.split("\n")[:-1]]
-    short = sum(line == line.strip() and 0 < len(line.split()) <= 3 for line in lines)
-    sentences = sum(line[:1].isupper() and line.rstrip(" \"')”»").endswith((".", "!", "?")) for line in lines)
-    begins = Counter(re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", line[:LOOKED_AT_OF_LINE]))[:5] for line in lines)
-    alike = max((many for begin, many in begins.items() if "0" in begin), default=0)
-    return len(lines) >= FEWEST and max(short / 0.98, sentences / 0.9, alike / 0.9) >= len(lines)
 
 
 def _files(root: Path, codec: Codec, wanted: tuple[str, ...]) -> list[Path]:
