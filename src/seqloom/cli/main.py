@@ -110,7 +110,10 @@ def _root(version: VERSION = False) -> None:
 def main(words: Sequence[str] | None = None) -> NoReturn:
     """Run one command, `words` or those of this process, and exit."""
     _open_streams()
-    sys.exit(run(list(sys.argv[1:] if words is None else words)))
+    code = run(list(sys.argv[1:] if words is None else words))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more Ctrl-C ends what ends already, and shows no traceback
+    sys.exit(code)
 
 
 def _open_streams() -> None:
