@@ -241,6 +241,32 @@ def test_a_text_with_a_thing_a_line_is_said_to_be_one(tmp_path: Path, name: str)
     assert any("corpus.separator=__eou__" in note for note in corpus_of(str(path)).prepare(None, {}).notes)
 
 
+def test_zeros_in_a_text_are_said_and_utf_16_without_a_mark_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "some.txt"
+    path.write_bytes(b"plain words only, \0" * 30)
+    corpus = corpus_of(str(path))
+    assert "30 zero bytes of some.txt are read as characters" in corpus.prepare(None, {}).notes
+    assert not any("zero byte" in note for note in corpus.prepare(Bytes(), {}).notes)
+    for form in ("utf-16-le", "utf-16-be"):
+        path.write_bytes(("plain words only, " * 30).encode(form))
+        with pytest.raises(DataError, match="every other byte is zero") as caught:
+            corpus_of(str(path)).prepare(None, {})
+        assert f"codec.encoding={form}" in caught.value.hint
+        assert corpus_of(str(path)).prepare(Characters(encoding=form), {}).notes == ()
+        assert len(corpus_of(str(path)).prepare(Bytes(), {}).splits["train"].data) == 1
+    path.write_bytes(("plain words only, " * 30).encode("utf-16"))
+    with pytest.raises(DataError, match="not UTF-8") as caught:
+        corpus_of(str(path)).prepare(None, {})
+    assert "codec.encoding=utf-16" in caught.value.hint
+
+
+def test_where_a_text_leaves_its_encoding_is_said_to_the_byte(tmp_path: Path) -> None:
+    path = tmp_path / "some.txt"
+    path.write_bytes(b"abc\xe4def" * 3)
+    with pytest.raises(DataError, match="the text is not ascii: byte 0xe4 at offset 3"):
+        corpus_of(str(path)).prepare(Characters(encoding="ascii"), {})
+
+
 FOLDERS: dict[str, tuple[dict[str, str], str, dict[str, Any]]] = {
     "texts": ({f"{i:02}.txt": f"tea {i}" for i in range(20)}, "x.txt.gz", {}),
     "lines": ({f"{i:02}.txt": f"tea\n{i}" for i in range(20)}, "x.txt.gz", {"items": "line"}),

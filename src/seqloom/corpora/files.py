@@ -19,8 +19,9 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, member, members_of
-from seqloom.core.content import BOM, lines_of, raw
+from seqloom.core.content import BOM, UTF8, lines_of, raw
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
+from seqloom.core.progress import count
 from seqloom.corpora import shards
 from seqloom.corpora.base import (
     SPLITS,
@@ -190,6 +191,9 @@ class Files(Corpus, name="files"):
             yield f"a byte-order mark at the start of {_named(marked)} is left out"
         if returned and codec.mends:
             yield f"the line ends CR LF of {_named(returned)} are read as LF"
+        if codec.mends and codec.written_in == UTF8 and (zeros := sum(item.zeros for item in files)):
+            held = _named([item for item in files if item.zeros])
+            yield f"{count(zeros, 'zero byte')} of {held} {'is' if zeros == 1 else 'are'} read as characters"
         stream = self.items == "auto" and self.ends is None and not self._root.is_dir()
         if stream and codec.reads_anything and (looks := looks_like(files[0].path, codec.written_in)):
             yield f"{files[0].path.name} is read as one text and looks like {looks}"
@@ -457,6 +461,7 @@ class _Summary:
     digest: str
     mark: bool
     returns: bool
+    zeros: int
     wrong: DataError | None = None
 
     @property
@@ -465,19 +470,19 @@ class _Summary:
 
 
 def _summary_of(path: Path) -> _Summary:
-    digest, size, first, returns, end = hashlib.sha256(), 0, b"", False, b""
+    digest, size, first, returns, end, zeros = hashlib.sha256(), 0, b"", False, b"", 0
     try:
         for piece in raw(path):
             first = first or piece[:3]
             digest.update(piece)
             size += len(piece)
             returns = returns or b"\r\n" in piece or (end == b"\r" and piece[:1] == b"\n")
-            end = piece[-1:]
+            end, zeros = piece[-1:], zeros + piece.count(0)
     except DataError as error:
         if not path.is_file():
             raise
-        return _Summary(path, size, digest.hexdigest(), first == MARK, returns, error)
-    return _Summary(path, size, digest.hexdigest(), first == MARK, returns)
+        return _Summary(path, size, digest.hexdigest(), first == MARK, returns, zeros, error)
+    return _Summary(path, size, digest.hexdigest(), first == MARK, returns, zeros)
 
 
 def looks_like_text(path: Path) -> bool:
