@@ -913,6 +913,20 @@ def test_settings_stand_side_by_side(seqloom: Callable[..., Done], examples: Exa
     assert "--sweep" in wrong.err
 
 
+def test_columns_stay_where_letters_are_wide_and_a_blank_sample_is_said() -> None:
+    from seqloom.cli.sweep import BLANK, _shown, _side_by_side
+    from seqloom.codecs.text import Characters
+    from seqloom.core.progress import columns
+
+    texts = [["\u4e16\u754c" * 40, "a\tb"], ["words and more words " * 9, "\n \n"]]
+    shown = [[_shown(Characters(), text) for text in own] for own in texts]
+    assert shown[1][1] == BLANK
+    lines = _side_by_side(["one", "two"], shown, 63).splitlines()
+    assert {columns(line.partition("\u2502")[0]) for line in lines if "\u2502" in line} == {31}
+    assert max(map(columns, lines)) <= 63
+    assert "".join(line.partition("\u2502")[0].strip() for line in lines[2:]).startswith("\u4e16\u754c" * 40)
+
+
 def test_runs_are_asked_together_and_rank(seqloom: Callable[..., Done], examples: Examples) -> None:
     run = examples.run("lstm")
     words = ("sample", run, "-n", 4, "--length", 12, "--seed", 3)

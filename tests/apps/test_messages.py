@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -273,6 +274,14 @@ def test_ctrl_c_while_it_is_imported_leaves_no_traceback() -> None:
     script += "sys.meta_path.insert(0, Finder())\nfrom seqloom.__main__ import main\nmain()\n"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_after_the_end_leaves_no_traceback() -> None:
+    script = "import atexit, os, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+    script += "from seqloom.cli.main import main\nmain(['--version'])\n"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 LIGHT = [

@@ -484,3 +484,9 @@ def test_who_sees_what_follows_reads_replies_with_what_is_before_them(tmp_path: 
         assert seen_alike(str(path), models, small).get("corpus", {}) == wanted
     assert seen_alike(str(path), ["masked"], {"corpus": {"history": 2}}) == {"corpus": {"history": 2}}
     assert "corpus" not in seen_alike("builtin:topics", ["masked"], {})
+
+
+def test_a_conversation_is_read_as_what_each_says() -> None:
+    said = Conversation((Message("user", "a?"), Message("assistant", "b\nc")))
+    assert Turns().as_text(said) == "user: a?\nassistant: b\nc"
+    assert Turns().as_json(said) == said.plain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib
 import json
@@ -194,6 +195,118 @@ def test_what_is_bad_is_passed_over_and_counted_where_that_is_asked(tmp_path: Pa
     with pytest.raises(DataError, match="the training split is empty") as caught:
         corpus_of(str(tmp_path / "all.jsonl"), {**settings, "skip_bad": True}).prepare(None, {})
     assert caught.value.hint.startswith("4 of 4 rows are bad and left out"), "that is why"
+
+
+def test_things_without_a_condition_are_counted_and_one_that_is_far_longer_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    rows = [f"a dog {i}\tein Hund {i}\n" for i in range(30)]
+    rows[4], rows[6] = "\tein Hund\n", f"{'a dog ' * 100}\tein Hund\n"
+    given = {"source": Given(source="column:en")}
+
+    def notes(*rows: str) -> tuple[str, ...]:
+        path.write_text("en\tde\n" + "".join(rows))
+        return corpus_of(str(path), {"text": "de", "splits": [1, 0, 0]}).prepare(None, given).notes
+
+    assert not any("source" in note for note in notes(*rows[:4]))
+    assert "1 of 30 things has no source" in notes(*rows)
+    assert any(
+        note.startswith("the longest source has 600 elements, where 8 are usual") and "rows.tsv, line 8)" in note
+        for note in notes(*rows)
+    )
+
+
+LISTS = {
+    "names": "".join(f"Ann{i}\n" for i in range(60)),
+    "sentences": "".join(f"A dog sees {i} of the other dogs. \n" for i in range(60)),
+    "dated": "".join(f"2025-01-{1 + i % 28:02} 10:{i:02}:00 INFO it went on for {i} seconds\n" for i in range(60)),
+    "syslog": "".join(f"Jan {i} 00:00:{i} host sshd[{i}]: a connection was closed\n" for i in range(60)),
+    "access": "".join(f'10.0.{i}.1 - - [01/Jan/2025] "GET /{i} HTTP/1.1" 200\n' for i in range(60)),
+}
+TALKS = "".join(f"Where is {i} ? __eou__ Here it is . __eou__\n" for i in range(60))
+PROSE = {
+    "one turn": "This is a text. __eou__\n" * 60,
+    "wrapped": "This is a text that goes on\nover the ends of its lines. It is\nno list.\n" * 30,
+    "code": "def add(a, b):\n    return a + b\n\n\n" * 30,
+    "short": "one\ntwo\n",
+}
+
+
+@pytest.mark.parametrize("name", [*LISTS, *PROSE])
+def test_a_text_with_a_thing_a_line_is_said_to_be_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "some.log"
+    path.write_text((LISTS | PROSE)[name])
+    notes = corpus_of(str(path), {"splits": [1, 0, 0]}).prepare(None, {}).notes
+    assert any("corpus.items=line makes each line a thing of its own" in note for note in notes) == (name in LISTS)
+    path.write_text(TALKS)
+    assert any("corpus.separator=__eou__" in note for note in corpus_of(str(path)).prepare(None, {}).notes)
+
+
+def test_zeros_in_a_text_are_said_and_utf_16_without_a_mark_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "some.txt"
+    path.write_bytes(b"plain words only, \0" * 30)
+    corpus = corpus_of(str(path))
+    assert "30 zero bytes of some.txt are read as characters" in corpus.prepare(None, {}).notes
+    assert not any("zero byte" in note for note in corpus.prepare(Bytes(), {}).notes)
+    for form in ("utf-16-le", "utf-16-be"):
+        path.write_bytes(("plain words only, " * 30).encode(form))
+        with pytest.raises(DataError, match="every other byte is zero") as caught:
+            corpus_of(str(path)).prepare(None, {})
+        assert f"codec.encoding={form}" in caught.value.hint
+        assert corpus_of(str(path)).prepare(Characters(encoding=form), {}).notes == ()
+        assert len(corpus_of(str(path)).prepare(Bytes(), {}).splits["train"].data) == 1
+    path.write_bytes(("plain words only, " * 30).encode("utf-16"))
+    with pytest.raises(DataError, match="not UTF-8") as caught:
+        corpus_of(str(path)).prepare(None, {})
+    assert "codec.encoding=utf-16" in caught.value.hint
+
+
+def test_where_a_text_leaves_its_encoding_is_said_to_the_byte(tmp_path: Path) -> None:
+    path = tmp_path / "some.txt"
+    path.write_bytes(b"abc\xe4def" * 3)
+    with pytest.raises(DataError, match="the text is not ascii: byte 0xe4 at offset 3"):
+        corpus_of(str(path)).prepare(Characters(encoding="ascii"), {})
+
+
+FOLDERS: dict[str, tuple[dict[str, str], str, dict[str, Any]]] = {
+    "texts": ({f"{i:02}.txt": f"tea {i}" for i in range(20)}, "x.txt.gz", {}),
+    "lines": ({f"{i:02}.txt": f"tea\n{i}" for i in range(20)}, "x.txt.gz", {"items": "line"}),
+    "tables": ({"a.tsv": "body\tn\n" + "tea\t1\n" * 20}, "x.tsv.gz", {"text": "body"}),
+    "conversations": (
+        {"a.jsonl": '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n' * 20},
+        "x.jsonl.gz",
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_broken_file_of_a_folder_is_an_error_or_is_counted(tmp_path: Path, kind: str) -> None:
+    files, broken, settings = FOLDERS[kind]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    (folder / broken).write_bytes(gzip.compress(next(iter(files.values())).encode())[:-8])
+    (folder / "other.rst").write_text("This is neither of them.\n")
+    settings = {**settings, "splits": [1, 0, 0]}
+    with pytest.raises(DataError, match=rf"{broken}: the file is not whole gzip") as caught:
+        corpus_of(str(folder), settings).prepare(None, {})
+    assert caught.value.hint.endswith("corpus.skip_bad=true passes over it")
+    notes = corpus_of(str(folder), {**settings, "skip_bad": True}).prepare(None, {}).notes
+    assert sum("are bad and left out" in note and broken in note for note in notes) == 1
+    assert any(note.startswith("other files of the folder are left out: .rst 1 (corpus.") for note in notes)
+
+
+def test_of_the_corpora_that_take_a_folder_the_one_that_has_the_settings_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "a"}]}\n')
+    (tmp_path / "a.txt").write_text("text\n")
+    assert [corpus_of(str(tmp_path), own).name for own in ({}, {"history": 1}, {"suffixes": ".txt"})] == [
+        "chat",
+        "chat",
+        "files",
+    ]
+    with pytest.raises(ConfigError, match=r"no such setting of chat"):
+        corpus_of(str(tmp_path), {"histry": 1})
 
 
 def test_a_split_into_which_nothing_fell_is_said(tmp_path: Path) -> None:

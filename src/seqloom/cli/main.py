@@ -87,7 +87,10 @@ ELSEWHERE = {
 """What other programs call it, and how it is asked for here."""
 
 SETTING_OF_DATA = re.compile(r"\b(codec|corpus)(?:\.\w+)+=")
-TAKEN = {**dict.fromkeys(("train", "data", "compare"), ("codec", "corpus")), "evaluate": ("corpus",)}
+TAKEN = {
+    **dict.fromkeys(("train", "data", "compare"), ("codec", "corpus")),
+    **dict.fromkeys(("evaluate", "score"), ("corpus",)),
+}
 """Which settings of how data are read the verbs take; the others read as the run was trained to."""
 
 for _name, _function in VERBS.items():
@@ -107,7 +110,10 @@ def _root(version: VERSION = False) -> None:
 def main(words: Sequence[str] | None = None) -> NoReturn:
     """Run one command, `words` or those of this process, and exit."""
     _open_streams()
-    sys.exit(run(list(sys.argv[1:] if words is None else words)))
+    code = run(list(sys.argv[1:] if words is None else words))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more Ctrl-C ends what ends already, and shows no traceback
+    sys.exit(code)
 
 
 def _open_streams() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,7 @@ from seqloom.core.progress import Progress, count, listed
 
 if TYPE_CHECKING:
     from seqloom.codecs.base import Codec
-    from seqloom.corpora.base import Corpus
+    from seqloom.corpora.base import Corpus, Stretch
     from seqloom.evaluation.comparison import Comparison
     from seqloom.metrics.forecast import Backtest
     from seqloom.model import Model
@@ -74,67 +75,86 @@ def score(
 ) -> None:
     """Say what a file, or each series in it, costs under a model: how likely the model finds it.
 
-    Of a model of lines, such as names or sentences, each line is one thing.
+    Of a model of lines, rows of a table, conversations or files of a folder, each is one thing, with what stands beside
+    it as a condition; corpus.KEY=VALUE says what is read otherwise than in training, such as corpus.source=FILE.
     """
-    (run, file), settings = sort_words(words or [], "score RUN FILE|-", ("given",))
+    (run, file), settings = sort_words(words or [], "score RUN FILE|-", ("given", "corpus"))
     check_file(file)
     drawing = None if attention is None else _drawing(attention, force)
     model = opened(run, weights, session)
     codec = model.codec
-    values = several_of(file, codec)
-    lines = _lines_of(model, values)
-    values = [codec.typed(line) for line in lines] or values
     given = conditions_of(settings, model.given)
     for one in model.given.overlong(given):
         session.note(f"{one}: attention has not learned to read on")
+    corpus = _corpus_in(settings_of([word for word in settings if not word.startswith("given.")]))
+    things = _things_of(model, file, corpus, given)
     if drawing is not None:
-        _draw_attention(model, values, given, *drawing, session)
+        _draw_attention(model, things, *drawing, session)
     named: list[tuple[str, Any, Score]] = []
     with Progress(1, "", quiet=session.quiet) as bar:
-        for i, value in enumerate(values):
+        for i, thing in enumerate(things):
 
             def report(share: float, done: int = i) -> None:
-                bar.update((done + share) / len(values))
+                bar.update((done + share) / len(things))
 
-            name = lines[i] if lines else codec.called(value)
             try:
-                measured = model.score(value, given=given, tokens=tokens, full=full, progress=report)
+                measured = model.score(thing.value, given=thing.given, tokens=tokens, full=full, progress=report)
             except DataError as error:
-                if len(values) == 1 or (i == len(values) - 1 and not named):
+                if len(things) == 1 or (i == len(things) - 1 and not named):
                     raise
-                bar.say(f"{name}: {error.message}")
+                bar.say(f"{thing.called}: {error.message}")
             else:
-                named.append((name, value, measured))
+                named.append((thing.called, thing.value, measured))
     if as_json:
         contents = [{**_score_fields(measured), **_surprisal(codec, value, measured)} for _, value, measured in named]
         series = [{"name": name, **own} for (name, *_), own in zip(named, contents, strict=True)]
-        put_json({"run": path_of(run), **(contents[0] if len(values) == 1 else {"series": series})})
+        put_json({"run": path_of(run), **(contents[0] if len(things) == 1 else {"series": series})})
         return
-    if len(lines) > 1 and not tokens:
-        put_table(_table_of(named), left=(2,))
+    if len(things) > 1 and codec.space.symbolic and not tokens:
+        put_table(_table_of(named, "file" if Path(path_of(file)).is_dir() else "line"), left=(2,))
         return
     for name, value, measured in named:
-        put((f"{name}: " if len(values) > 1 else "") + _in_words(measured) + "\n")
+        put((f"{name}: " if len(things) > 1 else "") + _in_words(measured) + "\n")
         for element in _surprisal(codec, value, measured).get("surprisal", ()):
             own = element["element"]
             put(f"{element['nats']:9.4f}  {own if own.isprintable() and own.strip() else repr(own)}\n")
 
 
-def _lines_of(model: Model, values: Sequence[Any]) -> list[str]:
-    """The lines of a file, without their ends, where the model has learned lines; else none."""
-    if model.run is None or not model.run.recipe.corpus.of_lines or len(values) != 1:
-        return []
-    return [line for line in model.codec.as_text(values[0]).splitlines() if line]
+def _corpus_in(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of how other data are read."""
+    corpus = settings.get("corpus", {})
+    return dict(corpus) if isinstance(corpus, Mapping) else {"name": corpus}
 
 
-def _table_of(named: Sequence[tuple[str, Any, Score]]) -> list[list[str]]:
-    """What each of several lines costs, and all of them together."""
+def _things_of(model: Model, file: str, settings: Mapping[str, Any], given: Mapping[str, Any]) -> list[Stretch]:
+    """What a file, or standard input, holds, each with its name and with the conditions that are `given` or beside it.
+
+    A text of one line is its own name.
+    """
+    from seqloom.corpora.base import Stretch
+    from seqloom.evaluation.evaluate import things_in
+
+    codec, corpus = model.codec, None if model.run is None else model.run.recipe.corpus
+    things: list[Stretch] = []
+    if model.run is not None and (file != "-" or (corpus is not None and corpus.of_lines)):
+        things = things_in(model.run, file if file == "-" else path_of(file.removeprefix("@")), settings, given)
+    things = things or [Stretch(value, 0, {}, codec.called(value)) for value in several_of(file, codec)]
+
+    def called(thing: Stretch) -> str:
+        text = codec.as_text(thing.value) if codec.reads_anything and thing.called.startswith("line ") else ""
+        return text if text and "\n" not in text else thing.called
+
+    return [replace(thing, given={**thing.given, **given}, called=called(thing)) for thing in things]
+
+
+def _table_of(named: Sequence[tuple[str, Any, Score]], what: str) -> list[list[str]]:
+    """What each of several lines or files (`what`) costs, and all of them together."""
     rows = [(name, one.nats, one.count) for name, _, one in named]
     rows.append((f"all {len(rows):,}", sum(nats for _, nats, _ in rows), sum(units for *_, units in rows)))
     mark = "≤ " * (named[0][2].kind == "bound")
     unit = named[0][2].unit
     return [
-        ["nats", f"{mark}bits/{unit}", "line"],
+        ["nats", f"{mark}bits/{unit}", what],
         *([f"{nats:.2f}", f"{nats / units / math.log(2):.4f}", name] for name, nats, units in rows),
     ]
 
@@ -148,13 +168,11 @@ def _drawing(word: str, force: bool) -> tuple[OutputFile, str]:
     return OutputFile.at(word, force=force, option="--attention"), form
 
 
-def _draw_attention(
-    model: Model, values: Sequence[Any], given: Mapping[str, Any], file: OutputFile, form: str, session: Session
-) -> None:
-    """What each element of the one value attended to, as a picture."""
-    if len(values) > 1:
+def _draw_attention(model: Model, things: Sequence[Stretch], file: OutputFile, form: str, session: Session) -> None:
+    """What each element of the one thing attended to, as a picture."""
+    if len(things) > 1:
         raise ConfigError("one text at a time is drawn", path="--attention", hint="give a file with one")
-    drawn = model.attention(values[0], given=given)
+    drawn = model.attention(things[0].value, given=things[0].given)
     session.wrote(file, drawn.page() if form == "html" else drawn.plot(form).data)  # type: ignore[arg-type]
 
 
@@ -273,7 +291,7 @@ def evaluate(
 
     named: str | Corpus | None = data
     if data is not None and model.run is not None and "corpus" in settings:
-        named = corpus_like(model.run.recipe.corpus, data, **settings["corpus"])
+        named = corpus_like(model.run.recipe.corpus, data, **_corpus_in(settings))
     with Progress(1, "", quiet=session.quiet) as bar:
         result = evaluate_model(
             model,

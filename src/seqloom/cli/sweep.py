@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from seqloom.cli.sampling import Output
     from seqloom.codecs.base import Codec
     from seqloom.model import Model
-    from seqloom.sequence.answer import Answer
 
 NARROWEST = 24
 """Columns of a terminal that one setting is given at least; where there are fewer, settings stand below each other."""
+BLANK = "(nothing but spaces and ends of lines)"
+"""What stands for a sample in which there is nothing to see."""
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -101,16 +102,20 @@ def write_sweep(
         put_json({"sweep": rows, "seconds": round(time.monotonic() - began, 3)})
     if file is not None:
         run = "" if model.run is None else str(model.run.path)
-        note = f"Seed {answers[0].seed}." if any(model.draws(one.query.sampler) for one in several) else ""
+        drawn = f"Seed {answers[0].seed}: the samples of a row are drawn by the same random numbers."
+        note = drawn if any(model.draws(one.query.sampler) for one in several) else ""
         cells = [[_cell(model.codec, value) for value in one.values] for one in answers]
         session.wrote(file, _page(titles, cells, f"Samples of {run}", note))
     elif not output.as_json:
-        put(_side_by_side(titles, _shown(model, answers), shutil.get_terminal_size((120, 40)).columns))
+        texts = [[_shown(codec, value) for value in one.values] for one in answers]
+        put(_side_by_side(titles, texts, shutil.get_terminal_size((120, 40)).columns))
 
 
-def _shown(model: Model, answers: Sequence[Answer]) -> list[list[str]]:
-    """The texts of the samples of each answer."""
-    return [[model.codec.as_text(value) for value in one.values] for one in answers]
+def _shown(codec: Codec, value: Any) -> str:
+    """A sample as text in which everything can be seen."""
+    text = codec.as_text(value)
+    lines = [_printable(line.expandtabs(4)) for line in text.split("\n")]
+    return "\n".join(lines) if text.strip() else BLANK
 
 
 def _side_by_side(titles: Sequence[str], texts: Sequence[Sequence[str]], width: int) -> str:
@@ -134,14 +139,16 @@ def _side_by_side(titles: Sequence[str], texts: Sequence[Sequence[str]], width: 
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """A text as lines of at most this width."""
-    text = text.expandtabs(4)
-    lines = [
-        part
-        for line in text.rstrip("\n").split("\n")
-        for part in textwrap.wrap(line, width, drop_whitespace=False, replace_whitespace=False) or [""]
-    ]
-    return [_printable(line) for line in lines]
+    """A text as lines of at most so many columns, of which some letters take two."""
+    lines = []
+    for line in text.rstrip("\n").split("\n"):
+        for part in textwrap.wrap(line, width, drop_whitespace=False, replace_whitespace=False) or [""]:
+            while columns(part) > width:
+                fitting = next(end for end in range(width, 0, -1) if columns(part[:end]) <= width)
+                lines.append(part[:fitting])
+                part = part[fitting:]
+            lines.append(part)
+    return lines
 
 
 def _printable(text: str) -> str:
@@ -153,8 +160,8 @@ def _cell(codec: Codec, value: Any) -> str:
     picture = codec.picture([value])
     if picture is not None:
         return f'<img alt="a sample" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
-    lines = "\n".join(_printable(line.expandtabs(4)) for line in codec.as_text(value).split("\n"))
-    return f"<pre>\n{html.escape(lines)}</pre>"  # a page leaves out the first end of a line, which may be the text's
+    # a page leaves out the first end of a line, which may be the text's
+    return f"<pre>\n{html.escape(_shown(codec, value))}</pre>"
 
 
 def _page(titles: Sequence[str], cells: Sequence[Sequence[str]], title: str, note: str) -> bytes:

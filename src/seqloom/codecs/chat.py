@@ -428,6 +428,9 @@ class Turns(Codec, name="chat"):
     def show(self, value: Conversation) -> bytes:
         return value.line().encode("utf-8", "replace") + b"\n"
 
+    def as_text(self, value: Conversation) -> str:
+        return "\n".join(f"{message.role}: {message.content}" for message in value.messages)
+
     def show_several(self, values: Sequence[Conversation], name: str) -> bytes:
         return b"".join(map(self.show, values))
 

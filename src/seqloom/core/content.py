@@ -14,6 +14,8 @@ from typing import Any
 from seqloom.core import durable
 from seqloom.core.errors import ConfigError, DataError, bad_line
 
+LEAST, LOOKED_AT = 64, 1 << 12
+"""Bytes by which it is told whether a text is UTF-16: at least, and at most."""
 PIECE = 1 << 20
 """Bytes of a file that are read at once."""
 PACKED = (".gz", ".zst")
@@ -82,10 +84,12 @@ def _in_utf8(pieces: Iterable[bytes], encoding: str, path: Path) -> Iterator[byt
         raise ConfigError(f"there is no encoding {encoding!r}", path="codec.encoding", hint=hint) from None
     done = 0
     for piece in _ending_empty(pieces):
+        pending = len(decoder.getstate()[0])
         try:
             text = decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
-            message = f"the text is not {encoding}: byte 0x{error.object[error.start]:02x} after {done:,} bytes or more"
+            offset, byte = done - pending + error.start, error.object[error.start]
+            message = f"the text is not {encoding}: byte 0x{byte:02x} at offset {offset}"
             raise DataError(message, path=path, hint="give the codec.encoding that it is in") from None
         done += len(piece)
         if text:
@@ -101,11 +105,15 @@ def _after(pieces: Iterable[bytes], begin: int) -> Iterator[bytes]:
 
 
 def digest_of(path: Path) -> tuple[str, int]:
-    """The hash of a file's content, unpacked, and how many bytes it is."""
+    """The hash of a file's content, unpacked as far as it can be, and how many bytes it is."""
     digest, size = hashlib.sha256(), 0
-    for piece in raw(path):
-        digest.update(piece)
-        size += len(piece)
+    try:
+        for piece in raw(path):
+            digest.update(piece)
+            size += len(piece)
+    except DataError:  # a packed file that is broken is an error where it is read
+        if not path.is_file():
+            raise
     return digest.hexdigest(), size
 
 
@@ -194,6 +202,9 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
     carriage_return, decoded_bytes, first = "", start, start == 0
     for piece in _ending_empty(pieces):
         pending = len(decoder.getstate()[0])
+        if form := utf16_in(piece[:LOOKED_AT]) if decoded_bytes == 0 else "":
+            hint = f"such is UTF-16 without a mark: codec.encoding={form}, or codec=bytes reads it as it is"
+            raise DataError("every other byte is zero", path=path, hint=hint)
         try:
             text = carriage_return + decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
@@ -215,6 +226,16 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
             text = (text[:-1] if carriage_return else text).replace("\r\n", "\n")
         if text:
             yield text
+
+
+def utf16_in(data: bytes) -> str:
+    """The form of UTF-16 that a text without a mark is most likely in, by its zeros; or nothing."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return ""
+    even, odd = data[::2].count(0), data[1::2].count(0)
+    if len(data) < LEAST or max(even, odd) * 2.5 < len(data) or min(even, odd) * 10 > max(even, odd):
+        return ""
+    return "utf-16-le" if odd > even else "utf-16-be"
 
 
 def _ending_empty(pieces: Iterable[bytes]) -> Iterator[bytes]:

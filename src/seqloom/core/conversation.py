@@ -6,6 +6,7 @@ import json
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -115,7 +116,7 @@ def messages_in(value: Mapping[str, Any]) -> str:
 def understood(path: Path, encoding: str = UTF8) -> str:
     """What of a file's conversations is written otherwise than is usual here, and was read all the same; or nothing."""
     keys, roles, calls = set[str](), set[str](), 0
-    for _, value in islice(_json(path, encoding), _ROWS_LOOKED_AT):
+    for _, value in islice(_until_broken(_json(path, encoding)), _ROWS_LOOKED_AT):
         if not isinstance(value, Mapping):
             continue
         key = messages_in(value)
@@ -128,6 +129,12 @@ def understood(path: Path, encoding: str = UTF8) -> str:
     said += [", ".join(f"{role!r} as {ALIASES[role]}" for role in sorted(roles))] if roles else []
     said += [f"calls of tools as what the {ASSISTANT} says, in JSON"] if calls else []
     return "; ".join(said)
+
+
+def _until_broken(rows: Iterator[tuple[int | None, Any]]) -> Iterator[tuple[int | None, Any]]:
+    """What of a file can be read; what is wrong with the rest is said where its conversations are."""
+    with suppress(DataError):
+        yield from rows
 
 
 def _message(value: Any, number: int) -> Message:
@@ -174,14 +181,14 @@ class Entry:
     cells: Mapping[str, str] = field(default_factory=dict)
 
 
-def holds_conversations(path: Path) -> bool:
-    """Whether a file is one of conversations in JSON, by its name and its beginning."""
+def holds_conversations(path: Path, broken: bool = False) -> bool:
+    """Whether a file is one of conversations in JSON, by its name and its beginning, or `broken`."""
     if not path.name.lower().endswith(SUFFIXES):
         return False
     try:
         data = next(raw(path), b"")[:_LOOKED_AT]
     except DataError:
-        return False
+        return broken
     encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else UTF8
     return _BEGINS.match(data.decode(encoding, "replace").removeprefix("\ufeff")) is not None
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "valid", "test")
 Shares = tuple[float, float, float]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,8 @@ class Stretch:
     begin: int
     given: Mapping[str, Any]
     """The conditions beside the thing, by name, as values of their codecs."""
+    called: str = ""
+    """What tells the thing from the others: its file in a folder, or the line that it begins in."""
 
 
 class Given(Settings):
@@ -234,6 +237,10 @@ class Corpus(Component, home="seqloom.corpora"):
         """Whether each thing is a line of a file."""
         return False
 
+    def parts(self, path: Path) -> bool:
+        """Whether what lies there is things of this corpus, such as lines or rows; else it is one of the codec."""
+        return True
+
     @abstractmethod
     def default_codec(self) -> Codec:
         """The codec of its things where the user names none."""
@@ -261,22 +268,6 @@ class Corpus(Component, home="seqloom.corpora"):
     def condition_codec(self, given: Given, codec: Codec) -> Codec:
         """How a condition beside things of this codec becomes numbers where nothing is said."""
         return codec_of_words()
-
-    @staticmethod
-    def with_way_past(error: DataError) -> DataError:
-        """The error of one thing among others, and in its hint how such things are passed over."""
-        hint = f"{error.hint}; " * bool(error.hint) + "corpus.skip_bad=true passes over it"
-        return DataError(error.message, path=error.path, line=error.line, hint=hint)
-
-    @staticmethod
-    def bad_of(each: Iterable[object], what: str) -> Iterator[str]:
-        """What is said of the things (`what`) of which some are errors, where these are passed over."""
-        count, bad = 0, list[DataError]()
-        for one in each:
-            count += 1
-            bad += [one] if isinstance(one, DataError) else []
-        if bad:
-            yield f"{len(bad):,} of {count:,} {what} are bad and left out (corpus.skip_bad), the first: {bad[0]}"
 
     def notes(self, codec: Codec) -> Iterator[str]:
         """What is left out or mended."""
@@ -340,7 +331,8 @@ class Corpus(Component, home="seqloom.corpora"):
                 if value is not None:
                     beside[name] = value
             value = codec.join(list(codec.pieces(segment.item.content, 0, segment.end)))
-            yield Stretch(value, segment.begin, beside)
+            called = f"line {segment.item.line}" if segment.item.line else segment.item.name
+            yield Stretch(value, segment.begin, beside, called)
 
     def fingerprints(self, codec: Codec) -> dict[str, str]:
         """Those of the splits as the things are now."""
@@ -475,3 +467,39 @@ def describe(prepared: Prepared) -> dict[str, Any]:
         },
         "notes": list(prepared.notes),
     }
+
+
+def with_way_past(error: DataError) -> DataError:
+    """The error of one thing among others, and in its hint how such things are passed over."""
+    hint = f"{error.hint}; " * bool(error.hint) + "corpus.skip_bad=true passes over it"
+    return DataError(error.message, path=error.path, line=error.line, hint=hint)
+
+
+def passing(each: Iterable[T | DataError], skip: bool, many: bool = False) -> Iterator[T | DataError]:
+    """The things of a file, and where bad ones are to be skipped what is wrong in place of each; else it is raised.
+
+    Of `many` files one that breaks is such a thing.
+    """
+    rest = iter(each)
+    while True:
+        try:
+            one = next(rest)
+        except StopIteration:
+            return
+        except DataError as error:
+            if not many:
+                raise
+            one = error
+        if isinstance(one, DataError) and not skip:
+            raise with_way_past(one)
+        yield one
+
+
+def bad_of(each: Iterable[object], what: str) -> Iterator[str]:
+    """What is said of the things (`what`) of which some are errors, where these are passed over."""
+    count, bad = 0, list[DataError]()
+    for one in each:
+        count += 1
+        bad += [one] if isinstance(one, DataError) else []
+    if bad:
+        yield f"{len(bad):,} of {count:,} {what} are bad and left out (corpus.skip_bad), the first: {bad[0]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,8 @@ from seqloom.core.config import make, members_of
 from seqloom.core.content import digest_of
 from seqloom.core.conversation import EXAMPLE, Conversation, Entry, entries_of, holds_conversations, understood
 from seqloom.core.errors import DataError
-from seqloom.corpora.base import Corpus, Given, Item, Items
+from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing
+from seqloom.corpora.files import files_under, left_out
 from seqloom.sequence.facts import Advice
 
 HISTORY = 4
@@ -50,7 +51,7 @@ class Chat(Corpus, name="chat"):
     @classmethod
     def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         path = Path(word).absolute()
-        if not path.exists() or (not settings.get("separator") and not any(map(holds_conversations, _under(path)))):
+        if not path.exists() or (not settings.get("separator") and not any(map(holds_conversations, _files(path)))):
             return None
         return {"path": str(path), **cls.beside(settings)}
 
@@ -87,19 +88,24 @@ class Chat(Corpus, name="chat"):
         files = [path for word in (self.path, self.valid, self.test) if word for path in self._files(Path(word))]
         if not self.separator:
             yield from dict.fromkeys(filter(None, (understood(path, codec.written_in) for path in files)))
+        yield from left_out(Path(self.path), files, "corpus.name=files reads texts, and tables without corpus.text")
         if self.skip_bad:
-            yield from self.bad_of((entry for path in files for entry in self._entries(codec, path)), "conversations")
+            yield from bad_of((entry for path in files for entry in self._entries(codec, path)), "conversations")
 
     def _files(self, root: Path) -> list[Path]:
         """The file, or those of a folder that hold conversations."""
         if not root.is_dir():
             return [root]
-        found = [path for path in _under(root) if self.separator or holds_conversations(path)]
+        found = [path for path in files_under(root) if self.separator or holds_conversations(path, True)]
         if not found:
             raise DataError("the folder holds no conversations", path=root, hint=f"a line of a file is {EXAMPLE}")
         return found
 
     def _entries(self, codec: Codec, path: Path) -> Iterator[Entry | DataError]:
+        """The conversations of one file, and in place of those that are passed over what is wrong with them."""
+        return passing(self._tried(codec, path), self.skip_bad, many=Path(self.path).is_dir())
+
+    def _tried(self, codec: Codec, path: Path) -> Iterator[Entry | DataError]:
         """The conversations of one file as the codec takes them, and in place of each that is bad what is wrong."""
         for entry in entries_of(path, codec.written_in, self.separator):
             try:
@@ -107,8 +113,6 @@ class Chat(Corpus, name="chat"):
                     codec.accept(entry.conversation)
             except DataError as error:
                 entry = DataError(error.message, path=path, line=entry.line, hint=error.hint)
-            if isinstance(entry, DataError) and not self.skip_bad:
-                raise self.with_way_past(entry)
             yield entry
 
     def _things_of(self, codec: Codec, split: str, path: Path) -> Iterator[Item]:
@@ -129,11 +133,9 @@ def codec_of_turns() -> Codec:
     return next(codec for codec in (kind() for kind in kinds) if codec.ends_of_turn)
 
 
-def _under(root: Path) -> list[Path]:
-    """The file, or all files of a folder but hidden ones, in order."""
-    if not root.is_dir():
-        return [root]
-    return sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+def _files(root: Path) -> Iterable[Path]:
+    """The file, or all files of a folder."""
+    return files_under(root) if root.is_dir() else [root]
 
 
 def _hash(value: Conversation) -> str:

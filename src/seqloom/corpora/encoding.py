@@ -23,6 +23,8 @@ from seqloom.sequence.space import Tokens
 
 BUFFER = 1 << 20
 """Bytes of an array that are gathered before they are written."""
+LONG, TIMES = 256, 8
+"""Elements from which on what is attended to is long, if it is so many times as long as most."""
 LARGE_PIECE = 1 << 16
 """Units of a piece from which on it is kept what became of it."""
 
@@ -123,6 +125,35 @@ class _Digests:
         return int(np.isin(np.array(self.held), np.array(others.held)).sum()) if self.held and others.held else 0
 
 
+class _Lengths:
+    """How long a condition is beside each thing, and where the longest stands."""
+
+    def __init__(self) -> None:
+        self.held = array("q")
+        self.most, self.longest = 0, ""
+
+    def add(self, length: int, segment: Segment) -> None:
+        """One more thing."""
+        if length > self.most:
+            item = segment.item
+            self.most = length
+            self.longest = f"{item.path or item.name}" + f", line {item.line}" * bool(item.line)
+        self.held.append(length)
+
+    def notes(self, label: str, attended: bool) -> Iterator[str]:
+        """What is said of things that have none, and of the longest where it is far longer than the others."""
+        lengths = np.array(self.held)
+        if without := int((lengths == 0).sum()):
+            have = "has" if without == 1 else "have"
+            yield f"{without:,} of {count(len(lengths), 'thing')} {have} no {label}"
+        usual = int(np.median(lengths)) if len(lengths) else 0
+        if attended and self.most >= max(LONG, TIMES * usual):
+            yield (
+                f"the longest {label} has {self.most:,} elements, where {usual:,} are usual ({self.longest}): a step "
+                "that reads it takes as much longer, and more memory; leave it out if it is none"
+            )
+
+
 class _Sequences:
     """The arrays of one kind of sequences of one split: elements, where each begins, what is known, what is context."""
 
@@ -185,6 +216,7 @@ class Encoding:
             for name in SPLITS
             for label, condition in conditions.items()
         }
+        self.lengths = {label: _Lengths() for label, one in given.items() if one.enters != "align"}
         self.owners = {name: _Owners(writer, f"{name}.items") for name in SPLITS}
         self.totals = {name: _Totals() for name in SPLITS}
         self.texts = {name: _Digests() for name in SPLITS}
@@ -231,6 +263,8 @@ class Encoding:
                     f"condition {label!r} has {len(encoded.x)} elements beside {lengths[0]} of the sequence",
                     hint="an aligned condition has one element for each position",
                 )
+            if label in self.lengths:
+                self.lengths[label].add(len(encoded.x), segment)
             for _ in lengths:
                 self.beside[split, label].add(encoded)
                 self.beside[split, label].close()
@@ -324,6 +358,8 @@ class Encoding:
                 what = "validation" if name == "valid" else "test"
                 few = f": none of {count(self.count, 'thing')} came into its share of {share:g} (corpus.splits)"
                 yield f"nothing is kept for {what}{few * bool(share)}"
+        for label, lengths in self.lengths.items():
+            yield from lengths.notes(label, self.given[label].enters == "attend")
         for name in SPLITS[1:]:
             unknown = self.totals[name].unknown
             if unknown:

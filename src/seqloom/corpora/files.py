@@ -19,16 +19,27 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, member, members_of
-from seqloom.core.content import BOM, lines_of, raw
+from seqloom.core.content import BOM, UTF8, lines_of, raw
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
+from seqloom.core.progress import count
 from seqloom.corpora import shards
-from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, codec_of_text, sources_of
+from seqloom.corpora.base import (
+    SPLITS,
+    Corpus,
+    Given,
+    Item,
+    Items,
+    Prepared,
+    bad_of,
+    codec_of_text,
+    sources_of,
+    with_way_past,
+)
+from seqloom.corpora.lists import looks_like
 
 STDIN = "-"
 STDIN_NAME = "standard input"
 MARK = BOM.encode()
-LOOKED_AT, FEWEST = 1 << 16, 50
-"""Bytes by which it is told whether a file is a list, and how many lines of them there must be."""
 
 
 class Files(Corpus, name="files"):
@@ -88,11 +99,14 @@ class Files(Corpus, name="files"):
     def of_lines(self) -> bool:
         return self.items == "line"
 
+    def parts(self, path: Path) -> bool:
+        return self.items in {"line", "paragraph"} or path.is_dir()
+
     def default_codec(self) -> Codec:
         root = self._root
         if self.items in {"line", "paragraph"} and not root.is_dir():
             return codec_of_text()  # whatever the file is called: a list of names may be one column of a .csv
-        paths = list(_under(root, self.suffixes)) if root.is_dir() else [root]
+        paths = list(files_under(root, self.suffixes)) if root.is_dir() else [root]
         return codec_for(paths, root, any_text=bool(self.suffixes))
 
     def reading(self, codec: Codec, given: Mapping[str, Given]) -> Codec:
@@ -130,9 +144,12 @@ class Files(Corpus, name="files"):
             for file, split in self._files_with_splits(codec)
             if not file.empty and not (self.skip_bad and self._wrong_with(file.path, codec))
         ]
+        if broken := next((file.wrong for file, _ in files if file.wrong), None):
+            raise broken
         stream = not self._root.is_dir()
         if not any(split == "" for _, split in files):
-            if bad := next(filter(None, self._bad.values()), None):
+            wrong = (one.wrong for one in self._summaries.values())
+            if bad := next(filter(None, chain(self._bad.values(), wrong)), None):
                 raise bad
             raise DataError(
                 "the file is empty" if stream else "all files of the folder are empty",
@@ -174,38 +191,33 @@ class Files(Corpus, name="files"):
             yield f"a byte-order mark at the start of {_named(marked)} is left out"
         if returned and codec.mends:
             yield f"the line ends CR LF of {_named(returned)} are read as LF"
+        if codec.mends and codec.written_in == UTF8 and (zeros := sum(item.zeros for item in files)):
+            held = _named([item for item in files if item.zeros])
+            yield f"{count(zeros, 'zero byte')} of {held} {'is' if zeros == 1 else 'are'} read as characters"
         stream = self.items == "auto" and self.ends is None and not self._root.is_dir()
-        if stream and codec.reads_anything and _is_list(files[0].path, codec.written_in):
-            yield (
-                f"{files[0].path.name} looks like a list and is read as one text: corpus.items=line makes each line a "
-                "thing of its own"
-            )
+        if stream and codec.reads_anything and (looks := looks_like(files[0].path, codec.written_in)):
+            yield f"{files[0].path.name} is read as one text and looks like {looks}"
         yield from self._left_out(codec, files)
 
     def _left_out(self, codec: Codec, files: Sequence[_Summary]) -> Iterator[str]:
         """What is bad, where that is passed over, and what a folder holds besides."""
         if self.skip_bad:
             if self.items in {"line", "paragraph"}:
-                texts = (one for file in files for one in _texts(file.path, self.items, codec.written_in))
+                texts = (
+                    one for file in files if not file.wrong for one in _texts(file.path, self.items, codec.written_in)
+                )
                 found = ((self._wrong_text(text, codec), line) for text, line in texts)
                 name = files[0].path if len(files) == 1 else ""
                 wrong = (one and DataError(one.message, path=name, line=line) for one, line in found)
-                yield from self.bad_of(wrong, f"{self.items}s")
+                yield from bad_of(wrong, f"{self.items}s")
+                yield from bad_of((file.wrong for file in files), "files")
             else:
                 each = [(file.path, self._wrong_with(file.path, codec)) for file in files]
-                yield from self.bad_of((own for _, own in each), "files")
+                yield from bad_of((own for _, own in each), "files")
                 good = [path for path, own in each if own is None]
                 many = (codec.good_parts(path) for path in good if self.items == "auto")
-                yield from self.bad_of(
-                    (one for parts, bad in many for one in (*chain(*parts.values()), *bad)), "things"
-                )
-        root = self._root
-        if root.is_dir() and codec.reads_anything:
-            read = {file.path for file in files}
-            ends = Counter(path.suffix for path in _under(root) if path not in read and looks_like_text(path))
-            if ends:
-                listed = ", ".join(f"{suffix or 'no suffix'} {count:,}" for suffix, count in ends.most_common(5))
-                yield f"other files of the folder are left out: {listed} (corpus.suffixes says which are read)"
+                yield from bad_of((one for parts, bad in many for one in (*chain(*parts.values()), *bad)), "things")
+        yield from left_out(self._root, [file.path for file in files], "corpus.suffixes says which are read")
 
     @cached_property
     def _bad(self) -> dict[Path, DataError | None]:
@@ -214,7 +226,7 @@ class Files(Corpus, name="files"):
     def _wrong_with(self, path: Path, codec: Codec) -> DataError | None:
         """What is wrong with a file that is one thing."""
         if self.items in {"line", "paragraph"}:
-            return None
+            return self._summaries[path].wrong
         if path not in self._bad:
             self._bad[path] = None
             try:
@@ -255,7 +267,7 @@ class Files(Corpus, name="files"):
             )
             if self.skip_bad or not (one_of_many or (self.items != "auto" and error.line)):
                 raise
-            raise self.with_way_past(error) from None
+            raise with_way_past(error) from None
 
     def _holds_good(self, path: Path, codec: Codec) -> bool:
         """Whether a file holds things that can be read beside those that cannot."""
@@ -346,14 +358,21 @@ def corpus_of(data: str | Path, settings: Mapping[str, Any] | str | None = None)
     if "name" in rest:
         return _corpus_called(data, rest)
     corpora: dict[str, type[Corpus]] = members_of(Corpus)  # type: ignore[assignment]
+    meant: dict[str, Any] = {}
     for name, corpus in sorted(corpora.items(), key=lambda entry: -entry[1].rank):
         own = corpus.takes(data, rest)
-        if own is not None:
-            try:
-                return make(Corpus, {"name": name, **rest, **own})  # type: ignore[type-abstract]
-            except ConfigError as error:
-                raise error.under("corpus") from None
-    raise DataError("there is no such file or folder", path=data, hint=_neighbour(Path(os.path.abspath(data))))
+        if own is None:
+            continue
+        meant = meant or {"name": name, **rest, **own}
+        if rest.keys() <= corpus.model_fields.keys():  # else the settings may be those of another that takes it
+            meant = {"name": name, **rest, **own}
+            break
+    if not meant:
+        raise DataError("there is no such file or folder", path=data, hint=_neighbour(Path(os.path.abspath(data))))
+    try:
+        return make(Corpus, meant)  # type: ignore[type-abstract]
+    except ConfigError as error:
+        raise error.under("corpus") from None
 
 
 def _corpus_called(data: str, settings: dict[str, Any]) -> Corpus:
@@ -435,35 +454,44 @@ def _codecs() -> list[type[Codec]]:
 
 @dataclass(frozen=True)
 class _Summary:
-    """Facts about the bytes of a file: how many, their hash, and what will be mended."""
+    """Facts about the bytes of a file: how many, their hash, what will be mended, and where it is broken."""
 
     path: Path
     size: int
     digest: str
     mark: bool
     returns: bool
+    zeros: int
+    wrong: DataError | None = None
 
     @property
     def empty(self) -> bool:
-        return self.size == (len(MARK) if self.mark else 0)
+        return self.wrong is None and self.size == (len(MARK) if self.mark else 0)
 
 
 def _summary_of(path: Path) -> _Summary:
-    digest, size, first, returns, end = hashlib.sha256(), 0, b"", False, b""
-    for piece in raw(path):
-        first = first or piece[:3]
-        digest.update(piece)
-        size += len(piece)
-        returns = returns or b"\r\n" in piece or (end == b"\r" and piece[:1] == b"\n")
-        end = piece[-1:]
-    return _Summary(path, size, digest.hexdigest(), first == MARK, returns)
+    digest, size, first, returns, end, zeros = hashlib.sha256(), 0, b"", False, b"", 0
+    try:
+        for piece in raw(path):
+            first = first or piece[:3]
+            digest.update(piece)
+            size += len(piece)
+            returns = returns or b"\r\n" in piece or (end == b"\r" and piece[:1] == b"\n")
+            end, zeros = piece[-1:], zeros + piece.count(0)
+    except DataError as error:
+        if not path.is_file():
+            raise
+        return _Summary(path, size, digest.hexdigest(), first == MARK, returns, zeros, error)
+    return _Summary(path, size, digest.hexdigest(), first == MARK, returns, zeros)
 
 
 def looks_like_text(path: Path) -> bool:
     """Whether the beginning of a file is UTF-8 without zeros."""
-    beginning = next(raw(path), b"")[:4096]
     try:
+        beginning = next(raw(path), b"")[:4096]
         decoded = beginning.decode()
+    except DataError:  # packed and broken, which is an error where it is read
+        return True
     except UnicodeDecodeError as error:
         return error.start > len(beginning) - 4 and len(beginning) == 4096  # a character was cut
     return bool(decoded) and "\0" not in decoded
@@ -490,27 +518,31 @@ def _is_text_by_name(path: Path) -> bool:
     return (mimetypes.guess_type(path.name)[0] or "").startswith("text/")
 
 
-def _is_list(path: Path, encoding: str) -> bool:
-    """Whether a file is most likely a list: names, words or molecules, one a line, by its beginning."""
-    lines = [line.removesuffix(b"\r") for line in next(raw(path, encoding=encoding), b"")[:LOOKED_AT].split(b"\n")[:-1]]
-    short = sum(line == line.strip() and 0 < len(line.split()) <= 3 for line in lines)
-    return len(lines) >= FEWEST and short >= 0.98 * len(lines)
-
-
 def _files(root: Path, codec: Codec, wanted: tuple[str, ...]) -> list[Path]:
     """The file, or those of a folder that are wanted; else those of the codec, or any text where it has none."""
     if not root.is_dir():
         return [root]
-    paths = list(_under(root, wanted or codec.suffixes))
+    paths = list(files_under(root, wanted or codec.suffixes))
     if not paths and not wanted and codec.reads_anything:
-        paths = [path for path in _under(root) if looks_like_text(path)]
+        paths = [path for path in files_under(root) if looks_like_text(path)]
     if not paths:
         suffixes = " or ".join(wanted or codec.suffixes) or "readable"
         raise DataError(f"the folder holds no {suffixes} file", path=root, hint="give a folder of such files")
     return paths
 
 
-def _under(root: Path, suffixes: tuple[str, ...] = ()) -> Iterator[Path]:
+def left_out(root: Path, read: Iterable[Path], way: str) -> Iterator[str]:
+    """What is said of the texts and tables of a folder that are not `read`, with the `way` to read them."""
+    if not root.is_dir():
+        return
+    known = set(read)
+    ends = Counter(path.suffix for path in files_under(root) if path not in known and looks_like_text(path))
+    if ends:
+        listed = ", ".join(f"{suffix or 'no suffix'} {count:,}" for suffix, count in ends.most_common(5))
+        yield f"other files of the folder are left out: {listed} ({way})"
+
+
+def files_under(root: Path, suffixes: tuple[str, ...] = ()) -> Iterator[Path]:
     """The files under a folder with one of these suffixes, sorted; hidden files and folders are passed over."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -13,8 +13,8 @@ from seqloom.codecs.base import Codec
 from seqloom.core.config import nearest
 from seqloom.core.content import digest_of, lines_of
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.corpora.base import Corpus, Given, Item, Items, codec_of_text, sources_of
-from seqloom.corpora.files import is_read
+from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, codec_of_text, passing, sources_of
+from seqloom.corpora.files import files_under, is_read, left_out
 from seqloom.corpora.tables import first_of, format_is, header_in_another_encoding, is_number, is_table, rows_of
 
 LOOKED_AT = 1000
@@ -65,6 +65,9 @@ class Pairs(Corpus, name="pairs"):
     def of_lines(self) -> bool:
         return bool(self.source)
 
+    def parts(self, path: Path) -> bool:
+        return bool(self.source) or is_table(path)
+
     def default_codec(self) -> Codec:
         return codec_of_text()
 
@@ -108,21 +111,24 @@ class Pairs(Corpus, name="pairs"):
         )
 
     def notes(self, codec: Codec) -> Iterator[str]:
+        yield from left_out(Path(self.path), tables_of(Path(self.path), self.source), "corpus.text is for tables")
         if self.skip_bad:
             pairs = ((self.path, self.source), (self.valid, self.valid_source), (self.test, self.test_source))
             files = ((table, one) for path, one in pairs if path for table in tables_of(Path(path), one))
-            yield from self.bad_of((item for file in files for item in self._things_of(codec, "", *file)), "rows")
+            yield from bad_of((item for file in files for item in self._things_of(codec, "", *file)), "rows")
 
     def _things_of(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
         """The things of one file, and in place of those that are passed over what is wrong with them."""
+        return passing(self._tried(codec, split, path, source), self.skip_bad, many=Path(self.path).is_dir())
+
+    def _tried(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
+        """The things of one file as the codec takes them, and in place of each that is bad what is wrong."""
         for item in self._rows(codec, split, path, source):
             if isinstance(item, Item):
                 try:
                     codec.typed(item.content)
                 except DataError as error:
                     item = DataError(error.message, path=path, line=item.line, hint=error.hint)
-            if isinstance(item, DataError) and not self.skip_bad:
-                raise self.with_way_past(item)
             yield item
 
     def _rows(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
@@ -157,7 +163,7 @@ def tables_of(path: Path, source: str = "") -> list[Path]:
     """The file, or the tables of a folder."""
     if source or not path.is_dir():
         return [path]
-    found = sorted(one for one in path.rglob("*") if one.is_file() and is_table(one, named=False))
+    found = [one for one in files_under(path) if is_table(one, named=False)]
     if not found:
         raise DataError(
             "the folder holds no table", path=path, hint="corpus.text is for .tsv, .csv, .jsonl and .parquet"

@@ -15,7 +15,7 @@ from seqloom.core.config import members_of, nearest
 from seqloom.core.content import digest_of, lines_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.progress import count
-from seqloom.corpora.base import Corpus, Given, Item, Items, codec_of_words
+from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, codec_of_words, passing
 from seqloom.corpora.tables import is_table, rows_of
 
 SUFFIXES = (".conll", ".conllu", ".bio", ".iob", ".iob2")
@@ -95,15 +95,13 @@ class Tagged(Corpus, name="tagged"):
     def notes(self, codec: Codec) -> Iterator[str]:
         if self.skip_bad:
             files = [Path(path) for path in (self.path, self.valid, self.test) if path]
-            yield from self.bad_of((one for path in files for one in self._items(codec, "", path)), "sentences")
+            yield from bad_of((one for path in files for one in self._items(codec, "", path)), "sentences")
 
     def _items(self, codec: Codec, split: str, path: Path) -> Iterator[Item | DataError]:
         """The sentences of a file, and in place of those that are passed over what is wrong with them."""
         rows = self._rows(path, codec.written_in) if is_table(path) else self._columns(path, codec.written_in)
-        for row in rows:
+        for row in passing(rows, self.skip_bad):
             if isinstance(row, DataError):
-                if not self.skip_bad:
-                    raise self.with_way_past(row)
                 yield row
                 continue
             line, words, tags = row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +13,8 @@ import numpy as np
 from seqloom import run as runs
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.core.foreign import arose_in
-from seqloom.corpora.base import Corpus, Prepared, Split
-from seqloom.corpora.files import corpus_like
+from seqloom.corpora.base import Corpus, Prepared, Split, Stretch
+from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.evaluation.answers import answers_of
 from seqloom.evaluation.naming import data_word
 from seqloom.evaluation.novelty import check_symbols, originals
@@ -195,6 +195,22 @@ def values_of(run: runs.Run, data: str | Corpus | None, split: SplitName) -> lis
     if data is not None:
         return list(corpus_like(run.recipe.corpus, data, splits=ALL_AS_TEST).values(run.codec, "test"))
     return list(run.recipe.corpus.values(run.codec, split))
+
+
+def things_in(run: runs.Run, path: str, settings: Mapping[str, Any], given: Collection[str]) -> list[Stretch]:
+    """The things that lie at a path as those of the run's own data do: lines, rows, conversations or files.
+
+    Each has beside it what stands there of the conditions that are not `given` otherwise. Nothing where what lies there
+    is to be read by the run's codec alone, as a text or as series.
+    """
+    own = run.recipe.corpus
+    corpus = corpus_like(own, path, **settings, splits=ALL_AS_TEST)
+    beside = {name: item.replace(codec=codec) for name, (codec, item) in run.given.items() if name not in given}
+    if type(corpus) is type(own) and corpus.parts(Path(path)):
+        return list(corpus.stretches(run.codec, "test", beside))
+    if own.of_lines:  # lines with nothing beside them
+        return list(corpus_of(path, {"items": "line", "splits": ALL_AS_TEST}).stretches(run.codec, "test"))
+    return []
 
 
 def prepare(run: runs.Run, data: str | Corpus | None = None) -> Prepared:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from seqloom.core.config import Component
+from seqloom.core.config import Component, members_of
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.rng import Rng, pick
 from seqloom.sequence.guess import Ask, Gives, Guess
@@ -147,7 +147,13 @@ class Sampler(Component, home="seqloom.samplers"):
     def check(self, gives: Gives, *, conditioned: bool, networks: int) -> None:
         """UnsupportedQuery where a model that gives this, with or without conditions, cannot be sampled like that."""
         if gives not in self.takes:
-            raise UnsupportedQuery(f"the sampler {self.name!r} cannot use {gives.value}", hint="leave sampler unset")
+            kinds: dict[str, type[Sampler]] = members_of(Sampler)  # type: ignore[assignment]
+            can = ", ".join(
+                name for name, kind in kinds.items() if gives in kind.takes and "inner" not in kind.model_fields
+            )
+            raise UnsupportedQuery(
+                f"the sampler {self.name!r} cannot use {gives.value}", hint=f"leave sampler unset, or take one of {can}"
+            )
 
     @property
     def lane(self) -> tuple[object, ...]:
