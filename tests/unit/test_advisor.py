@@ -325,7 +325,9 @@ def test_pieces_that_are_read_often_are_learned_with_much_dropout(recurrent):
 @pytest.mark.parametrize("recurrent", [True, False])
 def test_little_text_that_is_read_often_is_learned_with_much_dropout(recurrent):
     small = replace(TEXT, elements=30_000, length=30_000)
-    found = [advise(small, "autoregressive", recurrent, minutes)[0]["backbone"]["dropout"] for minutes in (0.2, 2, None)]
+    found = [
+        advise(small, "autoregressive", recurrent, minutes)[0]["backbone"]["dropout"] for minutes in (0.2, 2, None)
+    ]
     assert found == [0.05, 0.3, 0.05], "steps do not say how often it is read"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,48 +17,33 @@ from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.codecs.beside import cells_ahead, column_of_numbers, mostly_numbers, no_number, odd_cell
-from seqloom.codecs.dates import INTEGER, Calendar, shown
+from seqloom.codecs.columns import binary, decimals, moments_of, signed, whole
+from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of
 from seqloom.codecs.layout import tables_in
 from seqloom.codecs.reading import has_numbers, line_of, read_table, read_tables, table_of
-from seqloom.codecs.roles import INDEX_NAMES
 from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, season_of
-from seqloom.codecs.sheet import DATE_NAMES, quoted
+from seqloom.codecs.sheet import quoted
 from seqloom.codecs.table import Table, joined
+from seqloom.codecs.understood import oddities, understood, uneven
 from seqloom.codecs.writing import summary_of_tables, text_of_tables
 from seqloom.core.content import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.figures import numbers_plot
-from seqloom.core.progress import count
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Field, Vectors
 
 FURTHEST = 1e15
 """Deviations from the mean beyond which a value cannot be computed with."""
-MOST_REMARKS = 8
-"""Remarks on how files were read that are repeated, at most: a folder may hold thousands."""
 SEASON_ROWS = 50_000
 """Last rows of each series in which a season is looked for."""
-FEWEST = 5
-"""Known cells that must be whole numbers before a column is taken to hold nothing else."""
-MOST_DECIMALS = 18
-"""Decimals beyond which it is not told how many numbers have."""
 TWICE = 200
 """Last dates of a history, which tell where it ends on a clock that shows an hour twice."""
 SHOWN = 100
 """Series of a file by which it is told whether dates are even."""
-UNEVEN = 0.01
-"""From this share of steps on that are not the common one dates are not even."""
 DIGITS = 6
 """Significant digits of a deviation that are worth writing: what float32 carries."""
-
-ENOUGH = 30
-"""Known cells of a column among which one that makes most of the variance is odd."""
-MANY = 8
-"""Series of which it can be said how they differ from each other."""
-UNLIKE = 10
-"""So many times more than a middling series all deviate together where a small one is the scale of all."""
 
 
 class Series(Codec, name="series"):
@@ -201,16 +185,16 @@ class Series(Codec, name="series"):
                 "no cell of the training split has a value",
                 hint="give a table with numbers in it: nothing can be learned",
             )
-        means, scales = _moments_of(series)
+        means, scales = moments_of(series)
         first = tables[0]
         return self.replace(
             columns=first.columns,
             means=means,
             scales=scales,
-            integers=tuple(map(_whole, known.T)),
-            signed=tuple(map(_signed, known.T)),
-            decimals=tuple(map(_decimals, known.T)),
-            binary=tuple(map(_binary, known.T)),
+            integers=tuple(map(whole, known.T)),
+            signed=tuple(map(signed, known.T)),
+            decimals=tuple(map(decimals, known.T)),
+            binary=tuple(map(binary, known.T)),
             date=first.date_column,
             calendar=first.calendar,
             start=first.dates[0] if first.dates else "",
@@ -425,7 +409,7 @@ class Series(Codec, name="series"):
 
     def foreseen(self, value: Table, length: int, future: Any) -> Table:
         """Of a table whose dates are not even `future` says which dates come next; other dates go on by themselves."""
-        if future is None or value.dates is None or not _uneven(value):
+        if future is None or value.dates is None or not uneven(value):
             return value
         assert value.calendar is not None
         found, last = self._future(value, future), value.calendar.read(value.dates[-1])
@@ -448,7 +432,7 @@ class Series(Codec, name="series"):
 
     def offers(self, path: Path) -> Sequence[str]:
         """The time since the row before, where dates are not even."""
-        return ("elapsed",) if any(map(_uneven, self.several(path)[:SHOWN])) else ()
+        return ("elapsed",) if any(map(uneven, self.several(path)[:SHOWN])) else ()
 
     def codec_of_numbers(self, names: Sequence[str]) -> Codec | None:
         return Series(columns=tuple(names))
@@ -512,68 +496,13 @@ class Series(Codec, name="series"):
         }
 
     def notes(self, splits: Mapping[str, Iterable[Table]]) -> list[str]:
-        tables = [table for values in splits.values() for table in values]
-        notes = [self._understood(tables)] if tables else []
-        first = next((table for table in tables if table.calendar), None)
+        tables = {name: list(values) for name, values in splits.items()}
+        every = [table for own in tables.values() for table in own]
+        notes = [understood(every)] if every else []
+        first = next((table for table in every if table.calendar), None)
         if first is not None and self._steps_otherwise(first):
-            notes.append(_otherwise(first, self))
-        jumps = sum(table.calendar.jumps(table.dates) for table in tables if table.calendar)
-        if jumps:
-            beside = "given.elapsed is the time since the row before, beside each row (given.elapsed=null: without it)"
-            few = "rows are taken one after another all the same (given.elapsed.source=elapsed says how far apart)"
-            notes.append(
-                f"the dates are not even: {count(jumps, 'step')} between them of another length; "
-                f"{beside if any(map(_uneven, tables)) else few}"
-            )
-        missing = sum(int(np.isnan(table.values).sum()) for table in tables)
-        if missing:
-            total = sum(table.values.size for table in tables)
-            notes.append(f"{missing} of {total} cells are empty: they are missing values")
-        learned = list(splits.get("train", ()))
-        trained = [table.values for table in learned]
-        for name in self.columns:
-            if name.lower() in {*DATE_NAMES, *INDEX_NAMES}:
-                notes.append(f"column {name!r} is modelled as a series like the others (corpus.columns=[...] chooses)")
-        for name, column in zip(self.columns, np.concatenate(trained).T if trained else (), strict=False):
-            known = column[~np.isnan(column)]
-            if not len(known):
-                notes.append(f"column {name!r} has no value in the training split")
-            elif known.min() == known.max():
-                notes.append(f"column {name!r} never changes in the training split")
-            elif (alone := _far_off(column)) is not None:
-                notes.append(
-                    f"{name} of {_row_of(learned, alone)}, {column[alone]:g}, makes more than half of the column's "
-                    "variance: leave the cell empty if it is a mistake"
-                )
-        return notes
-
-    def _understood(self, tables: Sequence[Table]) -> str:
-        """What was understood of the files, in one line."""
-        first, rows = tables[0], sum(map(len, tables))
-        names = {table.name for table in tables}
-        clauses = [f"{rows:,} row{'s' * (rows > 1)}"]
-        if len(names) > 1:
-            where = f" (column {shown(first.series_column)!r})" if first.series_column else ""
-            clauses = [f"{len(names):,} series{where} of {rows:,} rows in all"]
-        dated = [table for table in tables if table.dates]
-        calendar = first.calendar
-        if calendar is None or not dated:
-            clauses.append("without dates")
-        elif calendar.format == INTEGER:
-            named = f"column {shown(first.date_column)!r}" if first.date_column else "the first column"
-            clauses.append(f"{named} counts them, {calendar.step_text} apart, and is no series")
-        else:
-            ends = [date for table in dated for date in (table.dates or ())[:: max(len(table) - 1, 1)]]
-            ends.sort(key=lambda date: calendar.read(date) or 0)
-            named = f"column {shown(first.date_column)!r}" if first.date_column else "the first column"
-            spelled = shown(calendar.format) + (f", {calendar.zone}" if calendar.zone not in {"", "%z"} else "")
-            spelled += f",{' ' * (calendar.bracket[0] != ' ')}{calendar.bracket}" if calendar.bracket else ""
-            spelled += ", where each interval begins" if calendar.until else ""
-            every = f"one every {calendar.step_text}, " if calendar.stepping else ""
-            span = shown(ends[0]) + (f" to {shown(ends[-1])}" if len(ends) > 1 else "")
-            clauses.append(f"{every}{span} ({named}, {spelled})")
-        remarks = dict.fromkeys(remark for table in tables for remark in table.remarks)
-        return "read as " + "; ".join([", ".join(clauses), *list(remarks)[:MOST_REMARKS]])
+            notes.append(self._otherwise(first))
+        return notes + oddities(every, tables.get("train", []), self.columns)
 
     def write(self, value: Table, path: Path) -> None:
         write_bytes(self.as_file(self.show(self.in_file(value, path.name)), path.name), path)
@@ -671,11 +600,16 @@ class Series(Codec, name="series"):
     def _steps_otherwise(self, table: Table) -> bool:
         """Whether the rows of a table are another time apart than those of the training data."""
         own, other = self.calendar, table.calendar
-        return own is not None and other is not None and not own.same_step(other) and not _uneven(table)
+        return own is not None and other is not None and not own.same_step(other) and not uneven(table)
+
+    def _otherwise(self, table: Table) -> str:
+        assert table.calendar is not None
+        assert self.calendar is not None
+        return f"the rows are {table.calendar.step_text} apart, those of the training data {self.calendar.step_text}"
 
     def _check_steps(self, table: Table) -> None:
         if self._steps_otherwise(table):
-            raise DataError(_otherwise(table, self), hint="bring the rows to the same step, or leave the dates out")
+            raise DataError(self._otherwise(table), hint="bring the rows to the same step, or leave the dates out")
 
     def _check(self, value: Table) -> None:
         if not isinstance(value, Table):
@@ -704,101 +638,3 @@ class Series(Codec, name="series"):
         own = dict(zip(self.columns, self.decimals, strict=False))
         own |= {name: 0 for name, whole in zip(self.columns, self.integers, strict=False) if whole}
         return {name: min(count, own.get(name, count)) for name, count in digits.items()}
-
-
-def _uneven(table: Table) -> bool:
-    """Whether the steps between the dates of a table are not all alike."""
-    return table.calendar is not None and table.calendar.jumps(table.dates) > UNEVEN * len(table)
-
-
-def _far_off(column: NDArray[np.float64]) -> int | None:
-    """The row of a cell that alone makes more than half of the variance of its column; None where none does."""
-    known = np.flatnonzero(~np.isnan(column))
-    if len(known) < ENOUGH:
-        return None
-    sized = column[known] / np.abs(column[known]).max()  # squares of large numbers are not finite
-    squares = (sized - sized.mean()) ** 2
-    furthest = int(squares.argmax())
-    return int(known[furthest]) if squares[furthest] > 0.5 * squares.sum() else None
-
-
-def _row_of(tables: Sequence[Table], row: int) -> str:
-    """A row among those of several series, as a person finds it."""
-    for table in tables:
-        if row < len(table):
-            place = shown(table.dates[row]) if table.dates else f"row {row + 1}"
-            return f"{place} ({shown(table.name)})" if table.name else place
-        row -= len(table)
-    raise AssertionError("no table has so many rows")
-
-
-def _whole(column: NDArray[np.float64]) -> bool:
-    """Whether all known cells are whole numbers, and not by chance."""
-    known = column[~np.isnan(column)]
-    return len(known) >= FEWEST and bool((known % 1 == 0).all())
-
-
-def _decimals(column: NDArray[np.float64]) -> int:
-    """How many decimals all known cells have at most, where there are enough of them to tell."""
-    known = column[~np.isnan(column)]
-    for places in range(MOST_DECIMALS if len(known) >= FEWEST else 0):
-        scaled = known * 10.0**places
-        if (np.abs(scaled - np.rint(scaled)) <= 1e-14 * np.abs(scaled)).all():
-            return places
-    return MOST_DECIMALS
-
-
-def _signed(column: NDArray[np.float64]) -> bool:
-    """Whether numbers below zero can be expected: not of counts, nor of what is never below zero and often zero."""
-    return bool((column < 0).any()) or not (_whole(column) or (column == 0).sum() > 1)
-
-
-def _binary(column: NDArray[np.float64]) -> bool:
-    """Whether all known cells are 0 or 1, and not by chance."""
-    known = column[~np.isnan(column)]
-    return _whole(column) and bool(((known == 0) | (known == 1)).all())
-
-
-def _moments(values: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of the known cells of each column, without overflow; (0, 1) and (value, 1) where undefined."""
-    means, scales = [], []
-    for column in values.T:
-        known = column[~np.isnan(column)]
-        if not len(known):
-            means.append(0.0)
-            scales.append(1.0)
-            continue
-        if known.min() == known.max():
-            means.append(float(known[0]))
-            scales.append(1.0)
-            continue
-        size = float(np.abs(known).max())
-        mean, deviation = float((known / size).mean()), float((known / size).std())
-        scale = deviation * size
-        means.append(mean * size)
-        scales.append(scale if scale > 0 else 1.0)
-    return tuple(means), tuple(scales)
-
-
-def _moments_of(series: Sequence[NDArray[np.float64]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of all rows together, or of a small one of the series where these differ far from each other.
-
-    A tenth of them are smaller than that one.
-    """
-    means, scales = _moments(np.concatenate(series))
-    if len(series) < MANY:
-        return means, scales
-    with warnings.catch_warnings():  # a series may have no known cell in a column
-        warnings.simplefilter("ignore", RuntimeWarning)
-        own = np.array([np.nanstd(values, 0) for values in series])  # (S,D)
-        own[own == 0] = np.nan
-        small, middle = np.nanquantile(own, (0.1, 0.5), axis=0)  # (D,)
-        centres = np.nanmedian(np.array([np.nanmean(values, 0) for values in series]), 0)
-    apart = np.array(scales) > UNLIKE * middle  # never where nothing deviates: nan
-    return tuple(np.where(apart, centres, means).tolist()), tuple(np.where(apart, small, scales).tolist())
-
-
-def _otherwise(table: Table, codec: Series) -> str:
-    assert table.calendar is not None
-    assert codec.calendar is not None
-    return f"the rows are {table.calendar.step_text} apart, those of the training data {codec.calendar.step_text}"
