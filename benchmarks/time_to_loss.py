@@ -30,11 +30,13 @@ from seqloom.core import machine
 from seqloom.evaluation.baselines.kneser_ney import kneser_ney
 from seqloom.evaluation.baselines.symbols import compressed
 
-COLUMNS = {"R/6": 1 / 6, "R": 1.0, "3.5R": 3.5, "7R": 7.0}
+COLUMNS = {"R/6": 1 / 6, "R": 1.0, "3.5R": 3.5, "7R": 7.0, "15R": 15.0}
 MODELS = ("lstm", "transformer", "masked", "gru", "mingru")
 SETTINGS = {
     "default": (),
     "no prior": ("process.prior=none",),
+    "wide": ("backbone.width=384", "backbone.dropout=0.25"),
+    "dropout": ("backbone.dropout=0.1",),
     "characters": ("codec=characters",),
     "pieces": ("codec=bpe",),
 }
