@@ -126,7 +126,7 @@ BAD_FILES: list[tuple[str, bytes, tuple[str, ...], str]] = [
     ("fine.txt", TEXT.encode(), ("corpus.splits=[1,1,1]",), "corpus.splits"),
     ("fine.txt", TEXT.encode(), ("given.label.source=column:x",), "given.label.source"),
     ("fine.txt", TEXT.encode(), ("given.label.sorce=folder",), "given.label.sorce: there is no such setting"),
-    ("fine.txt", TEXT.encode(), ("--out", "fine.txt"), "fine.txt is not empty and is no run"),
+    ("fine.txt", TEXT.encode(), ("--out", "fine.txt"), "fine.txt is a file, and a run is a folder"),
 ]
 
 
