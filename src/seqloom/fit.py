@@ -34,6 +34,10 @@ from seqloom.training.trainer import Loop, Step, TrainingState
 from seqloom.validation import LOSS, Validation, fills
 
 VALIDATIONS = 10
+"""Of a training, at even distances."""
+OFTEN = 2
+"""Before the first of them there is one whenever data have been read twice as often as before, from four times on:
+little data are learned by heart long before a tenth of a long training."""
 PREVIEW = 80
 COUPLING = 16
 """Batches of training rows from which it is taken how columns hang together."""
@@ -258,6 +262,7 @@ class Fit:
         warm: Mark | None = None  # the first update takes longer than those after it
         foreseen = self.resumed_from is not None
         while (share := self.share) < 1 or self.loop.state.step == 0:  # however short, a training has a step
+            read = self._doublings
             step = self._step(share)
             if step is None:
                 yield TrainingEvent("note", self.loop.state.step, share, self.notes[-1])
@@ -277,7 +282,8 @@ class Fit:
                     self.validation = Validation(self.run, self.plan.prepared, self.net, speed=speed)
             # Before a stop is looked for: the value of a validation must not depend on when the training is stopped.
             at = self.loop.state.step / trainer.steps if trainer.steps else self.share
-            if at >= due and at < 1 and self._may("valid"):
+            often = self._doublings > read >= OFTEN and at < 1 / VALIDATIONS
+            if (at >= due or often) and at < 1 and self._may("valid"):
                 yield from self._validate(last=False)
             if at >= due:
                 due = self._next_due()
@@ -348,6 +354,11 @@ class Fit:
             seconds=min(60 * (minutes or math.inf), since.seconds + (now.seconds - since.seconds) * left),
         )
         return self.expected.against(found)
+
+    @property
+    def _doublings(self) -> int:
+        """How often the training split has been read: 1 for once, 2 for twice, 3 for four times, 4 for eight."""
+        return int(self.loop.state.elements / max(1, len(self.loop.reader.packed))).bit_length()
 
     def _next_due(self) -> float:
         """The next tenth of the training at which to validate."""
