@@ -267,6 +267,22 @@ def test_a_part_says_how_far_it_may_be_from_the_whole(tmp_path: Path) -> None:
     assert abs(part["value"] - whole["value"]) < 4 * part["stderr"]
 
 
+def test_little_data_are_validated_whenever_they_were_read_twice_as_often(tmp_path: Path) -> None:
+    """Readings are counted in elements, so that it does not matter when a training is stopped."""
+    settings = {**TINY, "corpus": {"size": 600}, "trainer": {"steps": 4000, "average": 0}}
+
+    def validated(name: str, until: int) -> list[int]:
+        path = tmp_path / name
+        fitting = fit.Fit(planning.plan("builtin:markov", settings, model="gru", out=path, resume=path.exists()))
+        fitting.preview, fitting.stop = False, lambda: fitting.loop.state.step >= until
+        return [event.step for event in fitting.events() if event.kind == "valid"]
+
+    elements = len(fit.Fit(planning.plan("builtin:markov", settings, model="gru")).plan.prepared.splits["train"].data.x)
+    expected = [-(-readings * elements // 64) for readings in (4, 8)]
+    assert validated("whole", 100) == expected
+    assert validated("parts", 50) + validated("parts", 100) == expected
+
+
 def test_without_a_validation_split_nothing_is_validated(tmp_path: Path) -> None:
     settings = {**TINY, "corpus": {"size": 3000, "splits": [1, 0, 0]}, "trainer": {"steps": 6}}
     seen = events(planning.plan("builtin:markov", settings, model="gru", out=tmp_path / "a"))
