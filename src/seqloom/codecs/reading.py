@@ -109,9 +109,8 @@ def tables_of(text: str, path: Path | str = "", wanted: Wanted | None = None) ->
     except DataError:
         first = text[:PROBED].partition("\n")[0]
         for name in wanted.columns[:1]:
-            if first.strip() and not all(
-                other in first for other in wanted.columns
-            ):  # what is wrong with the rest is of no interest
+            # What is wrong with the rest is of no interest where a name that is asked for is missing.
+            if first.strip() and not all(other in first for other in wanted.columns):
                 raise DataError(
                     f"there is no column {name!r}: this is no table with that column",
                     path=path,

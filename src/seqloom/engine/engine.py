@@ -523,9 +523,8 @@ class Engine:
         movers = sorted(slot for lane, rows in mine for slot in lane.slot[rows].tolist() if slot >= remaining)
         if holes:
             memory.put(np.array(holes), np.array(movers))
-        if (
-            memory.state is not None and memory.block > 1
-        ):  # fillers take these slots: what is left there must not be read
+        if memory.state is not None and memory.block > 1:
+            # Fillers take these slots: what is left there must not be read.
             memory.state.clear(np.arange(remaining, memory.live))
         moved = dict(zip(movers, holes, strict=True))
         for lane, rows in mine:
