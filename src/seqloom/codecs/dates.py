@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs import clocks
-from seqloom.codecs.intervals import are_inclusive, halves_of, interval_in, last_before
+from seqloom.codecs.around import Around
+from seqloom.codecs.intervals import last_before
 from seqloom.codecs.months import in_english, months_of, names_a_month
+from seqloom.codecs.numbered import COUNTS, NUMBER, NUMBERS, counted, number_text, numbered, point_of, sample_of
 from seqloom.codecs.spelling import (
     DAY,
-    DIGITS,
     SECOND,
     as_written,
     common,
@@ -41,28 +41,6 @@ from seqloom.core.errors import DataError
 Instants = NDArray[np.int64]
 """Microseconds since the beginning of 1970, or the file's own whole numbers."""
 
-INTEGER = "integer"
-NUMBER = "number"
-EXCEL = "Excel days"
-"""Days since the end of 1899, as Excel counts them; a fraction is the time of the day."""
-DECIMAL_YEAR = "decimal year"
-"""Years of which months are twelfths, such as 1960.25, as statistical programs write them."""
-EPOCHS = {"epoch seconds": SECOND, "epoch milliseconds": 1000, "epoch microseconds": 1, "epoch nanoseconds": 0.001}
-"""Whole numbers that count from the beginning of 1970, and the microseconds of one."""
-NUMBERS = frozenset({INTEGER, NUMBER, EXCEL, DECIMAL_YEAR, *EPOCHS})
-"""Dates that are numbers, and have no spelling as `strftime` has it."""
-SAMPLE = 60
-"""Cells by which spellings are told apart before a whole column is read."""
-TWELFTH = 0.07
-"""Months by which a twelfth of a year may be off that is written with two digits."""
-_WHOLE = re.compile(r"-?[0-9]{1,19}")
-_POINT = re.compile(r"\.0+$")
-_DECIMAL = re.compile(r"-?[0-9]{1,12}\.?[0-9]{0,6}")
-_DECIMAL_YEAR = re.compile(r"[12][0-9]{3}(\.[0-9]{1,16})?")
-_SINCE_1899 = 25_569
-"""Days from the one that Excel calls 0 to the beginning of 1970."""
-_GRAINS = ((5, 1), (4, 60), (3, 900), (0, 3600))
-"""Decimals of a day, and the seconds to which so many of them are rounded: 0.0417 is an hour."""
 _MEAN_MONTH = 31_556_952 / 12
 
 
@@ -87,15 +65,8 @@ class Calendar(Settings):
     """What follows every time, such as `Z` or `+00:00`, or the `.0` of epochs; `%z` where it changes."""
     place: str = ""
     """The place whose clock the times are on, such as `Europe/Berlin`, where summer time is told from the data."""
-    until: str = ""
-    """What stands between the beginning and the end, such as ` - `, where a cell is an interval: its date is then the
-    beginning."""
-    ends: str = ""
-    """How such an end is spelled, where it is not as the beginning is: a time, or the next year of 2023/24."""
-    inclusive: bool = False
-    """Whether an interval ends with its own last day (minute ...), rather than where the next one begins."""
-    bracket: str = ""
-    """The name of a place that follows every time, such as `[Europe/Berlin]`."""
+    around: Around = Around()
+    """What cells hold beside their dates."""
     names: tuple[str, ...] = ()
     """The twelve months as the file writes them, where they are not the English ones of `%b` and `%B`."""
 
@@ -124,53 +95,58 @@ class Calendar(Settings):
         `spelling`, `zone` and `names` of months are ones that are known, `pieces` are the rows of the
         series that the cells are of.
         """
+        around = Around.of(texts)
+        if not around.empty:
+            return cls._within(around, texts, path, lines, spelling, pieces, zone, names)
+        if not spelling or spelling in NUMBERS:
+            found = numbered(texts, spelling)
+            if found is not None:
+                return cls(format=found.kind, fraction=found.fraction, zone=found.point), found.instants
+            if spelling:
+                odd = next((i for i, text in enumerate(texts) if numbered([text], spelling) is None), 0)
+                raise _unread(texts, odd, path, lines, spelling)
+        return cls._in_words(texts, path, lines, spelling, pieces, zone, names)
+
+    @classmethod
+    def _within(
+        cls, around: Around, texts: Sequence[str], path: Path | str, lines: Sequence[int], *spelled: Any
+    ) -> tuple[Self, Instants]:
+        """The same of cells that hold more than their dates."""
+        parts = [around.parts(text) for text in texts]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(texts):
+            raise _unread(texts, parts.index(None), path, lines, "")
+        begins, ends = [begin for begin, _ in known], [end for _, end in known]
+        try:
+            calendar, instants = cls.spelled(begins, path, lines, *spelled)
+            if around.until and not around.ends:
+                last = cls.spelled(ends, path, lines, calendar.format, zone=calendar.zone)[1]
+                around = around.ending(instants, last, calendar.format)
+        except DataError as error:
+            if error.line is None:
+                raise
+            raise _unread(texts, lines.index(error.line), path, lines, "") from None
+        return calendar.replace(around=around), instants
+
+    @classmethod
+    def _in_words(
+        cls,
+        texts: Sequence[str],
+        path: Path | str,
+        lines: Sequence[int],
+        spelling: str,
+        pieces: Sequence[slice],
+        zone: str,
+        names: Sequence[str],
+    ) -> tuple[Self, Instants]:
+        """The same of dates that have a spelling as `strftime` has it, and may have a fraction and a zone."""
         import polars
 
-        bracket = clocks.bracket_of(texts[0])
-        if bracket:
-            odd = next((i for i, text in enumerate(texts) if not text.endswith(bracket)), None)
-            if odd is not None:
-                raise _unread(texts, odd, path, lines, spelling)
-            bare = [text.removesuffix(bracket) for text in texts]
-            calendar, instants = cls.spelled(bare, path, lines, spelling, pieces, zone, names)
-            return calendar.replace(bracket=bracket), instants
-        interval = interval_in(_sample(texts))
-        if interval:
-            return cls._of_intervals(texts, interval, path, lines, spelling, pieces, zone, names)
-        if spelling == EXCEL:
-            if not all(_DECIMAL.fullmatch(text) for text in texts):
-                raise _unread(texts, 0, path, lines, spelling)
-            places = max(len(text.partition(".")[2]) for text in texts)
-            grain = next(grain for least, grain in _GRAINS if places >= least)
-            steps = np.rint((np.array(texts, np.float64) - _SINCE_1899) * 86_400 / grain)
-            return cls(format=EXCEL, fraction=places), steps.astype(np.int64) * grain * SECOND
-        point = _POINT.search(texts[0])
-        end = point.group() if point else ""
-        pointed = bool(end) and all(_is_whole(text, end) for text in texts)  # 20240131.0
-        if spelling in {"", INTEGER, *EPOCHS} and all(_is_whole(text, end) for text in texts):
-            whole = np.array([int(text.removesuffix(end)) for text in texts], np.int64)
-            kind = spelling or _kind_of([text.removesuffix(end) for text in _sample(texts)], whole)
-            if kind:
-                unit = EPOCHS.get(kind, 1)
-                return cls(format=kind, zone=end), whole * int(unit) if unit >= 1 else whole // round(1 / unit)
-        if spelling == DECIMAL_YEAR or (not spelling and are_decimal_years(texts)):
-            months = _months_of_decimal_years(texts)
-            if months is None:
-                raise _unread(texts, 0, path, lines, spelling)
-            places = max(len(text.partition(".")[2]) for text in texts)
-            return cls(format=DECIMAL_YEAR, fraction=places), months.astype("M8[M]").astype("M8[us]").astype(np.int64)
-        if (
-            spelling in {"", NUMBER}
-            and "." in texts[0]
-            and (spelling or not pointed)
-            and all(_DECIMAL.fullmatch(text) for text in texts)
-        ):
-            places = max(len(text.partition(".")[2]) for text in texts)
-            return cls(format=NUMBER, fraction=places), np.array([_counted(text, places) for text in texts])
-        tails = [tail(text) for text in _sample(texts)]
+        point = point_of(texts)  # 20240131.0
+        tails = [tail(text) for text in sample_of(texts)]
         zones, fraction = {zone for zone, _ in tails}, max(digits for _, digits in tails)
-        if pointed:
-            zones = {end}
+        if point:
+            zones = {point}
         cells = polars.Series(texts, dtype=polars.String)
         zone = zone or (next(iter(zones)) if len(zones) == 1 else "%z")
         shifts = None
@@ -191,12 +167,12 @@ class Calendar(Settings):
             small = digits.cast(polars.Int64).to_numpy()
             cells = cells.str.replace(r"[.,][0-9]{1,9}$", "")
         bodies = cells.to_list()
-        worded = names or names_a_month(_sample(bodies))
+        worded = names or names_a_month(sample_of(bodies))
         own_names = months_of(bodies, names) if worded else ()
         if own_names:
             bodies = [in_english(body, own_names, long="%B" in spelling) for body in bodies]
             cells = polars.Series(bodies, dtype=polars.String)
-        known = [spelling] if spelling else common(_sample(bodies), named=True)
+        known = [spelling] if spelling else common(sample_of(bodies), named=True)
         best: tuple[float, str, Instants] | None = None
         furthest = -1
         for one in known:
@@ -210,52 +186,17 @@ class Calendar(Settings):
         if best is None:
             raise _unread(texts, _first_odd(bodies) if furthest < 0 else furthest, path, lines, spelling)
         _, chosen, instants = best
-        calendar = cls(format=as_written(chosen, _sample(bodies)), fraction=fraction, zone=zone, names=own_names)
+        calendar = cls(format=as_written(chosen, sample_of(bodies)), fraction=fraction, zone=zone, names=own_names)
         instants = instants + small
         if shifts is None:
             return calendar, instants
         return calendar.replace(place=clocks.place_of_offsets(instants - shifts, shifts)), instants - shifts
 
-    @classmethod
-    def _of_intervals(
-        cls,
-        texts: Sequence[str],
-        interval: tuple[str, str],
-        path: Path | str,
-        lines: Sequence[int],
-        *spelled: Any,
-    ) -> tuple[Self, Instants]:
-        """The same of cells that are intervals: of their beginnings."""
-        until, ends = interval
-        halves = [halves_of(text, until, ends) for text in texts]
-        known = [half for half in halves if half is not None]
-        if len(known) < len(texts):
-            raise _unread(texts, halves.index(None), path, lines, "")
-        begins, lasts = [begin for begin, _ in known], [end for _, end in known]
-        try:
-            calendar, instants = cls.spelled(begins, path, lines, *spelled)
-            own = instants if ends else cls.spelled(lasts, path, lines, calendar.format, zone=calendar.zone)[1]
-        except DataError as error:
-            if error.line is None:
-                raise
-            raise _unread(texts, lines.index(error.line), path, lines, "") from None
-        inclusive = not ends and are_inclusive(instants, own, calendar.format)
-        return calendar.replace(until=until, ends=ends, inclusive=inclusive), instants
-
     def respelled(self, texts: Sequence[str], path: Path | str, lines: Sequence[int]) -> tuple[Self, Instants]:
         """The calendar of other cells that are written so, and their instants on the clock that they show."""
-        calendar, instants = type(self).spelled(
-            self.bare(texts), path, lines, self.format, zone=self.zone, names=self.names
-        )
-        around = {name: getattr(self, name) for name in ("until", "ends", "inclusive", "bracket")}
-        return calendar.replace(**around), instants
-
-    def bare(self, texts: Sequence[str]) -> list[str]:
-        """Cells without what surrounds their dates: the name of a place, and the ends of intervals."""
-        texts = [text.removesuffix(self.bracket) for text in texts]
-        if not self.until:
-            return texts
-        return [(halves_of(text, self.until, self.ends) or (text,))[0] for text in texts]
+        bare = self.around.bare(texts)
+        calendar, instants = type(self).spelled(bare, path, lines, self.format, zone=self.zone, names=self.names)
+        return calendar.replace(around=self.around), instants
 
     def placed(self, pieces: Sequence[Instants], place: str = "") -> tuple[Self, list[Instants]]:
         """The calendar with the place whose clock the times are on, and the instants of its pieces by that clock.
@@ -263,7 +204,7 @@ class Calendar(Settings):
         `place` is one that is known. DataError where its clock never showed one of the times. Times that say how far
         their clock is from UTC are on the clock of a place that agrees with all of them; on that of another they stay.
         """
-        place = place or clocks.place_named(self.bracket)
+        place = place or clocks.place_named(self.around.bracket)
         if self.format in NUMBERS or (self.zone and not place):
             return self, list(pieces)
         if self.zone:
@@ -299,7 +240,7 @@ class Calendar(Settings):
         gaps = np.concatenate([np.diff(piece) for piece in pieces] or [np.zeros(0, np.int64)])
         if not len(gaps):
             return self
-        if self.format in {INTEGER, NUMBER}:
+        if self.counts:
             return self.replace(step=usual(gaps) / 10**self.fraction)
         local = [self._local(piece) for piece in pieces]
         times = {int(time) for piece in local for time in np.unique(piece % DAY)[:2]}
@@ -320,19 +261,19 @@ class Calendar(Settings):
     @property
     def counts(self) -> bool:
         """Whether the rows are numbered, and have no dates."""
-        return self.format in {INTEGER, NUMBER}
+        return self.format in COUNTS
 
     @property
     def seconds(self) -> float | None:
         """Seconds between two rows (of a mean month, where the step is in months); None where not known."""
         if self.months:
             return self.months * _MEAN_MONTH
-        return None if self.format in {INTEGER, NUMBER} or not self.step else self.step
+        return None if self.counts or not self.step else self.step
 
     @property
     def unit(self) -> float:
         """How many of an instant's units are one of the step's."""
-        return 10.0**self.fraction if self.format in {INTEGER, NUMBER} else float(SECOND)
+        return 10.0**self.fraction if self.counts else float(SECOND)
 
     @property
     def step_text(self) -> str:
@@ -362,7 +303,7 @@ class Calendar(Settings):
 
     def read(self, text: str) -> int | None:
         """The instant that a cell says, or None."""
-        text = self.bare([text])[0]
+        text = self.around.bare([text])[0]
         if not (
             self.zone or self.fraction or self.names or self.format in NUMBERS
         ):  # one cell alone is read sooner than a column
@@ -371,7 +312,8 @@ class Calendar(Settings):
                 return instant
             return int(clocks.universal(np.array([instant]), self.place)[0])
         if self.format == NUMBER:
-            return _counted(text, self.fraction) if _DECIMAL.fullmatch(text) else None
+            units = counted([text], self.fraction)
+            return None if units is None else int(units[0])
         try:
             _, instants = Calendar.spelled([text], spelling=self.format, zone=self.zone, names=self.names)
         except DataError:
@@ -382,9 +324,9 @@ class Calendar(Settings):
 
     def instants(self, texts: Sequence[str]) -> Instants:
         """The instants of dates that are spelled so, in their order."""
-        texts = self.bare(texts)
-        if self.format == NUMBER:  # 1.0 is a hundred hundredths beside 0.75
-            return np.array([_counted(text, self.fraction) for text in texts], np.int64)
+        texts = self.around.bare(texts)
+        if self.format == NUMBER and (units := counted(texts, self.fraction)) is not None:
+            return units
         _, instants = Calendar.spelled(texts, spelling=self.format, zone=self.zone, names=self.names)
         return clocks.universal(instants, self.place) if self.place and self.zone != "%z" else instants
 
@@ -394,26 +336,23 @@ class Calendar(Settings):
 
     def write(self, instant: int) -> str:
         """An instant as the file spells it: where its cells are intervals, the one that begins then."""
-        text = self._written(instant)
-        if self.until and self.stepping:
+        text, around = self._written(instant), self.around
+        if around.until and self.stepping:
             end = self.later(instant, np.array([1]))
-            if self.inclusive:
+            if around.inclusive:
                 last = last_before(self._local(end), self.format)
                 end = clocks.universal(last, self.place) if self.place else last
-            own = written(int(self._local(end)[0]), self.ends, self.names) if self.ends else self._written(int(end[0]))
-            text = f"{text}{self.until}{own}"
-        return text + self.bracket
+            own = (
+                written(int(self._local(end)[0]), around.ends, self.names)
+                if around.ends
+                else self._written(int(end[0]))
+            )
+            text = f"{text}{around.until}{own}"
+        return text + around.bracket
 
     def _written(self, instant: int) -> str:
-        if self.format == INTEGER or self.format in EPOCHS:
-            return f"{int(instant // EPOCHS.get(self.format, 1))}{self.zone}"
-        if self.format == NUMBER:
-            return f"{instant / 10**self.fraction:.{self.fraction}f}"
-        if self.format == EXCEL:
-            return f"{instant / DAY + _SINCE_1899:.{self.fraction}f}"
-        if self.format == DECIMAL_YEAR:
-            month = int(np.int64(instant).astype("M8[us]").astype("M8[M]").astype(np.int64))
-            return f"{1970 + month / 12:.{self.fraction}f}"
+        if self.format in NUMBERS:
+            return number_text(instant, self.format, self.fraction, self.zone)
         local = int(self._local(np.array([instant]))[0])
         digits = f".{local % SECOND:06d}"[: self.fraction + 1].ljust(self.fraction + 1, "0") if self.fraction else ""
         zone = clocks.offset_text((local - instant) // SECOND) if self.zone == "%z" else self.zone
@@ -446,7 +385,7 @@ class Calendar(Settings):
 
     def later(self, instant: int | Instants, steps: NDArray[np.int64]) -> Instants:
         """The instants so many steps after an instant."""
-        if self.format in {INTEGER, NUMBER}:
+        if self.counts:
             return np.asarray(instant + np.rint(steps * self.step * self.unit), np.int64)
         days = not self.months and self.step * SECOND % DAY == 0
         if not self.months and not self.weekdays and not (days and self.place):
@@ -484,21 +423,6 @@ def shown(text: str) -> str:
     return text.replace("\t", " ")
 
 
-def are_decimal_years(texts: Sequence[str]) -> bool:
-    """Whether cells are years of which some have a fraction, and all fractions are twelfths."""
-    months = _months_of_decimal_years(texts)
-    return months is not None and bool((months % 12).any())
-
-
-def _months_of_decimal_years(texts: Sequence[str]) -> NDArray[np.int64] | None:
-    """Months since 1970; None where a cell is no year with twelfths."""
-    if not all(_DECIMAL_YEAR.fullmatch(text) for text in texts):
-        return None
-    exact = 12 * (np.array(texts, np.float64) - 1970)
-    months = np.rint(exact).astype(np.int64)
-    return months if np.abs(exact - months).max(initial=0.0) < TWELFTH else None
-
-
 def check_order(texts: Sequence[str], instants: Instants, path: Path | str, lines: Sequence[int]) -> None:
     """DataError where dates repeat or go backward."""
     odd = np.flatnonzero(np.diff(instants) <= 0)
@@ -515,45 +439,6 @@ def check_order(texts: Sequence[str], instants: Instants, path: Path | str, line
         if repeated
         else "codec.dialect.sort=true sorts the rows by date; codec.dialect.series=COLUMN tells several series apart",
     )
-
-
-def _sample(texts: Sequence[str]) -> list[str]:
-    """A few cells from everywhere in a column, the first and the last among them."""
-    if len(texts) <= SAMPLE:
-        return list(texts)
-    return [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, SAMPLE).astype(int))]
-
-
-def _is_whole(text: str, end: str) -> bool:
-    return text.endswith(end) and _WHOLE.fullmatch(text.removesuffix(end)) is not None
-
-
-def _counted(text: str, places: int) -> int:
-    """A decimal that counts, in units of its last place."""
-    return round(float(text) * 10.0**places)
-
-
-def _kind_of(texts: Sequence[str], whole: NDArray[np.int64]) -> str:
-    """What whole numbers count, told from a few of them; nothing where they are years or dates such as 20240131."""
-    compact = common(texts, named=True)
-    low, high = int(whole.min()), int(whole.max())
-    centuries = {text[:2] for text in texts}
-    if centuries <= {"17", "18", "19", "20", "21"}:
-        if "%Y%m" in compact or (len(texts[0]) == 8 and compact):
-            return ""
-        if centuries <= {"19", "20"} and set(DIGITS.get(len(texts[0]), ())) & set(compact):
-            return ""
-    if "%y%m%d" in compact and len(texts[0]) == 6:
-        return ""
-    if "%Y" in compact and low >= 1000 and high <= 2999:
-        return ""
-    if low >= 10**14 and high < 10**16:
-        return "epoch microseconds"
-    if low >= 10**17:
-        return "epoch nanoseconds"
-    if low >= 10**11 and high < 10**14:
-        return "epoch milliseconds"
-    return "epoch seconds" if low >= 10**8 and high < 10**11 else INTEGER
 
 
 def _first_odd(bodies: Sequence[str]) -> int:

@@ -65,17 +65,6 @@ def _ending(until: str, ends: str) -> re.Pattern[str]:
     return re.compile(f"(?s:(?P<beginning>.+?)){re.escape(until)}(?P<ending>{pattern_of(ends)})")
 
 
-def begun(cells: Sequence[str]) -> list[str]:
-    """The beginnings of cells that are intervals; other cells as they are."""
-    found = interval_in(cells)
-    return list(cells) if found is None else [(halves_of(cell, *found) or (cell,))[0] for cell in cells]
-
-
-def are_inclusive(begins: Instants, ends: Instants, spelling: str) -> bool:
-    """Whether intervals end with their own last day (second ...), rather than where the next one begins."""
-    return bool(np.isin(ends, last_before(begins, spelling)).sum() > np.isin(ends, begins).sum())
-
-
 def last_before(instants: Instants, spelling: str) -> Instants:
     """The last date before each of these that a spelling can tell from it."""
     letters = set(re.findall("%[-^_]?([a-zA-Z])", spelling))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.codecs.clocks import bracket_of
-from seqloom.codecs.dates import EXCEL, INTEGER, are_decimal_years
+from seqloom.codecs.around import Around
 from seqloom.codecs.dialect import Wanted
-from seqloom.codecs.intervals import UNTIL, interval_in
+from seqloom.codecs.intervals import UNTIL
 from seqloom.codecs.months import names_a_month
+from seqloom.codecs.numbered import EXCEL, INTEGER, are_decimal_years
 from seqloom.codecs.numerals import is_missing, looks_like_number
 from seqloom.codecs.sheet import DATE_NAMES
 from seqloom.codecs.spelling import TIMES, common, pattern_of
@@ -130,9 +130,10 @@ def _holds_dates(columns: Mapping[str, polars.Series], name: str, named: bool, f
     sample = [cell for cell in column.gather(places).to_list() if not is_missing(cell)]
     if not sample:
         return False
-    if interval_in(sample):
+    around = Around.of(sample)
+    if around.until:
         return True
-    sample = [cell.removesuffix(bracket_of(cell)) for cell in sample]
+    sample = around.bare(sample)
     if re.search(r"year|jahr|date|time|^t$", name, re.IGNORECASE) and are_decimal_years(sample):
         return True
     whole = all(re.fullmatch(r"-?[0-9]{1,19}(\.0+)?", cell) for cell in sample)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from seqloom.codecs.columns import far_off
-from seqloom.codecs.dates import INTEGER, shown
+from seqloom.codecs.dates import shown
+from seqloom.codecs.numbered import INTEGER
 from seqloom.codecs.roles import INDEX_NAMES
 from seqloom.codecs.sheet import DATE_NAMES
 from seqloom.codecs.table import Table
@@ -39,8 +40,9 @@ def understood(tables: Sequence[Table]) -> str:
         ends.sort(key=lambda date: calendar.read(date) or 0)
         named = f"column {shown(first.date_column)!r}" if first.date_column else "the first column"
         spelled = shown(calendar.format) + (f", {calendar.zone}" if calendar.zone not in {"", "%z"} else "")
-        spelled += f",{' ' * (calendar.bracket[0] != ' ')}{calendar.bracket}" if calendar.bracket else ""
-        spelled += ", where each interval begins" if calendar.until else ""
+        place = calendar.around.bracket
+        spelled += f",{' ' * (place[0] != ' ')}{place}" if place else ""
+        spelled += ", where each interval begins" if calendar.around.until else ""
         every = f"one every {calendar.step_text}, " if calendar.stepping else ""
         span = shown(ends[0]) + (f" to {shown(ends[-1])}" if len(ends) > 1 else "")
         clauses.append(f"{every}{span} ({named}, {spelled})")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seqloom.codecs.around import Around
 from seqloom.codecs.dates import Calendar, check_order
 from seqloom.codecs.dialect import PREFIX, Wanted
-from seqloom.codecs.intervals import begun
 from seqloom.codecs.months import LONG_MONTHS, MONTHS, in_english, months_of
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
 from seqloom.codecs.sheet import Cells, Sheet
@@ -106,7 +106,7 @@ def times_of(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[str,
     names = list(columns)
     for first in range(min(MOST_IDS, len(names) - 2) + 1):
         times = names[first:]
-        named = len(times) > 2 and bool(common(begun(times), named=True))
+        named = len(times) > 2 and bool(common(Around.of(times).bare(times), named=True))
         counted = bool(first) and len(times) >= LEAST_TIMES and _consecutive(times) and not _numbers(columns[names[0]])
         if named or counted or (said and all(re.search("[0-9]$", name) for name in times)):
             return () if first and _dates(columns[names[0]]) and not said else tuple(times)
@@ -133,7 +133,7 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
         )
     values = read.values.reshape(len(times), height).T
     dates, calendar = None, None
-    if common(begun(times), named=True):
+    if common(Around.of(times).bare(times), named=True):
         lines = [1] * len(times)
         calendar, instants = Calendar.spelled(times, path, lines, dialect.dates)
         order = np.argsort(instants, kind="stable")
