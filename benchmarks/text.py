@@ -252,7 +252,7 @@ def within(*keys: str, digits: int = 3) -> Callable[[dict[str, Any]], str]:
     def show(row: dict[str, Any]) -> str:
         value: Any = row
         for key in keys:
-            value = value[key]
+            value = (value or {}).get(key)
         return "" if value is None else f"{value:.{digits}f}"  # of no valid thing it is not known how many are new
 
     return show

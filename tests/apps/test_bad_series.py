@@ -163,6 +163,35 @@ def test_what_cannot_be_computed_with_is_named_by_its_series(
     for words in (("forecast", "RUN", "FILE", "--horizon", 3), ("infill", "RUN", "@FILE")):
         done = called(seqloom, words, "several-far.csv", examples.run("gaussian"))
         check_error(done, "error: B: column 'load' holds 1e+30 in row 19 (2024-01-01 18:00:00)", "leave the cell empty")
+        check_error(done, "error: B", "--skip-bad leaves it out")
+
+
+def test_one_bad_series_need_not_keep_the_others_from_being_answered(
+    seqloom: Callable[..., Done], examples: Examples, files: Path
+) -> None:
+    """What the others are answered with is what they are answered with alone."""
+    run, text = examples.run("gaussian"), (files / "several-far.csv").read_text().splitlines()
+    for i in (5, -5):
+        name, row = text[i].split(",", 1)
+        text[i] = f"{name},{without([row], 1)[0]}"
+    (files / "several-far.csv").write_text("\n".join(text) + "\n")
+    (files / "good.csv").write_text("\n".join([line for line in text if not line.startswith("B,")]) + "\n")
+    for words in (("forecast", run, "{}", "--horizon", 3, "--draws", 4), ("infill", run, "@{}")):
+        words = (*words, "--seed", 1, "-q", "--out", "made.csv", "--force")
+        bad, good = (tuple(str(word).replace("{}", name) for word in words) for name in ("several-far.csv", "good.csv"))
+        check_error(seqloom(*bad), "error: B: column 'load' holds 1e+30", "--skip-bad")
+        assert not (files / "made.csv").exists()
+        assert seqloom(*bad, "--skip-bad").code == 0
+        made = (files / "made.csv").read_text().splitlines()
+        left = [line for line in made if not line.startswith("B,")]
+        assert seqloom(*good).code == 0
+        assert left == (files / "made.csv").read_text().splitlines()
+        assert len(made) - len(left) == (50 if words[0] == "infill" else 0), "what is left out is not filled, and kept"
+        (files / "made.csv").unlink()
+    done = seqloom("forecast", run, "several-far.csv", "--horizon", 3, "--draws", 4, "--skip-bad")
+    assert "1 of 2 are bad and left out, the first: B: column 'load' holds 1e+30" in done.err
+    done = seqloom("forecast", run, "several.csv", "--horizon", 3, "--draws", 4, "--from", 40, "--skip-bad")
+    assert "1 of 3 are bad and left out, the first: " in done.err
 
 
 def test_a_cell_that_makes_most_of_the_variance_is_said(seqloom: Callable[..., Done], files: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqloom.cli.beside import opened
-from seqloom.cli.queries import annotated, asked_of, collected_several, numbered_files, write_files
+from seqloom.cli.queries import annotated, collected_several, each_asked, numbered_files, write_files
 from seqloom.cli.sampling import KEYS, PATHS, by_column, check_numbers, levels_of
 from seqloom.cli.session import (
     FORCE,
@@ -35,6 +35,7 @@ from seqloom.core.outputs import OutputFile
 from seqloom.core.progress import count, listed
 
 if TYPE_CHECKING:
+    from seqloom.cli.queries import AnnotatedQuery
     from seqloom.codecs.base import Codec
     from seqloom.model import Model
     from seqloom.sequence.answer import Answer
@@ -69,6 +70,9 @@ def forecast(
     ] = None,
     plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw a fan chart: .png or .svg.")] = None,
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write a page with chart and numbers.")] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out series that cannot be gone on from, and count them.")
+    ] = False,
     seed: SEED = None,
     weights: WEIGHTS = "best",
     force: FORCE = False,
@@ -108,10 +112,10 @@ def forecast(
     several = paths is not None and out is not None and not out.endswith((*codec.suffixes, ".gz"))
     file = None if out is None or several else OutputFile.at(out, force=force)
     folder = numbered_files(out, paths or 0, codec, force) if several and out is not None else None
-    histories = _histories(model, plain[1:], session, start, steps)
-    if len(histories) > 1 and chart:
+    series = _series(model, plain[1:], start, session)
+    if len(series) > 1 and chart:
         raise ConfigError(
-            f"a chart is of one series, and there are {len(histories):,}",
+            f"a chart is of one series, and there are {len(series):,}",
             path="--plot",
             hint="--html writes a page with a chart for each; or give a file of one of them",
         )
@@ -125,7 +129,22 @@ def forecast(
         corrected = model.correction.in_words(drawn)
     for note in filter(None, (_past_the_horizon(model, steps), model.independence, *corrected)):
         session.note(note)
-    answers = _forecasts(model, histories, steps, drawn, seed, settings, future, session)
+    said = conditions_of(settings, model.given)
+
+    def query(value: Any) -> tuple[_History, AnnotatedQuery]:
+        history = _history(codec, value, start, steps)
+        known, ahead = history.value, Path(path_of(future)) if future else history.ahead
+        if future:
+            model.given.check_future(known, steps, ahead)
+        known = codec.foreseen(known, steps, ahead)
+        given = model.given.ahead(known, steps, ahead, said)
+        return history, annotated(model, model.canvas(known, steps), drawn, seed, settings, given=given)
+
+    asked = [one for _, one in each_asked(series, query, codec.called, skip_bad, session)]
+    histories = [history for history, _ in asked]
+    for history in histories:
+        _say_unknown(codec, history.value, len(series) > 1, session)
+    answers = collected_several(model, [one for _, one in asked], session)
     if where is not None:
         answers = [_met(answer, where, session) for answer in answers]
     _write_charts(session, model, answers, chart, page, histories)
@@ -194,40 +213,42 @@ class _History:
     """What may say what is known ahead of time: the series with what really followed."""
 
 
-def _histories(model: Model, words: Sequence[str], session: Session, start: str | None, horizon: int) -> list[_History]:
-    """What a forecast goes on from.
+def _series(model: Model, words: Sequence[str], start: str | None, session: Session) -> list[Any]:
+    """The series of a file, or those of the training, which a forecast goes on from."""
+    from seqloom.model import HISTORY
 
-    These are the series of a file, or those of the training; with `start` only what precedes that row of each.
-    """
     assert model.run is not None
     codec = model.codec
     if words:
-        histories = several_of(words[0], codec)
-        for remark in dict.fromkeys(remark for history in histories for remark in codec.remarks(history)):
+        series = several_of(words[0], codec)
+        for remark in dict.fromkeys(remark for value in series for remark in codec.remarks(value)):
             session.note(remark)
     else:
         corpus = model.run.recipe.corpus
-        histories = corpus.full(codec)
+        series = corpus.full(codec)
         if start is None:
             session.note("going on from the end of the training data")
         if corpus.fingerprints(codec) != dict(model.run.fingerprints):
             session.note("the data have changed since the model was trained: it goes on from what they are now")
-    from seqloom.model import HISTORY
-
-    found = []
-    for history in histories:
-        size, truth = codec.size(history), None
-        if start is not None:
-            begin = _position(codec, history, start)
-            after = codec.cut(history, begin, min(begin + horizon, size))
-            truth, size = codec.numbers(after) if codec.size(after) == horizon else None, begin
-        known = codec.cut(history, max(0, size - HISTORY), size)
-        _say_unknown(codec, known, len(histories) > 1, session)
-        found.append(_History(known, truth, None if start is None else history))
-    longest = max(map(codec.size, histories))
+    longest = max(map(codec.size, series))
     if longest > HISTORY:
         session.detail(f"the last {HISTORY} of {longest} rows are read")
-    return found
+    return series
+
+
+def _history(codec: Codec, value: Any, start: str | None, horizon: int) -> _History:
+    """What a forecast of one series goes on from; with `start` only what precedes that row."""
+    from seqloom.model import HISTORY
+
+    size, truth = codec.size(value), None
+    if start is not None:
+        try:
+            begin = codec.position(value, start)
+        except DataError as error:
+            raise ConfigError(error.message, path="--from", hint=error.hint) from None
+        after = codec.cut(value, begin, min(begin + horizon, size))
+        truth, size = codec.numbers(after) if codec.size(after) == horizon else None, begin
+    return _History(codec.cut(value, max(0, size - HISTORY), size), truth, None if start is None else value)
 
 
 def _say_unknown(codec: Codec, history: Any, named: bool, session: Session) -> None:
@@ -242,36 +263,6 @@ def _say_unknown(codec: Codec, history: Any, named: bool, session: Session) -> N
         of = f"{codec.called(history)}: " if named else ""
         what = "no cell" if len(unknown) == numbers.shape[1] else f"no cell of {listed(unknown, 'and')}"
         session.note(f"{of}{what} has a value in the history: it is forecast from the training data alone")
-
-
-def _forecasts(
-    model: Model,
-    histories: Sequence[_History],
-    horizon: int,
-    number: int,
-    seed: int | None,
-    settings: Sequence[str],
-    future: str | None,
-    session: Session,
-) -> list[Answer]:
-    """The paths of each series. No two of them draw the same random numbers."""
-    said, asked = conditions_of(settings, model.given), []
-    for one in histories:
-        history, ahead = one.value, Path(path_of(future)) if future else one.ahead
-        if future:
-            model.given.check_future(history, horizon, ahead)
-        with asked_of(model.codec.called(history) if len(histories) > 1 else ""):
-            history = model.codec.foreseen(history, horizon, ahead)
-            canvas, given = model.canvas(history, horizon), model.given.ahead(history, horizon, ahead, said)
-            asked.append(annotated(model, canvas, number, seed, settings, given=given))
-    return collected_several(model, asked, session)
-
-
-def _position(codec: Codec, history: Any, start: str) -> int:
-    try:
-        return codec.position(history, start)
-    except DataError as error:
-        raise ConfigError(error.message, path="--from", hint=error.hint) from None
 
 
 def _past_the_horizon(model: Model, horizon: int) -> str:

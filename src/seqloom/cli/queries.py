@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from seqloom.sequence.answer import Answer
     from seqloom.sequence.canvas import Canvas
     from seqloom.sequence.query import Frame, Query, Score
+
+Q = TypeVar("Q")
 
 
 def sampler_of(model: Model, settings: Sequence[str]) -> Sampler:
@@ -155,15 +156,31 @@ def annotated(
     return AnnotatedQuery(query, tuple(notes), given)
 
 
-@contextmanager
-def asked_of(name: str) -> Iterator[None]:
-    """What is wrong with one of several things is said with its name."""
-    try:
-        yield
-    except DataError as error:
-        if error.path or not name:
-            raise
-        raise DataError(error.message, path=name, hint=error.hint) from None
+def each_asked(
+    values: Sequence[Any], query_of: Callable[[Any], Q], called: Callable[[Any], str], skip_bad: bool, session: Session
+) -> list[tuple[int, Q]]:
+    """What is asked of each of several things, by their places. Bad ones may be left out.
+
+    What is wrong with one of several is said with its name.
+    """
+    good, bad = [], list[ConfigError | DataError]()
+    for place, value in enumerate(values):
+        try:
+            good.append((place, query_of(value)))
+        except (ConfigError, DataError) as error:
+            if len(values) == 1:
+                raise
+            error.message = f"{called(value)}: {error.message}" if error.path else error.message
+            error.path = error.path or called(value)
+            error.hint = f"{error.hint or 'mend it'}; --skip-bad leaves it out"
+            if not skip_bad:
+                raise
+            bad.append(error)
+    if values and not good:
+        raise bad[0]
+    if bad:
+        session.note(f"{len(bad):,} of {len(values):,} are bad and left out, the first: {bad[0]}")
+    return good
 
 
 def past_the_window(model: Model, canvas: Canvas) -> str:

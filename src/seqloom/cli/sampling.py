@@ -16,9 +16,9 @@ from seqloom.cli.queries import (
     AnnotatedQuery,
     Limits,
     annotated,
-    asked_of,
     collected,
     collected_several,
+    each_asked,
     numbered_files,
     samples_of,
     write_files,
@@ -186,6 +186,9 @@ def infill(
     gap: Annotated[int | None, typer.Option(help="Make each gap so many elements.")] = None,
     blank: Annotated[str | None, typer.Option(help="How a gap is written, instead of underscores.")] = None,
     quantiles: Annotated[str | None, typer.Option(help="Of numbers: how sure each is, as 0.05,0.5,0.95.")] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave series as they are whose gaps cannot be filled, and count them.")
+    ] = False,
     *,
     others: Asked,
     ranked: Ranked,
@@ -208,7 +211,7 @@ def infill(
         raise ConfigError("one template's samples can be ranked", path="--rank-by", hint="leave it out")
     if len(values) > 1:
         levels = None if quantiles is None else levels_of(quantiles)
-        _infill_several(session, model, values, n, levels, seed, settings, output)
+        _infill_several(session, model, values, n, levels, seed, settings, output, skip_bad)
         return
     value = values[0] if values else value_of(template, model.codec)
     canvas, given = model.canvas(value, None, gap, blank), _beside(model, value, settings)
@@ -234,6 +237,7 @@ def _infill_several(
     seed: int | None,
     settings: Sequence[str],
     output: Output,
+    skip_bad: bool,
 ) -> None:
     """Fill the gaps of several series, and write all of them as their file has them."""
     import numpy as np
@@ -244,12 +248,13 @@ def _infill_several(
         raise DataError("there is no gap to fill: every cell of the table has a value", hint="empty some cells")
     file = output.file() if levels is not None or output.names_a_file(number, codec) else None
     folder = output.folder(number, codec) if file is None else None
-    asked = []
-    for i in gaps:
-        with asked_of(codec.called(values[i])):
-            canvas, beside = model.canvas(values[i]), _beside(model, values[i], settings)
-            asked.append(annotated(model, canvas, number, seed, settings, given=beside))
-    answers = dict(zip(gaps, collected_several(model, asked, session), strict=True))
+
+    def query(value: Any) -> AnnotatedQuery:
+        return annotated(model, model.canvas(value), number, seed, settings, given=_beside(model, value, settings))
+
+    places = each_asked([values[i] for i in gaps], query, codec.called, skip_bad, session)
+    asked = [one for _, one in places]
+    answers = dict(zip([gaps[k] for k, _ in places], collected_several(model, asked, session), strict=True))
     if levels is not None:
         statistics = {i: answer.statistics(levels) for i, answer in answers.items()}
         likes = [
