@@ -20,7 +20,8 @@ from seqloom import calibration
 from seqloom import run as runs
 from seqloom.core import checkpoints, durable, machine
 from seqloom.core.config import merge
-from seqloom.core.errors import ConfigError, RunError, SeqloomError, Stopped
+from seqloom.core.errors import RunError, SeqloomError, Stopped
+from seqloom.corpora.frames import word_of
 from seqloom.estimate import OVERHEAD, Estimate
 from seqloom.filler import Running
 from seqloom.model import Model, load
@@ -580,7 +581,7 @@ class _Swapped:
 
 
 def train(
-    data: str | Path,
+    data: Any,
     *,
     model: str | None = None,
     minutes: float | None = None,
@@ -594,15 +595,14 @@ def train(
 ) -> runs.Run:
     """Train a model on DATA and return its run. Settings are keyword arguments, nested as in a recipe.
 
-    With `from_run` it begins with the weights of another run, as far as names and shapes agree. `device` is auto, cpu,
-    cuda or cuda:N.
+    DATA is a file, a folder, `builtin:NAME`, a recipe, or a frame: of polars or pandas, an Arrow table or a dict of
+    columns. A frame is kept in the cache, where what goes on from its end finds it. With `from_run` training begins
+    with the weights of another run, as far as names and shapes agree. `device` is auto, cpu, cuda or cuda:N.
     """
-    if not isinstance(data, str | Path):
-        raise ConfigError(f"DATA is a word or a path, not a {type(data).__name__}", hint="write a file, and name it")
     trainer = {key: value for key, value in (("minutes", minutes), ("steps", steps)) if value is not None}
     values = merge(settings, {"trainer": trainer} if trainer else {})
     place = machine.choose_device(device)
-    planned = plan(str(data), values, model=model, out=out, resume=resume, start=from_run, device=place)
+    planned = plan(word_of(data), values, model=model, out=out, resume=resume, start=from_run, device=place)
     for _ in Fit(planned, save_every=save_every, device=place).events():
         pass
     return runs.read(planned.path)

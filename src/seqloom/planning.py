@@ -18,6 +18,7 @@ from seqloom.core.config import Settings, called, merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.core.progress import count, duration
 from seqloom.core.speeds import faster_in_bfloat16
+from seqloom.corpora import shards
 from seqloom.corpora.base import Corpus, Given, Prepared, codec_of_text, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
@@ -219,7 +220,8 @@ def check_unpacked(run: runs.Run) -> None:
 def stem_of(data: str) -> str:
     """The beginning of the name of a run on DATA."""
     word = data if ":" not in data or Path(data).exists() else data.partition(":")[2]  # builtin:NAME
-    return Path(word).name.split(".")[0] or "data"
+    kept = shards.kept_of(Path(word))  # the name of such a file is a hash
+    return kept.rpartition(" ")[2] or Path(word).name.split(".")[0] or "data"
 
 
 def _corpus(data: str, overrides: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:

@@ -242,7 +242,7 @@ def test_what_is_given_and_what_draws_are_of_the_right_kind(tmp_path):
     assert "sampler.replace(temperature=0.5)" in caught.value.hint
     with pytest.raises(UnsupportedQuery, match="not said which condition is given"):
         made.sample(1, 4, given="ab")
-    with pytest.raises(ConfigError, match="a word or a path, not a list"):
+    with pytest.raises(ConfigError, match="a word, a path or a frame, not a list"):
         seqloom.train(["a.txt"], steps=1)
     with pytest.raises(DataError, match="no such file"):
         seqloom.train(tmp_path / "a.txt", steps=1)

@@ -9,13 +9,16 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import polars
 import pytest
 
+import seqloom
 from seqloom.codecs.base import Codec
 from seqloom.codecs.label import Label
 from seqloom.codecs.pieces import Bpe
@@ -944,3 +947,24 @@ def test_peptides_and_translations(data_dir: Path) -> None:
     assert [len(pairs.splits[split].data) for split in SPLITS] == [29_000, 1_014, 1_000]
     assert conditions(pairs, "test", "source")[0] == "A man in an orange hat starring at something."
     assert sequences(pairs, "test")[0] == "Ein Mann mit einem orangefarbenen Hut, der etwas anstarrt."
+
+
+def test_a_frame_is_data_as_its_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same splits as from a file; a forecast goes on from its end, and errors call it the frame."""
+    monkeypatch.chdir(tmp_path)
+    hours = [datetime(2024, 3, 1) + timedelta(hours=i) for i in range(120)]
+    columns = {"date": hours, "load": [float(i % 24) for i in range(120)], "sun": [None, *range(1, 120)]}
+    frame = polars.DataFrame(columns)
+    frame.write_csv("load.csv", datetime_format="%Y-%m-%d %H:%M:%S")
+    small = {"backbone": {"width": 8, "depth": 1}, "feed": {"horizon": 3}, "calibrate": False}
+    kinds = ("load.csv", frame, frame.lazy(), columns)
+    trained = [seqloom.train(kind, model="lstm", steps=1, **small) for kind in kinds]
+    assert len({str(sorted(run.fingerprints.items())) for run in trained}) == 1
+    assert trained[1].path.name == "frame-lstm"
+    histories = [run.recipe.corpus.full(run.codec)[0] for run in trained]
+    assert [one.dates[-1] for one in histories] == ["2024-03-05 23:00:00"] * len(kinds)
+    with pytest.raises(DataError, match=r"^the frame, line 2: column 'b' is text") as caught:
+        seqloom.train({"a": [1, 2, 3], "b": ["1", "many", "3"]}, steps=1)
+    assert caught.value.hint
+    with pytest.raises(DataError, match="one length"):
+        seqloom.train({"a": [1, 2], "b": [1]}, steps=1)

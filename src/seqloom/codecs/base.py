@@ -215,6 +215,11 @@ class Codec(Component, home="seqloom.codecs"):
             )
         return parts[0][0] if parts else self.whole(path)
 
+    @classmethod
+    def as_data(cls, thing: Any) -> bytes | None:
+        """A frame of a Python program as a Parquet file, where values of this kind lie in frames; else None."""
+        return None
+
     def several(self, path: Path) -> list[Any]:
         """All things that a file holds, as values."""
         return [value for part in self.parts(path).values() for value in part] or [self.whole(path)]

@@ -119,6 +119,22 @@ def frame_of(thing: Any) -> polars.DataFrame | None:
     return polars.DataFrame({name: [_cell(cell) for cell in column] for name, column in columns.items()})
 
 
+def parquet_of(thing: Any) -> bytes | None:
+    """What a Python program has as a Parquet file holds it; None where it is no frame."""
+    import polars
+
+    frame = frame_of(thing)
+    if frame is None:
+        return None
+    cells_of(frame)  # says which of its columns no table can have
+    data = io.BytesIO()
+    try:
+        frame.write_parquet(data)
+    except (polars.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"the frame cannot be kept: {error}", hint="write a file, and name it") from None
+    return data.getvalue()
+
+
 def cells_of(frame: polars.DataFrame, path: Path | str = "") -> Cells:
     """The cells of a frame, as a table that is a text has them."""
     if not frame.height or not frame.width:

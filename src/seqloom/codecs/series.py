@@ -20,7 +20,7 @@ from seqloom.codecs.beside import cells_ahead, column_of_numbers, mostly_numbers
 from seqloom.codecs.columns import binary, decimals, moments_of, signed, whole
 from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.dialect import Dialect, Wanted
-from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of
+from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of, parquet_of
 from seqloom.codecs.layout import tables_in
 from seqloom.codecs.reading import has_numbers, line_of, read_table, read_tables, table_of
 from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, season_of
@@ -287,6 +287,10 @@ class Series(Codec, name="series"):
 
     def extra_nats(self, value: Table) -> float:
         return float((~np.isnan(value.values)).sum(0) @ np.log(np.array(self.scales)))
+
+    @classmethod
+    def as_data(cls, thing: Any) -> bytes | None:
+        return parquet_of(thing)
 
     def read(self, path: Path) -> Iterator[Table]:
         yield read_table(path, self._wanted())

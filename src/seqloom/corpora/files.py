@@ -38,7 +38,6 @@ from seqloom.corpora.base import (
 from seqloom.corpora.lists import looks_like
 
 STDIN = "-"
-STDIN_NAME = "standard input"
 MARK = BOM.encode()
 
 
@@ -93,7 +92,7 @@ class Files(Corpus, name="files"):
 
     @property
     def place(self) -> str:
-        return STDIN_NAME if self._root.parent == shards.spooled() else self.path
+        return shards.kept_of(self._root) or self.path
 
     @property
     def of_lines(self) -> bool:
@@ -260,8 +259,8 @@ class Files(Corpus, name="files"):
         try:
             return super().prepare(codec, given, notify)
         except DataError as error:
-            if Path(error.path).parent == shards.spooled():
-                raise DataError(error.message, path=STDIN_NAME, line=error.line, hint=error.hint) from None
+            if name := shards.kept_of(Path(error.path)):
+                raise DataError(error.message, path=name, line=error.line, hint=error.hint) from None
             one_of_many = Path(error.path) in self._summaries and (
                 self._root.is_dir() or self._holds_good(Path(error.path), codec or self.default_codec())
             )

@@ -203,12 +203,16 @@ def recall(key: str) -> dict[str, Any] | None:
     return stored if isinstance(stored, dict) else None
 
 
+FRAME = ".parquet"
+"""How the name of a frame of a Python program ends that is kept in the cache."""
+
+
 def spooled() -> Path:
-    """Where what came by standard input lies."""
+    """Where what came by standard input, or from a Python program, lies."""
     return cache() / "spool"
 
 
-def spool(stream: BinaryIO) -> Path:
+def spool(stream: BinaryIO, suffix: str = ".txt") -> Path:
     """A file in the cache with all that comes from `stream`, named by its content; DataError where nothing comes."""
     folder = spooled()
     temporary = folder / f".tmp-{uuid.uuid4().hex[:12]}"
@@ -225,11 +229,18 @@ def spool(stream: BinaryIO) -> Path:
                 name = getattr(stream, "name", "<stdin>")
                 named = name if isinstance(name, str) and name != "<stdin>" else "standard input"
                 raise DataError("it is empty", path=named, hint="see what was to write into it")
-            path = folder / f"{digest.hexdigest()[:40]}.txt"
+            path = folder / f"{digest.hexdigest()[:40]}{suffix}"
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def kept_of(path: Path) -> str:
+    """What a file of the cache was before it was kept there; nothing for another file."""
+    if path.parent != spooled():
+        return ""
+    return "the frame" if path.suffix == FRAME else "standard input"
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from seqloom.core.errors import ConfigError, DataError, NotComparable, RunError
 from seqloom.core.progress import listed
 from seqloom.corpora import shards
 from seqloom.corpora.files import corpus_of
+from seqloom.corpora.frames import word_of
 from seqloom.evaluation.comparison import Comparison
 from seqloom.evaluation.evaluate import data_of, prepare
 from seqloom.evaluation.judge import judged
@@ -43,7 +44,7 @@ COMPARISON, REPORT = "compare.json", "report.html"
 
 
 def compare(
-    data: str | Path,
+    data: Any,
     models: Sequence[str],
     *,
     minutes: float,
@@ -61,7 +62,7 @@ def compare(
     """Train every model with every seed for so many minutes, one after another, and judge them on the test split.
 
     Args:
-        data: A file, a folder or `builtin:NAME`.
+        data: A file, a folder, `builtin:NAME` or a frame.
         models: Words as `train --model` takes them, each with settings of its own behind it where it has any:
             `lstm process.prior=none`. What the folder holds of others, of further seeds or of other fractions stays in
             the comparison.
@@ -82,7 +83,7 @@ def compare(
         ConfigError for a model that does not exist, before anything starts. A model that fails later, or that does not
         fit the data, is a row with an error.
     """
-    data, quiet, notify = str(data), notify is None, notify or _silent
+    data, quiet, notify = word_of(data), notify is None, notify or _silent
     if not models or seeds < 1 or not minutes > 0:
         raise ConfigError("at least one model, one seed and some time are needed", path="compare")
     repeated = next((model for i, model in enumerate(models) if model in models[:i]), None)

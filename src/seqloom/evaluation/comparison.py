@@ -208,6 +208,12 @@ class Comparison:
     by_data: DataCurve | None = None
     """What models and baselines reach with parts of the training split, where several were asked for."""
 
+    def __repr__(self) -> str:
+        """The table, as `seqloom compare` prints it: what it is made of fills pages."""
+        from seqloom.evaluation.report import plain_table
+
+        return plain_table(self)
+
     @property
     def tables(self) -> dict[str, MeasuredTable | DataCurve]:
         """What stands below the table of likelihoods, in order."""
