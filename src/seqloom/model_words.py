@@ -21,6 +21,16 @@ def parts_of(word: str, mixers: Mapping[str, str], processes: Mapping[str, str])
         return "autoregressive", word
     if process in processes and (not dash or rest in mixers or rest == DEFAULT_MIXER):
         return process, rest or DEFAULT_MIXER
+    several = [part.strip(" []") for part in word.split(",")]
+    if len(several) > 1 and all(part in mixers for part in several):
+        listed = ",".join(several)
+        raise ConfigError(
+            f"{word!r} is several models",
+            path="--model",
+            hint=f"a hybrid is backbone.mixer=[{listed}]; `seqloom compare` takes --models {listed}",
+        )
+    if word == "hybrid":
+        raise ConfigError("a hybrid has a list of mixers", path="--model", hint="backbone.mixer=[lstm,attention]")
     each = [*mixers, DEFAULT_MIXER]
     hint = nearest(word, [*each, *processes, *(f"{p}-{m}" for p in processes for m in each)])
     if not hint.startswith("did"):

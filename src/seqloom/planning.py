@@ -128,8 +128,9 @@ def plan(
     if origin is not None:
         check_unpacked(origin)
     corpus, overrides = _corpus(data, overrides)
-    if origin is not None and model is None and "backbone" not in overrides and "process" not in overrides:
-        overrides = {**overrides, "backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
+    if origin is not None and model is None:  # its model, but for what is set otherwise
+        own = {"backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
+        overrides = merge(own, overrides)
     codec = Recipe.parse({"corpus": corpus, "codec": overrides["codec"]}).codec if overrides.get("codec") else None
     if codec is None and origin is not None and isinstance(corpus.default_codec(), type(codec_of_text())):
         codec = origin.codec.for_more()

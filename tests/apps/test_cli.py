@@ -61,6 +61,14 @@ USAGE = [
     (("train", "builtin:markov", "--threads", "0"), "--threads", "1 or more"),
     (("train", "builtin:markov", "--device", "tpu"), "'tpu' is not a device", "cpu"),
     (("train", "builtin:markov", "--model", "lsmt"), "no model called 'lsmt'", "lstm"),
+    (("train", "builtin:markov", "--model", "lstm,attention"), "several models", "backbone.mixer=[lstm,attention]"),
+    (("train", "builtin:markov", "--model", "hybrid"), "a list of mixers", "backbone.mixer=[lstm,attention]"),
+    (
+        ("train", "builtin:markov", "--model", "gru", "backbone.mixer.window=8"),
+        "setting of gru",
+        "it has none; attention",
+    ),
+    (("train", "builtin:markov", "--model", "attention", "backbone.mixer.heads=3"), "3 heads", "a multiple of 6"),
     (("train", "builtin:markvo"), "markvo", "markov"),
     (("train", "builtin:markov", "backbone.widht=8"), "backbone.widht: there is no such setting", "width"),
     (("train", "builtin:markov", "process=maskd"), "process: there is no process called 'maskd'", "masked"),
@@ -937,11 +945,23 @@ def test_runs_are_asked_together_and_rank(seqloom: Callable[..., Done], examples
     values = [one["ranked_by"]["value"] for one in ranked]
     assert len(values) == 2
     assert values == sorted(values)
+    risked = json.loads(seqloom(*words, "--mbr", "chrf", "--best", 3, "--json").text)["samples"]
+    scores = [one["score"] for one in risked]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
     assert seqloom(*words, "--ban", "e", "--bias", "t=2").text != alone
-    for option, value in [("--with", f"{run}:1.5"), ("--best", 2), ("--bias", "t"), ("--with", examples.run("masked"))]:
+    for option, value in [
+        ("--with", f"{run}:1.5"),
+        ("--best", 2),
+        ("--bias", "t"),
+        ("--with", examples.run("masked")),
+        ("--mbr", "chrg"),
+    ]:
         wrong = seqloom(*words, option, value)
         assert wrong.code == 2, option
         assert "hint" in wrong.err
+    numbers = seqloom("sample", examples.run("gaussian"), "-n", 2, "--mbr", "chrf")
+    assert "expected loss is that of texts" in numbers.err
 
 
 def test_a_dry_run_says_what_a_run_would(seqloom: Callable[..., Done], tmp_path: Path) -> None:

@@ -117,7 +117,9 @@ def test_nearest_names(seqloom: Command, examples: Examples) -> None:
     for word, verb in (("generate", "sample"), ("prune", "quantize"), ("trian", "train")):
         check_error(seqloom(word, "runs/lstm"), f"there is no verb '{word}'", f"did you mean `seqloom {verb}")
     setting = seqloom("sample", "runs/lstm", "sampler=beam", "sampler.temperature=1")
-    check_error(setting, "sampler.temperature: there is no such setting of beam")
+    check_error(setting, "sampler.temperature: there is no such setting of beam", "ancestral")
+    swept = seqloom("sample", "runs/lstm", "--sweep", "sampler.width=1,4")
+    check_error(swept, "sampler.width: there is no such setting of ancestral", "beam, without_replacement have it")
 
 
 def test_seeds_have_bounds_that_are_said(seqloom: Command, examples: Examples) -> None:

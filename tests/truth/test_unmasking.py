@@ -252,3 +252,25 @@ def test_blocks_are_filled_from_the_left(sampler):
             for string, p in order_law(ODD, SIZE, HIDDEN, [[i] for i in order]).items():
                 law[string] = law.get(string, 0.0) + p / len(orders)
     assert chi_square(drawn(sampler, ODD), law) > 0.001
+
+
+@pytest.mark.parametrize("by", ["probability", "margin", "entropy"])
+def test_errors_are_those_that_the_docs_state(by):
+    assert distance(unmask_law(TRUE, SIZE, HIDDEN, [1.0])) == pytest.approx(0.339, abs=5e-4)
+    assert distance(unmask_law(TRUE, SIZE, HIDDEN, [0.5] * 2)) == pytest.approx(0.204, abs=5e-4)
+    for settings, off in [
+        ({"steps": 2}, 0.225),
+        ({"steps": 3}, 0.091),
+        ({"entropy": 0.5}, 0),
+        ({"entropy": 1.0}, 0.144),
+        ({"entropy": 1.5}, 0.225),
+    ]:
+        assert distance(confident_law(TRUE, by, **settings)) == pytest.approx(off, abs=5e-4), settings
+
+
+def test_a_block_in_one_call_is_off_as_the_docs_state():
+    law = {HIDDEN: 1.0}
+    for block in ([0, 1], [2, 3]):
+        law = spread(law, lambda canvas, block=block: independent(TRUE, canvas, block))
+    assert distance(law) == pytest.approx(0.248, abs=5e-4)
+    assert chi_square(drawn(Unmask(block=2, steps=1), TRUE), law) > 0.001

@@ -14,6 +14,7 @@ from seqloom import run as runs
 from seqloom.core import durable
 from seqloom.core.errors import DataError, RunError, Stopped
 from seqloom.processes.base import Process
+from seqloom.recipe import Recipe
 
 TINY: dict[str, Any] = {
     "corpus": {"size": 3000},
@@ -211,6 +212,25 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path, word: str) -> 
     assert "rows of embed.weight" in fitting.notes[-1]
     list(running)
     assert runs.read(tmp_path / "b").recipe.start == str(tmp_path / "a")
+
+
+def test_what_is_set_of_the_model_of_another_run_is_all_that_differs(tmp_path: Path) -> None:
+    """Longer windows by stretched positions, as the docs have it; a mixer of another kind keeps the rest."""
+    first, _ = texts(tmp_path)
+    values = {"backbone": {"width": 32, "depth": 1}, "trainer": {"steps": 1}}
+    events(planning.plan(first, values, model="attention", out=tmp_path / "a"))
+    old = runs.read(tmp_path / "a").recipe
+
+    def begun(**settings: Any) -> Recipe:
+        return planning.plan(first, settings, out=tmp_path / "b", start=tmp_path / "a").recipe
+
+    stretched = begun(backbone={"mixer": {"positions": {"stretch": 4}}}, feed={"window": 512})
+    mixer = old.backbone.mixers[0].plain()
+    mixer["positions"]["stretch"] = 4.0
+    assert stretched.backbone == old.backbone.replace(mixer=mixer)
+    assert begun(process={"infill": 0.5}).process == old.process.replace(infill=0.5)
+    gated = begun(backbone={"mixer": "gru"})
+    assert (gated.backbone.mixers[0].name, gated.backbone.width, gated.process) == ("gru", 32, old.process)
 
 
 def test_a_run_that_began_with_another_goes_on_without_it(tmp_path: Path) -> None:

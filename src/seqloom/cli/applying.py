@@ -34,7 +34,6 @@ from seqloom.core.outputs import OutputFile
 from seqloom.core.progress import Progress, count
 
 if TYPE_CHECKING:
-    from seqloom.metrics.likeness import Likeness
     from seqloom.model import Model
     from seqloom.sequence.answer import Answer
     from seqloom.sequence.query import Score
@@ -116,18 +115,14 @@ class Written:
 
     model: Model
     as_json: bool
-    likeness: Likeness | None
     ranking: Ranking | None
     session: Session
 
     def line(self, number: int, given: Mapping[str, Any], answer: Answer) -> str:
         """The line of one answer."""
         likelihoods: Sequence[Score] = ()
-        if self.likeness is not None:
-            answer = self.model.of_least_risk(answer, self.likeness)
         if self.ranking is not None:
-            own = {name: value for name, value in given.items() if name in self.ranking.model.given}
-            answer, likelihoods = self.ranking.model.ranked(answer, given=own)
+            answer, likelihoods = self.ranking.applied(answer, given)
         if self.as_json:
             return _json({"line": number, "samples": samples_of(self.model, answer, likelihoods)})
         own = self.model.codec.as_json(answer.values[0])
@@ -174,9 +169,7 @@ def apply(
         positive(amount, option)
     check_file(file)
     output = None if out is None else OutputFile.at(out, force=force)
-    likeness = None if mbr is None else _likeness(mbr, n)
-    if mbr is not None and rank_by is not None:
-        raise ConfigError("samples are taken by the one or by the other", path="--mbr", hint="leave out --rank-by")
+    ranked = Ranked(rank_by, mbr)
     if n > 1 and mbr is None and rank_by is None and not as_json:
         raise ConfigError(
             "of several samples a line of text holds one",
@@ -184,7 +177,7 @@ def apply(
             hint="--mbr chrf takes one of them, --json prints all",
         )
     model = others.opened(run, session)
-    ranking = Ranked(rank_by).opened(n, others.weights, session)
+    ranking = ranked.opened(model, n, others.weights, session)
     lines = Lines(path_of_lines(file), model, conditions_of(settings, model.given))
     try:
         good, bad, names = lines.checked(skip_bad)
@@ -207,7 +200,7 @@ def apply(
         "limits": limits.words,
         "taken": [mbr, rank_by, skip_bad, as_json],
     }
-    written = Written(model, as_json, likeness, ranking, session)
+    written = Written(model, as_json, ranking, session)
     with Answers(output, request, seed, force) as answers:
         notes += [f"seed {answers.seed}"] if seed is None and model.draws(sampler) else []
         notes += [f"{answers.done:,} of {good:,} were answered before"] if answers.done else []
@@ -235,26 +228,6 @@ def path_of_lines(word: str) -> Path:
     from seqloom.corpora import shards
 
     return shards.spool(sys.stdin.buffer) if word == "-" else Path(path_of(word))
-
-
-def _likeness(word: str, n: int) -> Likeness:
-    """The likeness that an option names; ConfigError where there is none, or nothing to choose from."""
-    from seqloom.core.config import make
-    from seqloom.metrics.likeness import Likeness
-
-    if n < 2:
-        raise ConfigError("one sample leaves no choice", path="--mbr", hint="say how many are made: -n 16")
-    try:
-        likeness: Likeness = make(Likeness, word)  # type: ignore[type-abstract]
-    except ConfigError as error:
-        raise error.under("--mbr") from None
-    if likeness.missing:
-        raise ConfigError(
-            f"{word} wants {likeness.library}, which is not installed",
-            path="--mbr",
-            hint=f"pip install {likeness.library}",
-        )
-    return likeness
 
 
 def _answered(lines: Lines, written: Written, done: int, options: Mapping[str, Any]) -> Iterator[tuple[list[str], int]]:

@@ -1,4 +1,4 @@
-"""Other runs beside the one that is asked: an ensemble, a run to be guided away from, and one that ranks samples."""
+"""Other runs beside the one that is asked, and what puts samples in order: another run, or their expected loss."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from seqloom.core.errors import ConfigError
 from seqloom.core.progress import Progress
 
 if TYPE_CHECKING:
+    from seqloom.metrics.likeness import Likeness
     from seqloom.model import Model
     from seqloom.sequence.answer import Answer
     from seqloom.sequence.query import Score
@@ -98,36 +99,86 @@ RANK_BY = Annotated[
 
 @dataclass(frozen=True)
 class Ranked:
-    """The options that say by which run samples are put in order, and how many of them are kept."""
+    """The options that say by what samples are put in order, and how many of them are kept."""
 
     rank_by: RANK_BY = None
-    best: Annotated[int | None, typer.Option(help="Keep so many of the -n samples, the best by --rank-by.")] = None
+    mbr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIKENESS", help="Order the samples by their expected loss, the least first: chrf, word_error ..."
+        ),
+    ] = None
+    best: Annotated[
+        int | None, typer.Option(help="Keep so many of the -n samples, the best by --rank-by or --mbr.")
+    ] = None
 
     def __post_init__(self) -> None:
         positive(self.best, "--best")
-        if self.rank_by is None and self.best is not None:
-            raise ConfigError("--best does not say by what", path="--best", hint="name a run: --rank-by RUN")
+        if self.mbr is not None and self.rank_by is not None:
+            raise ConfigError("samples are taken by the one or by the other", path="--mbr", hint="leave out --rank-by")
+        if self.mbr is None and self.rank_by is None and self.best is not None:
+            raise ConfigError(
+                "--best does not say by what", path="--best", hint="name a run, --rank-by RUN, or a loss, --mbr chrf"
+            )
 
-    def opened(self, count: int, weights: str, session: Session) -> Ranking | None:
-        """The ranking of so many samples; None where none is wanted."""
+    @property
+    def option(self) -> str:
+        """The one that is given."""
+        return "--rank-by" if self.mbr is None else "--mbr"
+
+    def opened(self, model: Model, count: int, weights: str, session: Session) -> Ranking | None:
+        """The ranking of so many samples of a model; None where none is wanted."""
         if self.best is not None and self.best > count:
             raise ConfigError(f"{self.best} of {count} samples cannot be kept", path="--best", hint="ask for more: -n")
+        if self.mbr is not None:
+            if not model.codec.space.symbolic:
+                raise ConfigError("an expected loss is that of texts", path="--mbr", hint="--rank-by RUN takes all")
+            return Ranking(model, self.best, _likeness(self.mbr, count))
         return None if self.rank_by is None else Ranking(opened(self.rank_by, weights, session), self.best)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """A run by which samples are put in order, and how many of them are kept."""
+    """What samples are put in order by, and how many of them are kept.
+
+    It is their likelihood under a model or, of samples of that model, their expected loss by a likeness.
+    """
 
     model: Model
     best: int | None
+    likeness: Likeness | None = None
 
     def kept(self, count: int) -> int:
         """How many of so many samples are left."""
         return count if self.best is None else self.best
 
-    def applied(self, answer: Answer, given: Mapping[str, Any], session: Session) -> tuple[Answer, list[Score]]:
-        """The best samples in order, and their likelihoods."""
+    def applied(
+        self, answer: Answer, given: Mapping[str, Any], session: Session | None = None
+    ) -> tuple[Answer, list[Score]]:
+        """The best samples in order, and their likelihoods where these put them so; a session is told how far it is."""
+        if self.likeness is not None:
+            ordered = self.model.of_least_risk(answer, self.likeness)
+            return ordered.take(range(self.kept(len(ordered.values)))), []
         own = {name: value for name, value in given.items() if name in self.model.given}
-        with Progress(1, "", quiet=session.quiet) as bar:
+        with Progress(1, "", quiet=session is None or session.quiet) as bar:
             return self.model.ranked(answer, self.best, given=own, progress=bar.update)
+
+
+def _likeness(word: str, n: int) -> Likeness:
+    """The likeness that an option names; ConfigError where there is none, or nothing to choose from."""
+    from seqloom.core.config import make
+    from seqloom.metrics.likeness import Likeness
+
+    if n < 2:
+        raise ConfigError("one sample leaves no choice", path="--mbr", hint="say how many are made: -n 16")
+    try:
+        likeness: Likeness = make(Likeness, word)  # type: ignore[type-abstract]
+    except ConfigError as error:
+        raise error.under("--mbr") from None
+    if likeness.missing:
+        raise ConfigError(
+            f"{word} wants {likeness.library}, which is not installed",
+            path="--mbr",
+            hint=f"pip install {likeness.library}",
+        )
+    return likeness

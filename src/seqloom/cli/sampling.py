@@ -128,7 +128,7 @@ def sample(
     positive(length, "--length")
     changes = changes_of(sweep or [], frames is not None)
     model = others.opened(run, session)
-    ranking = ranked.opened(n, others.weights, session)
+    ranking = ranked.opened(model, n, others.weights, session)
     canvases = model.empty(length, conditions_of(settings, model.given))
     if changes:
         number = seed_of(seed)
@@ -169,7 +169,7 @@ def extend(
     positive(length, "--length")
     prefix = meant(prefix, run)
     model = others.opened(run, session)
-    ranking = ranked.opened(n, others.weights, session)
+    ranking = ranked.opened(model, n, others.weights, session)
     value, steps = value_of(prefix, model.codec), length or model.room
     given = model.given.ahead(value, steps, None, conditions_of(settings, model.given))
     asked = annotated(model, model.canvas(value, steps), n, seed, settings, limits, given)
@@ -205,10 +205,10 @@ def infill(
     positive(n, "-n")
     template = meant(template, run)
     model = others.opened(run, session)
-    ranking = ranked.opened(n or 1, others.weights, session)
+    ranking = ranked.opened(model, n or 1, others.weights, session)
     values = several_of(template, model.codec) if template.startswith("@") and not template.startswith("@@") else []
     if ranking is not None and (len(values) > 1 or quantiles is not None):
-        raise ConfigError("one template's samples can be ranked", path="--rank-by", hint="leave it out")
+        raise ConfigError("one template's samples can be ranked", path=ranked.option, hint="leave it out")
     if len(values) > 1:
         levels = None if quantiles is None else levels_of(quantiles)
         _infill_several(session, model, values, n, levels, seed, settings, output, skip_bad)

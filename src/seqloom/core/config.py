@@ -456,7 +456,11 @@ def _plain_error(record: type[Settings], error: ValidationError) -> ConfigError:
             owner = _inner(owner, str(part))
         known = list(owner.model_fields) if inspect.isclass(owner) and issubclass(owner, Settings) else []
         of = f" of {owner.name}" if inspect.isclass(owner) and issubclass(owner, Component) and owner.name else ""
-        return ConfigError(f"there is no such setting{of}", path=path, hint=nearest(str(first["loc"][-1]), known))
+        word = str(first["loc"][-1])
+        others = [name for name, cls in sorted(owner.family.members.items()) if word in cls.model_fields] if of else []
+        has = f"; {', '.join(others)} {'have' if len(others) > 1 else 'has'} it" if others else ""
+        hint = nearest(word, known) if known else "it has none"
+        return ConfigError(f"there is no such setting{of}", path=path, hint=hint + has)
     got = first.get("input")
     shown = json.dumps(got, default=str) if not isinstance(got, Mapping) else "a mapping"
     words = _WORDS.get(first["type"])

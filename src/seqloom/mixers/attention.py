@@ -69,7 +69,9 @@ class Attention(Mixer, name="attention"):
         heads = self.heads or max(1, width // 64)
         if width % heads or (width // heads) % 2:
             raise ConfigError(
-                f"width {width} is not an even number of features for each of {heads} heads", path="backbone.width"
+                f"width {width} is not an even number of features for each of {heads} heads",
+                path="backbone.width",
+                hint=f"use a multiple of {2 * heads}, or another backbone.mixer.heads",
             )
         if heads % (self.kv_heads or 1):
             raise ConfigError(
