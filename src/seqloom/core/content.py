@@ -127,7 +127,7 @@ def lines_of(path: Path, encoding: str = UTF8) -> Iterator[bytes]:
     for piece in raw(path, encoding=encoding):
         if first:
             if form := "utf-16" if piece.startswith(UTF16) else utf16_in(piece[:LOOKED_AT]):
-                hint = f"write it in UTF-8, or say what it is: codec=characters codec.encoding={form}"
+                hint = f"say what it is (codec=characters codec.encoding={form}), or write it in UTF-8"
                 raise DataError("the file is not UTF-8, and looks like UTF-16", path=path, hint=hint)
             piece, first = piece.removeprefix(BOM.encode()), False
         *lines, rest = (rest + piece).split(b"\n")
