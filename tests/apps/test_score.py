@@ -55,8 +55,12 @@ def test_lines_of_two_files_are_scored_with_or_without_what_stands_beside_them(s
     Path("data.de").write_text("\n".join(LINES))
     Path("data.en").write_text("\n".join(line.upper() for line in LINES))
     assert seqloom("train", "data.de", "corpus.source=data.en", "--model", "gru", "--out", "run", *TINY).code == 0
-    alone = seqloom("score", "run", "data.de", "--json").json["series"]
-    beside = seqloom("score", "run", "data.de", "corpus.source=data.en", "--json").json["series"]
+    done = seqloom("score", "run", "data.de", "--json")
+    assert done.err == "without given.source=..., it is scored as what has no source\n"
+    alone = done.json["series"]
+    done = seqloom("score", "run", "data.de", "corpus.source=data.en", "--json")
+    assert done.err == ""
+    beside = done.json["series"]
     assert [one["name"] for one in alone] == [one["name"] for one in beside] == LINES
     assert [one["nats"] for one in alone] != [one["nats"] for one in beside]
     told = seqloom("score", "run", "data.de", "given.source=AN OWL", "--json").json["series"]

@@ -23,6 +23,7 @@ from seqloom.codecs.text import Bytes, Characters
 from seqloom.codecs.words import Words
 from seqloom.core.conversation import Conversation, Entry, Message, entries_of, holds_conversations, understood
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
+from seqloom.corpora.base import Given
 from seqloom.corpora.chat import Chat as Conversations
 from seqloom.corpora.files import corpus_of
 from seqloom.evaluation.baselines.base import Material, baselines_of
@@ -94,8 +95,9 @@ BAD = {
     '{"messages": [{"content": "a"}]}': "line 2: message 1 has no role",
     '{"messages": [{"role": "user", "content": ["a"]}]}': "line 2: the content of message 1 is no text",
     '{"messages": [{"role": "human", "content": "a"}]}': "line 2: message 1 is of an unknown role, 'human'",
-    '{"messages": [{"role": "user", "content": "\\ud83d"}]}': "line 2: message 1 holds half a character",
+    '{"messages": [{"role": "user", "content": "\\ud83d"}]}': "line 2: message 1: the text holds half a character",
     '{"messages": [{"role": "user", "content": "a", "weight": 2}]}': "line 2: the weight of message 1",
+    '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " "}]}': "line 2: message 2 is a",
 }
 
 
@@ -114,6 +116,29 @@ def test_a_bad_line_is_an_error_with_its_place_or_counted(tmp_path: Path, line: 
     assert sum(len(split.data) for split in prepared.splits.values()) == 10
 
 
+def test_a_bad_conversation_of_a_list_has_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    wrong = '{"messages":\n[{"role": "x", "content": "a"}]}'
+    path.write_text(f"[\n{SAID[0].line()},\n\n{wrong},\n{SAID[1].line()}]\n")
+    with pytest.raises(DataError, match=r"a\.json, line 4: message 1 is of an unknown role, 'x'"):
+        Conversations(path=str(path)).prepare(None, {})
+
+
+def test_what_stands_beside_conversations_is_missing_with_its_line_and_null_is_nothing(tmp_path: Path) -> None:
+    path, given = tmp_path / "a.jsonl", {"topic": Given(source="column:topic")}
+    lines = [json.dumps({**talk(str(i), "b").plain(), "topic": "x" if i else None}) for i in range(9)]
+    path.write_text("\n".join([*lines, json.dumps(talk("", "b").plain() | {"topic": "y"})]))
+    prepared = Conversations(path=str(path), splits=(1, 0, 0)).prepare(None, given)
+    assert prepared.given["topic"].choices == ("x", "y")
+    assert {"1 of 10 things has no topic", "messages in which nothing is said: user 1"} <= set(prepared.notes)
+    path.write_text("\n".join([*lines, talk("a", "b").line()]))
+    with pytest.raises(DataError, match="line 10: condition 'topic': there is no column 'topic'") as caught:
+        Conversations(path=str(path)).prepare(None, given)
+    assert caught.value.hint.endswith("corpus.skip_bad=true passes over it")
+    notes = Conversations(path=str(path), skip_bad=True).prepare(None, given).notes
+    assert [note for note in notes if note.startswith("1 of 10 conversations are bad and left out")]
+
+
 def test_a_list_that_is_no_json_is_said_with_the_line_that_keeps_it_from_being(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(f"[\n{SAID[0].line()},\n{SAID[1].line()},\n]\n")
@@ -130,9 +155,9 @@ def test_what_is_said_of_another_encoding_is_what_reads_it(tmp_path: Path, encod
     path.write_text("".join(f"{talk(f'{i} ä', 'b').line()}\n" for i in range(9)), encoding=encoding)
     corpus = corpus_of(str(path))
     assert isinstance(corpus, Conversations)
-    with pytest.raises(DataError, match="line 1: the line is not UTF-8") as error:
+    with pytest.raises(DataError, match=r"the (line|file) is not UTF-8") as error:
         corpus.prepare(None, {})
-    assert f"codec=characters codec.encoding={encoding};" in error.value.hint
+    assert f"codec=characters codec.encoding={encoding}" in error.value.hint
     prepared = corpus.prepare(Characters(encoding=encoding), {})
     assert sum(len(split.data) for split in prepared.splits.values()) == 9
 

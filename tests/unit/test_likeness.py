@@ -80,3 +80,11 @@ def test_an_interval_holds_the_share_that_pairs_were_drawn_with() -> None:
     assert low < share < high
     assert high - low == pytest.approx(3.92 * error, rel=0.1)
     assert Exact().interval(counts) == (low, high, error)
+
+
+def test_pairs_that_are_all_wrong_do_not_say_that_none_is_ever_right() -> None:
+    for right, bounds in ((0, (0, 0.2775)), (10, (0.7225, 1))):
+        made = ["yes"] * right + ["no"] * (10 - right)
+        low, high, error = Exact().interval(Exact().of(made, ["yes"] * 10))
+        assert (low, high) == pytest.approx(bounds, abs=1e-4)  # Wilson's
+        assert error == 0

@@ -156,7 +156,10 @@ def test_a_tokenizer_over_bytes_is_taken_as_it_is(tmp_path: Path) -> None:
     assert not taken.loses
     assert taken.learned_elsewhere != taken.replace(pretrained=__file__).learned_elsewhere
     own.normalizer = normalizers.Lowercase()
-    assert saved(own, tmp_path / "lower.json").loses == "what the tokenizer itself makes alike"
+    lower = saved(own, tmp_path / "lower.json")
+    assert lower.loses == "what the tokenizer itself makes alike"
+    assert not taken.notes({})
+    assert lower.notes({}) == ["the tokenizer itself makes text alike: what it changes is lost (codec.pretrained)"]
 
 
 def test_a_tokenizer_that_falls_back_to_bytes_is_taken_too(tmp_path: Path) -> None:
@@ -190,7 +193,12 @@ def test_what_is_no_tokenizer_is_said(
 
 def test_a_tokenizer_with_unknown_words_is_refused(tmp_path: Path) -> None:
     own = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
-    with pytest.raises(ConfigError, match="WordLevel"):
+    with pytest.raises(DataError, match="WordLevel"):
+        saved(own, tmp_path / "tokenizer.json")
+    own = Tokenizer(models.BPE())  # over bytes, of which it has those of this text alone
+    own.pre_tokenizer = pre_tokenizers.ByteLevel()
+    own.train_from_iterator(["abc"], trainers.BpeTrainer())
+    with pytest.raises(DataError, match=r"tokenizer\.json: this tokenizer \(BPE\) has characters that are unknown"):
         saved(own, tmp_path / "tokenizer.json")
 
 

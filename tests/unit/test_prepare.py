@@ -598,7 +598,7 @@ def test_a_few_long_things_are_better_left_out_than_all_cut(tmp_path: Path) -> N
         ("a.tsv", "en\tde\nx\t  \n", "de", "line 2: column 'de' is empty", "leave the row out"),
         ("a.csv", 'en,de\n"x,y\n', "de", "line 2: the row is no CSV", "quotes"),
         ("a.csv", 'en,de\nu,v\n\n"x,y\nz,w\nz,w\n', "de", "line 4: the row is no CSV", "quotes"),
-        ("a.tsv", "\udcff\udcfee\0n\0\t\0d\0e\0\n\0", "de", "line 1: the line is not UTF-8", "codec.encoding=utf-16"),
+        ("a.tsv", "\udcff\udcfee\0n\0\t\0d\0e\0\n\0", "de", "a.tsv: the file is not UTF-8", "codec.encoding=utf-16"),
         ("a.tsv", "gr\udcf6n\trot\nx\ty\n", "grün", "line 1: the line is not UTF-8", "codec.encoding=latin-1"),
         ("a.jsonl", '{"de": "x"}\n{"de": "\udcf6"}\n', "de", "line 2: the line is not UTF-8", "codec.encoding=latin-1"),
         (
@@ -612,7 +612,11 @@ def test_a_few_long_things_are_better_left_out_than_all_cut(tmp_path: Path) -> N
         ("a.jsonl", "[3]\n", "de", "line 1: the line is no object", "one object a line"),
         ("a.jsonl", '{"en": "x", "de": "y"}\n', "", "which column", "de"),
         ("a.json", '{"de": "x"}\n', "de", "the file holds no array", "an array of objects"),
-        ("a.json", '[{"de": "x"}, 3]\n', "de", "element 2 of the array", "an array of objects"),
+        ("a.json", '[{"de": "x"},\n3]\n', "de", "line 2: the element of the array is no object", "an array of objects"),
+        ("a.json", '[\n{"de":\n "x"},\n\n{"de": " "}]', "de", "line 5: column 'de' is empty", "leave the row out"),
+        ("a.jsonl", '{"de": "x"}\n{"de": NaN}\n', "de", "line 2: column 'de' is empty", "leave the row out"),
+        ("a.jsonl", '{"de": "x"}\n{"de": "\\ud83d"}\n', "de", "line 2: the text holds half a character", "escapes"),
+        ("a.jsonl", f'{{"de": 1{"0" * 5000}}}\n', "de", "line 1: .* too many digits", "one object a line"),
     ],
 )
 def test_pairs_that_cannot_be_read(tmp_path: Path, name: str, text: str, column: str, message: str, hint: str) -> None:
@@ -637,11 +641,45 @@ def test_what_was_left_out_is_said_where_too_little_is_left(tmp_path: Path) -> N
 
 
 def test_a_missing_source_column_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no column 'fr'"):
+    with pytest.raises(DataError, match="line 2: condition 's': there is no column 'fr'"):
         corpus_of(str(pairs(tmp_path / "p.tsv")), {"text": "de"}).prepare(None, {"s": Given(source="column:fr")})
     with pytest.raises(ConfigError, match=r"^source: there is no source 'colum:fr'") as caught:
         Given(source="colum:fr")
     assert "column" in caught.value.hint
+
+
+@pytest.mark.parametrize("bad", ['"b": "x"', '"a": "\\ud83d"', '"a": "\udcff"'])
+def test_a_row_whose_source_cannot_be_read_is_an_error_with_its_line_or_counted(tmp_path: Path, bad: str) -> None:
+    rows = [f'{{"de": "text {i}", "a": "source {i}"}}' for i in range(40)]
+    rows[7] = f'{{"de": "text 7", {bad}}}'
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(rows), encoding="utf-8", errors="surrogateescape")
+    settings, given = {"text": "de"}, {"s": Given(source="column:a")}
+    with pytest.raises(DataError, match="line 8: ") as caught:
+        corpus_of(str(path), settings).prepare(None, given)
+    assert caught.value.hint.endswith("corpus.skip_bad=true passes over it")
+    corpus = corpus_of(str(path), settings | {"skip_bad": True})
+    prepared = corpus.prepare(None, given)
+    assert [note for note in prepared.notes if note.startswith("1 of 40 rows are bad and left out")]
+    for split in SPLITS:  # baselines read the same texts
+        own = sum(len(text) for text in corpus.values(prepared.codec, split, given=prepared.wanted))
+        assert own == prepared.splits[split].units
+
+
+def test_what_is_wrong_beside_the_lines_of_a_file_is_said_of_the_other_file(tmp_path: Path) -> None:
+    (tmp_path / "a.de").write_text("".join(f"text {i}\n" for i in range(40)))
+    sources = [b"source %d" % i for i in range(40)]
+    sources[3], sources[5] = b"\xff\xfe", b"   "
+    (tmp_path / "a.en").write_bytes(b"\n".join(sources))
+    settings = {"source": str(tmp_path / "a.en")}
+    with pytest.raises(DataError, match=r"a\.en, line 4: condition 'source': the text is not UTF-8"):
+        corpus_of(str(tmp_path / "a.de"), settings).prepare(None, {"source": Given(source="pair")})
+    corpus = corpus_of(str(tmp_path / "a.de"), settings | {"skip_bad": True})
+    notes = corpus.prepare(None, {"source": Given(source="pair")}).notes
+    assert "1 of 39 things has no source" in notes
+    (tmp_path / "a.en").write_text("\n".join(f"source {i}" for i in range(40)), encoding="utf-16")
+    with pytest.raises(DataError, match=r"a\.en: the file is not UTF-8, and looks like UTF-16"):
+        corpus.prepare(None, {"source": Given(source="pair")})
 
 
 class Doubled(Source, name="test-doubled"):

@@ -67,12 +67,13 @@ def test_a_sentence_a_row(tmp_path: Path) -> None:
         ("a.conll", "Bob PER\nsees O\nAnna\n\n", "Anna PER\nsees O\n\n", 3, "the line has 1 column"),
         ("a.jsonl", '{"w": ["a"], "t": ["X", "Y"]}\n', '{"w": ["a"], "t": ["X"]}\n', 1, "1 word and 2 labels"),
         ("a.jsonl", '{"w": \n', '{"w": ["a"], "t": ["X"]}\n', 1, "the line is no JSON"),
+        ("a.conll", "Bob\udcff PER\n\n", "Anna PER\nsees O\n\n", 1, "the text is not UTF-8"),
     ],
 )
 def test_bad_sentences_are_passed_over_and_counted(
     tmp_path: Path, name: str, bad: str, good: str, line: int, message: str
 ) -> None:
-    (tmp_path / name).write_text(bad + good * 9)
+    (tmp_path / name).write_text(bad + good * 9, encoding="utf-8", errors="surrogateescape")
     settings: dict[str, Any] = {"tags": "2" if name.endswith("conll") else "t", "splits": [1, 0, 0]}
     with pytest.raises(DataError, match=f"line {line}: {message}") as caught:
         list(Tagged(path=str(tmp_path / name), **settings).things(Label(), {}))

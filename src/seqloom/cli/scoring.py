@@ -88,6 +88,10 @@ def score(
         session.note(f"{one}: attention has not learned to read on")
     corpus = _corpus_in(settings_of([word for word in settings if not word.startswith("given.")]))
     things = _things_of(model, file, corpus, given)
+    told = {*model.network.aligned, *model.given.searched}.union(*(thing.given for thing in things))
+    for name in model.given:
+        if name not in told:
+            session.note(f"without given.{name}=..., it is scored as what has no {name}")
     if drawing is not None:
         _draw_attention(model, things, *drawing, session)
     named: list[tuple[str, Any, Score]] = []

@@ -17,7 +17,7 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec, fitted_unnamed
 from seqloom.codecs.text import Characters, gaps
-from seqloom.core.content import UTF8
+from seqloom.core.content import UTF8, check_utf8
 from seqloom.core.conversation import (
     ALIASES,
     ASSISTANT,
@@ -395,8 +395,10 @@ class Turns(Codec, name="chat"):
                     f"message {number} is of an unknown role, {message.role!r}",
                     hint=f"known: {', '.join(self.roles)}; {instead}=[...] names others",
                 )
-            if self.text is not None:
-                self.inner.typed(message.content)  # raises where it is no text
+            try:
+                check_utf8(message.content) if self.text is None else self.inner.typed(message.content)
+            except DataError as error:
+                raise DataError(f"message {number}: {error.message}", hint=error.hint) from None
         return value
 
     def read(self, path: Path) -> Iterator[Conversation]:
@@ -451,8 +453,13 @@ class Turns(Codec, name="chat"):
         return {**self.inner.facts({}), "kind": "conversations", "messages": length, "roles": spoken}
 
     def notes(self, splits: Mapping[str, Iterable[Any]]) -> list[str]:
-        own = f"likelihoods are of the turns of {' and '.join(self.scored)}, given all turns before (codec.scored)"
-        return [*self.inner.notes({}), *([own] if self.scored else [])]
+        own = [f"likelihoods are of the turns of {' and '.join(self.scored)}, given all turns before (codec.scored)"]
+        messages = (one for values in splits.values() for value in values for one in value.messages)
+        empty = Counter(one.role for one in messages if not one.content.strip())
+        if empty:
+            roles = ", ".join(f"{role} {empty[role]:,}" for role in self.roles if empty[role])
+            own.append(f"messages in which nothing is said: {roles}")
+        return [*self.inner.notes({}), *own[not self.scored :]]
 
     def examples(self) -> list[Conversation]:
         hello = (Message(USER, "Hello, how are you?"), Message(ASSISTANT, "Fine, thanks.\nAnd you?"))

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field as Limits
 
 from seqloom.codecs.base import Codec
+from seqloom.core.content import check_utf8
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.space import Tokens
@@ -88,12 +89,17 @@ class Forms(Codec, name="forms"):
         return tuple(word for piece in pieces for word in piece)
 
     def accept(self, thing: Any) -> Any:
-        return tuple(map(str, thing)) if isinstance(thing, list | tuple) else super().accept(thing)
+        if not isinstance(thing, list | tuple):
+            return super().accept(thing)
+        words = tuple(map(str, thing))
+        check_utf8(" ".join(words))
+        return words
 
     def element_names(self, value: tuple[str, ...]) -> list[str]:
         return list(value)
 
     def typed(self, text: str) -> tuple[str, ...]:
+        check_utf8(text)
         return tuple(text.split())
 
     def show(self, value: tuple[str, ...]) -> bytes:

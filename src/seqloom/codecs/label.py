@@ -12,7 +12,7 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import nearest
-from seqloom.core.content import decoded, raw, write_bytes
+from seqloom.core.content import check_utf8, decoded, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Tokens
@@ -105,7 +105,11 @@ class Label(Codec, name="label"):
         return tuple(word for piece in pieces for word in self._words(piece))
 
     def accept(self, thing: Any) -> Any:
-        return tuple(map(str, thing)) if isinstance(thing, list | tuple) else super().accept(thing)
+        if not isinstance(thing, list | tuple):
+            return super().accept(thing)
+        words = tuple(map(str, thing))
+        check_utf8(" ".join(words))
+        return words
 
     def element_names(self, value: str | tuple[str, ...]) -> list[str]:
         return list(self._words(value))
@@ -135,6 +139,7 @@ class Label(Codec, name="label"):
         write_bytes(self.show(value), path)
 
     def typed(self, text: str) -> str:
+        check_utf8(text)
         return text.strip()
 
     def show(self, value: str | tuple[str, ...]) -> bytes:

@@ -240,7 +240,8 @@ class Learned(Pieces):
     def notes(self, splits: Mapping[str, Iterable[Any]]) -> list[str]:
         size = f"{len(self.spelling):,} pieces, so many by the size of the training text (codec.most)"
         chosen = [] if self.most or self.pretrained else [size]
-        return [*super().notes(splits), *chosen]
+        alike = "the tokenizer itself makes text alike: what it changes is lost (codec.pretrained)"
+        return [*super().notes(splits), *chosen, *([alike] if self._changes else [])]
 
     def symbols_of(self, text: str) -> list[int]:
         return self._of_words(text) if self._within_words else self.plain_symbols_of([text])[0]
@@ -427,10 +428,9 @@ def _pretrained(path: Path) -> dict[str, Any]:
     """What a `tokenizer.json` says, without what is put around or before a text; an error where it is none."""
     from tokenizers import Tokenizer
 
-    where = "codec.pretrained"
     try:
         text = b"".join(raw(path)).decode()
-        Tokenizer.from_str(text)
+        pieces = Tokenizer.from_str(text).get_vocab()
         content: dict[str, Any] = json.loads(text)
     except DataError:
         raise
@@ -439,12 +439,14 @@ def _pretrained(path: Path) -> dict[str, Any]:
         hint = "give the tokenizer.json of a model, as the tokenizers library writes it"
         raise DataError(f"the file is no tokenizer: {reason}", path=path, hint=hint) from None
     bytewise = _has(content["pre_tokenizer"], "ByteLevel")
-    if not bytewise and not content["model"].get("byte_fallback"):
-        raise ConfigError(
-            f"this tokenizer ({content['model']['type']}) has characters that are unknown to it",
-            path=where,
-            hint="take one over bytes, or with byte fallback; codec=words and codec=bpe learn their own",
-        )
+    single = {f"<0x{byte:02X}>" for byte in _OF_UTF8}
+    if bytewise:
+        single = {name for name, byte in _LEVEL.items() if byte in _OF_UTF8}
+    whole = bytewise or content["model"].get("byte_fallback")
+    if not whole or not single <= pieces.keys():  # what has no piece would be left out in silence
+        message = f"this tokenizer ({content['model']['type']}) has characters that are unknown to it"
+        hint = "take one over all bytes, or with byte fallback; codec=words and codec=bpe learn their own"
+        raise DataError(message, path=path, hint=hint)
     content |= {"truncation": None, "padding": None, "post_processor": None}
     taken: dict[str, Any] = _without_prefix(content)
     return taken
@@ -487,3 +489,5 @@ def _level() -> dict[str, int]:
 
 
 _LEVEL = _level()
+_OF_UTF8 = {byte for byte in range(0xF5) if byte not in {0xC0, 0xC1}}
+"""The bytes that stand in text."""

@@ -18,7 +18,7 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec, Unsuited
 from seqloom.codecs.number import Number
-from seqloom.core.content import PACKED, UTF8, between, decoded, edge, edge_in, raw, write_bytes
+from seqloom.core.content import PACKED, UTF8, between, check_utf8, decoded, edge, edge_in, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Begun, Canvas, Encoded
 from seqloom.sequence.space import Tokens
@@ -191,11 +191,7 @@ class Strings(Utf8):
 
     def typed(self, text: str) -> str:
         """What was typed, with line ends as a file's are read; DataError where it is not text."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # bytes that stand for no character come as lone surrogates
-            hint = "say what it is (codec.encoding=latin-1), or read it as it is with codec=bytes"
-            raise DataError("the text is not UTF-8", hint=hint) from None
+        check_utf8(text)
         return text.replace("\r\n", "\n")
 
     def show(self, value: str) -> bytes:
@@ -384,7 +380,11 @@ class Bytes(Utf8, name="bytes"):
         write_bytes(value, path)
 
     def typed(self, text: str) -> bytes:
-        return text.encode("utf-8", "surrogateescape")
+        try:
+            return text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            check_utf8(text)
+            raise
 
     def show(self, value: bytes) -> bytes:
         return value

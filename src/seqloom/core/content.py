@@ -6,6 +6,7 @@ import codecs
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +23,9 @@ PACKED = (".gz", ".zst")
 """Endings of the names of packed files."""
 UTF8 = "utf-8"
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+_SPACE = re.compile(r"[ \t\n\r]*")
+_ENCODINGS = "say what it is (codec.encoding=latin-1), or read it as it is with codec=bytes"
 
 
 def raw(path: Path, begin: int = 0, encoding: str = UTF8) -> Iterator[bytes]:
@@ -118,10 +122,13 @@ def digest_of(path: Path) -> tuple[str, int]:
 
 
 def lines_of(path: Path, encoding: str = UTF8) -> Iterator[bytes]:
-    """The lines of a file without their ends, and without a byte-order mark."""
+    """The lines of a file without their ends, and without a byte-order mark; DataError where it looks like UTF-16."""
     rest, first = b"", True
     for piece in raw(path, encoding=encoding):
         if first:
+            if form := "utf-16" if piece.startswith(UTF16) else utf16_in(piece[:LOOKED_AT]):
+                hint = f"say what it is (codec=characters codec.encoding={form}), or write it in UTF-8"
+                raise DataError("the file is not UTF-8, and looks like UTF-16", path=path, hint=hint)
             piece, first = piece.removeprefix(BOM.encode()), False
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
@@ -156,6 +163,35 @@ def objects_of(path: Path, example: str, encoding: str = UTF8) -> Iterator[tuple
         if not isinstance(thing, dict):
             raise DataError("the line is no object", path=path, line=number, hint=hint)
         yield number, thing
+
+
+def cell_of(value: Any) -> str:
+    """What JSON or a frame has in a cell as text: nothing for null and for what is no number, JSON for other things."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None or value != value else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def lines_of_elements(text: str) -> list[int]:
+    """The line that each element of an array of JSON, which is known to be one, begins in."""
+    decode, lines, line, seen, at = json.JSONDecoder().raw_decode, list[int](), 1, 0, text.index("[") + 1
+    while text[at := _SPACE.match(text, at).end()] != "]":  # type: ignore[union-attr]
+        line, seen = line + text.count("\n", seen, at), at
+        lines.append(line)
+        at = _SPACE.match(text, decode(text, at)[1]).end()  # type: ignore[union-attr]
+        at += text[at] == ","
+    return lines
+
+
+def check_utf8(text: str, hint: str = _ENCODINGS) -> None:
+    """DataError where a text has bytes that are no UTF-8, or half a character: either stands in it as a surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        if "\udc80" <= text[error.start] <= "\udcff":
+            raise DataError("the text is not UTF-8", hint=hint) from None
+        message = "the text holds half a character"
+        raise DataError(message, hint="mend its escapes of the form \\ud83d") from None
 
 
 def between(path: Path, begin: int, end: int | None, encoding: str = UTF8) -> Iterator[bytes]:
@@ -209,8 +245,8 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
             text = carriage_return + decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             offset, byte = decoded_bytes - pending + error.start, error.object[error.start]
-            hint = "say what it is (codec.encoding=latin-1), or read it as it is with codec=bytes"
-            if first and error.object.startswith((b"\xff\xfe", b"\xfe\xff")):
+            hint = _ENCODINGS
+            if first and error.object.startswith(UTF16):
                 hint = "it begins as UTF-16 does: codec.encoding=utf-16"
             elif b"\0" in error.object:
                 hint = "read are texts, tables, conversations and drawings; codec=bytes takes any file, a symbol a byte"
@@ -230,7 +266,7 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
 
 def utf16_in(data: bytes) -> str:
     """The form of UTF-16 that a text without a mark is most likely in, by its zeros; or nothing."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if data.startswith(UTF16):
         return ""
     even, odd = data[::2].count(0), data[1::2].count(0)
     if len(data) < LEAST or max(even, odd) * 2.5 < len(data) or min(even, odd) * 10 > max(even, odd):

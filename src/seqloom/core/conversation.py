@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from seqloom.core.content import PACKED, UTF8, decoded, lines_of, raw
+from seqloom.core.content import PACKED, UTF8, UTF16, cell_of, decoded, lines_of, lines_of_elements, raw
 from seqloom.core.errors import DataError, bad_line, no_json
 
 EXAMPLE = '{"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}]}'
@@ -131,7 +130,7 @@ def understood(path: Path, encoding: str = UTF8) -> str:
     return "; ".join(said)
 
 
-def _until_broken(rows: Iterator[tuple[int | None, Any]]) -> Iterator[tuple[int | None, Any]]:
+def _until_broken(rows: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
     """What of a file can be read; what is wrong with the rest is said where its conversations are."""
     with suppress(DataError):
         yield from rows
@@ -160,12 +159,6 @@ def _message(value: Any, number: int) -> Message:
         raise DataError(
             f"the weight of message {number} is {weight!r}", hint="1 where it is learned, 0 where it is not"
         )
-    try:
-        value["content"].encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise DataError(
-            f"message {number} holds half a character", hint="mend its escapes of the form \\ud83d"
-        ) from None
     return Message(value["role"], value["content"], bool(weight))
 
 
@@ -174,10 +167,10 @@ def _message(value: Any, number: int) -> Message:
 
 @dataclass(frozen=True)
 class Entry:
-    """A conversation in a file: the line that it begins in, where it has one, and what else stands beside it."""
+    """A conversation in a file: the line that it begins in, and what else stands beside it."""
 
     conversation: Conversation
-    line: int | None = None
+    line: int
     cells: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -189,7 +182,7 @@ def holds_conversations(path: Path, broken: bool = False) -> bool:
         data = next(raw(path), b"")[:_LOOKED_AT]
     except DataError:
         return broken
-    encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else UTF8
+    encoding = "utf-16" if data.startswith(UTF16) else UTF8
     return _BEGINS.match(data.decode(encoding, "replace").removeprefix("\ufeff")) is not None
 
 
@@ -199,18 +192,17 @@ def entries_of(path: Path, encoding: str = UTF8, separator: str = "") -> Iterato
     With a `separator` each line of a text is one: what the user and the assistant say in turn, each with this after it.
     """
     rows = _parted(path, separator, encoding) if separator else _json(path, encoding)
-    for number, (line, value) in enumerate(rows, 1):
+    for line, value in rows:
         try:
             if isinstance(value, DataError):
                 raise value
             own = Conversation.of(value)
         except DataError as error:
-            message = error.message if line else f"conversation {number}: {error.message}"
-            yield DataError(message, path=path, line=line, hint=error.hint)
+            yield DataError(error.message, path=path, line=line, hint=error.hint)
             continue
         mine = messages_in(value) if isinstance(value, Mapping) else ""
         rest = {} if not isinstance(value, Mapping) else {key: v for key, v in value.items() if key != mine}
-        yield Entry(own, line, {key: v if isinstance(v, str) else json.dumps(v) for key, v in rest.items()})
+        yield Entry(own, line, {key: cell_of(cell) for key, cell in rest.items()})
 
 
 def _parted(path: Path, separator: str, encoding: str) -> Iterator[tuple[int, Any]]:
@@ -227,8 +219,8 @@ def _parted(path: Path, separator: str, encoding: str) -> Iterator[tuple[int, An
             yield line, [Message((USER, ASSISTANT)[i % 2], turn) for i, turn in enumerate(turns)]
 
 
-def _json(path: Path, encoding: str) -> Iterator[tuple[int | None, Any]]:
-    """What a file of JSON holds: an object a line, or as one document an object or a list of them."""
+def _json(path: Path, encoding: str) -> Iterator[tuple[int, Any]]:
+    """What a file of JSON holds, with its line: an object a line, or as one document an object or a list of them."""
     name = path.name.lower()
     for packed in PACKED:
         name = name.removesuffix(packed)
@@ -247,7 +239,7 @@ def _json(path: Path, encoding: str) -> Iterator[tuple[int | None, Any]]:
             one = isinstance(whole, Mapping) or (
                 bool(whole) and isinstance(whole[0], Mapping) and bool({"role", "from"} & whole[0].keys())
             )
-            yield from ((None, value) for value in ([whole] if one else whole))
+            yield from [(1, whole)] if one else zip(lines_of_elements(text), whole, strict=True)
             return
     for line, data in enumerate(lines_of(path, encoding), 1):
         if not data.strip():

@@ -60,8 +60,8 @@ class DataError(SeqloomError):
 
 def no_json(error: ValueError | RecursionError, *, of_line: bool = False) -> str:
     """What keeps a text from being JSON, and where in it, or in the line that it is."""
-    if not isinstance(error, json.JSONDecodeError):
-        return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+    if not isinstance(error, json.JSONDecodeError):  # of a ValueError there is but one: a number is too long for Python
+        return "it is nested too deep" if isinstance(error, RecursionError) else "a number in it has too many digits"
     place = f"character {error.colno}" if of_line else f"line {error.lineno}, character {error.colno}"
     reason = error.msg.removesuffix(" at")  # "Unterminated string starting at"
     return f"{reason[:1].lower()}{reason[1:]} at {place}"

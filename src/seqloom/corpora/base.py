@@ -46,10 +46,12 @@ class Item:
     """So many positions at its beginning are context: read, and never scored."""
     path: Path | None = None
     """The file that it lies in."""
-    cells: Mapping[str, str] = field(default_factory=dict)
+    cells: Mapping[str, str] | None = None
     """The other cells of its row, where it is one of a table of things."""
     pair: Any = None
     """What the corpus gives beside it: text as typed, or a value."""
+    pair_path: Path | None = None
+    """The file that `pair` lies in, in the same line, where that is another one."""
     line: int | None = None
     """The line of its file that it begins in, where it is not all of it."""
     codec: Codec | None = None
@@ -133,6 +135,8 @@ class Prepared:
     """Whether the things end (documents), or are one stream."""
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    wanted: Mapping[str, Given] = field(default_factory=dict)
+    """The conditions as they were asked for, which say what of the corpus can be read (`Corpus.values`)."""
     """What `seqloom data` says: counts, alphabet, missing cells, columns, the time step."""
 
 
@@ -269,7 +273,7 @@ class Corpus(Component, home="seqloom.corpora"):
         """How a condition beside things of this codec becomes numbers where nothing is said."""
         return codec_of_words()
 
-    def notes(self, codec: Codec) -> Iterator[str]:
+    def notes(self, codec: Codec, given: Mapping[str, Given]) -> Iterator[str]:
         """What is left out or mended."""
         return iter(())
 
@@ -299,25 +303,27 @@ class Corpus(Component, home="seqloom.corpora"):
         try:
             prepared = preparation.run(notify)
         except TooLittle as error:  # what was left out may be why
-            if left_out := list(self.notes(used)):
+            if left_out := list(self.notes(used, filled)):
                 known = [] if isinstance(error, EmptySplit) else [error.hint]
                 error.hint = "; ".join([*left_out, *known])
             raise
-        notes = (*_misread(items, prepared.codec), *self.notes(prepared.codec), *prepared.notes)
-        return replace(prepared, notes=notes)
+        notes = (*_misread(items, prepared.codec), *self.notes(prepared.codec, filled), *prepared.notes)
+        return replace(prepared, notes=notes, wanted=filled)
 
     def full(self, codec: Codec) -> list[Any]:
         """The whole values, splits undone (a forecast goes on from the end of the file)."""
         return [codec.join(list(codec.pieces(item.content))) for item in self.things(codec, {})]
 
-    def values(self, codec: Codec, split: str, last: int | None = None) -> Iterator[Any]:
+    def values(
+        self, codec: Codec, split: str, last: int | None = None, given: Mapping[str, Given] | None = None
+    ) -> Iterator[Any]:
         """The values of one split as the files have them, one for each part of a thing.
 
-        With `last` no more from the end of each than so many elements.
+        With `last` no more from the end of each than so many elements; of things that have what is `given` beside them.
         """
         from seqloom.corpora.division import values_of
 
-        return values_of(self._division(codec), codec, split, last)
+        return values_of(self._division(codec, given), codec, split, last)
 
     def stretches(self, codec: Codec, split: str, given: Mapping[str, Given] | None = None) -> Iterator[Stretch]:
         """The parts of a split, each with all that precedes it in its thing, and with the conditions beside it."""
@@ -327,7 +333,7 @@ class Corpus(Component, home="seqloom.corpora"):
             beside = {}
             for name, item in wanted.items():
                 assert item.codec is not None
-                value = sources[name].value(segment.item, item.codec, aligned=item.aligned)
+                value = sources[name].beside(name, segment.item, item.codec, aligned=item.aligned)
                 if value is not None:
                     beside[name] = value
             value = codec.join(list(codec.pieces(segment.item.content, 0, segment.end)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,10 +13,19 @@ from pydantic import Field as Limits
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, members_of
 from seqloom.core.content import digest_of
-from seqloom.core.conversation import EXAMPLE, Conversation, Entry, entries_of, holds_conversations, understood
+from seqloom.core.conversation import (
+    ASSISTANT,
+    EXAMPLE,
+    Conversation,
+    Message,
+    entries_of,
+    holds_conversations,
+    understood,
+)
 from seqloom.core.errors import DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing
 from seqloom.corpora.files import files_under, left_out
+from seqloom.corpora.sources import checked
 from seqloom.sequence.facts import Advice
 
 HISTORY = 4
@@ -77,20 +87,20 @@ class Chat(Corpus, name="chat"):
         ]
         digests = [(split, *digest_of(path)) for split, path in files]
         return Items(
-            each=lambda: (item for file in files for item in self._things_of(codec, *file) if isinstance(item, Item)),
+            each=lambda: (item for file in files for item in self._things_of(codec, given, *file)),
             identity=[[split, digest] for split, digest, _ in digests],
             size=sum(size for *_, size in digests),
             ends=True,
             whole=True,
         )
 
-    def notes(self, codec: Codec) -> Iterator[str]:
+    def notes(self, codec: Codec, given: Mapping[str, Given]) -> Iterator[str]:
         files = [path for word in (self.path, self.valid, self.test) if word for path in self._files(Path(word))]
         if not self.separator:
             yield from dict.fromkeys(filter(None, (understood(path, codec.written_in) for path in files)))
         yield from left_out(Path(self.path), files, "corpus.name=files reads texts, and tables without corpus.text")
         if self.skip_bad:
-            yield from bad_of((entry for path in files for entry in self._entries(codec, path)), "conversations")
+            yield from bad_of((one for path in files for one in self._entries(codec, given, "", path)), "conversations")
 
     def _files(self, root: Path) -> list[Path]:
         """The file, or those of a folder that hold conversations."""
@@ -101,30 +111,36 @@ class Chat(Corpus, name="chat"):
             raise DataError("the folder holds no conversations", path=root, hint=f"a line of a file is {EXAMPLE}")
         return found
 
-    def _entries(self, codec: Codec, path: Path) -> Iterator[Entry | DataError]:
+    def _entries(self, codec: Codec, given: Mapping[str, Given], split: str, path: Path) -> Iterator[Item | DataError]:
         """The conversations of one file, and in place of those that are passed over what is wrong with them."""
-        return passing(self._tried(codec, path), self.skip_bad, many=Path(self.path).is_dir())
+        things = checked(self._wholes(codec, split, path), codec, given)
+        return passing(things, self.skip_bad, many=Path(self.path).is_dir())
 
-    def _tried(self, codec: Codec, path: Path) -> Iterator[Entry | DataError]:
-        """The conversations of one file as the codec takes them, and in place of each that is bad what is wrong."""
-        for entry in entries_of(path, codec.written_in, self.separator):
-            try:
-                if isinstance(entry, Entry):
-                    codec.accept(entry.conversation)
-            except DataError as error:
-                entry = DataError(error.message, path=path, line=entry.line, hint=error.hint)
-            yield entry
-
-    def _things_of(self, codec: Codec, split: str, path: Path) -> Iterator[Item]:
-        """The things of one file; those of one conversation are called alike, so that they stand in one split."""
-        for entry in self._entries(codec, path):
-            if isinstance(entry, DataError):
+    def _wholes(self, codec: Codec, split: str, path: Path) -> Iterator[Item | DataError]:
+        """The conversations of one file, and in place of those that cannot be read what is wrong with them."""
+        for one in entries_of(path, codec.written_in, self.separator):
+            if isinstance(one, DataError):
+                yield one
                 continue
-            whole = entry.conversation
-            name = _hash(whole)
-            for value in [whole] if self.history is None else whole.replies(self.history):
-                digest = name if value is whole else _hash(value)
-                yield Item(name, value, digest, split, path=path, cells=entry.cells, line=entry.line)
+            value = one.conversation
+            if number := next((i for i, message in enumerate(value.messages, 1) if _is_empty_reply(message)), 0):
+                message = f"message {number} is a reply in which nothing is said"
+                hint = 'leave the conversation out, or give the message "weight": 0'
+                yield DataError(message, path=path, line=one.line, hint=hint)
+                continue
+            name = _hash(value)
+            yield Item(name, value, name, split, path=path, cells=one.cells, line=one.line)
+
+    def _things_of(self, codec: Codec, given: Mapping[str, Given], split: str, path: Path) -> Iterator[Item]:
+        """The things of one file; those of one conversation are called alike, so that they stand in one split."""
+        for whole in self._entries(codec, given, split, path):
+            if isinstance(whole, DataError):
+                continue
+            if self.history is None:
+                yield whole
+                continue
+            for value in whole.content.replies(self.history):
+                yield replace(whole, content=value, digest=_hash(value))
 
 
 def codec_of_turns() -> Codec:
@@ -136,6 +152,11 @@ def codec_of_turns() -> Codec:
 def _files(root: Path) -> Iterable[Path]:
     """The file, or all files of a folder."""
     return files_under(root) if root.is_dir() else [root]
+
+
+def _is_empty_reply(message: Message) -> bool:
+    """Whether it is one of those that are learned and scored, without anything in it."""
+    return message.role == ASSISTANT and message.scored and not message.content.strip()
 
 
 def _hash(value: Conversation) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs.base import Codec
-from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.errors import DataError
 from seqloom.core.progress import count
 from seqloom.corpora import shards
 from seqloom.corpora.base import SPLITS, Given
@@ -132,12 +132,12 @@ class _Lengths:
         self.held = array("q")
         self.most, self.longest = 0, ""
 
-    def add(self, length: int, segment: Segment) -> None:
-        """One more thing."""
+    def add(self, length: int, segment: Segment, source: Source) -> None:
+        """One more thing, with what comes from a source beside it."""
         if length > self.most:
             item = segment.item
             self.most = length
-            self.longest = f"{item.path or item.name}" + f", line {item.line}" * bool(item.line)
+            self.longest = f"{source.place(item) or item.name}" + f", line {item.line}" * bool(item.line)
         self.held.append(length)
 
     def notes(self, label: str, attended: bool) -> Iterator[str]:
@@ -264,7 +264,7 @@ class Encoding:
                     hint="an aligned condition has one element for each position",
                 )
             if label in self.lengths:
-                self.lengths[label].add(len(encoded.x), segment)
+                self.lengths[label].add(len(encoded.x), segment, self.sources[label])
             for _ in lengths:
                 self.beside[split, label].add(encoded)
                 self.beside[split, label].close()
@@ -391,15 +391,7 @@ class _Values:
 
 def beside(name: str, source: Source, condition: Codec, segment: Segment, *, aligned: bool) -> Any:
     """The value of a condition beside a part of a thing; None where there is none."""
-    try:
-        value = source.value(segment.item, condition, aligned=aligned)
-    except ConfigError as error:
-        raise error.under(f"given.{name}") from None
-    except DataError as error:
-        if error.path or segment.item.path is None:
-            raise
-        message = f"condition {name!r}: {error.message}"
-        raise DataError(message, path=segment.item.path, line=segment.item.line, hint=error.hint) from None
+    value = source.beside(name, segment.item, condition, aligned=aligned)
     if value is None or not aligned or segment.end is None:
         return value
     return condition.cut(value, segment.begin, segment.end)

@@ -174,7 +174,7 @@ class Files(Corpus, name="files"):
             whole=lines or (not codec.divisible and parted()),
         )
 
-    def notes(self, codec: Codec) -> Iterator[str]:
+    def notes(self, codec: Codec, given: Mapping[str, Given]) -> Iterator[str]:
         files = [item for item, _ in self._files_with_splits(codec)]
         guessed = next((item for item in files if self._is_guess(item.path, codec)), None)
         if guessed is not None:

@@ -15,6 +15,7 @@ from seqloom.core.content import digest_of, lines_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, codec_of_text, passing, sources_of
 from seqloom.corpora.files import files_under, is_read, left_out
+from seqloom.corpora.sources import checked
 from seqloom.corpora.tables import first_of, format_is, header_in_another_encoding, is_number, is_table, rows_of
 
 LOOKED_AT = 1000
@@ -103,33 +104,28 @@ class Pairs(Corpus, name="pairs"):
             (split, [digest_of(Path(name)) for name in (table, source) if name]) for split, table, source in each
         ]
         return Items(
-            each=lambda: (item for file in each for item in self._things_of(codec, *file) if isinstance(item, Item)),
+            each=lambda: (
+                item for file in each for item in self._things_of(codec, given, *file) if isinstance(item, Item)
+            ),
             identity=[self.text, [[split, *(digest for digest, _ in own)] for split, own in digests]],
             size=sum(size for _, own in digests for _, size in own),
             ends=codec.ends,
             whole=True,
         )
 
-    def notes(self, codec: Codec) -> Iterator[str]:
+    def notes(self, codec: Codec, given: Mapping[str, Given]) -> Iterator[str]:
         yield from left_out(Path(self.path), tables_of(Path(self.path), self.source), "corpus.text is for tables")
         if self.skip_bad:
             pairs = ((self.path, self.source), (self.valid, self.valid_source), (self.test, self.test_source))
             files = ((table, one) for path, one in pairs if path for table in tables_of(Path(path), one))
-            yield from bad_of((item for file in files for item in self._things_of(codec, "", *file)), "rows")
+            yield from bad_of((item for file in files for item in self._things_of(codec, given, "", *file)), "rows")
 
-    def _things_of(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
+    def _things_of(
+        self, codec: Codec, given: Mapping[str, Given], split: str, path: Path, source: str
+    ) -> Iterator[Item | DataError]:
         """The things of one file, and in place of those that are passed over what is wrong with them."""
-        return passing(self._tried(codec, split, path, source), self.skip_bad, many=Path(self.path).is_dir())
-
-    def _tried(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
-        """The things of one file as the codec takes them, and in place of each that is bad what is wrong."""
-        for item in self._rows(codec, split, path, source):
-            if isinstance(item, Item):
-                try:
-                    codec.typed(item.content)
-                except DataError as error:
-                    item = DataError(error.message, path=path, line=item.line, hint=error.hint)
-            yield item
+        things = checked(self._rows(codec, split, path, source), codec, given)
+        return passing(things, self.skip_bad, many=Path(self.path).is_dir())
 
     def _rows(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
         if source:
@@ -188,7 +184,7 @@ def _parallel(path: Path, source: Path, split: str, encoding: str) -> Iterator[I
             continue
         target, given = (part.decode("utf-8", "surrogateescape") for part in (text, beside))
         whole = json.dumps([target, given])
-        yield Item(whole, target, _hash(whole), split, path=path, pair=given, line=line)
+        yield Item(whole, target, _hash(whole), split, path=path, pair=given, pair_path=source, line=line)
 
 
 def _looks_paired(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +12,7 @@ import numpy as np
 from seqloom.codecs.base import Codec
 from seqloom.core.config import Component, member, members_of, nearest
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.corpora.base import Item
+from seqloom.corpora.base import Given, Item, sources_of
 from seqloom.corpora.cycles import phases, suited
 
 
@@ -53,9 +53,25 @@ class Source(Component, home="seqloom.corpora"):
         """
         return None
 
+    def place(self, item: Item) -> Path | None:
+        """The file in which it stands beside a thing."""
+        return item.path
+
     @abstractmethod
     def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
         """The condition beside a thing as a value of its codec, one element a position where `aligned`; None: null."""
+
+    def beside(self, name: str, item: Item, codec: Codec, *, aligned: bool) -> Any:
+        """Its value; what is wrong with it is said under the condition's name, with the file and the line."""
+        try:
+            return self.value(item, codec, aligned=aligned)
+        except ConfigError as error:
+            raise error.under(f"given.{name}") from None
+        except DataError as error:
+            if error.path or item.path is None:
+                raise
+            message = f"condition {name!r}: {error.message}"
+            raise DataError(message, path=self.place(item) or "", line=item.line, hint=error.hint) from None
 
     def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
         """The condition of a value, and where `aligned` of the `length` elements that are to follow; None: null."""
@@ -86,10 +102,11 @@ class Column(Source, name="column"):
 
     def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
         name = self.argument
-        if item.cells:
+        if item.cells is not None:
             if name not in item.cells:
-                raise DataError(f"there is no column {name!r}", path=item.path or "", hint=nearest(name, item.cells))
-            return codec.value_of(item.cells[name]) if item.cells[name] else None
+                hint = nearest(name, item.cells) if item.cells else "no other column is there"
+                raise DataError(f"there is no column {name!r}", hint=hint)
+            return codec.value_of(item.cells[name]) if item.cells[name].strip() else None
         if item.codec is None:
             raise ConfigError("these data have no columns", path="source", hint="source=column:NAME is for tables")
         cells = item.codec.column(item.content, name)
@@ -222,6 +239,9 @@ def _undated(name: str) -> DataError:
 class Pair(Source, name="pair"):
     """What the corpus itself gives beside each thing: the other file of two, the question of a toy."""
 
+    def place(self, item: Item) -> Path | None:
+        return item.pair_path or item.path
+
     def value(self, item: Item, codec: Codec, *, aligned: bool) -> Any:
         if item.pair is None:
             raise ConfigError(
@@ -229,7 +249,27 @@ class Pair(Source, name="pair"):
                 path="source",
                 hint="lines of another file do: corpus.source=FILE",
             )
-        return codec.value_of(item.pair)
+        return None if isinstance(item.pair, str) and not item.pair.strip() else codec.value_of(item.pair)
+
+
+def checked(each: Iterable[Item | DataError], codec: Codec, given: Mapping[str, Given]) -> Iterator[Item | DataError]:
+    """Things as the codec takes them, with what stands beside them; in place of each that is bad what is wrong."""
+    sources = {name: source for name, source in sources_of(given).items() if not source.asks}
+    for item in each:
+        if isinstance(item, Item):
+            try:
+                codec.accept(item.content)
+                for name, source in sources.items():
+                    beside = given[name].codec
+                    if beside is not None:
+                        source.beside(name, item, beside, aligned=given[name].aligned)
+            except DataError as error:
+                item = (
+                    error
+                    if error.path
+                    else DataError(error.message, path=item.path or "", line=item.line, hint=error.hint)
+                )
+        yield item
 
 
 def source_of(text: str) -> Source:

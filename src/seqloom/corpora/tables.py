@@ -6,12 +6,11 @@ import csv
 import json
 import math
 import re
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from seqloom.core.content import PACKED, UTF8, decoded, lines_of, raw
+from seqloom.core.content import PACKED, UTF8, cell_of, decoded, lines_of, lines_of_elements, raw
 from seqloom.core.errors import DataError, bad_line, no_json
 
 DELIMITERS = {".tsv": "\t", ".csv": ","}
@@ -23,9 +22,6 @@ EXAMPLE = '{"en": "a dog", "de": "ein Hund"}'
 """A line of a file of JSON lines."""
 TOGETHER = 4096
 """Rows of a Parquet file that are read at once."""
-
-_UTF16 = tuple(mark.decode("utf-8", "surrogateescape") for mark in (BOM_UTF16_LE, BOM_UTF16_BE))
-"""What a header begins with that is read as UTF-8 and is UTF-16."""
 
 Row = tuple[int, dict[str, str]]
 """The line that a row begins in, or its number where it has no line, and its cells by column."""
@@ -57,15 +53,12 @@ def rows_of(path: Path, encoding: str = UTF8) -> Iterator[Row | DataError]:
 
 def first_of(path: Path) -> dict[str, str] | None:
     """The first row of a file of JSON lines all of whose cells are texts; None where it has none such."""
-    for line in lines_of(path):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                return None
-            texts = isinstance(row, dict) and bool(row) and all(isinstance(cell, str) for cell in row.values())
-            return row if texts else None
-    return None
+    try:
+        first = next((line for line in lines_of(path) if line.strip()), b"")
+        row = json.loads(first)
+    except (DataError, ValueError, RecursionError):  # what is wrong is said where it is read
+        return None
+    return row if isinstance(row, dict) and row and all(isinstance(cell, str) for cell in row.values()) else None
 
 
 def format_is(path: Path, kind: str) -> bool:
@@ -98,13 +91,13 @@ def _json_lines(path: Path, encoding: str) -> Iterator[Row | DataError]:
             yield bad_line(error, hint, path=path, line=number)
             continue
         if isinstance(row, dict):
-            yield number, {name: _text(cell) for name, cell in row.items()}
+            yield number, {name: cell_of(cell) for name, cell in row.items()}
         else:
             yield DataError("the line is no object", path=path, line=number, hint=hint)
 
 
 def _json_array(path: Path, encoding: str) -> Iterator[Row | DataError]:
-    """The objects of one array, by their numbers; of a file that has an object a line all the same, its lines."""
+    """The objects of one array; of a file that has an object a line all the same, its lines."""
     hint = f"write an array of objects, such as [{EXAMPLE}]"
     try:
         text = "".join(decoded(raw(path, encoding=encoding), path))
@@ -118,16 +111,11 @@ def _json_array(path: Path, encoding: str) -> Iterator[Row | DataError]:
         raise DataError(f"the file is no JSON: {reason}", path=path, line=line, hint=hint) from None
     if not isinstance(rows, list):
         raise DataError("the file holds no array", path=path, hint=hint)
-    for number, row in enumerate(rows, 1):
+    for line, row in zip(lines_of_elements(text), rows, strict=True):
         if isinstance(row, dict):
-            yield number, {name: _text(cell) for name, cell in row.items()}
+            yield line, {name: cell_of(cell) for name, cell in row.items()}
         else:
-            yield DataError(f"element {number} of the array is no object", path=path, hint=hint)
-
-
-def _text(cell: object) -> str:
-    """A cell as text: nothing for null, and JSON for what is no text."""
-    return cell if isinstance(cell, str) else "" if cell is None else json.dumps(cell, ensure_ascii=False, default=str)
+            yield DataError("the element of the array is no object", path=path, line=line, hint=hint)
 
 
 def _parquet(path: Path) -> Iterator[Row | DataError]:
@@ -138,7 +126,7 @@ def _parquet(path: Path) -> Iterator[Row | DataError]:
         for begin in range(0, frame.select(polars.len()).collect().item(), TOGETHER):
             rows = frame.slice(begin, TOGETHER).collect().iter_rows(named=True)
             for number, row in enumerate(rows, begin + 1):
-                yield number, {name: _text(cell) for name, cell in row.items()}
+                yield number, {name: cell_of(cell) for name, cell in row.items()}
     except (polars.exceptions.PolarsError, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"the file is no Parquet that can be read: {reason}", path=path) from None
@@ -149,8 +137,6 @@ def _delimited(path: Path, delimiter: str, encoding: str) -> Iterator[Row | Data
     for line, cells in _cells(path, delimiter, encoding):
         if not header:
             header = cells
-            if header[0].startswith(_UTF16) and (error := header_in_another_encoding(header, path)):
-                raise error
             twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
             if twice is not None:
                 message = f"two columns are called {twice!r}"

@@ -12,10 +12,11 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import members_of, nearest
-from seqloom.core.content import digest_of, lines_of
+from seqloom.core.content import check_utf8, digest_of, lines_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.progress import count
 from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, codec_of_words, passing
+from seqloom.corpora.sources import checked
 from seqloom.corpora.tables import is_table, rows_of
 
 SUFFIXES = (".conll", ".conllu", ".bio", ".iob", ".iob2")
@@ -85,26 +86,34 @@ class Tagged(Corpus, name="tagged"):
         each = [(split, Path(path)) for split, path in files if path]
         digests = [(split, *digest_of(path)) for split, path in each]
         return Items(
-            each=lambda: (one for file in each for one in self._items(codec, *file) if isinstance(one, Item)),
+            each=lambda: (one for file in each for one in self._items(codec, given, *file) if isinstance(one, Item)),
             identity=[self.words, self.tags, [[split, digest] for split, digest, _ in digests]],
             size=sum(size for *_, size in digests),
             ends=codec.ends,
             whole=True,
         )
 
-    def notes(self, codec: Codec) -> Iterator[str]:
+    def notes(self, codec: Codec, given: Mapping[str, Given]) -> Iterator[str]:
         if self.skip_bad:
             files = [Path(path) for path in (self.path, self.valid, self.test) if path]
-            yield from bad_of((one for path in files for one in self._items(codec, "", path)), "sentences")
+            yield from bad_of((one for path in files for one in self._items(codec, given, "", path)), "sentences")
 
-    def _items(self, codec: Codec, split: str, path: Path) -> Iterator[Item | DataError]:
+    def _items(self, codec: Codec, given: Mapping[str, Given], split: str, path: Path) -> Iterator[Item | DataError]:
         """The sentences of a file, and in place of those that are passed over what is wrong with them."""
-        rows = self._rows(path, codec.written_in) if is_table(path) else self._columns(path, codec.written_in)
-        for row in passing(rows, self.skip_bad):
+        return passing(checked(self._sentences(codec, split, path), codec, given), self.skip_bad)
+
+    def _sentences(self, codec: Codec, split: str, path: Path) -> Iterator[Item | DataError]:
+        """The sentences of a file, and in place of those that cannot be read what is wrong with them."""
+        for row in self._rows(path, codec.written_in) if is_table(path) else self._columns(path, codec.written_in):
             if isinstance(row, DataError):
                 yield row
                 continue
             line, words, tags = row
+            try:
+                check_utf8(" ".join((*words, *tags)), "write the file in UTF-8")
+            except DataError as error:
+                yield DataError(error.message, path=path, line=line, hint=error.hint)
+                continue
             whole = json.dumps([words, tags])
             digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
             yield Item(whole, tags, digest, split, path=path, pair=words, line=line)

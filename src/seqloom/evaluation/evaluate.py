@@ -13,7 +13,7 @@ import numpy as np
 from seqloom import run as runs
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.core.foreign import arose_in
-from seqloom.corpora.base import Corpus, Prepared, Split, Stretch
+from seqloom.corpora.base import Corpus, Given, Prepared, Split, Stretch
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.evaluation.answers import answers_of
 from seqloom.evaluation.naming import data_word
@@ -192,9 +192,9 @@ def things_of(model: Model, part: Split, samples: int, seed: int) -> Things:
 
 def values_of(run: runs.Run, data: str | Corpus | None, split: SplitName) -> list[Any]:
     """The values of a split as the files have them."""
-    if data is not None:
-        return list(corpus_like(run.recipe.corpus, data, splits=ALL_AS_TEST).values(run.codec, "test"))
-    return list(run.recipe.corpus.values(run.codec, split))
+    own = run.recipe.corpus
+    corpus, name = (own, split) if data is None else (corpus_like(own, data, splits=ALL_AS_TEST), "test")
+    return list(corpus.values(run.codec, name, given=_fitted(run)))
 
 
 def things_in(run: runs.Run, path: str, settings: Mapping[str, Any], given: Collection[str]) -> list[Stretch]:
@@ -215,7 +215,7 @@ def things_in(run: runs.Run, path: str, settings: Mapping[str, Any], given: Coll
 
 def prepare(run: runs.Run, data: str | Corpus | None = None) -> Prepared:
     """A run's own data, or all of other data as their test split, encoded by the run's codecs."""
-    fitted = {name: given.replace(codec=codec) for name, (codec, given) in run.given.items()}
+    fitted = _fitted(run)
     if data is not None:
         corpus = corpus_like(run.recipe.corpus, data, splits=ALL_AS_TEST)
         return corpus.prepare(run.codec, fitted)
@@ -227,6 +227,11 @@ def prepare(run: runs.Run, data: str | Corpus | None = None) -> Prepared:
             hint="restore them, or name the data to evaluate on: seqloom evaluate RUN DATA",
         )
     return prepared
+
+
+def _fitted(run: runs.Run) -> dict[str, Given]:
+    """The conditions of a run, as its codecs read them."""
+    return {name: given.replace(codec=codec) for name, (codec, given) in run.given.items()}
 
 
 def data_of(corpus: Corpus) -> str:

@@ -6,6 +6,7 @@ from drawing pairs again.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -67,12 +68,27 @@ class Likeness(Component, home="seqloom.metrics"):
         return value if self.better == "lower" else -value
 
     def interval(self, counts: Numbers, seed: int = 0) -> tuple[float, float, float]:
-        """The 95 % interval of the value of pairs (N,K), and its standard error, by drawing them again (Efron 1979)."""
+        """The 95 % interval of the value of pairs (N,K), and its standard error, by drawing them again (Efron 1979).
+
+        Of pairs that are right or wrong it is that of a share (Wilson 1927): drawn again, pairs that are all wrong
+        would say that none is ever right.
+        """
         number = len(counts)
+        if counts.shape[1] == 2 and set(np.unique(counts[:, 0])) <= {0.0, 1.0} and (counts[:, 1] == 1).all():
+            return _of_share(float(counts[:, 0].mean()), number)
         drawn = (Rng.of(seed, 0).at("bootstrap").uniform(DRAWS * number)[0].reshape(DRAWS, number) * number).astype(int)
         values = [self.value(counts[own].sum(0)) for own in drawn]
         low, high = np.quantile(values, [0.025, 0.975]).tolist()
         return low, high, float(np.std(values, ddof=1))
+
+
+def _of_share(share: float, number: int) -> tuple[float, float, float]:
+    """Wilson's 95 % interval of a share of so many, and its standard error."""
+    z = 1.959964
+    scale = 1 / (1 + z * z / number)
+    middle = scale * (share + z * z / (2 * number))
+    half = scale * z * math.sqrt(share * (1 - share) / number + (z / (2 * number)) ** 2)
+    return max(0.0, middle - half), min(1.0, middle + half), math.sqrt(share * (1 - share) / number)
 
 
 class Bleu(Likeness, name="bleu"):

@@ -97,13 +97,13 @@ class Material:
     def numbers(self, split: str) -> list[Numbers]:
         """The numbers (T,D) of each sequence of a split in their own units, nan where missing."""
         codec = self.prepared.codec
-        arrays = [codec.numbers(value) for value in self.corpus.values(codec, split)]
+        arrays = [codec.numbers(value) for value in self.corpus.values(codec, split, given=self.prepared.wanted)]
         return [array for array in arrays if array is not None]
 
     def shown(self, split: str, last: int | None = None) -> Iterator[bytes]:
         """The sequences of a split as they are shown; no more from its end than hold `last` elements."""
         codec = self.prepared.codec
-        return (codec.show(value) for value in self.corpus.values(codec, split, last))
+        return (codec.show(value) for value in self.corpus.values(codec, split, last, self.prepared.wanted))
 
 
 @dataclass(frozen=True)
