@@ -22,11 +22,12 @@ BRIEF = 0.4
 """Below so many minutes a network of tokens has hardly more than a hundred updates, unless these are small."""
 FEW_EPOCHS = 4
 """Below so many passes over a text dropout only makes learning slower."""
-BY_HEART = 25
-"""So many passes over a text teach a network its items rather than what they have in common, without much dropout."""
-PIECES, OFTEN = 500, 8
-"""From so many symbols on they are pieces of words, of which a text has far fewer than characters; read so often they
-are learned by heart."""
+READINGS = 80
+"""The passes over a text that would take a dropout of 1, were it to grow with them without end."""
+MOST_DROPOUT = 0.3
+PIECES, AS_MANY = 500, 3
+"""From so many symbols on they are pieces of words, of which a text has far fewer than characters: each pass over them
+counts as so many."""
 EPOCHS, UPDATES, DIFFUSION_UPDATES = 500, 100, 600
 """Readings after which a series says nothing new, and updates that a network has of few rows in any case."""
 RARE = "what is read so few times is not learned by heart"
@@ -112,16 +113,21 @@ def _epochs(facts: Facts, minutes: float | None, read: float) -> float:
     return (4.0 if minutes is None else minutes) * read / max(1, facts.elements)
 
 
-def _against_overfitting(facts: Facts, minutes: float | None, read: float) -> Advice:
-    """Dropout that is not what the width wants, where so many elements a minute are read."""
+def _against_overfitting(facts: Facts, minutes: float | None, read: float, least: float) -> Advice:
+    """Dropout where so many elements a minute are read: none of few passes, then what grows with them from the least."""
     epochs = _epochs(facts, minutes, read)
     if epochs < FEW_EPOCHS:
         return {"backbone.dropout": (0.0, RARE)}
-    if minutes is not None and epochs >= BY_HEART:
-        return {"backbone.dropout": (0.3, "little data, read often, are learned by heart")}
-    if facts.symbols >= PIECES and epochs >= OFTEN:
-        return {"backbone.dropout": (0.3, "there are few symbols of many kinds, and they are read often")}
-    return {}
+    passes = epochs * (AS_MANY if facts.symbols >= PIECES else 1)
+    grown = least if minutes is None else round(min(MOST_DROPOUT, max(least, passes / READINGS)), 2)
+    if grown == least:
+        return {"backbone.dropout": (least, "grows with the width, and with how often the data are read")}
+    kinds = "they are few symbols of many kinds, and " * (facts.symbols >= PIECES)
+    return {"backbone.dropout": (grown, f"{kinds}what is read about {round(epochs)} times is learned by heart")}
+
+
+def _least_dropout(width: int) -> float:
+    return 0.05 if width < 256 else 0.1
 
 
 def _streams(facts: Facts, carries: bool) -> bool:
@@ -139,7 +145,6 @@ def _recurrent(facts: Facts, carries: bool, minutes: float | None) -> Advice:
     advice: Advice = {
         "backbone.width": (width, "grows with the minutes: small budgets want many updates"),
         "backbone.depth": (2, "two layers"),
-        "backbone.dropout": (0.05 if width < 256 else 0.1, "grows with the width"),
         "trainer.rate": (5e-3 if width < 256 else 4e-3, "recurrent networks of this width"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
@@ -155,7 +160,7 @@ def _recurrent(facts: Facts, carries: bool, minutes: float | None) -> Advice:
             "feed.batch": (32, "sequences a step"),
         }
     read = READ / width / max(1, width / WIDE)
-    advice |= _against_overfitting(facts, minutes, read)
+    advice |= _against_overfitting(facts, minutes, read, _least_dropout(width))
     if _epochs(facts, minutes, read) < FEW_EPOCHS and width < 192:
         advice["trainer.rate"] = (8e-3, "small networks and few updates want large steps")
     return advice
@@ -196,14 +201,13 @@ def _tokens(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) 
     advice: Advice = {
         "backbone.width": (width, "grows with the minutes"),
         "backbone.depth": (2 if recurrent else depth, "grows with the minutes"),
-        "backbone.dropout": (0.05 if width < 256 else 0.1, "grows with the width"),
         "feed.window": (_whole(facts, seen), "what the model will see at once"),
         "feed.batch": (16, "small batches give more updates"),
         "trainer.rate": (5e-3 if width < 256 else 3e-3, "networks of this width"),
         "trainer.weight_decay": (0.1, "matrices of a small Transformer"),
         "trainer.average": (0.998, "smooths the last updates"),
     }
-    advice |= _against_overfitting(facts, minutes, ATTENDED / width)
+    advice |= _against_overfitting(facts, minutes, ATTENDED / width, _least_dropout(width))
     if not recurrent:
         advice["trainer.optimizer"] = ({"name": "muon"}, "matrices of attention networks are learned in fewer updates")
     if not causal:
