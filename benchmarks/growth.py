@@ -35,7 +35,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 MARK = "growth"
 FLAT_TRAINING, FLAT_DECODING = 0.15, 0.05
 """How far the time of a token may rise from the shortest to the longest where cost is not to grow."""
-FLAT = ("rnn", "lstm", "gru", "mingru", "minlstm", "linear", "conv", "window", parts.NEAR)
+FLAT = ("rnn", "lstm", "gru", "mingru", "minlstm", "linear", "conv", "window", parts.NEAR, parts.PAST)
 
 Rows = Sequence[dict[str, Any]]
 Curves = dict[str, list[tuple[float, float]]]
@@ -55,6 +55,8 @@ def main() -> None:
     measured: dict[str, Callable[[bool], Iterable[dict[str, Any]]]] = {
         "training": parts.training,
         "memory": lambda small: parts.memory(small, options.big),
+        "vocabulary": parts.vocabulary,
+        "state": parts.state,
         "decoding": parts.decoding,
         "batches": parts.batches,
         "calls": parts.calls,
@@ -119,13 +121,15 @@ def section(measured: dict[str, Any]) -> str:
     words = {
         "training": _training,
         "memory": _memory,
+        "vocabulary": _vocabulary,
+        "state": _state,
         "decoding": _decoding,
         "batches": _batches,
         "calls": _calls,
         "exam": _exam,
         "gradients": _gradients,
     }
-    texts = [words[name](part["rows"]) for name, part in measured.items()]
+    texts = [word(measured[name]["rows"]) for name, word in words.items() if name in measured]
     loaded = [name for name, part in measured.items() if part["loaded"]]
     if loaded:
         texts.insert(0, f"The machine had other work during: {', '.join(loaded)}.")
@@ -170,14 +174,28 @@ def _training(rows: Rows) -> str:
 
 def _memory(rows: Rows) -> str:
     by_length = [row for row in rows if "length" in row]
-    by_symbols = [{**row, "of": "MB of a step"} for row in rows if "symbols" in row]
     by_corpus = [{**row, "of": "MB of a training"} for row in rows if "corpus_mb" in row]
     texts = [f"**Memory**: the peak of one step over what the process took before, {parts.BATCH} rows, in MB."]
     texts += [pivot(by_length, "mixer", "length", lambda row: f"{row['mb']:.0f}")]
-    texts += ["Against the vocabulary (lstm), and of a whole training against its corpus in MB (20 steps, no prior):"]
-    texts += [pivot(by_symbols, "of", "symbols", lambda row: f"{row['mb']:.0f}", "symbols")]
+    texts += ["Of a whole training against its corpus in MB (20 steps of an lstm, no prior):"]
     texts += [pivot(by_corpus, "of", "corpus_mb", lambda row: f"{row['mb']:.0f}", "corpus, MB")]
     return "\n\n".join(texts)
+
+
+def _vocabulary(rows: Rows) -> str:
+    head = (
+        "**A step against the vocabulary**: megabytes at its peak, and milliseconds of the processor for both passes "
+        f"(lstm, {parts.BATCH} rows of 256). From {parts.MANY:,} symbols on outputs are made in parts, unless the head "
+        "is adaptive."
+    )
+    table = pivot(rows, "head", "symbols", lambda row: f"{row['mb']:.0f} MB, {row['ms']:.0f} ms")
+    return f"{head}\n\n{table}"
+
+
+def _state(rows: Rows) -> str:
+    head = "**What is kept of a sequence against what was read of it**, in KB."
+    table = pivot(rows, "mixer", "context", lambda row: f"{row['kb']:,.1f}")
+    return f"{head}\n\n{table}"
 
 
 def _decoding(rows: Rows) -> str:
@@ -256,8 +274,10 @@ def page(measured: dict[str, Any]) -> bytes:
     memory = rows_of("memory")
     by_length = lines([row for row in memory if "length" in row], mixer, "length", "mb")
     drawings.append(("Memory of a step", "length", "MB", True, by_length))
-    by_symbols = lines([row for row in memory if "symbols" in row], mixer, "symbols", "mb")
-    drawings.append(("Memory of a step", "symbols", "MB", True, by_symbols))
+    for title, unit, key in (("Memory of a step", "MB", "mb"), ("Time of a step", "ms", "ms")):
+        by_symbols = lines(rows_of("vocabulary"), lambda row: row["head"], "symbols", key)
+        drawings.append((title, "symbols", unit, True, by_symbols))
+    drawings.append(("State", "context", "KB", True, lines(rows_of("state"), mixer, "context", "kb")))
     by_corpus = lines([row for row in memory if "corpus_mb" in row], lambda row: "lstm", "corpus_mb", "mb")
     drawings.append(("Memory of a training", "corpus, MB", "MB", False, by_corpus))
     drawings.append(
@@ -279,7 +299,9 @@ def page(measured: dict[str, Any]) -> bytes:
     with figures.style("png") as ink:
         figure = figures.blank(5.0 * across, 3.1 * math.ceil(len(drawings) / across))
         plots = figure.subplots(math.ceil(len(drawings) / across), across, squeeze=False).flat
-        for axes, (title, x, y, logarithmic, found) in zip(plots, drawings, strict=True):
+        for axes in plots[len(drawings) :]:
+            axes.set_axis_off()
+        for axes, (title, x, y, logarithmic, found) in zip(plots, drawings, strict=False):
             _draw(axes, title, x, y, logarithmic, found)
             figures.grid(axes, ink)
         return figures.written(figure, "png")

@@ -1,4 +1,4 @@
-"""What is measured of how cost grows: training, memory, decoding, batches, calls, memory of long ago and gradients.
+"""What is measured of how cost grows: time, memory and state, quality by calls, memory of long ago, and gradients.
 
 Each part is a function that yields rows; `small` makes it a matter of seconds, to see that it works.
 """
@@ -32,8 +32,12 @@ from seqloom.metrics.likelihood import Reading, score
 from seqloom.model import Model, load
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
+from seqloom.processes import autoregressive
+from seqloom.processes.adaptive import Adaptive
 from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.base import MANY
 from seqloom.processes.gaussian import Gaussian
+from seqloom.processes.heads import Head
 from seqloom.processes.masked import Masked
 from seqloom.processes.schedules import EdmNoise, PredictEdm
 from seqloom.recipe import model_settings
@@ -49,10 +53,24 @@ from oracles import GaussianOracle, Oracle, sample
 
 Rows = Iterator[dict[str, Any]]
 
-NEAR = "attention in a window"
+NEAR, SHARED, SUNK = "attention in a window", "attention, keys shared", "attention with a sink"
+PAST, LAYERED = "lstm, attention in a window", "three windows, one of all (4 layers)"
 MIXERS = ("rnn", "lstm", "gru", "mingru", "minlstm", "linear", "conv", "window", NEAR, "attention")
-SET = {NEAR: ("attention", {"mixer": {"name": "attention", "window": 128}})}
+ALL = (*MIXERS, SHARED, SUNK, PAST, LAYERED)
+_ATTENTION = {"name": "attention"}
+_WINDOW = {**_ATTENTION, "window": 128}
+SET = {
+    NEAR: ("attention", {"mixer": _WINDOW}),
+    SHARED: ("attention", {"mixer": {**_ATTENTION, "heads": 4, "kv_heads": 1}}),
+    SUNK: ("attention", {"mixer": {**_ATTENTION, "sink": True}}),
+    PAST: ("attention", {"mixer": ["lstm", _WINDOW]}),
+    LAYERED: ("attention", {"mixer": [_WINDOW, _WINDOW, _WINDOW, "attention"], "depth": 4}),
+}
 """Model words and settings of what is no model word itself."""
+WHOLE, PARTS, ADAPTIVE = "all outputs at once", "outputs in parts", "adaptive"
+HEADS = (WHOLE, PARTS, ADAPTIVE)
+FEWEST = {PARTS: MANY, ADAPTIVE: 10_000}
+"""From how many symbols on the costs of all are worked out in parts, and the adaptive head is advised."""
 WIDTH, DEPTH, SYMBOLS, BATCH, ROUNDS = 128, 2, 65, 8, 5
 LONG = ("rnn", "lstm", "gru", "minlstm", "attention")
 MEGABYTE = 1_000_000
@@ -60,17 +78,20 @@ EXAM = (("copy", 64, 500), ("recall", 32, 1000))
 """What is asked for, the longest lag, and the steps of training."""
 
 
-def built(mixer: str, window: int, symbols: int = SYMBOLS, width: int = WIDTH, depth: int = DEPTH) -> Network:
+def built(
+    mixer: str, window: int, symbols: int = SYMBOLS, width: int = WIDTH, depth: int = DEPTH, head: Head | None = None
+) -> Network:
     """A network of symbols with this mixer and the feed-forward part that goes with it."""
-    space, process = Tokens(size=symbols), Autoregressive()
+    space, process = Tokens(size=symbols), Autoregressive(head=head)
     word, more = SET.get(mixer, (mixer, {}))
-    backbone = Backbone.parse({**model_settings(word)["backbone"], **more, "width": width, "depth": depth})
-    return Network(backbone, process.spec(space), space, window, {}, seed=0)
+    settings = {**model_settings(word)["backbone"], "width": width, "depth": depth, **more}
+    backbone = Backbone.parse(settings)
+    return Network(backbone, process.spec(space), space, window, {}, seed=0, own=process.module(space))
 
 
-def step_of(net: Network, rows: int, length: int) -> Callable[[], None]:
+def step_of(net: Network, rows: int, length: int, head: Head | None = None) -> Callable[[], None]:
     """One forward and one backward pass over random symbols."""
-    space, process = net.space, Autoregressive()
+    space, process = net.space, Autoregressive(head=head)
     assert isinstance(space, Tokens)
     x = np.random.Generator(np.random.Philox(key=1)).integers(0, space.size, rows * length)
     data = Flat(x, np.arange(0, rows * length + 1, length))
@@ -85,15 +106,17 @@ def step_of(net: Network, rows: int, length: int) -> Callable[[], None]:
     return step
 
 
-def medians(sides: dict[Any, Callable[[], None]], rounds: int) -> dict[Any, float]:
+def medians(
+    sides: dict[Any, Callable[[], None]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[Any, float]:
     """The median seconds of each, taken in turn after a round that is not counted."""
     taken: dict[Any, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name, run in sides.items():
-            began = time.perf_counter()
+            began = clock()
             run()
             if turn:
-                taken[name].append(time.perf_counter() - began)
+                taken[name].append(clock() - began)
     return {name: statistics.median(seconds) for name, seconds in taken.items()}
 
 
@@ -103,7 +126,7 @@ def medians(sides: dict[Any, Callable[[], None]], rounds: int) -> dict[Any, floa
 def training(small: bool) -> Rows:
     """Microseconds of a forward and a backward pass for each token, against the length of the rows."""
     lengths = (32, 64) if small else (256, 512, 1024, 2048)
-    for mixer in MIXERS:
+    for mixer in ALL:
         net = built(mixer, max(lengths))
         taken = medians({n: step_of(net, BATCH, n) for n in lengths}, 1 if small else ROUNDS)
         for length, seconds in taken.items():
@@ -111,13 +134,11 @@ def training(small: bool) -> Rows:
 
 
 def memory(small: bool, big: bool = False) -> Rows:
-    """MB that a step takes against length and vocabulary, and a training against the size of its corpus."""
-    lengths, sizes = ((64, 128), (256, 1024)) if small else ((256, 512, 1024, 2048), (256, 2048, 16_384))
+    """MB that a step takes against length, and a training against the size of its corpus."""
+    lengths = (64, 128) if small else (256, 512, 1024, 2048)
     for mixer in ("lstm", "attention"):
         for length in lengths:
-            yield {"mixer": mixer, "length": length, "mb": step_memory(mixer, length, SYMBOLS)}
-    for symbols in sizes:
-        yield {"mixer": "lstm", "symbols": symbols, "mb": step_memory("lstm", lengths[0], symbols)}
+            yield {"mixer": mixer, "length": length, "mb": step_alone(mixer, length, SYMBOLS)["mb"]}
     folder = machine_folder()
     for size in (1, 2) if small else (10, 100, *((1000,) if big else ())):
         path = folder / f"{size}.txt"
@@ -134,12 +155,22 @@ def memory(small: bool, big: bool = False) -> Rows:
         path.unlink()
 
 
-def step_memory(mixer: str, length: int, symbols: int) -> float:
-    """The peak of a process's memory in one step, over what it took before; in a process of its own."""
+def vocabulary(small: bool) -> Rows:
+    """MB and milliseconds of a step against the number of symbols, by how what they cost is worked out."""
+    length, sizes = (16, (256, 4096)) if small else (256, (256, 4096, 16_384, 32_768))
+    for symbols in sizes:
+        for head in HEADS:
+            if head == WHOLE or symbols >= FEWEST[head]:
+                yield {"head": head, "symbols": symbols, **step_alone("lstm", length, symbols, head)}
+
+
+def step_alone(mixer: str, length: int, symbols: int, head: str = PARTS) -> dict[str, float]:
+    """What one step takes in a process of its own: the peak of its memory over what it took before, and CPU time."""
     done = subprocess.run(
-        [sys.executable, __file__, mixer, str(length), str(symbols)], capture_output=True, text=True, check=True
+        [sys.executable, __file__, mixer, str(length), str(symbols), head], capture_output=True, text=True, check=True
     )
-    return float(done.stdout)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def machine_folder() -> Path:
@@ -163,11 +194,26 @@ def write_corpus(path: Path, size: int) -> None:
             written += file.write(" ".join(words[i] for i in chosen)[: size - written])
 
 
+def state(small: bool) -> Rows:
+    """KB that are kept of a sequence while it is read, against how much of it has been."""
+    contexts = (16, 64) if small else (64, 256, 1024, 4096)
+    for mixer in ALL:
+        net, kept = built(mixer, max(contexts)), {}
+        memory, read = net.begin(1, max(contexts)), 0
+        for context in contexts:
+            with torch.inference_mode():
+                net.features(torch.zeros(1, context - read, dtype=torch.long), state=memory)
+            read = context
+            kept[context] = sum(one.numel() * one.element_size() for one in memory.tensors().values())
+        for context, size in kept.items():
+            yield {"mixer": mixer, "context": context, "kb": size / 1000}
+
+
 def decoding(small: bool) -> Rows:
     """Milliseconds of each element that is made after a context, against how long the context is."""
     contexts, made = ((16, 64), 96) if small else ((64, 512, 2048), 192)
     text = Markov().stream(max(contexts), 1)
-    for mixer in MIXERS:
+    for mixer in ALL:
         model = trained(
             "builtin:markov",
             mixer,
@@ -221,7 +267,7 @@ def batches(small: bool) -> Rows:
 def trained(data: str, mixer: str, steps: int, **settings: Any) -> Model:
     """A model that was trained for some steps, without a prior."""
     word, more = SET.get(mixer, (mixer, {}))
-    backbone = {**more, "width": WIDTH, "depth": DEPTH, **settings.pop("backbone", {})}
+    backbone = {"width": WIDTH, "depth": DEPTH, **more, **settings.pop("backbone", {})}
     run = machine_folder() / "run"
     fit.train(data, model=word, steps=steps, out=run, backbone=backbone, process={"prior": "none"}, **settings)
     return load(run)
@@ -370,12 +416,17 @@ def gradients(small: bool) -> Rows:
         yield {"network": name, **found.data(), "clipped": found.clipped.tolist()}
 
 
-if __name__ == "__main__":  # one step, in a process of its own: what it took of memory, in MB
-    word, length, symbols = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+if __name__ == "__main__":  # one step, in a process of its own: what it took of memory, in MB, and of time
+    word, length, symbols, head = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     torch.set_num_threads(1)
-    net = built(word, length, symbols)
-    step = step_of(net, BATCH, length)
-    step_of(net, 1, 2)()  # what libraries take when they are first used is theirs
+    machine.tune_allocator()  # as a training does
+    if head == WHOLE:
+        autoregressive.MANY = symbols + 2
+    own = Adaptive() if head == ADAPTIVE else None
+    net = built(word, length, symbols, head=own)
+    step = step_of(net, BATCH, length, own)
+    step_of(net, 1, 2, own)()  # what libraries take when they are first used is theirs
     before = forget_peak()
     step()
-    print(machine.peak_memory_mb() - before)
+    peak = machine.peak_memory_mb() - before
+    print(json.dumps({"mb": peak, "ms": 1000 * medians({0: step}, ROUNDS, time.process_time)[0]}))

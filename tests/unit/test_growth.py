@@ -57,11 +57,23 @@ def test_all_that_was_measured_stands_in_a_section_and_on_a_page():
     made["decoding"] = [{"mixer": "lstm", "context": n, "ms_element": 3.0} for n in (64, 128)]
     made["batches"] = [{"mixer": "lstm", "what": "training", "rows": 1, "tokens_second": 9.0}]
     made["exam"] = [{"task": "copy", "mixer": "lstm", "steps": 5, "lag": 8, "right": 0.5}]
-    made["memory"] = [{"mixer": "lstm", "length": 64, "mb": 3.0}, {"mixer": "lstm", "symbols": 64, "mb": 3.0}]
-    made["memory"] += [{"corpus_mb": 10, "mb": 3.0}]
+    made["memory"] = [{"mixer": "lstm", "length": 64, "mb": 3.0}, {"corpus_mb": 10, "mb": 3.0}]
+    made["vocabulary"] = [{"head": "adaptive", "symbols": 64, "mb": 3.0, "ms": 7.0}]
+    made["state"] = [{"mixer": "lstm", "context": n, "kb": 3.0} for n in (64, 128)]
     machine = {"cpu": "a chip", "threads": 2, "torch": "2"}
     measured = {name: {"rows": rows, "loaded": False, "machine": machine} for name, rows in made.items()}
     text = growth.section(measured)
     assert "rnn x 1.5 | yes" in text
     assert "copy, 5 steps, lag" in text
+    assert "| adaptive | 3 MB, 7 ms |" in text
     assert growth.page(measured).startswith(b"\x89PNG")
+
+
+def test_what_is_kept_of_a_sequence_grows_with_attention_to_all_of_it_alone():
+    kept = {}
+    for row in growth_parts.state(True):
+        kept.setdefault(row["mixer"], {})[row["context"]] = row["kb"]
+    growing = {mixer for mixer, own in kept.items() if own[64] > own[16]}
+    assert growing == {"attention", growth_parts.SHARED, growth_parts.SUNK, growth_parts.LAYERED}
+    grown = {mixer: own[64] - own[16] for mixer, own in kept.items()}
+    assert grown[growth_parts.SHARED] == grown["attention"] / 4

@@ -194,7 +194,7 @@ def past_the_window(model: Model, canvas: Canvas) -> str:
     empty = np.flatnonzero(~given if given.ndim == 1 else ~given.all(1))
     if model.process.incremental and model.network.reach is None:  # a long past is what a state is for
         past = f"{len(empty):,} new elements are more than the training window of {window}"
-        return f"{past}: the recurrent state carries on" if len(empty) > window else ""
+        return f"{past}: its state carries on" if len(empty) > window else ""
     reason = f"{length:,} elements are more than the training window of {window}"
     if model.process.incremental:
         return f"{reason}: it slides, each new element sees {model.network.reach} at most"

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from seqloom.sequence.guess import Cost
 
-AT_ONCE = 6 << 20
+AT_ONCE = 4 << 20
 """Outputs that are there at once, or those of one position; fewer take longer."""
 
 
