@@ -162,6 +162,7 @@ def test_what_is_bad_is_refused_with_its_line_or_left_empty_and_counted(seqloom,
         seqloom("apply", runs / "run", *ALIKE, "in.txt"),
         "in.txt, line 1: given.source: not in the model's alphabet: 'z'",
     )
+    check_error(seqloom("sample", runs / "run", *ALIKE, "given.source= "), "given.source: nothing is given", "without")
     Path("in.jsonl").write_text('{"source": "ab"}\n{"source"\n')
     check_error(seqloom("apply", runs / "run", *ALIKE, "in.jsonl"), "in.jsonl, line 2: the line is no JSON")
     Path("in.txt").write_text("ab\n")

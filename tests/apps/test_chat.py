@@ -78,10 +78,10 @@ def test_a_system_that_training_never_heard_is_said(say: Callable[..., Done], mo
 
 def test_what_is_wrong_ends_a_script_and_not_a_dialogue(say: Callable[..., Done]) -> None:
     for text, wrong in {
-        "ab\n\u6771\nab\n": "error: not in the model's alphabet: '東'",
+        "ab\n\u6771\nab\n": "error: standard input, line 2: not in the model's alphabet: '東'",
         "/wat\nab\n": "error: there is no command '/wat'",
         "/save\n": "error: /save: which file is meant?",
-        "\udcff\n": "error: the text is not UTF-8",
+        "\udcff\n": "error: standard input, line 1: message 1: the text is not UTF-8",
     }.items():
         done = say(text)
         assert (done.code, wrong in done.err) == (2, True), done.err

@@ -139,6 +139,17 @@ def test_what_stands_beside_conversations_is_missing_with_its_line_and_null_is_n
     assert [note for note in notes if note.startswith("1 of 10 conversations are bad and left out")]
 
 
+def test_a_conversation_that_is_typed_and_broken_is_not_taken_for_what_a_user_says() -> None:
+    with pytest.raises(DataError, match="the conversation is no JSON: expecting"):
+        CODECS["characters"].typed('{"messages": [{"role": "user", "content": "a"}')
+    assert CODECS["characters"].typed("{a") == Conversation((Message("user", "{a"),))
+
+
+def test_only_roles_can_be_scored() -> None:
+    with pytest.raises(ConfigError, match="scored: 'narrator' is none of the roles, which are system, user, assistant"):
+        type(CODECS["characters"]).parse({"scored": ["narrator"]})
+
+
 def test_a_list_that_is_no_json_is_said_with_the_line_that_keeps_it_from_being(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(f"[\n{SAID[0].line()},\n{SAID[1].line()},\n]\n")

@@ -594,6 +594,7 @@ def test_a_few_long_things_are_better_left_out_than_all_cut(tmp_path: Path) -> N
         ("a.tsv", "en\tde\nx\ty\n", "dd", "a.tsv: there is no column 'dd'", "de"),
         ("a.tsv", "en\tde\nx\t\n", "de", "line 2: column 'de' is empty", "leave the row out"),
         ("a.tsv", "en\tde\nx\n", "de", "line 2: the line has 1 cells", "every row"),
+        ("a.tsv", "en\tde\n", "de", "a.tsv: there is nothing in it to learn from", "give some data"),
         ("a.tsv", "en\tde\nx\ty\n", "", "which column", "de"),
         ("a.tsv", "en\tde\nx\t  \n", "de", "line 2: column 'de' is empty", "leave the row out"),
         ("a.csv", 'en,de\n"x,y\n', "de", "line 2: the row is no CSV", "quotes"),
@@ -641,6 +642,8 @@ def test_what_was_left_out_is_said_where_too_little_is_left(tmp_path: Path) -> N
 
 
 def test_a_missing_source_column_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"given\.s\.source: 'de' is the column that is modelled"):
+        corpus_of(str(pairs(tmp_path / "p.tsv")), {"text": "de"}).prepare(None, {"s": Given(source="column:de")})
     with pytest.raises(DataError, match="line 2: condition 's': there is no column 'fr'"):
         corpus_of(str(pairs(tmp_path / "p.tsv")), {"text": "de"}).prepare(None, {"s": Given(source="column:fr")})
     with pytest.raises(ConfigError, match=r"^source: there is no source 'colum:fr'") as caught:

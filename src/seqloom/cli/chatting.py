@@ -25,7 +25,7 @@ from seqloom.cli.session import (
     verb,
 )
 from seqloom.core.conversation import SYSTEM
-from seqloom.core.errors import ConfigError, SeqloomError
+from seqloom.core.errors import ConfigError, DataError, SeqloomError
 
 if TYPE_CHECKING:
     from seqloom.chat import Chat
@@ -70,7 +70,7 @@ def chat(
     if typed:
         session.note("/help tells what there is beside talking")
     unread = 0
-    for line in _lines(typed):
+    for number, line in _lines(typed):
         try:
             if line.startswith("/") and not line.startswith("//"):
                 if not _obeyed(line, talk, session, force):
@@ -80,6 +80,8 @@ def chat(
             _reply(line.removeprefix("/") if line.startswith("//") else line, talk, session, as_json, typed)
         except SeqloomError as error:
             if not typed:  # a script is to know
+                if isinstance(error, DataError) and not error.path:
+                    error.path, error.line = "standard input", number
                 raise
             say(f"error: {error}" + f"\nhint: {error.hint}" * bool(error.hint))
             continue
@@ -88,12 +90,12 @@ def chat(
         unread = talk.unread
 
 
-def _lines(typed: bool) -> Iterator[str]:
-    """What the user says, line by line; nothing more after Ctrl-C or Ctrl-D at a prompt."""
+def _lines(typed: bool) -> Iterator[tuple[int, str]]:
+    """What the user says, line by line, with its number; nothing more after Ctrl-C or Ctrl-D at a prompt."""
     if not typed:
-        for data in sys.stdin.buffer:
+        for number, data in enumerate(sys.stdin.buffer, 1):
             if line := data.decode("utf-8", "surrogateescape").strip():
-                yield line
+                yield number, line
         return
     import contextlib
 
@@ -106,7 +108,7 @@ def _lines(typed: bool) -> Iterator[str]:
             put("\n")
             return
         if line:
-            yield line
+            yield 0, line
 
 
 def _obeyed(line: str, talk: Chat, session: Session, force: bool) -> bool:

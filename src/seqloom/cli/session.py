@@ -389,7 +389,10 @@ def conditions_of(settings: Sequence[str], codecs: Mapping[str, Codec]) -> dict[
             raise ConfigError(
                 f"{text!r} is the name of a file", path=key, hint=f"its content is {shlex.quote(f'{key}=@{text}')}"
             )
-        conditions[name] = value_of(text, codecs[name])
+        conditions[name] = value_of(text, codecs[name]) if text.strip() else None
+        if conditions[name] is None or not codecs[name].size(conditions[name]):
+            hint = f"without {key}=... the model makes what it learned for no {name}"
+            raise ConfigError("nothing is given", path=key, hint=hint)
     return conditions
 
 

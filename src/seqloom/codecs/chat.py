@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 
 from seqloom.codecs.base import Codec, fitted_unnamed
 from seqloom.codecs.text import Characters, gaps
@@ -21,6 +21,7 @@ from seqloom.core.content import UTF8, check_utf8
 from seqloom.core.conversation import (
     ALIASES,
     ASSISTANT,
+    EXAMPLE,
     SUFFIXES,
     SYSTEM,
     USER,
@@ -28,8 +29,9 @@ from seqloom.core.conversation import (
     Message,
     entries_of,
     holds_conversations,
+    looks_like_conversations,
 )
-from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.errors import ConfigError, DataError, no_json
 from seqloom.core.rng import Rng
 from seqloom.sequence.canvas import Begun, Canvas, Encoded
 from seqloom.sequence.space import Tokens
@@ -92,6 +94,14 @@ class Turns(Codec, name="chat"):
         if len(set(roles)) != len(roles) or not roles:
             raise ValueError("each role is named once")
         return roles
+
+    @field_validator("scored")
+    @classmethod
+    def _of_roles(cls, scored: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        roles = info.data.get("roles", scored)
+        if wrong := next((role for role in scored if role not in {*roles, ASSISTANT}), None):  # the default is as it is
+            raise ValueError(f"{wrong!r} is none of the roles, which are {', '.join(roles)}")
+        return scored
 
     @field_validator("template")
     @classmethod
@@ -421,7 +431,9 @@ class Turns(Codec, name="chat"):
         """A line of a file of conversations, or what a user says."""
         try:
             value = json.loads(text) if text.lstrip()[:1] in {"{", "["} else None
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
+            if looks_like_conversations(text):
+                raise DataError(f"the conversation is no JSON: {no_json(error)}", hint=f"such as {EXAMPLE}") from None
             value = None
         if value is None:
             value = [{"role": next(one for one in (USER, *self.roles) if one in self.roles), "content": text}]

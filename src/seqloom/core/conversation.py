@@ -183,7 +183,12 @@ def holds_conversations(path: Path, broken: bool = False) -> bool:
     except DataError:
         return broken
     encoding = "utf-16" if data.startswith(UTF16) else UTF8
-    return _BEGINS.match(data.decode(encoding, "replace").removeprefix("\ufeff")) is not None
+    return looks_like_conversations(data.decode(encoding, "replace").removeprefix("\ufeff"))
+
+
+def looks_like_conversations(text: str) -> bool:
+    """Whether a text begins as conversations in JSON do."""
+    return _BEGINS.match(text) is not None
 
 
 def entries_of(path: Path, encoding: str = UTF8, separator: str = "") -> Iterator[Entry | DataError]:

@@ -303,6 +303,8 @@ class Corpus(Component, home="seqloom.corpora"):
         try:
             prepared = preparation.run(notify)
         except TooLittle as error:  # what was left out may be why
+            if isinstance(error, EmptySplit) and next(iter(items), None) is None:
+                error.message, error.hint = "there is nothing in it to learn from", "give some data"
             if left_out := list(self.notes(used, filled)):
                 known = [] if isinstance(error, EmptySplit) else [error.hint]
                 error.hint = "; ".join([*left_out, *known])

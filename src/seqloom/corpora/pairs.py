@@ -93,6 +93,9 @@ class Pairs(Corpus, name="pairs"):
     def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
         if self.source and self.text:
             raise ConfigError("either a column of one file or a second file", path="corpus.source")
+        if twice := next((name for name, one in sources_of(given).items() if self.text in one.columns), None):
+            hint = "the model would only copy: give another column"
+            raise ConfigError(f"{self.text!r} is the column that is modelled", path=f"given.{twice}.source", hint=hint)
         files = [("", self.path, self.source)]
         for split, path, source in (("valid", self.valid, self.valid_source), ("test", self.test, self.test_source)):
             if bool(source) != bool(self.source and path):
