@@ -114,7 +114,7 @@ def _epochs(facts: Facts, minutes: float | None, read: float) -> float:
 
 
 def _against_overfitting(facts: Facts, minutes: float | None, read: float, least: float) -> Advice:
-    """Dropout where so many elements a minute are read: none of few passes, then what grows with them from the least."""
+    """Dropout where so many elements a minute are read: none of few passes, and of more what grows from the least."""
     epochs = _epochs(facts, minutes, read)
     if epochs < FEW_EPOCHS:
         return {"backbone.dropout": (0.0, RARE)}
