@@ -9,8 +9,8 @@ of 0.4 seconds are forecast from eight, twenty times. Measured are the mean dist
 the twelve steps, and that of the nearest end. Beside them: going on with the last velocity, once as it is, and twenty
 times with what that erred by on training tracks. R is the wall-clock of nanoGPT at its CPU settings, as in first.py.
 Windows are spread evenly over all that a scene has. Settings beside the default ones get rows of their own, of as many
-updates as the default row took where it is there, so that they differ in nothing else. Finished rows are kept, and a
-later sitting goes on.
+updates as the default row took where it is there and they set no other, so that they differ in nothing else. Finished
+rows are kept, and a later sitting goes on.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ MODELS = ("lstm", "transformer", "gaussian", "flow")
 SETTINGS = {
     "default": (),
     "rotate": ("feed.augment=[{name: rotate, columns: [x, y]}]",),
+    "600 updates": ("--steps", "600"),  # more of them learn the scenes that are trained on
 }
 SCENES = {
     "eth": ("biwi_eth",),
@@ -64,10 +65,12 @@ def main() -> None:
         windows = spread(windows_of(tracks("all", SCENES[scene])), options.windows)
         for model, variant in product(MODELS, options.settings.split(",")):
             default = rows.finished.get(f"{scene}/{model}") if variant != "default" else None
-            long = ("--steps", f"{default['steps']}") if default else ("--minutes", f"{options.r / 60:.4f}")
-            words = (*long, *SETTINGS[variant], *threads)
+            words = (*SETTINGS[variant], *threads)
+            if "--steps" not in words:
+                words += ("--steps", f"{default['steps']}") if default else ("--minutes", f"{options.r / 60:.4f}")
             name = named(scene, model, variant)
-            rows.fill(name, partial(ours, scene, model, windows, options.keep / name.replace("/", "-"), words))
+            run = options.keep / name.replace("/", "-").replace(" ", "-")
+            rows.fill(name, partial(ours, scene, model, windows, run, words))
         rows.fill(f"{scene}/velocity", partial(velocity, windows, others(scene, "train")))
     say(table(rows.finished))
 
