@@ -1,20 +1,25 @@
 """Where people walk: of eight steps that were seen, the next twelve, in a scene that was not trained on.
 
-    SEQLOOM_DATA=... python benchmarks/tracks.py [--r SECONDS] [--only eth/lstm] [--windows 100] [--keep FOLDER]
+    SEQLOOM_DATA=... python benchmarks/tracks.py [--r SECONDS] [--only eth/lstm] [--settings default,rotate]
+                                                 [--windows 100] [--keep FOLDER]
 
 The protocol of Social GAN (Gupta et al. 2018) on the tracks of ETH and UCY: each scene in turn is left out; models
 are trained on the training files of the others, with nothing but --model, --minutes and the horizon, and twelve steps
 of 0.4 seconds are forecast from eight, twenty times. Measured are the mean distance (metres) of the nearest path over
 the twelve steps, and that of the nearest end. Beside them: going on with the last velocity, once as it is, and twenty
 times with what that erred by on training tracks. R is the wall-clock of nanoGPT at its CPU settings, as in first.py.
-Windows are spread evenly over all that a scene has. Finished rows are kept, and a later sitting goes on.
+Windows are spread evenly over all that a scene has. Settings beside the default ones get rows of their own, of as many
+updates as the default row took where it is there and they set no other, so that they differ in nothing else. Finished
+rows are kept, and a later sitting goes on.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,11 @@ from rows import Rows, parser_of, say, seqloom_json
 import seqloom
 
 MODELS = ("lstm", "transformer", "gaussian", "flow")
+SETTINGS = {
+    "default": (),
+    "rotate": ("feed.augment=[{name: rotate, columns: [x, y]}]",),
+    "600 updates": ("--steps", "600"),  # more of them learn the scenes that are trained on
+}
 SCENES = {
     "eth": ("biwi_eth",),
     "hotel": ("biwi_hotel",),
@@ -43,19 +53,31 @@ def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
     parser = parser_of(__doc__, "tracks", "eth/lstm")
     parser.add_argument("--r", type=float, default=104.0, help="seconds of R")
+    parser.add_argument("--settings", default="default", help=f"of {', '.join(SETTINGS)}")
     parser.add_argument("--windows", type=int, default=100, help="of each scene, at most")
     parser.add_argument(
         "--threads", type=int, default=0, help="of each training; as many as there are cores unless given"
     )
     options = parser.parse_args()
     rows = Rows(options, r=options.r, windows=options.windows)
-    threads = ["--threads", f"{options.threads}"] if options.threads else []
+    threads = ("--threads", f"{options.threads}") if options.threads else ()
     for scene in SCENES:
         windows = spread(windows_of(tracks("all", SCENES[scene])), options.windows)
-        for model in MODELS:
-            rows.fill(f"{scene}/{model}", partial(ours, scene, model, windows, options.keep, options.r, threads))
+        for model, variant in product(MODELS, options.settings.split(",")):
+            default = rows.finished.get(f"{scene}/{model}") if variant != "default" else None
+            words = (*SETTINGS[variant], *threads)
+            if "--steps" not in words:
+                words += ("--steps", f"{default['steps']}") if default else ("--minutes", f"{options.r / 60:.4f}")
+            name = named(scene, model, variant)
+            run = options.keep / name.replace("/", "-").replace(" ", "-")
+            rows.fill(name, partial(ours, scene, model, windows, run, words))
         rows.fill(f"{scene}/velocity", partial(velocity, windows, others(scene, "train")))
     say(table(rows.finished))
+
+
+def named(scene: str, model: str, variant: str) -> str:
+    """What a row is called."""
+    return f"{scene}/{model}" if variant == "default" else f"{scene}/{model}/{variant}"
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -110,14 +132,12 @@ def nearest(paths: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return float(distance.mean(1).min()), float(distance[:, -1].min())
 
 
-def ours(scene: str, model: str, windows: np.ndarray, keep: Path, r: float, threads: list[str]) -> dict[str, Any]:
-    """One training and its forecasts."""
-    run = keep / f"{scene}-{model}"
+def ours(scene: str, model: str, windows: np.ndarray, run: Path, words: Sequence[str]) -> dict[str, Any]:
+    """One training, for how long and with which settings `words` say, and its forecasts."""
     shutil.rmtree(run, ignore_errors=True)  # of a sitting that was interrupted
-    train, valid = (written(others(scene, part), keep / f"{scene}-{part}.csv") for part in ("train", "val"))
-    words = ["train", f"{train}", f"corpus.valid={valid}", "--model", model, "--minutes", f"{r / 60:.4f}"]
-    words += [f"feed.horizon={AHEAD}", "--out", f"{run}", "-q", *threads]
-    trained = seqloom_json(*words)
+    train, valid = (written(others(scene, part), run.parent / f"{scene}-{part}.csv") for part in ("train", "val"))
+    asked = ("train", f"{train}", f"corpus.valid={valid}", "--model", model, f"feed.horizon={AHEAD}")
+    trained = seqloom_json(*asked, "--out", f"{run}", "-q", *words)
     made = seqloom.load(run)
     errors = []
     for i, window in enumerate(windows):
@@ -151,15 +171,17 @@ def table(rows: dict[str, Any]) -> str:
     scenes = [scene for scene in SCENES if any(name.startswith(f"{scene}/") for name in rows)]
     lines = [f"| left out | {' | '.join(scenes)} |", "|" + "---|" * (len(scenes) + 1)]
 
-    def line(called: str, model: str, mean: str, end: str) -> None:
-        found = [rows.get(f"{scene}/{model}") for scene in scenes]
+    def line(called: str, mean: str, end: str, model: str, variant: str = "default") -> None:
+        found = [rows.get(named(scene, model, variant)) for scene in scenes]
+        if not any(found):
+            return
         cells = ["" if row is None else f"{row[mean]:.2f} / {row[end]:.2f}" for row in found]
         lines.append(f"| {called} | {' | '.join(cells)} |")
 
-    for model in MODELS:
-        line(model, model, "mean", "end")
-    line("last velocity, with errors", "velocity", "mean", "end")
-    line("last velocity alone", "velocity", "alone", "alone_end")
+    for model, variant in product(MODELS, SETTINGS):
+        line(model if variant == "default" else f"{model}, {variant}", "mean", "end", model, variant)
+    line("last velocity, with errors", "mean", "end", "velocity")
+    line("last velocity alone", "alone", "alone_end", "velocity")
     return "\n".join(lines)
 
 

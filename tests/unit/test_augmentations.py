@@ -9,9 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chi2
+from scipy.stats import chi2, kstest
 
 from seqloom.codecs.pieces import Bpe
+from seqloom.codecs.series import Series
+from seqloom.codecs.strokes import Strokes
 from seqloom.codecs.text import Characters
 from seqloom.core.errors import ConfigError
 from seqloom.core.rng import Rng
@@ -27,7 +29,7 @@ from seqloom.processes.masked import Masked
 from seqloom.processes.uniform import Uniform
 from seqloom.sequence.batch import Batch, Condition
 from seqloom.sequence.space import Field, Tokens, Vectors
-from seqloom.training.augmentations import Delete, Jitter, Scale, Shuffle, Substitute, in_stretches
+from seqloom.training.augmentations import Delete, Jitter, Rotate, Scale, Shuffle, Substitute, in_stretches
 from seqloom.training.feed import Feed, Reader
 
 WORDS = "low lower lowest slow slowest newer newest wide wider widest \u00e9t\u00e9 " * 8
@@ -85,6 +87,105 @@ def test_what_precedes_a_row_is_multiplied_with_it_and_binary_numbers_are_not():
     assert bool((plain.x[..., :2] != 0).any())
     assert torch.equal(flipped.x[..., :2], -plain.x[..., :2])
     assert torch.equal(flipped.x[..., 2:], plain.x[..., 2:])
+
+
+PLANE = Series(columns=("x", "y", "speed"), means=(3.0, -40.0, 1.0), scales=(2.0, 0.1, 1.0))
+
+
+def tracks(x: np.ndarray, known: np.ndarray | None = None, **settings: object) -> Reader:
+    """A reader of one series of PLANE, with four rows before each window."""
+    split = Split(Flat(x, np.array([0, len(x)]), known), {}, 0.0, 0.0, "")
+    rotate = {"name": "rotate", "columns": ["x", "y"], **settings}
+    feed = Feed.parse({"window": 20, "batch": 64, "augment": [rotate] if settings else []})
+    return Reader(feed, split, PLANE.space, 0, {}, past=4, codec=PLANE)
+
+
+def in_data(x: torch.Tensor) -> torch.Tensor:
+    """Rows of PLANE in the units of the data, about their means."""
+    return x.double() * torch.tensor(PLANE.scales)
+
+
+def test_rotated_rows_keep_their_distances_in_the_units_of_the_data():
+    x = np.random.Generator(np.random.Philox(8)).standard_normal((80, 3)).astype(np.float32)
+    plain, turned = tracks(x).batch(3), tracks(x, share=1.0).batch(3)
+    before, after = (torch.cat([batch.past.x, batch.x], 1) for batch in (plain, turned) if batch.past is not None)
+    assert torch.equal(after[..., 2], before[..., 2])
+    old, new = (torch.view_as_complex(in_data(part)[..., :2].contiguous()) for part in (before, after))
+    moved = (new - new[:, :1]).abs() - (old - old[:, :1]).abs()
+    assert float(moved.abs().max()) < 1e-5
+    exists = old != 0
+    turn = torch.where(exists, new, 1.0) / torch.where(exists, old, 1.0)
+    each = torch.stack([row[there].mean() for row, there in zip(turn, exists, strict=True)])
+    assert float(torch.where(exists, turn - each[:, None], 0).abs().max()) < 1e-4  # one angle for all of a row
+    assert torch.allclose(each.abs(), torch.ones(64, dtype=torch.float64), atol=1e-5)
+
+
+def test_angles_are_uniform_over_the_circle_for_a_share_of_the_rows():
+    x = torch.ones(4000, 1, 3)
+    every = torch.ones(4000, 1, 3, dtype=torch.bool)
+    batch = Batch(x, every[..., 0], every, ~every, every[..., 0])
+    turned = Rotate(columns=("x", "y"), share=0.75).apply(Rng.of(5, np.arange(4000)), batch, PLANE.space, PLANE)
+    changed = (turned.x != x).any(-1)[:, 0]
+    assert abs(float(changed.double().mean()) - 0.75) < 4 * (0.1875 / 4000) ** 0.5
+    old, new = (torch.view_as_complex(in_data(part)[:, 0, :2].contiguous()) for part in (x, turned.x))
+    angle = (new / old).angle()[changed].numpy() / (2 * np.pi) % 1
+    assert kstest(angle, "uniform").pvalue > 0.001
+
+
+def test_equal_seeds_rotate_alike_wherever_training_goes_on():
+    x = np.random.Generator(np.random.Philox(8)).standard_normal((80, 3)).astype(np.float32)
+    going, resumed = tracks(x, share=0.5), tracks(x, share=0.5)
+    batches = [going.batch(cursor) for cursor in range(4)]
+    assert torch.equal(resumed.batch(3).x, batches[3].x)
+    assert not torch.equal(batches[2].x, batches[3].x)
+
+
+def test_where_one_of_a_pair_is_missing_both_are_in_rows_that_are_rotated():
+    drawn = np.random.Generator(np.random.Philox(9))
+    known = drawn.random((80, 3)) < 0.8
+    x = np.where(known, drawn.standard_normal((80, 3)), 0).astype(np.float32)
+    plain, turned = tracks(x, known).batch(0), tracks(x, known, share=0.5).batch(0)
+    assert plain.past is not None
+    assert turned.past is not None
+    rows = (turned.x != plain.x).flatten(1).any(1)
+    assert 16 <= int(rows.sum()) <= 48  # of 64
+    for old, new in ((plain, turned), (plain.past, turned.past)):
+        both = old.known[..., :2].all(-1, keepdim=True)
+        assert torch.equal(new.known[rows][..., :2], both[rows].expand(-1, -1, 2))
+        assert not new.x[~new.known].any()
+        assert torch.equal(new.known[..., 2], old.known[..., 2])
+        assert torch.equal(new.x[~rows], old.x[~rows])
+        assert torch.equal(new.known[~rows], old.known[~rows])
+
+
+def test_a_field_of_two_numbers_is_a_pair():
+    codec = Strokes(scale=2.0)
+    x = torch.tensor([[[3.0, 4.0, 1.0]]]).expand(8, 2, 3)
+    every = torch.ones(8, 2, 3, dtype=torch.bool)
+    batch = Batch(x, every[..., 0], every, ~every, every[..., 0])
+    turned = Rotate(columns=("move",)).apply(Rng.of(0, np.arange(8)), batch, codec.space, codec).x
+    assert torch.allclose(turned[..., :2].norm(dim=-1), torch.full((8, 2), 5.0))
+    assert len(set(turned[:, 0, 0].tolist())) == 8
+    assert (turned[..., 2] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (["x", "z"], "no column 'z'"),
+        (["x"], "no pairs"),
+        (["x", "x"], "no pairs"),
+        (["x", "y", "speed"], "no pairs"),
+        (["x", "count"], "'count' holds no real numbers"),
+        (["x", "kind"], "'kind' holds no real numbers"),
+    ],
+)
+def test_columns_that_are_no_pairs_of_real_numbers_are_refused(columns: list[str], message: str):
+    others = (Field(name="count", support="count"), Field(name="kind", width=3, support="category"))
+    space = Vectors(fields=(*PLANE.space.fields, *others))
+    batch = reader(space, np.zeros((40, space.dim), np.float32)).batch(0)
+    with pytest.raises(ConfigError, match=rf"feed\.augment.*{message}"):
+        Rotate(columns=tuple(columns)).apply(Rng.of(0, np.arange(40)), batch, space, PLANE)
 
 
 def test_jitter_adds_noise_to_known_real_numbers_only():
@@ -262,7 +363,7 @@ def test_what_does_not_fit_the_space_is_refused_and_nothing_is_the_default():
     for name in ("substitute", "delete", "shuffle", "bpe_dropout"):
         with pytest.raises(ConfigError, match=r"feed\.augment"):
             reader(SPACE, x, known, augment=[name]).batch(0)
-    for augmentation in (Scale(), Jitter()):
+    for augmentation in (Scale(), Jitter(), Rotate(columns=("x", "y"))):
         with pytest.raises(ConfigError, match=r"feed\.augment"):
             reader(Tokens(size=3), np.zeros(50, np.uint8), augment=[augmentation]).batch(0)
     assert Substitute().share > 0

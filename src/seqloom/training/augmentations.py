@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -108,6 +109,75 @@ class Flip(Multiplied, name="flip"):
 
     def factor(self, rng: Rng) -> Tensor:
         return torch.from_numpy(np.where(rng.at("flip").uniform(1) < self.share, -1.0, 1.0))
+
+
+class Rotate(Augmentation, name="rotate"):
+    """Columns in pairs, as x and y of a plane, are rotated by an angle for each row: no direction is like no other.
+
+    It is a rotation in the units of the data, whatever the scale of each column, about the mean of the training split,
+    or about 0 where the codec takes no mean away. Where one of a pair is missing both are, in a row that is rotated.
+    """
+
+    columns: tuple[str, ...] = Field(min_length=1)
+    """x and y, and of further things their x and y, by the same angle; a field of two numbers is a pair by itself."""
+    share: float = Field(default=1.0, ge=0, le=1)
+    """Of the rows, how many are rotated, each by an angle that is uniform over the circle."""
+
+    def apply(self, rng: Rng, batch: Batch, space: Space, codec: Codec | None) -> Batch:
+        x, y = self._pairs(space)
+        scales = None if codec is None else codec.log_scales
+        if scales is None:
+            raise ConfigError("it is not known in which units the numbers are", path="feed.augment")
+        ratio = torch.from_numpy(np.exp(scales[y] - scales[x]))  # the unit of y in that of x
+        u = torch.from_numpy(rng.at("rotate").uniform(2))
+        chosen, angle = u[:, :1, None] < self.share, 2 * math.pi * u[:, 1:, None]
+        cosine, sine = angle.cos(), angle.sin()
+
+        def rotated(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+            # Unrotated rows keep their very numbers, also where only one of a pair is known.
+            both = known[..., x] & known[..., y]
+            old_x, old_y = values[..., x].double(), values[..., y].double()
+            new_x = cosine * old_x - sine * ratio * old_y
+            new_y = sine / ratio * old_x + cosine * old_y
+            values, left = values.clone(), known.clone()
+            for channels, new in ((x, new_x), (y, new_y)):
+                moved = (new * both).to(values.dtype)
+                values[..., channels] = torch.where(chosen, moved, values[..., channels])
+                left[..., channels] = torch.where(chosen, both, known[..., channels])
+            return values, left
+
+        values, known = rotated(batch.x, batch.known)
+        past = batch.past
+        if past is not None:
+            past = replace(past, **dict(zip(("x", "known"), rotated(past.x, past.known), strict=True)))
+        return replace(batch, x=values, known=known, shown=batch.shown & known, past=past)
+
+    def _pairs(self, space: Space) -> tuple[list[int], list[int]]:
+        """The channels of all x, and those of all y; ConfigError where the columns are no pairs of real numbers."""
+        real = _real(self, space)
+        assert not isinstance(space, Tokens)
+        channels: list[int] = []
+        for name in self.columns:
+            if name not in space.slices:
+                known = [field.name for field in space.fields]
+                raise ConfigError(
+                    f"there is no column {name!r} to rotate", path="feed.augment", hint=nearest(name, known)
+                )
+            own = space.slices[name]
+            if not bool(real[own].all()):
+                raise ConfigError(
+                    f"column {name!r} holds no real numbers",
+                    path="feed.augment",
+                    hint="rotate is for columns such as x and y",
+                )
+            channels += range(own.start, own.stop)
+        if len(channels) % 2 or len(set(channels)) < len(channels):
+            raise ConfigError(
+                f"{', '.join(self.columns)} are no pairs of different columns",
+                path="feed.augment",
+                hint="rotate takes x and y, as in {name: rotate, columns: [x, y]}",
+            )
+        return channels[::2], channels[1::2]
 
 
 class Jitter(Augmentation, name="jitter"):
