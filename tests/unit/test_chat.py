@@ -116,6 +116,16 @@ def test_a_bad_line_is_an_error_with_its_place_or_counted(tmp_path: Path, line: 
     assert sum(len(split.data) for split in prepared.splits.values()) == 10
 
 
+def test_a_content_in_parts_that_are_texts_is_one_text(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
+    line = json.dumps({"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "b"}]})
+    (tmp_path / "a.jsonl").write_text(f"{line}\n")
+    assert [one.conversation for one in entries_of(tmp_path / "a.jsonl")] == [talk("Hello", "b")]  # type: ignore[union-attr]
+    assert understood(tmp_path / "a.jsonl") == "contents in parts as one text"
+    with pytest.raises(DataError, match="the content of message 1 is no text"):
+        Conversation.of([{"role": "user", "content": [*parts, {"type": "image_url", "image_url": "u"}]}])
+
+
 def test_a_bad_conversation_of_a_list_has_its_line(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     wrong = '{"messages":\n[{"role": "x", "content": "a"}]}'

@@ -114,7 +114,7 @@ def messages_in(value: Mapping[str, Any]) -> str:
 
 def understood(path: Path, encoding: str = UTF8) -> str:
     """What of a file's conversations is written otherwise than is usual here, and was read all the same; or nothing."""
-    keys, roles, calls = set[str](), set[str](), 0
+    keys, roles, calls, parts = set[str](), set[str](), 0, 0
     for _, value in islice(_until_broken(_json(path, encoding)), _ROWS_LOOKED_AT):
         if not isinstance(value, Mapping):
             continue
@@ -124,8 +124,10 @@ def understood(path: Path, encoding: str = UTF8) -> str:
             if isinstance(message, Mapping):
                 roles |= {str(message.get("from"))} & set(ALIASES)
                 calls += bool(message.get("tool_calls"))
+                parts += _in_parts(message.get("content"))
     said = [f"{key!r} is read as messages, 'from' as role, 'value' as content" for key in sorted(keys)]
     said += [", ".join(f"{role!r} as {ALIASES[role]}" for role in sorted(roles))] if roles else []
+    said += ["contents in parts as one text"] if parts else []
     said += [f"calls of tools as what the {ASSISTANT} says, in JSON"] if calls else []
     return "; ".join(said)
 
@@ -149,6 +151,8 @@ def _message(value: Any, number: int) -> Message:
         value["content"] = value.get("value")
     if value.get("tool_calls") and not value.get("content"):
         value = {**value, "content": json.dumps({"tool_calls": value["tool_calls"]}, ensure_ascii=False)}
+    if _in_parts(value.get("content")):
+        value = {**value, "content": "".join(part["text"] for part in value["content"])}
     for key in ("role", "content"):
         if value.get(key) is None:
             raise DataError(f"message {number} has no {key}", hint=hint)
@@ -160,6 +164,18 @@ def _message(value: Any, number: int) -> Message:
             f"the weight of message {number} is {weight!r}", hint="1 where it is learned, 0 where it is not"
         )
     return Message(value["role"], value["content"], bool(weight))
+
+
+def _in_parts(content: Any) -> bool:
+    """Whether a content is a list of parts all of which are texts: `[{"type": "text", "text": "Hello"}]`."""
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and all(
+            isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+            for part in content
+        )
+    )
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------

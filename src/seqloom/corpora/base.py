@@ -303,11 +303,11 @@ class Corpus(Component, home="seqloom.corpora"):
         try:
             prepared = preparation.run(notify)
         except TooLittle as error:  # what was left out may be why
-            if isinstance(error, EmptySplit) and next(iter(items), None) is None:
-                error.message, error.hint = "there is nothing in it to learn from", "give some data"
             if left_out := list(self.notes(used, filled)):
                 known = [] if isinstance(error, EmptySplit) else [error.hint]
                 error.hint = "; ".join([*left_out, *known])
+            elif isinstance(error, EmptySplit) and next(iter(items), None) is None:
+                error.message, error.hint = "there is nothing in it to learn from", "give some data"
             raise
         notes = (*_misread(items, prepared.codec), *self.notes(prepared.codec, filled), *prepared.notes)
         return replace(prepared, notes=notes, wanted=filled)
