@@ -525,7 +525,7 @@ class Fit:
             state.step,
             self.run.identity,
             weights=self.net.state_dict(),
-            average=self.loop.average,
+            average=None if self.loop.average is None else self.net.state_dict() | self.loop.average,
             training=self.loop.tensors(),
             state={
                 **state.numbers(),

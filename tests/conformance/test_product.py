@@ -42,10 +42,12 @@ VARIANTS: dict[str, Any] = {
         "name": "gaussian",
         "features": [{"name": "window"}, {"name": "linear", "length": 6}],
     },
+    "masked at learned times": {"name": "masked", "schedule": "learned"},
 }
 CASES += [(m, "autoregressive with lags", "vectors") for m in ("lstm", "attention")]
 CASES += [("gru", "autoregressive about what is expected", "vectors")]
 CASES += [("attention", "gaussian about what is expected", "vectors")]
+CASES += [("attention", "masked at learned times", "tokens")]
 REFUSED = [(p, s) for p in members_of(Process) for s in SPACES if not fits(p, s)]
 # Labels are tried fast with every process and a GRU; attention, and sources, which take long, with the plainest.
 FAST = {

@@ -15,10 +15,13 @@ from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Gru
 from seqloom.network.backbone import Backbone
 from seqloom.network.network import Network
+from seqloom.processes.anyorder import AnyOrder
 from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.block import Block
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.processes.schedules import Masking, Noise, PredictClean, Prediction
+from seqloom.processes.times import LearnedMasking, Squares
 from seqloom.sequence.batch import Batch, Past
 from seqloom.sequence.space import Field, Tokens, Vectors
 
@@ -75,6 +78,50 @@ def test_masked_bound_of_any_network_is_above_its_entropy_and_independent_of_the
         assert mean - 3 * stderr > math.log(len(STRINGS))  # no network is better than the truth
         first = values["linear", "counted"]
         assert abs(mean - first[0]) < 4 * math.hypot(stderr, first[1])
+
+
+class Copies(TokenOracle):
+    """Knows that all symbols of a string are one, of which each is as likely."""
+
+    def answer(self, x, level, flag):
+        seen = torch.where(x < SIZE, x, -1).max(1).values
+        found = torch.nn.functional.one_hot(seen.clamp_min(0), SIZE).double().log()
+        return torch.where((seen >= 0)[:, None], found, 0.0)[:, None].expand(*x.shape, SIZE)
+
+
+@pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.parametrize("kind", [Masked, AnyOrder, Block])
+def test_a_schedule_that_is_learned_has_the_same_bound_with_less_variance(kind, masks):
+    """All that a string costs it costs where all is masked: there most of the times are drawn."""
+    x = torch.arange(SIZE).repeat_interleave(4)[:, None].expand(-1, 8).contiguous()
+    spread = {}
+    for name in ("linear", "learned"):
+        process = kind(schedule=name, masks=masks, **({"size": 8} if kind is Block else {}))
+        net = Copies(process.spec(Tokens(size=SIZE)), SIZE, None)
+        net.own = process.module(net.space)
+        for step in range(300):
+            process.loss(net, whole(x), keys(len(x), 1000 + step))
+        likelihood = next(one for one in process.likelihoods().values() if one.kind == "bound")
+        terms = [likelihood.nats(net, whole(x), keys(len(x), s), None)[0].sum(1) for s in range(400)]
+        each = torch.stack(terms).flatten().numpy()
+        spread[name] = each.std()
+        assert abs(each.mean() - math.log(SIZE)) < 4 * each.std() / math.sqrt(len(each))
+    # Drawn each by itself all are seldom masked, and there is less to gain: 0.66 of it at best.
+    assert spread["learned"] < (0.5 if masks == "counted" else 0.9) * spread["linear"]
+
+
+def test_times_are_learned_by_the_root_of_mean_squares():
+    squares = Squares(4)
+    assert squares.often() == (0.25,) * 4
+    masked = torch.arange(8) < torch.tensor([[2], [4], [6], [8]])
+    each = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    squares.add(each / 4, masked.sum(1), masked, each[:, None].expand(4, 8))
+    assert squares.often() == pytest.approx([0.7 * part / 10 + 0.3 / 4 for part in (1, 2, 3, 4)])
+    schedule = LearnedMasking(parts=4).learned(squares)
+    t = torch.linspace(0, 1, 9, dtype=torch.float64)
+    torch.testing.assert_close(schedule.time(schedule.alpha(t)), t)
+    ends = torch.tensor(squares.often(), dtype=torch.float64).cumsum(0)
+    torch.testing.assert_close(1 - schedule.alpha(ends), torch.arange(1, 5) / 4, check_dtype=False)
 
 
 class Spy(TokenOracle):

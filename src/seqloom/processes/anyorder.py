@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process
@@ -49,9 +49,12 @@ class AnyOrder(Process, name="anyorder"):
     def spec(self, space: Space) -> NetworkSpec:
         return masked_spec(space)
 
+    def module(self, space: Space) -> nn.Module | None:
+        return self.schedule.module()
+
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         ordered = (float(rng.at("left").uniform(1)[0, 0]) + np.arange(len(batch.x)) * self.left) % 1.0 < self.left
-        return Loss(self._nats(net, batch, rng, ordered, drop).sum(), batch.wanted.sum())
+        return Loss(self._nats(net, batch, rng, ordered, drop, training=True).sum(), batch.wanted.sum())
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def exact(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
@@ -65,13 +68,17 @@ class AnyOrder(Process, name="anyorder"):
             "likelihood_any_order": Likelihood("bound", "windows", bound, draws=8),
         }
 
-    def _nats(self, net: Net, batch: Batch, rng: Rng, ordered: Any, drop: Rng | None = None) -> Tensor:
+    def _nats(
+        self, net: Net, batch: Batch, rng: Rng, ordered: Any, drop: Rng | None = None, training: bool = False
+    ) -> Tensor:
         """The terms (B,T) of the loss: of `ordered` rows (B,) from left to right, else one draw of the bound."""
         rows, steps = batch.x.shape
         device = batch.x.device
         strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
         u = torch.as_tensor(rng.at("mask").uniform(steps), device=device)
-        masked, weight = self.schedule.masked(self.masks, torch.as_tensor(strata, device=device), u, batch.wanted)
+        schedule = self.schedule.learned(net.own)
+        t = torch.as_tensor(strata, device=device)
+        masked, weight = schedule.masked(self.masks, t, u, batch.wanted)
         weight = weight.unsqueeze(1)
         position, left = torch.arange(steps, device=device), torch.as_tensor(ordered, device=device).unsqueeze(1)
         own, each = batch.wanted, torch.ones_like(weight)
@@ -80,6 +87,8 @@ class AnyOrder(Process, name="anyorder"):
             own, each = batch.wanted & (position == chosen), batch.wanted.sum(1, keepdim=True).to(weight)
         masked, weight = torch.where(left, own, masked), torch.where(left, each, weight)
         nats = read(net, batch, masked, position * left, drop, alone=not np.any(ordered))
+        if training:
+            self.schedule.learn(net.own, self.masks, t, masked & ~left, batch.wanted & ~left, nats)
         return nats * weight.to(nats.dtype)
 
     def guess(

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
 from seqloom.core.rng import Rng
@@ -60,11 +60,14 @@ class Block(Process, name="block"):
     def spec(self, space: Space) -> NetworkSpec:
         return masked_spec(space)
 
+    def module(self, space: Space) -> nn.Module | None:
+        return self.schedule.module()
+
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         whole = None
         if self.infill:
             batch, whole = with_gaps(batch, rng.at("infill"), self.infill)
-        return Loss(self.bound(net, batch, rng, drop, whole).sum(), batch.wanted.sum())
+        return Loss(self.bound(net, batch, rng, drop, whole, training=True).sum(), batch.wanted.sum())
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
@@ -84,6 +87,7 @@ class Block(Process, name="block"):
         rng: Rng,
         drop: Rng | None = None,
         whole: NDArray[np.bool_] | None = None,
+        training: bool = False,
     ) -> Tensor:
         """One draw of the bound's terms (B,T); each block has a time of its own, and rows (B,) that are `whole` one."""
         rows, steps = batch.x.shape
@@ -92,12 +96,13 @@ class Block(Process, name="block"):
         each = rows * count
         strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(each) / each) % 1.0
         u = torch.as_tensor(rng.at("mask").uniform(steps), device=device)
-        masked, weight = self.schedule.masked(
-            self.masks,
-            torch.as_tensor(strata, device=device),
-            F.pad(u, (0, extra)).view(each, self.size),
-            F.pad(batch.wanted, (0, extra)).view(each, self.size),
-        )
+        schedule = self.schedule.learned(net.own)
+
+        def in_blocks(x: Tensor) -> Tensor:
+            return F.pad(x, (0, extra)).view(each, self.size)
+
+        t = torch.as_tensor(strata, device=device)
+        masked, weight = schedule.masked(self.masks, t, in_blocks(u), in_blocks(batch.wanted))
         masked = masked.view(rows, -1)[:, :steps]
         weight = weight.view(rows, count).repeat_interleave(self.size, 1)[:, :steps]
         block = (torch.arange(steps, device=device) // self.size).expand(rows, -1)
@@ -106,10 +111,12 @@ class Block(Process, name="block"):
             masked, weight = masked & (block == chosen), weight * count
         if whole is not None:
             time, one = strata[::count], torch.as_tensor(whole, device=device).unsqueeze(1)
-            own, worth = self.schedule.masked(self.masks, torch.as_tensor(time, device=device), u, batch.wanted)
+            own, worth = schedule.masked(self.masks, torch.as_tensor(time, device=device), u, batch.wanted)
             masked, weight = torch.where(one, own, masked), torch.where(one, worth.unsqueeze(1), weight)
             block = block.masked_fill(one, 0)
         nats = read(net, batch, masked, block, drop, alone=count == 1)
+        if training and whole is None:
+            self.schedule.learn(net.own, self.masks, t, in_blocks(masked), in_blocks(batch.wanted), in_blocks(nats))
         return nats * weight.to(nats.dtype)
 
     def read_known(self, net: Net, ask: Ask, before: Any = None, multiple: int = 1) -> KnownBlocks | None:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
@@ -79,6 +79,9 @@ class Masked(Process, name="masked"):
         spec = NetworkSpec(True, space.total + 1, outputs, block=None, timed=False, mask=space.total, beside=beside)
         return lengths.first(spec, space) if self.length == "first" else spec
 
+    def module(self, space: Space) -> nn.Module | None:
+        return self.schedule.module()
+
     def advice(self, facts: Facts) -> Advice:
         return advised(facts) | lengths.advised(facts)
 
@@ -90,7 +93,7 @@ class Masked(Process, name="masked"):
             sized = Sized.of(batch, net.space)
             batch, total = sized.batch, sized.learned(net, given, rng, drop).sum().float()
         once = not self.self_conditioning or float(rng.at("own guess").uniform(1)[0, 0]) < 0.5
-        return Loss(total + self._terms(net, batch, given, rng, drop, self.rate, once).sum(), count)
+        return Loss(total + self._terms(net, batch, given, rng, drop, self.rate, once, training=True).sum(), count)
 
     def likelihoods(self) -> dict[str, Likelihood]:
         def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
@@ -125,6 +128,7 @@ class Masked(Process, name="masked"):
         drop: Rng | None = None,
         rate: float = 0.0,
         once: bool = False,
+        training: bool = False,
     ) -> Tensor:
         """A draw of the bound for the wanted symbols (B,T); with a `rate` it is none: that share is always masked.
 
@@ -135,7 +139,8 @@ class Masked(Process, name="masked"):
         u = torch.as_tensor(rng.at("mask").uniform(batch.x.shape[1]), device=batch.x.device)  # (B,T)
         if rate:
             t = self.schedule.time(torch.full_like(t, 1 - rate))
-        masked, weight = self.schedule.masked(self.masks, t, u, batch.wanted)  # (B,T), (B,)
+        schedule = self.schedule.learned(net.own)
+        masked, weight = schedule.masked(self.masks, t, u, batch.wanted)  # (B,T), (B,)
         if rate:  # the mean over the masked ones, as many times as there are symbols
             weight = batch.wanted.sum(1) / masked.sum(1).clamp_min(1)
         assert net.spec.mask is not None
@@ -152,6 +157,8 @@ class Masked(Process, name="masked"):
             symbols = lengths.made(net.space, self.length)
             inputs = dict(given=given, present=batch.present, rng=drop, beside=beside)
             nats = cross_entropy(net, noisy, batch.x, masked, symbols, **inputs)
+        if training and not rate:
+            self.schedule.learn(net.own, self.masks, t, masked, batch.wanted, nats)
         return nats * weight.to(nats.dtype)[:, None]
 
     def _own_guess(self, net: Net, x: Tensor, given: Any, present: Tensor | None) -> Tensor | None:

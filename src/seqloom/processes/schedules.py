@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqloom.core.config import Component
 
@@ -32,6 +32,19 @@ class Masking(Component, home="seqloom.processes"):
     @abstractmethod
     def time(self, alpha: Tensor) -> Tensor:
         """The inverse of alpha."""
+
+    def module(self) -> nn.Module | None:
+        """What it learns, which a process holds as its `module`; None where it learns nothing."""
+        return None
+
+    def learned(self, module: nn.Module | None) -> Masking:
+        """The schedule as a module of its own has it."""
+        return self
+
+    def learn(
+        self, module: nn.Module | None, masks: Masks, t: Tensor, masked: Tensor, wanted: Tensor, nats: Tensor
+    ) -> None:
+        """See what the masked ones of the wanted symbols (B,T) cost in training at times (B,)."""
 
     def weight(self, t: Tensor) -> Tensor:
         """-alpha' / (1 - alpha), the weight of the bound in continuous time (Sahoo et al. 2024; Shi et al. 2024)."""
