@@ -46,9 +46,9 @@ CHECKPOINTS, COPIES = 3, 4
 """Checkpoints that a run keeps, and numbers in each for a parameter: itself, its average and AdamW's two."""
 LINE = 150
 """Bytes of the log for an update."""
-REFERENCE = 0.15
-"""Seconds of an update of a Transformer of four layers of 128 where sizes were chosen: on one core of an AMD EPYC with
-fast bfloat16."""
+REFERENCE, REFERENCE_RECURRENT = 0.15, 0.105
+"""Seconds of an update of a Transformer of four layers of 128, and of two layers of an LSTM of 256, where sizes were
+chosen: on one core of an AMD EPYC with fast bfloat16."""
 HERE = torch.device("cpu")
 
 
@@ -114,11 +114,12 @@ class Pace:
             return max(seconds, started + laws)
         return (seconds + laws) / self.threads + started
 
-    @property
-    def relative(self) -> float:
-        """How many times as fast as where sizes were chosen, by a Transformer of four layers of 128."""
-        space, backbone = Tokens(size=65), Backbone(mixer=Attention(), width=128, depth=4, mlp=4.0)
-        taken = cost(backbone, Autoregressive().spec(space), space, {}, 16, 128)
+    def relative(self, recurrent: bool = False) -> float:
+        """How many times as fast as where sizes were chosen: by a Transformer, or by an LSTM."""
+        space, spec = Tokens(size=65), Autoregressive().spec(Tokens(size=65))
+        if recurrent:
+            return REFERENCE_RECURRENT / self.step(cost(Backbone(width=256, depth=2), spec, space, {}, 32, 64))
+        taken = cost(Backbone(mixer=Attention(), width=128, depth=4, mlp=4.0), spec, space, {}, 16, 128)
         return REFERENCE / self.step(taken, Muon().operations(taken.matrices))
 
 

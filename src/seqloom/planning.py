@@ -24,6 +24,7 @@ from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
 from seqloom.estimate import Estimate, Pace, checkpoint_bytes, data_warnings, estimated, room_warnings
 from seqloom.mixers.attention import Attention
+from seqloom.mixers.recurrent import Lstm
 from seqloom.network.backbone import Backbone
 from seqloom.network.cost import cost
 from seqloom.network.given import ConditionSpec
@@ -149,7 +150,7 @@ def plan(
     spec = draft.process.spec(_space(prepared))
     minutes = draft.trainer.minutes
     if minutes is not None:
-        minutes *= _pace(torch.device(device)).relative
+        minutes *= _relative(draft.backbone, torch.device(device))
     advice, reasons = advise(
         replace(
             facts_of(prepared, declared, spec),
@@ -449,9 +450,15 @@ def precision_for(kinds: Sequence[str], width: int, device: torch.device) -> gpu
     return "bfloat16" if all(kind and faster_in_bfloat16(kind, width) for kind in kinds) else "float32"
 
 
-def _pace(device: torch.device) -> Pace:
-    """How fast attention networks of symbols are trained on a device, in the precision that suits them."""
-    return Pace.of(precision_for([Attention.timed_as], 128, device), torch.get_num_threads(), device)
+def _relative(backbone: Backbone, device: torch.device) -> float:
+    """How many times as fast networks of a kind are trained on a device as where sizes were chosen."""
+    recurrent = all(mixer.timed_as not in {"", Attention.timed_as} for mixer in backbone.mixers)
+    timed, width = (Lstm.timed_as, 256) if recurrent else (Attention.timed_as, 128)
+    return _pace(device, precision_for([timed], width, device)).relative(recurrent)
+
+
+def _pace(device: torch.device, precision: gpu.Precision) -> Pace:
+    return Pace.of(precision, torch.get_num_threads(), device)
 
 
 def _moved(run: runs.Run, data: str) -> Corpus:

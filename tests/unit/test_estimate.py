@@ -45,11 +45,12 @@ def test_on_recorded_machines_a_step_takes_about_what_it_took(pace, lstm, transf
 
 def test_minutes_count_by_how_fast_a_machine_trains(tmp_path, monkeypatch):
     """Of a machine that is half as fast four minutes are two, as of one that is twice as fast they are eight."""
-    assert SLOW.relative < 1 < FAST.relative
-    assert replace(FAST, threads=2.0).relative > FAST.relative
+    for recurrent in (False, True):
+        assert SLOW.relative(recurrent) < 1 < FAST.relative(recurrent)
+        assert replace(FAST, threads=2.0).relative(recurrent) > FAST.relative(recurrent)
     chosen = []
     for seconds in (60.0, 1e-9):  # of an operation
-        monkeypatch.setattr(planning, "_pace", lambda device, seconds=seconds: replace(FAST, operator=seconds))
+        monkeypatch.setattr(planning, "_pace", lambda *_, seconds=seconds: replace(FAST, operator=seconds))
         planned = planning.plan("builtin:topics", {"trainer": {"minutes": 8.0}}, model="lstm", out=tmp_path / "run")
         chosen.append(planned.recipe.backbone.width)
     assert chosen[0] < chosen[1]
