@@ -89,8 +89,9 @@ class Copies(TokenOracle):
         return torch.where((seen >= 0)[:, None], found, 0.0)[:, None].expand(*x.shape, SIZE)
 
 
-@pytest.mark.parametrize("masks", MASKS)
-@pytest.mark.parametrize("kind", [Masked, AnyOrder, Block])
+@pytest.mark.parametrize(
+    ("kind", "masks"), [(Masked, "counted"), (Masked, "independent"), (AnyOrder, "counted"), (Block, "counted")]
+)
 def test_a_schedule_that_is_learned_has_the_same_bound_with_less_variance(kind, masks):
     """All that a string costs it costs where all is masked: there most of the times are drawn."""
     x = torch.arange(SIZE).repeat_interleave(4)[:, None].expand(-1, 8).contiguous()
@@ -99,10 +100,10 @@ def test_a_schedule_that_is_learned_has_the_same_bound_with_less_variance(kind, 
         process = kind(schedule=name, masks=masks, **({"size": 8} if kind is Block else {}))
         net = Copies(process.spec(Tokens(size=SIZE)), SIZE, None)
         net.own = process.module(net.space)
-        for step in range(300):
+        for step in range(300 if masks == "independent" else 60):
             process.loss(net, whole(x), keys(len(x), 1000 + step))
         likelihood = next(one for one in process.likelihoods().values() if one.kind == "bound")
-        terms = [likelihood.nats(net, whole(x), keys(len(x), s), None)[0].sum(1) for s in range(400)]
+        terms = [likelihood.nats(net, whole(x), keys(len(x), s), None)[0].sum(1) for s in range(200)]
         each = torch.stack(terms).flatten().numpy()
         spread[name] = each.std()
         assert abs(each.mean() - math.log(SIZE)) < 4 * each.std() / math.sqrt(len(each))
