@@ -153,6 +153,14 @@ def test_a_gap_that_no_window_holds_is_named_by_its_first_row(
     check_error(done, "the gap of 50 rows from number 11 of series 'B' (2024-01-01 10:00:00) is", "feed.window")
 
 
+def test_what_is_wrong_with_what_is_asked_is_no_fault_of_a_series(
+    seqloom: Callable[..., Done], examples: Examples, files: Path
+) -> None:
+    done = seqloom("forecast", examples.run("gaussian"), "several.csv", "--horizon", 3, "sampler.stepps=3")
+    check_error(done, "error: sampler.stepps: there is no such setting")
+    assert "--skip-bad" not in done.err
+
+
 def test_what_cannot_be_computed_with_is_named_by_its_series(
     seqloom: Callable[..., Done], examples: Examples, files: Path
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from seqloom.cli.session import Session, conditions_of, positive, seed_of
-from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.core.outputs import OutputFolder
 from seqloom.core.progress import Progress
 
@@ -161,25 +161,28 @@ def each_asked(
 ) -> list[tuple[int, Q]]:
     """What is asked of each of several things, by their places. Bad ones may be left out.
 
-    What is wrong with one of several is said with its name.
+    What is wrong with one of several is said with its name; what is wrong with each of them is wrong with the query.
     """
-    good, bad = [], list[ConfigError | DataError]()
+    good, bad = [], list[tuple[Any, ConfigError | DataError | UnsupportedQuery]]()
     for place, value in enumerate(values):
         try:
             good.append((place, query_of(value)))
-        except (ConfigError, DataError) as error:
-            if len(values) == 1:
-                raise
-            error.message = f"{called(value)}: {error.message}" if error.path else error.message
-            error.path = error.path or called(value)
-            error.hint = f"{error.hint or 'mend it'}; --skip-bad leaves it out"
-            if not skip_bad:
-                raise
-            bad.append(error)
-    if values and not good:
-        raise bad[0]
-    if bad:
-        session.note(f"{len(bad):,} of {len(values):,} are bad and left out, the first: {bad[0]}")
+        except (ConfigError, DataError, UnsupportedQuery) as error:
+            bad.append((value, error))
+    if not bad:
+        return good
+    value, first = bad[0]
+    if not good and len({str(error) for _, error in bad}) == 1:
+        raise first
+    name = called(value)
+    if isinstance(first, UnsupportedQuery) or first.path:
+        first.message = first.message if repr(name) in first.message else f"{name}: {first.message}"
+    else:
+        first.path = name
+    first.hint = f"{first.hint or 'mend it'}; --skip-bad leaves it out"
+    if not (good and skip_bad):
+        raise first
+    session.note(f"{len(bad):,} of {len(values):,} are bad and left out, the first: {first}")
     return good
 
 
