@@ -450,12 +450,20 @@ def test_what_there_is_names_every_member(row: str, base: type[Component]) -> No
 
 
 def test_links_between_pages_lead_somewhere() -> None:
+    """To a page that is there, and within it to a heading that is; those of the settings are made with the pages."""
     pages = [PAGES["README"], ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")]
     for page in pages:
         if "_build" in page.parts:
             continue
-        for link in re.findall(r"\]\(([^)#]+)(?:#[\w-]*)?\)", page.read_text(encoding="utf-8")):
-            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
+        for link, anchor in re.findall(r"\]\(([^)#]*)(?:#([\w-]*))?\)", page.read_text(encoding="utf-8")):
+            if "://" in link:
+                continue
+            target = page.parent / link if link else page
+            assert target.exists(), f"{page.name}: {link}"
+            if anchor and target.suffix == ".md" and target.name != "settings.md":
+                titles = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+                slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+                assert anchor in slugs, f"{page.name}: {link}#{anchor}"
 
 
 def test_the_verbs_of_the_reference_are_those_of_the_command_line() -> None:
