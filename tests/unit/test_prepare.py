@@ -225,6 +225,10 @@ LISTS = {
     "syslog": "".join(f"Jan {i} 00:00:{i} host sshd[{i}]: a connection was closed\n" for i in range(60)),
     "access": "".join(f'10.0.{i}.1 - - [01/Jan/2025] "GET /{i} HTTP/1.1" 200\n' for i in range(60)),
 }
+TABLES = {
+    "commas": "date,load\n" + "".join(f"2025-01-{1 + i % 28:02} 10:{i:02},{i}.5\n" for i in range(60)),
+    "tabs": "".join(f"{i}\t{i * 7 % 10}\t\n" for i in range(60)),
+}
 TALKS = "".join(f"Where is {i} ? __eou__ Here it is . __eou__\n" for i in range(60))
 PROSE = {
     "one turn": "This is a text. __eou__\n" * 60,
@@ -234,11 +238,12 @@ PROSE = {
 }
 
 
-@pytest.mark.parametrize("name", [*LISTS, *PROSE])
+@pytest.mark.parametrize("name", [*LISTS, *TABLES, *PROSE])
 def test_a_text_with_a_thing_a_line_is_said_to_be_one(tmp_path: Path, name: str) -> None:
     path = tmp_path / "some.log"
-    path.write_text((LISTS | PROSE)[name])
+    path.write_text((LISTS | TABLES | PROSE)[name])
     notes = corpus_of(str(path), {"splits": [1, 0, 0]}).prepare(None, {}).notes
+    assert any("a table of numbers: codec=series" in note for note in notes) == (name in TABLES)
     assert any("corpus.items=line makes each line a thing of its own" in note for note in notes) == (name in LISTS)
     path.write_text(TALKS)
     assert any("corpus.separator=__eou__" in note for note in corpus_of(str(path)).prepare(None, {}).notes)

@@ -195,7 +195,8 @@ class Files(Corpus, name="files"):
             yield f"{count(zeros, 'zero byte')} of {held} {'is' if zeros == 1 else 'are'} read as characters"
         stream = self.items == "auto" and self.ends is None and not self._root.is_dir()
         if stream and codec.reads_anything and (looks := looks_like(files[0].path, codec.written_in)):
-            yield f"{files[0].path.name} is read as one text and looks like {looks}"
+            name = shards.kept_of(files[0].path) or files[0].path.name
+            yield f"{name} is read as one text and looks like {looks}"
         yield from self._left_out(codec, files)
 
     def _left_out(self, codec: Codec, files: Sequence[_Summary]) -> Iterator[str]:
