@@ -8,8 +8,9 @@ from typing import Self
 import numpy as np
 
 from seqloom.codecs.clocks import bracket_of
-from seqloom.codecs.intervals import Instants, halves_of, interval_in, last_before
+from seqloom.codecs.intervals import halves_of, interval_in, last_before
 from seqloom.codecs.numbered import sample_of
+from seqloom.codecs.spelling import Instants
 from seqloom.core.config import Settings
 
 

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seqloom.codecs.spelling import Instants
 from seqloom.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import polars
-
-Instants = NDArray[np.int64]
-"""Microseconds since the beginning of 1970, universal or on the clock of a place."""
 
 HOUR = 3_600_000_000
 PLACES = (

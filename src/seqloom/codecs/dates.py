@@ -17,6 +17,7 @@ from seqloom.codecs.numbered import COUNTS, NUMBER, NUMBERS, counted, number_tex
 from seqloom.codecs.spelling import (
     DAY,
     SECOND,
+    Instants,
     as_written,
     common,
     read_all,
@@ -37,9 +38,6 @@ from seqloom.codecs.steps import (
 )
 from seqloom.core.config import Settings
 from seqloom.core.errors import DataError
-
-Instants = NDArray[np.int64]
-"""Microseconds since the beginning of 1970, or the file's own whole numbers."""
 
 _MEAN_MONTH = 31_556_952 / 12
 

@@ -8,11 +8,8 @@ from functools import lru_cache
 from itertools import takewhile
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seqloom.codecs.spelling import DAY, SECOND, TIMES, candidates, common, pattern_of
-
-Instants = NDArray[np.int64]
+from seqloom.codecs.spelling import DAY, SECOND, TIMES, Instants, candidates, common, pattern_of
 
 UNTIL = (" - ", " – ", " to ", " bis ", " / ", "/", "–", "-")
 """What stands between the beginning and the end."""

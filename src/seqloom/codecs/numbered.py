@@ -9,9 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.codecs.spelling import DAY, DIGITS, SECOND, common
-
-Instants = NDArray[np.int64]
+from seqloom.codecs.spelling import DAY, DIGITS, SECOND, Instants, common
 
 INTEGER = "integer"
 NUMBER = "number"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars
 
 Instants = NDArray[np.int64]
-"""Microseconds since the beginning of 1970, on the clock that the cells show."""
+"""Microseconds since the beginning of 1970, universal or on the clock of a place; or the file's own whole numbers."""
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND

@@ -9,10 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.codecs.spelling import DAY, LONG_WEEKDAYS
-
-Instants = NDArray[np.int64]
-"""Microseconds since the beginning of 1970, or the file's own whole numbers."""
+from seqloom.codecs.spelling import DAY, LONG_WEEKDAYS, Instants
 
 LAST, LAST_WORKDAY, FIRST_WORKDAY = "last day", "last workday", "first workday"
 WORKDAYS = (0, 1, 2, 3, 4)
