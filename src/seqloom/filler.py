@@ -150,8 +150,7 @@ class Filler:
 
     def _part(self, query: Query, part: int) -> Iterator[Frame | None]:
         """The frames of one of the sequences that each sample is made of."""
-        canvas, cut = self._cropped(self._with_end(query.canvas))
-        stages = self.stages(canvas, cut)
+        canvas, cut, stages = self.plan(query.canvas)
         sampler = query.sampler.prepared(self.process)
         most = query.count if sampler.together else max(1, self.capacity // sampler.rows_for(1))
         began = self.shared.engine.calls
@@ -293,8 +292,15 @@ class Filler:
 
     # --- windows ----------------------------------------------------------------------------------------------
 
-    def stages(self, canvas: Canvas, cut: int = 0) -> list[Stage]:
-        """The windows in which a canvas is filled; `cut` elements of the whole stand before it, unseen."""
+    def plan(self, canvas: Canvas) -> tuple[Canvas, int, list[Stage]]:
+        """The part of a canvas that is used, how much stands before it unseen, and the windows in which it is filled.
+
+        UnsupportedQuery where no window holds a gap.
+        """
+        canvas, cut = self._cropped(self._with_end(canvas))
+        return canvas, cut, self._stages(canvas, cut)
+
+    def _stages(self, canvas: Canvas, cut: int) -> list[Stage]:
         window, positions = self.network.window, self.codec.positions
         if self.process.fills and self.network.space.symbolic:
             return list(gaps_in(canvas, window, positions))

@@ -151,6 +151,8 @@ class Model:
         if encoded and first.openings is not None:
             first = replace(first, openings=self.given.alike(first.openings, encoded))
         added = self._bias(bias) if bias else None
+        for each in (first, *others):
+            self.filler.plan(each)  # what cannot be filled is said here, where whoever asks for several can leave it out
         return Query(first, sampler or self.sampler, count, seed, 0, encoded, stops, Every.of(limits), added, others)
 
     def _stop(self, text: str, canvas: Canvas, option: str = "stop") -> Stop:

@@ -151,6 +151,14 @@ def test_a_gap_that_no_window_holds_is_named_by_its_first_row(
     check_error(done, "the gap of 50 rows from number 11 (2024-01-01 10:00:00) is followed", "feed.window")
     done = seqloom("infill", examples.run("gaussian"), "@several-gap.csv")
     check_error(done, "the gap of 50 rows from number 11 of series 'B' (2024-01-01 10:00:00) is", "feed.window")
+    lines = (files / "several-gap.csv").read_text().splitlines()
+    lines[5] = "A," + without([lines[5].split(",", 1)[1]], 1)[0]
+    (files / "several-gap.csv").write_text("\n".join(lines) + "\n")
+    done = seqloom("infill", examples.run("gaussian"), "@several-gap.csv")
+    check_error(done, "the gap of 50 rows from number 11 of series 'B'", "--skip-bad leaves it out")
+    done = seqloom("infill", examples.run("gaussian"), "@several-gap.csv", "--skip-bad")
+    assert done.code == 0
+    assert "1 of 2 are bad and left out, the first: the gap of 50 rows from number 11 of series 'B'" in done.err
 
 
 def test_what_is_wrong_with_what_is_asked_is_no_fault_of_a_series(

@@ -328,7 +328,8 @@ def test_a_model_that_was_trained_for_a_horizon_goes_so_far_at_a_time():
     (canvas,) = made.canvas(Table(("a", "b"), np.zeros((20, 2))), 10)
 
     def stages():
-        return [(stage.begin, stage.begin + stage.length) for stage in made.filler.stages(canvas)]
+        _, cut, made_in = made.filler.plan(canvas)
+        return [(cut + stage.begin, cut + stage.begin + stage.length) for stage in made_in]
 
     assert stages() == [(12, 28), (14, 30)], "half a window at a time"
     made.run = SimpleNamespace(recipe=SimpleNamespace(feed=SimpleNamespace(horizon=4), given={}))

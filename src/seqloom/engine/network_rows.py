@@ -153,6 +153,7 @@ class Filled:
         self.reach, self.grows, self.separable = network.reach, network.grows, network.separable
         self.encode, self.begin, self.laws, self.costs = network.encode, network.begin, network.laws, network.costs
         self.features, self.outputs, self.width = network.features, network.outputs, network.width
+        self.patch = network.patch
         self._given: tuple[Any, int, Any] = None, 0, None
 
     @property

@@ -183,7 +183,7 @@ class Network(nn.Module):
     @property
     def separable(self) -> bool:
         """Whether known positions can be read by themselves: see `apart` of a call."""
-        return self.patch == 1 and all(mixer.follows_masks for mixer in self.backbone.mixers)
+        return all(mixer.follows_masks for mixer in self.backbone.mixers)
 
     @property
     def grows(self) -> bool:
@@ -290,10 +290,11 @@ class Network(nn.Module):
         `begins` (B,T) is True. `position` (B,T) is where each input stands on the canvas; None: one after another.
         `mask` (B|1,T,T) says which input attends to which, in place of the process's block. Positions that are `apart`
         (B,T) attend to each other alone and do not know the level, so a call with them and without a level, into a
-        state, has read them once for all calls with the others. `beside` (B,T,C) is seen beside the symbols.
+        state, has read them once for all calls with the others; of a patch all must be. Into a state `count` and
+        `position` are those of patches. `beside` (B,T,C) is seen beside the symbols.
         """
         if x.shape[1] % self.patch:
-            x, present = self._filled_up(x, present)
+            x, present, apart = self._filled_up(x, present, apart)
         # Whatever reads without a state begins anyway; a tensor without numbers (meta) cannot be asked.
         if begins is not None and (begins.is_meta or not (begins if state else begins[:, 1:]).any()):
             begins = None
@@ -312,6 +313,7 @@ class Network(nn.Module):
                 raise ConfigError("a patch has one noise level", path="backbone.patch", hint="use process.levels=row")
             x = x.reshape(len(x), -1, self.patch * x.shape[2])  # (B,T/p,p*C)
             present = None if present is None else present.view(len(present), -1, self.patch).any(-1)
+            apart = None if apart is None else apart.view(len(apart), -1, self.patch).all(-1)
         h = self.embed(x if self.spec.symbolic else x.to(self.dtype))
         if self.beside is not None and beside is not None:
             h = h + self.beside(beside.to(self.dtype))
@@ -363,12 +365,15 @@ class Network(nn.Module):
         weight: Tensor = self.head.weight if self.gain is None else self._tied() * self.gain
         return weight
 
-    def _filled_up(self, x: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Inputs (B,T,C) with blank elements that fill up the last patch, and which elements exist."""
+    def _filled_up(
+        self, x: Tensor, present: Tensor | None, apart: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Inputs (B,T,C) with blank elements that fill up the last patch, which elements exist, and which are apart."""
         extra = -x.shape[1] % self.patch
         blank = x.new_tensor(self.spec.blank or (0.0,) * self.spec.inputs)
         present = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if present is None else present
-        return torch.cat([x, blank.expand(len(x), extra, -1)], 1), F.pad(present, (0, extra))
+        apart = None if apart is None else F.pad(apart, (0, extra), value=True)
+        return torch.cat([x, blank.expand(len(x), extra, -1)], 1), F.pad(present, (0, extra)), apart
 
     def _by_channel(self, x: Tensor) -> Tensor:
         """Inputs (B,T,C) with each channel as a row (B*D,T,C'); those that are shared come with all of them."""

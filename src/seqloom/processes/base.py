@@ -36,6 +36,7 @@ class Net(Protocol):
     own: nn.Module | None
     laws: Laws | None
     dependence: NDArray[np.float64] | None
+    patch: int
 
     @property
     def width(self) -> int: ...

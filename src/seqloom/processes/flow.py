@@ -77,7 +77,7 @@ class Flow(Process, name="flow"):
 
     known_once: bool = False
     """Known positions attend to each other alone and do not know the level, so that they are read once for all steps
-    and samples; where all layers are attention, without patches. Else they are read anew at each step."""
+    and samples; where all layers are attention. Else they are read anew at each step."""
 
     @property
     def schedule(self) -> Straight:

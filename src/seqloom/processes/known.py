@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seqloom.processes.base import Net
@@ -70,14 +71,16 @@ class KnownCells:
 class KnownPositions(KnownCells):
     """The state of a network that has read the positions of some rows with nothing to be made.
 
-    The positions to be made are `open` (B,U), of each row so many as `open_count` (B,) says; `inputs` are theirs.
+    The positions to be made are `open` (B,U), of each row so many patches of `patch` as `open_count` (B,) says;
+    `inputs` are theirs. The last patch may go beyond the end.
     """
 
     state: NetState
     count: Lengths
-    """How many positions of each row have been read."""
+    """How many patches of each row have been read."""
     open: Tensor
     open_count: Lengths
+    patch: int
 
     @classmethod
     def read(
@@ -85,14 +88,21 @@ class KnownPositions(KnownCells):
     ) -> KnownPositions:
         """Read the positions that are `apart` (B,T), those of equal rows that stand beside each other once.
 
-        So many rows are read that they are a `multiple`: the numbers of a row do not depend on how many there are.
+        Of a patch that is not known as a whole all positions are open. So many rows are read that they are a
+        `multiple`: the numbers of a row do not depend on how many there are.
         """
         assert ask.shown is not None
         assert ask.absent is not None
-        rows, cells = len(ask.x), ask.x.masked_fill(~ask.shown, 0.0)
-        present = torch.ones_like(apart) if ask.present is None else ask.present
-        known, at_known = _places(apart & present)
-        open_count, at_open = _places(~apart & present)
+        rows, cells, patch = len(ask.x), ask.x.masked_fill(~ask.shown, 0.0), net.patch
+        present, stays = torch.ones_like(apart) if ask.present is None else ask.present, ask.shown | ask.absent
+        if extra := -apart.shape[1] % patch:
+            apart, present = F.pad(apart, (0, extra), value=True), F.pad(present, (0, extra))
+            stays = F.pad(stays, (0, 0, 0, extra), value=True)
+            blank = inputs.new_tensor(net.spec.blank or (0.0,) * net.spec.inputs)
+            inputs = torch.cat([inputs, blank.expand(rows, extra, -1)], 1)
+        closed, exists = apart.view(rows, -1, patch).all(-1), present.view(rows, -1, patch).any(-1)
+        known, at_known = _places(closed & exists)
+        open_count, at_open = _places(~closed & exists)
         alike = (inputs[1:] == inputs[:-1]).flatten(1).all(1) & (apart[1:] == apart[:-1]).all(1)
         alike &= (present[1:] == present[:-1]).all(1)
         owner = np.concatenate([[0], np.cumsum(~alike.cpu().numpy())])  # (B,): which of the distinct rows each is
@@ -102,36 +112,42 @@ class KnownPositions(KnownCells):
         if at_known.shape[1]:
             one = net.begin(len(first), at_known.shape[1])
             at = at_known[first]
-            read = inputs[first].take_along_dim(at.unsqueeze(-1), 1)
+            read = _at(inputs[first], _within(at, patch))
             given = None if ask.given is None else ask.given.select(first)
             net(read, given=given, state=one, count=known[first], position=at)
             state.put(np.arange(rows), one, owner)
-        own = KnownInputs.of(_at(inputs, at_open), _at(ask.shown | ask.absent, at_open))
-        return cls(ask.shown, cells, own, frame, state, known, at_open, open_count)
+        places = _within(at_open, patch)
+        own = KnownInputs.of(_at(inputs, places), _at(stays, places))
+        return cls(ask.shown, cells, own, frame, state, known, places, open_count, patch)
 
     def out(self, net: Net, ask: Ask, level: Tensor) -> Tensor:
         """What the network puts out (B,U,P) at the open positions, for an ask at this level (B,1|T)."""
         self.state.rollback(self.count)
         inputs, _ = self.inputs.at(self.of_open(ask.x))
         level = level if level.shape[1] == 1 else level.take_along_dim(self.open, 1)
-        out, _ = net(inputs, level=level, given=ask.given, state=self.state, count=self.open_count, position=self.open)
+        position = self.open[:, :: self.patch] // self.patch
+        out, _ = net(inputs, level=level, given=ask.given, state=self.state, count=self.open_count, position=position)
         return out
 
     @cached_property
     def all_open(self) -> bool:
         """Whether every position of each row is to be made."""
-        return self.open.shape == self.shown.shape[:2] and bool((self.open_count == self.open.shape[1]).all())
+        open_patches = self.open.shape[1] // self.patch
+        return self.open.shape == self.shown.shape[:2] and bool((self.open_count == open_patches).all())
 
     def of_open(self, x: Tensor) -> Tensor:
         """Of (B,T,N) the open positions (B,U,N); what is alike at all positions (B,1,N) stays."""
-        return x if x.shape[1] == 1 or self.all_open else _at(x, self.open)
+        if x.shape[1] == 1 or self.all_open:
+            return x
+        return _at(F.pad(x, (0, 0, 0, -x.shape[1] % self.patch)), self.open)
 
     def on_canvas(self, x: Tensor) -> Tensor:
         """Of the open positions (B,U,N) to the canvas (B,T,N), 0 elsewhere."""
         if self.all_open:
             return x
-        canvas = x.new_zeros(len(x), self.shown.shape[1], x.shape[2])
-        return canvas.scatter(1, self.open.unsqueeze(-1).expand(-1, -1, x.shape[2]), x)
+        steps = self.shown.shape[1]
+        canvas = x.new_zeros(len(x), steps + -steps % self.patch, x.shape[2])
+        return canvas.scatter(1, self.open.unsqueeze(-1).expand(-1, -1, x.shape[2]), x)[:, :steps]
 
 
 @dataclass(frozen=True)
@@ -183,6 +199,11 @@ class KnownBlocks:
 def _at(x: Tensor, places: Tensor) -> Tensor:
     """Of (B,T,N) these positions (B,U), (B,U,N)."""
     return x.take_along_dim(places.unsqueeze(-1), 1)
+
+
+def _within(patches: Tensor, size: int) -> Tensor:
+    """The positions (B,K*size) of these patches (B,K)."""
+    return (patches.unsqueeze(-1) * size + torch.arange(size, device=patches.device)).flatten(1)
 
 
 def _places(chosen: Tensor) -> tuple[Lengths, Tensor]:
