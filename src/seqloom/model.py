@@ -152,7 +152,7 @@ class Model:
             first = replace(first, openings=self.given.alike(first.openings, encoded))
         added = self._bias(bias) if bias else None
         for each in (first, *others):
-            self.filler.plan(each)  # what cannot be filled is said here, where whoever asks for several can leave it out
+            self.filler.plan(each)  # what cannot be filled is said here, so that one of several can be left out
         return Query(first, sampler or self.sampler, count, seed, 0, encoded, stops, Every.of(limits), added, others)
 
     def _stop(self, text: str, canvas: Canvas, option: str = "stop") -> Stop:

@@ -16,12 +16,14 @@ from seqloom.engine import Engine, Request
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Gru
 from seqloom.network.backbone import Backbone
+from seqloom.network.given import EncodedConditions
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.features import Lags, Window, framed
 from seqloom.processes.flow import Flow
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.heads import Normal
+from seqloom.processes.known import distinct
 from seqloom.processes.visible import Visible
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.diffuse import Diffuse
@@ -458,6 +460,28 @@ def test_what_is_known_is_read_once_and_nothing_changes(process, patch, channels
     inputs = net(torch.ones(4, 9, net.spec.inputs).double(), level=ask.level * 0 + 1, apart=known)[0]
     other = net(torch.ones(4, 9, net.spec.inputs).double(), level=level.level, apart=known)[0]
     torch.testing.assert_close(inputs[alone], other[alone])  # what is known does not know the level
+
+
+@torch.no_grad()
+def test_rows_that_know_the_same_and_are_told_something_else_are_read_apart():
+    """As those of guidance: one with the condition beside one without it."""
+    net = Network(
+        Backbone(width=8, depth=2, mixer=Attention(heads=2), mlp=1.0), ONCE[0].spec(TWO), TWO, 12, {}, seed=1
+    ).double()
+    for parameter in net.parameters():
+        parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)).double())
+    x, shown = numbers(rows=1).repeat(4, 1, 1), torch.zeros(4, 9, 2, dtype=torch.bool)
+    shown[:, :5] = True
+    told = torch.randn(4, 1, 8, generator=torch.Generator().manual_seed(4)).double()
+    told[3] = told[2]
+    one = np.zeros((4, 1), int)
+    ask = Ask(x, one, one[:, 0], torch.full((4, 1), 0.3), shown=shown, absent=~shown & False)
+    for given, states in ((EncodedConditions(added=told), [0, 1, 2, 2]), (EncodedConditions(added=told[:1]), [0] * 4)):
+        ask = replace(ask, given=given)
+        assert distinct(ask, 1)[1].tolist() == states
+        read = ONCE[0].read_known(net, ask)
+        slow, fast = (ONCE[0].guess(net, own, None)[0].value for own in (ask, replace(ask, read=read)))
+        torch.testing.assert_close(fast[~shown], slow[~shown], rtol=1e-10, atol=1e-10)
 
 
 @torch.no_grad()

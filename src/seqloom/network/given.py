@@ -70,6 +70,14 @@ class EncodedConditions:
             owner = owners
         return EncodedConditions(added, aligned, tuple(map(pick, self.pairs)), present, owner, self.nothing)
 
+    def goes_on(self, rows: int) -> NDArray[np.bool_]:
+        """Whether each of so many rows but the first has the conditions of the row before it."""
+        alike = np.ones(rows - 1, bool)
+        for x in (self.added, self.present, *self.pairs, None if self.aligned is None else self._owners):
+            if x is not None and len(x) > 1 and x.stride(0):
+                alike &= (x[1:] == x[:-1]).reshape(rows - 1, -1).all(1).cpu().numpy()
+        return alike
+
     @property
     def _owners(self) -> Int[Tensor, "b"]:
         """Which of the aligned conditions each row has (B,)."""

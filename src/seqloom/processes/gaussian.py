@@ -15,7 +15,7 @@ from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
 from seqloom.processes.features import Feature, Frame, about_level, counting, expected, framed, inputs_of
-from seqloom.processes.known import KnownCells, KnownInputs, KnownPositions
+from seqloom.processes.known import KnownCells, KnownInputs, KnownPositions, distinct
 from seqloom.processes.schedules import EdmNoise, Noise, PredictEdm, Prediction
 from seqloom.processes.visible import Visible
 from seqloom.sequence.batch import Batch
@@ -200,11 +200,16 @@ class Gaussian(Process, name="gaussian"):
         if isinstance(before, KnownCells) and before.holds(ask):
             return before
         # What is to be made has noise at first: it would tell equal rows apart.
-        cells = ask.x.masked_fill(~ask.shown, 0.0)
-        inputs, frame = self._inputs(net, replace(ask, x=cells))
-        if (apart := self._apart(net, ask.shown, ask.absent)) is not None:
-            return KnownPositions.read(net, ask, apart, inputs, frame, multiple)
-        return KnownCells(ask.shown, cells, KnownInputs.of(inputs, ask.shown | ask.absent), frame)
+        ask = replace(ask, x=ask.x.masked_fill(~ask.shown, 0.0))
+        few, owner = distinct(ask, multiple)
+        inputs, frame = self._inputs(net, few)
+        whole = None if frame is None else Frame(frame.location[owner], frame.log_scale[owner])
+        assert few.shown is not None
+        assert few.absent is not None
+        if (apart := self._apart(net, few.shown, few.absent)) is not None:
+            return KnownPositions.read(net, ask, apart, inputs, whole, few, owner)
+        assert ask.absent is not None
+        return KnownCells(ask.shown, ask.x, KnownInputs.of(inputs[owner], ask.shown | ask.absent), whole)
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None

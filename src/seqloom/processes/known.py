@@ -84,41 +84,35 @@ class KnownPositions(KnownCells):
 
     @classmethod
     def read(
-        cls, net: Net, ask: Ask, apart: Tensor, inputs: Tensor, frame: Frame | None, multiple: int
+        cls, net: Net, ask: Ask, apart: Tensor, inputs: Tensor, frame: Frame | None, few: Ask, owner: Lengths
     ) -> KnownPositions:
-        """Read the positions that are `apart` (B,T), those of equal rows that stand beside each other once.
+        """Read the positions that are `apart` (F,T) of the `few` rows that differ, of which each row has an `owner`.
 
-        Of a patch that is not known as a whole all positions are open. So many rows are read that they are a
-        `multiple`: the numbers of a row do not depend on how many there are.
+        `inputs` (F,T,C) are those of the few. Of a patch that is not known as a whole all positions are open.
         """
         assert ask.shown is not None
-        assert ask.absent is not None
-        rows, cells, patch = len(ask.x), ask.x.masked_fill(~ask.shown, 0.0), net.patch
-        present, stays = torch.ones_like(apart) if ask.present is None else ask.present, ask.shown | ask.absent
+        assert few.shown is not None
+        assert few.absent is not None
+        patch, stays = net.patch, few.shown | few.absent
+        present = torch.ones_like(apart) if few.present is None else few.present
         if extra := -apart.shape[1] % patch:
             apart, present = F.pad(apart, (0, extra), value=True), F.pad(present, (0, extra))
             stays = F.pad(stays, (0, 0, 0, extra), value=True)
             blank = inputs.new_tensor(net.spec.blank or (0.0,) * net.spec.inputs)
-            inputs = torch.cat([inputs, blank.expand(rows, extra, -1)], 1)
-        closed, exists = apart.view(rows, -1, patch).all(-1), present.view(rows, -1, patch).any(-1)
+            inputs = torch.cat([inputs, blank.expand(len(inputs), extra, -1)], 1)
+        closed, exists = (x.view(len(x), -1, patch) for x in (apart, present))
+        closed, exists = closed.all(-1), exists.any(-1)
         known, at_known = _places(closed & exists)
         open_count, at_open = _places(~closed & exists)
-        alike = (inputs[1:] == inputs[:-1]).flatten(1).all(1) & (apart[1:] == apart[:-1]).all(1)
-        alike &= (present[1:] == present[:-1]).all(1)
-        owner = np.concatenate([[0], np.cumsum(~alike.cpu().numpy())])  # (B,): which of the distinct rows each is
-        first = np.flatnonzero(np.diff(owner, prepend=-1))
-        first = first[np.minimum(np.arange(len(first) + -len(first) % multiple), len(first) - 1)]
-        state = net.begin(rows, at_known.shape[1] + at_open.shape[1])
+        state = net.begin(len(owner), at_known.shape[1] + at_open.shape[1])
         if at_known.shape[1]:
-            one = net.begin(len(first), at_known.shape[1])
-            at = at_known[first]
-            read = _at(inputs[first], _within(at, patch))
-            given = None if ask.given is None else ask.given.select(first)
-            net(read, given=given, state=one, count=known[first], position=at)
-            state.put(np.arange(rows), one, owner)
+            one = net.begin(len(known), at_known.shape[1])
+            read = _at(inputs, _within(at_known, patch))
+            net(read, given=few.given, state=one, count=known, position=at_known)
+            state.put(np.arange(len(owner)), one, owner)
         places = _within(at_open, patch)
-        own = KnownInputs.of(_at(inputs, places), _at(stays, places))
-        return cls(ask.shown, cells, own, frame, state, known, places, open_count, patch)
+        own = KnownInputs.of(_at(inputs, places)[owner], _at(stays, places)[owner])
+        return cls(ask.shown, ask.x, own, frame, state, known[owner], places[owner], open_count[owner], patch)
 
     def out(self, net: Net, ask: Ask, level: Tensor) -> Tensor:
         """What the network puts out (B,U,P) at the open positions, for an ask at this level (B,1|T)."""
@@ -194,6 +188,20 @@ class KnownBlocks:
         position = torch.as_tensor(self.state.length[:, None] + np.arange(self.size), device=x.device)
         position = position.clamp_max(x.shape[1] - 1)
         return x.gather(1, position), position
+
+
+def distinct(ask: Ask, multiple: int) -> tuple[Ask, Lengths]:
+    """The rows of an ask that differ from the row before them, and which of these each row is (B,).
+
+    They are a `multiple` of rows, for the numbers of a row must not depend on how many there are.
+    """
+    alike = np.ones(len(ask.x) - 1, bool) if ask.given is None else ask.given.goes_on(len(ask.x))
+    for part in (ask.x, ask.shown, ask.absent, ask.present):
+        if part is not None:
+            alike = alike & (part[1:] == part[:-1]).flatten(1).all(1).cpu().numpy()
+    owner = np.concatenate([[0], np.cumsum(~alike)])
+    first = np.flatnonzero(np.diff(owner, prepend=-1))
+    return ask.select(first[np.minimum(np.arange(len(first) + -len(first) % multiple), len(first) - 1)]), owner
 
 
 def _at(x: Tensor, places: Tensor) -> Tensor:
