@@ -35,6 +35,10 @@ FEW_CHANNELS = 8
 """So many channels of a series attend to each other; more would cost too much."""
 
 
+PATCH, FEWEST_PATCHES = 2, 16
+"""Elements of a series that a position of the network holds, and positions below which it holds one."""
+
+
 def advise(
     facts: Facts, process: Process, *, causal: bool, recurrent: bool, minutes: float | None
 ) -> tuple[dict[str, Any], dict[str, str]]:
@@ -57,6 +61,8 @@ def advise(
         advice["backbone.channels"] = (channels, "what is learned of one channel holds for the others")
         batch = max(2, round(advice["feed.batch"][0] / min(facts.numbers, 4) / max(1, facts.numbers / FEW_CHANNELS)))
         advice["feed.batch"] = (batch, "each row is as many as there are channels")
+    if _in_patches(facts, process, recurrent, advice):
+        advice["backbone.patch"] = (PATCH, "as good as one by one, in half the time")
     if facts.numbers and minutes is not None:
         updates = UPDATES if causal else DIFFUSION_UPDATES
         epochs = max(EPOCHS, updates * advice["feed.batch"][0] * advice["feed.window"][0] / facts.elements)
@@ -192,6 +198,16 @@ def _arrangement(facts: Facts, process: Process) -> str:
     """How the channels of a series are best read, of the ways that suit the process; nothing: as one vector."""
     wanted = ("attend", "own") if facts.numbers <= FEW_CHANNELS else ("own",)
     return next((way for way in wanted if way in process.channels), "")
+
+
+def _in_patches(facts: Facts, process: Process, recurrent: bool, advice: Advice) -> bool:
+    """Whether elements of a series are best read a few at a time: they are many, and a position holds all channels.
+
+    Of values that wander a diffusion learns too much already, and more by the more updates that patches allow.
+    """
+    held = 0 < 2 * PATCH * facts.numbers <= advice["backbone.width"][0]
+    long = facts.season > 1 and advice["feed.window"][0] >= FEWEST_PATCHES * PATCH
+    return process.patched and held and long and not (recurrent or facts.aligned)
 
 
 def _tokens(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) -> Advice:

@@ -245,6 +245,7 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
     """The facts about the data that advice depends on."""
     data = prepared.splits["train"].data
     sizes, space = np.diff(data.starts), prepared.codec.space
+    ways = {given[name].enters or codec.enters for name, codec in prepared.given.items()}
     return Facts(
         elements=int(data.starts[-1]),
         length=int(np.quantile(sizes, 0.95)) if len(sizes) else 0,
@@ -252,7 +253,8 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         symbols=space.total if isinstance(space, Tokens) else 0,
         ends=prepared.ends,
         endless=prepared.codec.alone is not None,
-        conditioned=any((given[n].enters or codec.enters) != "align" for n, codec in prepared.given.items()),
+        conditioned=bool(ways - {"align"}),
+        aligned="align" in ways,
         attended=_attended(prepared, given),
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,

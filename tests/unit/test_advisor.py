@@ -294,6 +294,26 @@ def test_diffusions_of_walks_are_kept_from_learning_by_heart():
 
 
 @pytest.mark.parametrize(
+    ("facts", "process", "recurrent", "patch"),
+    [
+        (replace(SERIES, numbers=7), "gaussian", False, 2),
+        (replace(SERIES, numbers=7), "flow", False, 2),
+        (replace(SERIES, numbers=28), "gaussian", False, 1),  # more than its features hold
+        (replace(SERIES, numbers=7, aligned=True), "gaussian", False, 1),
+        (replace(SERIES, numbers=7, elements=300, season=7), "gaussian", False, 1),
+        (replace(SERIES, numbers=7, season=1), "gaussian", False, 1),
+        (replace(SERIES, numbers=7), {"name": "gaussian", "levels": "position"}, False, 1),
+        (replace(SERIES, numbers=7), "gaussian", True, 1),
+        (replace(SERIES, numbers=7), "autoregressive", False, 1),
+    ],
+    ids=str,
+)
+def test_diffusions_read_series_two_elements_at_a_time_where_they_can(facts, process, recurrent, patch):
+    settings, _ = advise(facts, process, recurrent, 1)
+    assert settings["backbone"].get("patch", 1) == patch
+
+
+@pytest.mark.parametrize(
     ("elements", "minutes", "dropout", "rate"),
     [
         (1_000_000, 0.4, 0.0, 8e-3),  # about one pass

@@ -138,6 +138,11 @@ class Process(Component, home="seqloom.processes"):
     channels: ClassVar[tuple[str, ...]] = ("joint",)
     """The arrangements of a series' channels (`backbone.channels`) that suit it: what is advised is one of these."""
 
+    @property
+    def patched(self) -> bool:
+        """Whether a position of the network may be several elements (`backbone.patch`): all are made at one level."""
+        return False
+
     def independence(self, space: Space, channels: str) -> str:
         """What is to be said where numbers of an element are made independently of each other; else empty.
 

@@ -72,6 +72,10 @@ class Gaussian(Process, name="gaussian"):
         return NetworkSpec(False, inputs, space.dim, block=None, timed=True, channels=numbers, blank=blank)
 
     @property
+    def patched(self) -> bool:
+        return self.levels == "row"
+
+    @property
     def counts(self) -> Counts | None:
         return counting(self.features)
 
@@ -195,21 +199,21 @@ class Gaussian(Process, name="gaussian"):
         return _joined(channels(x, ask.shown, ask.absent), read, ask.present), frame
 
     def read_known(self, net: Net, ask: Ask, before: Any = None, multiple: int = 1) -> KnownCells | None:
-        if ask.shown is None or ask.absent is None:
+        shown, absent = ask.shown, ask.absent
+        if shown is None or absent is None:
             return None
         if isinstance(before, KnownCells) and before.holds(ask):
             return before
         # What is to be made has noise at first: it would tell equal rows apart.
-        ask = replace(ask, x=ask.x.masked_fill(~ask.shown, 0.0))
+        ask = replace(ask, x=ask.x.masked_fill(~shown, 0.0))
         few, owner = distinct(ask, multiple)
-        inputs, frame = self._inputs(net, few)
-        whole = None if frame is None else Frame(frame.location[owner], frame.log_scale[owner])
         assert few.shown is not None
         assert few.absent is not None
+        inputs, frame = self._inputs(net, few)
+        whole = None if frame is None else Frame(frame.location[owner], frame.log_scale[owner])
         if (apart := self._apart(net, few.shown, few.absent)) is not None:
             return KnownPositions.read(net, ask, apart, inputs, whole, few, owner)
-        assert ask.absent is not None
-        return KnownCells(ask.shown, ask.x, KnownInputs.of(inputs[owner], ask.shown | ask.absent), whole)
+        return KnownCells(shown, ask.x, KnownInputs.of(inputs[owner], shown | absent), whole)
 
     def guess(
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None

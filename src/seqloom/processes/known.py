@@ -133,7 +133,8 @@ class KnownPositions(KnownCells):
         """Of (B,T,N) the open positions (B,U,N); what is alike at all positions (B,1,N) stays."""
         if x.shape[1] == 1 or self.all_open:
             return x
-        return _at(F.pad(x, (0, 0, 0, -x.shape[1] % self.patch)), self.open)
+        extra = -x.shape[1] % self.patch
+        return _at(F.pad(x, (0, 0, 0, extra)) if extra else x, self.open)
 
     def on_canvas(self, x: Tensor) -> Tensor:
         """Of the open positions (B,U,N) to the canvas (B,T,N), 0 elsewhere."""

@@ -34,6 +34,8 @@ class Facts:
     ends: bool
     conditioned: bool
     """Whether something is given of whole sequences, rather than beside each element."""
+    aligned: bool = False
+    """Whether something is given beside each element."""
     attended: tuple[str, ...] = ()
     """The conditions that positions attend to."""
     season: int = 1
