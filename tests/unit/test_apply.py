@@ -191,7 +191,9 @@ def test_attention_is_drawn() -> None:
     found = made(Autoregressive()).attention("ab c", given=ROWS[0])
     assert found.plot("png", title="a").data.startswith(b"\x89PNG")
     page = found.page("a text").decode()
-    assert page.count("<svg") == 1 + (found.weights.shape[1] > 1)
+    layers, heads = found.weights.shape[:2]
+    assert page.count("<svg") == 1 + layers * (layers > 1) + layers * heads * (heads > 1), "each can be scrolled alone"
+    assert "<h1>a text</h1>" in page
     assert "⏎" in page
     with pytest.raises(UnsupportedQuery, match="not watched"):
         made(Uniform()).attention("ab", given=ROWS[0])

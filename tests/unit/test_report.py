@@ -575,9 +575,18 @@ def test_a_frame_is_a_picture_and_forms_can_be_chosen():
     values = draw(2).normal(size=(30, 6))
     values[3] = np.nan
     png = b"\x89PNG\r\n\x1a\n"
-    assert drawing.numbers_plot([values], list("abcdef"), "Step 3 of 10", [(-3.0, 3.0)] * 6).startswith(png)
+    assert drawing.numbers_plot([values], list("abcdef"), "Step 3 of 10", [2 * values]).startswith(png)
     assert plots.learning_curves([plots.Line("a", CURVES)], [], "seconds", "nats/value", "png").startswith(png)
     assert fan.fan_chart(values[None], list("abcdef"), title="paths", form="png").startswith(png)
+
+
+def test_pictures_that_are_compared_have_the_same_axes():
+    small, large, nothing = (scale * draw(4).normal(size=(9, 2)) for scale in (1.0, 5.0, math.nan))
+    names = ["a", "b"]
+    assert drawing.numbers_plot([small], names, beside=[small]) == drawing.numbers_plot([small], names)
+    assert drawing.numbers_plot([small], names, beside=[small, large]) != drawing.numbers_plot([small], names)
+    axes = drawing.numbers_plot([nothing], names, beside=[small, large])
+    assert axes == drawing.numbers_plot([nothing[:3]], names, beside=[large, small])
 
 
 def test_figures_leave_the_global_settings_of_matplotlib_alone():
