@@ -196,7 +196,7 @@ def test_a_run_goes_on_with_files_beside_its_data_however_they_are_named(
         Path(name).write_text("".join(f"what a cat is {name} {i}\n" for i in range(60)))
 
     def again(steps: int, source: str = "en.txt", notes: str = "notes", resume: bool = True) -> planning.TrainingPlan:
-        given = {"notes": {"source": f"search:{notes}"}}
+        given = {"notes": {"source": f"search:{notes}", "codec": "characters"}}
         more = {"corpus": {"source": source}, "given": given, "trainer": {"steps": steps}}
         small = {"backbone": TINY["backbone"], "feed": {"batch": 4}}
         return planning.plan("de.txt", {**small, **more}, model="gru", out=tmp_path / "a", resume=resume)
