@@ -53,7 +53,7 @@ class Given(Mapping[str, Codec]):
     # --- as values and as numbers -----------------------------------------------------------------------------
 
     def encode(self, given: Mapping[str, Any]) -> dict[str, Encoded]:
-        """Conditions as numbers; one that is None is not given.
+        """Conditions as numbers; one that is None is not given, and one that is numbers already stays as it is.
 
         UnsupportedQuery for one that the model does not know, DataError for one that holds what it has never seen.
         """
@@ -64,6 +64,9 @@ class Given(Mapping[str, Codec]):
             if name not in self:
                 known = ", ".join(self) or "none"
                 raise UnsupportedQuery(f"the model has no condition {name!r}", hint=f"its conditions: {known}")
+            if isinstance(value, Encoded):
+                encoded[name] = value
+                continue
             codec = self[name]
             content = codec.accept(value)
             try:
@@ -88,7 +91,9 @@ class Given(Mapping[str, Codec]):
         if not self.searched:
             return {}
         texts = {
-            name: self[name].as_text(self[name].accept(value))
+            name: self[name].as_text(
+                self[name].decode(value) if isinstance(value, Encoded) else self[name].accept(value)
+            )
             for name, value in given.items()
             if name in self and self[name].enters == "attend" and name not in self.searched
             if value is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from seqloom.corpora import shards
 from seqloom.corpora.base import Corpus, Given, Prepared, codec_of_text, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
+from seqloom.corpora.sources import source_of
 from seqloom.estimate import Estimate, Pace, checkpoint_bytes, data_warnings, estimated, room_warnings
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Lstm
@@ -413,7 +415,7 @@ def _resumed(
     wanted = merge(model_settings(model), overrides) if model is not None else dict(overrides)
     trainer = dict(wanted.get("trainer", {}))
     extension = {key: trainer.pop(key) for key in ("steps", "minutes") if key in trainer}
-    changed = _differences({**wanted, "trainer": trainer}, run.recipe.plain())
+    changed = _differences({**wanted, "trainer": trainer, "given": _written(wanted)}, run.recipe.plain())
     if changed:
         raise RunError(
             f"{path} was trained with another {changed[0]}; a resumed run keeps its recipe",
@@ -495,6 +497,21 @@ def _check_longer(run: runs.Run, trainer: Trainer) -> None:
         )
 
 
+def _written(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Conditions with their sources as a recipe has them: what is searched by its whole path and what lies there."""
+    return {
+        name: {**own, "source": source_of(own["source"]).written}
+        if isinstance(own, Mapping) and isinstance(own.get("source"), str)
+        else own
+        for name, own in (wanted.get("given") or {}).items()
+    }
+
+
+def _one_file(word: str, path: Any) -> bool:
+    """Whether a word names the file that a recipe has by its whole path."""
+    return bool(word) and os.path.isabs(str(path)) and os.path.abspath(word) == os.path.abspath(str(path))
+
+
 def _differences(wanted: Mapping[str, Any], have: Mapping[str, Any], path: str = "") -> list[str]:
     """Keys whose asked value is not what the run has; a member's name alone matches whatever its settings."""
     differing = []
@@ -511,7 +528,7 @@ def _differences(wanted: Mapping[str, Any], have: Mapping[str, Any], path: str =
             differing += [] if [word.strip() for word in value.split(",")] == [*old] else [f"{path}{key}"]
         elif isinstance(value, str):
             name = old.get("name") if isinstance(old, Mapping) else old
-            differing += [] if value == name or called(value) == name else [f"{path}{key}"]
+            differing += [] if value == name or called(value) == name or _one_file(value, name) else [f"{path}{key}"]
         elif value != old:
             differing.append(f"{path}{key}")
     return differing

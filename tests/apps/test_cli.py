@@ -24,8 +24,10 @@ import pytest
 from seqloom import run as runs
 from seqloom.cli.main import VERBS
 from seqloom.cli.sampling import whole_characters
+from seqloom.cli.trajectory import Trajectory
 from seqloom.core import checkpoints, durable
 from seqloom.metrics.base import Metric
+from seqloom.model import load
 from terminal import TEXT, TINY, Done, Examples, check_error, series
 
 # ---- help and usage -------------------------------------------------------------------------------------------------
@@ -447,6 +449,13 @@ def test_frames_show_a_text_unmasked(seqloom: Callable[..., Done], examples: Exa
     assert len(pictures) >= 10
     assert pictures[0].read_bytes().startswith(b"\x89PNG")
     assert Path("plots/index.html").read_text().count("<img") == len(pictures)
+    model = load(examples.run("gaussian"))
+    query = model.query(model.empty(40), sampler=model.sampler.replace(steps=4))
+    trajectory = Trajectory.of(model, query, "long")
+    seen = list(trajectory.watched(model.stream(query)))
+    drawn = [model.decode(frame, trajectory._asked(frame)).values for frame in (seen[0], seen[-1])]
+    assert [np.isnan(values[-1]).all() for values in drawn] == [True, False], "windows to come are no straight line"
+    assert not any(np.isnan(values[0]).any() for values in drawn)
     check_error(seqloom("sample", examples.run("lstm"), "--frames", "none"), "left to right", "process=masked")
     assert not Path("none").exists()
 
@@ -687,6 +696,7 @@ def test_evaluate_scores_a_split_or_other_data(seqloom: Callable[..., Done], exa
 
 METRICS = """
 from seqloom.metrics.base import Metric
+from seqloom.model import load
 
 
 class Bad(Metric, name="bad-of-a-test"):

@@ -28,6 +28,7 @@ from seqloom.processes.masked import Masked
 from seqloom.processes.uniform import Uniform
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.confident import Confident
+from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.guess import Ask
 
 LETTERS = Characters(alphabet="\nabc ")
@@ -78,6 +79,16 @@ def test_each_is_answered_as_it_would_be_by_itself(process: Any, monkeypatch: py
     assert [answer.rows for answer in model.apply(ROWS[5:], n=2, seed=3, first=5)] == [[10, 11], [12, 13]]
     later = [answer.values for answer in model.apply(ROWS[4:], n=2, seed=3, first=4)]  # where a block began
     assert all(same(*pair) for pair in zip(later, (answer.values for answer in answers[4:]), strict=True))
+
+
+def test_a_condition_may_be_numbers_already_with_a_symbol_that_no_text_has() -> None:
+    model = made(Autoregressive())
+    known, unknown = (Encoded(np.array(x), np.ones(3, bool)) for x in ([1, 2, 3], [1, 0, 3]))
+    answers = list(model.apply([{"source": "xyz"}, {"source": known}, {"source": unknown}], n=2, seed=3))
+    assert answers[1].values == next(model.apply([{"source": "xyz"}], n=2, seed=3, first=1)).values
+    assert len(answers[2].values) == 2
+    with pytest.raises(DataError, match="not in the model's alphabet"):
+        list(model.apply([{"source": "x?z"}]))
 
 
 def test_one_answer_is_about_the_likeliest_and_several_are_drawn() -> None:
@@ -180,7 +191,9 @@ def test_attention_is_drawn() -> None:
     found = made(Autoregressive()).attention("ab c", given=ROWS[0])
     assert found.plot("png", title="a").data.startswith(b"\x89PNG")
     page = found.page("a text").decode()
-    assert page.count("<svg") == 1 + (found.weights.shape[1] > 1)
+    layers, heads = found.weights.shape[:2]
+    assert page.count("<svg") == 1 + layers * (layers > 1) + layers * heads * (heads > 1), "each can be scrolled alone"
+    assert "<h1>a text</h1>" in page
     assert "⏎" in page
     with pytest.raises(UnsupportedQuery, match="not watched"):
         made(Uniform()).attention("ab", given=ROWS[0])

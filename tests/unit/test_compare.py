@@ -15,7 +15,7 @@ from seqloom import fit
 from seqloom import run as runs
 from seqloom.cli import main
 from seqloom.core import durable
-from seqloom.core.errors import ConfigError, DataError, NotComparable, RunError
+from seqloom.core.errors import ConfigError, DataError, NotComparable, RunError, UnsupportedQuery
 from seqloom.corpora.files import corpus_of
 from seqloom.evaluation import compare as comparing
 from seqloom.evaluation import judge, naming, rows, work
@@ -202,6 +202,11 @@ def test_mistakes_are_told_before_anything_starts(tmp_path: Path) -> None:
     wrong(ConfigError, "no such setting", backbone={"widht": 3})
     wrong(DataError, "there is no such file", data="nothing.txt", corpus={})
     wrong(DataError, "the test split is empty", corpus={"size": 4000, "splits": [0.9, 0.1, 0]})
+    wrong(UnsupportedQuery, "a forecast has means and quantiles", horizon=3)
+    rows = "".join(f"{math.sin(i)}\n" for i in range(200))
+    Path("wave.csv").write_text(f"load\n{rows}")
+    wrong(DataError, "nothing of 300 rows can be forecast", data="wave.csv", corpus={}, horizon=300)
+    wrong(DataError, "windows", data="wave.csv", corpus={}, synthetic={"length": 300})
     assert not Path("both").exists()
     Path("both").mkdir()
     Path("both/mine.txt").write_text("mine")

@@ -186,6 +186,31 @@ def test_more_steps_go_on_and_other_settings_are_refused(tmp_path: Path) -> None
         plan(tmp_path / "a", steps=4)
 
 
+def test_a_run_goes_on_with_files_beside_its_data_however_they_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes").mkdir()
+    Path("notes/a.txt").write_text("What a cat is.\n\nWhat a dog is.\n")
+    for name in ("de.txt", "en.txt", "other.txt"):
+        Path(name).write_text("".join(f"what a cat is {name} {i}\n" for i in range(60)))
+
+    def again(steps: int, source: str = "en.txt", notes: str = "notes", resume: bool = True) -> planning.TrainingPlan:
+        given = {"notes": {"source": f"search:{notes}", "codec": "characters"}}
+        more = {"corpus": {"source": source}, "given": given, "trainer": {"steps": steps}}
+        small = {"backbone": TINY["backbone"], "feed": {"batch": 4}}
+        return planning.plan("de.txt", {**small, **more}, model="gru", out=tmp_path / "a", resume=resume)
+
+    events(again(1, resume=False))
+    for source, notes in (("en.txt", "notes"), (f"{tmp_path}/notes/../en.txt", f"{tmp_path}/notes")):
+        assert again(2, source, notes).recipe.trainer.steps == 2
+    with pytest.raises(RunError, match=r"another corpus\.source"):
+        again(3, "other.txt")
+    Path("notes/a.txt").write_text("What a bird is.\n")
+    with pytest.raises(RunError, match=r"another given\.notes\.source"):
+        again(3)
+
+
 def test_resume_where_nothing_is_yet_starts_at_step_zero(tmp_path: Path) -> None:
     assert events(plan(tmp_path / "a", resume=True, steps=3))[0].facts["resumed_from"] is None
     running = fit.Fit(plan(tmp_path / "b", steps=3)).events()

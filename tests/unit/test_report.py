@@ -17,6 +17,7 @@ from seqloom.core import fan
 from seqloom.core import figures as drawing
 from seqloom.core.errors import NotComparable
 from seqloom.core.figures import PALETTE
+from seqloom.core.page import page as small_page
 from seqloom.evaluation import plots
 from seqloom.evaluation.baselines.base import BaselineScore
 from seqloom.evaluation.comparison import Comparison, Paths, Row, SplitSummary, ci95, student_975
@@ -24,7 +25,7 @@ from seqloom.evaluation.conclusions import against_baselines, best, conclusions
 from seqloom.evaluation.data_curve import DataCurve, Portion
 from seqloom.evaluation.measured import MeasuredRow
 from seqloom.evaluation.novelty_table import novelty_table
-from seqloom.evaluation.report import page, plain, plain_table, table, visible, write_report
+from seqloom.evaluation.report import forecast_page, page, plain, plain_table, table, visible, write_report
 
 COUNT = 1000
 
@@ -420,7 +421,7 @@ def test_the_page_stands_alone_and_everything_in_it_is_escaped(tmp_path):
     for sentence in conclusions(text_comparison()):
         assert sentence in parsed.text
     assert "print-test" in parsed.text
-    assert "memory gib" in parsed.text
+    assert "memory (GiB)" in parsed.text
     assert "load" not in parsed.text.split("Machine and versions")[1]
 
 
@@ -443,6 +444,22 @@ def test_a_model_has_one_colour_in_all_figures():
 
 def test_the_same_comparison_gives_the_same_page():
     assert page(series_comparison()) == page(series_comparison())
+
+
+def test_the_page_begins_with_what_came_out_best():
+    rows = [row("lstm", 2.0, 0.01), row("rnn", 2.5, 0.01), row("masked", 1.0, 0.01, "bound")]
+    begins = Page(page(compared(*rows))).text.split("The table")[0]
+    assert "lstm is better than rnn (by 0.500 bits/byte)" in begins
+    assert "The bound of masked lies below the exact value of lstm" in begins
+
+
+def test_words_that_are_wider_than_a_phone_are_broken():
+    comparison = text_comparison()
+    long = replace(comparison, splits={**comparison.splits, "test": SplitSummary(COUNT, COUNT, "f" * 64)})
+    assert max(map(len, concluded(long).split())) < 40
+    assert "overflow-wrap: break-word" in page(long)
+    assert "overflow-wrap: break-word" in forecast_page("a", [])
+    assert b"overflow-wrap: break-word" in small_page("a", "", "")
 
 
 def test_a_model_in_the_page_is_marked_as_best_only_among_its_kind():
@@ -475,6 +492,37 @@ def test_learning_curves_have_units_models_and_baselines():
     assert "training time" in texts
     assert not any("none" in label for label in texts)
     assert "elements read in training" in labels(plots.learning_curves(lines, levels, "elements", "bits/byte"))
+
+
+@pytest.mark.parametrize("most", [18.0, 21.0, 200.0, 2e4])
+def test_amounts_at_an_axis_are_what_they_say(most: float):
+    def amounts(least: float) -> list[float]:
+        lines = [plots.Line(f"{n}", [[(1.0, n / 3, 2.0), (2.0, n, 1.9)]]) for n in (least, most * 1e9)]
+        texts = labels(plots.learning_curves(lines, [], "operations", "a"))
+        return [
+            float(text[:-2]) * {"M": 1e-3, "G": 1, "T": 1e3}[text[-1]]
+            for text in texts
+            if text[-2:] in {" M", " G", " T"}
+        ]
+
+    even = np.diff(amounts(most * 0.9e9))
+    assert len(even) >= 2
+    assert even == pytest.approx(even[0]), "no step is lost where digits are cut"
+    assert len(amounts(3e9)) >= 2, "there are names between two powers of ten, too"
+
+
+def test_a_baseline_that_is_far_does_not_flatten_the_curves_and_times_have_no_needless_tenths():
+    curves = [[(0.0, 0.0, 2.1), (12.0, 9.0, 2.0)]]
+    texts = labels(plots.learning_curves([plots.Line("a", curves)], [plots.Level("b", 2.25)], "seconds", "bits/byte"))
+    assert "b 2.25 (above)" in texts
+    assert {"0s", "2s", "10s"} <= set(texts)
+
+
+def test_an_interval_over_few_seeds_does_not_flatten_what_is_learned_from_data():
+    lines = [plots.Against("a", [(10.0, 2.0, -20.0, 24.0), (20.0, 1.5, 1.4, 1.6)])]
+    texts = labels(plots.against_data(lines, "bits/byte"))
+    shown = [float(text) for text in texts if re.fullmatch(r"\d+\.\d+", text)]
+    assert 0.5 < min(shown) < max(shown) < 3
 
 
 def test_figures_take_the_colour_of_the_page_and_leave_no_names_behind():
@@ -544,7 +592,7 @@ def test_very_large_and_small_numbers_have_their_power_of_ten_beside_the_name(sc
 @pytest.mark.parametrize(
     ("first", "step", "count", "names"),
     [
-        ("2025-05-18T12:00", "1h", 60, ["2025-05-19 00:00", "2025-05-20 00:00"]),
+        ("2025-05-18T12:00", "1h", 60, ["2025-05-19", "2025-05-20"]),
         ("2025-05-18T23:00", "15m", 12, ["2025-05-18 23:00", "2025-05-19 00:00", "2025-05-19 01:00"]),
         ("2024-01-20", "1D", 8, None),
         ("2024-01-20", "1D", 200, ["2024-02-01", "2024-04-01", "2024-06-01", "2024-08-01"]),
@@ -554,10 +602,10 @@ def test_very_large_and_small_numbers_have_their_power_of_ten_beside_the_name(sc
 def test_names_stand_where_days_months_and_years_begin(first: str, step: str, count: int, names: list[str] | None):
     moments = np.datetime64(first) + np.arange(count) * np.timedelta64(int(step[:-1]), step[-1])
     elements = [str(moment).replace("T", " ") for moment in moments]
-    drawn = [
-        name for name in labels(fan.fan_chart(np.zeros((2, count, 1)), ["load"], elements=elements)) if name in elements
-    ]
-    assert drawn == names or (names is None and drawn == elements[::2])
+    for ends in ("", ":00" if ":" in elements[0] else ""):
+        figure = fan.fan_chart(np.zeros((2, count, 1)), ["load"], elements=[name + ends for name in elements])
+        drawn = [name for name in labels(figure) if name in {*elements, *(names or ())}]
+        assert drawn == names or (names is None and drawn == elements[::2])
 
 
 def test_a_gap_is_drawn_where_it_is_and_calibration_as_bars():
@@ -575,9 +623,18 @@ def test_a_frame_is_a_picture_and_forms_can_be_chosen():
     values = draw(2).normal(size=(30, 6))
     values[3] = np.nan
     png = b"\x89PNG\r\n\x1a\n"
-    assert drawing.numbers_plot([values], list("abcdef"), "Step 3 of 10", [(-3.0, 3.0)] * 6).startswith(png)
+    assert drawing.numbers_plot([values], list("abcdef"), "Step 3 of 10", [2 * values]).startswith(png)
     assert plots.learning_curves([plots.Line("a", CURVES)], [], "seconds", "nats/value", "png").startswith(png)
     assert fan.fan_chart(values[None], list("abcdef"), title="paths", form="png").startswith(png)
+
+
+def test_pictures_that_are_compared_have_the_same_axes():
+    small, large, nothing = (scale * draw(4).normal(size=(9, 2)) for scale in (1.0, 5.0, math.nan))
+    names = ["a", "b"]
+    assert drawing.numbers_plot([small], names, beside=[small]) == drawing.numbers_plot([small], names)
+    assert drawing.numbers_plot([small], names, beside=[small, large]) != drawing.numbers_plot([small], names)
+    axes = drawing.numbers_plot([nothing], names, beside=[small, large])
+    assert axes == drawing.numbers_plot([nothing[:3]], names, beside=[large, small])
 
 
 def test_figures_leave_the_global_settings_of_matplotlib_alone():

@@ -87,8 +87,8 @@ def test_samples_stand_beside_the_conditions_of_what_they_are_compared_with(tmp_
     prepared = corpus_of(str(tmp_path / "rows.tsv"), {"text": "text"}).prepare(None, {"kind": kind})
     part = prepared.splits["train"]
 
-    def apply(given: list[dict[str, str]], **options: Any) -> list[Any]:
-        return [SimpleNamespace(values=[own["kind"]]) for own in given]
+    def apply(given: list[dict[str, Any]], **options: Any) -> list[Any]:
+        return [SimpleNamespace(values=[prepared.given["kind"].decode(own["kind"])]) for own in given]
 
     model: Any = SimpleNamespace(given=prepared.given, sampler=None, apply=apply)
     values = samples_of(model, part, 20, None, 0)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from seqloom.cli.queries import AnnotatedQuery, samples_of
 from seqloom.cli.session import Session, put, put_json
 from seqloom.core.errors import ConfigError
+from seqloom.core.page import page
 from seqloom.core.progress import Progress, columns
 
 if TYPE_CHECKING:
@@ -27,32 +28,9 @@ NARROWEST = 24
 BLANK = "(nothing but spaces and ends of lines)"
 """What stands for a sample in which there is nothing to see."""
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-body {{ margin: 0 auto; padding: 1.5rem 1rem 4rem; font: 16px/1.5 system-ui, sans-serif; }}
-h1 {{ font-size: 1.3rem; }}
+_STYLE = """
 table {{ border-collapse: collapse; table-layout: fixed; width: 100%; min-width: {width}rem; }}
 th, td {{ border: 1px solid #8886; padding: .5rem .7rem; text-align: left; vertical-align: top; }}
-img {{ max-width: 100%; background: white; }}
-pre {{ margin: 0; white-space: pre-wrap; overflow-wrap: anywhere;
-  font: .8rem/1.45 ui-monospace, Menlo, Consolas, monospace; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{note}</p>
-<table>
-<tr>{heads}</tr>
-{rows}
-</table>
-</body>
-</html>
 """
 
 
@@ -104,7 +82,8 @@ def write_sweep(
         run = "" if model.run is None else str(model.run.path)
         drawn = f"Seed {answers[0].seed}: the samples of a row are drawn by the same random numbers."
         note = drawn if any(model.draws(one.query.sampler) for one in several) else ""
-        cells = [[_cell(model.codec, value) for value in one.values] for one in answers]
+        values = [value for one in answers for value in one.values]
+        cells = [[_cell(codec, value, values) for value in one.values] for one in answers]
         session.wrote(file, _page(titles, cells, f"Samples of {run}", note))
     elif not output.as_json:
         texts = [[_shown(codec, value) for value in one.values] for one in answers]
@@ -155,9 +134,9 @@ def _printable(text: str) -> str:
     return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
 
 
-def _cell(codec: Codec, value: Any) -> str:
-    """A sample on a page: a picture, where people would rather look at it, else its text."""
-    picture = codec.picture([value])
+def _cell(codec: Codec, value: Any, others: Sequence[Any]) -> str:
+    """A sample on a page beside others: a picture, where people would rather look at it, else its text."""
+    picture = codec.picture([value], beside=others)
     if picture is not None:
         return f'<img alt="a sample" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
     # a page leaves out the first end of a line, which may be the text's
@@ -166,7 +145,7 @@ def _cell(codec: Codec, value: Any) -> str:
 
 def _page(titles: Sequence[str], cells: Sequence[Sequence[str]], title: str, note: str) -> bytes:
     each = itertools.zip_longest(*cells, fillvalue="")
-    rows = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in each]
+    rows = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in each)
     heads = "".join(f"<th>{html.escape(title)}</th>" for title in titles)
-    page = _PAGE.format(title=html.escape(title), note=note, heads=heads, rows="\n".join(rows), width=16 * len(titles))
-    return page.encode("utf-8", "replace")
+    table = f'<div class="wide" tabindex="0">\n<table>\n<tr>{heads}</tr>\n{rows}\n</table>\n</div>'
+    return page(title, note, table, _STYLE.format(width=16 * len(titles)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.outputs import OutputFolder
+from seqloom.core.page import page
 
 if TYPE_CHECKING:
     from seqloom.model import Model
@@ -20,28 +21,10 @@ SHOWN = 16
 HIDDEN = "_"
 INDEX = "index.html"
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-body {{ margin: 0 auto; max-width: 60rem; padding: 1.5rem 1rem 4rem; font: 16px/1.5 system-ui, sans-serif; }}
-h1 {{ font-size: 1.3rem; }}
-h2 {{ font-size: 1rem; margin: 1.6rem 0 .3rem; }}
-pre {{ margin: 0; padding: .7rem .9rem; white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid #8886;
-  border-radius: .5rem; font: .85rem/1.5 ui-monospace, Menlo, Consolas, monospace; }}
-img {{ display: block; max-width: 100%; background: white; border-radius: .5rem; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{note}</p>
-{states}
-</body>
-</html>
+_STYLE = """
+body { max-width: 72rem; }
+pre { padding: .7rem .9rem; margin-bottom: 1.6rem; border: 1px solid #8886; border-radius: .5rem; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 1rem; }
 """
 
 
@@ -75,19 +58,19 @@ class Trajectory:
     def write(self) -> Path:
         """Write one file a state, and a page of all; the path of the page."""
         states = self._chosen()
-        shown = []
+        written, drawn = [], []
         for i, (number, frame) in enumerate(states):
             title = self._title(number, frame)
-            picture = self.model.codec.picture([self.model.decode(frame, self.query)], title)
+            picture = self.model.codec.picture([self.model.decode(frame, self._asked(frame))], title)
             if picture is None:
                 data = self._text(frame)
                 name = f"{i:03d}.txt"
                 text = _printable(data.decode("utf-8", "replace"))
-                shown.append(f"<h2>{html.escape(title)}</h2>\n<pre>{html.escape(text)}</pre>")
+                written.append(f"<h2>{html.escape(title)}</h2>\n<pre>{html.escape(text)}</pre>")
                 self.folder.file(name).write(data)
             else:
                 name = f"{i:03d}.png"
-                shown.append(f'<img src="{name}" alt="{html.escape(title)}">')  # the title is in the picture
+                drawn.append(f'<img src="{name}" alt="{html.escape(title)}">')  # the title is in the picture
                 self.folder.file(name).write(picture)
         hidden = self._hides
         note = f"{len(states)} of the {len(self.seen) + hidden} states of one sample, seed {self.query.seed}."
@@ -95,16 +78,29 @@ class Trajectory:
             note += f" It is made of {len(self.query.canvases)} sequences; this is the first of them."
         if hidden:
             note += f" A position that is still hidden is shown as {HIDDEN}."
+        else:
+            note += " Each picture has vertical axes of its own."
         run = "" if self.model.run is None else str(self.model.run.path)
-        page = _PAGE.format(title=html.escape(f"A sample of {run} on its way"), note=note, states="\n".join(shown))
+        body = "\n".join([*written, '<div class="pictures">', *drawn, "</div>"])
         index = self.folder.file(INDEX)
-        index.write(page.encode("utf-8", "replace"))
+        index.write(page(f"A sample of {run} on its way", note, body, _STYLE))
         return index.path
 
     @property
     def _hides(self) -> bool:
         """Whether elements are hidden until they are settled; else all of them change all the time."""
         return self.model.network.space.symbolic
+
+    def _asked(self, frame: Frame) -> Query:
+        """The query as far as it is begun in a frame: of a long sequence the windows to come do not exist yet."""
+        canvas = self.query.canvas
+        if self._hides:
+            return self.query
+        count = min(len(frame.x), len(canvas))
+        waiting = ~frame.settled[:count] & (frame.x[:count] == canvas.x[:count]).all(1)
+        absent = canvas.absent.copy()
+        absent[:count][waiting] = True
+        return replace(self.query, canvas=replace(canvas, absent=absent))
 
     def _chosen(self) -> list[tuple[int, Frame]]:
         """States spread evenly, with their numbers; where elements are hidden it begins with all of them hidden."""

@@ -342,8 +342,11 @@ class Codec(Component, home="seqloom.codecs"):
         """What each element is called, for a person."""
         return [str(i) for i in range(1, self.size(value) + 1)]
 
-    def picture(self, values: Sequence[Any], title: str = "") -> bytes | None:
-        """Values as one PNG, where people would rather look at them; None where they would read."""
+    def picture(self, values: Sequence[Any], title: str = "", beside: Sequence[Any] = ()) -> bytes | None:
+        """Values as one PNG, where people would rather look at them; None where they would read.
+
+        Pictures that are looked at `beside` each other, of these values, have the same axes.
+        """
         return None
 
     def numbers(self, value: Any) -> NDArray[np.float64] | None:

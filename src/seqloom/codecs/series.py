@@ -598,8 +598,9 @@ class Series(Codec, name="series"):
         ]
         return summary_of_tables(tables, names, codec._digits(columns)).encode()
 
-    def picture(self, values: Sequence[Table], title: str = "") -> bytes:
-        return numbers_plot([value.values for value in values], self.columns, title)
+    def picture(self, values: Sequence[Table], title: str = "", beside: Sequence[Table] = ()) -> bytes:
+        numbers, others = ([value.values for value in several] for several in (values, beside))
+        return numbers_plot(numbers, self.columns, title, others)
 
     def _steps_otherwise(self, table: Table) -> bool:
         """Whether the rows of a table are another time apart than those of the training data."""

@@ -195,7 +195,7 @@ class Strokes(Codec, name="strokes"):
     def as_json(self, value: Any) -> dict[str, Any]:
         return {"strokes": files.rounded(Drawing.of(value))}
 
-    def picture(self, values: Sequence[Any], title: str = "") -> bytes | None:
+    def picture(self, values: Sequence[Any], title: str = "", beside: Sequence[Any] = ()) -> bytes | None:
         return files.picture([Drawing.of(value) for value in values], title)
 
     def raw(self, content: Any, begin: int = 0, end: int | None = None) -> Iterator[bytes]:

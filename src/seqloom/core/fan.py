@@ -26,6 +26,8 @@ FEWEST_FOR_BANDS = 10
 NAMES = 60
 """Letters of names that have room at the horizontal axis."""
 _DATE = re.compile(r"\d{4}-(?P<month>\d\d)(-(?P<day>\d\d)([ T](?P<time>\d\d:\d\d(:\d\d(\.\d+)?)?))?)?\S*$")
+_SECONDS = re.compile(r"(?<=\d\d:\d\d):00$")
+_MIDNIGHT = re.compile(r"(?<=\d\d-\d\d)[ T]00:00$")
 _GRIDS = (
     *((1440, False, months) for months in (False, True)),
     *((minutes, True, True) for minutes in (1440, 720, 360, 180, 60, 30, 15, 5, 1)),
@@ -125,9 +127,20 @@ def _at_gaps(known: Numbers) -> NDArray[np.bool_]:
 
 def _named(axes: Axes, elements: Sequence[str], first: int) -> None:
     """Put the names of a few rows at the horizontal axis; the first row stands at `first`."""
+    elements = without_seconds(elements)
     apart = max(1, -(-len(elements) * max(map(len, elements)) // NAMES))
     chosen = _round(elements, -(-len(elements) // apart)) or range(0, len(elements), apart)
-    axes.set_xticks([first + i for i in chosen], [elements[i] for i in chosen])
+    axes.set_xticks([first + i for i in chosen], _without(_MIDNIGHT, [elements[i] for i in chosen]))
+
+
+def without_seconds(elements: Sequence[str]) -> Sequence[str]:
+    """The names of rows; dates without their seconds where all are full minutes."""
+    return _without(_SECONDS, elements)
+
+
+def _without(part: re.Pattern[str], names: Sequence[str]) -> Sequence[str]:
+    """The names without a part that tells nothing, for it is the end of all of them."""
+    return [part.sub("", name) for name in names] if all(map(part.search, names)) else names
 
 
 def _round(elements: Sequence[str], most: int) -> Sequence[int]:

@@ -60,17 +60,17 @@ def numbers_plot(
     several: Sequence[Numbers],
     columns: Sequence[str],
     title: str = "",
-    limits: Sequence[tuple[float, float]] | None = None,
+    beside: Sequence[Numbers] = (),
 ) -> bytes:
     """Sequences of numbers, a line each in a plot for each channel, as PNG.
 
     Args:
         several: Sequences (T,D) of the same channels; what is no number is left out.
         columns: The names of the D channels; the first few are shown.
-        limits: The vertical range of each channel, the same for several pictures if they are to be compared.
+        beside: What is drawn in pictures that are to be compared with this one: the axes have room for all of it.
     """
     shown = min(len(columns), MOST_CHANNELS)
-    longest = max(len(values) for values in several)
+    longest = max(len(values) for values in [*several, *beside])
     with style("png") as ink:
         drawn = blank(6.4, 0.8 + 1.5 * shown)
         plots = drawn.subplots(shown, 1, sharex=True, squeeze=False)[:, 0]
@@ -78,8 +78,9 @@ def numbers_plot(
             for n, values in enumerate(several):
                 colour = PALETTE[n % len(PALETTE)]
                 axes.plot(np.arange(len(values)), np.asarray(values[:, d], np.float64), color=colour, lw=1.3)
-            if limits is not None:
-                axes.set_ylim(*limits[d])
+            for values in beside:
+                axes.update_datalim([(0, value) for value in values[:, d] if math.isfinite(value)])
+            axes.autoscale_view(scalex=False)
             axes.set_xlim(-0.5, max(longest - 0.5, 0.5))
             entitle(axes, columns[d])
             grid(axes, ink)

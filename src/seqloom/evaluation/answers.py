@@ -61,7 +61,7 @@ def answers_of(
     if not source:
         return _labels_of(model, prepared, part, values, asked, progress)
     numbers = spread(len(part.data), asked.pairs or len(part.data))
-    given = [beside_of(model.given, part, number) for number in numbers]
+    given = [beside_of(part, number) for number in numbers]
     made = []
     total = max(1, len(numbers))
     report = None if progress is None else lambda done, _: progress(done / total)
@@ -73,11 +73,12 @@ def answers_of(
     truth = [text_of(model.codec, every[i]) for i in numbers]
     sampler = asked.sampler or (model.answering if asked.samples == 1 else model.sampler)
     how = f"{sampler.name}" + (f", of {asked.samples} by {asked.mbr.measures}" if asked.samples > 1 else "")
-    sources = [own.get(source, "") for own in given]
+    codec = model.given[source]
+    sources = [codec.decode(own[source]) if source in own else "" for own in given]
     if not model.codec.choices or source not in model.network.aligned:
-        sources = [text_of(model.given[source], own) if own else "" for own in sources]
+        sources = [text_of(codec, own) if own else "" for own in sources]
     train = prepared.splits["train"]
-    beside = baselines(model.codec, train.data, model.given[source], train.given[source], source, sources)
+    beside = baselines(model.codec, train.data, codec, train.given[source], source, sources)
     return Answers(made, truth, beside, how, model.codec.choices)
 
 

@@ -33,7 +33,7 @@ from seqloom.evaluation.evaluate import data_of, prepare
 from seqloom.evaluation.judge import judged
 from seqloom.evaluation.naming import own_settings, setting_words
 from seqloom.evaluation.report import plain, write_report
-from seqloom.evaluation.rows import comparison_of, data_curve, of_one_measure, row_of
+from seqloom.evaluation.rows import check_asked, comparison_of, data_curve, of_one_measure, row_of
 from seqloom.evaluation.work import Notify, Task, finished_before, first_plans, results_of
 from seqloom.planning import unset
 from seqloom.processes.base import Process
@@ -121,6 +121,7 @@ def compare(
     first = plans[parts[0]]
     if not len(first.prepared.splits["test"].data.x):
         raise DataError("the test split is empty, so nothing can be compared", hint="give it a share in corpus.splits")
+    check_asked(first.recipe.corpus, first.prepared, horizon, windows, synthetic)
     with durable.Lock(folder) as lock:
         _claim(folder, request)
         results = results_of(tasks, unfit, first.prepared, notify)
@@ -209,6 +210,7 @@ def compare_runs(
                 hint="train both on the same data with the same corpus.splits",
             )
     prepared = prepare(first)
+    check_asked(first.recipe.corpus, prepared, horizon, windows, synthetic)
     names = [run.path.name for run in several]
     names = names if len(set(names)) == len(names) else [str(run.path) for run in several]
     with durable.Lock(folder):

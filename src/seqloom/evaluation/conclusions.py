@@ -99,6 +99,18 @@ def conclusions(comparison: Comparison) -> list[str]:
     return sentences
 
 
+def summary(comparison: Comparison) -> list[str]:
+    """The first that somebody asks: which model came out best, and whether it beats the baselines."""
+    values = [_Value.of(row) for row in comparison.ordered if row.value is not None]
+    exact = [value for value in values if value.kind == "exact"]
+    sentences = []
+    if exact:
+        sentences += _before(exact[0], exact[1:], comparison.unit)
+        lower = [value for value in values if value.kind == "bound" and value.clearly_below(exact[0])]
+        sentences += [_real_win(value, exact[:1], comparison.unit) for value in lower]
+    return sentences + against_baselines(comparison)
+
+
 def against_baselines(comparison: Comparison) -> list[str]:
     """A sentence for each baseline: which models beat it, which did not, and for which that is open."""
     values = [_Value.of(row) for row in comparison.ordered if row.value is not None]
@@ -145,7 +157,9 @@ def against_baselines(comparison: Comparison) -> list[str]:
 
 def _setting(comparison: Comparison) -> str:
     test, unit = comparison.test, comparison.unit.partition("/")[2]
-    split = f"the test split of {comparison.data} ({test.units:,.0f} {plural(unit)}, fingerprint {test.fingerprint})"
+    split = (
+        f"the test split of {comparison.data} ({test.units:,.0f} {plural(unit)}, fingerprint {test.fingerprint[:16]})"
+    )
     if comparison.minutes is not None:
         each = duration(60 * comparison.minutes)
         return (
@@ -182,28 +196,31 @@ def _seeds(comparison: Comparison) -> list[str]:
 
 
 def _exact_order(exact: Sequence[_Value], unit: str) -> list[str]:
+    return [sentence for i, value in enumerate(exact) for sentence in _before(value, exact[i + 1 :], unit)]
+
+
+def _before(value: _Value, others: Sequence[_Value], unit: str) -> list[str]:
+    """How an exact value stands to those that are no lower."""
+    clear = [other for other in others if value.clearly_below(other)]
+    sure = [other for other in clear if value.spread and other.spread]
+    once = [other for other in clear if other not in sure]
+    near = [other for other in others if other not in clear]
     sentences = []
-    for index, value in enumerate(exact):
-        others = exact[index + 1 :]
-        clear = [other for other in others if value.clearly_below(other)]
-        sure = [other for other in clear if value.spread and other.spread]
-        once = [other for other in clear if other not in sure]
-        near = [other for other in others if other not in clear]
-        if sure:
-            sentences.append(
-                f"{value.model} is better than {_by(value, sure, unit)}: the 95 % intervals of these exact values do "
-                "not overlap."
-            )
-        if once:
-            sentences.append(
-                f"{value.model} came out better than {_by(value, once, unit)} in exact value. For want of more seeds "
-                "that is said of these trainings only."
-            )
-        if near:
-            sentences.append(
-                f"Between {value.model} and {listed(o.model for o in near)} nothing is decided: their 95 % intervals "
-                "overlap."
-            )
+    if sure:
+        sentences.append(
+            f"{value.model} is better than {_by(value, sure, unit)}: the 95 % intervals of these exact values do not "
+            "overlap."
+        )
+    if once:
+        sentences.append(
+            f"{value.model} came out better than {_by(value, once, unit)} in exact value. For want of more seeds that "
+            "is said of these trainings only."
+        )
+    if near:
+        sentences.append(
+            f"Between {value.model} and {listed(o.model for o in near)} nothing is decided: their 95 % intervals "
+            "overlap."
+        )
     return sentences
 
 
@@ -238,11 +255,7 @@ def _bounds_against_exact(bounds: Sequence[_Value], exact: Sequence[_Value], uni
         near = [e for e in exact if e not in below and bound.low <= e.high]
         above = [e for e in exact if e not in below and e not in near]
         if below:
-            once = "" if bound.spread and all(e.spread for e in below) else " of these trainings"
-            sentences.append(
-                f"The bound of {bound.model} lies below the exact value of {_by(bound, below, unit)}, beyond the error "
-                f"of both. That is a real win{once}: its own value can only be lower still."
-            )
+            sentences.append(_real_win(bound, below, unit))
         if near:
             sentences.append(
                 f"The bound of {bound.model} lies within the error of {listed(e.model for e in near)}: not settled."
@@ -258,6 +271,14 @@ def _bounds_against_exact(bounds: Sequence[_Value], exact: Sequence[_Value], uni
             "is not known, so the models themselves may be in another order."
         )
     return sentences
+
+
+def _real_win(bound: _Value, below: Sequence[_Value], unit: str) -> str:
+    once = "" if bound.spread and all(e.spread for e in below) else " of these trainings"
+    return (
+        f"The bound of {bound.model} lies below the exact value of {_by(bound, below, unit)}, beyond the error of "
+        f"both. That is a real win{once}: its own value can only be lower still."
+    )
 
 
 def _left_to_right(comparison: Comparison, exact: Sequence[_Value]) -> list[str]:

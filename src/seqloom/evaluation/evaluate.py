@@ -157,7 +157,7 @@ def samples_of(model: Model, part: Split, count: int, length: int | None, seed: 
     if not part.given or part.aligned:
         return model.sample(count, length, seed=seed).values
     numbers = np.linspace(0, len(part.data) - 1, count).round().astype(int).tolist()
-    beside = [beside_of(model.given, part, number) for number in numbers]
+    beside = [beside_of(part, number) for number in numbers]
     answers = model.apply(beside, length=length, seed=seed, sampler=model.sampler)
     return [answer.values[0] for answer in answers]
 

@@ -14,8 +14,12 @@ HEADLINE = "wql"
 SHOWN = ("wql", "mae", "crps", "crps_sum", "energy", "mase", "smape", "msis", "coverage_50", "coverage_80",
          "coverage_90", "pit")  # fmt: skip
 LEGEND = (
-    "lower is better; coverage is best at its name's share. mae (of the median), crps and energy are in spreads of the "
-    "training rows, mase and msis in changes from season to season, wql and crps_sum relative to the truth"
+    "Lower is better; a coverage is best at its name's share. wql: weighted quantile loss; mae: mean absolute error of "
+    "the median; crps: continuous ranked probability score; crps sum: quantile loss of the sum of all columns; energy: "
+    "energy score of all rows and columns together; mase: absolute error of the median, and msis: interval score of "
+    "the 95 % band, both in mean changes from {} to {}; smape: symmetric relative error of the median, 0 to 2; pit: "
+    "how far the places of the truth among the paths are from uniform. wql and crps sum are relative to the truth; "
+    "mae, crps and energy are in standard deviations of the training rows"
 )
 
 
@@ -25,13 +29,18 @@ class ForecastTable(MeasuredTable):
 
     chosen: ClassVar[Sequence[str]] = SHOWN
     short: ClassVar[Mapping[str, str]] = {"coverage": "cover"}
-    explained: ClassVar[str] = LEGEND
 
     horizon: int
     windows: int
     stride: int
     season: int
     notes: tuple[str, ...] = ()
+
+    @property
+    def legend(self) -> str:
+        """What the measures are; without a season a change is one from row to row."""
+        place = "season" if self.season > 1 else "row"
+        return LEGEND.format(place, place)
 
     @property
     def verdict(self) -> list[str]:

@@ -19,7 +19,7 @@ from seqloom.evaluation.answers import answers_of, source_of
 from seqloom.evaluation.evaluate import evaluate_model, prepare, values_of
 from seqloom.evaluation.novelty import originals
 from seqloom.evaluation.synthesis import WINDOWS, drawn
-from seqloom.evaluation.texts import spread, texts_of
+from seqloom.evaluation.texts import beside_of, spread, texts_of
 from seqloom.filler import Running
 from seqloom.metrics.answers import AnswersMetric
 from seqloom.metrics.base import Metric, MetricRecord
@@ -159,7 +159,7 @@ def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
     # Beside the conditions of one sequence all samples would be alike: each has those of another, where they can.
     varied = bool(test.given) and not forecasts and not test.aligned
     numbers = spread(len(test.data), count) if varied else [0]
-    given = [_conditions(test, number) for number in numbers]
+    given = [beside_of(test, number) for number in numbers]
     queries = [
         Query(canvas, model.sampler, 1 if varied else count, 0, row, own, others=others)
         for row, own in enumerate(given)
@@ -183,12 +183,6 @@ def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
         shown["texts"] = [codec.as_text(value) for value in made[:SHOWN]]
         shown["beside"] = [_beside(model, test, number) for number in numbers[:SHOWN]] if varied else []
     return shown, rate, made
-
-
-def _conditions(test: Split, number: int) -> dict[str, Encoded]:
-    """The conditions of one sequence of the test split; copies, for the encoded data are read-only."""
-    each = {name: np.array(flat.x[flat.starts[number] : flat.starts[number + 1]]) for name, flat in test.given.items()}
-    return {name: Encoded(x, np.ones(x.shape, bool)) for name, x in each.items() if len(x)}
 
 
 def _beside(model: Model, test: Split, number: int) -> list[list[str]]:

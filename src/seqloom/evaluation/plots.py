@@ -108,7 +108,10 @@ def _legend(figure: Figure) -> None:
 
 
 def against_data(lines: Sequence[Against], unit: str, form: Form = "svg") -> bytes:
-    """Test value against the elements that were learned from, a line a model with its intervals, baselines dashed."""
+    """Test value against the elements that were learned from, a line a model with its intervals, baselines dashed.
+
+    Wide intervals may leave the axis.
+    """
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     with figures.style(form) as ink:
@@ -135,6 +138,13 @@ def against_data(lines: Sequence[Against], unit: str, form: Form = "svg") -> byt
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: progress.number(value)))
         axes.set_xlabel("elements of the training split that were learned from")
         axes.set_ylabel(f"test {unit}")
+        every = np.array([point for line in lines for point in line.points])
+        if len(every):
+            # An interval over few seeds may be many times as wide as all values are apart.
+            least, most = every[:, 1].min(), every[:, 1].max()
+            room = (most - least) or 0.05 * abs(most) or 0.5
+            low, high = max(every[:, 2].min(), least - room), min(every[:, 3].max(), most + room)
+            axes.set_ylim(low - 0.05 * room, high + 0.05 * room)
         figures.grid(axes, ink)
         _legend(figure)
         return figures.written(figure, form)
@@ -192,7 +202,7 @@ def calibration(histograms: Sequence[tuple[str, Sequence[float], str]], form: Fo
 
 def _across(axes: Axes, across: Across, tracks: Sequence[Numbers]) -> None:
     """The horizontal axis: times with a unit; amounts by thousands, logarithmic where models differ much."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     ends = [float(track[-1]) for track in tracks]
     first = [float(track[track > 0][0]) for track in tracks if (track > 0).any()]
@@ -200,17 +210,21 @@ def _across(axes: Axes, across: Across, tracks: Sequence[Numbers]) -> None:
         axes.set_xlabel("training time")
         axes.set_xlim(0, max(ends, default=1.0) * 1.03 or 1.0)
         _clock_ticks(axes, max(ends, default=1.0))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: progress.duration(value) if value else "0"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: progress.duration(value).replace(".0s", "s")))
         return
     axes.set_xlabel("elements read in training" if across == "elements" else "operations in training")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: progress.number(value)))
     if first and max(ends) > 4 * min(ends):
         axes.set_xscale("log")
-        axes.set_xlim(max(min(first), min(ends) / 30) * 0.9, max(ends) * 1.15)
+        low, high = max(min(first), min(ends) / 30) * 0.9, max(ends) * 1.15
+        axes.set_xlim(low, high)
+        if high < 100 * low:  # there may be no power of ten among them, or one
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: progress.number(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_xlim(0, max(ends, default=1.0) * 1.03 or 1.0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))  # what is said in two digits
 
 
 def _clock_ticks(axes: Axes, end: float) -> None:
@@ -230,7 +244,7 @@ def _value_range(tracks: Sequence[Numbers], levels: Sequence[float]) -> tuple[fl
     else:
         low, high = min(float(track.min()) for track in tracks if len(track)), max(ends)
         room = max(high - low, 0.05 * abs(high), 1e-3)
-        near = [level for level in levels if low - 3 * room <= level <= high + 3 * room]
+        near = [level for level in levels if low - room <= level <= high + room]  # farther ones would flatten them
         low, high = min([low, *near]), max([high, *near])
         top = max(float(track.max()) for track in tracks if len(track))
         high = max(high, min(top, high + 0.8 * max(high - low, room)))

@@ -13,11 +13,13 @@ from seqloom.core.figures import PALETTE, Numbers
 from seqloom.core.progress import columns, decimal, duration, listed, number
 from seqloom.evaluation import plots
 from seqloom.evaluation.comparison import Comparison, Paths, Picture, Row
-from seqloom.evaluation.conclusions import against_baselines, best, conclusions, interval_of
+from seqloom.evaluation.conclusions import against_baselines, best, conclusions, interval_of, summary
 from seqloom.evaluation.measured import MARKS
 from seqloom.sequence.answer import Answer
 
 LEGEND = "= exact value   ≤ bound: the model's own value is this or lower   ≈ estimate: may be off to either side"
+PAGE_WIDTH = 5.6
+"""Inches of a fan chart that has a page to itself: its text can be read on a phone and is not huge on a desk."""
 LONGEST_SAMPLE = 4000
 """Characters of a sample that the page shows."""
 
@@ -160,7 +162,7 @@ def page(comparison: Comparison) -> str:
         ahead=comparison.forecasts,
         synthesis=comparison.synthesis,
         duration=duration,
-        summary=against_baselines(comparison),
+        summary=summary(comparison),
         conclusions=conclusions(comparison),
         curves=[figure.decode() for figure in _curves(comparison)],
         texts=[row for row in comparison.ordered if isinstance(row.samples, tuple) and row.samples],
@@ -196,10 +198,10 @@ def _part(name: str, answer: Answer, truth: Numbers | None) -> dict[str, Any]:
         "name": name,
         "count": len(answer.values),
         "seed": answer.seed,
-        "chart": answer.plot(truth=truth).data.decode(),
+        "chart": answer.plot(truth=truth, width=PAGE_WIDTH).data.decode(),
         "tables": tables,
         "element": answer.element,
-        "elements": [answer.elements[i] for i in answer.new],
+        "elements": fan.without_seconds([answer.elements[i] for i in answer.new]),
     }
 
 

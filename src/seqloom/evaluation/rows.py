@@ -27,7 +27,7 @@ from seqloom.evaluation.synthesis import control_rows, len_of, reality_of, synth
 from seqloom.evaluation.synthesis_table import SynthesisTable
 from seqloom.metrics.forecast import Backtest
 from seqloom.metrics.synthesis import SynthesisMetric
-from seqloom.rolling import origins_of
+from seqloom.rolling import Origins, origins_of
 from seqloom.sequence.query import differently
 
 
@@ -185,6 +185,16 @@ def comparison_of(
     )
 
 
+def check_asked(
+    corpus: Corpus, prepared: Prepared, horizon: int | None, windows: int | None, synthetic: Mapping[str, Any] | None
+) -> None:
+    """DataError or UnsupportedQuery where the test split cannot give what is asked for, before anything is trained."""
+    if horizon is not None:
+        _origins(corpus, prepared, horizon, windows)
+    if synthetic is not None:
+        reality_of(corpus, prepared.codec, "test", SynthesisMetric.parse(synthetic).length)
+
+
 def data_curve(
     comparison: Comparison,
     rows: Mapping[float, Sequence[Row]],
@@ -221,10 +231,13 @@ def _forecasts(
     corpus: Corpus, prepared: Prepared, rows: Sequence[Row], horizon: int, windows: int | None
 ) -> ForecastTable:
     """The table of forecasts: those of the models as they were measured, and the baselines' from the same origins."""
-    codec = prepared.codec
-    origins = origins_of(corpus, codec, {}, "test", Backtest(horizon, windows))
+    origins = _origins(corpus, prepared, horizon, windows)
     models = [MeasuredRow(row.model, row.forecast, "" if row.forecast else row.failure) for row in rows]
-    return table_of(origins, models, baseline_rows(codec.baselines, origins))
+    return table_of(origins, models, baseline_rows(prepared.codec.baselines, origins))
+
+
+def _origins(corpus: Corpus, prepared: Prepared, horizon: int, windows: int | None) -> Origins:
+    return origins_of(corpus, prepared.codec, {}, "test", Backtest(horizon, windows))
 
 
 def _novelty(rows: Sequence[Row]) -> NoveltyTable | None:

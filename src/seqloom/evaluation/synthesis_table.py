@@ -17,7 +17,7 @@ Numbers = NDArray[np.float64]
 SHOWN = ("discriminative", "predictive", "two_sample", "marginal", "autocorrelation", "cross_correlation", "spectrum",
          "novelty", "nearest", "closer", "error_real", "error_both", "error_made")  # fmt: skip
 LEGEND = (
-    "lower is better unless said. discriminative and predictive are the published scores (windows that overlap on "
+    "Lower is better unless said. discriminative and predictive are the published scores (windows that overlap on "
     "both sides); two sample is the accuracy of a larger classifier on stretches of time that it has not seen, best "
     "at 0.5; marginal is in spreads of the training rows, autocorrelation and cross correlation are differences of "
     "correlations, spectrum is a share of the power; novelty is the distance to the nearest training window relative "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,13 @@ def value_of(codec: Codec, flat: Flat, number: int) -> Any:
     return codec.decode(Encoded(x, np.ones(x.shape, bool)))
 
 
-def beside_of(codecs: Mapping[str, Codec], part: Split, number: int) -> dict[str, Any]:
-    """The conditions that stand beside one sequence of a split, by name."""
-    flats = {name: flat for name, flat in part.given.items() if flat.starts[number + 1] > flat.starts[number]}
-    return {name: value_of(codecs[name], flat, number) for name, flat in flats.items()}
+def beside_of(part: Split, number: int) -> dict[str, Encoded]:
+    """The conditions that stand beside one sequence of a split, by name; copies, for the encoded data are read-only.
+
+    They stay numbers: as values they could not be given, where one has a symbol that training never saw.
+    """
+    each = {name: np.array(flat.x[flat.starts[number] : flat.starts[number + 1]]) for name, flat in part.given.items()}
+    return {name: Encoded(x, np.ones(x.shape, bool)) for name, x in each.items() if len(x)}
 
 
 def text_of(codec: Codec, value: Any) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seqloom.core import figures
 from seqloom.core.figures import Form
+from seqloom.core.page import page
 from seqloom.sequence.answer import Chart
 
 Numbers = NDArray[np.float64]
@@ -24,6 +25,15 @@ LARGEST, SMALLEST = 14.0, 2.6
 COLUMNS = 2
 """Panels beside each other."""
 LONGEST_NAME = 16
+_NOTE = (
+    "A row is an element that was made, a column one that was given: the darker a cell, the more the one attended to "
+    f"the other. Each picture has its own shades; a row adds up to 100 %. What stands at {NOTHING} went to no element."
+)
+_STYLE = """
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 36rem), 1fr)); gap: 1rem; }
+figure { margin: 0; }
+figure svg { display: block; height: auto; max-width: max(100%, 36rem); }
+"""
 
 
 @dataclass(frozen=True)
@@ -43,10 +53,7 @@ class Alignment:
 
     def plot(self, form: Form = "svg", *, title: str = "") -> Chart:
         """The mean over all layers and heads, and of each layer that over its heads; each in its own shades."""
-        layers = self.weights.mean(1)
-        panels = [("all layers", self.mean)]
-        panels += [(f"layer {i}", own) for i, own in enumerate(layers, 1)] if len(layers) > 1 else []
-        return Chart(self._drawn(panels, form, title), form)
+        return Chart(self._drawn(self._panels, form, title), form)
 
     def page(self, title: str = "") -> bytes:
         """A page of HTML with the mean, that of each layer, and every head."""
@@ -56,11 +63,15 @@ class Alignment:
             for j, own in enumerate(layer, 1)
             if self.weights.shape[1] > 1
         ]
-        parts = [self.plot(title=title).data, *([self._drawn(heads, "svg", "")] if heads else [])]
-        body = "\n".join(f"<figure>{part.decode()}</figure>" for part in parts)
-        head = '<meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Alignment</title>'
-        style = "<style>figure{margin:1em 0}svg{max-width:100%;height:auto}</style>"
-        return f"<!doctype html>\n<html lang='en'><head>{head}{style}</head><body>\n{body}\n</body></html>\n".encode()
+        parts = [self._drawn([panel], "svg", "").decode() for panel in [*self._panels, *heads]]
+        body = "\n".join(f'<figure class="wide">{part}</figure>' for part in parts)
+        return page(title or "Attention", _NOTE, f'<div class="panels">\n{body}\n</div>', _STYLE)
+
+    @property
+    def _panels(self) -> list[tuple[str, Numbers]]:
+        """The mean over all layers and heads, and where there are several layers each one's over its heads."""
+        layers = [(f"layer {i}", own) for i, own in enumerate(self.weights.mean(1), 1)]
+        return [("all layers", self.mean), *(layers if len(layers) > 1 else [])]
 
     def _drawn(self, panels: Sequence[tuple[str, Numbers]], form: Form, title: str) -> bytes:
         across = min(COLUMNS, len(panels))

@@ -140,10 +140,10 @@ class Answer:
             columns |= {f"{column}_{name}": numbers[:, d] for name, numbers in statistics.items()}
         return polars.DataFrame(columns)
 
-    def plot(self, form: Form = "svg", *, title: str = "", truth: Numbers | None = None) -> Chart:
+    def plot(self, form: Form = "svg", *, title: str = "", truth: Numbers | None = None, width: float = WIDTH) -> Chart:
         """A fan chart: the last of what is known, the median, bands of 50 and 80 %, and a few paths; a panel a column.
 
-        `truth` (made, D) is what really followed.
+        `truth` (made, D) is what really followed; `width` is in inches.
         """
         if form not in get_args(Form):
             raise ConfigError(f"{form!r} is no form of a chart", path="form", hint="svg or png")
@@ -151,7 +151,7 @@ class Answer:
         new, length = self.new, numbers.shape[1]
         if not len(new):
             raise DataError("nothing was made, so there is nothing to draw")
-        common: dict[str, Any] = {"title": title, "most": MOST_CHANNELS, "size": WIDTH, "form": form}
+        common: dict[str, Any] = {"title": title, "most": MOST_CHANNELS, "size": width, "form": form}
         if self.cells is None or not self.cells[new[0] :].all():
             first, last = max(0, new[0] - length // 10 - 5), min(length, new[-1] + length // 10 + 6)
             known = None if self.cells is None else np.where(self.cells, np.nan, numbers[0])[first:last]
