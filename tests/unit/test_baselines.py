@@ -13,9 +13,9 @@ from seqloom.codecs.season import momentum_of, persistence_of, season_of
 from seqloom.codecs.text import Characters
 from seqloom.core.errors import DataError
 from seqloom.corpora.files import corpus_of
-from seqloom.evaluation.baselines.base import Baseline, BaselineScore, baselines_of
+from seqloom.evaluation.baselines.base import Baseline, BaselineScore, ForecastTask, baselines_of
 from seqloom.evaluation.baselines.kneser_ney import KneserNey, kneser_ney
-from seqloom.evaluation.baselines.numbers import autoregression, seasonal_naive
+from seqloom.evaluation.baselines.numbers import Autoregression, autoregression, seasonal_naive
 from seqloom.evaluation.baselines.symbols import compressed
 
 
@@ -350,6 +350,20 @@ def test_autoregression_is_least_squares_and_crosses_the_border():
     assert count == 200
     alone, _ = autoregression(train, test, 2, continued=False)
     assert alone > nats  # its first rows lack their past
+
+
+def test_rows_with_few_before_them_have_as_many_lags_as_there_are():
+    """Tracks begin far from each other and move little: without lags a second row is far from all that is learned."""
+    rng = np.random.default_rng(0)
+    tracks = [rng.normal(0, 100) + np.cumsum(rng.normal(0, 0.1, (12, 1)), 0) for _ in range(400)]
+    train, test = tracks[:300], tracks[300:]
+    nats, count = autoregression(train, test, 6, continued=False)
+    step, first = 0.5 * math.log(2 * math.pi * math.e * 0.1**2), 0.5 * math.log(2 * math.pi * math.e * 100**2)
+    assert nats / count == pytest.approx((11 * step + first) / 12, abs=0.1)
+    task = ForecastTask(train, [one[:4] for one in test], [0] * len(test), 3, 1, lambda _: None)
+    paths = Autoregression().forecast(task).paths
+    error = [abs(np.median(one, 0)[0] - track[4]).item() for one, track in zip(paths, test, strict=True)]
+    assert np.mean(error) < 0.15
 
 
 def test_autoregression_finds_its_order_and_nears_the_truth(tmp_path):

@@ -101,15 +101,15 @@ class Autoregression(Baseline, name="autoregression"):
         pieces = _pieces(task.train)
         order = _best_order(pieces)
         mean, spread, _ = _moments(pieces)
-        solution, _, _ = _regression([(piece - mean) / spread for piece in pieces], [order])[order]
+        fits = _shorter_fits(pieces, order)
 
         def rule(past: Numbers, horizon: int) -> Numbers:
-            scaled = np.zeros((order + horizon, past.shape[1]))  # what is missing enters as the mean
-            recent = np.nan_to_num((past[-order:] - mean) / spread)
-            scaled[order - len(recent) : order] = recent
-            for step in range(order, order + horizon):
-                scaled[step] = (_lagged(scaled[step - order : step + 1], order) @ solution)[0]
-            return scaled[order:] * spread + mean
+            recent = np.nan_to_num((past[-order:] - mean) / spread)  # what is missing enters as the mean
+            scaled = np.concatenate([recent, np.zeros((horizon, past.shape[1]))])
+            for step in range(len(recent), len(scaled)):
+                own = max(shorter for shorter in fits if shorter <= step)
+                scaled[step] = (_lagged(scaled[step - own : step + 1], own) @ fits[own][0])[0]
+            return scaled[len(recent) :] * spread + mean
 
         return ruled(task, rule, f"{_lags(order)} of all channels by least squares, step by step")
 
@@ -150,30 +150,39 @@ def autoregression(
     columns do no harm); errors are independent normals with the scale they have in training. None: the order among
     1, 2, 3, 6, 12, 24, 48 with the least Bayesian information criterion (Schwarz 1978), as far as the data allow.
     A missing cell enters as its channel's mean; only known cells are fitted and scored. The lags run across the
-    border between training and test if `continued`.
+    border between training and test if `continued`. Rows with fewer rows before them are regressed on as many lags as
+    these orders allow, the very first has its channel's mean and spread.
     """
     pieces, tests = _pieces(train), _pieces(test)
     lags = _best_order(pieces) if order is None else order
     mean, spread, floor = _moments(pieces)
-    solution, error, _ = _regression([(piece - mean) / spread for piece in pieces], [lags])[lags]
-    scale = np.maximum(error * spread, floor)
+    fits = _shorter_fits(pieces, lags)
     nats, count = 0.0, 0
     for index, piece in enumerate(tests):
         before = pieces[-1][-lags:] if continued and index == 0 else np.zeros((0, piece.shape[1]))
-        # Rows that the world does not have before the series enter as the mean, like missing cells.
-        short = np.full((lags - len(before), piece.shape[1]), np.nan)
-        scaled = (np.concatenate([short, before, piece]) - mean) / spread
-        for start in range(0, len(piece), _ROWS):
-            part = scaled[start : start + _ROWS + lags]
-            guess = _lagged(np.nan_to_num(part), lags) @ solution
-            off = (part[lags:] - guess) * spread
-            known = ~np.isnan(off)
-            nats += float(_normal_nats(off, scale)[known].sum())
-            count += int(known.sum())
+        scaled = (np.concatenate([before, piece]) - mean) / spread
+        for own, following in zip(fits, [*list(fits)[1:], len(scaled)], strict=True):
+            solution, error = fits[own]
+            scale, end = np.maximum(error * spread, floor), min(following, len(scaled))
+            for start in range(max(own, len(before)), end, _ROWS):
+                part = scaled[start - own : min(start + _ROWS, end)]
+                off = (part[own:] - _lagged(np.nan_to_num(part), own) @ solution) * spread
+                known = ~np.isnan(off)
+                nats += float(_normal_nats(off, scale)[known].sum())
+                count += int(known.sum())
     return nats, float(count)
 
 
 _ROWS = 8192
+
+
+def _shorter_fits(pieces: list[Numbers], order: int) -> dict[int, tuple[Numbers, Numbers]]:
+    """Coefficients and errors' root mean square, in spreads, of an order and all below it; 0: the mean of a channel."""
+    mean, spread, _ = _moments(pieces)
+    orders = [*(shorter for shorter in ORDERS if shorter < order), order]
+    fits = _regression([(piece - mean) / spread for piece in pieces], orders)
+    width = len(mean)
+    return {0: (np.zeros((1, width)), np.ones(width))} | {own: fits[own][:2] for own in orders}
 
 
 def _best_order(pieces: list[Numbers]) -> int:
