@@ -84,7 +84,7 @@ class Validation:
         self, net: Network, process: Process, split: Split, name: str, covers: float, reads: int | None
     ) -> dict[str, Any]:
         """With the standard error of the part as an estimate of the whole; the same draws each time."""
-        reading = reading_of(self.prepared, split, self.run)
+        reading = reading_of(split, self.run)
         score = likelihood.score(net, process, reading, name, tokens=covers < 1, reads=reads)
         if covers < 1 and score.surprisal is not None:
             error = _error_of_part(np.asarray(score.surprisal), covers)
@@ -205,6 +205,6 @@ def _error_of_part(nats: NDArray[np.float64], covers: float) -> float:
     return float(sums.std(ddof=1) * math.sqrt(blocks * (1 - covers)))
 
 
-def reading_of(prepared: Prepared, split: Split, run: runs.Run) -> likelihood.Reading:
+def reading_of(split: Split, run: runs.Run) -> likelihood.Reading:
     """A split as something that can be scored by a run's model."""
     return likelihood.Reading.of(run.codec, run.space, split.data, split.given, split.units, split.extra_nats)

@@ -173,9 +173,9 @@ def unzipped(path: Path) -> str:
         raise DataError(f"the archive cannot be read: {error}", path=path) from None
 
 
-def of_json(text: str, path: Path | str = "") -> Iterator[Drawing]:
+def of_json(text: str) -> Iterator[Drawing]:
     """The drawings of a JSON text; DataError where one is bad."""
-    for drawing in tried_json(text, path):
+    for drawing in tried_json(text):
         if isinstance(drawing, DataError):
             raise drawing
         yield drawing

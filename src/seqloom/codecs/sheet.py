@@ -164,11 +164,11 @@ class _Reader:
         top = self._top(kept)
         names, rows = self._header(kept[top:])
         rows = self._without_units(self._without_names(kept[top], rows))
-        rows, notes = self._without_footnotes(self._with_blanks(rows) if self.width == 1 else rows)
+        rows = self._without_footnotes(self._with_blanks(rows) if self.width == 1 else rows)
         if not rows:
             raise self._error("the table has a header but no rows", "a series needs a header and rows under it")
         self._check(rows, names)
-        head = self._attach(rows, notes)
+        head = self._attach(rows)
         columns = _columns([row.body for row in rows], self.delimiter, self.width)
         if len(names) < self.width:
             blank = all(not cell for cell in columns[-1].to_list())
@@ -282,8 +282,8 @@ class _Reader:
         begin, end = self.records.index(rows[0]), self.records.index(rows[-1])
         return [one for one in self.records[begin : end + 1] if not self._is_comment(one)]
 
-    def _without_footnotes(self, rows: list[_Record]) -> tuple[list[_Record], list[_Record]]:
-        """The rows, and what stands under them: text in one cell, and as many rows as the settings say."""
+    def _without_footnotes(self, rows: list[_Record]) -> list[_Record]:
+        """The rows without what stands under them: text in one cell, and as many rows as the settings say."""
         end = len(rows) - self.dialect.footer
         begun = end
         while end > 1 and self.width > 1:
@@ -296,7 +296,7 @@ class _Reader:
         if self.dialect.footer:
             last = "line is" if self.dialect.footer == 1 else f"{self.dialect.footer} lines are"
             self.remarks.append(f"the last {last} left out")
-        return rows[:end], rows[end:]
+        return rows[:end]
 
     def _check(self, rows: Sequence[_Record], names: Sequence[str]) -> None:
         """Every row has as many cells, and the last is no sum."""
@@ -322,7 +322,7 @@ class _Reader:
                 rows[-1].line,
             )
 
-    def _attach(self, rows: Sequence[_Record], notes: Sequence[_Record]) -> str:
+    def _attach(self, rows: Sequence[_Record]) -> str:
         """Put what stands between rows and after them behind the row before; return what stands before the first."""
         places = {id(row) for row in rows}
         head, last = "", None

@@ -150,9 +150,9 @@ def is_utf8(path: Path) -> bool:
     return beyond
 
 
-def objects_of(path: Path, example: str, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
+def objects_of(path: Path, example: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a file of JSON lines, each with its line, blank lines passed over; `example` is for the hint."""
-    for number, line in enumerate(lines_of(path, encoding), 1):
+    for number, line in enumerate(lines_of(path, UTF8), 1):
         if not line.strip():
             continue
         hint = f"write one object a line, such as {example}"

@@ -56,18 +56,12 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def numbers_plot(
-    several: Sequence[Numbers],
-    columns: Sequence[str],
-    title: str = "",
-    limits: Sequence[tuple[float, float]] | None = None,
-) -> bytes:
+def numbers_plot(several: Sequence[Numbers], columns: Sequence[str], title: str) -> bytes:
     """Sequences of numbers, a line each in a plot for each channel, as PNG.
 
     Args:
         several: Sequences (T,D) of the same channels; what is no number is left out.
         columns: The names of the D channels; the first few are shown.
-        limits: The vertical range of each channel, the same for several pictures if they are to be compared.
     """
     shown = min(len(columns), MOST_CHANNELS)
     longest = max(len(values) for values in several)
@@ -78,8 +72,6 @@ def numbers_plot(
             for n, values in enumerate(several):
                 colour = PALETTE[n % len(PALETTE)]
                 axes.plot(np.arange(len(values)), np.asarray(values[:, d], np.float64), color=colour, lw=1.3)
-            if limits is not None:
-                axes.set_ylim(*limits[d])
             axes.set_xlim(-0.5, max(longest - 0.5, 0.5))
             entitle(axes, columns[d])
             grid(axes, ink)

@@ -86,7 +86,7 @@ def evaluate_model(
             f"the {split} split is empty: nothing was kept for it",
             hint=f"corpus.splits={list(model.run.recipe.corpus.splits)} of this run; name another --split",
         )
-    reading = reading_of(prepared, part, model.run)
+    reading = reading_of(part, model.run)
     records: list[MetricRecord] = []
     failed: list[str] = []
     for i, metric in enumerate(members):

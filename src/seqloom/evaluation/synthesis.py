@@ -69,11 +69,10 @@ def synthesis_of(
     length: int,
     samples: int | None,
     seed: int,
-    progress: Progress | None = None,
 ) -> Synthesis:
     """Samples of a run beside its training data and what was held out."""
     reality = reality_of_run(model, data, split, length)
-    return Synthesis(drawn(model, length, samples or len_of(reality), seed, progress), reality)
+    return Synthesis(drawn(model, length, samples or len_of(reality), seed), reality)
 
 
 def len_of(reality: Reality) -> int:
