@@ -81,7 +81,7 @@ class Lines:
                 try:
                     model.given.check(own)
                 except DataError as error:
-                    own = DataError(error.message, path=self.path, line=line, hint=error.hint)
+                    own = error.at(self.path, line)
             yield line, own
 
     def checked(self, skip_bad: bool) -> tuple[int, list[DataError], set[str]]:

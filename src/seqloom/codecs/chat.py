@@ -418,7 +418,7 @@ class Turns(Codec, name="chat"):
             try:
                 yield self.accept(entry.conversation)  # type: ignore[misc]
             except DataError as error:
-                raise DataError(error.message, path=path, line=entry.line, hint=error.hint) from None
+                raise error.at(path, entry.line) from None
 
     def parts(self, path: Path) -> Mapping[str, Sequence[Conversation]]:
         values = tuple(self.read(path))

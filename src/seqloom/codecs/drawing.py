@@ -256,7 +256,7 @@ def _drawn(record: Any, path: Path | str, line: int | None = None) -> Drawing:
             )
         return Drawing.of(record["strokes"] if isinstance(record, dict) else record)
     except DataError as error:
-        raise DataError(error.message, path=path, line=line, hint=error.hint) from None
+        raise error.at(path, line) from None
     except (TypeError, ValueError, KeyError, IndexError, AttributeError):
         raise DataError("this is no drawing", path=path, line=line, hint=FORMS) from None
 
@@ -385,7 +385,7 @@ def of_svg(text: str, path: Path | str = "") -> Drawing:
     try:
         outlines = list(_outlines(root, np.eye(3)))
     except DataError as error:
-        raise DataError(error.message, path=path, hint=error.hint) from None
+        raise error.at(path) from None
     if not outlines:
         raise DataError("there is no path in the SVG", path=path, hint="shapes must be converted to paths")
     corners = np.concatenate([curve for outline in outlines for curve in outline])

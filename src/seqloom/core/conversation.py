@@ -219,7 +219,7 @@ def entries_of(path: Path, encoding: str = UTF8, separator: str = "") -> Iterato
                 raise value
             own = Conversation.of(value)
         except DataError as error:
-            yield DataError(error.message, path=path, line=line, hint=error.hint)
+            yield error.at(path, line)
             continue
         mine = messages_in(value) if isinstance(value, Mapping) else ""
         rest = {} if not isinstance(value, Mapping) else {key: v for key, v in value.items() if key != mine}

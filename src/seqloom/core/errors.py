@@ -57,6 +57,10 @@ class DataError(SeqloomError):
         location = ", ".join(part for part in (self.path, f"line {self.line}" if self.line else "") if part)
         return f"{location}: {self.message}" if location else self.message
 
+    def at(self, path: Path | str, line: int | None = None) -> DataError:
+        """The same error, seen from where the file that holds it, and the line, are known."""
+        return DataError(self.message, path=path, line=line, hint=self.hint)
+
 
 def no_json(error: ValueError | RecursionError, *, of_line: bool = False) -> str:
     """What keeps a text from being JSON, and where in it, or in the line that it is."""

@@ -261,7 +261,7 @@ class Files(Corpus, name="files"):
             return super().prepare(codec, given, notify)
         except DataError as error:
             if name := shards.kept_of(Path(error.path)):
-                raise DataError(error.message, path=name, line=error.line, hint=error.hint) from None
+                raise error.at(name, error.line) from None
             one_of_many = Path(error.path) in self._summaries and (
                 self._root.is_dir() or self._holds_good(Path(error.path), codec or self.default_codec())
             )

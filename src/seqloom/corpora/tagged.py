@@ -112,7 +112,7 @@ class Tagged(Corpus, name="tagged"):
             try:
                 check_utf8(" ".join((*words, *tags)), "write the file in UTF-8")
             except DataError as error:
-                yield DataError(error.message, path=path, line=line, hint=error.hint)
+                yield error.at(path, line)
                 continue
             whole = json.dumps([words, tags])
             digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
