@@ -173,8 +173,7 @@ class Fit:
         if self.plan.run is not None:
             self._resume(run)
         self.validation = Validation(run, prepared, self.net, self.positions)
-        series = run.codec.numbers(run.codec.examples()[0]) is not None
-        self.calibrates = recipe.calibrate and series and bool(self.validation.total)
+        self.calibrates = recipe.calibrate and run.codec.numeric and bool(self.validation.total)
         # By the clock, of a training: what is kept for forecasts of the validation split.
         self.kept = calibration.SHARE if self.calibrates and recipe.trainer.minutes else 0.0
         if self.expected is None:

@@ -436,7 +436,7 @@ class Model:
         (T,D), or a value of the codec; `future` is a table like it, with the columns that are known ahead of time;
         `from_` is the date, or the number of the row from 1 on, that is forecast first.
         """
-        if self.codec.numbers(self.codec.examples()[0]) is None:
+        if not self.codec.numeric:
             raise UnsupportedQuery(
                 f"a forecast has means and quantiles, which what this model makes (codec={self.codec.name}) has not",
                 hint="extend goes on from a beginning",

@@ -105,7 +105,7 @@ def origins_of(
         UnsupportedQuery where such data have no means and quantiles, DataError where the split is shorter than the
         horizon.
     """
-    if codec.numbers(codec.examples()[0]) is None:
+    if not codec.numeric:
         raise UnsupportedQuery(
             f"a forecast has means and quantiles, which data of codec={codec.name} have not",
             hint="leave the horizon out: evaluate scores their likelihood",

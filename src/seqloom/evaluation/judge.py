@@ -149,7 +149,7 @@ def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
     codec, test = model.codec, prepared.splits["test"]
     longest = int(np.diff(test.data.starts).max()) + prepared.ends
     history = truth = None
-    forecasts = codec.numbers(codec.examples()[0]) is not None
+    forecasts = codec.numeric
     if forecasts:
         count, length = PATHS, min(LONGEST_FORECAST, max(1, model.network.window // 2), longest)
         history, truth = _around_test(model, length)

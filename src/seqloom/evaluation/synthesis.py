@@ -37,7 +37,7 @@ def reality_of(corpus: Corpus, codec: Codec, split: str, length: int, other: Cor
     Errors:
         UnsupportedQuery where such data are no numbers, DataError where there are too few windows.
     """
-    if codec.numbers(codec.examples()[0]) is None:
+    if not codec.numeric:
         raise UnsupportedQuery(
             f"samples of data of codec={codec.name} are no numbers that could be compared",
             hint="leave --synthetic out: evaluate scores their likelihood",
