@@ -19,9 +19,10 @@ from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.core.progress import count, duration
 from seqloom.core.speeds import faster_in_bfloat16
 from seqloom.corpora import shards
-from seqloom.corpora.base import Corpus, Given, Prepared, codec_of_text, declared_by
+from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
+from seqloom.corpora.readers import codec_of_text
 from seqloom.estimate import Estimate, Pace, checkpoint_bytes, data_warnings, estimated, room_warnings
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Lstm

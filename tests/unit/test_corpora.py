@@ -25,9 +25,10 @@ from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.config import make, members_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora import division, shards
-from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, codec_of_text, describe
+from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, describe
 from seqloom.corpora.builtin import BUILTINS
 from seqloom.corpora.files import Files, corpus_of
+from seqloom.corpora.readers import codec_of_text
 from seqloom.corpora.toys import Labels, Markov
 from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.space import Tokens

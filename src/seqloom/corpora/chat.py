@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field as Limits
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import make, members_of
+from seqloom.core.config import make
 from seqloom.core.content import digest_of
 from seqloom.core.conversation import (
     ASSISTANT,
@@ -25,6 +25,7 @@ from seqloom.core.conversation import (
 from seqloom.core.errors import DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing
 from seqloom.corpora.files import files_under, left_out
+from seqloom.corpora.readers import codecs
 from seqloom.corpora.sources import checked
 from seqloom.sequence.facts import Advice
 
@@ -145,8 +146,7 @@ class Chat(Corpus, name="chat"):
 
 def codec_of_turns() -> Codec:
     """What reads conversations."""
-    kinds: list[type[Codec]] = list(members_of(Codec).values())  # type: ignore[arg-type]
-    return next(codec for codec in (kind() for kind in kinds) if codec.ends_of_turn)
+    return next(codec for codec in (kind() for kind in codecs()) if codec.ends_of_turn)
 
 
 def _files(root: Path) -> Iterable[Path]:

@@ -13,8 +13,9 @@ from seqloom.codecs.base import Codec
 from seqloom.core.config import nearest
 from seqloom.core.content import digest_of, lines_of
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, codec_of_text, passing, sources_of
-from seqloom.corpora.files import files_under, is_read, left_out
+from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing, sources_of
+from seqloom.corpora.files import files_under, left_out
+from seqloom.corpora.readers import codec_of_text, is_read
 from seqloom.corpora.sources import checked
 from seqloom.corpora.tables import first_of, format_is, header_in_another_encoding, is_number, is_table, rows_of
 
