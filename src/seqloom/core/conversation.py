@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from seqloom.core.content import PACKED, UTF8, UTF16, cell_of, decoded, lines_of, lines_of_elements, raw
-from seqloom.core.errors import DataError, bad_line, no_json
+from seqloom.core.content import PACKED, UTF8, UTF16, cell_of, decoded, lines_of, lines_of_elements, raw, unpacked_name
+from seqloom.core.errors import DataError, bad_document, bad_line
 
 EXAMPLE = '{"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}]}'
 """A line of a file of conversations."""
@@ -242,20 +242,15 @@ def _parted(path: Path, separator: str, encoding: str) -> Iterator[tuple[int, An
 
 def _json(path: Path, encoding: str) -> Iterator[tuple[int, Any]]:
     """What a file of JSON holds, with its line: an object a line, or as one document an object or a list of them."""
-    name = path.name.lower()
-    for packed in PACKED:
-        name = name.removesuffix(packed)
-    if name.endswith(DOCUMENT):
+    if unpacked_name(path).endswith(DOCUMENT):
         text = "".join(decoded(raw(path, encoding=encoding), path))
         try:
             whole = json.loads(text)
         except (ValueError, RecursionError) as error:
             # else it has an object a line, or what is wrong with the first one is said
             if text.lstrip().startswith("[") and "\n" in text.strip():
-                line = error.lineno if isinstance(error, json.JSONDecodeError) else None
-                reason = f"the file is no JSON: {no_json(error, of_line=line is not None)}"
                 hint = f"write a list of objects, such as [{EXAMPLE}], or one a line"
-                raise DataError(reason, path=path, line=line, hint=hint) from None
+                raise bad_document(error, hint, path) from None
         else:
             one = isinstance(whole, Mapping) or (
                 bool(whole) and isinstance(whole[0], Mapping) and bool({"role", "from"} & whole[0].keys())

@@ -86,6 +86,13 @@ def bad_line(
     return DataError(f"the line is no JSON: {no_json(error, of_line=True)}", path=path, line=line, hint=hint)
 
 
+def bad_document(error: ValueError | RecursionError, hint: str, path: Path) -> DataError:
+    """The error of a file that is no JSON as a whole, at its line where that is known; `hint` says what one is."""
+    line = error.lineno if isinstance(error, json.JSONDecodeError) else None
+    reason = f"the file is no JSON: {no_json(error, of_line=line is not None)}"
+    return DataError(reason, path=path, line=line, hint=hint)
+
+
 class UnsupportedQuery(SeqloomError):
     """The model cannot answer this query."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import Field as Limits
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make
-from seqloom.core.content import digest_of
+from seqloom.core.content import digest_of, digest_of_text
 from seqloom.core.conversation import (
     ASSISTANT,
     EXAMPLE,
@@ -160,4 +159,4 @@ def _is_empty_reply(message: Message) -> bool:
 
 
 def _hash(value: Conversation) -> str:
-    return hashlib.sha256(value.line().encode("utf-8", "surrogatepass")).hexdigest()
+    return digest_of_text(value.line())

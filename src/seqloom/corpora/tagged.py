@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import nearest
-from seqloom.core.content import check_utf8, digest_of, lines_of
+from seqloom.core.content import check_utf8, digest_of, digest_of_text, lines_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.progress import count
 from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing
@@ -115,7 +114,7 @@ class Tagged(Corpus, name="tagged"):
                 yield error.at(path, line)
                 continue
             whole = json.dumps([words, tags])
-            digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
+            digest = digest_of_text(whole)
             yield Item(whole, tags, digest, split, path=path, pair=words, line=line)
 
     def _columns(self, path: Path, encoding: str) -> Iterator[Sentence | DataError]:
