@@ -496,9 +496,8 @@ class Fit:
         was, until = self.net.training, self.clock() + self._left()
         self.net.eval()
         try:
-            given = {name: codec for name, (codec, _) in self.run.given.items()}
-            train = self.plan.prepared.splits["train"]
-            model = Model(self.run.codec, self.run.recipe.process, self.net, given=given, train=lambda: train)
+            run, train = self.run, self.plan.prepared.splits["train"]
+            model = Model(run.codec, run.recipe.process, self.net, given=run.codecs, train=lambda: train)
             query = model.query(model.empty(min(PREVIEW, self.net.window)), 1, self.loop.state.step)
             running = Running(query)
             with self._averaged():
@@ -507,7 +506,7 @@ class Fit:
                     if self.plan.recipe.trainer.minutes and self.clock() > until:
                         return []
             answer = model.collect(query, running.ordered)
-            text = self.run.codec.as_text(answer.values[0])
+            text = run.codec.as_text(answer.values[0])
         except Exception as error:  # a failing preview must not end a training
             self.preview = False
             return [self._note(f"no sample can be shown on the way: {_reason(error)}")]

@@ -711,7 +711,7 @@ def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best", devic
         opened.codec,
         opened.recipe.process,
         network,
-        given={name: codec for name, (codec, _) in opened.given.items()},
+        given=opened.codecs,
         sampler=opened.recipe.sampler,
         notes=notes,
         run=opened,
@@ -721,9 +721,8 @@ def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best", devic
 
 def _training_data(run: runs.Run) -> Split | None:
     """The training split; None where the data have changed, or are no longer there."""
-    given = {name: item.replace(codec=codec) for name, (codec, item) in run.given.items()}
     try:
-        split = run.recipe.corpus.prepare(run.codec, given).splits["train"]
+        split = run.recipe.corpus.prepare(run.codec, run.fitted).splits["train"]
     except SeqloomError as error:
         logger.warning("samples begin from nothing, for the training data cannot be read: %s", error)
         return None

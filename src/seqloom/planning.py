@@ -129,7 +129,7 @@ def plan(
     origin = runs.read(overrides["start"]) if overrides.get("start") else None
     if origin is not None:
         check_unpacked(origin)
-    corpus, overrides = _corpus(data, overrides)
+    corpus = corpus_of(data, overrides.pop("corpus", None))
     if origin is not None and model is None:  # its model, but for what is set otherwise
         own = {"backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
         overrides = merge(own, overrides)
@@ -202,7 +202,7 @@ def plan(
 
 def _read_as_in(origin: runs.Run, declared: Mapping[str, Given]) -> dict[str, Given]:
     """The conditions, each for which no codec is named read as in the run whose weights are begun with."""
-    before = {name: codec.for_more() for name, (codec, _) in origin.given.items()}
+    before = {name: codec.for_more() for name, codec in origin.codecs.items()}
     return {name: own if own.codec else own.replace(codec=before.get(name)) for name, own in declared.items()}
 
 
@@ -225,12 +225,6 @@ def stem_of(data: str) -> str:
     word = data if ":" not in data or Path(data).exists() else data.partition(":")[2]  # builtin:NAME
     kept = shards.kept_of(Path(word))  # the name of such a file is a hash
     return kept.rpartition(" ")[2] or Path(word).name.split(".")[0] or "data"
-
-
-def _corpus(data: str, overrides: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
-    """The corpus that a DATA word or a recipe names, with the settings given for it."""
-    rest = {key: value for key, value in overrides.items() if key != "corpus"}
-    return corpus_of(data, overrides.get("corpus")), rest
 
 
 def _is_set(tree: Mapping[str, Any], key: str) -> bool:
@@ -424,11 +418,8 @@ def _resumed(
         _check_longer(run, recipe.trainer)
     named = overrides.get("corpus") or {}
     corpus = recipe.corpus if isinstance(named, str) or "name" in named else _moved(run, data)
-    given = {name: item for name, (_, item) in run.given.items()}
-    fitted = {name: item.replace(codec=run.given[name][0]) for name, item in given.items()}
-    prepared = corpus.prepare(run.codec, fitted, notify)
-    now = {name: split.fingerprint for name, split in prepared.splits.items()}
-    if now != dict(run.fingerprints):
+    prepared = corpus.prepare(run.codec, run.fitted, notify)
+    if prepared.fingerprints != dict(run.fingerprints):
         if corpus != recipe.corpus:
             raise RunError(
                 f"{path} was trained on other data than {data}; a resumed run keeps its data",
@@ -441,7 +432,7 @@ def _resumed(
         recipe = recipe.replace(corpus=corpus)
         if notify:
             notify(f"the data of {path} are now read from {data}: the same content at another place")
-    return TrainingPlan(recipe, prepared, given, {}, path, run)
+    return TrainingPlan(recipe, prepared, {name: item for name, (_, item) in run.given.items()}, {}, path, run)
 
 
 def precision_for(kinds: Sequence[str], width: int, device: torch.device) -> gpu.Precision:
@@ -455,11 +446,7 @@ def _relative(backbone: Backbone, device: torch.device) -> float:
     """How many times as fast networks of a kind are trained on a device as where sizes were chosen."""
     recurrent = all(mixer.timed_as not in {"", Attention.timed_as} for mixer in backbone.mixers)
     timed, width = (Lstm.timed_as, 256) if recurrent else (Attention.timed_as, 128)
-    return _pace(device, precision_for([timed], width, device)).relative(recurrent)
-
-
-def _pace(device: torch.device, precision: gpu.Precision) -> Pace:
-    return Pace.of(precision, torch.get_num_threads(), device)
+    return Pace.of(precision_for([timed], width, device), torch.get_num_threads(), device).relative(recurrent)
 
 
 def _moved(run: runs.Run, data: str) -> Corpus:

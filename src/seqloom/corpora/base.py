@@ -140,6 +140,11 @@ class Prepared:
     wanted: Mapping[str, Given] = field(default_factory=dict)
     """The conditions as they were asked for, which say what of the corpus can be read (`Corpus.values`)."""
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Those of the splits."""
+        return {name: split.fingerprint for name, split in self.splits.items()}
+
 
 @dataclass(frozen=True)
 class Stretch:
