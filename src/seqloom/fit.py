@@ -41,12 +41,12 @@ OFTEN = 2
 little data are learned by heart long before a tenth of a long training."""
 PREVIEW = 80
 COUPLING = 16
-"""Batches of training rows from which it is taken how columns hang together."""
+"""Batches of training rows from which it is estimated how columns depend on each other."""
 LAST_VALIDATION = 10.0
 """Seconds that a last validation over the whole split may take in any case, where a training is bounded by steps."""
 MOST_BAD, MOST_RESTORES = 3, 3
 FORESEEN, FEW_UPDATES = 0.03, 3
-"""The share of a training, and the updates, after which it is reckoned how far the time will reach."""
+"""The share of a training, and the updates, after which it is estimated how far the time will reach."""
 LOADING = 3.0
 """Seconds after which libraries of a GPU are loaded and layers written down: then updates tell how fast it goes."""
 MANY = 1_000_000
@@ -246,7 +246,7 @@ class Fit:
 
     @property
     def seconds(self) -> float:
-        """Training wall-clock so far, earlier sittings included."""
+        """Training wall-clock so far, that before a resume included."""
         return self.before + self.clock() - self.began
 
     @property

@@ -468,7 +468,7 @@ class Model:
 
     @property
     def independence(self) -> str:
-        """What is to be said where columns are made independently of each other; empty where they hang together."""
+        """What is to be said where columns are made independently of each other; empty where they are coupled."""
         if self.network.dependence is not None:
             return ""
         return self.process.independence(self.network.space, self.network.backbone.channels)
@@ -619,7 +619,7 @@ class Model:
         count = [len(own) for own in rows]
         known = [one for own, many in zip(beside, count, strict=True) for one in [self.given.encode(own)] * many]
         reading = self._reading([row for own in rows for row in own], self.given.flats(known))
-        # A label is one symbol, so that what is exact costs no more; of a text it may be dear.
+        # A label is one symbol, so that what is exact costs no more; of a text it may be expensive.
         exact = [key for key, one in self.process.likelihoods().items() if one.kind == "exact" and not name]
         kind = exact[0] if exact else "likelihood"
         found = likelihood.nats_of_each(self.network, self.process, reading, kind)

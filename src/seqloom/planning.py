@@ -252,7 +252,7 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
         momentum=prepared.facts.get("momentum") or 0.0,
-        unforetold=prepared.facts.get("innovation") or 1.0,
+        unexplained=prepared.facts.get("innovation") or 1.0,
         repeated=prepared.facts.get("repeated") or 0.0,
         longest=int(sizes.max(initial=0)),
         turns=data.shown is not None and bool(prepared.codec.ends_of_turn),

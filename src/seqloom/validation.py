@@ -38,7 +38,7 @@ LOSS_BATCHES = 64
 class Validation:
     """The part of its validation split that a run is validated on; by steps it depends on data and recipe alone.
 
-    `positions` was chosen by an earlier sitting of the run; None: to be chosen now. `speed` is how many elements a
+    `positions` was chosen before the run was resumed; None: to be chosen now. `speed` is how many elements a
     second are trained on, where that is known.
     """
 

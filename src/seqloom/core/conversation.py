@@ -23,7 +23,7 @@ USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 TOOL = "tool"
 """Whose messages are what a tool gave back."""
 SHARED = ("conversations", "conversation")
-"""What ShareGPT and its kin call the messages, each of which has its role in `from` and its content in `value`."""
+"""What data in the form of ShareGPT call the messages, which have their role in `from` and their content in `value`."""
 ALIASES = {
     **dict.fromkeys(("human", "prompter"), USER),
     **dict.fromkeys(("gpt", "chatgpt", "bot", "model", "function_call"), ASSISTANT),
