@@ -6,7 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -254,6 +254,12 @@ class Fit:
         """How much of the training is done. By the clock, what is kept for its end counts as training."""
         return self.loop.done_share(self.seconds / (1 - OVERHEAD / 2 - self.kept))
 
+    @property
+    def _at(self) -> float:
+        """How much of the training is done, by steps where their number is set: then nothing depends on the clock."""
+        steps = self.plan.recipe.trainer.steps
+        return self.loop.state.step / steps if steps else self.share
+
     def _train(self) -> Iterator[TrainingEvent]:
         trainer = self.plan.recipe.trainer
         self.began = self.saved_at = self.clock()  # what came before was not training
@@ -281,7 +287,7 @@ class Fit:
                     speed = (now.elements - warm.elements) / (now.seconds - warm.seconds)
                     self.validation = Validation(self.run, self.plan.prepared, self.net, speed=speed)
             # Before a stop is looked for: the value of a validation must not depend on when the training is stopped.
-            at = self.loop.state.step / trainer.steps if trainer.steps else self.share
+            at = self._at
             often = self._doublings > read >= OFTEN and at < 1 / VALIDATIONS
             if (at >= due or often) and at < 1 and self._may("valid"):
                 yield from self._validate(last=False)
@@ -362,9 +368,7 @@ class Fit:
 
     def _next_due(self) -> float:
         """The next tenth of the training at which to validate."""
-        trainer = self.plan.recipe.trainer
-        at = self.loop.state.step / trainer.steps if trainer.steps else self.share
-        return (int(at * VALIDATIONS + 1e-9) + 1) / VALIDATIONS
+        return (int(self._at * VALIDATIONS + 1e-9) + 1) / VALIDATIONS
 
     def _may(self, kind: str) -> bool:
         """Whether a validation, preview or save may be done now: always by steps, within its share by the clock."""
@@ -488,8 +492,8 @@ class Fit:
         self.notes.append(text)
         return TrainingEvent("note", self.loop.state.step, self.share, text)
 
-    def _averaged(self) -> Any:
-        return _Swapped(self.net, self.loop.average or {})
+    def _averaged(self) -> AbstractContextManager[None]:
+        return _swapped(self.net, self.loop.average or {})
 
     def _preview(self) -> list[TrainingEvent]:
         """A short sample, as its codec shows it; none where that takes longer than it may."""
@@ -561,21 +565,17 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, SeqloomError) else f"{type(error).__name__}: {error}"
 
 
-class _Swapped:
+@contextmanager
+def _swapped(net: Network, weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
     """Other weights in a network, for the length of a `with`."""
-
-    def __init__(self, net: Network, weights: Mapping[str, Any]) -> None:
-        self.net, self.weights = net, weights
-
-    def __enter__(self) -> None:
-        self.own = {name: p.data for name, p in self.net.named_parameters()}
-        for name, p in self.net.named_parameters():
-            if name in self.weights:
-                p.data = self.weights[name]
-
-    def __exit__(self, *failure: object) -> None:
-        for name, p in self.net.named_parameters():
-            p.data = self.own[name]
+    own = {name: p.data for name, p in net.named_parameters()}
+    try:
+        for name, p in net.named_parameters():
+            p.data = weights.get(name, own[name])
+        yield
+    finally:
+        for name, p in net.named_parameters():
+            p.data = own[name]
 
 
 def train(
