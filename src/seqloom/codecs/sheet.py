@@ -31,6 +31,8 @@ SAMPLE = 200
 COMMENTS = ("#", "%", "//")
 SUMS = re.compile(r"(grand |sub)?(total|sum|summe|gesamt|average|mean|avg|mittel(wert)?|count)s?:?", re.IGNORECASE)
 """What stands before a sum at the end of a table."""
+EACH = "every row needs a cell for each column; an empty one is a missing value"
+"""What is said where a line has other cells than the header."""
 _QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*')
 
 Row = tuple[str, str]
@@ -222,11 +224,8 @@ class _Reader:
         names[0] = names[0].removeprefix(BOM).strip()
         if given if given is not None else is_header(names, rest):
             if len(names) < self.width and names[0].lower() in DATE_NAMES:
-                raise self._error(
-                    f"the line has {self.width} cells where the header has {len(names)}",
-                    "a number with a comma needs quotes, or another sign between cells",
-                    kept[1].line,
-                )
+                hint = "a number with a comma needs quotes, or another sign between cells"
+                raise self._ragged(self.width, len(names), kept[1], hint)
             self._say_comments()
             return names, list(kept[1:])
         commented = self._commented_header(kept[0])
@@ -303,17 +302,9 @@ class _Reader:
         for row in rows:
             count = self.counts.get(id(row), 1)
             if count != self.width:
-                raise self._error(
-                    f"the line has {count} cells where the header has {max(len(names), self.width)}",
-                    "every row needs a cell for each column; an empty one is a missing value",
-                    row.line,
-                )
+                raise self._ragged(count, max(len(names), self.width), row)
         if len(names) < self.width - 1:
-            raise self._error(
-                f"the line has {self.width} cells where the header has {len(names)}",
-                "every row needs a cell for each column; an empty one is a missing value",
-                rows[0].line,
-            )
+            raise self._ragged(self.width, len(names), rows[0])
         word = next((cell for cell in self._words(rows[-1]) if cell), "")
         if self.width > 1 and SUMS.fullmatch(word):
             raise self._error(
@@ -360,6 +351,9 @@ class _Reader:
             names[i] = name
             found[name] = column
         return found
+
+    def _ragged(self, cells: int, names: int, record: _Record, hint: str = EACH) -> DataError:
+        return self._error(f"the line has {cells} cells where the header has {names}", hint, record.line)
 
     def _error(self, message: str, hint: str, line: int | None = None) -> DataError:
         return DataError(message, path=self.path, line=line, hint=hint)
