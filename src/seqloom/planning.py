@@ -110,7 +110,7 @@ def plan(
     overrides = dict(settings or {}) | ({"start": str(Path(start).absolute())} if start is not None else {})
     stem = f"{stem_of(data)}-{model or ('lstm' if start is None else Path(start).name)}"
     if Path(data).suffix in {".yaml", ".yml"}:
-        overrides, stem = merge(read_yaml(Path(data)), overrides), f"{Path(data).stem}"
+        overrides, stem = merge(read_yaml(Path(data)), overrides), Path(data).stem
         if "corpus" not in overrides:
             raise ConfigError("the recipe names no data", path="corpus", hint="add corpus: {name: files, path: ...}")
     folder = Path("runs")
@@ -119,13 +119,7 @@ def plan(
         if not resume:
             raise RunError(f"{path} already holds a run", hint="add --resume to go on with it, or choose another --out")
         return _resumed(path, data, overrides, model, notify)
-    file = next((one for one in (path, *path.parents) if one.exists() and not one.is_dir()), None)
-    if file is not None:
-        raise RunError(f"{file} is a file, and a run is a folder", hint="choose another --out")
-    if path.exists() and not (resume and runs.begun(path)) and any(path.iterdir()):
-        raise RunError(
-            f"{path} is not empty and is no run: nothing in it is replaced", hint="choose another --out, or clear it"
-        )
+    _check_free(path, resume)
     origin = runs.read(overrides["start"]) if overrides.get("start") else None
     if origin is not None:
         check_unpacked(origin)
@@ -137,45 +131,14 @@ def plan(
     if codec is None and origin is not None and isinstance(corpus.default_codec(), type(codec_of_text())):
         codec = origin.codec.for_more()
     declared = declared_by(corpus, overrides.get("given", {}), codec)
-    if model is not None:
-        overrides = merge(model_settings(model), overrides)
-    base = (
-        merge(model_settings("lstm"), overrides)
-        if "backbone" not in overrides and "process" not in overrides
-        else overrides
-    )
+    if model is None and not {"backbone", "process"} & overrides.keys():
+        model = "lstm"
+    base = overrides if model is None else merge(model_settings(model), overrides)
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
     known = {} if draft.process.incremental else unset(corpus)
     corpus = corpus.replace(**{key: value for key, (value, _) in known.items()})
     prepared = corpus.prepare(codec, declared if origin is None else _read_as_in(origin, declared), notify)
-    spec = draft.process.spec(_space(prepared))
-    minutes = draft.trainer.minutes
-    if minutes is not None:
-        minutes *= _relative(draft.backbone, torch.device(device))
-    advice, reasons = advise(
-        replace(
-            facts_of(prepared, declared, spec),
-            horizon=draft.feed.horizon or 0,
-            minutes=minutes,
-            tied=draft.backbone.tie,
-            moved=any(own.moves and not own.given for own in draft.feed.augment),
-        ),
-        draft.process,
-        causal=spec.block == 1,
-        recurrent=not draft.backbone.attends,
-        minutes=minutes,
-    )
-    reasons |= {f"corpus.{key}": f"{value}: {reason}" for key, (value, reason) in known.items()}
-    over_adamw = draft.trainer.optimizer.rate_over_adamw
-    if over_adamw != 1:
-        rate = advice["trainer"]["rate"] * over_adamw
-        advice = merge(advice, {"trainer": {"rate": rate}})
-        reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
-    width = merge(advice, base).get("backbone", {}).get("width", draft.backbone.width)
-    precision = precision_for([mixer.timed_as for mixer in draft.backbone.mixers], width, torch.device(device))
-    if isinstance(prepared.codec.space, Tokens) and precision != "float32":
-        advice = merge(advice, {"trainer": {"precision": precision}})
-        reasons["trainer.precision"] = f"{precision}: this machine trains such layers faster in it, as was measured"
+    advice, reasons = _advised(draft, prepared, declared, known, base, torch.device(device))
     encoders = {name: own["encoder"] for name, own in advice.pop("given", {}).items()}
     declared = {
         name: given.replace(encoder=encoders[name]) if given.encoder is None and name in encoders else given
@@ -198,6 +161,60 @@ def plan(
             notify(note)
     shown = {key: why for key, why in reasons.items() if key == "start" or not _is_set(base, key)}
     return TrainingPlan(recipe, prepared, declared, shown, path)
+
+
+def _check_free(path: Path, resume: bool) -> None:
+    """RunError where no run can be made: a file lies there, or what is none of a run that was begun."""
+    file = next((one for one in (path, *path.parents) if one.exists() and not one.is_dir()), None)
+    if file is not None:
+        raise RunError(f"{file} is a file, and a run is a folder", hint="choose another --out")
+    if path.exists() and not (resume and runs.begun(path)) and any(path.iterdir()):
+        raise RunError(
+            f"{path} is not empty and is no run: nothing in it is replaced", hint="choose another --out, or clear it"
+        )
+
+
+def _advised(
+    draft: Recipe,
+    prepared: Prepared,
+    given: Mapping[str, Given],
+    known: Advice,
+    base: Mapping[str, Any],
+    device: torch.device,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings by the data, the optimizer and the machine, and the reason for each and for `known` ones of the corpus.
+
+    `base` is what was set, of which the width decides in what precision layers are trained fastest.
+    """
+    spec = draft.process.spec(_space(prepared))
+    minutes = draft.trainer.minutes
+    if minutes is not None:
+        minutes *= _relative(draft.backbone, device)
+    advice, reasons = advise(
+        replace(
+            facts_of(prepared, given, spec),
+            horizon=draft.feed.horizon or 0,
+            minutes=minutes,
+            tied=draft.backbone.tie,
+            moved=any(own.moves and not own.given for own in draft.feed.augment),
+        ),
+        draft.process,
+        causal=spec.block == 1,
+        recurrent=not draft.backbone.attends,
+        minutes=minutes,
+    )
+    reasons |= {f"corpus.{key}": f"{value}: {reason}" for key, (value, reason) in known.items()}
+    over_adamw = draft.trainer.optimizer.rate_over_adamw
+    if over_adamw != 1:
+        rate = advice["trainer"]["rate"] * over_adamw
+        advice = merge(advice, {"trainer": {"rate": rate}})
+        reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
+    width = merge(advice, base).get("backbone", {}).get("width", draft.backbone.width)
+    precision = precision_for([mixer.timed_as for mixer in draft.backbone.mixers], width, device)
+    if isinstance(prepared.codec.space, Tokens) and precision != "float32":
+        advice = merge(advice, {"trainer": {"precision": precision}})
+        reasons["trainer.precision"] = f"{precision}: this machine trains such layers faster in it, as was measured"
+    return advice, reasons
 
 
 def _read_as_in(origin: runs.Run, declared: Mapping[str, Given]) -> dict[str, Given]:
