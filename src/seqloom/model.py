@@ -350,7 +350,7 @@ class Model:
         if split is None:
             return None
         flat, window = split.data, self.network.window
-        typical = int(np.median(np.diff(flat.starts)))
+        typical = int(np.median(flat.sizes))
         if len(flat.starts) > 2 and typical <= window:
             return None  # many, each read whole: a sample begins as they do
         before = max(window, self.process.past) if self.process.incremental else max(window - length, window // 2)

@@ -65,7 +65,7 @@ class TrainingPlan:
             length = max(1, min(window, round(float(sizes[sizes > 0].mean()))))
             sequences = max(1, (self.recipe.feed.budget or rows * window) // length)
         given = self.prepared.splits["train"].given
-        read = {name: np.diff(given[name].starts) for name, own in specs.items() if own.enters == "attend"}
+        read = {name: given[name].sizes for name, own in specs.items() if own.enters == "attend"}
         lengths = {name: max(1, round(float(np.quantile(sizes, PADDED)))) for name, sizes in read.items()}
         return estimated(
             self.recipe,
@@ -256,7 +256,7 @@ def _is_set(tree: Mapping[str, Any], key: str) -> bool:
 def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) -> Facts:
     """The facts about the data that advice depends on."""
     data = prepared.splits["train"].data
-    sizes, space = np.diff(data.starts), prepared.codec.space
+    sizes, space = data.sizes, prepared.codec.space
     return Facts(
         elements=int(data.starts[-1]),
         length=int(np.quantile(sizes, 0.95)) if len(sizes) else 0,

@@ -156,7 +156,7 @@ def allowed(trainer: Trainer, net: Network, speed: float | None = None) -> int:
 
 def part_of(split: Split, positions: int) -> Split:
     """About so many positions of a split: whole sequences from all over it; a first one that is longer is cut."""
-    sizes = np.diff(split.data.starts)
+    sizes = split.data.sizes
     total = int(sizes.sum())
     if total <= positions:
         return split
@@ -170,7 +170,7 @@ def part_of(split: Split, positions: int) -> Split:
     rows = rows[kept]
     lengths = np.minimum(sizes[rows], positions)
     data = _rows_of(split.data, rows, lengths)
-    given = {name: _rows_of(flat, rows, np.diff(flat.starts)[rows]) for name, flat in split.given.items()}
+    given = {name: _rows_of(flat, rows, flat.sizes[rows]) for name, flat in split.given.items()}
     share = _known(data) / max(1, _known(split.data))
     return dataclasses.replace(
         split,

@@ -94,6 +94,15 @@ class Flat:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """How many elements each sequence has."""
+        return np.diff(self.starts)
+
+    def row(self, number: int) -> NDArray[Any]:
+        """The elements of one sequence."""
+        return self.x[self.starts[number] : self.starts[number + 1]]
+
     @classmethod
     def of(cls, encoded: Sequence[Encoded]) -> Self:
         """These sequences."""

@@ -179,7 +179,7 @@ def things_of(model: Model, part: Split, samples: int, seed: int) -> Things:
             "these data are one stream, no things that could be valid or new",
             hint="a list has a thing a line: corpus.items=line",
         )
-    longest = int(np.diff(learned.starts).max(initial=1)) + 1
+    longest = int(learned.sizes.max(initial=1)) + 1
     values = samples_of(model, part, samples, longest, seed)
     every = texts_of(model.codec, learned, range(len(learned)))
     return Things(

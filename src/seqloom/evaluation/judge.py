@@ -147,7 +147,7 @@ def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
     assert model.run is not None
     prepared = prepare(model.run)
     codec, test = model.codec, prepared.splits["test"]
-    longest = int(np.diff(test.data.starts).max()) + prepared.ends
+    longest = int(test.data.sizes.max()) + prepared.ends
     history = truth = None
     forecasts = codec.numeric
     if forecasts:
@@ -187,13 +187,13 @@ def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
 
 def _conditions(test: Split, number: int) -> dict[str, Encoded]:
     """The conditions of one sequence of the test split; copies, for the encoded data are read-only."""
-    each = {name: np.array(flat.x[flat.starts[number] : flat.starts[number + 1]]) for name, flat in test.given.items()}
+    each = {name: np.array(flat.row(number)) for name, flat in test.given.items()}
     return {name: Encoded(x, np.ones(x.shape, bool)) for name, x in each.items() if len(x)}
 
 
 def _beside(model: Model, test: Split, number: int) -> list[list[str]]:
     """The conditions of one sequence of the test split as texts by name, and the sequence itself."""
-    there = [(name, flat) for name, flat in test.given.items() if flat.starts[number + 1] > flat.starts[number]]
+    there = [(name, flat) for name, flat in test.given.items() if len(flat.row(number))]
     conditions = [[name, *texts_of(model.given[name], flat, [number])] for name, flat in there]
     return [*conditions, ["held out", *texts_of(model.codec, test.data, [number])]]
 

@@ -19,13 +19,13 @@ def spread(count: int, most: int) -> list[int]:
 
 def value_of(codec: Codec, flat: Flat, number: int) -> Any:
     """The value of one sequence."""
-    x = np.asarray(flat.x[flat.starts[number] : flat.starts[number + 1]])
+    x = np.asarray(flat.row(number))
     return codec.decode(Encoded(x, np.ones(x.shape, bool)))
 
 
 def beside_of(codecs: Mapping[str, Codec], part: Split, number: int) -> dict[str, Any]:
     """The conditions that stand beside one sequence of a split, by name."""
-    flats = {name: flat for name, flat in part.given.items() if flat.starts[number + 1] > flat.starts[number]}
+    flats = {name: flat for name, flat in part.given.items() if len(flat.row(number))}
     return {name: value_of(codecs[name], flat, number) for name, flat in flats.items()}
 
 
