@@ -81,7 +81,7 @@ def row(model: str, reads: str, keep: Path, steps: int, threads: list[str]) -> d
     loaded = seqloom.load(run)
     assert loaded.run is not None
     corpus, prepared = loaded.run.recipe.corpus, prepare(loaded.run)
-    reading = reading_of(prepared, prepared.splits["test"], loaded.run)
+    reading = reading_of(prepared.splits["test"], loaded.run)
     scored = score(loaded.network, loaded.process, reading, tokens=True)
     assert scored.surprisal is not None
     starts = Packed(reading.data, reading.space).starts

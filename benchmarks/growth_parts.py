@@ -373,7 +373,7 @@ def by_lag(model: Model, toy: Any) -> dict[int, float]:
     """The probability of the right answer, by lag, over the test split."""
     assert model.run is not None
     prepared = prepare(model.run)
-    reading = reading_of(prepared, prepared.splits["test"], model.run)
+    reading = reading_of(prepared.splits["test"], model.run)
     measured = score(model.network, model.process, reading, tokens=True)
     assert measured.surprisal is not None
     found: dict[int, list[float]] = {}

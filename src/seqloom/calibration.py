@@ -60,7 +60,7 @@ def correction_of(
         seconds: What it may take; None: as long as `most` forecasts take.
         most: How many forecasts are drawn at most.
     """
-    if model.codec.numbers(model.codec.examples()[0]) is None:
+    if not model.codec.numeric:
         return None
     assert model.run is not None
     began = clock()

@@ -6,7 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -41,12 +41,12 @@ OFTEN = 2
 little data are learned by heart long before a tenth of a long training."""
 PREVIEW = 80
 COUPLING = 16
-"""Batches of training rows from which it is taken how columns hang together."""
+"""Batches of training rows from which it is estimated how columns depend on each other."""
 LAST_VALIDATION = 10.0
 """Seconds that a last validation over the whole split may take in any case, where a training is bounded by steps."""
 MOST_BAD, MOST_RESTORES = 3, 3
 FORESEEN, FEW_UPDATES = 0.03, 3
-"""The share of a training, and the updates, after which it is reckoned how far the time will reach."""
+"""The share of a training, and the updates, after which it is estimated how far the time will reach."""
 LOADING = 3.0
 """Seconds after which libraries of a GPU are loaded and layers written down: then updates tell how fast it goes."""
 MANY = 1_000_000
@@ -173,8 +173,7 @@ class Fit:
         if self.plan.run is not None:
             self._resume(run)
         self.validation = Validation(run, prepared, self.net, self.positions)
-        series = run.codec.numbers(run.codec.examples()[0]) is not None
-        self.calibrates = recipe.calibrate and series and bool(self.validation.total)
+        self.calibrates = recipe.calibrate and run.codec.numeric and bool(self.validation.total)
         # By the clock, of a training: what is kept for forecasts of the validation split.
         self.kept = calibration.SHARE if self.calibrates and recipe.trainer.minutes else 0.0
         if self.expected is None:
@@ -247,13 +246,19 @@ class Fit:
 
     @property
     def seconds(self) -> float:
-        """Training wall-clock so far, earlier sittings included."""
+        """Training wall-clock so far, that before a resume included."""
         return self.before + self.clock() - self.began
 
     @property
     def share(self) -> float:
         """How much of the training is done. By the clock, what is kept for its end counts as training."""
         return self.loop.done_share(self.seconds / (1 - OVERHEAD / 2 - self.kept))
+
+    @property
+    def _at(self) -> float:
+        """How much of the training is done, by steps where their number is set: then nothing depends on the clock."""
+        steps = self.plan.recipe.trainer.steps
+        return self.loop.state.step / steps if steps else self.share
 
     def _train(self) -> Iterator[TrainingEvent]:
         trainer = self.plan.recipe.trainer
@@ -282,7 +287,7 @@ class Fit:
                     speed = (now.elements - warm.elements) / (now.seconds - warm.seconds)
                     self.validation = Validation(self.run, self.plan.prepared, self.net, speed=speed)
             # Before a stop is looked for: the value of a validation must not depend on when the training is stopped.
-            at = self.loop.state.step / trainer.steps if trainer.steps else self.share
+            at = self._at
             often = self._doublings > read >= OFTEN and at < 1 / VALIDATIONS
             if (at >= due or often) and at < 1 and self._may("valid"):
                 yield from self._validate(last=False)
@@ -363,9 +368,7 @@ class Fit:
 
     def _next_due(self) -> float:
         """The next tenth of the training at which to validate."""
-        trainer = self.plan.recipe.trainer
-        at = self.loop.state.step / trainer.steps if trainer.steps else self.share
-        return (int(at * VALIDATIONS + 1e-9) + 1) / VALIDATIONS
+        return (int(self._at * VALIDATIONS + 1e-9) + 1) / VALIDATIONS
 
     def _may(self, kind: str) -> bool:
         """Whether a validation, preview or save may be done now: always by steps, within its share by the clock."""
@@ -489,17 +492,16 @@ class Fit:
         self.notes.append(text)
         return TrainingEvent("note", self.loop.state.step, self.share, text)
 
-    def _averaged(self) -> Any:
-        return _Swapped(self.net, self.loop.average or {})
+    def _averaged(self) -> AbstractContextManager[None]:
+        return _swapped(self.net, self.loop.average or {})
 
     def _preview(self) -> list[TrainingEvent]:
         """A short sample, as its codec shows it; none where that takes longer than it may."""
         was, until = self.net.training, self.clock() + self._left()
         self.net.eval()
         try:
-            given = {name: codec for name, (codec, _) in self.run.given.items()}
-            train = self.plan.prepared.splits["train"]
-            model = Model(self.run.codec, self.run.recipe.process, self.net, given=given, train=lambda: train)
+            run, train = self.run, self.plan.prepared.splits["train"]
+            model = Model(run.codec, run.recipe.process, self.net, given=run.codecs, train=lambda: train)
             query = model.query(model.empty(min(PREVIEW, self.net.window)), 1, self.loop.state.step)
             running = Running(query)
             with self._averaged():
@@ -508,7 +510,7 @@ class Fit:
                     if self.plan.recipe.trainer.minutes and self.clock() > until:
                         return []
             answer = model.collect(query, running.ordered)
-            text = self.run.codec.as_text(answer.values[0])
+            text = run.codec.as_text(answer.values[0])
         except Exception as error:  # a failing preview must not end a training
             self.preview = False
             return [self._note(f"no sample can be shown on the way: {_reason(error)}")]
@@ -563,21 +565,17 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, SeqloomError) else f"{type(error).__name__}: {error}"
 
 
-class _Swapped:
+@contextmanager
+def _swapped(net: Network, weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
     """Other weights in a network, for the length of a `with`."""
-
-    def __init__(self, net: Network, weights: Mapping[str, Any]) -> None:
-        self.net, self.weights = net, weights
-
-    def __enter__(self) -> None:
-        self.own = {name: p.data for name, p in self.net.named_parameters()}
-        for name, p in self.net.named_parameters():
-            if name in self.weights:
-                p.data = self.weights[name]
-
-    def __exit__(self, *failure: object) -> None:
-        for name, p in self.net.named_parameters():
-            p.data = self.own[name]
+    own = {name: p.data for name, p in net.named_parameters()}
+    try:
+        for name, p in net.named_parameters():
+            p.data = weights.get(name, own[name])
+        yield
+    finally:
+        for name, p in net.named_parameters():
+            p.data = own[name]
 
 
 def train(

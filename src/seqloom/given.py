@@ -117,7 +117,7 @@ class Given(Mapping[str, Codec]):
         trunks = self.network.conditions.trunks
         bounded = [name for name, trunk in trunks.items() if isinstance(trunk, Trunk) and trunk.spec.bounded]
         split = self._train() if bounded else None
-        return {} if split is None else {name: int(np.diff(split.given[name].starts).max()) for name in bounded}
+        return {} if split is None else {name: int(split.given[name].sizes.max()) for name in bounded}
 
     def check(self, given: Mapping[str, Any]) -> None:
         """DataError where a condition holds what its codec has no number for, or is longer than can be read."""
@@ -221,10 +221,7 @@ class Given(Mapping[str, Codec]):
         beside = {} if split is None else {name: split.given[name] for name in names}
 
         def has(number: int) -> bool:
-            return all(
-                np.array_equal(flat.x[flat.starts[number] : flat.starts[number + 1]], given[name].x)
-                for name, flat in beside.items()
-            )
+            return all(np.array_equal(flat.row(number), given[name].x) for name, flat in beside.items())
 
         owners = np.array([i for i in range(len(openings.starts) - 1) if has(i)], np.int64)
         chosen = replace(openings, owners=owners)

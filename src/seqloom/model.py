@@ -352,7 +352,7 @@ class Model:
         if split is None:
             return None
         flat, window = split.data, self.network.window
-        typical = int(np.median(np.diff(flat.starts)))
+        typical = int(np.median(flat.sizes))
         if len(flat.starts) > 2 and typical <= window:
             return None  # many, each read whole: a sample begins as they do
         before = max(window, self.process.past) if self.process.incremental else max(window - length, window // 2)
@@ -438,7 +438,7 @@ class Model:
         (T,D), or a value of the codec; `future` is a table like it, with the columns that are known ahead of time;
         `from_` is the date, or the number of the row from 1 on, that is forecast first.
         """
-        if self.codec.numbers(self.codec.examples()[0]) is None:
+        if not self.codec.numeric:
             raise UnsupportedQuery(
                 f"a forecast has means and quantiles, which what this model makes (codec={self.codec.name}) has not",
                 hint="extend goes on from a beginning",
@@ -470,7 +470,7 @@ class Model:
 
     @property
     def independence(self) -> str:
-        """What is to be said where columns are made independently of each other; empty where they hang together."""
+        """What is to be said where columns are made independently of each other; empty where they are coupled."""
         if self.network.dependence is not None:
             return ""
         return self.process.independence(self.network.space, self.network.backbone.channels)
@@ -621,7 +621,7 @@ class Model:
         count = [len(own) for own in rows]
         known = [one for own, many in zip(beside, count, strict=True) for one in [self.given.encode(own)] * many]
         reading = self._reading([row for own in rows for row in own], self.given.flats(known))
-        # A label is one symbol, so that what is exact costs no more; of a text it may be dear.
+        # A label is one symbol, so that what is exact costs no more; of a text it may be expensive.
         exact = [key for key, one in self.process.likelihoods().items() if one.kind == "exact" and not name]
         kind = exact[0] if exact else "likelihood"
         found = likelihood.nats_of_each(self.network, self.process, reading, kind)
@@ -713,7 +713,7 @@ def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best", devic
         opened.codec,
         opened.recipe.process,
         network,
-        given={name: codec for name, (codec, _) in opened.given.items()},
+        given=opened.codecs,
         sampler=opened.recipe.sampler,
         notes=notes,
         run=opened,
@@ -723,9 +723,8 @@ def load(run: Path | str | runs.Run, weights: runs.WeightsChoice = "best", devic
 
 def _training_data(run: runs.Run) -> Split | None:
     """The training split; None where the data have changed, or are no longer there."""
-    given = {name: item.replace(codec=codec) for name, (codec, item) in run.given.items()}
     try:
-        split = run.recipe.corpus.prepare(run.codec, given).splits["train"]
+        split = run.recipe.corpus.prepare(run.codec, run.fitted).splits["train"]
     except SeqloomError as error:
         logger.warning("samples begin from nothing, for the training data cannot be read: %s", error)
         return None

@@ -20,9 +20,10 @@ from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.core.progress import count, duration
 from seqloom.core.speeds import faster_in_bfloat16
 from seqloom.corpora import shards
-from seqloom.corpora.base import Corpus, Given, Prepared, codec_of_text, declared_by
+from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.corpora.packed import Packed
+from seqloom.corpora.readers import codec_of_text
 from seqloom.corpora.sources import source_of
 from seqloom.estimate import Estimate, Pace, checkpoint_bytes, data_warnings, estimated, room_warnings
 from seqloom.mixers.attention import Attention
@@ -66,7 +67,7 @@ class TrainingPlan:
             length = max(1, min(window, round(float(sizes[sizes > 0].mean()))))
             sequences = max(1, (self.recipe.feed.budget or rows * window) // length)
         given = self.prepared.splits["train"].given
-        read = {name: np.diff(given[name].starts) for name, own in specs.items() if own.enters == "attend"}
+        read = {name: given[name].sizes for name, own in specs.items() if own.enters == "attend"}
         lengths = {name: max(1, round(float(np.quantile(sizes, PADDED)))) for name, sizes in read.items()}
         return estimated(
             self.recipe,
@@ -111,7 +112,7 @@ def plan(
     overrides = dict(settings or {}) | ({"start": str(Path(start).absolute())} if start is not None else {})
     stem = f"{stem_of(data)}-{model or ('lstm' if start is None else Path(start).name)}"
     if Path(data).suffix in {".yaml", ".yml"}:
-        overrides, stem = merge(read_yaml(Path(data)), overrides), f"{Path(data).stem}"
+        overrides, stem = merge(read_yaml(Path(data)), overrides), Path(data).stem
         if "corpus" not in overrides:
             raise ConfigError("the recipe names no data", path="corpus", hint="add corpus: {name: files, path: ...}")
     folder = Path("runs")
@@ -120,17 +121,11 @@ def plan(
         if not resume:
             raise RunError(f"{path} already holds a run", hint="add --resume to go on with it, or choose another --out")
         return _resumed(path, data, overrides, model, notify)
-    file = next((one for one in (path, *path.parents) if one.exists() and not one.is_dir()), None)
-    if file is not None:
-        raise RunError(f"{file} is a file, and a run is a folder", hint="choose another --out")
-    if path.exists() and not (resume and runs.begun(path)) and any(path.iterdir()):
-        raise RunError(
-            f"{path} is not empty and is no run: nothing in it is replaced", hint="choose another --out, or clear it"
-        )
+    _check_free(path, resume)
     origin = runs.read(overrides["start"]) if overrides.get("start") else None
     if origin is not None:
         check_unpacked(origin)
-    corpus, overrides = _corpus(data, overrides)
+    corpus = corpus_of(data, overrides.pop("corpus", None))
     if origin is not None and model is None:  # its model, but for what is set otherwise
         own = {"backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
         overrides = merge(own, overrides)
@@ -138,45 +133,14 @@ def plan(
     if codec is None and origin is not None and isinstance(corpus.default_codec(), type(codec_of_text())):
         codec = origin.codec.for_more()
     declared = declared_by(corpus, overrides.get("given", {}), codec)
-    if model is not None:
-        overrides = merge(model_settings(model), overrides)
-    base = (
-        merge(model_settings("lstm"), overrides)
-        if "backbone" not in overrides and "process" not in overrides
-        else overrides
-    )
+    if model is None and not {"backbone", "process"} & overrides.keys():
+        model = "lstm"
+    base = overrides if model is None else merge(model_settings(model), overrides)
     draft = Recipe.parse({**base, "corpus": corpus, "given": declared})
     known = {} if draft.process.incremental else unset(corpus)
     corpus = corpus.replace(**{key: value for key, (value, _) in known.items()})
     prepared = corpus.prepare(codec, declared if origin is None else _read_as_in(origin, declared), notify)
-    spec = draft.process.spec(_space(prepared))
-    minutes = draft.trainer.minutes
-    if minutes is not None:
-        minutes *= _relative(draft.backbone, torch.device(device))
-    advice, reasons = advise(
-        replace(
-            facts_of(prepared, declared, spec),
-            horizon=draft.feed.horizon or 0,
-            minutes=minutes,
-            tied=draft.backbone.tie,
-            moved=any(own.moves and not own.given for own in draft.feed.augment),
-        ),
-        draft.process,
-        causal=spec.block == 1,
-        recurrent=not draft.backbone.attends,
-        minutes=minutes,
-    )
-    reasons |= {f"corpus.{key}": f"{value}: {reason}" for key, (value, reason) in known.items()}
-    over_adamw = draft.trainer.optimizer.rate_over_adamw
-    if over_adamw != 1:
-        rate = advice["trainer"]["rate"] * over_adamw
-        advice = merge(advice, {"trainer": {"rate": rate}})
-        reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
-    width = merge(advice, base).get("backbone", {}).get("width", draft.backbone.width)
-    precision = precision_for([mixer.timed_as for mixer in draft.backbone.mixers], width, torch.device(device))
-    if isinstance(prepared.codec.space, Tokens) and precision != "float32":
-        advice = merge(advice, {"trainer": {"precision": precision}})
-        reasons["trainer.precision"] = f"{precision}: this machine trains such layers faster in it, as was measured"
+    advice, reasons = _advised(draft, prepared, declared, known, base, torch.device(device))
     encoders = {name: own["encoder"] for name, own in advice.pop("given", {}).items()}
     declared = {
         name: given.replace(encoder=encoders[name]) if given.encoder is None and name in encoders else given
@@ -201,9 +165,63 @@ def plan(
     return TrainingPlan(recipe, prepared, declared, shown, path)
 
 
+def _check_free(path: Path, resume: bool) -> None:
+    """RunError where no run can be made: a file lies there, or what is none of a run that was begun."""
+    file = next((one for one in (path, *path.parents) if one.exists() and not one.is_dir()), None)
+    if file is not None:
+        raise RunError(f"{file} is a file, and a run is a folder", hint="choose another --out")
+    if path.exists() and not (resume and runs.begun(path)) and any(path.iterdir()):
+        raise RunError(
+            f"{path} is not empty and is no run: nothing in it is replaced", hint="choose another --out, or clear it"
+        )
+
+
+def _advised(
+    draft: Recipe,
+    prepared: Prepared,
+    given: Mapping[str, Given],
+    known: Advice,
+    base: Mapping[str, Any],
+    device: torch.device,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Settings by the data, the optimizer and the machine, and the reason for each and for `known` ones of the corpus.
+
+    `base` is what was set, of which the width decides in what precision layers are trained fastest.
+    """
+    spec = draft.process.spec(_space(prepared))
+    minutes = draft.trainer.minutes
+    if minutes is not None:
+        minutes *= _relative(draft.backbone, device)
+    advice, reasons = advise(
+        replace(
+            facts_of(prepared, given, spec),
+            horizon=draft.feed.horizon or 0,
+            minutes=minutes,
+            tied=draft.backbone.tie,
+            moved=any(own.moves and not own.given for own in draft.feed.augment),
+        ),
+        draft.process,
+        causal=spec.block == 1,
+        recurrent=not draft.backbone.attends,
+        minutes=minutes,
+    )
+    reasons |= {f"corpus.{key}": f"{value}: {reason}" for key, (value, reason) in known.items()}
+    over_adamw = draft.trainer.optimizer.rate_over_adamw
+    if over_adamw != 1:
+        rate = advice["trainer"]["rate"] * over_adamw
+        advice = merge(advice, {"trainer": {"rate": rate}})
+        reasons["trainer.rate"] = f"{rate}: what {draft.trainer.optimizer.name} wants in place of AdamW's"
+    width = merge(advice, base).get("backbone", {}).get("width", draft.backbone.width)
+    precision = precision_for([mixer.timed_as for mixer in draft.backbone.mixers], width, device)
+    if isinstance(prepared.codec.space, Tokens) and precision != "float32":
+        advice = merge(advice, {"trainer": {"precision": precision}})
+        reasons["trainer.precision"] = f"{precision}: this machine trains such layers faster in it, as was measured"
+    return advice, reasons
+
+
 def _read_as_in(origin: runs.Run, declared: Mapping[str, Given]) -> dict[str, Given]:
     """The conditions, each for which no codec is named read as in the run whose weights are begun with."""
-    before = {name: codec.for_more() for name, (codec, _) in origin.given.items()}
+    before = {name: codec.for_more() for name, codec in origin.codecs.items()}
     return {name: own if own.codec else own.replace(codec=before.get(name)) for name, own in declared.items()}
 
 
@@ -228,12 +246,6 @@ def stem_of(data: str) -> str:
     return kept.rpartition(" ")[2] or Path(word).name.split(".")[0] or "data"
 
 
-def _corpus(data: str, overrides: dict[str, Any]) -> tuple[Corpus, dict[str, Any]]:
-    """The corpus that a DATA word or a recipe names, with the settings given for it."""
-    rest = {key: value for key, value in overrides.items() if key != "corpus"}
-    return corpus_of(data, overrides.get("corpus")), rest
-
-
 def _is_set(tree: Mapping[str, Any], key: str) -> bool:
     node: Any = tree
     for part in key.split("."):
@@ -246,7 +258,7 @@ def _is_set(tree: Mapping[str, Any], key: str) -> bool:
 def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) -> Facts:
     """The facts about the data that advice depends on."""
     data = prepared.splits["train"].data
-    sizes, space = np.diff(data.starts), prepared.codec.space
+    sizes, space = data.sizes, prepared.codec.space
     ways = {given[name].enters or codec.enters for name, codec in prepared.given.items()}
     return Facts(
         elements=int(data.starts[-1]),
@@ -261,7 +273,7 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         season=prepared.facts.get("season") or 1,
         persistence=prepared.facts.get("persistence") or 0.0,
         momentum=prepared.facts.get("momentum") or 0.0,
-        unforetold=prepared.facts.get("innovation") or 1.0,
+        unexplained=prepared.facts.get("innovation") or 1.0,
         repeated=prepared.facts.get("repeated") or 0.0,
         longest=int(sizes.max(initial=0)),
         turns=data.shown is not None and bool(prepared.codec.ends_of_turn),
@@ -427,11 +439,8 @@ def _resumed(
         _check_longer(run, recipe.trainer)
     named = overrides.get("corpus") or {}
     corpus = recipe.corpus if isinstance(named, str) or "name" in named else _moved(run, data)
-    given = {name: item for name, (_, item) in run.given.items()}
-    fitted = {name: item.replace(codec=run.given[name][0]) for name, item in given.items()}
-    prepared = corpus.prepare(run.codec, fitted, notify)
-    now = {name: split.fingerprint for name, split in prepared.splits.items()}
-    if now != dict(run.fingerprints):
+    prepared = corpus.prepare(run.codec, run.fitted, notify)
+    if prepared.fingerprints != dict(run.fingerprints):
         if corpus != recipe.corpus:
             raise RunError(
                 f"{path} was trained on other data than {data}; a resumed run keeps its data",
@@ -444,7 +453,7 @@ def _resumed(
         recipe = recipe.replace(corpus=corpus)
         if notify:
             notify(f"the data of {path} are now read from {data}: the same content at another place")
-    return TrainingPlan(recipe, prepared, given, {}, path, run)
+    return TrainingPlan(recipe, prepared, {name: item for name, (_, item) in run.given.items()}, {}, path, run)
 
 
 def precision_for(kinds: Sequence[str], width: int, device: torch.device) -> gpu.Precision:
@@ -458,11 +467,7 @@ def _relative(backbone: Backbone, device: torch.device) -> float:
     """How many times as fast networks of a kind are trained on a device as where sizes were chosen."""
     recurrent = all(mixer.timed_as not in {"", Attention.timed_as} for mixer in backbone.mixers)
     timed, width = (Lstm.timed_as, 256) if recurrent else (Attention.timed_as, 128)
-    return _pace(device, precision_for([timed], width, device)).relative(recurrent)
-
-
-def _pace(device: torch.device, precision: gpu.Precision) -> Pace:
-    return Pace.of(precision, torch.get_num_threads(), device)
+    return Pace.of(precision_for([timed], width, device), torch.get_num_threads(), device).relative(recurrent)
 
 
 def _moved(run: runs.Run, data: str) -> Corpus:

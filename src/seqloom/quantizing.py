@@ -144,7 +144,7 @@ def _losses(origin: runs.Run, wide: Network, narrow: Network) -> dict[str, Any]:
         return nothing
     if name is None or not len(prepared.splits["valid"].data.x):
         return nothing
-    reading = reading_of(prepared, part_of(prepared.splits["valid"], POSITIONS), origin)
+    reading = reading_of(part_of(prepared.splits["valid"], POSITIONS), origin)
     before, after = (likelihood.score(net, process, reading, name, windows=WINDOWS) for net in (wide, narrow))
     each = [b[0] - a[0] for a, b in zip(before.in_blocks, after.in_blocks, strict=True)]
     error = statistics.stdev(each) / math.sqrt(len(each)) if len(each) > 1 else math.nan

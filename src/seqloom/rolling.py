@@ -105,7 +105,7 @@ def origins_of(
         UnsupportedQuery where such data have no means and quantiles, DataError where the split is shorter than the
         horizon.
     """
-    if codec.numbers(codec.examples()[0]) is None:
+    if not codec.numeric:
         raise UnsupportedQuery(
             f"a forecast has means and quantiles, which data of codec={codec.name} have not",
             hint="leave the horizon out: evaluate scores their likelihood",
@@ -250,10 +250,9 @@ def _train_of(corpus: Corpus, codec: Codec, parts: Sequence[Stretch]) -> tuple[l
 
 def origins_of_run(run: Run, data: str | Corpus | None, split: str, asked: Backtest) -> Origins:
     """Origins in a split of a run's own data, or in other data, all of which are their test split."""
-    given = {name: item.replace(codec=codec) for name, (codec, item) in run.given.items()}
     own = run.recipe.corpus
     corpus = own if data is None else corpus_like(own, data, splits=ALL_AS_TEST)
-    return origins_of(corpus, run.codec, given, split if data is None else "test", asked, own)
+    return origins_of(corpus, run.codec, run.fitted, split if data is None else "test", asked, own)
 
 
 def forecasts_of(

@@ -64,6 +64,16 @@ class Run:
         return self.codec.space.replace(ends=self.ends)
 
     @property
+    def codecs(self) -> dict[str, Codec]:
+        """What reads each condition."""
+        return {name: codec for name, (codec, _) in self.given.items()}
+
+    @property
+    def fitted(self) -> dict[str, Given]:
+        """The conditions as they are asked of a corpus, each read by its codec of this run."""
+        return {name: given.replace(codec=codec) for name, (codec, given) in self.given.items()}
+
+    @property
     def identity(self) -> checkpoints.Identity:
         """What every checkpoint of this run carries."""
         return checkpoints.Identity(run=self.id, recipe=self.recipe_hash, data=self.fingerprints["train"])
@@ -184,19 +194,20 @@ class Run:
     @property
     def correction(self) -> Correction | None:
         """By what forecasts are corrected, as the report of a finished run has it."""
-        if not (self.path / REPORT).is_file():
-            return None
-        found = durable.read_json(self.path / REPORT).get("correction")
+        found = self._reported("correction")
         return Correction.parse(found) if found else None
 
     def _dependence(self, dim: int) -> NDArray[np.float64] | None:
         """What the report of a finished run has of how columns are coupled."""
-        if not (self.path / REPORT).is_file():
-            return None
-        found = np.array(durable.read_json(self.path / REPORT).get("dependence") or [], np.float64)
+        found = np.array(self._reported("dependence") or [], np.float64)
         if found.shape != (dim, dim) or not dim or (np.linalg.eigvalsh(found) <= 0).any():
             return None
         return found
+
+    def _reported(self, key: str) -> Any:
+        """What the report of a finished run has under a key; None where there is none."""
+        path = self.path / REPORT
+        return durable.read_json(path).get(key) if path.is_file() else None
 
 
 def create(
@@ -216,7 +227,7 @@ def create(
             for name, codec in prepared.given.items()
         },
         "ends": prepared.ends,
-        "fingerprints": {name: split.fingerprint for name, split in prepared.splits.items()},
+        "fingerprints": prepared.fingerprints,
     }
     files = {
         RECIPE: _yaml(recipe.plain()),
@@ -224,9 +235,7 @@ def create(
         VERSIONS: durable.json_bytes(versions(device), indent=2),
         CODEC: durable.json_bytes(written, indent=2),
     }
-    for name, data in files.items():
-        durable.write_bytes(path / name, data)
-    manifest.write(path, {name: [data] for name, data in files.items()})  # the last: what has none is no run yet
+    _write(path, files)
     return read(path)
 
 
@@ -235,12 +244,17 @@ def derive(run: Run, path: Path, recipe: Recipe) -> Run:
     files = {name: data for name, data in manifest.read(run.path).items() if name != RECIPE}
     files[RECIPE] = _yaml(recipe.plain())
     files[CODEC] = durable.json_bytes({**json.loads(files[CODEC]), "run": uuid.uuid4().hex}, indent=2)
-    for name, data in files.items():
-        durable.write_bytes(path / name, data)
-    manifest.write(path, {name: [data] for name, data in files.items()})
+    _write(path, files)
     if (laws := run.laws()) is not None:
         read(path).keep_laws(laws)
     return read(path)
+
+
+def _write(path: Path, files: Mapping[str, bytes]) -> None:
+    """The small files of a run, and last what makes a run of them, their manifest."""
+    for name, data in files.items():
+        durable.write_bytes(path / name, data)
+    manifest.write(path, {name: [data] for name, data in files.items()})
 
 
 def amend(run: Run, recipe: Recipe) -> Run:

@@ -38,7 +38,7 @@ LOSS_BATCHES = 64
 class Validation:
     """The part of its validation split that a run is validated on; by steps it depends on data and recipe alone.
 
-    `positions` was chosen by an earlier sitting of the run; None: to be chosen now. `speed` is how many elements a
+    `positions` was chosen before the run was resumed; None: to be chosen now. `speed` is how many elements a
     second are trained on, where that is known.
     """
 
@@ -84,7 +84,7 @@ class Validation:
         self, net: Network, process: Process, split: Split, name: str, covers: float, reads: int | None
     ) -> dict[str, Any]:
         """With the standard error of the part as an estimate of the whole; the same draws each time."""
-        reading = reading_of(self.prepared, split, self.run)
+        reading = reading_of(split, self.run)
         score = likelihood.score(net, process, reading, name, tokens=covers < 1, reads=reads)
         if covers < 1 and score.surprisal is not None:
             error = _error_of_part(np.asarray(score.surprisal), covers)
@@ -156,7 +156,7 @@ def allowed(trainer: Trainer, net: Network, speed: float | None = None) -> int:
 
 def part_of(split: Split, positions: int) -> Split:
     """About so many positions of a split: whole sequences from all over it; a first one that is longer is cut."""
-    sizes = np.diff(split.data.starts)
+    sizes = split.data.sizes
     total = int(sizes.sum())
     if total <= positions:
         return split
@@ -170,7 +170,7 @@ def part_of(split: Split, positions: int) -> Split:
     rows = rows[kept]
     lengths = np.minimum(sizes[rows], positions)
     data = _rows_of(split.data, rows, lengths)
-    given = {name: _rows_of(flat, rows, np.diff(flat.starts)[rows]) for name, flat in split.given.items()}
+    given = {name: _rows_of(flat, rows, flat.sizes[rows]) for name, flat in split.given.items()}
     share = _known(data) / max(1, _known(split.data))
     return dataclasses.replace(
         split,
@@ -205,6 +205,6 @@ def _error_of_part(nats: NDArray[np.float64], covers: float) -> float:
     return float(sums.std(ddof=1) * math.sqrt(blocks * (1 - covers)))
 
 
-def reading_of(prepared: Prepared, split: Split, run: runs.Run) -> likelihood.Reading:
+def reading_of(split: Split, run: runs.Run) -> likelihood.Reading:
     """A split as something that can be scored by a run's model."""
     return likelihood.Reading.of(run.codec, run.space, split.data, split.given, split.units, split.extra_nats)

@@ -116,7 +116,7 @@ def test_values_that_wander_are_learned_as_changes():
             "name": "autoregressive", "difference": 1, "lags": [2, 3],
         }  # fmt: skip
         assert "process" not in advise(replace(wandering, persistence=0.6), "autoregressive", recurrent, 1)[0]
-    moving = replace(wandering, numbers=1, persistence=0.995, momentum=0.5, unforetold=0.2)
+    moving = replace(wandering, numbers=1, persistence=0.995, momentum=0.5, unexplained=0.2)
     assert advise(moving, "autoregressive", True, 1)[0]["process"]["head"] == {"name": "student", "components": 3}
     for process in ("autoregressive", "gaussian"):
         about_last = {"name": "window", "length": 96, "level": "last", "scale": "change"}

@@ -25,9 +25,10 @@ from seqloom.codecs.text import Bytes, Characters
 from seqloom.core.config import make, members_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora import division, shards
-from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, codec_of_text, describe
+from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, describe
 from seqloom.corpora.builtin import BUILTINS
 from seqloom.corpora.files import Files, corpus_of
+from seqloom.corpora.readers import codec_of_text
 from seqloom.corpora.toys import Labels, Markov
 from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.space import Tokens
@@ -161,9 +162,9 @@ def test_much_text_of_words_is_read_in_pieces_where_nobody_names_a_codec(
 
 def test_a_training_that_begins_with_weights_reads_conditions_as_they_were_read() -> None:
     pieces, alphabet = Bpe(most=300).fit(["the cat sat\n" * 50]), Characters().fit(["abc"])
-    given = {name: (codec, Given()) for name, codec in (("a", pieces), ("b", alphabet), ("c", Label()), ("d", pieces))}
+    codecs = {"a": pieces, "b": alphabet, "c": Label(), "d": pieces}
     declared = {name: Given(codec=Characters() if name == "d" else None) for name in "abcde"}
-    found = planning._read_as_in(SimpleNamespace(given=given), declared)  # type: ignore[arg-type]
+    found = planning._read_as_in(SimpleNamespace(codecs=codecs), declared)  # type: ignore[arg-type]
     assert [found[name].codec for name in "abcde"] == [pieces, Characters(), None, Characters(), None]
 
 

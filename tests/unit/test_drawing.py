@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from seqloom.codecs.drawing import (
-    FLATNESS,
     Drawing,
     as_file,
     of_json,
@@ -25,6 +24,7 @@ from seqloom.codecs.drawing import (
     svg,
     svgs_of,
 )
+from seqloom.codecs.svg import FLATNESS
 from seqloom.core.errors import DataError
 
 DATA = os.environ.get("SEQLOOM_DATA", "")

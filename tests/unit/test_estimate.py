@@ -50,7 +50,7 @@ def test_minutes_count_by_how_fast_a_machine_trains(tmp_path, monkeypatch):
         assert replace(FAST, threads=2.0).relative(recurrent) > FAST.relative(recurrent)
     chosen = []
     for seconds in (60.0, 1e-9):  # of an operation
-        monkeypatch.setattr(planning, "_pace", lambda *_, seconds=seconds: replace(FAST, operator=seconds))
+        monkeypatch.setattr(Pace, "of", lambda *_, seconds=seconds: replace(FAST, operator=seconds))
         planned = planning.plan("builtin:topics", {"trainer": {"minutes": 8.0}}, model="lstm", out=tmp_path / "run")
         chosen.append(planned.recipe.backbone.width)
     assert chosen[0] < chosen[1]

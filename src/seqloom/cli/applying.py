@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from seqloom.cli.session import (
     verb,
 )
 from seqloom.core import durable
-from seqloom.core.content import raw
+from seqloom.core.content import digest_of
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.core.outputs import OutputFile
 from seqloom.core.progress import Progress, count
@@ -81,7 +80,7 @@ class Lines:
                 try:
                     model.given.check(own)
                 except DataError as error:
-                    own = DataError(error.message, path=self.path, line=line, hint=error.hint)
+                    own = error.at(self.path, line)
             yield line, own
 
     def checked(self, skip_bad: bool) -> tuple[int, list[DataError], set[str]]:
@@ -103,10 +102,7 @@ class Lines:
     @property
     def digest(self) -> str:
         """The hash of the file's content."""
-        digest = hashlib.sha256()
-        for piece in raw(self.path):
-            digest.update(piece)
-        return digest.hexdigest()
+        return digest_of(self.path)[0]
 
 
 @dataclass(frozen=True)

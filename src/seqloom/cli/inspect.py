@@ -268,7 +268,7 @@ def _show_gradients(session: Session, path: Path, as_json: bool) -> None:
     assert model.run is not None
     prepared = prepare(model.run)
     split = next(s for s in (prepared.splits["valid"], prepared.splits["train"]) if len(s.data.x))
-    reading = reading_of(prepared, split, model.run)
+    reading = reading_of(split, model.run)
     found = gradient_by_lag(model.network, model.process, reading, clip=model.run.recipe.trainer.clip)
     if as_json:
         put_json({"run": str(path), **found.data()})

@@ -336,7 +336,7 @@ def meant(word: str, run: str) -> str:
     if not is_file(word):
         return word
     from seqloom import run as runs
-    from seqloom.corpora.files import kind_of
+    from seqloom.corpora.readers import kind_of
 
     kind = kind_of(Path(word))
     if kind is not None and not kind.reads_anything:  # of a text there is no need to read the run, which takes seconds

@@ -291,7 +291,7 @@ def _use_of(planned: TrainingPlan) -> str:
     enters = {planned.given[name].enters or own.enters for name, own in given.items()}
     if codec.ends_of_turn:
         return command("chat", planned.path)
-    if codec.numbers(codec.examples()[0]) is not None:
+    if codec.numeric:
         ahead = [] if planned.recipe.feed.horizon else ["--horizon", planned.prepared.facts.get("season") or HORIZON]
         return command("forecast", planned.path, *ahead)
     if codec.space.symbolic and enters & {"attend", "align"}:

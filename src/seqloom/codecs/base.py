@@ -353,6 +353,11 @@ class Codec(Component, home="seqloom.codecs"):
         """The numbers (T,D) of a value where their means and quantiles say something, nan where missing; else None."""
         return None
 
+    @property
+    def numeric(self) -> bool:
+        """Whether values have `numbers`: forecasts of such, and only of such, have means and quantiles."""
+        return self.numbers(self.examples()[0]) is not None
+
     def number_names(self) -> list[str]:
         """What each column of `numbers` is called."""
         space = self.space

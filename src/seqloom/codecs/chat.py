@@ -17,6 +17,7 @@ from pydantic import ValidationInfo, field_validator
 
 from seqloom.codecs.base import Codec, fitted_unnamed
 from seqloom.codecs.text import Characters, gaps
+from seqloom.core.config import by_commas
 from seqloom.core.content import UTF8, check_utf8
 from seqloom.core.conversation import (
     ALIASES,
@@ -80,11 +81,7 @@ class Turns(Codec, name="chat"):
     heard: tuple[str, ...] = ()
     """The roles that speak in the training split; empty: to be fitted."""
 
-    @field_validator("roles", "scored", mode="before")
-    @classmethod
-    def _by_commas(cls, value: object) -> object:
-        """`user,assistant` is as good as `[user,assistant]`."""
-        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+    _by_commas = field_validator("roles", "scored", mode="before")(by_commas)
 
     @field_validator("roles")
     @classmethod
@@ -418,7 +415,7 @@ class Turns(Codec, name="chat"):
             try:
                 yield self.accept(entry.conversation)  # type: ignore[misc]
             except DataError as error:
-                raise DataError(error.message, path=path, line=entry.line, hint=error.hint) from None
+                raise error.at(path, entry.line) from None
 
     def parts(self, path: Path) -> Mapping[str, Sequence[Conversation]]:
         values = tuple(self.read(path))

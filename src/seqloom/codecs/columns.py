@@ -17,7 +17,7 @@ ENOUGH = 30
 MANY = 8
 """Series of which it can be said how they differ from each other."""
 UNLIKE = 10
-"""So many times more than a middling series all deviate together where a small one is the scale of all."""
+"""So many times more than the median series all deviate together where a small one is the scale of all."""
 
 
 def whole(column: NDArray[np.float64]) -> bool:

@@ -97,15 +97,6 @@ def read_npz(path: Path) -> dict[str, NDArray[Any] | list[NDArray[Any]]]:
         raise DataError(f"the archive cannot be read: {error}", path=path, hint="fetch or write it again") from None
 
 
-def array_keys(path: Path) -> list[str]:
-    """The names of an archive's arrays, without reading them."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"the archive cannot be read: {error}", path=path, hint="fetch or write it again") from None
-
-
 def _check_sizes(members: list[zipfile.ZipInfo], path: Path) -> None:
     size, stored = sum(member.file_size for member in members), sum(member.compress_size for member in members)
     if size > LARGEST or (size > SMALL and size > DENSEST * stored):

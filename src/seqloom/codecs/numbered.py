@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,13 +49,15 @@ class Numbered(NamedTuple):
     """The `.0` that follows every whole number."""
 
 
-def numbered(texts: Sequence[str], kind: str = "") -> Numbered | None:
+def numbered(texts: Sequence[str], kind: str) -> Numbered | None:
     """Cells as numbers of a kind, or of the one that they look like; None where they are dates of no such kind."""
+    if kind == EXCEL:
+        return _excel_days(texts)
+    if kind == DECIMAL_YEAR:
+        return _decimal_years(texts)
     if kind:
-        return _READERS["epoch" if kind in EPOCHS else kind](texts, kind)
-    return (
-        _whole(texts, "") or (_decimal_years(texts, "") if are_decimal_years(texts) else None) or _decimals(texts, "")
-    )
+        return _decimals(texts, kind) if kind == NUMBER else _whole(texts, kind)
+    return _whole(texts, "") or (_decimal_years(texts) if are_decimal_years(texts) else None) or _decimals(texts, "")
 
 
 def number_text(instant: int, kind: str, fraction: int, point: str) -> str:
@@ -118,7 +120,7 @@ def _decimals(texts: Sequence[str], kind: str) -> Numbered | None:
     return None if instants is None else Numbered(NUMBER, instants, places)
 
 
-def _excel_days(texts: Sequence[str], _kind: str) -> Numbered | None:
+def _excel_days(texts: Sequence[str]) -> Numbered | None:
     if not all(_DECIMAL.fullmatch(text) for text in texts):
         return None
     places = _places(texts)
@@ -127,21 +129,12 @@ def _excel_days(texts: Sequence[str], _kind: str) -> Numbered | None:
     return Numbered(EXCEL, steps.astype(np.int64) * grain * SECOND, places)
 
 
-def _decimal_years(texts: Sequence[str], _kind: str) -> Numbered | None:
+def _decimal_years(texts: Sequence[str]) -> Numbered | None:
     months = _months_of(texts)
     if months is None:
         return None
     instants = months.astype("M8[M]").astype("M8[us]").astype(np.int64)
     return Numbered(DECIMAL_YEAR, instants, _places(texts))
-
-
-_READERS: dict[str, Callable[[Sequence[str], str], Numbered | None]] = {
-    INTEGER: _whole,
-    "epoch": _whole,
-    NUMBER: _decimals,
-    EXCEL: _excel_days,
-    DECIMAL_YEAR: _decimal_years,
-}
 
 
 def _months_of(texts: Sequence[str]) -> NDArray[np.int64] | None:

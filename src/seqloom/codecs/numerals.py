@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     import polars
 
@@ -86,9 +86,9 @@ class Numbers:
     remarks: tuple[str, ...] = ()
 
 
-def is_missing(cell: str, further: Iterable[str] = ()) -> bool:
+def is_missing(cell: str) -> bool:
     """Whether a cell says that there is no value."""
-    return cell.lower() in MISSING or cell in further
+    return cell.lower() in MISSING
 
 
 def looks_like_number(cell: str) -> bool:

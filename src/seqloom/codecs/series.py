@@ -50,10 +50,10 @@ class Series(Codec, name="series"):
     """Columns of numbers, scaled to mean 0 and deviation 1 by the known cells of the training split.
 
     A value is a `Table`. An empty cell is a missing value; in a template it is a cell to be made. Columns that
-    never change, or that have no known cell, have scale 1. Many series that differ from each other far more than a
-    middling one from its mean are scaled by a small one of them: else most would seem to stand still. Read about
-    its own mean and in units of its own spread each is then still seen. Densities are in the data's own units: each
-    known value costs the logarithm of its column's scale besides.
+    never change, or that have no known cell, have scale 1. Many series that differ from each other far more than the
+    median one from its mean are scaled by a small one of them: else most would seem constant, where the changes of
+    each are to be seen when it is read about its own mean. Densities are in the data's own units: each known value
+    costs the logarithm of its column's scale besides.
     """
 
     media: ClassVar[str] = "text/csv"
@@ -164,7 +164,7 @@ class Series(Codec, name="series"):
 
     @property
     def log_scales(self) -> NDArray[np.float64] | None:
-        return np.asarray(np.log(np.array(self.scales)), np.float64)
+        return np.asarray(np.log(self._scale))
 
     def fit(self, values: Iterable[Table]) -> Self:
         tables: list[Table] = []
@@ -205,7 +205,7 @@ class Series(Codec, name="series"):
         self._check(value)
         known = ~np.isnan(value.values)
         with np.errstate(over="ignore"):
-            x = np.where(known, (value.values - np.array(self.means)) / np.array(self.scales), 0.0)
+            x = np.where(known, self.scaled(value.values), 0.0)
         if (np.abs(x) > FURTHEST).any():
             row, column = np.argwhere(np.abs(x) > FURTHEST)[0]
             date = f" ({shown(value.dates[row])})" if value.dates else ""
@@ -243,6 +243,10 @@ class Series(Codec, name="series"):
         return Table(
             self.columns, values, *spelled, sheet=sheet, name=template.name, series_column=series, wide=template.wide
         )
+
+    def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Rows (T,D) in deviations from the mean of each column."""
+        return np.asarray((values - self._mean) / self._scale)
 
     @cached_property
     def _mean(self) -> NDArray[np.float64]:
@@ -286,7 +290,7 @@ class Series(Codec, name="series"):
         return float(np.count_nonzero(~np.isnan(value.values)))
 
     def extra_nats(self, value: Table) -> float:
-        return float((~np.isnan(value.values)).sum(0) @ np.log(np.array(self.scales)))
+        return float((~np.isnan(value.values)).sum(0) @ np.log(self._scale))
 
     @classmethod
     def as_data(cls, thing: Any) -> bytes | None:

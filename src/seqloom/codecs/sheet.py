@@ -31,6 +31,8 @@ SAMPLE = 200
 COMMENTS = ("#", "%", "//")
 SUMS = re.compile(r"(grand |sub)?(total|sum|summe|gesamt|average|mean|avg|mittel(wert)?|count)s?:?", re.IGNORECASE)
 """What stands before a sum at the end of a table."""
+EACH = "every row needs a cell for each column; an empty one is a missing value"
+"""What is said where a line has other cells than the header."""
 _QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*')
 
 Row = tuple[str, str]
@@ -164,11 +166,11 @@ class _Reader:
         top = self._top(kept)
         names, rows = self._header(kept[top:])
         rows = self._without_units(self._without_names(kept[top], rows))
-        rows, notes = self._without_footnotes(self._with_blanks(rows) if self.width == 1 else rows)
+        rows = self._without_footnotes(self._with_blanks(rows) if self.width == 1 else rows)
         if not rows:
             raise self._error("the table has a header but no rows", "a series needs a header and rows under it")
         self._check(rows, names)
-        head = self._attach(rows, notes)
+        head = self._attach(rows)
         columns = _columns([row.body for row in rows], self.delimiter, self.width)
         if len(names) < self.width:
             blank = all(not cell for cell in columns[-1].to_list())
@@ -222,11 +224,8 @@ class _Reader:
         names[0] = names[0].removeprefix(BOM).strip()
         if given if given is not None else is_header(names, rest):
             if len(names) < self.width and names[0].lower() in DATE_NAMES:
-                raise self._error(
-                    f"the line has {self.width} cells where the header has {len(names)}",
-                    "a number with a comma needs quotes, or another sign between cells",
-                    kept[1].line,
-                )
+                hint = "a number with a comma needs quotes, or another sign between cells"
+                raise self._ragged(self.width, len(names), kept[1], hint)
             self._say_comments()
             return names, list(kept[1:])
         commented = self._commented_header(kept[0])
@@ -282,8 +281,8 @@ class _Reader:
         begin, end = self.records.index(rows[0]), self.records.index(rows[-1])
         return [one for one in self.records[begin : end + 1] if not self._is_comment(one)]
 
-    def _without_footnotes(self, rows: list[_Record]) -> tuple[list[_Record], list[_Record]]:
-        """The rows, and what stands under them: text in one cell, and as many rows as the settings say."""
+    def _without_footnotes(self, rows: list[_Record]) -> list[_Record]:
+        """The rows without what stands under them: text in one cell, and as many rows as the settings say."""
         end = len(rows) - self.dialect.footer
         begun = end
         while end > 1 and self.width > 1:
@@ -296,24 +295,16 @@ class _Reader:
         if self.dialect.footer:
             last = "line is" if self.dialect.footer == 1 else f"{self.dialect.footer} lines are"
             self.remarks.append(f"the last {last} left out")
-        return rows[:end], rows[end:]
+        return rows[:end]
 
     def _check(self, rows: Sequence[_Record], names: Sequence[str]) -> None:
         """Every row has as many cells, and the last is no sum."""
         for row in rows:
             count = self.counts.get(id(row), 1)
             if count != self.width:
-                raise self._error(
-                    f"the line has {count} cells where the header has {max(len(names), self.width)}",
-                    "every row needs a cell for each column; an empty one is a missing value",
-                    row.line,
-                )
+                raise self._ragged(count, max(len(names), self.width), row)
         if len(names) < self.width - 1:
-            raise self._error(
-                f"the line has {self.width} cells where the header has {len(names)}",
-                "every row needs a cell for each column; an empty one is a missing value",
-                rows[0].line,
-            )
+            raise self._ragged(self.width, len(names), rows[0])
         word = next((cell for cell in self._words(rows[-1]) if cell), "")
         if self.width > 1 and SUMS.fullmatch(word):
             raise self._error(
@@ -322,7 +313,7 @@ class _Reader:
                 rows[-1].line,
             )
 
-    def _attach(self, rows: Sequence[_Record], notes: Sequence[_Record]) -> str:
+    def _attach(self, rows: Sequence[_Record]) -> str:
         """Put what stands between rows and after them behind the row before; return what stands before the first."""
         places = {id(row) for row in rows}
         head, last = "", None
@@ -360,6 +351,9 @@ class _Reader:
             names[i] = name
             found[name] = column
         return found
+
+    def _ragged(self, cells: int, names: int, record: _Record, hint: str = EACH) -> DataError:
+        return self._error(f"the line has {cells} cells where the header has {names}", hint, record.line)
 
     def _error(self, message: str, hint: str, line: int | None = None) -> DataError:
         return DataError(message, path=self.path, line=line, hint=hint)

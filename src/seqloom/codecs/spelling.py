@@ -139,15 +139,20 @@ def tail(text: str) -> tuple[str, int]:
     return zone, len(fraction.group(1)) if fraction else 0
 
 
+def _bare(text: str) -> str:
+    """A cell without its zone and its fraction of a second."""
+    zone, fraction = tail(text)
+    body = text.removesuffix(zone)
+    return body[: -fraction - 1] if fraction else body
+
+
 @lru_cache(maxsize=4096)
 def candidates(text: str, *, named: bool = False) -> tuple[str, ...]:
     """The spellings in which a cell can be read, in the order of preference.
 
     Those that could be a number as well are there where `named`: the column is called a date.
     """
-    zone, fraction = tail(text)
-    body = text.removesuffix(zone)
-    body = body[: -fraction - 1] if fraction else body
+    body = _bare(text)
     signs = set(body)
     possible = (one for one in (*CALENDAR_DATES, *PERIODS) if _signs(one) <= signs)  # most are told by that alone
     found = [spelling for spelling in possible if _expression(spelling).fullmatch(body)]
@@ -177,18 +182,16 @@ def common(texts: Iterable[str], *, named: bool = False) -> list[str]:
         if kept is None:
             kept = list(candidates(text, named=named))
         else:
-            zone, fraction = tail(text)
-            body = text.removesuffix(zone)
-            body = body[: -fraction - 1] if fraction else body
+            body = _bare(text)
             kept = [spelling for spelling in kept if read_one(body, spelling) is not None]
         if not kept:
             return []
     return kept or []
 
 
-def is_date(text: str, *, named: bool = False) -> bool:
+def is_date(text: str) -> bool:
     """Whether a cell is written as a date."""
-    return bool(common([text], named=named))
+    return bool(common([text]))
 
 
 def read_one(text: str, spelling: str) -> int | None:

@@ -18,6 +18,7 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec, Unsuited
 from seqloom.codecs.number import Number
+from seqloom.core.config import by_commas
 from seqloom.core.content import PACKED, UTF8, between, check_utf8, decoded, edge, edge_in, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Begun, Canvas, Encoded
@@ -142,11 +143,7 @@ class Strings(Utf8):
     normalise: tuple[Form, ...] = ()
     """What is made alike before text becomes symbols: `nfc` (Unicode's composed characters), `lower` (no capitals)."""
 
-    @field_validator("normalise", mode="before")
-    @classmethod
-    def _by_commas(cls, value: object) -> object:
-        """`nfc,lower` is as good as `[nfc,lower]`."""
-        return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+    _by_commas = field_validator("normalise", mode="before")(by_commas)
 
     @property
     def written_in(self) -> str:

@@ -56,9 +56,9 @@ class Whiten(Series, name="whiten"):
 
     def fit(self, values: Iterable[Table]) -> Self:
         tables = list(values)
-        scaled = super().fit(tables)
-        rows = np.concatenate([table.reordered(scaled.columns).values for table in tables])
-        rows = (rows[~np.isnan(rows).any(1)] - np.array(scaled.means)) / np.array(scaled.scales)
+        codec = super().fit(tables)
+        rows = np.concatenate([table.reordered(codec.columns).values for table in tables])
+        rows = codec.scaled(rows[~np.isnan(rows).any(1)])
         if not len(rows):
             raise DataError("no row of the training split has a value in every column", hint="use codec=series")
         variances, directions = np.linalg.eigh(rows.T @ rows / len(rows))
@@ -67,7 +67,7 @@ class Whiten(Series, name="whiten"):
         largest = np.abs(directions).argmax(0)
         directions = directions * np.sign(directions[largest, np.arange(len(largest))])
         matrix = directions / np.sqrt(np.maximum(variances[::-1], LEAST))
-        return scaled.replace(directions=Array.of(matrix))
+        return codec.replace(directions=Array.of(matrix))
 
     def encode(self, value: Table) -> Encoded:
         encoded = super().encode(value)
@@ -79,7 +79,7 @@ class Whiten(Series, name="whiten"):
                 f"row {row + 1} has no value in column {column!r} but in others",
                 hint="whitening mixes the columns of a row, so it needs all or none; codec=series takes each by itself",
             )
-        scaled = np.where(encoded.known, (value.values - np.array(self.means)) / np.array(self.scales), 0.0)
+        scaled = np.where(encoded.known, self.scaled(value.values), 0.0)
         return replace(encoded, x=(scaled @ self._matrix).astype(np.float32))
 
     def decode(self, encoded: Encoded) -> Table:

@@ -118,6 +118,11 @@ class Component(Settings):
         return {"name": self.name, **super().plain()}
 
 
+def by_commas(value: object) -> object:
+    """A validator of lists of words, before theirs: `a,b` is as good as `[a,b]`."""
+    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+
+
 C = TypeVar("C", bound=Component)
 
 

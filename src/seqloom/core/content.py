@@ -121,6 +121,19 @@ def digest_of(path: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
+def digest_of_text(text: str) -> str:
+    """The hash of a text, whatever surrogates stand in it."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def unpacked_name(path: Path) -> str:
+    """The name of a file in lower case, without what says how it is packed."""
+    name = path.name.lower()
+    for suffix in PACKED:
+        name = name.removesuffix(suffix)
+    return name
+
+
 def lines_of(path: Path, encoding: str = UTF8) -> Iterator[bytes]:
     """The lines of a file without their ends, and without a byte-order mark; DataError where it looks like UTF-16."""
     rest, first = b"", True
@@ -150,19 +163,29 @@ def is_utf8(path: Path) -> bool:
     return beyond
 
 
-def objects_of(path: Path, example: str, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
+def objects_of(path: Path, example: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a file of JSON lines, each with its line, blank lines passed over; `example` is for the hint."""
+    for one in tried_objects(path, example):
+        if isinstance(one, DataError):
+            raise one
+        yield one
+
+
+def tried_objects(path: Path, example: str, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]] | DataError]:
+    """The same, and in place of each line that holds none what is wrong with it."""
+    hint = f"write one object a line, such as {example}"
     for number, line in enumerate(lines_of(path, encoding), 1):
         if not line.strip():
             continue
-        hint = f"write one object a line, such as {example}"
         try:
             thing = json.loads(line.decode())
         except (ValueError, RecursionError) as error:
-            raise bad_line(error, hint, path=path, line=number) from None
-        if not isinstance(thing, dict):
-            raise DataError("the line is no object", path=path, line=number, hint=hint)
-        yield number, thing
+            yield bad_line(error, hint, path=path, line=number)
+            continue
+        if isinstance(thing, dict):
+            yield number, thing
+        else:
+            yield DataError("the line is no object", path=path, line=number, hint=hint)
 
 
 def cell_of(value: Any) -> str:

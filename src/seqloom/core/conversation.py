@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from seqloom.core.content import PACKED, UTF8, UTF16, cell_of, decoded, lines_of, lines_of_elements, raw
-from seqloom.core.errors import DataError, bad_line, no_json
+from seqloom.core.content import PACKED, UTF8, UTF16, cell_of, decoded, lines_of, lines_of_elements, raw, unpacked_name
+from seqloom.core.errors import DataError, bad_document, bad_line
 
 EXAMPLE = '{"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}]}'
 """A line of a file of conversations."""
@@ -23,7 +23,7 @@ USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 TOOL = "tool"
 """Whose messages are what a tool gave back."""
 SHARED = ("conversations", "conversation")
-"""What ShareGPT and its kin call the messages, each of which has its role in `from` and its content in `value`."""
+"""What data in the form of ShareGPT call the messages, which have their role in `from` and their content in `value`."""
 ALIASES = {
     **dict.fromkeys(("human", "prompter"), USER),
     **dict.fromkeys(("gpt", "chatgpt", "bot", "model", "function_call"), ASSISTANT),
@@ -219,7 +219,7 @@ def entries_of(path: Path, encoding: str = UTF8, separator: str = "") -> Iterato
                 raise value
             own = Conversation.of(value)
         except DataError as error:
-            yield DataError(error.message, path=path, line=line, hint=error.hint)
+            yield error.at(path, line)
             continue
         mine = messages_in(value) if isinstance(value, Mapping) else ""
         rest = {} if not isinstance(value, Mapping) else {key: v for key, v in value.items() if key != mine}
@@ -242,20 +242,15 @@ def _parted(path: Path, separator: str, encoding: str) -> Iterator[tuple[int, An
 
 def _json(path: Path, encoding: str) -> Iterator[tuple[int, Any]]:
     """What a file of JSON holds, with its line: an object a line, or as one document an object or a list of them."""
-    name = path.name.lower()
-    for packed in PACKED:
-        name = name.removesuffix(packed)
-    if name.endswith(DOCUMENT):
+    if unpacked_name(path).endswith(DOCUMENT):
         text = "".join(decoded(raw(path, encoding=encoding), path))
         try:
             whole = json.loads(text)
         except (ValueError, RecursionError) as error:
             # else it has an object a line, or what is wrong with the first one is said
             if text.lstrip().startswith("[") and "\n" in text.strip():
-                line = error.lineno if isinstance(error, json.JSONDecodeError) else None
-                reason = f"the file is no JSON: {no_json(error, of_line=line is not None)}"
                 hint = f"write a list of objects, such as [{EXAMPLE}], or one a line"
-                raise DataError(reason, path=path, line=line, hint=hint) from None
+                raise bad_document(error, hint, path) from None
         else:
             one = isinstance(whole, Mapping) or (
                 bool(whole) and isinstance(whole[0], Mapping) and bool({"role", "from"} & whole[0].keys())

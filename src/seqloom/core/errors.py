@@ -57,6 +57,10 @@ class DataError(SeqloomError):
         location = ", ".join(part for part in (self.path, f"line {self.line}" if self.line else "") if part)
         return f"{location}: {self.message}" if location else self.message
 
+    def at(self, path: Path | str, line: int | None = None) -> DataError:
+        """The same error, seen from where the file that holds it, and the line, are known."""
+        return DataError(self.message, path=path, line=line, hint=self.hint)
+
 
 def no_json(error: ValueError | RecursionError, *, of_line: bool = False) -> str:
     """What keeps a text from being JSON, and where in it, or in the line that it is."""
@@ -80,6 +84,13 @@ def bad_line(
         name = "utf-16" if error.object.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin-1"
         return DataError("the line is not UTF-8", path=path, line=line, hint=f"say what it is: {encoding}={name}")
     return DataError(f"the line is no JSON: {no_json(error, of_line=True)}", path=path, line=line, hint=hint)
+
+
+def bad_document(error: ValueError | RecursionError, hint: str, path: Path) -> DataError:
+    """The error of a file that is no JSON as a whole, at its line where that is known; `hint` says what one is."""
+    line = error.lineno if isinstance(error, json.JSONDecodeError) else None
+    reason = f"the file is no JSON: {no_json(error, of_line=line is not None)}"
+    return DataError(reason, path=path, line=line, hint=hint)
 
 
 class UnsupportedQuery(SeqloomError):

@@ -127,8 +127,8 @@ def _attention(width: int, device: torch.device) -> Callable[[], None]:
     def job() -> None:
         mixed = F.linear(F.layer_norm(x, (width,)), weights[0]).view(ROWS, STEPS, 3, -1, min(HEAD, width))
         q, k, v = mixed.permute(2, 0, 3, 1, 4)
-        heard = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        h = x + F.linear(heard.transpose(1, 2).flatten(2), weights[1])
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        h = x + F.linear(attended.transpose(1, 2).flatten(2), weights[1])
         h = h + F.linear(F.gelu(F.linear(F.layer_norm(h, (width,)), weights[2])), weights[3])
         torch.autograd.grad(h.sum(), [x, *weights])
 

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,6 +53,13 @@ class Speeds:
     simple: float
     """Billions of numbers a second that operations other than products make, their way back included."""
 
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Speeds:
+        """Those that were written down."""
+        single, half = stored["lstm"]
+        float32, bfloat16 = tuple(stored["float32"]), tuple(stored["bfloat16"])
+        return cls(float32, bfloat16, float(stored["error"]), (single, half), float(stored["simple"]))
+
     @property
     def gain(self) -> float:
         """How many times faster products are in bfloat16, at the size where it gains least."""
@@ -75,22 +82,7 @@ class Speeds:
 @functools.cache
 def speeds() -> Speeds:
     """This machine's, from the cache or measured now (about a second)."""
-    path = cache() / "machine" / f"{key()}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        single, half = stored["lstm"]
-        return Speeds(
-            tuple(stored["float32"]),
-            tuple(stored["bfloat16"]),
-            float(stored["error"]),
-            (single, half),
-            float(stored["simple"]),
-        )
-    found = apart(measure)
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs a second each time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        durable.write_json(path, asdict(found))
-    return found
+    return _cached("", Speeds.of, lambda: apart(measure))
 
 
 def faster_in_bfloat16(timed_as: str, width: int) -> bool:
@@ -169,13 +161,18 @@ def gain_of_threads(threads: int) -> float:
 
 def kept(name: str, measure: Callable[[], float]) -> float:
     """A number that was measured on this machine, from the cache; else it is measured now and kept."""
-    path = cache() / "machine" / f"{key()}-{name}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return float(json.loads(path.read_text(encoding="utf-8")))
+    return _cached(f"-{name}", float, measure)
+
+
+def _cached(name: str, parse: Callable[[Any], Measured], measure: Callable[[], Measured]) -> Measured:
+    """What was measured on this machine, from the cache where it can be parsed; else it is measured now and kept."""
+    path = cache() / "machine" / f"{key()}{name}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return parse(json.loads(path.read_text(encoding="utf-8")))
     found = measure()
     with contextlib.suppress(OSError):  # a cache that cannot be written costs as much each time
         path.parent.mkdir(parents=True, exist_ok=True)
-        durable.write_json(path, found)
+        durable.write_json(path, asdict(found) if isinstance(found, Speeds) else found)
     return found
 
 

@@ -14,10 +14,11 @@ from pydantic import Field as Limits
 from pydantic import field_validator, model_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import Component, Settings, members_of, merge
+from seqloom.core.config import Component, Settings, merge
 from seqloom.core.content import UTF8, is_utf8
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.foreign import code_of
+from seqloom.corpora.readers import codec_of_words
 from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.facts import Advice
 
@@ -93,6 +94,15 @@ class Flat:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """How many elements each sequence has."""
+        return np.diff(self.starts)
+
+    def row(self, number: int) -> NDArray[Any]:
+        """The elements of one sequence."""
+        return self.x[self.starts[number] : self.starts[number + 1]]
+
     @classmethod
     def of(cls, encoded: Sequence[Encoded]) -> Self:
         """These sequences."""
@@ -135,9 +145,14 @@ class Prepared:
     """Whether the things end (documents), or are one stream."""
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    """What `seqloom data` says: counts, alphabet, missing cells, columns, the time step."""
     wanted: Mapping[str, Given] = field(default_factory=dict)
     """The conditions as they were asked for, which say what of the corpus can be read (`Corpus.values`)."""
-    """What `seqloom data` says: counts, alphabet, missing cells, columns, the time step."""
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Those of the splits."""
+        return {name: split.fingerprint for name, split in self.splits.items()}
 
 
 @dataclass(frozen=True)
@@ -423,18 +438,6 @@ def sources_of(given: Mapping[str, Given]) -> dict[str, Source]:
         if item.codec is not None and item.codec.enters == "attend" and not sources[name].asks
     }
     return {name: source.among(texts) for name, source in sources.items()}
-
-
-def codec_of_words() -> Codec:
-    """What reads a condition that is a word: the codec whose values are added to every position."""
-    kinds: list[type[Codec]] = list(members_of(Codec).values())  # type: ignore[arg-type]
-    return max((kind for kind in kinds if kind.enters == "add"), key=lambda kind: kind.rank)()
-
-
-def codec_of_text() -> Codec:
-    """What reads a text, and a file whose suffix no codec has."""
-    kinds: list[type[Codec]] = list(members_of(Codec).values())  # type: ignore[arg-type]
-    return max((kind for kind in kinds if kind.reads_anything), key=lambda kind: kind.rank)()
 
 
 def declared_by(corpus: Corpus, settings: Mapping[str, Any], codec: Codec | None = None) -> dict[str, Given]:

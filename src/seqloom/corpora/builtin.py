@@ -17,9 +17,9 @@ from seqloom.codecs.base import Codec
 from seqloom.core.config import nearest
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items
-from seqloom.corpora.files import kind_of
 from seqloom.corpora.known_series import KNOWN
 from seqloom.corpora.memory import MEMORY, SHORTEST
+from seqloom.corpora.readers import kind_of
 from seqloom.corpora.toys import Labels, Markov, Reverse, Var1
 
 Name = Literal[

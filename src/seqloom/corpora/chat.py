@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any, ClassVar
 from pydantic import Field as Limits
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import make, members_of
-from seqloom.core.content import digest_of
+from seqloom.core.config import make
+from seqloom.core.content import digest_of, digest_of_text
 from seqloom.core.conversation import (
     ASSISTANT,
     EXAMPLE,
@@ -25,6 +24,7 @@ from seqloom.core.conversation import (
 from seqloom.core.errors import DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing
 from seqloom.corpora.files import files_under, left_out
+from seqloom.corpora.readers import codecs
 from seqloom.corpora.sources import checked
 from seqloom.sequence.facts import Advice
 
@@ -145,8 +145,7 @@ class Chat(Corpus, name="chat"):
 
 def codec_of_turns() -> Codec:
     """What reads conversations."""
-    kinds: list[type[Codec]] = list(members_of(Codec).values())  # type: ignore[arg-type]
-    return next(codec for codec in (kind() for kind in kinds) if codec.ends_of_turn)
+    return next(codec for codec in (kind() for kind in codecs()) if codec.ends_of_turn)
 
 
 def _files(root: Path) -> Iterable[Path]:
@@ -160,4 +159,4 @@ def _is_empty_reply(message: Message) -> bool:
 
 
 def _hash(value: Conversation) -> str:
-    return hashlib.sha256(value.line().encode("utf-8", "surrogatepass")).hexdigest()
+    return digest_of_text(value.line())

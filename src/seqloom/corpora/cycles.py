@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ Shares = NDArray[np.float64]
 
 SECOND = 1_000_000
 HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
-WEDNESDAY = 3
+THURSDAY = 3
 """The first of January 1970 was a Thursday: so many days after a Monday."""
 
 
@@ -33,30 +35,24 @@ class Cycle:
     share: Callable[[Moments], Shares]
 
 
-def _of_month(moments: Moments) -> Shares:
-    first, length = _month(moments)
-    return np.asarray((moments // DAY - first) / length)
-
-
-def _of_year(moments: Moments) -> Shares:
-    year = (moments // DAY).astype("M8[D]").astype("M8[Y]")
-    first, after = (edge.astype("M8[D]").astype(np.int64) for edge in (year, year + 1))
-    return np.asarray((moments // DAY - first) / (after - first))
-
-
-def _month(moments: Moments) -> tuple[Moments, Moments]:
-    """The day since 1970 on which the month of each moment begins, and how many days it has."""
-    month = (moments // DAY).astype("M8[D]").astype("M8[M]")
-    first, after = (edge.astype("M8[D]").astype(np.int64) for edge in (month, month + 1))
+def _days_of(moments: Moments, unit: Literal["M", "Y"]) -> tuple[Moments, Moments]:
+    """The day since 1970 on which the month or year of each moment begins, and how many days it has."""
+    period = (moments // DAY).astype("M8[D]").astype(f"M8[{unit}]")
+    first, after = (edge.astype("M8[D]").astype(np.int64) for edge in (period, period + 1))
     return first, after - first
+
+
+def _share_of(moments: Moments, unit: Literal["M", "Y"]) -> Shares:
+    first, length = _days_of(moments, unit)
+    return np.asarray((moments // DAY - first) / length)
 
 
 CYCLES = {
     "hour": Cycle(3600, 1, 4, lambda moments: moments % HOUR / HOUR),
     "day": Cycle(86_400, 2, 4, lambda moments: moments % DAY / DAY),
-    "week": Cycle(7 * 86_400, 3, 4, lambda moments: (moments // DAY + WEDNESDAY) % 7 / 7),
-    "month": Cycle(30.4 * 86_400, 2, 36, _of_month),
-    "year": Cycle(365.2 * 86_400, 2, 3, _of_year),
+    "week": Cycle(7 * 86_400, 3, 4, lambda moments: (moments // DAY + THURSDAY) % 7 / 7),
+    "month": Cycle(30.4 * 86_400, 2, 36, partial(_share_of, unit="M")),
+    "year": Cycle(365.2 * 86_400, 2, 3, partial(_share_of, unit="Y")),
 }
 LENGTH = "length"
 """How many days the month of a row has: of monthly rows, which are longer or shorter by that."""
@@ -93,7 +89,7 @@ def phases(moments: Moments, names: Sequence[str]) -> Shares:
     columns = []
     for name in names:
         if name == LENGTH:
-            columns.append(_month(moments)[1].astype(np.float64))
+            columns.append(_days_of(moments, "M")[1].astype(np.float64))
             continue
         cycle, _, wave = name.partition("_")
         side, k = wave[:3], int(wave[3:])

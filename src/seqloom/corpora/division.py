@@ -261,5 +261,4 @@ def located(error: DataError, item: Item, place: str) -> DataError:
     """The error with the place of the thing that it is about, where it says none."""
     if error.path:
         return error
-    line = error.line if error.line is not None else item.line
-    return DataError(error.message, path=item.path or place, line=line, hint=error.hint)
+    return error.at(item.path or place, error.line if error.line is not None else item.line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import mimetypes
 import os
 import sys
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import make, member, members_of
+from seqloom.core.config import by_commas, make, member, members_of
 from seqloom.core.content import BOM, UTF8, lines_of, raw
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 from seqloom.core.progress import count
@@ -31,11 +30,11 @@ from seqloom.corpora.base import (
     Items,
     Prepared,
     bad_of,
-    codec_of_text,
     sources_of,
     with_way_past,
 )
 from seqloom.corpora.lists import looks_like
+from seqloom.corpora.readers import codec_for, codec_of_text, codecs_of_files, is_text_by_name, kind_of, looks_like_text
 
 STDIN = "-"
 MARK = BOM.encode()
@@ -71,11 +70,7 @@ class Files(Corpus, name="files"):
     skip_bad: bool = False
     """Pass over files, or lines, that cannot be read, and say how many there were; else the first is an error."""
 
-    @field_validator("columns", "future", "suffixes", mode="before")
-    @classmethod
-    def _by_commas(cls, value: object) -> object:
-        """`load,sun` is as good as `[load,sun]`."""
-        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+    _by_commas = field_validator("columns", "future", "suffixes", mode="before")(by_commas)
 
     @classmethod
     def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -98,12 +93,17 @@ class Files(Corpus, name="files"):
     def of_lines(self) -> bool:
         return self.items == "line"
 
+    @property
+    def _in_texts(self) -> bool:
+        """Whether things are stretches of texts: lines or paragraphs."""
+        return self.items in {"line", "paragraph"}
+
     def parts(self, path: Path) -> bool:
-        return self.items in {"line", "paragraph"} or path.is_dir()
+        return self._in_texts or path.is_dir()
 
     def default_codec(self) -> Codec:
         root = self._root
-        if self.items in {"line", "paragraph"} and not root.is_dir():
+        if self._in_texts and not root.is_dir():
             return codec_of_text()  # whatever the file is called: a list of names may be one column of a .csv
         paths = list(files_under(root, self.suffixes)) if root.is_dir() else [root]
         return codec_for(paths, root, any_text=bool(self.suffixes))
@@ -160,25 +160,24 @@ class Files(Corpus, name="files"):
         def parted() -> bool:
             return self.items == "auto" and any(self._parts(file.path, codec) for file, _ in files)
 
-        lines = self.items in {"line", "paragraph"}
         named = bool(given)
         identity = [
             ["" if stream and not named else self._name(file.path), file.digest, split] for file, split in files
         ]
-        ends = (lines or (codec.ends and (not stream or parted()))) if self.ends is None else self.ends
+        ends = (self._in_texts or (codec.ends and (not stream or parted()))) if self.ends is None else self.ends
         return Items(
             each=lambda: (item for file, split in files for item in self._things_in(file, split, codec)),
             identity=[self.items, self.valid and parted(), self.test and parted(), identity, _parents(files, named)],
             size=sum(file.size for file, _ in files),
             ends=ends,
-            whole=lines or (not codec.divisible and parted()),
+            whole=self._in_texts or (not codec.divisible and parted()),
         )
 
     def notes(self, codec: Codec, given: Mapping[str, Given]) -> Iterator[str]:
         files = [item for item, _ in self._files_with_splits(codec)]
         guessed = next((item for item in files if self._is_guess(item.path, codec)), None)
         if guessed is not None:
-            known = guessed.path.name.lower().endswith(tuple(s for kind in _codecs() for s in kind.suffixes))
+            known = guessed.path.name.lower().endswith(tuple(s for kind in codecs_of_files() for s in kind.suffixes))
             reason = "no table or other thing was found in it" if known else "nothing else is known by its suffix"
             yield f"{guessed.path.name} is read as text (codec={codec.name}): {reason}"
         empty = [item for item in files if item.empty]
@@ -202,7 +201,7 @@ class Files(Corpus, name="files"):
     def _left_out(self, codec: Codec, files: Sequence[_Summary]) -> Iterator[str]:
         """What is bad, where that is passed over, and what a folder holds besides."""
         if self.skip_bad:
-            if self.items in {"line", "paragraph"}:
+            if self._in_texts:
                 texts = (
                     one for file in files if not file.wrong for one in _texts(file.path, self.items, codec.written_in)
                 )
@@ -225,7 +224,7 @@ class Files(Corpus, name="files"):
 
     def _wrong_with(self, path: Path, codec: Codec) -> DataError | None:
         """What is wrong with a file that is one thing."""
-        if self.items in {"line", "paragraph"}:
+        if self._in_texts:
             return self._summaries[path].wrong
         if path not in self._bad:
             self._bad[path] = None
@@ -261,7 +260,7 @@ class Files(Corpus, name="files"):
             return super().prepare(codec, given, notify)
         except DataError as error:
             if name := shards.kept_of(Path(error.path)):
-                raise DataError(error.message, path=name, line=error.line, hint=error.hint) from None
+                raise error.at(name, error.line) from None
             one_of_many = Path(error.path) in self._summaries and (
                 self._root.is_dir() or self._holds_good(Path(error.path), codec or self.default_codec())
             )
@@ -306,12 +305,12 @@ class Files(Corpus, name="files"):
     def _is_guess(self, path: Path, codec: Codec) -> bool:
         """Whether a file is read as text because no codec has its suffix."""
         asked = self.items != "auto" or bool(self.suffixes)
-        guessed = bool(path.suffix) and not asked and path.parent != shards.spooled() and not _is_text_by_name(path)
+        guessed = bool(path.suffix) and not asked and path.parent != shards.spooled() and not is_text_by_name(path)
         return guessed and kind_of(path) is None and codec.name == codec_of_text().name
 
     def _things_in(self, file: _Summary, split: str, codec: Codec) -> Iterator[Item]:
         """The things of one file."""
-        if self.items in {"line", "paragraph"}:
+        if self._in_texts:
             for text, line in _texts(file.path, self.items, codec.written_in):
                 if self.skip_bad and self._wrong_text(text, codec):
                     continue
@@ -396,62 +395,6 @@ def corpus_like(corpus: Corpus, data: str | Path | Corpus, **settings: Any) -> C
         return corpus_of(data, settings)
 
 
-def codec_for(paths: Iterable[Path], root: Path, *, any_text: bool = False) -> Codec:
-    """The codec that reads these files: asked of the codecs' suffixes, rank and probe; else that of text.
-
-    Where not `any_text` is meant, only files that look like it are taken for text.
-    """
-    paths = list(paths)
-    kinds: dict[type[Codec], Path] = {}
-    last = None
-    for last in paths:
-        kind = kind_of(last)
-        if kind is not None:
-            kinds.setdefault(kind, last)
-    if len(kinds) > 1:
-        names = " and ".join(f"{path.name} (codec={kind.name})" for kind, path in kinds.items())
-        raise DataError(
-            f"the folder holds files of several kinds: {names}",
-            path=root,
-            hint="say which are meant: " + ", ".join(f"codec={kind.name}" for kind in kinds),
-        )
-    if kinds:
-        return next(iter(kinds))()
-    text = any_text or any(map(looks_like_text, paths))
-    if last is None or (root.is_dir() and not text):
-        known = sorted({suffix for kind in _codecs() for suffix in kind.suffixes})
-        there = Counter(path.suffix for path in paths).most_common(3)
-        found = (
-            ": it has " + ", ".join(f"{suffix or 'no suffix'} {count:,}" for suffix, count in there) if there else ""
-        )
-        raise DataError(
-            f"the folder holds nothing that can be read{found}",
-            path=root,
-            hint=f"files that can be: {', '.join(known)}",
-        )
-    return codec_of_text()
-
-
-def kind_of(path: Path) -> type[Codec] | None:
-    """The codec that reads a file, or one that would be called so, where the user names none."""
-    name = path.name.lower()
-    fitting = [kind for kind in _codecs() if kind.suffixes and name.endswith(kind.suffixes)]
-    if len(fitting) > 1 and path.is_file():
-        fitting = [kind for kind in fitting if kind().probe(path)]
-    return max(fitting, key=lambda kind: kind.rank, default=None)
-
-
-def is_read(path: Path) -> bool:
-    """Whether a codec that has the suffix of a file says that it is one of its own."""
-    name = path.name.lower()
-    return any(kind.suffixes and name.endswith(kind.suffixes) and kind().probe(path) for kind in _codecs())
-
-
-def _codecs() -> list[type[Codec]]:
-    """Those that read files of people's own accord: conditions' codecs do not."""
-    return [kind for kind in members_of(Codec).values() if kind.rank >= 0]  # type: ignore[attr-defined, misc]
-
-
 @dataclass(frozen=True)
 class _Summary:
     """Facts about the bytes of a file: how many, their hash, what will be mended, and where it is broken."""
@@ -485,18 +428,6 @@ def _summary_of(path: Path) -> _Summary:
     return _Summary(path, size, digest.hexdigest(), first == MARK, returns, zeros)
 
 
-def looks_like_text(path: Path) -> bool:
-    """Whether the beginning of a file is UTF-8 without zeros."""
-    try:
-        beginning = next(raw(path), b"")[:4096]
-        decoded = beginning.decode()
-    except DataError:  # packed and broken, which is an error where it is read
-        return True
-    except UnicodeDecodeError as error:
-        return error.start > len(beginning) - 4 and len(beginning) == 4096  # a character was cut
-    return bool(decoded) and "\0" not in decoded
-
-
 def _texts(path: Path, what: str, encoding: str) -> Iterator[tuple[bytes, int]]:
     """The lines of a file that are not blank, or its paragraphs, as bytes without their ends; each with its line."""
     paragraph: list[bytes] = []
@@ -511,11 +442,6 @@ def _texts(path: Path, what: str, encoding: str) -> Iterator[tuple[bytes, int]]:
             paragraph = []
     if paragraph:
         yield b"\n".join(paragraph), number - len(paragraph) + 1
-
-
-def _is_text_by_name(path: Path) -> bool:
-    """Whether a suffix stands for text: Markdown, source code and the like."""
-    return (mimetypes.guess_type(path.name)[0] or "").startswith("text/")
 
 
 def _files(root: Path, codec: Codec, wanted: tuple[str, ...]) -> list[Path]:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from seqloom.codecs.base import Codec
-from seqloom.core.config import members_of
 from seqloom.core.errors import ConfigError
 from seqloom.corpora import shards
+from seqloom.corpora.readers import codecs
 
 
 def word_of(data: Any) -> str:
     """The DATA word of a word, a path or a frame; ConfigError for anything else."""
     if isinstance(data, str | Path):
         return str(data)
-    kinds: Iterable[type[Codec]] = members_of(Codec).values()  # type: ignore[assignment]
-    kept = next(filter(None, (kind.as_data(data) for kind in kinds)), None)
+    kept = next(filter(None, (kind.as_data(data) for kind in codecs())), None)
     if kept is None:
         raise ConfigError(
             f"DATA is a word, a path or a frame, not a {type(data).__name__}",

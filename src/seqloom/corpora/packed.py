@@ -31,7 +31,7 @@ class Packed:
         self.data, self.space = data, space
         self.given = dict(given or {})
         self.aligned = frozenset(aligned)
-        self.lengths = np.diff(data.starts)
+        self.lengths = data.sizes
         self.sizes = self.lengths + (space.symbolic and space.ends)
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
 
@@ -209,7 +209,7 @@ def beside(flat: Flat, owner: Positions, inside: NDArray[np.bool_]) -> Condition
 
 def condition(flat: Flat, rows: Positions) -> Condition:
     """The condition of each of these sequences, padded to the longest."""
-    sizes = np.diff(flat.starts)[rows]
+    sizes = flat.sizes[rows]
     longest = max(1, int(sizes.max(initial=1)))
     index = flat.starts[rows][:, None] + np.arange(longest)
     return _conditions(flat, index, np.arange(longest) < sizes[:, None])
@@ -217,7 +217,7 @@ def condition(flat: Flat, rows: Positions) -> Condition:
 
 def aligned(flat: Flat, owner: Positions, offset: Positions, inside: NDArray[np.bool_]) -> Condition:
     """The element of a condition beside each position (B,T); none beside an end symbol."""
-    there = inside & (offset < np.diff(flat.starts)[owner])
+    there = inside & (offset < flat.sizes[owner])
     return replace(_conditions(flat, flat.starts[owner] + offset, there), aligned=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
@@ -11,10 +10,11 @@ from typing import Any, ClassVar
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import nearest
-from seqloom.core.content import digest_of, lines_of
+from seqloom.core.content import digest_of, digest_of_text, lines_of
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, codec_of_text, passing, sources_of
-from seqloom.corpora.files import files_under, is_read, left_out
+from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing, sources_of
+from seqloom.corpora.files import files_under, left_out
+from seqloom.corpora.readers import codec_of_text, is_read
 from seqloom.corpora.sources import checked
 from seqloom.corpora.tables import first_of, format_is, header_in_another_encoding, is_number, is_table, rows_of
 
@@ -155,7 +155,7 @@ class Pairs(Corpus, name="pairs"):
                 continue
             whole = json.dumps(cells, sort_keys=True)
             rest = {name: cell for name, cell in cells.items() if name != column}
-            yield Item(whole, text, _hash(whole), split, path=path, cells=rest, line=line)
+            yield Item(whole, text, digest_of_text(whole), split, path=path, cells=rest, line=line)
 
 
 def tables_of(path: Path, source: str = "") -> list[Path]:
@@ -187,13 +187,9 @@ def _parallel(path: Path, source: Path, split: str, encoding: str) -> Iterator[I
             continue
         target, given = (part.decode("utf-8", "surrogateescape") for part in (text, beside))
         whole = json.dumps([target, given])
-        yield Item(whole, target, _hash(whole), split, path=path, pair=given, pair_path=source, line=line)
+        yield Item(whole, target, digest_of_text(whole), split, path=path, pair=given, pair_path=source, line=line)
 
 
 def _looks_paired(path: Path) -> bool:
     """Whether a file can be nothing but rows of texts: TSV without numbers, or JSON lines that begin with texts."""
     return first_of(path) is not None if format_is(path, "json") else format_is(path, "\t") and not is_read(path)
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

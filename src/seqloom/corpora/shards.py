@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from seqloom.core import durable
 from seqloom.core.cache import cache
+from seqloom.core.content import digest_of_text
 from seqloom.core.errors import DataError, RunError
 
 INDEX = "index.json"
@@ -40,7 +41,7 @@ _PIECE = 1 << 20
 def key_of(*content: Any) -> str:
     """A hash of plain values, and of the package's code that reads data, encodes them and writes the cache."""
     text = json.dumps([_code(), *content], sort_keys=True)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+    return digest_of_text(text)[:40]
 
 
 @lru_cache

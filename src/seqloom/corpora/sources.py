@@ -264,11 +264,7 @@ def checked(each: Iterable[Item | DataError], codec: Codec, given: Mapping[str, 
                     if beside is not None:
                         source.beside(name, item, beside, aligned=given[name].aligned)
             except DataError as error:
-                item = (
-                    error
-                    if error.path
-                    else DataError(error.message, path=item.path or "", line=item.line, hint=error.hint)
-                )
+                item = error if error.path else error.at(item.path or "", item.line)
         yield item
 
 

@@ -6,12 +6,13 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from seqloom.core.content import PACKED, UTF8, cell_of, decoded, lines_of, lines_of_elements, raw
-from seqloom.core.errors import DataError, bad_line, no_json
+from seqloom.core.content import UTF8, cell_of, decoded, lines_of, lines_of_elements, raw, tried_objects, unpacked_name
+from seqloom.core.errors import DataError, bad_document, bad_line
 
 DELIMITERS = {".tsv": "\t", ".csv": ","}
 SPELLED = (",", ";", "\t", "|")
@@ -68,9 +69,7 @@ def format_is(path: Path, kind: str) -> bool:
 
 def _format_of(path: Path) -> str:
     """`json` (lines), `array`, `parquet`, or what stands between cells; nothing where it is no table by its name."""
-    name = path.name.lower()
-    for suffix in PACKED:
-        name = name.removesuffix(suffix)
+    name = unpacked_name(path)
     if name.endswith(JSON_LINES):
         return "json"
     if name.endswith(JSON):
@@ -81,19 +80,8 @@ def _format_of(path: Path) -> str:
 
 
 def _json_lines(path: Path, encoding: str) -> Iterator[Row | DataError]:
-    hint = f"write one object a line, such as {EXAMPLE}"
-    for number, line in enumerate(lines_of(path, encoding), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode())
-        except (ValueError, RecursionError) as error:
-            yield bad_line(error, hint, path=path, line=number)
-            continue
-        if isinstance(row, dict):
-            yield number, {name: cell_of(cell) for name, cell in row.items()}
-        else:
-            yield DataError("the line is no object", path=path, line=number, hint=hint)
+    for one in tried_objects(path, EXAMPLE, encoding):
+        yield one if isinstance(one, DataError) else (one[0], _cells_of(one[1]))
 
 
 def _json_array(path: Path, encoding: str) -> Iterator[Row | DataError]:
@@ -106,16 +94,19 @@ def _json_array(path: Path, encoding: str) -> Iterator[Row | DataError]:
         if text.lstrip().startswith("{") and "Extra data" in str(error):
             yield from _json_lines(path, encoding)
             return
-        line = error.lineno if isinstance(error, json.JSONDecodeError) else None
-        reason = no_json(error, of_line=line is not None)
-        raise DataError(f"the file is no JSON: {reason}", path=path, line=line, hint=hint) from None
+        raise bad_document(error, hint, path) from None
     if not isinstance(rows, list):
         raise DataError("the file holds no array", path=path, hint=hint)
     for line, row in zip(lines_of_elements(text), rows, strict=True):
         if isinstance(row, dict):
-            yield line, {name: cell_of(cell) for name, cell in row.items()}
+            yield line, _cells_of(row)
         else:
             yield DataError("the element of the array is no object", path=path, line=line, hint=hint)
+
+
+def _cells_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """The values of an object, or of a row of a frame, as texts."""
+    return {name: cell_of(value) for name, value in row.items()}
 
 
 def _parquet(path: Path) -> Iterator[Row | DataError]:
@@ -126,7 +117,7 @@ def _parquet(path: Path) -> Iterator[Row | DataError]:
         for begin in range(0, frame.select(polars.len()).collect().item(), TOGETHER):
             rows = frame.slice(begin, TOGETHER).collect().iter_rows(named=True)
             for number, row in enumerate(rows, begin + 1):
-                yield number, {name: cell_of(cell) for name, cell in row.items()}
+                yield number, _cells_of(row)
     except (polars.exceptions.PolarsError, OSError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"the file is no Parquet that can be read: {reason}", path=path) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any, ClassVar
 from pydantic import field_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import members_of, nearest
-from seqloom.core.content import check_utf8, digest_of, lines_of
+from seqloom.core.config import nearest
+from seqloom.core.content import check_utf8, digest_of, digest_of_text, lines_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.progress import count
-from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, codec_of_words, passing
+from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing
+from seqloom.corpora.readers import codec_of_words, codecs
 from seqloom.corpora.sources import checked
 from seqloom.corpora.tables import is_table, rows_of
 
@@ -74,8 +74,7 @@ class Tagged(Corpus, name="tagged"):
         return codec_of_words()
 
     def condition_codec(self, given: Given, codec: Codec) -> Codec:
-        kinds: list[type[Codec]] = list(members_of(Codec).values())  # type: ignore[arg-type]
-        return next(kind for kind in kinds if kind.enters == "align")()
+        return next(kind for kind in codecs() if kind.enters == "align")()
 
     def declares(self) -> Mapping[str, Given]:
         # Read both ways, so that what follows a word is known too; never left out, for nothing is made of nothing.
@@ -112,10 +111,10 @@ class Tagged(Corpus, name="tagged"):
             try:
                 check_utf8(" ".join((*words, *tags)), "write the file in UTF-8")
             except DataError as error:
-                yield DataError(error.message, path=path, line=line, hint=error.hint)
+                yield error.at(path, line)
                 continue
             whole = json.dumps([words, tags])
-            digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
+            digest = digest_of_text(whole)
             yield Item(whole, tags, digest, split, path=path, pair=words, line=line)
 
     def _columns(self, path: Path, encoding: str) -> Iterator[Sentence | DataError]:

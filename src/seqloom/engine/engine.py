@@ -354,8 +354,7 @@ class Engine:
                     if (own := error_of_ask(lane.sampler, lane.rows.select(np.nonzero(lane.request == number)[0])))
                 }
                 for number, own in wrong.items():
-                    self._fail(number, own)
-                    lane.rows.done[lane.request == number] = lane.reported[lane.request == number] = True
+                    self._end(lane, number, own)
                 if not wrong:
                     self._drop(lane, error)
         if self._errors:
@@ -385,8 +384,7 @@ class Engine:
         except ValueError:
             failing = []
         for lane, number, own in failing:
-            self._fail(number, own)
-            lane.rows.done[lane.request == number] = lane.reported[lane.request == number] = True
+            self._end(lane, number, own)
         if not failing:
             for lane, _ in asks:
                 self._drop(lane, error)
@@ -541,6 +539,11 @@ class Engine:
     def _fail(self, number: int, error: Exception) -> None:
         nothing = torch.zeros(0)
         self._errors.append(RowUpdate(number, -1, nothing, np.zeros(0, bool), 0, True, error=error))
+
+    def _end(self, lane: Lane, number: int, error: Exception) -> None:
+        """One request of a lane is over."""
+        self._fail(number, error)
+        lane.rows.done[lane.request == number] = lane.reported[lane.request == number] = True
 
     def _drop(self, lane: Lane, error: Exception) -> None:
         """All requests of a lane are over."""

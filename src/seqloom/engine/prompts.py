@@ -54,7 +54,6 @@ class Prompts:
         self.memories, self.chunk = memories, chunk
         self.readers: list[PromptReading] = []
         self.calls = 0
-        self.elements_read = 0
 
     def __bool__(self) -> bool:
         return bool(self.readers)
@@ -133,12 +132,11 @@ class Prompts:
     def _read_on(self, reading: Reading) -> None:
         if reading.ready:
             return
-        memory, before = self.memories[reading.network], int(reading.state.length.sum())
+        memory = self.memories[reading.network]
         guess, state = memory.process.guess(memory.network, reading.ask, reading.state, self.chunk)
         assert state is not None
         reading.state, reading.ready = state, bool(guess.ready.all())
         self.calls += 1
-        self.elements_read += max(0, int(state.length.sum()) - before)
 
     def _read_apart(self, reading: Reading, error: Exception) -> list[tuple[Lane, Exception]]:
         """A call that reads failed: the lane that it is for fails; of several each begins anew, alone."""

@@ -100,7 +100,7 @@ def _labels_of(
         )
     name = model.told(known[0])
     flat, train = part.given[name], prepared.splits["train"]
-    there = [i for i in range(len(part.data)) if flat.starts[i + 1] > flat.starts[i]]
+    there = np.flatnonzero(flat.sizes).tolist()
     numbers = [there[i] for i in spread(len(there), asked.pairs or len(there))]
     report = None if progress is None else lambda done, _: progress(done / max(1, len(numbers)))
     told = model.classify([every[i] for i in numbers], label=name, progress=report)
@@ -121,18 +121,17 @@ def baselines(
     if codec.choices and given.enters == "align":
         return _word_by_word(codec, answers, learned, given, sources)
     copied = {} if codec.choices else {f"copy of {source}": list(sources)}
-    numbers = [i for i in range(max(0, len(answers) - MOST), len(answers)) if answers.starts[i + 1] > answers.starts[i]]
+    numbers = [i for i in range(max(0, len(answers) - MOST), len(answers)) if len(answers.row(i))]
     if not numbers:
         return copied
-    flat = answers
-    times = Counter(flat.x[flat.starts[i] : flat.starts[i + 1]].tobytes() for i in numbers)
+    times = Counter(answers.row(i).tobytes() for i in numbers)
     ((commonest, _),) = times.most_common(1)
-    same = next(i for i in numbers if flat.x[flat.starts[i] : flat.starts[i + 1]].tobytes() == commonest)
+    same = next(i for i in numbers if answers.row(i).tobytes() == commonest)
     near = nearest(sources, texts_of(given, learned, numbers))
     return {
         **copied,
-        "commonest answer": texts_of(codec, flat, [same]) * len(sources),
-        f"answer to the nearest {source}": texts_of(codec, flat, [numbers[i] for i in near]),
+        "commonest answer": texts_of(codec, answers, [same]) * len(sources),
+        f"answer to the nearest {source}": texts_of(codec, answers, [numbers[i] for i in near]),
     }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from seqloom import run as runs
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
 from seqloom.core.foreign import arose_in
-from seqloom.corpora.base import Corpus, Given, Prepared, Split, Stretch
+from seqloom.corpora.base import Corpus, Prepared, Split, Stretch
 from seqloom.corpora.files import corpus_like, corpus_of
 from seqloom.evaluation.answers import answers_of
 from seqloom.evaluation.naming import data_word
@@ -86,7 +86,7 @@ def evaluate_model(
             f"the {split} split is empty: nothing was kept for it",
             hint=f"corpus.splits={list(model.run.recipe.corpus.splits)} of this run; name another --split",
         )
-    reading = reading_of(prepared, part, model.run)
+    reading = reading_of(part, model.run)
     records: list[MetricRecord] = []
     failed: list[str] = []
     for i, metric in enumerate(members):
@@ -179,7 +179,7 @@ def things_of(model: Model, part: Split, samples: int, seed: int) -> Things:
             "these data are one stream, no things that could be valid or new",
             hint="a list has a thing a line: corpus.items=line",
         )
-    longest = int(np.diff(learned.starts).max(initial=1)) + 1
+    longest = int(learned.sizes.max(initial=1)) + 1
     values = samples_of(model, part, samples, longest, seed)
     every = texts_of(model.codec, learned, range(len(learned)))
     return Things(
@@ -194,7 +194,7 @@ def values_of(run: runs.Run, data: str | Corpus | None, split: SplitName) -> lis
     """The values of a split as the files have them."""
     own = run.recipe.corpus
     corpus, name = (own, split) if data is None else (corpus_like(own, data, splits=ALL_AS_TEST), "test")
-    return list(corpus.values(run.codec, name, given=_fitted(run)))
+    return list(corpus.values(run.codec, name, given=run.fitted))
 
 
 def things_in(run: runs.Run, path: str, settings: Mapping[str, Any], given: Collection[str]) -> list[Stretch]:
@@ -205,7 +205,7 @@ def things_in(run: runs.Run, path: str, settings: Mapping[str, Any], given: Coll
     """
     own = run.recipe.corpus
     corpus = corpus_like(own, path, **settings, splits=ALL_AS_TEST)
-    beside = {name: item.replace(codec=codec) for name, (codec, item) in run.given.items() if name not in given}
+    beside = {name: item for name, item in run.fitted.items() if name not in given}
     if type(corpus) is type(own) and corpus.parts(Path(path)):
         return list(corpus.stretches(run.codec, "test", beside))
     if own.of_lines:  # lines with nothing beside them
@@ -215,23 +215,16 @@ def things_in(run: runs.Run, path: str, settings: Mapping[str, Any], given: Coll
 
 def prepare(run: runs.Run, data: str | Corpus | None = None) -> Prepared:
     """A run's own data, or all of other data as their test split, encoded by the run's codecs."""
-    fitted = _fitted(run)
     if data is not None:
         corpus = corpus_like(run.recipe.corpus, data, splits=ALL_AS_TEST)
-        return corpus.prepare(run.codec, fitted)
-    prepared = run.recipe.corpus.prepare(run.codec, fitted)
-    now = {name: part.fingerprint for name, part in prepared.splits.items()}
-    if now != dict(run.fingerprints):
+        return corpus.prepare(run.codec, run.fitted)
+    prepared = run.recipe.corpus.prepare(run.codec, run.fitted)
+    if prepared.fingerprints != dict(run.fingerprints):
         raise DataError(
             f"the data of {run.path} have changed since it was trained",
             hint="restore them, or name the data to evaluate on: seqloom evaluate RUN DATA",
         )
     return prepared
-
-
-def _fitted(run: runs.Run) -> dict[str, Given]:
-    """The conditions of a run, as its codecs read them."""
-    return {name: given.replace(codec=codec) for name, (codec, given) in run.given.items()}
 
 
 def data_of(corpus: Corpus) -> str:

@@ -147,9 +147,9 @@ def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
     assert model.run is not None
     prepared = prepare(model.run)
     codec, test = model.codec, prepared.splits["test"]
-    longest = int(np.diff(test.data.starts).max()) + prepared.ends
+    longest = int(test.data.sizes.max()) + prepared.ends
     history = truth = None
-    forecasts = codec.numbers(codec.examples()[0]) is not None
+    forecasts = codec.numeric
     if forecasts:
         count, length = PATHS, min(LONGEST_FORECAST, max(1, model.network.window // 2), longest)
         history, truth = _around_test(model, length)
@@ -187,7 +187,7 @@ def _samples(model: Model) -> tuple[dict[str, Any], float, Sequence[Any]]:
 
 def _beside(model: Model, test: Split, number: int) -> list[list[str]]:
     """The conditions of one sequence of the test split as texts by name, and the sequence itself."""
-    there = [(name, flat) for name, flat in test.given.items() if flat.starts[number + 1] > flat.starts[number]]
+    there = [(name, flat) for name, flat in test.given.items() if len(flat.row(number))]
     conditions = [[name, *texts_of(model.given[name], flat, [number])] for name, flat in there]
     return [*conditions, ["held out", *texts_of(model.codec, test.data, [number])]]
 

@@ -37,7 +37,7 @@ def reality_of(corpus: Corpus, codec: Codec, split: str, length: int, other: Cor
     Errors:
         UnsupportedQuery where such data are no numbers, DataError where there are too few windows.
     """
-    if codec.numbers(codec.examples()[0]) is None:
+    if not codec.numeric:
         raise UnsupportedQuery(
             f"samples of data of codec={codec.name} are no numbers that could be compared",
             hint="leave --synthetic out: evaluate scores their likelihood",
@@ -69,11 +69,10 @@ def synthesis_of(
     length: int,
     samples: int | None,
     seed: int,
-    progress: Progress | None = None,
 ) -> Synthesis:
     """Samples of a run beside its training data and what was held out."""
     reality = reality_of_run(model, data, split, length)
-    return Synthesis(drawn(model, length, samples or len_of(reality), seed, progress), reality)
+    return Synthesis(drawn(model, length, samples or len_of(reality), seed), reality)
 
 
 def len_of(reality: Reality) -> int:

@@ -19,7 +19,7 @@ def spread(count: int, most: int) -> list[int]:
 
 def value_of(codec: Codec, flat: Flat, number: int) -> Any:
     """The value of one sequence."""
-    x = np.asarray(flat.x[flat.starts[number] : flat.starts[number + 1]])
+    x = np.asarray(flat.row(number))
     return codec.decode(Encoded(x, np.ones(x.shape, bool)))
 
 
@@ -28,7 +28,7 @@ def beside_of(part: Split, number: int) -> dict[str, Encoded]:
 
     They stay numbers: as values they could not be given, where one has a symbol that training never saw.
     """
-    each = {name: np.array(flat.x[flat.starts[number] : flat.starts[number + 1]]) for name, flat in part.given.items()}
+    each = {name: np.array(flat.row(number)) for name, flat in part.given.items()}
     return {name: Encoded(x, np.ones(x.shape, bool)) for name, x in each.items() if len(x)}
 
 

@@ -85,9 +85,7 @@ class GradientByLag:
         }
 
 
-def gradient_by_lag(
-    net: Network, process: Process, reading: Reading, *, clip: float = 1.0, length: int | None = None
-) -> GradientByLag:
+def gradient_by_lag(net: Network, process: Process, reading: Reading, *, clip: float = 1.0) -> GradientByLag:
     """The gradient of a network by lag, over windows that are spread over some data.
 
     Errors:
@@ -98,7 +96,7 @@ def gradient_by_lag(
             "only of a network that reads from the left, element by element, is the gradient one by lag",
             hint="an autoregressive model has it",
         )
-    length = length or net.window
+    length = net.window
     packed = Packed(reading.data, reading.space, reading.given, net.aligned)
     starts = packed.windows(length, length)
     starts = starts[packed.sizes[packed.sequence(starts)] - (starts - packed.starts[packed.sequence(starts)]) >= length]

@@ -202,7 +202,7 @@ def score(
             if likelihood.reads == "windows":
                 return _windows(net, process, likelihood, packed, reading, full, tokens, seed, reads, progress)
             if net.reach is not None:
-                return _sliding(net, process, likelihood, packed, reading, tokens, progress)
+                return _sliding(net, likelihood, packed, reading, tokens, progress)
             return _streams(net, process, likelihood, packed, reading, tokens, progress)
     finally:
         net.train(training)
@@ -260,7 +260,6 @@ def _streams(
 
 def _sliding(
     net: Network,
-    process: Process,
     likelihood: Likelihood,
     packed: Packed,
     reading: Reading,

@@ -67,7 +67,7 @@ class Likeness(Component, home="seqloom.metrics"):
         value = self.value(self.counts(made, truth))
         return value if self.better == "lower" else -value
 
-    def interval(self, counts: Numbers, seed: int = 0) -> tuple[float, float, float]:
+    def interval(self, counts: Numbers) -> tuple[float, float, float]:
         """The 95 % interval of the value of pairs (N,K), and its standard error, by drawing them again (Efron 1979).
 
         Of pairs that are right or wrong it is that of a share (Wilson 1927): drawn again, pairs that are all wrong
@@ -76,7 +76,7 @@ class Likeness(Component, home="seqloom.metrics"):
         number = len(counts)
         if counts.shape[1] == 2 and set(np.unique(counts[:, 0])) <= {0.0, 1.0} and (counts[:, 1] == 1).all():
             return _of_share(float(counts[:, 0].mean()), number)
-        drawn = (Rng.of(seed, 0).at("bootstrap").uniform(DRAWS * number)[0].reshape(DRAWS, number) * number).astype(int)
+        drawn = (Rng.of(0, 0).at("bootstrap").uniform(DRAWS * number)[0].reshape(DRAWS, number) * number).astype(int)
         values = [self.value(counts[own].sum(0)) for own in drawn]
         low, high = np.quantile(values, [0.025, 0.975]).tolist()
         return low, high, float(np.std(values, ddof=1))

@@ -115,23 +115,25 @@ def last_of(sequences: Iterable[Symbols], most: int) -> list[Symbols]:
     return kept
 
 
+def _runs(texts: Sequence[Symbols], n: int) -> Symbols | None:
+    """All runs (R,n) of n elements of these; None where there are none."""
+    runs = [np.lib.stride_tricks.sliding_window_view(text, n) for text in texts if len(text) >= n]
+    return np.ascontiguousarray(np.concatenate(runs)) if runs else None
+
+
 def distinct(texts: Sequence[Symbols], n: int) -> float:
     """How many of all runs of n elements of these are different; 1 where there are none."""
-    runs = [np.lib.stride_tricks.sliding_window_view(text, n) for text in texts if len(text) >= n]
-    if not runs:
-        return 1.0
-    every = np.concatenate(runs)
-    return len(np.unique(every, axis=0)) / len(every)
+    runs = _runs(texts, n)
+    return 1.0 if runs is None else len(np.unique(runs, axis=0)) / len(runs)
 
 
 def frequencies(texts: Sequence[Symbols], n: int) -> dict[bytes, float]:
     """Each run of n elements of these, as bytes, with its share of all; empty where there are none."""
-    runs = [np.lib.stride_tricks.sliding_window_view(text, n) for text in texts if len(text) >= n]
-    if not runs:
+    runs = _runs(texts, n)
+    if runs is None:
         return {}
-    every = np.ascontiguousarray(np.concatenate(runs))
-    found, counts = np.unique(every.view(f"V{every.dtype.itemsize * n}"), return_counts=True)
-    return dict(zip((run.tobytes() for run in found), (counts / len(every)).tolist(), strict=True))
+    found, counts = np.unique(runs.view(f"V{runs.dtype.itemsize * n}"), return_counts=True)
+    return dict(zip((run.tobytes() for run in found), (counts / len(runs)).tolist(), strict=True))
 
 
 def divergence(first: dict[bytes, float], second: dict[bytes, float]) -> float:

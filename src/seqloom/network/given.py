@@ -95,9 +95,7 @@ class EncodedConditions:
             return parts[0]
 
         def together(pieces: list[Tensor]) -> Tensor | None:
-            longest = max((x.shape[1] for x in pieces), default=0)
-            padded = [F.pad(x, (0, 0) * (x.ndim - 2) + (0, longest - x.shape[1])) for x in pieces]
-            return torch.cat(padded) if padded else None
+            return torch.cat(_padded(pieces)) if pieces else None
 
         groups = [p.aligned for p in parts if p.aligned is not None]
         before = np.cumsum([0, *map(len, groups)])
@@ -211,7 +209,9 @@ class Conditions(nn.Module):
                 aligned.append((h - end.null) * condition.present.unsqueeze(-1))
             added = part if added is None else added + part
         return (
-            EncodedConditions(added, _sum_padded(aligned), present=_side_by_side(present, owner)),
+            EncodedConditions(
+                added, reduce(torch.add, _padded(aligned)) if aligned else None, present=_side_by_side(present, owner)
+            ),
             torch.cat(elements, 1) if elements else None,
         )
 
@@ -234,10 +234,10 @@ def _side_by_side(present: list[Tensor], owner: Tensor | None) -> Tensor | None:
     return torch.cat(present, -1) if present else None
 
 
-def _sum_padded(parts: list[Tensor]) -> Tensor | None:
+def _padded(parts: list[Tensor]) -> list[Tensor]:
+    """Parts (B,S,...) with zeros after the shorter ones."""
     longest = max((part.shape[1] for part in parts), default=0)
-    padded = [F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]
-    return reduce(torch.add, padded) if padded else None
+    return [F.pad(part, (0, 0) * (part.ndim - 2) + (0, longest - part.shape[1])) for part in parts]
 
 
 class ConditionEnd(nn.Module):

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from seqloom.core.rng import Rng
-from seqloom.processes.base import Likelihood, Loss, Net, Process
+from seqloom.processes.base import Likelihood, Loss, Net, Process, stateless, strata
 from seqloom.processes.block import guessed, masked_spec, one_by_one, read
 from seqloom.processes.schedules import LinearMasking, Masking, Masks
 from seqloom.sequence.batch import Batch
@@ -57,12 +57,8 @@ class AnyOrder(Process, name="anyorder"):
         return Loss(self._nats(net, batch, rng, ordered, drop, training=True).sum(), batch.wanted.sum())
 
     def likelihoods(self) -> dict[str, Likelihood]:
-        def exact(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
-            return one_by_one(net, batch), None
-
-        def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
-            return self._nats(net, batch, rng, np.zeros(len(batch.x), bool)), None
-
+        exact = stateless(lambda net, batch, rng: one_by_one(net, batch))
+        bound = stateless(lambda net, batch, rng: self._nats(net, batch, rng, np.zeros(len(batch.x), bool)))
         return {
             "likelihood": Likelihood("exact", "windows", exact, share=64),
             "likelihood_any_order": Likelihood("bound", "windows", bound, draws=8),
@@ -74,10 +70,9 @@ class AnyOrder(Process, name="anyorder"):
         """The terms (B,T) of the loss: of `ordered` rows (B,) from left to right, else one draw of the bound."""
         rows, steps = batch.x.shape
         device = batch.x.device
-        strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
+        t = strata(rng, rows, device)
         u = torch.as_tensor(rng.at("mask").uniform(steps), device=device)
         schedule = self.schedule.learned(net.own)
-        t = torch.as_tensor(strata, device=device)
         masked, weight = schedule.masked(self.masks, t, u, batch.wanted)
         weight = weight.unsqueeze(1)
         position, left = torch.arange(steps, device=device), torch.as_tensor(ordered, device=device).unsqueeze(1)

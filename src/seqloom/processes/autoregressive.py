@@ -250,10 +250,7 @@ class Autoregressive(Process, name="autoregressive"):
         return replace(batch, x=torch.where(chosen & batch.wanted, drawn, batch.x))
 
     def likelihoods(self) -> dict[str, Likelihood]:
-        def nats(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
-            return self.nats(net, batch, rng, state)
-
-        return {"likelihood": Likelihood("exact", "stream", nats)}
+        return {"likelihood": Likelihood("exact", "stream", self.nats)}
 
     def nats(
         self, net: Net, batch: Batch, rng: Rng, state: NetState | None, drop: Rng | None = None

@@ -99,6 +99,16 @@ def cross_entropy(
     return cost(out.flatten(0, 1), slice(None)).view(x.shape)
 
 
+def strata(rng: Rng, count: int, device: torch.device) -> Tensor:
+    """Times in (0, 1), one for each of so many rows or blocks, spread evenly over them: they vary less together."""
+    return torch.as_tensor((float(rng.at("time").uniform(1)[0, 0]) + np.arange(count) / count) % 1.0, device=device)
+
+
+def stateless(nats: Callable[[Net, Batch, Rng], Tensor]) -> Callable[[Net, Batch, Rng, Any], tuple[Tensor, None]]:
+    """The `nats` of a likelihood whose windows are scored each by itself."""
+    return lambda net, batch, rng, state: (nats(net, batch, rng), None)
+
+
 @dataclass(frozen=True)
 class Loss:
     """A sum of losses over `count` cells, and what the next chunk goes on from."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seqloom.core.errors import UnsupportedQuery, UnsupportedSpace
 from seqloom.core.rng import Rng
-from seqloom.processes.base import Likelihood, Loss, Net, Process, cross_entropy
+from seqloom.processes.base import Likelihood, Loss, Net, Process, cross_entropy, stateless, strata
 from seqloom.processes.filling import with_gaps
 from seqloom.processes.known import KnownBlocks
 from seqloom.processes.schedules import LinearMasking, Masking, Masks
@@ -70,15 +70,10 @@ class Block(Process, name="block"):
         return Loss(self.bound(net, batch, rng, drop, whole, training=True).sum(), batch.wanted.sum())
 
     def likelihoods(self) -> dict[str, Likelihood]:
-        def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
-            return self.bound(net, batch, rng), None
-
-        def exact(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
-            return one_by_one(net, batch), None
-
         if self.size == 1:
+            exact = stateless(lambda net, batch, rng: one_by_one(net, batch))
             return {"likelihood": Likelihood("exact", "windows", exact, share=64)}
-        return {"likelihood": Likelihood("bound", "windows", bound, draws=8)}
+        return {"likelihood": Likelihood("bound", "windows", stateless(self.bound), draws=8)}
 
     def bound(
         self,
@@ -94,14 +89,13 @@ class Block(Process, name="block"):
         count, device = -(-steps // self.size), batch.x.device
         extra = count * self.size - steps
         each = rows * count
-        strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(each) / each) % 1.0
+        t = strata(rng, each, device)
         u = torch.as_tensor(rng.at("mask").uniform(steps), device=device)
         schedule = self.schedule.learned(net.own)
 
         def in_blocks(x: Tensor) -> Tensor:
             return F.pad(x, (0, extra)).view(each, self.size)
 
-        t = torch.as_tensor(strata, device=device)
         masked, weight = schedule.masked(self.masks, t, in_blocks(u), in_blocks(batch.wanted))
         masked = masked.view(rows, -1)[:, :steps]
         weight = weight.view(rows, count).repeat_interleave(self.size, 1)[:, :steps]
@@ -110,8 +104,8 @@ class Block(Process, name="block"):
             chosen = torch.as_tensor((rng.at("block").uniform(1) * count).astype(np.int64), device=device)
             masked, weight = masked & (block == chosen), weight * count
         if whole is not None:
-            time, one = strata[::count], torch.as_tensor(whole, device=device).unsqueeze(1)
-            own, worth = schedule.masked(self.masks, torch.as_tensor(time, device=device), u, batch.wanted)
+            one = torch.as_tensor(whole, device=device).unsqueeze(1)
+            own, worth = schedule.masked(self.masks, t[::count], u, batch.wanted)
             masked, weight = torch.where(one, own, masked), torch.where(one, worth.unsqueeze(1), weight)
             block = block.masked_fill(one, 0)
         nats = read(net, batch, masked, block, drop, alone=count == 1)

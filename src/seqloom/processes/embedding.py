@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes import lengths
-from seqloom.processes.base import Likelihood, Loss, Net, Process
+from seqloom.processes.base import Likelihood, Loss, Net, Process, strata
 from seqloom.processes.lengths import Length, Reads, Sized
 from seqloom.processes.schedules import EdmNoise, Noise
 from seqloom.sequence.batch import Batch
@@ -80,7 +80,7 @@ class Embedding(Process, name="embedding"):
         if self.length == "first":
             sized = Sized.of(batch, net.space)
             batch, total = sized.batch, sized.learned(self._reader(net), given, rng, drop).sum().float()
-        alpha, sigma = self.schedule.at(torch.as_tensor(strata(rng, len(batch.x)), device=batch.x.device))
+        alpha, sigma = self.schedule.at(strata(rng, len(batch.x), batch.x.device))
         log_nsr = (sigma / alpha).log().float()[:, None, None]
         logits, _ = self._noised(net, batch, given, log_nsr, rng, drop, learning=True)
         nats = _nats(logits, batch)
@@ -102,7 +102,7 @@ class Embedding(Process, name="embedding"):
             said = sized.placed(sized.nats(self._reader(net), given), batch.x.shape[1]).float()
             batch = sized.batch
         low, high = self.schedule.span()
-        log_nsr = low + (high - low) * torch.as_tensor(strata(rng, len(batch.x)), device=batch.x.device)
+        log_nsr = low + (high - low) * strata(rng, len(batch.x), batch.x.device)
         logits, table = self._noised(net, batch, given, log_nsr.float()[:, None, None], rng)
         clean = F.embedding(batch.x, embeddings(net))
         error = (logits.softmax(-1) @ table - clean).square().sum(-1)  # (B,T)
@@ -246,8 +246,3 @@ def _nats(logits: Tensor, batch: Batch) -> Tensor:
 def level(log_nsr: Tensor) -> Tensor:
     """A level (B,1,1) as the network reads it (B,1)."""
     return log_nsr[..., 0] * LEVEL_SCALE
-
-
-def strata(rng: Rng, rows: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Times in (0, 1), one a row, spread evenly over the rows of the batch."""
-    return (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0

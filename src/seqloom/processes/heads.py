@@ -247,8 +247,7 @@ class Counts(Head, name="counts"):
         return cells.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
-        normal = torch.special.ndtri(torch.from_numpy(rng.uniform(dim_of(space))))  # (B,D)
-        return self._inverse(params, torch.special.ndtr(temperature.double().cpu()[:, None] * normal))
+        return self._inverse(params, tempered(space, rng, temperature, torch.device("cpu")))
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
         mean, _, none = self.split(params)
@@ -480,6 +479,13 @@ def dim_of(space: Space) -> int:
     """The numbers of an element of a space of vectors."""
     assert isinstance(space, Vectors)
     return space.dim
+
+
+def tempered(space: Space, rng: Rng, temperature: Tensor, device: torch.device) -> Tensor:
+    """Probabilities (B,D) at which a distribution function is inverted: uniform at temperature 1, at 0 the middle."""
+    normal = torch.special.ndtri(torch.from_numpy(rng.uniform(dim_of(space)))).to(device)
+    probability: Tensor = torch.special.ndtr(temperature.to(normal).unsqueeze(-1) * normal)
+    return probability
 
 
 def picked(logits: Tensor, u: np.ndarray, temperature: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ PLACES = (1.5, 2.75, 4.0, 5.5)
 SPREAD = 0.3
 """How wide they are at first."""
 PREFIXES = 0.25
-"""The share of the steps of training in which lengths are learned given a beginning, so that it can be gone on with."""
+"""The share of the steps of training in which lengths are learned given a beginning, so that it can be continued."""
 
 
 def first(spec: NetworkSpec, space: Tokens) -> NetworkSpec:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes import lengths
-from seqloom.processes.base import Likelihood, Loss, Net, Process, cross_entropy
+from seqloom.processes.base import Likelihood, Loss, Net, Process, cross_entropy, stateless, strata
 from seqloom.processes.lengths import Length, Sized
 from seqloom.processes.priors import NoPrior, Prior, advised, beforehand, with_laws
 from seqloom.processes.schedules import LinearMasking, Masking, Masks
@@ -96,14 +96,9 @@ class Masked(Process, name="masked"):
         return Loss(total + self._terms(net, batch, given, rng, drop, self.rate, once, training=True).sum(), count)
 
     def likelihoods(self) -> dict[str, Likelihood]:
-        def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
-            return self.bound(net, batch, rng), None
-
-        def exact(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
-            return self.left_to_right(net, batch), None
-
+        exact = stateless(lambda net, batch, rng: self.left_to_right(net, batch))
         return {
-            "likelihood": Likelihood("bound", "windows", bound, draws=8),
+            "likelihood": Likelihood("bound", "windows", stateless(self.bound), draws=8),
             "likelihood_left_to_right": Likelihood("exact", "windows", exact, share=64),
         }
 
@@ -134,8 +129,7 @@ class Masked(Process, name="masked"):
 
         A network that sees its own guess has none yet where it is asked `once`.
         """
-        strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(len(batch.x)) / len(batch.x)) % 1.0
-        t = torch.as_tensor(strata, device=batch.x.device)  # (B,)
+        t = strata(rng, len(batch.x), batch.x.device)  # (B,)
         u = torch.as_tensor(rng.at("mask").uniform(batch.x.shape[1]), device=batch.x.device)  # (B,T)
         if rate:
             t = self.schedule.time(torch.full_like(t, 1 - rate))

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from seqloom.core.rng import Rng
-from seqloom.processes.heads import Head, Normal, dim_of
+from seqloom.processes.heads import Head, Normal, dim_of, tempered
 from seqloom.sequence.space import Space
 
 
@@ -27,8 +27,7 @@ class Truncated(Normal, name="truncated"):
         return super().nats(space, params, x, wanted, own) + left.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
-        normal = torch.special.ndtri(torch.from_numpy(rng.uniform(dim_of(space)))).to(params.device)
-        return self._inverse(params, torch.special.ndtr(temperature.to(normal).unsqueeze(-1) * normal))
+        return self._inverse(params, tempered(space, rng, temperature, params.device))
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
         location, scale = self.split(params)
@@ -86,8 +85,7 @@ class Pieces(Head):
         return cost.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, space: Space, params: Tensor, rng: Rng, temperature: Tensor, own: nn.Module | None = None) -> Tensor:
-        normal = torch.special.ndtri(torch.from_numpy(rng.uniform(dim_of(space)))).to(params.device)
-        return self._inverse(params, torch.special.ndtr(temperature.to(normal).unsqueeze(-1) * normal))
+        return self._inverse(params, tempered(space, rng, temperature, params.device))
 
     def mean(self, space: Space, params: Tensor, own: nn.Module | None = None) -> Tensor:
         edges, logs = self.pieces(params)

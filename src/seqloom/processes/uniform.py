@@ -12,7 +12,7 @@ from torch import Tensor
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes import lengths
-from seqloom.processes.base import Likelihood, Loss, Net, Process
+from seqloom.processes.base import Likelihood, Loss, Net, Process, stateless, strata
 from seqloom.processes.lengths import Length, Sized
 from seqloom.processes.schedules import LEAST, LinearMasking, Masking
 from seqloom.sequence.batch import Batch
@@ -60,24 +60,23 @@ class Uniform(Process, name="uniform"):
         return Loss(total + self.integral(net, batch, rng, drop).sum(), count)
 
     def likelihoods(self) -> dict[str, Likelihood]:
-        def bound(net: Net, batch: Batch, rng: Rng, state: Any) -> tuple[Tensor, Any]:
-            said: Tensor | float = 0.0
-            if self.length == "first":
-                sized = Sized.of(batch, net.space)
-                nats = sized.nats(Clean(net), net.encode(batch.given, len(batch.x)))
-                batch, said = sized.batch, sized.placed(nats, batch.x.shape[1]).float()
-            return self.integral(net, batch, rng) + self.recovery(net, batch, rng) + said, None
+        return {"likelihood": Likelihood("bound", "windows", stateless(self.bound), draws=8)}
 
-        return {"likelihood": Likelihood("bound", "windows", bound, draws=8)}
+    def bound(self, net: Net, batch: Batch, rng: Rng) -> Tensor:
+        """One draw of the bound (B,T): what symbols cost, and what a length that is said first costs, at the end."""
+        said: Tensor | float = 0.0
+        if self.length == "first":
+            sized = Sized.of(batch, net.space)
+            nats = sized.nats(Clean(net), net.encode(batch.given, len(batch.x)))
+            batch, said = sized.batch, sized.placed(nats, batch.x.shape[1]).float()
+        return self.integral(net, batch, rng) + self.recovery(net, batch, rng) + said
 
     def integral(self, net: Net, batch: Batch, rng: Rng, drop: Rng | None = None) -> Tensor:
         """One draw of the bound's terms (B,T) from a share LEAST of replaced symbols to all.
 
         Shares are stratified over the rows, and drawn as cubes: where few symbols are replaced each of them costs much.
         """
-        rows = len(batch.x)
-        strata = (float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0
-        u = torch.as_tensor(strata, device=batch.x.device)
+        u = strata(rng, len(batch.x), batch.x.device)
         alpha = (1 - LEAST) * (1 - u**3)
         z, logits = self._seen(net, batch, alpha, rng, "noise", drop)
         nats = rate(logits, _wanted(batch, batch.x), z, alpha, -torch.ones_like(alpha))

@@ -27,7 +27,7 @@ class Ancestral(TokenSampler, name="ancestral"):
     by_row: ClassVar[tuple[str, ...]] = (*TokenSampler.by_row, "mirostat", "mirostat_rate")
 
     mirostat: float = Field(default=0.0, ge=0)
-    """The mean surprise to hold, in bits a symbol (Mirostat 2, Basu et al. 2021; 0: it is let be)."""
+    """The mean surprise to hold, in bits a symbol (Mirostat 2, Basu et al. 2021; 0: it is not held)."""
     mirostat_rate: float = Field(default=0.1, gt=0)
     """How fast the largest surprise that is allowed follows what was drawn."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seqloom.samplers.base import Rows
-from seqloom.samplers.places import PlaceSampler, asked, in_first_block
+from seqloom.samplers.places import PlaceSampler, asked, open_places
 from seqloom.sequence.guess import Ask, Guess
 
 
@@ -36,12 +35,10 @@ class Confident(PlaceSampler, name="confident"):
         return self.temperature > 0
 
     def start(self, process: Any, rows: Rows) -> Rows:
-        own = {**self.begun(process, rows), "calls": np.zeros(len(rows), np.int64)}
-        return replace(rows, own=own, done=rows.done | rows.settled.all(1))
+        return self.begun(process, rows, {"calls": np.zeros(len(rows), np.int64)}, {})
 
     def ask(self, rows: Rows) -> Ask:
-        hidden = in_first_block(~rows.settled & ~rows.done[:, None], rows.own["block"])
-        return Ask(x=rows.x, want=asked(hidden), fixed=np.zeros(len(rows), np.int64))
+        return asked(rows.x, open_places(rows))
 
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         log_probs = guess.value.double().log_softmax(-1)  # (B,K,V)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ import torch
 from pydantic import Field
 
 from seqloom.samplers.base import Rows
-from seqloom.samplers.places import PlaceSampler, asked, in_first_block
-from seqloom.samplers.remask import hidden_symbol
+from seqloom.samplers.places import PlaceSampler, asked, hidden_symbol, hiding, in_first_block, open_places
 from seqloom.sequence.guess import Ask, Guess
 
 
@@ -32,27 +30,19 @@ class Gibbs(PlaceSampler, name="gibbs"):
     by_row = ("sweeps", "at_once", *PlaceSampler.by_row)
 
     def start(self, process: Any, rows: Rows) -> Rows:
-        own = {
-            **self.begun(process, rows),
-            "sweep": np.zeros(len(rows), np.int64),
-            "call": np.zeros(len(rows), np.int64),
-            "mask": hidden_symbol(rows),
-        }
+        none = np.zeros(len(rows), np.int64)
+        own = {"sweep": none, "call": none.copy(), "mask": hidden_symbol(rows)}
         left = ~rows.settled  # what this sweep is still to draw
-        along = {**rows.along, "reveal": self.turns(process, rows), "left": left}
-        return replace(rows, own=own, along=along, done=rows.done | rows.settled.all(1))
+        return self.begun(process, rows, own, {"reveal": self.turns(process, rows), "left": left})
 
     def ask(self, rows: Rows) -> Ask:
         chosen = self._chosen(rows)
-        x = rows.x.clone()
-        row, position = np.nonzero(chosen)
-        x[row, position] = torch.as_tensor(rows.own["mask"][row], device=x.device)
-        return Ask(x=x, want=asked(chosen), fixed=np.zeros(len(rows), np.int64))
+        return asked(hiding(rows, chosen), chosen)
 
     def _chosen(self, rows: Rows) -> np.ndarray[Any, Any]:
         """The positions (B,T) that are drawn now: the next to be revealed, then those whose turn it is in a sweep."""
         own = rows.own
-        open_ones = in_first_block(~rows.settled & ~rows.done[:, None], own["block"]) & rows.along["left"]
+        open_ones = open_places(rows) & rows.along["left"]
         order = rows.key.at("sweep", own["sweep"]).uniform(rows.settled.shape[1])
         order = np.where((own["sweep"] == 0)[:, None], rows.along["reveal"], order)
         order = np.where(open_ones, order, -np.inf)

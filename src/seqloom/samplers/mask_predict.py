@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import torch
 from pydantic import Field
 
 from seqloom.samplers.base import Rows
-from seqloom.samplers.places import PlaceSampler, asked, in_first_block
-from seqloom.samplers.remask import hidden_symbol
+from seqloom.samplers.places import PlaceSampler, asked, hidden_symbol, hiding, in_first_block, open_places
 from seqloom.sequence.guess import Ask, Guess
 
 
@@ -29,20 +25,12 @@ class MaskPredict(PlaceSampler, name="mask_predict"):
         return self.temperature > 0
 
     def start(self, process: object, rows: Rows) -> Rows:
-        own = {
-            **self.begun(process, rows),
-            "step": np.zeros(len(rows), np.int64),
-            "mask": hidden_symbol(rows),
-        }
-        along = {**rows.along, "again": ~rows.settled, "sure": np.zeros(rows.settled.shape)}
-        return replace(rows, own=own, along=along, done=rows.done | rows.settled.all(1))
+        own = {"step": np.zeros(len(rows), np.int64), "mask": hidden_symbol(rows)}
+        return self.begun(process, rows, own, {"again": ~rows.settled, "sure": np.zeros(rows.settled.shape)})
 
     def ask(self, rows: Rows) -> Ask:
-        chosen = in_first_block(~rows.settled & ~rows.done[:, None], rows.own["block"]) & rows.along["again"]
-        x = rows.x.clone()
-        row, position = np.nonzero(~rows.settled & rows.along["again"])
-        x[row, position] = torch.as_tensor(rows.own["mask"][row], device=x.device)
-        return Ask(x=x, want=asked(chosen), fixed=np.zeros(len(rows), np.int64))
+        again = rows.along["again"]
+        return asked(hiding(rows, ~rows.settled & again), open_places(rows) & again)
 
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         own, again, sure = rows.own, rows.along["again"], rows.along["sure"]

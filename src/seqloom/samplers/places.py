@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -71,17 +72,17 @@ class PlaceSampler(TokenSampler):
         mean = np.where(made, log_prob, 0.0).sum(1) / np.maximum(made.sum(1), 1)
         return np.asarray(np.where(made.any(1), mean, -np.inf))
 
-    def begun(self, process: Any, rows: Rows) -> dict[str, Numbers]:
-        """The settings of rows, and their blocks (the longest is one for all)."""
+    def begun(self, process: Any, rows: Rows, own: Mapping[str, Numbers], along: Mapping[str, Numbers]) -> Rows:
+        """The rows with their settings, their blocks (the longest is one for all) and the memory of this sampler."""
         whole = process.block_size or 1
         if self.block and whole > 1 and whole % self.block:
             raise UnsupportedQuery(
                 f"positions in blocks of {self.block} would lie in several of the model's blocks of {whole}",
                 hint=f"leave sampler.block unset, or use one that divides {whole}",
             )
-        own = {**rows.own, **self.settings(rows)}
-        own["block"] = np.full(len(rows), self.block or process.block_size or np.iinfo(np.int64).max)
-        return own
+        block = np.full(len(rows), self.block or process.block_size or np.iinfo(np.int64).max)
+        own = {**rows.own, **self.settings(rows), "block": block, **own}
+        return replace(rows, own=own, along={**rows.along, **along}, done=rows.done | rows.settled.all(1))
 
     def turns(self, process: Any, rows: Rows) -> Numbers:
         """The turn (B,T) at which each position is revealed, the highest first.
@@ -109,13 +110,18 @@ class PlaceSampler(TokenSampler):
         return symbols
 
 
-def asked(chosen: Places) -> NDArray[np.int64]:
-    """The chosen positions (B,T) of each row as the positions that are wanted (B,K)."""
+def asked(x: Tensor, chosen: Places) -> Ask:
+    """A guess at the chosen positions (B,T) of each row, by a network that sees the canvas x (B,T)."""
     want = np.full((len(chosen), max(1, int(chosen.sum(1).max(initial=1)))), -1)
     row, position = np.nonzero(chosen)  # (N,) each
     rank = np.cumsum(chosen, 1)[row, position] - 1
     want[row, rank] = position
-    return want
+    return Ask(x=x, want=want, fixed=np.zeros(len(chosen), np.int64))
+
+
+def open_places(rows: Rows) -> Places:
+    """What may be made next (B,T): of rows that are not done, what is not settled in the first block with any such."""
+    return in_first_block(~rows.settled & ~rows.done[:, None], rows.own["block"])
 
 
 def in_first_block(hidden: Places, block: NDArray[np.int64]) -> Places:
@@ -123,3 +129,17 @@ def in_first_block(hidden: Places, block: NDArray[np.int64]) -> Places:
     number = np.arange(hidden.shape[1]) // block[:, None]  # (B,T)
     first = np.take_along_axis(number, hidden.argmax(1)[:, None], 1)
     return np.asarray(hidden & (number == first))
+
+
+def hidden_symbol(rows: Rows) -> Numbers:
+    """What stands on each row's canvas (B,) where nothing is known."""
+    first = torch.as_tensor((~rows.settled).argmax(1), device=rows.x.device)
+    return np.asarray(rows.x.gather(1, first.unsqueeze(1))[:, 0].cpu().numpy())
+
+
+def hiding(rows: Rows, places: Places) -> Tensor:
+    """The canvas (B,T) with each row's hidden symbol, its own `mask`, at these positions (B,T)."""
+    x = rows.x.clone()
+    row, position = np.nonzero(places)
+    x[row, position] = torch.as_tensor(rows.own["mask"][row], device=x.device)
+    return x

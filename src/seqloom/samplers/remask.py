@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from pydantic import Field
 
 from seqloom.samplers.base import Rows
-from seqloom.samplers.places import PlaceSampler, asked, in_first_block
+from seqloom.samplers.places import PlaceSampler, asked, hidden_symbol, in_first_block, open_places
 from seqloom.sequence.guess import Ask, Guess
 
 
@@ -31,17 +30,15 @@ class Remask(PlaceSampler, name="remask"):
     def start(self, process: Any, rows: Rows) -> Rows:
         alpha = process.schedule.alpha(torch.linspace(1, 0, self.steps + 1, dtype=torch.float64)).numpy()
         own = {
-            **self.begun(process, rows),
             "alpha": np.tile(np.clip(alpha, 0, 1), (len(rows), 1)),
             "step": np.zeros(len(rows), np.int64),
             "mask": hidden_symbol(rows),
         }
-        along = {**rows.along, "hidden": ~rows.settled}
-        return replace(rows, own=own, along=along, done=rows.done | rows.settled.all(1))
+        return self.begun(process, rows, own, {"hidden": ~rows.settled})
 
     def ask(self, rows: Rows) -> Ask:
         revealed, _ = self._moves(rows)
-        return Ask(x=rows.x, want=asked(revealed), fixed=np.zeros(len(rows), np.int64))
+        return asked(rows.x, revealed)
 
     def _moves(self, rows: Rows) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Which symbols (B,T) are revealed in this step, and which are hidden again."""
@@ -51,7 +48,7 @@ class Remask(PlaceSampler, name="remask"):
         again = np.minimum(own["again"], (1 - then) / np.maximum(now, 1e-12))
         reveal = (then - (1 - again) * now) / np.maximum(1 - now, 1e-12)
         u = rows.key.at("move", own["step"]).uniform(rows.settled.shape[1])
-        made = in_first_block(~rows.settled & ~rows.done[:, None], own["block"])
+        made = open_places(rows)
         hidden = rows.along["hidden"]
         revealed = made & hidden & ((u < reveal[:, None]) | (own["step"] + 1 >= own["steps"])[:, None])
         return revealed, made & ~hidden & (u < again[:, None])
@@ -76,9 +73,3 @@ class Remask(PlaceSampler, name="remask"):
         own["step"][over] = 0  # of the next block
         rows.done[:] |= rows.settled.all(1)
         return rows
-
-
-def hidden_symbol(rows: Rows) -> np.ndarray[Any, Any]:
-    """What stands on each row's canvas where nothing is known."""
-    first = torch.as_tensor((~rows.settled).argmax(1), device=rows.x.device)
-    return np.asarray(rows.x.gather(1, first.unsqueeze(1))[:, 0].cpu().numpy())

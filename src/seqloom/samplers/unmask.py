@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from seqloom.samplers.base import Rows
-from seqloom.samplers.places import PlaceSampler, asked, in_first_block
+from seqloom.samplers.places import PlaceSampler, asked, open_places
 from seqloom.sequence.guess import Ask, Guess
 
 
@@ -20,14 +19,13 @@ class Unmask(PlaceSampler, name="unmask"):
     """
 
     def start(self, process: Any, rows: Rows) -> Rows:
-        along = {**rows.along, "reveal": self.turns(process, rows)}
-        return replace(rows, own=self.begun(process, rows), along=along, done=rows.done | rows.settled.all(1))
+        return self.begun(process, rows, {}, {"reveal": self.turns(process, rows)})
 
     def ask(self, rows: Rows) -> Ask:
-        hidden = in_first_block(~rows.settled & ~rows.done[:, None], rows.own["block"])
+        hidden = open_places(rows)
         reveal = np.where(hidden, rows.along["reveal"], -np.inf)
         chosen = (reveal == reveal.max(1, keepdims=True)) & hidden  # (B,T)
-        return Ask(x=rows.x, want=asked(chosen), fixed=np.zeros(len(rows), np.int64))
+        return asked(rows.x, chosen)
 
     def tell(self, rows: Rows, ask: Ask, guess: Guess) -> Rows:
         live = (ask.want >= 0) & (guess.ready & ~rows.done)[:, None]

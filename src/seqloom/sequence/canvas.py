@@ -123,7 +123,7 @@ class Canvas:
 
     @property
     def ahead(self) -> int | None:
-        """From which position on all is to be made, of a series that is gone on with; None where it is another thing.
+        """From which position on all is to be made, of a series that is continued; None where it is another thing.
 
         That is where nothing is known, or something of what follows a gap, or each sample goes on from something else.
         """

@@ -24,7 +24,7 @@ class Facts:
 
     `season` is after how many elements a series resembles itself, 1 where none was found; `persistence` how much of
     an element is the one before it, 1 where it never changes; `momentum` how much of a change from one to the next is
-    there again in the following one, and `unforetold` what that leaves of the size of changes; `repeated` the share of
+    there again in the following one, and `unexplained` what that leaves of the size of changes; `repeated` the share of
     cells that have a column's commonest value.
     """
 
@@ -41,7 +41,7 @@ class Facts:
     season: int = 1
     persistence: float = 0.0
     momentum: float = 0.0
-    unforetold: float = 1.0
+    unexplained: float = 1.0
     repeated: float = 0.0
     longest: int = 0
     """Of the sequences."""
@@ -93,4 +93,4 @@ class Facts:
     @property
     def innovation(self) -> float:
         """About how much it differs from the one before it moved on by its momentum, in spreads."""
-        return float(f"{max(self.change * self.unforetold, 1e-3):.2g}")
+        return float(f"{max(self.change * self.unexplained, 1e-3):.2g}")

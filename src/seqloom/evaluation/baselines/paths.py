@@ -32,7 +32,7 @@ class Drift(Baseline, name="drift"):
 def ruled(task: ForecastTask, rule: Rule, note: str) -> BaselineForecast:
     """The forecasts of a rule; the median path is the rule itself, the others differ from it by errors in training.
 
-    An error is that of a whole forecast, all steps and channels together, so paths hang together as the errors do.
+    An error is that of a whole forecast, all steps and channels together, so paths are correlated as the errors are.
     """
     task.progress(0.0)
     errors = errors_of(rule, task.train, task.horizon, PAST)
