@@ -323,7 +323,7 @@ def by_column(answer: Answer, statistics: Mapping[str, Any]) -> dict[str, dict[s
 
 def check_numbers(codec: Codec, hint: str) -> None:
     """UnsupportedQuery where what a model makes has no means and quantiles."""
-    if codec.numbers(codec.examples()[0]) is None:
+    if not codec.numeric:
         raise UnsupportedQuery(
             f"a forecast has means and quantiles, which what this run makes (codec={codec.name}) has not", hint=hint
         )

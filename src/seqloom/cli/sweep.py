@@ -62,7 +62,7 @@ def write_sweep(
     """Make and show the samples of several queries, which share the network's calls and their random numbers."""
     file = output.file()
     codec = model.codec
-    if file is None and not (output.as_json or codec.space.symbolic or codec.numbers(codec.examples()[0]) is not None):
+    if file is None and not (output.as_json or codec.space.symbolic or codec.numeric):
         raise ConfigError("drawings stand side by side on a page", path="--sweep", hint="--out FILE.html")
     began = time.monotonic()
     for note in dict.fromkeys(note for one in several for note in one.notes):

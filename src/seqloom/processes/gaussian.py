@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
-from seqloom.processes.base import Likelihood, Loss, Net, Process, channels
+from seqloom.processes.base import Likelihood, Loss, Net, Process, channels, strata
 from seqloom.processes.features import Feature, Frame, about_level, counting, expected, framed, inputs_of
 from seqloom.processes.known import KnownCells, KnownInputs, KnownPositions, distinct
 from seqloom.processes.schedules import EdmNoise, Noise, PredictEdm, Prediction
@@ -28,6 +28,7 @@ from seqloom.sequence.state import NetState
 
 LONGEST = 336
 """Elements whose second moments are counted at most: no less than a window that is advised."""
+HOST = torch.device("cpu")
 LEVEL_SCALE = 0.25
 """The network's input is log(sigma / alpha) / 4, about unit scale."""
 
@@ -85,7 +86,7 @@ class Gaussian(Process, name="gaussian"):
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         assert isinstance(net.space, Vectors)
-        t = _strata(rng, len(batch.x))[:, None]  # (B,1)
+        t = strata(rng, len(batch.x), HOST)[:, None]  # (B,1)
         if self.levels == "position":  # the strata of each position are turned by a number of its own
             t = (t + torch.from_numpy(rng.at("levels").uniform(batch.x.shape[1]))) % 1.0
         alpha, sigma = (level.to(batch.x).unsqueeze(-1) for level in self.schedule.at(t))  # (B,1|T,1)
@@ -149,7 +150,7 @@ class Gaussian(Process, name="gaussian"):
         space = net.space
         assert isinstance(space, Vectors)
         low, high = self.schedule.span()
-        log_nsr = low + (high - low) * _strata(rng, len(batch.x)).to(batch.x.device)  # (B,)
+        log_nsr = low + (high - low) * strata(rng, len(batch.x), batch.x.device)  # (B,)
         alpha, sigma = (
             v.to(batch.x)[:, None, None]
             for v in (torch.sigmoid(-2 * log_nsr).sqrt(), torch.sigmoid(2 * log_nsr).sqrt())
@@ -360,8 +361,3 @@ def _joined(inputs: Tensor, read: Tensor | None, present: Tensor | None) -> Tens
 
 def _level(alpha: Tensor, sigma: Tensor) -> Tensor:
     return (sigma / alpha).log()[..., 0] * LEVEL_SCALE
-
-
-def _strata(rng: Rng, rows: int) -> Tensor:
-    """Times in (0, 1), one a row, spread evenly over the rows of the batch."""
-    return torch.as_tensor((float(rng.at("time").uniform(1)[0, 0]) + np.arange(rows) / rows) % 1.0)
