@@ -62,7 +62,7 @@ def advise(
         batch = max(2, round(advice["feed.batch"][0] / min(facts.numbers, 4) / max(1, facts.numbers / FEW_CHANNELS)))
         advice["feed.batch"] = (batch, "each row is as many as there are channels")
     if _in_patches(facts, process, recurrent, advice):
-        advice["backbone.patch"] = (PATCH, "as good as one by one, in half the time")
+        advice["backbone.patch"] = (PATCH, "forecasts are as good as one by one, in half the time")
     if facts.numbers and minutes is not None:
         updates = UPDATES if causal else DIFFUSION_UPDATES
         epochs = max(EPOCHS, updates * advice["feed.batch"][0] * advice["feed.window"][0] / facts.elements)
@@ -203,11 +203,12 @@ def _arrangement(facts: Facts, process: Process) -> str:
 def _in_patches(facts: Facts, process: Process, recurrent: bool, advice: Advice) -> bool:
     """Whether elements of a series are best read a few at a time: they are many, and a position holds all channels.
 
-    Of values that wander a diffusion learns too much already, and more by the more updates that patches allow.
+    And it is forecasts that are asked for: samples made so are told from reality a little more often. Of values that
+    wander a diffusion learns too much already, and more by the more updates that patches allow.
     """
     held = 0 < 2 * PATCH * facts.numbers <= advice["backbone.width"][0]
     long = facts.season > 1 and advice["feed.window"][0] >= FEWEST_PATCHES * PATCH
-    return process.patched and held and long and not (recurrent or facts.aligned)
+    return process.patched and facts.horizon > 0 and held and long and not (recurrent or facts.aligned)
 
 
 def _tokens(facts: Facts, causal: bool, recurrent: bool, minutes: float | None) -> Advice:
