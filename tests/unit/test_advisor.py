@@ -298,7 +298,7 @@ def test_diffusions_of_walks_are_kept_from_learning_by_heart():
     ("facts", "process", "recurrent", "patch"),
     [
         (replace(SEEN, numbers=7), "gaussian", False, 2),
-        (replace(SEEN, numbers=7), "flow", False, 2),
+        (replace(SEEN, numbers=7), "flow", False, 1),
         (replace(SEEN, numbers=28), "gaussian", False, 1),  # more than its features hold
         (replace(SEEN, numbers=7, aligned=True), "gaussian", False, 1),
         (replace(SEEN, numbers=7, elements=300, season=7, horizon=7), "gaussian", False, 1),

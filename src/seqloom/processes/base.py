@@ -150,7 +150,7 @@ class Process(Component, home="seqloom.processes"):
 
     @property
     def patched(self) -> bool:
-        """Whether a position of the network may be several elements (`backbone.patch`): all are made at one level."""
+        """Whether positions of the network are best several elements of a long series (`backbone.patch`)."""
         return False
 
     def independence(self, space: Space, channels: str) -> str:

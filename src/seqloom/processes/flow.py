@@ -98,10 +98,6 @@ class Flow(Process, name="flow"):
         return self.diffusion.spec(space)
 
     @property
-    def patched(self) -> bool:
-        return self.diffusion.patched
-
-    @property
     def counts(self) -> Counts | None:
         return self.diffusion.counts
 

@@ -74,7 +74,7 @@ class Gaussian(Process, name="gaussian"):
 
     @property
     def patched(self) -> bool:
-        return self.levels == "row"
+        return self.levels == "row"  # a patch has one level
 
     @property
     def counts(self) -> Counts | None:
