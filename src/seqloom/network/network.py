@@ -370,10 +370,9 @@ class Network(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Inputs (B,T,C) with blank elements that fill up the last patch, which elements exist, and which are apart."""
         extra = -x.shape[1] % self.patch
-        blank = x.new_tensor(self.spec.blank or (0.0,) * self.spec.inputs)
         present = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if present is None else present
         apart = None if apart is None else F.pad(apart, (0, extra), value=True)
-        return torch.cat([x, blank.expand(len(x), extra, -1)], 1), F.pad(present, (0, extra)), apart
+        return self.spec.filled_up(x, extra), F.pad(present, (0, extra)), apart
 
     def _by_channel(self, x: Tensor) -> Tensor:
         """Inputs (B,T,C) with each channel as a row (B*D,T,C'); those that are shared come with all of them."""

@@ -98,8 +98,7 @@ class KnownPositions(KnownCells):
         if extra := -apart.shape[1] % patch:
             apart, present = F.pad(apart, (0, extra), value=True), F.pad(present, (0, extra))
             stays = F.pad(stays, (0, 0, 0, extra), value=True)
-            blank = inputs.new_tensor(net.spec.blank or (0.0,) * net.spec.inputs)
-            inputs = torch.cat([inputs, blank.expand(len(inputs), extra, -1)], 1)
+            inputs = net.spec.filled_up(inputs, extra)
         closed, exists = (x.view(len(x), -1, patch) for x in (apart, present))
         closed, exists = closed.all(-1), exists.any(-1)
         known, at_known = _places(closed & exists)

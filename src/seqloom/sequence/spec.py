@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -34,6 +37,11 @@ class NetworkSpec:
     asks: int | None = None
     """Where a length is said before what stands in a sequence, so that its canvas is no longer: the symbol that asks
     how long one is that goes on, and above it that of one that begins."""
+
+    def filled_up(self, x: Tensor, extra: int) -> Tensor:
+        """Inputs (B,T,C), and after them so many of elements that do not exist."""
+        blank = x.new_tensor(self.blank or (0.0,) * self.inputs)
+        return torch.cat([x, blank.expand(len(x), extra, -1)], 1)
 
     @property
     def length_first(self) -> bool:

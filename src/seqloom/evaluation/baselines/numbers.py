@@ -101,7 +101,7 @@ class Autoregression(Baseline, name="autoregression"):
         pieces = _pieces(task.train)
         order = _best_order(pieces)
         mean, spread, _ = _moments(pieces)
-        fits = _shorter_fits(pieces, order)
+        fits = _shorter_fits([(piece - mean) / spread for piece in pieces], order)
 
         def rule(past: Numbers, horizon: int) -> Numbers:
             recent = np.nan_to_num((past[-order:] - mean) / spread)  # what is missing enters as the mean
@@ -156,7 +156,7 @@ def autoregression(
     pieces, tests = _pieces(train), _pieces(test)
     lags = _best_order(pieces) if order is None else order
     mean, spread, floor = _moments(pieces)
-    fits = _shorter_fits(pieces, lags)
+    fits = _shorter_fits([(piece - mean) / spread for piece in pieces], lags)
     nats, count = 0.0, 0
     for index, piece in enumerate(tests):
         before = pieces[-1][-lags:] if continued and index == 0 else np.zeros((0, piece.shape[1]))
@@ -176,12 +176,10 @@ def autoregression(
 _ROWS = 8192
 
 
-def _shorter_fits(pieces: list[Numbers], order: int) -> dict[int, tuple[Numbers, Numbers]]:
-    """Coefficients and errors' root mean square, in spreads, of an order and all below it; 0: the mean of a channel."""
-    mean, spread, _ = _moments(pieces)
+def _shorter_fits(scaled: list[Numbers], order: int) -> dict[int, tuple[Numbers, Numbers]]:
+    """Coefficients and errors of an order and all below it, of scaled pieces; 0: the mean, off by a spread."""
     orders = [*(shorter for shorter in ORDERS if shorter < order), order]
-    fits = _regression([(piece - mean) / spread for piece in pieces], orders)
-    width = len(mean)
+    fits, width = _regression(scaled, orders), scaled[0].shape[1]
     return {0: (np.zeros((1, width)), np.ones(width))} | {own: fits[own][:2] for own in orders}
 
 
