@@ -23,6 +23,7 @@ from seqloom import __version__
 from seqloom.cli import applying, chatting, classifying, forecasting, inspect, packing, sampling, scoring, training
 from seqloom.cli.session import LITERAL, Session, Verb, put, say, verb
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
+from seqloom.core.progress import printable
 
 app = typer.Typer(
     name="seqloom",
@@ -169,8 +170,7 @@ def run(words: Sequence[str]) -> int:
 def _report_error(message: str, hint: str, code: int) -> int:
     """Print one line of what is wrong and one of what to do; the exit code."""
     for label, text in (("error", message), ("hint", hint)):
-        line = " ".join(text.split())
-        say(f"{label}: " + "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line))
+        say(f"{label}: {printable(' '.join(text.split()))}")
     return code
 
 

@@ -15,7 +15,7 @@ from seqloom.cli.queries import AnnotatedQuery, samples_of
 from seqloom.cli.session import Session, put, put_json
 from seqloom.core.errors import ConfigError
 from seqloom.core.page import page
-from seqloom.core.progress import Progress, columns
+from seqloom.core.progress import Progress, columns, printable
 
 if TYPE_CHECKING:
     from seqloom.cli.beside import Ranking
@@ -93,8 +93,7 @@ def write_sweep(
 def _shown(codec: Codec, value: Any) -> str:
     """A sample as text in which everything can be seen."""
     text = codec.as_text(value)
-    lines = [_printable(line.expandtabs(4)) for line in text.split("\n")]
-    return "\n".join(lines) if text.strip() else BLANK
+    return printable(text.expandtabs(4)) if text.strip() else BLANK
 
 
 def _side_by_side(titles: Sequence[str], texts: Sequence[Sequence[str]], width: int) -> str:
@@ -128,10 +127,6 @@ def _wrapped(text: str, width: int) -> list[str]:
                 part = part[fitting:]
             lines.append(part)
     return lines
-
-
-def _printable(text: str) -> str:
-    return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
 
 
 def _cell(codec: Codec, value: Any, others: Sequence[Any]) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.core.outputs import OutputFolder
 from seqloom.core.page import page
+from seqloom.core.progress import printable
 
 if TYPE_CHECKING:
     from seqloom.model import Model
@@ -65,7 +66,7 @@ class Trajectory:
             if picture is None:
                 data = self._text(frame)
                 name = f"{i:03d}.txt"
-                text = _printable(data.decode("utf-8", "replace"))
+                text = printable(data.decode("utf-8", "replace"))
                 written.append(f"<h2>{html.escape(title)}</h2>\n<pre>{html.escape(text)}</pre>")
                 self.folder.file(name).write(data)
             else:
@@ -147,8 +148,3 @@ class Trajectory:
             else:
                 shown += HIDDEN.encode() * int(end - begin)
         return shown
-
-
-def _printable(text: str) -> str:
-    """A text as a page can show it."""
-    return "".join(ch if ch.isprintable() or ch in "\n\t" else "\N{REPLACEMENT CHARACTER}" for ch in text)

@@ -70,6 +70,11 @@ def columns(text: str) -> int:
     return sum(1 + (unicodedata.east_asian_width(ch) in "WF") for ch in text if not unicodedata.combining(ch))
 
 
+def printable(text: str) -> str:
+    """A text in which everything can be seen: what no screen shows is replaced, but for ends of lines and tabs."""
+    return "".join(ch if ch.isprintable() or ch in "\n\t" else "\N{REPLACEMENT CHARACTER}" for ch in text)
+
+
 def listed(names: Iterable[str], last: str = "and") -> str:
     """`a, b and c`."""
     *most, end = list(names) or [""]
