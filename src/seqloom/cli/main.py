@@ -20,7 +20,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from seqloom import __version__
-from seqloom.cli import applying, chatting, classifying, forecasting, inspect, packing, sampling, scoring, training
+from seqloom.cli import (
+    applying,
+    chatting,
+    classifying,
+    comparing,
+    evaluating,
+    forecasting,
+    inspect,
+    packing,
+    sampling,
+    scoring,
+    training,
+)
 from seqloom.cli.session import LITERAL, Session, Verb, put, say, verb
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 from seqloom.core.progress import printable
@@ -47,7 +59,7 @@ def help_of(
 
 
 VERBS = {
-    "demo": scoring.demo,
+    "demo": comparing.demo,
     "train": training.train,
     "sample": sampling.sample,
     "extend": sampling.extend,
@@ -57,8 +69,8 @@ VERBS = {
     "chat": chatting.chat,
     "forecast": forecasting.forecast,
     "score": scoring.score,
-    "evaluate": scoring.evaluate,
-    "compare": scoring.compare,
+    "evaluate": evaluating.evaluate,
+    "compare": comparing.compare,
     "quantize": packing.quantize,
     "list": inspect.list_members,
     "show": inspect.show,
