@@ -6,7 +6,6 @@ or 143 when it was stopped by a signal and has saved, or when the comparison tha
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -24,7 +23,7 @@ def work(message: str) -> int:
     parent, stop = os.getppid(), Stop()
     from seqloom.evaluation.work import Task
 
-    task = Task(**json.loads(message))
+    task = Task.read(message)
     session = Session(device=task.device, quiet=task.quiet, threads=task.threads)
     session.compute()
     from seqloom import run as runs
@@ -46,14 +45,7 @@ def work(message: str) -> int:
             if watch(fit, session, notes) is None:
                 return 128 + stop.signal
         session.note("scoring and sampling")
-        result = judged(
-            runs.read(task.run),
-            briefly=True,
-            device=session.place,
-            horizon=task.horizon,
-            origins=task.windows,
-            synthetic=task.synthetic,
-        )
+        result = judged(runs.read(task.run), briefly=True, device=session.place, asked=task.asked)
     except SeqloomError as error:
         result = {"error": str(error)}
     except MemoryError:

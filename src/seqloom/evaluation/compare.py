@@ -28,12 +28,13 @@ from seqloom.core.progress import listed
 from seqloom.corpora import shards
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.frames import word_of
-from seqloom.evaluation.comparison import Comparison
+from seqloom.evaluation.asked import NOTHING_MORE, Asked
+from seqloom.evaluation.comparison import Comparison, Row
 from seqloom.evaluation.evaluate import data_of, prepare
 from seqloom.evaluation.judge import judged
 from seqloom.evaluation.naming import own_settings, setting_words
 from seqloom.evaluation.report import plain, write_report
-from seqloom.evaluation.rows import check_asked, comparison_of, data_curve, of_one_measure, row_of
+from seqloom.evaluation.rows import comparison_of, data_curve, of_one_measure, row_of
 from seqloom.evaluation.work import Notify, Task, finished_before, first_plans, results_of
 from seqloom.planning import unset
 from seqloom.processes.base import Process
@@ -84,6 +85,51 @@ def compare(
         fit the data, is a row with an error.
     """
     data, quiet, notify = word_of(data), notify is None, notify or _silent
+    _check_models(models, minutes, seeds)
+    settings, asked = seen_alike(data, models, settings), Asked(horizon, windows, synthetic)
+    parts = _checked_fractions(fractions, settings)
+    source, folder = _absolute(data), Path(out)
+    request = {"data": source, "minutes": minutes, "settings": settings, **asked.said}
+    _refuse_another(folder, request)
+    first = Task(
+        source, models[0], 0, minutes, settings, str(out), quiet, threads, device, asked=asked, fraction=parts[0]
+    )
+    tasks = _tasks(first, models, seeds, parts)
+    plans, unfit = first_plans(tasks)
+    before = finished_before(tasks)
+    if before:
+        notify(f"kept from before: {listed([task.name for task in before])}")
+        tasks += before
+        plans |= first_plans([task for task in before if task.fraction not in plans] or tasks[:1])[0]
+    greatest = max(plans)
+    corpus, prepared = plans[greatest].recipe.corpus, plans[greatest].prepared
+    if not len(prepared.splits["test"].data.x):
+        raise DataError("the test split is empty, so nothing can be compared", hint="give it a share in corpus.splits")
+    asked.check(corpus, prepared)
+    with durable.Lock(folder) as lock:
+        _claim(folder, request)
+        results = results_of(tasks, unfit, prepared, notify)
+        lock.check()
+        notify("baselines")
+        rows = {part: _rows(tasks, results, part) for part in plans}
+        comparison = comparison_of(
+            data,
+            corpus,
+            prepared,
+            of_one_measure(rows[greatest]),
+            minutes=minutes,
+            command=_command(data, tasks, sorted(plans), out),
+            asked=asked,
+        )
+        if len(plans) > 1:
+            learned = {part: (planned.recipe.corpus, planned.prepared) for part, planned in plans.items()}
+            comparison = replace(comparison, by_data=data_curve(comparison, rows, learned))
+        _write(comparison, folder, request)
+    return comparison
+
+
+def _check_models(models: Sequence[str], minutes: float, seeds: int) -> None:
+    """ConfigError where there is nothing to train, or a model that does not exist or is named twice."""
     if not models or seeds < 1 or not minutes > 0:
         raise ConfigError("at least one model, one seed and some time are needed", path="compare")
     repeated = next((model for i, model in enumerate(models) if model in models[:i]), None)
@@ -91,70 +137,43 @@ def compare(
         raise ConfigError(f"{repeated} is named twice", path="--models", hint="several trainings of it: --seeds")
     for model in models:
         model_settings(own_settings(model)[0])
-    settings = seen_alike(data, models, settings)
-    parts = _checked_fractions(fractions, settings)
-    source, folder = _absolute(data), Path(out)
-    whole = Task(source, models[0], 0, minutes, settings, str(out), quiet, threads, device, horizon, windows, synthetic)
-    # Forecasts and samples beside real windows are asked of what learned from the most.
-    tasks = [
+
+
+def _tasks(first: Task, models: Sequence[str], seeds: int, parts: Sequence[float]) -> list[Task]:
+    """The trainings of each model with each seed on each fraction of the training split, all like the first one.
+
+    Only what learned from the most is asked for forecasts, and for samples beside real windows.
+    """
+    return [
         replace(
-            whole if part == parts[0] else replace(whole, horizon=None, windows=None, synthetic=None),
+            first,
             model=model,
             seed=seed,
             fraction=part,
+            asked=first.asked if part == first.fraction else NOTHING_MORE,
         )
         for part in parts
         for model in models
         for seed in range(seeds)
     ]
-    request = {"data": source, "minutes": minutes, "settings": settings, **_asked(horizon, windows, synthetic)}
-    _refuse_another(folder, request)
-    plans, unfit = first_plans(tasks)
-    before = finished_before(tasks)
-    if before:
-        notify(f"kept from before: {listed([task.name for task in before])}")
-        tasks += before
-        models = list(dict.fromkeys(task.model for task in tasks))
-        seeds = 1 + max(task.seed for task in tasks)
-        plans |= first_plans([task for task in before if task.fraction not in plans] or tasks[:1])[0]
-    parts = sorted(plans, reverse=True)
-    first = plans[parts[0]]
-    if not len(first.prepared.splits["test"].data.x):
-        raise DataError("the test split is empty, so nothing can be compared", hint="give it a share in corpus.splits")
-    check_asked(first.recipe.corpus, first.prepared, horizon, windows, synthetic)
-    with durable.Lock(folder) as lock:
-        _claim(folder, request)
-        results = results_of(tasks, unfit, first.prepared, notify)
-        lock.check()
-        notify("baselines")
-        rows = {
-            part: [
-                row_of(model, own)
-                for model in models
-                if (own := [results[task.name] for task in tasks if (task.model, task.fraction) == (model, part)])
-            ]
-            for part in parts
-        }
-        command = ["seqloom", "compare", data, "--models", ",".join(models), "--minutes", f"{minutes:g}"]
-        command += ["--seeds", str(seeds), *_options(horizon, windows, synthetic)]
-        command += ["--fractions", ",".join(f"{part:g}" for part in reversed(parts))] if parts != [1.0] else []
-        command += ["--out", str(out), *setting_words(settings)]
-        comparison = comparison_of(
-            data,
-            first.recipe.corpus,
-            first.prepared,
-            of_one_measure(rows[parts[0]]),
-            minutes=minutes,
-            command=command,
-            horizon=horizon,
-            windows=windows,
-            synthetic=synthetic,
-        )
-        if len(parts) > 1:
-            learned = {part: (planned.recipe.corpus, planned.prepared) for part, planned in plans.items()}
-            comparison = replace(comparison, by_data=data_curve(comparison, rows, learned))
-        _write(comparison, folder, request)
-    return comparison
+
+
+def _rows(tasks: Sequence[Task], results: Mapping[str, Mapping[str, Any]], part: float) -> list[Row]:
+    """The rows of the models that were trained on a fraction of the training split."""
+    own: dict[str, list[Mapping[str, Any]]] = {}
+    for model in dict.fromkeys(task.model for task in tasks):
+        own[model] = [results[task.name] for task in tasks if (task.model, task.fraction) == (model, part)]
+    return [row_of(model, several) for model, several in own.items() if several]
+
+
+def _command(data: str, tasks: Sequence[Task], parts: Sequence[float], out: Path | str) -> list[str]:
+    """The command line that makes a comparison of these trainings."""
+    first, models = tasks[0], dict.fromkeys(task.model for task in tasks)
+    seeds = 1 + max(task.seed for task in tasks)
+    command = ["seqloom", "compare", data, "--models", ",".join(models), "--minutes", f"{first.minutes:g}"]
+    command += ["--seeds", str(seeds), *first.asked.options]
+    command += [] if list(parts) == [1.0] else ["--fractions", ",".join(f"{part:g}" for part in parts)]
+    return [*command, "--out", str(out), *setting_words(first.settings)]
 
 
 def seen_alike(data: str, models: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:
@@ -186,10 +205,39 @@ def compare_runs(
     `out` may hold the comparison of the same runs; one of other runs is replaced with `force` only.
     """
     notify, folder = notify or _silent, Path(out)
-    request = {"runs": [os.path.abspath(path) for path in paths], **_asked(horizon, windows, synthetic)}
+    asked = Asked(horizon, windows, synthetic)
+    request = {"runs": [os.path.abspath(path) for path in paths], **asked.said}
     if not force:
         _refuse_another(folder, request)
     several = [runs.read(path) for path in paths]
+    first = several[0]
+    _check_comparable(several)
+    prepared = prepare(first)
+    asked.check(first.recipe.corpus, prepared)
+    names = [run.path.name for run in several]
+    names = names if len(set(names)) == len(names) else [str(run.path) for run in several]
+    with durable.Lock(folder):
+        _claim(folder, request, force)
+        rows = []
+        for name, run in zip(names, several, strict=True):
+            notify(f"{name}: scoring and sampling")
+            rows.append(row_of(name, [judged(run, asked=asked)]))
+        notify("baselines")
+        comparison = comparison_of(
+            data_of(first.recipe.corpus),
+            first.recipe.corpus,
+            prepared,
+            rows,
+            minutes=None,
+            command=["seqloom", "compare", *paths, *asked.options, "--out", str(out)],
+            asked=asked,
+        )
+        _write(comparison, folder, request)
+    return comparison
+
+
+def _check_comparable(several: Sequence[runs.Run]) -> None:
+    """RunError where a run is not finished, NotComparable where its scores and those of the first are of two kinds."""
     first = several[0]
     for run in several:
         if not (run.path / runs.REPORT).is_file():
@@ -209,32 +257,6 @@ def compare_runs(
                 f"{run.path} and {first.path} have different test splits",
                 hint="train both on the same data with the same corpus.splits",
             )
-    prepared = prepare(first)
-    check_asked(first.recipe.corpus, prepared, horizon, windows, synthetic)
-    names = [run.path.name for run in several]
-    names = names if len(set(names)) == len(names) else [str(run.path) for run in several]
-    with durable.Lock(folder):
-        _claim(folder, request, force)
-        rows = []
-        for name, run in zip(names, several, strict=True):
-            notify(f"{name}: scoring and sampling")
-            rows.append(row_of(name, [judged(run, horizon=horizon, origins=windows, synthetic=synthetic)]))
-        notify("baselines")
-        command = ["seqloom", "compare", *paths, *_options(horizon, windows, synthetic), "--out", str(out)]
-        data = data_of(first.recipe.corpus)
-        comparison = comparison_of(
-            data,
-            first.recipe.corpus,
-            prepared,
-            rows,
-            minutes=None,
-            command=command,
-            horizon=horizon,
-            windows=windows,
-            synthetic=synthetic,
-        )
-        _write(comparison, folder, request)
-    return comparison
 
 
 def _checked_fractions(fractions: Sequence[float], settings: Mapping[str, Any]) -> list[float]:
@@ -252,18 +274,6 @@ def _checked_fractions(fractions: Sequence[float], settings: Mapping[str, Any]) 
     if list(fractions) != [1.0] and "fraction" in (settings.get("corpus") or {}):
         raise ConfigError("fractions are asked for, and one is set", path="corpus.fraction", hint="leave it out")
     return sorted(map(float, fractions), reverse=True)
-
-
-def _asked(horizon: int | None, windows: int | None, synthetic: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What was asked of forecasts and of samples, where anything was."""
-    asked = {"horizon": horizon, "windows": windows, "synthetic": synthetic}
-    return {name: value for name, value in asked.items() if value is not None}
-
-
-def _options(horizon: int | None, windows: int | None, synthetic: Mapping[str, Any] | None) -> list[str]:
-    """The same as options of the command line."""
-    words = [w for name, n in _asked(horizon, windows, None).items() for w in (f"--{name}", str(n))]
-    return words if synthetic is None else [*words, "--synthetic", *setting_words({"synthesis": synthetic})]
 
 
 def _refuse_another(folder: Path, request: Mapping[str, Any]) -> None:

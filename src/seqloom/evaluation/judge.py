@@ -16,6 +16,7 @@ from seqloom.core import durable
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.corpora.base import Split
 from seqloom.evaluation.answers import answers_of, source_of
+from seqloom.evaluation.asked import NOTHING_MORE, Asked
 from seqloom.evaluation.evaluate import evaluate_model, prepare, values_of
 from seqloom.evaluation.novelty import originals
 from seqloom.evaluation.synthesis import WINDOWS, drawn
@@ -25,7 +26,6 @@ from seqloom.metrics.answers import AnswersMetric
 from seqloom.metrics.base import Metric, MetricRecord
 from seqloom.metrics.forecast import ForecastMetric
 from seqloom.metrics.novelty import NoveltyMetric
-from seqloom.metrics.synthesis import SynthesisMetric
 from seqloom.model import Model, load
 from seqloom.network.cost import cost
 from seqloom.sequence.canvas import Canvas, Encoded
@@ -53,14 +53,9 @@ def judged(
     *,
     briefly: bool = False,
     device: torch.device | str = "cpu",
-    horizon: int | None = None,
-    origins: int | None = None,
-    synthetic: Mapping[str, Any] | None = None,
+    asked: Asked = NOTHING_MORE,
 ) -> dict[str, Any]:
     """The results of a finished run, as plain values: its test scores, samples, speed and learning curve.
-
-    With a `horizon` also forecasts from `origins` places in each series; with `synthetic`, settings of the metric
-    `synthesis`, also samples beside real windows.
 
     Left to right, a window costs its length squared; `briefly` keeps that to a tenth of what training cost.
     """
@@ -69,8 +64,12 @@ def judged(
     windows = MOST
     if briefly:
         windows = int(np.clip(0.25 * report["elements"] / model.network.window**2, FEWEST, MOST))
-    more: list[Metric] = [] if horizon is None else [ForecastMetric(horizon=horizon, windows=origins)]
-    more += [] if synthetic is None else [SynthesisMetric.parse(synthetic)]
+    synthesis = asked.synthesis
+    more: list[Metric] = []
+    if asked.horizon is not None:
+        more.append(ForecastMetric(horizon=asked.horizon, windows=asked.windows))
+    if synthesis is not None:
+        more.append(synthesis)
     scores = evaluate_model(model, windows=windows, more=more)
     samples, rate, values = _samples(model)
     return {
@@ -87,9 +86,7 @@ def judged(
         "samples": samples,
         "answers": durable.finite(_answers(model)),
         "novelty": durable.finite(_novelty(model, values, samples["length"])),
-        "windows": None
-        if synthetic is None
-        else _listed(drawn(model, SynthesisMetric.parse(synthetic).length, WINDOWS, 0)),
+        "windows": None if synthesis is None else _listed(drawn(model, synthesis.length, WINDOWS, 0)),
         "operations": _operations(run),
         "curve": [
             [record["seconds"], record["elements"], record["valid"]]

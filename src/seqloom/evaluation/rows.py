@@ -16,6 +16,7 @@ from seqloom import run as runs
 from seqloom.core import machine
 from seqloom.corpora.base import Corpus, Prepared
 from seqloom.evaluation.answers_table import AnswersTable, answers_table
+from seqloom.evaluation.asked import Asked
 from seqloom.evaluation.baselines.base import baselines_of
 from seqloom.evaluation.comparison import Comparison, Filled, Paths, Picture, Row, SplitSummary, ci95
 from seqloom.evaluation.data_curve import DataCurve, Portion
@@ -25,9 +26,8 @@ from seqloom.evaluation.measured import MeasuredRow, by_name
 from seqloom.evaluation.novelty_table import NoveltyTable, novelty_table
 from seqloom.evaluation.synthesis import control_rows, len_of, reality_of, synthesis_table
 from seqloom.evaluation.synthesis_table import SynthesisTable
-from seqloom.metrics.forecast import Backtest
 from seqloom.metrics.synthesis import SynthesisMetric
-from seqloom.rolling import Origins, origins_of
+from seqloom.rolling import Origins
 from seqloom.sequence.query import differently
 
 
@@ -152,14 +152,12 @@ def comparison_of(
     *,
     minutes: float | None,
     command: Sequence[str],
-    horizon: int | None = None,
-    windows: int | None = None,
-    synthetic: Mapping[str, Any] | None = None,
+    asked: Asked,
 ) -> Comparison:
     """The rows with the rest of a comparison: the splits, the baselines, this machine.
 
-    With a `horizon` the baselines forecast, too, from the same origins as the models; with `synthetic` what samples are
-    judged beside is measured as they were.
+    Where forecasts are asked for the baselines forecast, too, from the same origins as the models; where samples are
+    judged what stands beside them is measured as they were.
     """
     codec = prepared.codec
     splits = {
@@ -178,21 +176,11 @@ def comparison_of(
         machine=machine.record(),
         command=shlex.join(command),
         notes=(*prepared.notes, *why_not, *filter(None, [made])),
-        forecasts=None if horizon is None else _forecasts(corpus, prepared, rows, horizon, windows),
+        forecasts=_forecasts(asked.origins(corpus, prepared), prepared, rows),
         novelty=_novelty(rows),
         answers=_answers(rows),
-        synthesis=None if synthetic is None else _synthesis(corpus, prepared, rows, SynthesisMetric.parse(synthetic)),
+        synthesis=_synthesis(asked.synthesis, corpus, prepared, rows),
     )
-
-
-def check_asked(
-    corpus: Corpus, prepared: Prepared, horizon: int | None, windows: int | None, synthetic: Mapping[str, Any] | None
-) -> None:
-    """DataError or UnsupportedQuery where the test split cannot give what is asked for, before anything is trained."""
-    if horizon is not None:
-        _origins(corpus, prepared, horizon, windows)
-    if synthetic is not None:
-        reality_of(corpus, prepared.codec, "test", SynthesisMetric.parse(synthetic).length)
 
 
 def data_curve(
@@ -227,17 +215,12 @@ def data_curve(
     return DataCurve(comparison.unit, tuple(portions), tuple(sorted(found, key=lambda row: row.baseline)))
 
 
-def _forecasts(
-    corpus: Corpus, prepared: Prepared, rows: Sequence[Row], horizon: int, windows: int | None
-) -> ForecastTable:
+def _forecasts(origins: Origins | None, prepared: Prepared, rows: Sequence[Row]) -> ForecastTable | None:
     """The table of forecasts: those of the models as they were measured, and the baselines' from the same origins."""
-    origins = _origins(corpus, prepared, horizon, windows)
+    if origins is None:
+        return None
     models = [MeasuredRow(row.model, row.forecast, "" if row.forecast else row.failure) for row in rows]
     return table_of(origins, models, baseline_rows(prepared.codec.baselines, origins))
-
-
-def _origins(corpus: Corpus, prepared: Prepared, horizon: int, windows: int | None) -> Origins:
-    return origins_of(corpus, prepared.codec, {}, "test", Backtest(horizon, windows))
 
 
 def _novelty(rows: Sequence[Row]) -> NoveltyTable | None:
@@ -257,9 +240,13 @@ def _answers(rows: Sequence[Row]) -> AnswersTable | None:
     return answers_table(models, {name: by_name(records) for name, records in first.unaided.items()})
 
 
-def _synthesis(corpus: Corpus, prepared: Prepared, rows: Sequence[Row], asked: SynthesisMetric) -> SynthesisTable:
+def _synthesis(
+    metric: SynthesisMetric | None, corpus: Corpus, prepared: Prepared, rows: Sequence[Row]
+) -> SynthesisTable | None:
     """The table of samples: those of the models as they were measured, and what they are judged beside."""
-    reality = reality_of(corpus, prepared.codec, "test", asked.length)
+    if metric is None:
+        return None
+    reality = reality_of(corpus, prepared.codec, "test", metric.length)
     models = [MeasuredRow(row.model, row.synthesis, "" if row.synthesis else row.failure) for row in rows]
-    controls = control_rows(reality, asked, asked.samples or len_of(reality), 0)
+    controls = control_rows(reality, metric, metric.samples or len_of(reality), 0)
     return synthesis_table(reality, models, controls, prepared.codec.number_names())

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from seqloom.core.config import merge
 from seqloom.core.errors import RunError, UnsupportedSpace
 from seqloom.core.progress import duration
 from seqloom.corpora.base import Prepared
+from seqloom.evaluation.asked import NOTHING_MORE, Asked
 from seqloom.evaluation.naming import file_name, named_in, own_settings
 from seqloom.planning import TrainingPlan, plan
 
@@ -42,11 +43,20 @@ class Task:
     quiet: bool = False
     threads: int | None = None
     device: str = "auto"
-    horizon: int | None = None
-    windows: int | None = None
-    synthetic: Mapping[str, Any] | None = None
+    asked: Asked = NOTHING_MORE
     fraction: float = 1.0
     """Of the training split."""
+
+    @classmethod
+    def read(cls, message: str) -> Task:
+        """The task of a message; see `message`."""
+        fields = json.loads(message)
+        return cls(**{**fields, "asked": Asked(**fields["asked"])})
+
+    @property
+    def message(self) -> str:
+        """The task in JSON, as its worker gets it."""
+        return json.dumps(asdict(self))
 
     @property
     def name(self) -> str:
@@ -142,10 +152,9 @@ def _worked(task: Task) -> dict[str, Any]:
     task.result.parent.mkdir(exist_ok=True)
     task.run.parent.mkdir(exist_ok=True)
     task.result.unlink(missing_ok=True)
-    message = json.dumps({name: getattr(task, name) for name in task.__dataclass_fields__})
     # In a session of its own, so that a signal from the terminal reaches it once: through us.
     child = subprocess.Popen(
-        [sys.executable, "-m", WORKER, message],
+        [sys.executable, "-m", WORKER, task.message],
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr.fileno() if _real() else None,
         start_new_session=True,
