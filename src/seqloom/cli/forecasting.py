@@ -96,19 +96,13 @@ def forecast(
         check_file(word)
     if horizon is None and not _trained_horizon(plain[0]):
         raise ConfigError("how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24")
-    from seqloom.sequence.shrinkage import FEWEST
-
     model = opened(plain[0], weights, session)
     codec = model.codec
     hint = command("extend", path_of(plain[0]), "PREFIX", "--length", horizon or 24)
     check_numbers(codec, f"go on from a beginning: {hint}")
     steps = model.horizon_of(horizon)
-    if where is not None:  # what is wrong with it is said before anything is drawn
-        import numpy as np
-
-        from seqloom.core.expression import meeting
-
-        meeting(where, {name: np.zeros((1, steps)) for name in codec.number_names()})
+    if where is not None:
+        _check_condition(where, codec, steps)
     several = paths is not None and out is not None and not out.endswith((*codec.suffixes, ".gz"))
     file = None if out is None or several else OutputFile.at(out, force=force)
     folder = numbered_files(out, paths or 0, codec, force) if several and out is not None else None
@@ -121,12 +115,8 @@ def forecast(
         )
     if horizon is None:
         session.note(f"the next {steps} rows, the feed.horizon of the run; --horizon says otherwise")
-    drawn = max(draws or 0, paths or 0) or PATHS
-    drawn = max(drawn, PATHS) if where is not None and draws is None else drawn
-    corrected = []
-    if model.correction is not None:
-        drawn = max(drawn, FEWEST) if draws is None else drawn  # a few paths are moved by the median of more
-        corrected = model.correction.in_words(drawn)
+    drawn = _count_of_paths(model, draws, paths, where)
+    corrected = [] if model.correction is None else model.correction.in_words(drawn)
     for note in filter(None, (_past_the_horizon(model, steps), model.independence, *corrected)):
         session.note(note)
     said = conditions_of(settings, model.given)
@@ -151,34 +141,70 @@ def forecast(
     made = [[codec.cut(v, codec.size(v) - steps, codec.size(v)) for v in answer.values][:paths] for answer in answers]
     if file is not None:
         made = [[codec.in_file(value, file.path.name) for value in own] for own in made]
-    # A path of several series is all of theirs of one number; one series is itself.
-    joint = [own[0] if len(own) == 1 else own for own in zip(*made, strict=where is None)]
+    data, contents = _summaries(codec, answers, made, levels) if paths is None else _paths(codec, answers, made, drawn)
     if folder is not None:
-        texts = [codec.together(own if isinstance(own, tuple) else (own,)) for own in joint]
+        texts = [codec.together(path) for path in zip(*made, strict=False)]
         write_files(replace(folder, files=folder.files[: len(texts)]), texts, session)
-    statistics = [answer.statistics(*([levels] if levels else [])) for answer in answers] if paths is None else []
-    if paths is not None:
-        data = codec.show_several(joint, "path")
-    else:
-        data = codec.summaries([values[0] for values in made], statistics)
     if file is not None:
         session.wrote(file, codec.as_file(data, file.path.name))
     if as_json:
-        contents = []
-        for i, (answer, values) in enumerate(zip(answers, made, strict=True)):
-            own: dict[str, Any] = {"elements": codec.element_names(values[0])}
-            if paths is not None:
-                numbered = zip(values, answer.rows, strict=False)
-                own["paths"] = [{**codec.as_json(value), "row": row - i * drawn} for value, row in numbered]
-            else:
-                own["summary"] = by_column(answer, statistics[i])
-            if where is not None:
-                own["where"] = {"condition": where, "met": len(answer.values), "drawn": drawn}
-            contents.append(own if len(made) == 1 else {"name": codec.called(values[0]), **own})
-        content = contents[0] if len(made) == 1 else {"series": contents}
-        put_json({"run": path_of(plain[0]), "seed": answers[0].seed, **content})
+        if where is not None:
+            met = [{"condition": where, "met": len(answer.values), "drawn": drawn} for answer in answers]
+            contents = [{**content, "where": own} for content, own in zip(contents, met, strict=True)]
+        if len(made) > 1:
+            contents = [{"name": codec.called(own[0]), **one} for own, one in zip(made, contents, strict=True)]
+        whole = contents[0] if len(made) == 1 else {"series": contents}
+        put_json({"run": path_of(plain[0]), "seed": answers[0].seed, **whole})
     elif out is None:
         put(data)
+
+
+def _summaries(
+    codec: Codec, answers: Sequence[Answer], made: Sequence[Sequence[Any]], levels: Sequence[float] | None
+) -> tuple[bytes, list[dict[str, Any]]]:
+    """Mean and quantiles of the samples of each series, as data of the codec, and as JSON has them."""
+    statistics = [answer.statistics(*([levels] if levels else [])) for answer in answers]
+    contents = [
+        {"elements": codec.element_names(own[0]), "summary": by_column(answer, found)}
+        for answer, own, found in zip(answers, made, statistics, strict=True)
+    ]
+    return codec.summaries([own[0] for own in made], statistics), contents
+
+
+def _paths(
+    codec: Codec, answers: Sequence[Answer], made: Sequence[Sequence[Any]], drawn: int
+) -> tuple[bytes, list[dict[str, Any]]]:
+    """The samples of each series themselves, of which so many were drawn of each, in the same two forms.
+
+    A path of several series is all of theirs of one number; of those that met a condition as many as all have.
+    """
+    contents = []
+    for i, (answer, own) in enumerate(zip(answers, made, strict=True)):
+        numbered = zip(own, answer.rows, strict=False)
+        paths = [{**codec.as_json(value), "row": row - i * drawn} for value, row in numbered]
+        contents.append({"elements": codec.element_names(own[0]), "paths": paths})
+    joint = [path[0] if len(path) == 1 else path for path in zip(*made, strict=False)]
+    return codec.show_several(joint, "path"), contents
+
+
+def _check_condition(where: str, codec: Codec, steps: int) -> None:
+    """ConfigError where a condition on paths cannot be read: said before any is drawn."""
+    import numpy as np
+
+    from seqloom.core.expression import meeting
+
+    meeting(where, {name: np.zeros((1, steps)) for name in codec.number_names()})
+
+
+def _count_of_paths(model: Model, draws: int | None, paths: int | None, where: str | None) -> int:
+    """How many paths are drawn: as many as asked for, and unless that is said enough for what is made of them."""
+    from seqloom.sequence.shrinkage import FEWEST
+
+    asked = max(draws or 0, paths or 0) or PATHS
+    if draws is not None:
+        return asked
+    asked = asked if where is None else max(asked, PATHS)
+    return asked if model.correction is None else max(asked, FEWEST)  # a few are moved by the median of more
 
 
 def _trained_horizon(run: str) -> bool:
