@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engine",),
     ("filler",),
     ("model",),
-    ("rolling",),
+    ("rolling", "resuming"),
     ("planning", "validation", "calibration", "chat"),
     ("fit", "evaluation", "serving"),
     ("quantizing",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,17 +13,17 @@ from numpy.typing import NDArray
 
 from seqloom import run as runs
 from seqloom.advisor import advise
-from seqloom.core import checkpoints, gpu, machine
-from seqloom.core.config import Settings, called, merge, read_yaml
+from seqloom.codecs.base import Codec
+from seqloom.core import gpu, machine
+from seqloom.core.config import merge, read_yaml
 from seqloom.core.errors import ConfigError, DataError, RunError
-from seqloom.core.progress import count, duration
+from seqloom.core.progress import count
 from seqloom.core.speeds import faster_in_bfloat16
 from seqloom.corpora import shards
 from seqloom.corpora.base import Corpus, Given, Prepared, declared_by
-from seqloom.corpora.files import corpus_like, corpus_of
+from seqloom.corpora.files import corpus_of
 from seqloom.corpora.packed import Packed
 from seqloom.corpora.readers import codec_of_text
-from seqloom.corpora.sources import source_of
 from seqloom.estimate import Estimate, Pace, checkpoint_bytes, data_warnings, estimated, room_warnings
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Lstm
@@ -33,16 +32,18 @@ from seqloom.network.cost import cost
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.recipe import Recipe, model_settings
+from seqloom.resuming import resumed
 from seqloom.sequence.facts import READ_WHOLE, Advice, Facts
 from seqloom.sequence.space import Space, Tokens, Vectors
 from seqloom.sequence.spec import NetworkSpec
 from seqloom.training.feed import Feed, rows_of
-from seqloom.training.trainer import Trainer
 
 FEW_LONG = 0.05
 """So small a share of long sequences is better left out than all the others cut."""
 PADDED = 0.9
 """The share of conditions that are no longer than what rows are taken to be padded to, for an estimate."""
+MINUTES = 5.0
+"""Of a training whose end nobody said."""
 NUMBERS_EACH = 64
 """Numbers for each parameter, and for each feature of each layer and position: more than any training needs."""
 
@@ -120,18 +121,19 @@ def plan(
     if runs.exists(path):
         if not resume:
             raise RunError(f"{path} already holds a run", hint="add --resume to go on with it, or choose another --out")
-        return _resumed(path, data, overrides, model, notify)
+        run = runs.read(path)
+        run.check_unpacked()
+        recipe, prepared = resumed(run, data, overrides, model, notify)
+        return TrainingPlan(recipe, prepared, {name: item for name, (_, item) in run.given.items()}, {}, path, run)
     _check_free(path, resume)
     origin = runs.read(overrides["start"]) if overrides.get("start") else None
     if origin is not None:
-        check_unpacked(origin)
+        origin.check_unpacked()
     corpus = corpus_of(data, overrides.pop("corpus", None))
     if origin is not None and model is None:  # its model, but for what is set otherwise
         own = {"backbone": origin.recipe.backbone.plain(), "process": origin.recipe.process.plain()}
         overrides = merge(own, overrides)
-    codec = Recipe.parse({"corpus": corpus, "codec": overrides["codec"]}).codec if overrides.get("codec") else None
-    if codec is None and origin is not None and isinstance(corpus.default_codec(), type(codec_of_text())):
-        codec = origin.codec.for_more()
+    codec = _codec_of(corpus, overrides, origin)
     declared = declared_by(corpus, overrides.get("given", {}), codec)
     if model is None and not {"backbone", "process"} & overrides.keys():
         model = "lstm"
@@ -141,18 +143,13 @@ def plan(
     corpus = corpus.replace(**{key: value for key, (value, _) in known.items()})
     prepared = corpus.prepare(codec, declared if origin is None else _read_as_in(origin, declared), notify)
     advice, reasons = _advised(draft, prepared, declared, known, base, torch.device(device))
-    encoders = {name: own["encoder"] for name, own in advice.pop("given", {}).items()}
-    declared = {
-        name: given.replace(encoder=encoders[name]) if given.encoder is None and name in encoders else given
-        for name, given in declared.items()
-    }
+    declared = _with_encoders(declared, advice.pop("given", {}))
     values = merge(advice, base)
-    trainer = dict(values.get("trainer", {}))
-    if trainer.get("steps") is None and trainer.get("minutes") is None:
-        trainer["minutes"] = 5.0
-        reasons["trainer.minutes"] = "5.0: neither steps nor minutes were given"
+    if draft.trainer.steps is None and draft.trainer.minutes is None:
+        values["trainer"] = {**dict(values.get("trainer", {})), "minutes": MINUTES}
+        reasons["trainer.minutes"] = f"{MINUTES}: neither steps nor minutes were given"
     sampler = merge({"sampler": draft.process.sampler}, {"sampler": values.get("sampler") or {}})["sampler"]
-    recipe = Recipe.parse({**values, "trainer": trainer, "corpus": corpus, "given": declared, "sampler": sampler})
+    recipe = Recipe.parse({**values, "corpus": corpus, "given": declared, "sampler": sampler})
     _check(recipe, prepared)
     if origin is not None:
         checkpoint, part, _ = origin.checkpoint()
@@ -163,6 +160,23 @@ def plan(
             notify(note)
     shown = {key: why for key, why in reasons.items() if key == "start" or not _is_set(base, key)}
     return TrainingPlan(recipe, prepared, declared, shown, path)
+
+
+def _codec_of(corpus: Corpus, settings: Mapping[str, Any], origin: runs.Run | None) -> Codec | None:
+    """The codec that is asked for, else of texts that of the run that is begun with; None: that of the corpus."""
+    if settings.get("codec"):
+        return Recipe.parse({"corpus": corpus, "codec": settings["codec"]}).codec
+    if origin is not None and isinstance(corpus.default_codec(), type(codec_of_text())):
+        return origin.codec.for_more()
+    return None
+
+
+def _with_encoders(declared: Mapping[str, Given], advised: Mapping[str, Any]) -> dict[str, Given]:
+    """The conditions, each that has no encoder with the one that is advised."""
+    return {
+        name: given.replace(encoder=advised[name]["encoder"]) if given.encoder is None and name in advised else given
+        for name, given in declared.items()
+    }
 
 
 def _check_free(path: Path, resume: bool) -> None:
@@ -228,15 +242,6 @@ def _read_as_in(origin: runs.Run, declared: Mapping[str, Given]) -> dict[str, Gi
 def unset(corpus: Corpus) -> Advice:
     """What suits a process that sees what follows, of the settings of a corpus that nobody set."""
     return {key: advice for key, advice in corpus.unordered().items() if key not in corpus.model_fields_set}
-
-
-def check_unpacked(run: runs.Run) -> None:
-    """RunError where the matrices of a run are packed, for these cannot be trained."""
-    if run.recipe.packed != "no":
-        raise RunError(
-            f"{run.path} lies in {run.recipe.packed}, which cannot be trained on or packed once more",
-            hint=f"take the run that it was made from: {run.recipe.start}",
-        )
 
 
 def stem_of(data: str) -> str:
@@ -418,44 +423,6 @@ def feed_notes(feed: Feed, prepared: Prepared, *, paired: bool = False) -> list[
     return []
 
 
-def _resumed(
-    path: Path, data: str, overrides: Mapping[str, Any], model: str | None, notify: Callable[[str], None] | None
-) -> TrainingPlan:
-    """The plan of a run that goes on: its own recipe, but for more steps or minutes, and data that have moved."""
-    run = runs.read(path)
-    check_unpacked(run)
-    wanted = merge(model_settings(model), overrides) if model is not None else dict(overrides)
-    trainer = dict(wanted.get("trainer", {}))
-    extension = {key: trainer.pop(key) for key in ("steps", "minutes") if key in trainer}
-    changed = _differences({**wanted, "trainer": trainer, "given": _written(wanted)}, run.recipe.plain())
-    if changed:
-        raise RunError(
-            f"{path} was trained with another {changed[0]}; a resumed run keeps its recipe",
-            hint="leave the setting out, or start a new run with another --out",
-        )
-    recipe = run.recipe
-    if extension:
-        recipe = recipe.replace(trainer=recipe.trainer.replace(**{"steps": None, "minutes": None} | extension))
-        _check_longer(run, recipe.trainer)
-    named = overrides.get("corpus") or {}
-    corpus = recipe.corpus if isinstance(named, str) or "name" in named else _moved(run, data)
-    prepared = corpus.prepare(run.codec, run.fitted, notify)
-    if prepared.fingerprints != dict(run.fingerprints):
-        if corpus != recipe.corpus:
-            raise RunError(
-                f"{path} was trained on other data than {data}; a resumed run keeps its data",
-                hint="name the data it was trained on, or start a new run with another --out",
-            )
-        raise DataError(
-            f"the data of {path} have changed since it was trained", hint="restore them, or start a new run"
-        )
-    if corpus != recipe.corpus:
-        recipe = recipe.replace(corpus=corpus)
-        if notify:
-            notify(f"the data of {path} are now read from {data}: the same content at another place")
-    return TrainingPlan(recipe, prepared, {name: item for name, (_, item) in run.given.items()}, {}, path, run)
-
-
 def precision_for(kinds: Sequence[str], width: int, device: torch.device) -> gpu.Precision:
     """In what layers that are timed as these, of this width, are trained fastest on a device, and well enough."""
     if device.type != "cpu":
@@ -468,72 +435,3 @@ def _relative(backbone: Backbone, device: torch.device) -> float:
     recurrent = all(mixer.timed_as not in {"", Attention.timed_as} for mixer in backbone.mixers)
     timed, width = (Lstm.timed_as, 256) if recurrent else (Attention.timed_as, 128)
     return Pace.of(precision_for([timed], width, device), torch.get_num_threads(), device).relative(recurrent)
-
-
-def _moved(run: runs.Run, data: str) -> Corpus:
-    """The corpus of a run with the path that a DATA word names; RunError where that is another kind of data."""
-    corpus = run.recipe.corpus
-    named = corpus_like(corpus, data, splits=corpus.splits)
-    if type(named) is not type(corpus):
-        raise RunError(
-            f"{run.path} was not trained on {data}; a resumed run keeps its data",
-            hint="name the data it was trained on, or start a new run with another --out",
-        )
-    beside = {key: getattr(corpus, key) for key in corpus.where if key != "path" and key not in named.model_fields_set}
-    return named.replace(**{key: value for key, value in beside.items() if key in corpus.model_fields_set})
-
-
-def _check_longer(run: runs.Run, trainer: Trainer) -> None:
-    """RunError where a run is asked to end before where it already is."""
-    newest, _ = checkpoints.newest_good(run.path, identity=run.identity)
-    if newest is None:
-        return
-    seconds = newest.state()["seconds"]
-    if trainer.steps is not None and trainer.steps < newest.step:
-        raise RunError(
-            f"{run.path} is at step {newest.step} already, past the {trainer.steps} that are asked for",
-            hint="give more steps, or start a new run with another --out",
-        )
-    if trainer.minutes is not None and 60 * trainer.minutes < seconds and run.recipe.trainer != trainer:
-        raise RunError(
-            f"{run.path} was trained for {duration(seconds)} already, past the {duration(60 * trainer.minutes)} that "
-            "are asked for",
-            hint="give more minutes, or start a new run with another --out",
-        )
-
-
-def _written(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Conditions with their sources as a recipe has them: what is searched by its whole path and what lies there."""
-    return {
-        name: {**own, "source": source_of(own["source"]).written}
-        if isinstance(own, Mapping) and isinstance(own.get("source"), str)
-        else own
-        for name, own in (wanted.get("given") or {}).items()
-    }
-
-
-def _one_file(word: str, path: Any) -> bool:
-    """Whether a word names the file that a recipe has by its whole path."""
-    return bool(word) and os.path.isabs(str(path)) and os.path.abspath(word) == os.path.abspath(str(path))
-
-
-def _differences(wanted: Mapping[str, Any], have: Mapping[str, Any], path: str = "") -> list[str]:
-    """Keys whose asked value is not what the run has; a member's name alone matches whatever its settings."""
-    differing = []
-    for key, value in wanted.items():
-        old = have.get(key)
-        if isinstance(value, Settings):
-            value = value.plain()
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            differing += _differences(value, old, f"{path}{key}.")
-        elif isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)) and len(value) == len(old):
-            numbered, numbered_old = (dict(zip(map(str, range(len(old))), part, strict=True)) for part in (value, old))
-            differing += [f"{path}{key}"] if _differences(numbered, numbered_old) else []
-        elif isinstance(value, str) and isinstance(old, (list, tuple)):  # a list as a line has it
-            differing += [] if [word.strip() for word in value.split(",")] == [*old] else [f"{path}{key}"]
-        elif isinstance(value, str):
-            name = old.get("name") if isinstance(old, Mapping) else old
-            differing += [] if value == name or called(value) == name or _one_file(value, name) else [f"{path}{key}"]
-        elif value != old:
-            differing.append(f"{path}{key}")
-    return differing

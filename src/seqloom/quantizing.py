@@ -20,7 +20,6 @@ from seqloom.metrics import likelihood
 from seqloom.model import Model, load
 from seqloom.network.network import Network
 from seqloom.network.packing import PRECISIONS, Precision, pack, size
-from seqloom.planning import check_unpacked
 from seqloom.validation import POSITIONS, part_of, reading_of
 
 ROUNDS = 3
@@ -92,7 +91,7 @@ def quantize(
         raise ConfigError(f"{prune} is no share", path="--prune", hint="from 0 to below 1, such as 0.5")
     say = notify or (lambda text: None)
     origin = run if isinstance(run, runs.Run) else runs.read(run)
-    check_unpacked(origin)
+    origin.check_unpacked()
     path = Path(out) if out else runs.free_name(origin.path.parent, f"{origin.path.name}-{to}")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} is there already", hint="choose another --out")

@@ -78,6 +78,14 @@ class Run:
         """What every checkpoint of this run carries."""
         return checkpoints.Identity(run=self.id, recipe=self.recipe_hash, data=self.fingerprints["train"])
 
+    def check_unpacked(self) -> None:
+        """RunError where the matrices are packed, for these cannot be trained."""
+        if self.recipe.packed != "no":
+            raise RunError(
+                f"{self.path} lies in {self.recipe.packed}, which cannot be trained on or packed once more",
+                hint=f"take the run that it was made from: {self.recipe.start}",
+            )
+
     def conditions(self) -> dict[str, ConditionSpec]:
         """What the network is told of each condition."""
         from seqloom.network.given import ConditionSpec
