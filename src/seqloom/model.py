@@ -6,8 +6,6 @@ import copy
 import logging
 import math
 import os
-import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -29,6 +27,7 @@ from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.corpora.packed import Packed
 from seqloom.filler import Filler, Running
 from seqloom.given import Given
+from seqloom.limits import Limits
 from seqloom.metrics import likelihood
 from seqloom.metrics.attended import attended_by
 from seqloom.metrics.likeness import Likeness, least_risk
@@ -40,20 +39,15 @@ from seqloom.samplers.views import within
 from seqloom.sequence.alignment import NOTHING, Alignment
 from seqloom.sequence.answer import Answer
 from seqloom.sequence.canvas import Canvas, Encoded, Openings
-from seqloom.sequence.constraint import Constraint, Every, OnlySymbols, Without
 from seqloom.sequence.query import Frame, Query, Score
 from seqloom.sequence.space import Tokens
-from seqloom.sequence.stop import Stop
+from seqloom.several import in_order
 from seqloom.training.feed import FURTHEST
 
 logger = logging.getLogger(__name__)
 
 HISTORY = 4096
 """Rows of a history that are kept for a forecast, at most: no model here reads more by its defaults."""
-TOGETHER, FEW_TOGETHER = 1200, 200
-"""Rows of several queries that share the network's calls: where each carries a small state, and where it is large."""
-KEPT = 1 << 28
-"""Bytes up to which what all of these rows keep of what is made is small."""
 APPLIED = 512
 """Conditions of many that are answered together, those of about one length beside each other."""
 
@@ -143,54 +137,15 @@ class Model:
         if count < 1:
             raise ConfigError("at least one sample must be asked for", path="n")
         first, *others = [canvas] if isinstance(canvas, Canvas) else canvas
-        stops = tuple(self._stop(text, first) for text in ([stop] if isinstance(stop, str) else stop))
-        banned = [self._stop(text, first, "ban") for text in ([ban] if isinstance(ban, str) else ban)]
-        limits: list[Constraint] = [] if allow is None else [self._allowed(allow)]
-        limits += [Without(banned)] if banned else []
+        limits = Limits(self.codec, self.network.space)
+        stops, constraint = tuple(limits.stops(stop, first)), limits.constraint(allow, ban, first)
         encoded = self.given.encode(given or {})
         if encoded and first.openings is not None:
             first = replace(first, openings=self.given.alike(first.openings, encoded))
-        added = self._bias(bias) if bias else None
+        added = limits.bias(bias or {})
         for each in (first, *others):
             self.filler.plan(each)  # what cannot be filled is said here, so that one of several can be left out
-        return Query(first, sampler or self.sampler, count, seed, 0, encoded, stops, Every.of(limits), added, others)
-
-    def _stop(self, text: str, canvas: Canvas, option: str = "stop") -> Stop:
-        """A text to stop at, or that is banned; DataError where the model has no symbols for it."""
-        if not self.network.space.symbolic:
-            raise UnsupportedQuery(f"a model of numbers has no text to {option}", hint=f"leave {option} out")
-        if not text:
-            raise ConfigError(f"a text to {option} cannot be empty", path=option)
-        return self.codec.stop(self.codec.typed(text), canvas)
-
-    def _allowed(self, pattern: str) -> OnlySymbols:
-        """The symbols that stand for text which matches a regular expression, and the end."""
-        allowed = self._matching(pattern, "allow")
-        end = self.network.space.end
-        return OnlySymbols(tuple(allowed if end is None else [*allowed, end]))
-
-    def _bias(self, bias: Mapping[str, float]) -> NDArray[np.float64]:
-        """What is added to the logit of each symbol, by regular expressions."""
-        added = np.zeros(self.network.space.total if isinstance(self.network.space, Tokens) else 0)
-        for pattern, number in bias.items():
-            added[self._matching(pattern, "bias")] += number
-        return added
-
-    def _matching(self, pattern: str, option: str) -> list[int]:
-        """The symbols that stand for text which matches a regular expression; ConfigError where there are none."""
-        space = self.network.space
-        if not isinstance(space, Tokens):
-            raise UnsupportedQuery("a model of numbers draws no symbols", hint=f"leave {option} out")
-        try:
-            wanted = re.compile(pattern)
-        except re.error as error:
-            raise ConfigError(
-                f"{pattern!r} is no regular expression: {error}", path=option, hint="such as '[a-z ]', in quotes"
-            ) from None
-        found = [symbol for symbol in self.codec.matching(wanted) if symbol not in self.codec.never]
-        if not found:
-            raise ConfigError(f"no symbol of the model matches {pattern!r}", path=option, hint="such as [a-z ]")
-        return found
+        return Query(first, sampler or self.sampler, count, seed, 0, encoded, stops, constraint, added, others)
 
     def stream(self, query: Query) -> Iterator[Frame]:
         """The frames of a query as its samples are made, row by row of the call that changed them."""
@@ -210,43 +165,8 @@ class Model:
 
         `progress` gets the share that is done, and how far it is in words.
         """
-        together = self._together(queries)
-        wide = self.filler.like(capacity=together)
-        waiting = deque((Running(replace(query, watched=False)), number) for number, query in enumerate(queries))
-        running: deque[tuple[Running, int, Iterator[Frame | None]]] = deque()
-        done: dict[int, Answer] = {}
-        total, over, given = sum(one.total for one, _ in waiting), 0, 0
-        while waiting or running:
-            rows = sum(one.query.count for one, *_ in running) if waiting else 0
-            while waiting and (not running or rows + waiting[0][0].query.count <= together):
-                one, number = waiting.popleft()
-                running.append((one, number, wide.frames(one.query)))
-                rows += one.query.count
-            one, number, frames = running.popleft()
-            try:
-                frame = next(frames)
-            except StopIteration:
-                done[number] = self.collect(one.query, one.ordered)
-                over += one.total
-            else:
-                running.append((one, number, frames))
-                if frame is None:
-                    continue
-                one.take(frame)
-            if progress is not None:
-                share = (over + sum(one.settled for one, *_ in running)) / max(1, total)
-                progress(share, f"{given + len(done)} of {len(queries)} done")
-            while given in done:
-                yield done.pop(given)
-                given += 1
-
-    def _together(self, queries: Sequence[Query]) -> int:
-        """How many rows of these queries share the network's calls; samples of one keep what precedes them but once."""
-        if not self.process.incremental:
-            return FEW_TOGETHER
-        made = max((int(np.count_nonzero(~one.settled)) for query in queries for one in query.canvases), default=1)
-        kept = self.network.kept * made
-        return min(TOGETHER, max(FEW_TOGETHER, KEPT // kept)) if kept else TOGETHER
+        for query, running in zip(queries, in_order(self.filler, queries, progress), strict=True):
+            yield self.collect(query, running.ordered)
 
     def collect(self, query: Query, frames: Sequence[Frame]) -> Answer:
         """The samples of a query from the last frame of each row, and of each of the sequences it is made of."""
