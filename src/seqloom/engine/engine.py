@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +34,22 @@ from seqloom.sequence.space import Tokens
 
 WATCHED = 256
 """Every so many steps it is looked whether samplers go on at all."""
+
+
+class Waiting(NamedTuple):
+    """A request that has not begun: its number, its rows, and whether anything differentiates for it."""
+
+    number: int
+    gradient: bool
+    lane: Lane
+
+
+class Move(NamedTuple):
+    """Rows of a lane that go on from other rows of it, `source` (B,), and how much of both is alike (B,)."""
+
+    lane: Lane
+    source: NDArray[np.int64]
+    shared: NDArray[np.int64] | None
 
 
 class Engine:
@@ -68,7 +85,7 @@ class Engine:
         self.capacity, self.ahead = capacity, ahead
         self.never = torch.tensor(list(never), dtype=torch.int64)
         self.gradient = False
-        self.waiting: deque[tuple[int, bool, Lane]] = deque()
+        self.waiting: deque[Waiting] = deque()
         self.lanes: dict[tuple[object, ...], Lane] = {}
         self.prompts = Prompts(self.memories, chunk)
         self.steps = 0
@@ -122,7 +139,7 @@ class Engine:
             lane = self._lane(sampler, request, encoded, each)
         self._request_count += 1
         self._rows_left[self._request_count] = len(lane.rows)
-        self.waiting.append((self._request_count, gradient, lane))
+        self.waiting.append(Waiting(self._request_count, gradient, lane))
         return self._request_count
 
     @staticmethod
@@ -283,44 +300,44 @@ class Engine:
         if len(self.never):
             guess.value.index_fill_(-1, self.never.to(guess.value.device), -torch.inf)
         updates: list[RowUpdate] = []
-        moves: list[tuple[Lane, NDArray[np.int64], NDArray[np.int64] | None]] = []
+        moves: list[Move] = []
         begin = 0
         for lane, ask in asks:
             span = slice(begin, begin + len(lane.rows))
             begin = span.stop
-            width = ask.x.shape[1] if ask.level is not None else ask.want.shape[1]
             before = None if ask.level is not None else settled_cells(lane.rows)  # at a level all cells change
-            over = lane.rows.done.copy()
-            differentiates = lane.sampler.needs_gradient
-            watched = held(lane.rows) if self.steps % WATCHED == 0 else None
             try:
-                with self._differentiated(differentiates):
-                    own = constrained(
-                        guess.select(span if order is None else order[span], width),
-                        ask,
-                        lane,
-                        self.network.space,
-                        self.gives is Gives.NEXT_LOGITS,
-                    )
-                    rows = lane.sampler.tell(lane.rows, ask, own if differentiates else own.detached())
-                if watched is not None and own.ready.all() and not rows.done.all() and same(watched, rows):
-                    raise UnsupportedQuery(
-                        f"the sampler {lane.sampler.name!r} goes on without end: `tell` changed nothing",
-                        hint="`tell` settles cells, or sets `done`, or goes on in `own`, where the guess is ready",
-                    )
-                if rows.source is not None:
-                    moves.append((lane, rows.source, rows.shared))
-                    rows = replace(rows, source=None, shared=None)
-                lane.rows = ended(rows, lane, self.network.space, over)
+                moves += self._take(lane, ask, guess, span if order is None else order[span])
             except Exception as error:
                 self._drop(lane, error)
                 continue
             if len(asks) == 1 and not moves:
                 self._run_on(lane)
-            changed = np.ones_like(over) if before is None else settled_cells(lane.rows) != before
+            changed = np.ones(len(lane.rows), bool) if before is None else settled_cells(lane.rows) != before
             updates += self._updates(lane, changed)
         self._move(moves)
         return updates + self._leave()
+
+    def _take(self, lane: Lane, ask: Ask, guess: Guess, mine: slice | NDArray[np.int64]) -> list[Move]:
+        """A lane takes its rows of the guess; where some of its rows go on from others, their move.
+
+        What goes wrong is raised, also where the sampler would ask for ever.
+        """
+        sampler, space = lane.sampler, self.network.space
+        width = ask.x.shape[1] if ask.level is not None else ask.want.shape[1]
+        over = lane.rows.done.copy()
+        watched = held(lane.rows) if self.steps % WATCHED == 0 else None
+        with self._differentiated(sampler.needs_gradient):
+            own = constrained(guess.select(mine, width), ask, lane, space, self.gives is Gives.NEXT_LOGITS)
+            rows = sampler.tell(lane.rows, ask, own if sampler.needs_gradient else own.detached())
+        if watched is not None and own.ready.all() and not rows.done.all() and same(watched, rows):
+            raise UnsupportedQuery(
+                f"the sampler {sampler.name!r} goes on without end: `tell` changed nothing",
+                hint="`tell` settles cells, or sets `done`, or goes on in `own`, where the guess is ready",
+            )
+        moves = [] if rows.source is None else [Move(lane, rows.source, rows.shared)]
+        lane.rows = ended(replace(rows, source=None, shared=None) if moves else rows, lane, space, over)
+        return moves
 
     def _run_on(self, lane: Lane) -> None:
         """Make further elements of the only lane there is at once, where its sampler only ever goes on."""
@@ -442,7 +459,7 @@ class Engine:
         self._live_calls += 1
         return guess.select(slice(0, count)) if extra else guess
 
-    def _move(self, moves: Sequence[tuple[Lane, NDArray[np.int64], NDArray[np.int64] | None]]) -> None:
+    def _move(self, moves: Sequence[Move]) -> None:
         """Rows that go on from another row get its state; what both have read alike is not copied."""
         for lane, source, shared in moves:
             for number, memory in enumerate(self.memories):
@@ -558,16 +575,11 @@ class Engine:
         joins), as it stands; a whole request that still waits goes without.
         """
         if row is None:
-            for number, _, lane in self.waiting:
-                if number == request:
-                    self._release(lane.request)
-            self.waiting = deque(item for item in self.waiting if item[0] != request)
-        lanes = [
-            *self.lanes.values(),
-            *self.prompts.lanes,
-            *(lane for _, _, lane in self.waiting),
-        ]
-        for lane in lanes:
+            for one in self.waiting:
+                if one.number == request:
+                    self._release(one.lane.request)
+            self.waiting = deque(one for one in self.waiting if one.number != request)
+        for lane in [*self.lanes.values(), *self.prompts.lanes, *(one.lane for one in self.waiting)]:
             mine = lane.request == request
             if row is not None:
                 mine &= lane.rows.origin == row
