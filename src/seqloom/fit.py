@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +30,7 @@ from seqloom.sequence.correction import Correction
 from seqloom.training.counting import counted
 from seqloom.training.feed import Reader
 from seqloom.training.inherit import Inherited, inherit
+from seqloom.training.stopwatch import Stopwatch
 from seqloom.training.trainer import Loop, Step, TrainingState
 from seqloom.validation import LOSS, Validation, fills
 
@@ -95,12 +95,10 @@ class Fit:
         self.plan, self.save_every, self.stop, self.preview = planned, save_every, stop, preview
         self.device = torch.device(device)
         self.expected = expected
-        self.clock = clock
-        self.began = clock()
-        self.before = 0.0
-        self.beside: defaultdict[str, float] = defaultdict(float)
+        self.watch = Stopwatch(clock)
         self.saved_at = 0.0
-        self.last_cost: dict[str, float] = {}
+        self.warm: Mark | None = None
+        self.foreseen = False
         self.best: dict[str, Any] | None = None
         self.resumed_from: int | None = None
         self.valid: dict[str, Any] | None = None
@@ -185,7 +183,7 @@ class Fit:
         counts, packed = run.recipe.process.counts, self.loop.reader.packed
         if counts is None:
             return
-        began = self.clock()
+        began = self.watch.now()
         self.net.laws = run.laws()
         if self.net.laws is None:
             elements = min(len(packed), counts.at_most)
@@ -193,7 +191,7 @@ class Fit:
                 yield TrainingEvent("note", 0, 0.0, f"counting what follows on what in {elements:,} elements")
             self.net.laws = counted(counts, packed, ordered=self.net.spec.block is not None)
             run.keep_laws(self.net.laws)
-            self.before += self.clock() - began
+            self.watch.before += self.watch.now() - began
 
     def _inherit(self, run: runs.Run) -> Inherited:
         """Begin with the weights of another run."""
@@ -232,14 +230,13 @@ class Fit:
         self.loop.state = TrainingState(**{k: state[k] for k in TrainingState().numbers()})
         average = checkpoint.tensors("average") if "average" in checkpoint.parts else None
         self.loop.restore(checkpoint.tensors("weights"), average, checkpoint.tensors("training"))
-        self.before = self.loop.state.seconds
-        self.began = self.clock()
+        self.watch.start(self.loop.state.seconds)
         self.best, self.valid, self.positions = state.get("best"), state.get("valid"), state.get("positions")
 
     def _finished_report(self) -> dict[str, Any] | None:
         """The report of a finished run, unless more steps or minutes are asked for."""
         path = self.plan.path / runs.REPORT
-        if self.plan.run is None or not path.is_file() or self.loop.done_share(self.before) < 1:
+        if self.plan.run is None or not path.is_file() or self.loop.done_share(self.watch.before) < 1:
             return None
         report: dict[str, Any] = durable.read_json(path)
         return report if report["steps"] == self.loop.state.step else None  # else it is that of a shorter training
@@ -247,7 +244,7 @@ class Fit:
     @property
     def seconds(self) -> float:
         """Training wall-clock so far, that before a resume included."""
-        return self.before + self.clock() - self.began
+        return self.watch.seconds
 
     @property
     def share(self) -> float:
@@ -261,12 +258,11 @@ class Fit:
         return self.loop.state.step / steps if steps else self.share
 
     def _train(self) -> Iterator[TrainingEvent]:
-        trainer = self.plan.recipe.trainer
-        self.began = self.saved_at = self.clock()  # what came before was not training
+        self.watch.start(self.watch.before)  # what came before was not training
+        self.saved_at = self.watch.now()
+        self.foreseen = self.resumed_from is not None
         due = self._next_due()
         preview_due = 0.45
-        warm: Mark | None = None  # the first update takes longer than those after it
-        foreseen = self.resumed_from is not None
         while (share := self.share) < 1 or self.loop.state.step == 0:  # however short, a training has a step
             read = self._doublings
             step = self._step(share)
@@ -276,16 +272,8 @@ class Fit:
             yield TrainingEvent(
                 "step", step.step, share, facts={"loss": step.loss, "rate": step.rate, "applied": step.applied}
             )
-            if warm is None and (self.device.type == "cpu" or self.clock() - self.began >= LOADING):
-                warm = self._mark()
-            if not foreseen and warm is not None and self._tells(warm):
-                foreseen = True
-                for text in self._foreseen(warm):
-                    yield self._note(text)
-                if trainer.minutes:
-                    now = self._mark()
-                    speed = (now.elements - warm.elements) / (now.seconds - warm.seconds)
-                    self.validation = Validation(self.run, self.plan.prepared, self.net, speed=speed)
+            for text in self._look_ahead():
+                yield self._note(text)
             # Before a stop is looked for: the value of a validation must not depend on when the training is stopped.
             at = self._at
             often = self._doublings > read >= OFTEN and at < 1 / VALIDATIONS
@@ -299,12 +287,12 @@ class Fit:
                 return
             if self.preview and at >= preview_due and self._may("preview"):
                 preview_due = at + max(0.25, 60 / max(60.0, self.seconds / max(at, 1e-9)))
-                yield from self._timed("preview", self._preview)
-            if self.clock() - self.saved_at >= self.save_every:
-                self._timed("save", self._save)
+                yield from self.watch.timed("preview", self._preview)
+            if self.watch.now() - self.saved_at >= self.save_every:
+                self.watch.timed("save", self._save)
                 yield TrainingEvent("saved", self.loop.state.step, at)
         yield from self._validate(last=True)
-        self._timed("save", self._save)
+        self.watch.timed("save", self._save)
         yield from self._validate_whole()
         yield from self._take_dependence()
         yield from self._calibrate()
@@ -333,7 +321,7 @@ class Fit:
             raise Stopped("the loss was not finite before the first checkpoint", hint="lower trainer.rate")
         used = self.seconds
         self._restore(checkpoint)
-        self.before, self.began = used, self.clock()
+        self.watch.start(used)
         self.loop.state.skipped, self.loop.state.restores, self.loop.bad = skipped, restores, 0
         self.notes.append(
             f"the loss was not finite; back to step {checkpoint.step}, past samples {skipped[-MOST_BAD:]}"
@@ -344,14 +332,25 @@ class Fit:
         state = self.loop.state
         return Mark(self.share, state.step, state.elements, self.seconds)
 
-    def _tells(self, since: Mark) -> bool:
-        """Whether what was done since then tells how fast it goes."""
-        return self.share - since.share >= FORESEEN and self.loop.state.step - since.step >= FEW_UPDATES
+    def _look_ahead(self) -> list[str]:
+        """Once updates tell how fast it goes: what the training comes to, where that is not what was estimated.
 
-    def _foreseen(self, since: Mark) -> list[str]:
-        """What the training comes to by what it did since then, where that is not what was estimated."""
+        By the clock it is then validated on as much as that speed allows.
+        """
+        if self.foreseen:
+            return []
+        if self.warm is None:
+            if self.device.type == "cpu" or self.watch.running >= LOADING:
+                self.warm = self._mark()  # the first update takes longer than those after it
+            return []
+        since, minutes = self.warm, self.plan.recipe.trainer.minutes
+        if self.share - since.share < FORESEEN or self.loop.state.step - since.step < FEW_UPDATES:
+            return []
+        self.foreseen, now = True, self._mark()
+        if minutes:
+            speed = (now.elements - since.elements) / (now.seconds - since.seconds)
+            self.validation = Validation(self.run, self.plan.prepared, self.net, speed=speed)
         assert self.expected is not None
-        now, minutes = self._mark(), self.plan.recipe.trainer.minutes
         left = (1 - since.share) / (now.share - since.share)
         found = replace(
             self.expected,
@@ -374,7 +373,7 @@ class Fit:
         """Whether a validation, preview or save may be done now: always by steps, within its share by the clock."""
         if self.plan.recipe.trainer.steps is not None:
             return True
-        cost = self.last_cost.get(kind, 0.0) if kind == "preview" else self._validating()
+        cost = self.watch.last.get(kind, 0.0) if kind == "preview" else self._validating()
         return cost <= self._left()
 
     def _left(self) -> float:
@@ -383,24 +382,16 @@ class Fit:
         spent = OVERHEAD / 2 * seconds
         if minutes is not None:
             spent = min(spent, OVERHEAD * 60 * minutes - self._validating())
-        return spent - sum(self.beside.values())
+        return spent - sum(self.watch.beside.values())
 
     def _validating(self) -> float:
         """Seconds that a validation takes, and saving what is then the best."""
-        return self.last_cost.get("valid", self._expected()) + self.last_cost.get("save", 0.0)
+        return self.watch.last.get("valid", self._expected()) + self.watch.last.get("save", 0.0)
 
     def _expected(self) -> float:
         """Seconds that a first validation will take, by the speed of training, of which a third is reading."""
         weights = 1 if self.loop.average is None else 2
         return weights * self.validation.cost() / 3 * self.seconds / max(1, self.loop.state.elements)
-
-    def _timed(self, kind: str, action: Callable[[], Any]) -> Any:
-        start = self.clock()
-        try:
-            return action()
-        finally:
-            self.last_cost[kind] = self.clock() - start
-            self.beside[kind] += self.last_cost[kind]
 
     def _validate(self, last: bool) -> Iterator[TrainingEvent]:
         """The likelihood, or the loss, of the weights and of their average over the part that this run validates on."""
@@ -409,7 +400,7 @@ class Fit:
         names = [self.best["name"]] if self.best else [*list(self.run.recipe.process.likelihoods())[:1], LOSS]
         for name in names:
             try:
-                metrics: dict[str, dict[str, Any]] = self._timed("valid", partial(self._metrics, name))
+                metrics: dict[str, dict[str, Any]] = self.watch.timed("valid", partial(self._metrics, name))
             except Exception as error:  # a failing metric must not end a training
                 yield self._note(f"the {name} of the validation split cannot be taken: {_reason(error)}")
                 continue
@@ -435,7 +426,7 @@ class Fit:
         if self.best is None or metric["value"] <= self.best["value"]:
             self.best = {"step": state.step, "name": metric["name"], "value": metric["value"], "part": part}
             if not last:  # the end is saved anyway
-                self._timed("save", self._save)
+                self.watch.timed("save", self._save)
         return TrainingEvent("valid", state.step, self.share, facts=metric)
 
     def _validate_whole(self) -> Iterator[TrainingEvent]:
@@ -450,11 +441,11 @@ class Fit:
         )
         weights = 1 if self.loop.average is None else 2
         more = self.validation.cost(whole=True) / max(1, self.validation.cost())
-        if self.last_cost["valid"] / weights * more > left:
+        if self.watch.last["valid"] / weights * more > left:
             return
         try:
             net, _ = runs.read(self.run.path).load_network("best")
-            metric = self._timed("whole", partial(self.validation.measure, net, self.best["name"], whole=True))
+            metric = self.watch.timed("whole", partial(self.validation.measure, net, self.best["name"], whole=True))
         except Exception as error:
             yield self._note(f"the whole validation split could not be scored: {_reason(error)}")
             return
@@ -484,7 +475,8 @@ class Fit:
         try:
             model = load(runs.read(self.run.path), device=self.device)
             model.network.dependence = self.dependence
-            self.correction = self._timed("bands", partial(calibration.correction_of, model, seconds, most, self.clock))
+            forecasting = partial(calibration.correction_of, model, seconds, most, self.watch.now)
+            self.correction = self.watch.timed("bands", forecasting)
         except Exception as error:  # the training is done all the same
             yield self._note(f"what forecasts are corrected by could not be taken: {_reason(error)}")
 
@@ -497,7 +489,7 @@ class Fit:
 
     def _preview(self) -> list[TrainingEvent]:
         """A short sample, as its codec shows it; none where that takes longer than it may."""
-        was, until = self.net.training, self.clock() + self._left()
+        was, until = self.net.training, self.watch.now() + self._left()
         self.net.eval()
         try:
             run, train = self.run, self.plan.prepared.splits["train"]
@@ -507,7 +499,7 @@ class Fit:
             with self._averaged():
                 for frame in model.stream(query):
                     running.take(frame)
-                    if self.plan.recipe.trainer.minutes and self.clock() > until:
+                    if self.plan.recipe.trainer.minutes and self.watch.now() > until:
                         return []
             answer = model.collect(query, running.ordered)
             text = run.codec.as_text(answer.values[0])
@@ -538,7 +530,7 @@ class Fit:
             log=self.journal.sync(),
         )
         checkpoints.prune(self.lock, checkpoint, self.best["step"] if self.best else None)
-        self.saved_at = self.clock()
+        self.saved_at = self.watch.now()
 
     def _report(self) -> dict[str, Any]:
         """report.json: what the training was, in numbers."""
@@ -551,7 +543,7 @@ class Fit:
             "elements": state.elements,
             "elements_per_second": round(state.elements / max(1e-9, self.seconds), 1),
             "peak_memory_mb": round(machine.peak_memory_mb(), 1),
-            "beside": {kind: round(seconds, 3) for kind, seconds in self.beside.items()},
+            "beside": {kind: round(seconds, 3) for kind, seconds in self.watch.beside.items()},
             "valid": self.valid,
             "best": self.best,
             "start": self.plan.recipe.start,
