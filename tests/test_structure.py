@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run",),
     ("engine",),
     ("filler",),
-    ("several",),
+    ("several", "classifying"),
     ("model",),
     ("rolling", "resuming"),
     ("planning", "validation", "calibration", "chat"),

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from seqloom import run as runs
+from seqloom.classifying import Classifier
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
-from seqloom.core.progress import listed
 from seqloom.core.rng import checked_seed
 from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.corpora.packed import Packed
@@ -418,7 +417,7 @@ class Model:
         return likelihood.score(
             self.network,
             self.process,
-            self._reading(rows, conditions),
+            likelihood.Reading.of_rows(self.codec, self.network.space, rows, conditions),
             name,
             tokens=tokens,
             full=full,
@@ -486,66 +485,22 @@ class Model:
         those under which it is likely, none being likelier than another before it is read. `given` is common to all.
         """
         _check_several(values)
-        name = self.told(label)
-        choices = (self.given[name] if name else self.codec).choices
-        each, done = iter(values), 0
+        classifier = self._classifier
+        name, each, done = classifier.told(label), iter(values), 0
         while block := list(islice(each, APPLIED)):
-            nats = np.stack([self._nats_beside(name, choice, block, given or {}) for choice in choices], 1)  # (N,L)
-            odds = np.exp(nats.min(1, keepdims=True) - nats)
+            told = classifier.labels(block, name, given or {})
             done += len(block)
             if progress is not None:
                 progress(done, "")
-            for row in odds / odds.sum(1, keepdims=True):
-                order = np.argsort(-row, kind="stable")
-                yield {choices[i]: float(row[i]) for i in order}
+            yield from told
 
     def told(self, label: str = "") -> str:
         """The condition that `classify` tells; nothing where labels are what the model answers."""
-        if self.codec.choices:
-            if self.network.aligned:
-                raise UnsupportedQuery("the model gives each element a label", hint="`apply` has them")
-            if label:
-                raise UnsupportedQuery(f"there is no condition {label!r} to tell", hint="the answers are the labels")
-            return ""
-        known = [name for name, codec in self.given.items() if codec.choices and name not in self.network.aligned]
-        if not known:
-            raise UnsupportedQuery(
-                "the model knows no labels",
-                hint="train with a label beside each thing (given.label.source=column:NAME), or with labels as what is "
-                "made (codec=label)",
-            )
-        if label not in known and (label or len(known) > 1):
-            raise UnsupportedQuery(
-                f"it has no label {label!r}" if label else "which label is to be told?", hint=f"one of: {listed(known)}"
-            )
-        return label or known[0]
+        return self._classifier.told(label)
 
-    def _reading(self, rows: Sequence[Any], conditions: Mapping[str, Flat]) -> likelihood.Reading:
-        """Values of sequences beside conditions of each, to be scored."""
-        return likelihood.Reading.of(
-            self.codec,
-            self.network.space,
-            Flat.of([self.codec.encode(row) for row in rows]),
-            conditions,
-            sum(map(self.codec.count, rows)),
-            sum(map(self.codec.extra_nats, rows)),
-        )
-
-    def _nats_beside(
-        self, name: str, choice: str, values: Sequence[Any], given: Mapping[str, Any]
-    ) -> NDArray[np.float64]:
-        """What each value costs beside a label (N,), or that label beside each value where there is no `name`."""
-        things = [self.codec.accept(choice if not name else value) for value in values]
-        beside = [{**given, **({name: choice} if name else self.given.named(value))} for value in values]
-        rows = [self.codec.rows(thing) for thing in things]
-        count = [len(own) for own in rows]
-        known = [one for own, many in zip(beside, count, strict=True) for one in [self.given.encode(own)] * many]
-        reading = self._reading([row for own in rows for row in own], self.given.flats(known))
-        # A label is one symbol, so that what is exact costs no more; of a text it may be expensive.
-        exact = [key for key, one in self.process.likelihoods().items() if one.kind == "exact" and not name]
-        kind = exact[0] if exact else "likelihood"
-        found = likelihood.nats_of_each(self.network, self.process, reading, kind)
-        return np.asarray(np.add.reduceat(found, np.cumsum([0, *count[:-1]])), np.float64)
+    @property
+    def _classifier(self) -> Classifier:
+        return Classifier(self.codec, self.process, self.network, self.given)
 
     @property
     def answering(self) -> Sampler:

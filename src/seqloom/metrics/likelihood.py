@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,6 +78,12 @@ class Reading:
             codec.ambiguous,
             codec.loses,
         )
+
+    @classmethod
+    def of_rows(cls, codec: Codec, space: Space, rows: Sequence[Any], given: Mapping[str, Flat]) -> Reading:
+        """Values of single sequences, beside the conditions of each."""
+        flat = Flat.of([codec.encode(row) for row in rows])
+        return cls.of(codec, space, flat, given, sum(map(codec.count, rows)), sum(map(codec.extra_nats, rows)))
 
 
 class _Tally:
