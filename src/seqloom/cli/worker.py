@@ -45,7 +45,7 @@ def work(message: str) -> int:
             if watch(fit, session, notes) is None:
                 return 128 + stop.signal
         session.note("scoring and sampling")
-        result = judged(runs.read(task.run), briefly=True, device=session.place, asked=task.asked)
+        result = judged(runs.read(task.run), briefly=True, device=session.place, further=task.further)
     except SeqloomError as error:
         result = {"error": str(error)}
     except MemoryError:

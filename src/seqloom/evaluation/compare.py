@@ -28,9 +28,9 @@ from seqloom.core.progress import listed
 from seqloom.corpora import shards
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.frames import word_of
-from seqloom.evaluation.asked import NOTHING_MORE, Asked
 from seqloom.evaluation.comparison import Comparison, Row
 from seqloom.evaluation.evaluate import data_of, prepare
+from seqloom.evaluation.further import NO_MORE, FurtherMeasures
 from seqloom.evaluation.judge import judged
 from seqloom.evaluation.naming import own_settings, setting_words
 from seqloom.evaluation.report import plain, write_report
@@ -86,13 +86,13 @@ def compare(
     """
     data, quiet, notify = word_of(data), notify is None, notify or _silent
     _check_models(models, minutes, seeds)
-    settings, asked = seen_alike(data, models, settings), Asked(horizon, windows, synthetic)
+    settings, further = seen_alike(data, models, settings), FurtherMeasures(horizon, windows, synthetic)
     parts = _checked_fractions(fractions, settings)
     source, folder = _absolute(data), Path(out)
-    request = {"data": source, "minutes": minutes, "settings": settings, **asked.said}
+    request = {"data": source, "minutes": minutes, "settings": settings, **further.said}
     _refuse_another(folder, request)
     first = Task(
-        source, models[0], 0, minutes, settings, str(out), quiet, threads, device, asked=asked, fraction=parts[0]
+        source, models[0], 0, minutes, settings, str(out), quiet, threads, device, further=further, fraction=parts[0]
     )
     tasks = _tasks(first, models, seeds, parts)
     plans, unfit = first_plans(tasks)
@@ -105,7 +105,7 @@ def compare(
     corpus, prepared = plans[greatest].recipe.corpus, plans[greatest].prepared
     if not len(prepared.splits["test"].data.x):
         raise DataError("the test split is empty, so nothing can be compared", hint="give it a share in corpus.splits")
-    asked.check(corpus, prepared)
+    further.check(corpus, prepared)
     with durable.Lock(folder) as lock:
         _claim(folder, request)
         results = results_of(tasks, unfit, prepared, notify)
@@ -119,7 +119,7 @@ def compare(
             of_one_measure(rows[greatest]),
             minutes=minutes,
             command=_command(data, tasks, sorted(plans), out),
-            asked=asked,
+            further=further,
         )
         if len(plans) > 1:
             learned = {part: (planned.recipe.corpus, planned.prepared) for part, planned in plans.items()}
@@ -150,7 +150,7 @@ def _tasks(first: Task, models: Sequence[str], seeds: int, parts: Sequence[float
             model=model,
             seed=seed,
             fraction=part,
-            asked=first.asked if part == first.fraction else NOTHING_MORE,
+            further=first.further if part == first.fraction else NO_MORE,
         )
         for part in parts
         for model in models
@@ -171,7 +171,7 @@ def _command(data: str, tasks: Sequence[Task], parts: Sequence[float], out: Path
     first, models = tasks[0], dict.fromkeys(task.model for task in tasks)
     seeds = 1 + max(task.seed for task in tasks)
     command = ["seqloom", "compare", data, "--models", ",".join(models), "--minutes", f"{first.minutes:g}"]
-    command += ["--seeds", str(seeds), *first.asked.options]
+    command += ["--seeds", str(seeds), *first.further.options]
     command += [] if list(parts) == [1.0] else ["--fractions", ",".join(f"{part:g}" for part in parts)]
     return [*command, "--out", str(out), *setting_words(first.settings)]
 
@@ -205,15 +205,15 @@ def compare_runs(
     `out` may hold the comparison of the same runs; one of other runs is replaced with `force` only.
     """
     notify, folder = notify or _silent, Path(out)
-    asked = Asked(horizon, windows, synthetic)
-    request = {"runs": [os.path.abspath(path) for path in paths], **asked.said}
+    further = FurtherMeasures(horizon, windows, synthetic)
+    request = {"runs": [os.path.abspath(path) for path in paths], **further.said}
     if not force:
         _refuse_another(folder, request)
     several = [runs.read(path) for path in paths]
     first = several[0]
     _check_comparable(several)
     prepared = prepare(first)
-    asked.check(first.recipe.corpus, prepared)
+    further.check(first.recipe.corpus, prepared)
     names = [run.path.name for run in several]
     names = names if len(set(names)) == len(names) else [str(run.path) for run in several]
     with durable.Lock(folder):
@@ -221,7 +221,7 @@ def compare_runs(
         rows = []
         for name, run in zip(names, several, strict=True):
             notify(f"{name}: scoring and sampling")
-            rows.append(row_of(name, [judged(run, asked=asked)]))
+            rows.append(row_of(name, [judged(run, further=further)]))
         notify("baselines")
         comparison = comparison_of(
             data_of(first.recipe.corpus),
@@ -229,8 +229,8 @@ def compare_runs(
             prepared,
             rows,
             minutes=None,
-            command=["seqloom", "compare", *paths, *asked.options, "--out", str(out)],
-            asked=asked,
+            command=["seqloom", "compare", *paths, *further.options, "--out", str(out)],
+            further=further,
         )
         _write(comparison, folder, request)
     return comparison

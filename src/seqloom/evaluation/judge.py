@@ -16,8 +16,8 @@ from seqloom.core import durable
 from seqloom.core.errors import UnsupportedQuery
 from seqloom.corpora.base import Split
 from seqloom.evaluation.answers import answers_of, source_of
-from seqloom.evaluation.asked import NOTHING_MORE, Asked
 from seqloom.evaluation.evaluate import evaluate_model, prepare, values_of
+from seqloom.evaluation.further import NO_MORE, FurtherMeasures
 from seqloom.evaluation.novelty import originals
 from seqloom.evaluation.synthesis import WINDOWS, drawn
 from seqloom.evaluation.texts import beside_of, spread, texts_of
@@ -53,7 +53,7 @@ def judged(
     *,
     briefly: bool = False,
     device: torch.device | str = "cpu",
-    asked: Asked = NOTHING_MORE,
+    further: FurtherMeasures = NO_MORE,
 ) -> dict[str, Any]:
     """The results of a finished run, as plain values: its test scores, samples, speed and learning curve.
 
@@ -64,10 +64,10 @@ def judged(
     windows = MOST
     if briefly:
         windows = int(np.clip(0.25 * report["elements"] / model.network.window**2, FEWEST, MOST))
-    synthesis = asked.synthesis
+    synthesis = further.synthesis
     more: list[Metric] = []
-    if asked.horizon is not None:
-        more.append(ForecastMetric(horizon=asked.horizon, windows=asked.windows))
+    if further.horizon is not None:
+        more.append(ForecastMetric(horizon=further.horizon, windows=further.windows))
     if synthesis is not None:
         more.append(synthesis)
     scores = evaluate_model(model, windows=windows, more=more)

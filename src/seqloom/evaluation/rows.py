@@ -16,12 +16,12 @@ from seqloom import run as runs
 from seqloom.core import machine
 from seqloom.corpora.base import Corpus, Prepared
 from seqloom.evaluation.answers_table import AnswersTable, answers_table
-from seqloom.evaluation.asked import Asked
 from seqloom.evaluation.baselines.base import baselines_of
 from seqloom.evaluation.comparison import Comparison, Filled, Paths, Picture, Row, SplitSummary, ci95
 from seqloom.evaluation.data_curve import DataCurve, Portion
 from seqloom.evaluation.forecast_table import ForecastTable
 from seqloom.evaluation.forecasts import baseline_rows, table_of
+from seqloom.evaluation.further import FurtherMeasures
 from seqloom.evaluation.measured import MeasuredRow, by_name
 from seqloom.evaluation.novelty_table import NoveltyTable, novelty_table
 from seqloom.evaluation.synthesis import control_rows, len_of, reality_of, synthesis_table
@@ -152,7 +152,7 @@ def comparison_of(
     *,
     minutes: float | None,
     command: Sequence[str],
-    asked: Asked,
+    further: FurtherMeasures,
 ) -> Comparison:
     """The rows with the rest of a comparison: the splits, the baselines, this machine.
 
@@ -176,10 +176,10 @@ def comparison_of(
         machine=machine.record(),
         command=shlex.join(command),
         notes=(*prepared.notes, *why_not, *filter(None, [made])),
-        forecasts=_forecasts(asked.origins(corpus, prepared), prepared, rows),
+        forecasts=_forecasts(further.origins(corpus, prepared), prepared, rows),
         novelty=_novelty(rows),
         answers=_answers(rows),
-        synthesis=_synthesis(asked.synthesis, corpus, prepared, rows),
+        synthesis=_synthesis(further.synthesis, corpus, prepared, rows),
     )
 
 

@@ -16,7 +16,7 @@ from seqloom.core.config import merge
 from seqloom.core.errors import RunError, UnsupportedSpace
 from seqloom.core.progress import duration
 from seqloom.corpora.base import Prepared
-from seqloom.evaluation.asked import NOTHING_MORE, Asked
+from seqloom.evaluation.further import NO_MORE, FurtherMeasures
 from seqloom.evaluation.naming import file_name, named_in, own_settings
 from seqloom.planning import TrainingPlan, plan
 
@@ -43,7 +43,7 @@ class Task:
     quiet: bool = False
     threads: int | None = None
     device: str = "auto"
-    asked: Asked = NOTHING_MORE
+    further: FurtherMeasures = NO_MORE
     fraction: float = 1.0
     """Of the training split."""
 
@@ -51,7 +51,7 @@ class Task:
     def read(cls, message: str) -> Task:
         """The task of a message; see `message`."""
         fields = json.loads(message)
-        return cls(**{**fields, "asked": Asked(**fields["asked"])})
+        return cls(**{**fields, "further": FurtherMeasures(**fields["further"])})
 
     @property
     def message(self) -> str:

@@ -15,7 +15,7 @@ from seqloom.rolling import Origins, origins_of
 
 
 @dataclass(frozen=True)
-class Asked:
+class FurtherMeasures:
     """Measures that are taken only where they are asked for; see `compare`."""
 
     horizon: int | None = None
@@ -56,5 +56,5 @@ class Asked:
             reality_of(corpus, prepared.codec, "test", self.synthesis.length)
 
 
-NOTHING_MORE = Asked()
+NO_MORE = FurtherMeasures()
 """Likelihoods alone."""
