@@ -256,13 +256,9 @@ def _infill_several(
     asked = [one for _, one in places]
     answers = dict(zip([gaps[k] for k, _ in places], collected_several(model, asked, session), strict=True))
     if levels is not None:
-        statistics = {i: answer.statistics(levels) for i, answer in answers.items()}
-        likes = [
-            codec.join([codec.cut(answer.values[0], t, t + 1) for t in answer.new.tolist()])
-            for answer in answers.values()
-        ]
-        data = codec.summaries(likes, list(statistics.values()))
+        data, contents = _intervals(codec, list(answers.values()), levels)
     else:
+        contents = [{"samples": [codec.as_json(value) for value in answer.values]} for answer in answers.values()]
         made = [
             tuple(answers[i].values[k] if i in answers else value for i, value in enumerate(values))
             for k in range(number)
@@ -275,16 +271,8 @@ def _infill_several(
     if file is not None:
         session.wrote(file, codec.as_file(data, file.path.name))
     if output.as_json:
-        contents = []
-        for i, answer in answers.items():
-            own: dict[str, Any] = {"name": codec.called(values[i])}
-            if levels is None:
-                own["samples"] = [codec.as_json(value) for value in answer.values]
-            else:
-                own["elements"] = [answer.elements[t] for t in answer.new]
-                own["summary"] = by_column(answer, statistics[i])
-            contents.append(own)
-        put_json({"seed": asked[0].query.seed, "series": contents})
+        each = [{"name": codec.called(values[i]), **own} for i, own in zip(answers, contents, strict=True)]
+        put_json({"seed": asked[0].query.seed, "series": each})
     elif output.out is None:
         put(data)
 
@@ -300,17 +288,24 @@ def _write_intervals(
     codec = model.codec
     check_numbers(codec, "extend goes on from a beginning, and infill without --quantiles fills gaps")
     file = output.file()
-    answer = collected(model, asked, session)
-    statistics = answer.statistics(quantiles)
-    parts = [codec.cut(answer.values[0], i, i + 1) for i in answer.new.tolist()]
-    data = codec.summary(codec.join(parts), statistics)
+    data, contents = _intervals(codec, [collected(model, asked, session)], quantiles)
     if file is not None:
         session.wrote(file, codec.as_file(data, file.path.name))
     if output.as_json:
-        elements = [answer.elements[i] for i in answer.new]
-        put_json({"seed": answer.seed, "elements": elements, "summary": by_column(answer, statistics)})
+        put_json({"seed": asked.query.seed, **contents[0]})
     elif file is None:
         put(data)
+
+
+def _intervals(codec: Codec, answers: Sequence[Answer], levels: Sequence[float]) -> tuple[bytes, list[dict[str, Any]]]:
+    """Mean and quantiles of the rows of each series that had a gap, as data of the codec, and as JSON has them."""
+    statistics = [answer.statistics(levels) for answer in answers]
+    likes = [codec.join([codec.cut(answer.values[0], t, t + 1) for t in answer.new.tolist()]) for answer in answers]
+    contents = [
+        {"elements": [answer.elements[t] for t in answer.new], "summary": by_column(answer, own)}
+        for answer, own in zip(answers, statistics, strict=True)
+    ]
+    return codec.summaries(likes, statistics), contents
 
 
 def by_column(answer: Answer, statistics: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:

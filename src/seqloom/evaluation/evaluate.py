@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -86,50 +87,34 @@ def evaluate_model(
             f"the {split} split is empty: nothing was kept for it",
             hint=f"corpus.splits={list(model.run.recipe.corpus.splits)} of this run; name another --split",
         )
-    reading = reading_of(part, model.run)
     records: list[MetricRecord] = []
     failed: list[str] = []
     for i, metric in enumerate(members):
-
-        def report_share(share: float, done: int = i) -> None:
-            if progress:
-                progress((done + share) / len(members))
-
-        view = View(
-            model.network,
-            model.process,
-            reading,
-            sample=lambda count, seed: samples_of(model, part, count, None, seed),
-            values=partial(values_of, model.run, data, split),
-            forecasts=partial(forecasts_of, model, data, split, progress=partial(_of_share, report_share)),
-            synthetic=partial(synthesis_of, model, data, split),
-            copies=partial(_copies, model, part),
-            things=partial(things_of, model, part),
-            answers=partial(
-                answers_of, model, prepared, part, partial(values_of, model.run, data, split), progress=report_share
-            ),
-            full=full,
-            windows=windows,
-            progress=report_share,
-        )
         if metric.runs and metrics is None:
             failed.append(f"{metric.name}: its command is run where it is asked for: evaluate RUN metrics=[...]")
             continue
+
+        def report(share: float, done: int = i) -> None:
+            if progress:
+                progress((done + share) / len(members))
+
+        view = replace(_view(model, data, split, prepared, part, report), full=full, windows=windows)
+        measured: list[MetricRecord] = []
         try:
             measured = metric.measure(view)
-            if wrong := wrong_with(measured):
-                failed.append(f"{metric.name}: {wrong}")
-            else:
-                records += measured
+            wrong = wrong_with(measured)
         except SeqloomError as error:
             if len(members) == 1:
                 raise
-            failed.append(f"{metric.name}: {error}")
+            wrong = str(error)
         except Exception as error:  # a metric of the user's own: the others are reported all the same
             arose = arose_in(error)
-            place = f" ({arose[0]}, line {arose[1]})" if arose else ""
-            failed.append(f"{metric.name}: {type(error).__name__}: {error}{place}")
+            wrong = f"{type(error).__name__}: {error}" + (f" ({arose[0]}, line {arose[1]})" if arose else "")
             logger.debug("the metric %s failed:", metric.name, exc_info=True)
+        if wrong:
+            failed.append(f"{metric.name}: {wrong}")
+        else:
+            records += measured
     if not records:
         raise DataError("none of the metrics can be taken", hint="; ".join(failed))
     return {
@@ -144,9 +129,25 @@ def evaluate_model(
     }
 
 
-def _of_share(report: Progress, share: float, text: str) -> None:
-    """Progress of forecasts, as the share alone."""
-    report(share)
+def _view(
+    model: Model, data: str | Corpus | None, split: SplitName, prepared: Prepared, part: Split, report: Progress
+) -> View:
+    """What metrics are taken from: the split, encoded and as files have it, and what the model makes beside it."""
+    assert model.run is not None
+    values = partial(values_of, model.run, data, split)
+    return View(
+        model.network,
+        model.process,
+        reading_of(part, model.run),
+        sample=lambda count, seed: samples_of(model, part, count, None, seed),
+        values=values,
+        forecasts=partial(forecasts_of, model, data, split, progress=lambda share, _: report(share)),
+        synthetic=partial(synthesis_of, model, data, split),
+        copies=partial(_copies, model, part),
+        things=partial(things_of, model, part),
+        answers=partial(answers_of, model, prepared, part, values, progress=report),
+        progress=report,
+    )
 
 
 def samples_of(model: Model, part: Split, count: int, length: int | None, seed: int) -> Sequence[Any]:
