@@ -524,17 +524,15 @@ class Codec(Component, home="seqloom.codecs"):
         return b"\n".join(map(self.show, values))
 
     def summaries(self, likes: Sequence[Any], statistics: Sequence[Mapping[str, NDArray[np.float64]]]) -> bytes:
-        """The `summary` of each of several values, laid out as their file has them."""
-        return b"\n".join(self.summary(like, own) for like, own in zip(likes, statistics, strict=True))
-
-    def summary(self, like: Any, statistics: Mapping[str, NDArray[np.float64]]) -> bytes:
-        """Statistics (T,D) of the `numbers` of many values like this one, as a table: NAME_STATISTIC by element."""
-        columns = self.number_names()
-        lines = [",".join(["element", *(f"{column}_{name}" for column in columns for name in statistics)])]
-        for i, element in enumerate(self.element_names(like)):
-            cells = [array[i, d] for d in range(len(columns)) for array in statistics.values()]
-            lines.append(",".join([element, *(f"{cell:.6g}" for cell in cells)]))
-        return "".join(f"{line}\n" for line in lines).encode()
+        """Statistics (T,D) of the `numbers` of many values like each of these, as tables: NAME_STATISTIC by element."""
+        columns, tables = self.number_names(), []
+        for like, own in zip(likes, statistics, strict=True):
+            lines = [",".join(["element", *(f"{column}_{name}" for column in columns for name in own)])]
+            for i, element in enumerate(self.element_names(like)):
+                cells = [array[i, d] for d in range(len(columns)) for array in own.values()]
+                lines.append(",".join([element, *(f"{cell:.6g}" for cell in cells)]))
+            tables.append("".join(f"{line}\n" for line in lines))
+        return "\n".join(tables).encode()
 
 
 class Unsuited(DataError):

@@ -584,11 +584,8 @@ class Series(Codec, name="series"):
             lines += [f"{i}{mark}{row}" for row in rows]
         return "".join(f"{line}\n" for line in lines).encode()
 
-    def summary(self, like: Table, statistics: Mapping[str, NDArray[np.float64]]) -> bytes:
-        """The time, and a column NAME_STATISTIC for each column and statistic."""
-        return self.summaries([like], [statistics])
-
     def summaries(self, likes: Sequence[Table], statistics: Sequence[Mapping[str, NDArray[np.float64]]]) -> bytes:
+        """The time, and a column NAME_STATISTIC for each column and statistic."""
         names = list(statistics[0])
         columns = tuple(f"{column}_{name}" for column in self.columns for name in names)
         # The same codec with these columns, so that each is written with the digits that are worth writing.
