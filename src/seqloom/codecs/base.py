@@ -27,7 +27,6 @@ class Codec(Component, home="seqloom.codecs"):
     fields. A *value* is the thing in memory: a `str`, `bytes`, or a table of numbers.
     """
 
-    media: ClassVar[str] = "text/plain"
     suffixes: ClassVar[tuple[str, ...]] = ()
     unit: ClassVar[str] = "element"
     """Likelihood is reported per unit: "byte", "value"."""
@@ -268,7 +267,7 @@ class Codec(Component, home="seqloom.codecs"):
 
     @abstractmethod
     def show(self, value: Any) -> bytes:
-        """A value as bytes for standard output, of type `media`."""
+        """A value as bytes for standard output."""
 
     def as_text(self, value: Any) -> str:
         """A value as the text that people read."""

@@ -60,7 +60,6 @@ class Turns(Codec, name="chat"):
     the same: no message can spell one of these symbols.
     """
 
-    media: ClassVar[str] = "application/jsonl"
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
     unit: ClassVar[str] = "byte"
     bits: ClassVar[bool] = True

@@ -56,7 +56,6 @@ class Series(Codec, name="series"):
     costs the logarithm of its column's scale besides.
     """
 
-    media: ClassVar[str] = "text/csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz", *SUFFIXES)
     unit: ClassVar[str] = "value"
     divisible: ClassVar[bool] = True

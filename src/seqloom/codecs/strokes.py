@@ -35,7 +35,6 @@ class Strokes(Codec, name="strokes"):
     Densities are in the data's own units of length.
     """
 
-    media: ClassVar[str] = "image/svg+xml"
     suffixes: ClassVar[tuple[str, ...]] = (".svg", ".npz", ".jsonl", ".ndjson", ".json", ".json.zip")
     unit: ClassVar[str] = "point"
     rank: ClassVar[int] = 1

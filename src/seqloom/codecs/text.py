@@ -44,7 +44,6 @@ _GAP = "_{3,}"
 class Text(Codec):
     """What the text codecs share: where gaps stand, and that unknown characters are refused in what is typed."""
 
-    media: ClassVar[str] = "text/plain"
     suffixes: ClassVar[tuple[str, ...]] = (".txt", ".txt.gz", ".txt.zst")
     unit: ClassVar[str] = "byte"
     bits: ClassVar[bool] = True
@@ -330,8 +329,6 @@ class Characters(Strings, name="characters"):
 
 class Bytes(Utf8, name="bytes"):
     """One symbol a byte: anything is readable, and a sample may be no valid text. A value is `bytes`."""
-
-    media: ClassVar[str] = "application/octet-stream"
 
     @property
     def space(self) -> Tokens:
