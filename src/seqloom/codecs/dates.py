@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ from seqloom.codecs.steps import (
 )
 from seqloom.core.config import Settings
 from seqloom.core.errors import DataError
+
+if TYPE_CHECKING:
+    import polars
 
 _MEAN_MONTH = 31_556_952 / 12
 
@@ -147,23 +150,10 @@ class Calendar(Settings):
             zones = {point}
         cells = polars.Series(texts, dtype=polars.String)
         zone = zone or (next(iter(zones)) if len(zones) == 1 else "%z")
-        shifts = None
-        if zone not in {"", "%z"} and not cells.str.ends_with(zone).all():
-            zone = "%z"
-        if zone == "%z":
-            parts = cells.str.extract_groups(f"^(?P<body>.*?)(?P<zone>{clocks.OFFSET})$").struct.unnest()
-            cells = parts["body"].fill_null("")
-            offsets = {text: clocks.seconds_of(text) for text in parts["zone"].unique().to_list() if text is not None}
-            shifts = parts["zone"].replace_strict(offsets, default=0, return_dtype=polars.Int64).to_numpy() * SECOND
-        elif zone:
-            cells = cells.str.strip_suffix(zone)
+        cells, zone, shifts = _without_zone(cells, zone)
         small: Instants | int = 0
         if fraction:
-            digits = cells.str.extract(r"[.,]([0-9]{1,9})$").fill_null("0")
-            fraction = max(map(len, digits.unique().to_list()), default=fraction)
-            digits = digits.str.pad_end(6, "0").str.slice(0, 6)
-            small = digits.cast(polars.Int64).to_numpy()
-            cells = cells.str.replace(r"[.,][0-9]{1,9}$", "")
+            cells, fraction, small = _without_fraction(cells, fraction)
         bodies = cells.to_list()
         worded = names or names_a_month(sample_of(bodies))
         own_names = months_of(bodies, names) if worded else ()
@@ -171,19 +161,9 @@ class Calendar(Settings):
             bodies = [in_english(body, own_names, long="%B" in spelling) for body in bodies]
             cells = polars.Series(bodies, dtype=polars.String)
         known = [spelling] if spelling else common(sample_of(bodies), named=True)
-        best: tuple[float, str, Instants] | None = None
-        furthest = -1
-        for one in known:
-            instants, valid = read_all(cells, one)
-            if not valid.all():
-                furthest = max(furthest, int(np.argmin(valid)))
-                continue
-            even = float(np.mean([evenness(instants[piece]) for piece in pieces]))
-            if best is None or even > best[0]:
-                best = even, one, instants
-        if best is None:
+        chosen, instants, furthest = _most_even(cells, known, pieces)
+        if instants is None:
             raise _unread(texts, _first_odd(bodies) if furthest < 0 else furthest, path, lines, spelling)
-        _, chosen, instants = best
         calendar = cls(format=as_written(chosen, sample_of(bodies)), fraction=fraction, zone=zone, names=own_names)
         instants = instants + small
         if shifts is None:
@@ -437,6 +417,50 @@ def check_order(texts: Sequence[str], instants: Instants, path: Path | str, line
         if repeated
         else "codec.dialect.sort=true sorts the rows by date; codec.dialect.series=COLUMN tells several series apart",
     )
+
+
+def _without_zone(cells: polars.Series, zone: str) -> tuple[polars.Series, str, Instants | None]:
+    """Cells without the zone behind them, how it is written, and how far each is shifted, where they differ in that."""
+    import polars
+
+    if zone not in {"", "%z"} and not cells.str.ends_with(zone).all():
+        zone = "%z"
+    if zone != "%z":
+        return cells.str.strip_suffix(zone) if zone else cells, zone, None
+    parts = cells.str.extract_groups(f"^(?P<body>.*?)(?P<zone>{clocks.OFFSET})$").struct.unnest()
+    offsets = {text: clocks.seconds_of(text) for text in parts["zone"].unique().to_list() if text is not None}
+    shifts = parts["zone"].replace_strict(offsets, default=0, return_dtype=polars.Int64).to_numpy() * SECOND
+    return parts["body"].fill_null(""), zone, shifts
+
+
+def _without_fraction(cells: polars.Series, digits: int) -> tuple[polars.Series, int, Instants]:
+    """Cells without the fraction of a second behind them, of how many digits it is, and the microseconds of each."""
+    import polars
+
+    found = cells.str.extract(r"[.,]([0-9]{1,9})$").fill_null("0")
+    digits = max(map(len, found.unique().to_list()), default=digits)
+    small = found.str.pad_end(6, "0").str.slice(0, 6).cast(polars.Int64).to_numpy()
+    return cells.str.replace(r"[.,][0-9]{1,9}$", ""), digits, small
+
+
+def _most_even(
+    cells: polars.Series, spellings: Sequence[str], pieces: Sequence[slice]
+) -> tuple[str, Instants | None, int]:
+    """The spelling by which all cells can be read, and its instants: the one by which pieces step most evenly.
+
+    Where there is none, how far the best one reads (-1: there are no spellings).
+    """
+    best: tuple[float, str, Instants] | None = None
+    furthest = -1
+    for spelling in spellings:
+        instants, valid = read_all(cells, spelling)
+        if not valid.all():
+            furthest = max(furthest, int(np.argmin(valid)))
+            continue
+        even = float(np.mean([evenness(instants[piece]) for piece in pieces]))
+        if best is None or even > best[0]:
+            best = even, spelling, instants
+    return ("", None, furthest) if best is None else (best[1], best[2], furthest)
 
 
 def _first_odd(bodies: Sequence[str]) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seqloom.codecs.around import Around
 from seqloom.codecs.dates import Calendar, check_order
@@ -115,42 +116,21 @@ def times_of(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[str,
 
 def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | str) -> dict[str, Table]:
     """The series of a table of which each row is one."""
-    import polars
-
-    columns, height, dialect = cells.columns, cells.height, wanted.dialect
+    columns, height = cells.columns, cells.height
     ids = [name for name in columns if name not in times]
-    stacked = polars.concat([columns[name].rename("") for name in times])
-    read = read_numbers(
-        stacked, decimal_of([stacked], cells.sheet.delimiter, dialect.decimal or wanted.decimal), dialect.missing
-    )
-    if read.odd is not None:
-        place, row = divmod(read.odd, height)
-        raise DataError(
-            f"column {times[place]!r} is text: {stacked[read.odd][:40]!r} is not a number",
-            path=path,
-            line=cells.lines[row],
-            hint=f"{PREFIX}.missing=[...] says which cells are no values",
-        )
-    values = read.values.reshape(len(times), height).T
+    values = _numbers_of(cells, times, wanted, path)
     dates, calendar = None, None
     if common(Around.of(times).bare(times), named=True):
         lines = [1] * len(times)
-        calendar, instants = Calendar.spelled(times, path, lines, dialect.dates)
+        calendar, instants = Calendar.spelled(times, path, lines, wanted.dialect.dates)
         order = np.argsort(instants, kind="stable")
         dates, values = tuple(times[i] for i in order), values[:, order]
-        calendar, (instants,) = calendar.placed([instants[order]], dialect.zone)
+        calendar, (instants,) = calendar.placed([instants[order]], wanted.dialect.zone)
         check_order(dates, instants, path, lines)
         calendar = calendar.stepped([instants])
     own = {name: columns[name].to_list() for name in ids}
     key = next((name for name in ids if columns[name].n_unique() == height), "\t".join(ids))
-    said = (
-        f"each row is a series, and the columns {times[0]!r} to {times[-1]!r} are its {len(times):,} times "
-        f"({PREFIX}.wide=false takes them for series)"
-    )
-    used = {*key.split("\t"), *wanted.words, *wanted.perhaps}
-    left = [repr(name) for name in ids if name and name not in used]
-    beside = "column {} is left out" if len(left) == 1 else "columns {} are left out"
-    remarks = (*cells.remarks, said, *([beside.format(listed(left))] if left else []))
+    remarks = (*cells.remarks, *_remarks(times, ids, {*key.split("\t"), *wanted.words, *wanted.perhaps}))
     tables = {}
     for row in range(height):
         known = np.flatnonzero(~np.isnan(values[row]))
@@ -173,6 +153,37 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
             "two rows are of the same series", path=path, hint=f"{PREFIX}.wide=false takes the columns for series"
         )
     return tables
+
+
+def _numbers_of(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | str) -> NDArray[np.float64]:
+    """The numbers (rows, times) of the columns that are times; DataError where a cell is none."""
+    import polars
+
+    dialect = wanted.dialect
+    stacked = polars.concat([cells.columns[name].rename("") for name in times])
+    read = read_numbers(
+        stacked, decimal_of([stacked], cells.sheet.delimiter, dialect.decimal or wanted.decimal), dialect.missing
+    )
+    if read.odd is not None:
+        place, row = divmod(read.odd, cells.height)
+        raise DataError(
+            f"column {times[place]!r} is text: {stacked[read.odd][:40]!r} is not a number",
+            path=path,
+            line=cells.lines[row],
+            hint=f"{PREFIX}.missing=[...] says which cells are no values",
+        )
+    return read.values.reshape(len(times), cells.height).T
+
+
+def _remarks(times: Sequence[str], ids: Sequence[str], used: Collection[str]) -> list[str]:
+    """What was understood of the table, and which of its other columns are not used."""
+    said = (
+        f"each row is a series, and the columns {times[0]!r} to {times[-1]!r} are its {len(times):,} times "
+        f"({PREFIX}.wide=false takes them for series)"
+    )
+    left = [repr(name) for name in ids if name and name not in used]
+    beside = "column {} is left out" if len(left) == 1 else "columns {} are left out"
+    return [said, *([beside.format(listed(left))] if left else [])]
 
 
 def _dates(column: polars.Series) -> bool:

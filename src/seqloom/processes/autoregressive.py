@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
@@ -350,36 +350,22 @@ class Autoregressive(Process, name="autoregressive"):
         self, net: Net, ask: Ask, state: NetState | None, limit: int | None = None
     ) -> tuple[Guess, NetState | None]:
         assert state is not None
-        rows = len(ask.want)
-        last = ask.want.max(1)
-        active = last >= 0
-        origin = np.where(active, slide(last, net.reach), state.origin[:rows])
-        moved = origin != state.origin[:rows]
-        if moved.any():
-            state.rollback(np.where(moved, 0, state.length[:rows]))
-            state.origin[:rows] = origin
-        first = np.where(ask.want >= 0, ask.want, np.iinfo(np.int64).max).min(1)
-        begin = np.where(
-            active, np.minimum(state.length[:rows], np.minimum(ask.fixed, first) - origin), state.length[:rows]
-        )
-        state.rollback(begin)
-        unread = np.where(active, last + 1 - origin - begin, 0)
-        count = unread if limit is None else np.minimum(unread, limit)
-        reading = (origin + begin)[:, None] + np.arange(int(count.max(initial=1)))
-        visible, position = self._visible(ask, reading, active)
+        now = _to_read(ask, state, net.reach, limit)
+        reading = now.first[:, None] + np.arange(int(now.count.max(initial=1)))
+        visible, position = self._visible(ask, reading, now.active)
         if self.features:
             visible = replace(visible, laws=net.laws)
-        first_read = torch.as_tensor(reading <= origin[:, None], device=ask.x.device)
+        first_read = torch.as_tensor(reading <= now.origin[:, None], device=ask.x.device)
         inputs, read = self.inputs(net, visible, position, first_read)
-        index = np.clip(ask.want - (origin + begin)[:, None], 0, inputs.shape[1] - 1)
+        index = np.clip(ask.want - now.first[:, None], 0, inputs.shape[1] - 1)
         where = torch.as_tensor(index, device=inputs.device)
         parts = {}
         if ask.compared:
-            h, state = net.features(inputs, given=ask.given, state=state, count=count)
-            parts["similarity"] = similarity(h, origin + begin, count, ask.kept)
+            h, state = net.features(inputs, given=ask.given, state=state, count=now.count)
+            parts["similarity"] = similarity(h, now.first, now.count, ask.kept)
             out = net.outputs(h.take_along_dim(where.unsqueeze(-1), 1))
         else:
-            out, state = net(inputs, given=ask.given, where=where, state=state, count=count)
+            out, state = net(inputs, given=ask.given, where=where, state=state, count=now.count)
         read = Read(
             location=_taken(read.location, where),
             log_scale=_taken(read.log_scale, where),
@@ -388,8 +374,8 @@ class Autoregressive(Process, name="autoregressive"):
         head, out = self._counting(net, out, lambda: self._asked(net, ask))
         value = _params(head, out, read)
         if isinstance(net.space, Tokens):
-            return Guess(head.logits(value), active & (count == unread), parts=parts), state
-        return Guess(value, active & (count == unread), head, parts), state
+            return Guess(head.logits(value), now.ready, parts=parts), state
+        return Guess(value, now.ready, head, parts), state
 
     def keeps(self, net: Net, ask: Ask) -> int:
         """Directions of what the network makes of each input, where these are compared."""
@@ -454,6 +440,37 @@ class Autoregressive(Process, name="autoregressive"):
         at = torch.as_tensor(np.clip(index, 0, steps - 1), device=device).unsqueeze(-1)
         x, known, shown = (cell.take_along_dim(at, 1) for cell in cells)
         return Visible(x, known & exists, shown & exists), position - torch.as_tensor(first, device=device)[:, None]
+
+
+@dataclass(frozen=True)
+class ToRead:
+    """What rows (B,) read in one call: `count` inputs from position `first` on, of a window that begins at `origin`.
+
+    Rows that are not `active` read nothing; those that are `ready` have then read all that their guess depends on.
+    """
+
+    active: NDArray[np.bool_]
+    origin: Lengths
+    first: Lengths
+    count: Lengths
+    ready: NDArray[np.bool_]
+
+
+def _to_read(ask: Ask, state: NetState, reach: int | None, limit: int | None) -> ToRead:
+    """What is to be read for an ask, at most `limit` inputs; a state that has read what has changed goes back."""
+    rows, last = len(ask.want), ask.want.max(1)
+    active = last >= 0
+    origin = np.where(active, slide(last, reach), state.origin[:rows])
+    moved = origin != state.origin[:rows]
+    if moved.any():
+        state.rollback(np.where(moved, 0, state.length[:rows]))
+        state.origin[:rows] = origin
+    first = np.where(ask.want >= 0, ask.want, np.iinfo(np.int64).max).min(1)
+    read = np.where(active, np.minimum(state.length[:rows], np.minimum(ask.fixed, first) - origin), state.length[:rows])
+    state.rollback(read)
+    unread = np.where(active, last + 1 - origin - read, 0)
+    count = unread if limit is None else np.minimum(unread, limit)
+    return ToRead(active, origin, origin + read, count, active & (count == unread))
 
 
 def similarity(h: Tensor, first: Lengths, count: Lengths, kept: Tensor | None) -> Tensor:
