@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -180,15 +180,8 @@ def apply(
     except DataError as error:
         error.path = "standard input" if file == "-" else error.path
         raise
-    notes = [f"{count(len(bad), 'line')} bad and left empty, the first: {error}" for error in bad[:1]]
-    notes += [
-        f"there is no {name}: the model makes what it learned for none"
-        for name in model.given
-        if name not in {*names, *model.given.searched}
-    ]
-    sampler = sampler_of(model, settings)
-    if n == 1 and not any(word.startswith("sampler") for word in settings):
-        sampler = model.answering
+    sampled = n > 1 or any(word.startswith("sampler") for word in settings)
+    sampler = sampler_of(model, settings) if sampled else model.answering
     request = {
         "weights": [other.run.id + " " + other.notes[-1] for other in (model, *model.others) if other.run],
         "lines": lines.digest,
@@ -198,10 +191,12 @@ def apply(
     }
     written = Written(model, as_json, ranking, session)
     with Answers(output, request, seed, force) as answers:
-        notes += [f"seed {answers.seed}"] if seed is None and model.draws(sampler) else []
-        notes += [f"{answers.done:,} of {good:,} were answered before"] if answers.done else []
-        for note in notes:
+        for note in _about(model, bad, names):
             session.note(note)
+        if seed is None and model.draws(sampler):
+            session.note(f"seed {answers.seed}")
+        if answers.done:
+            session.note(f"{answers.done:,} of {good:,} were answered before")
         options = {"n": n, "length": length, "seed": answers.seed, "sampler": sampler, **limits.words}
         try:
             with Progress(good, "lines", start=answers.done, quiet=session.quiet) as bar:
@@ -215,6 +210,13 @@ def apply(
         answers.finish()
     if output is not None:
         session.note(f"{count(good, 'answer')}: {output.path}")
+
+
+def _about(model: Model, bad: Sequence[DataError], names: Collection[str]) -> list[str]:
+    """Notes on lines that are bad, and on conditions of the model that are not among these `names` of a file's."""
+    notes = [f"{count(len(bad), 'line')} bad and left empty, the first: {error}" for error in bad[:1]]
+    absent = [name for name in model.given if name not in {*names, *model.given.searched}]
+    return notes + [f"there is no {name}: the model makes what it learned for none" for name in absent]
 
 
 def path_of_lines(word: str) -> Path:

@@ -240,16 +240,10 @@ def train(
     planned = plan(
         data, settings, model=model, out=out, resume=resume, start=start, notify=session.note, device=session.place
     )
-    notes = [f"{planned.path}: {chosen(planned)}"]
-    if planned.run is None:
-        begins = [f"there is no run at {planned.path} yet: it begins at step 0"] if resume else []
-        process, space = planned.recipe.process, planned.prepared.codec.space
-        apart = "" if process.couples(space) else process.independence(space, planned.recipe.backbone.channels)
-        notes = [*planned.prepared.notes, *begins, *notes, *filter(None, [apart])]
     expected = planned.estimate(session.place)
     warnings = planned.warnings(expected, session.place)
-    notes += [f"  {line}" for line in reasons(planned.advice, session.verbose)]
-    notes += [f"estimate: {expected}", *warnings]
+    told = [f"  {line}" for line in reasons(planned.advice, session.verbose)]
+    notes = [*_begins(planned, resume), *told, f"estimate: {expected}", *warnings]
     if dry_run:
         for note in notes:
             session.note(note)
@@ -283,6 +277,17 @@ def train(
     )
     put(f"{planned.path}\n")
     session.note(f"next: {_use_of(planned)}   {command('evaluate', planned.path)}")
+
+
+def _begins(planned: TrainingPlan, resume: bool) -> list[str]:
+    """What is trained, and of what is new what was understood of its data and what the model cannot say of them."""
+    what = f"{planned.path}: {chosen(planned)}"
+    if planned.run is not None:
+        return [what]
+    begins = [f"there is no run at {planned.path} yet: it begins at step 0"] if resume else []
+    process, space = planned.recipe.process, planned.prepared.codec.space
+    apart = "" if process.couples(space) else process.independence(space, planned.recipe.backbone.channels)
+    return [*planned.prepared.notes, *begins, what, *filter(None, [apart])]
 
 
 def _use_of(planned: TrainingPlan) -> str:

@@ -40,19 +40,8 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
     answers = [result["answers"]["model"] if result.get("answers") else [] for result in good]
     every = zip(good, answers, strict=True)
     by_name = [{m["name"]: m for m in (*one["metrics"], *one.get("novelty", ()), *own)} for one, own in every]
-    metrics = {}
-    for name in dict.fromkeys(name for named in by_name for name in named):
-        same = [named[name] for named in by_name if name in named]
-        spread = {key: _root_mean_square([metric.get(key) or 0.0 for metric in same]) for key in ("stderr", "margin")}
-        values = [math.nan if metric["value"] is None else metric["value"] for metric in same]
-        interval = ci95(values, spread["margin"])
-        metrics[name] = {
-            **same[0],
-            "value": math.fsum(values) / len(values),
-            **{key: value / math.sqrt(len(same)) for key, value in spread.items()},
-            "ci95": None if interval is None else list(interval),
-            **({"blocks": _mean_blocks([metric["blocks"] for metric in same])} if "blocks" in same[0] else {}),
-        }
+    names = dict.fromkeys(name for named in by_name for name in named)
+    metrics = {name: _over_seeds([named[name] for named in by_name if name in named]) for name in names}
     errors += [f"a metric could not be taken: {failure}" for result in good for failure in result["failed"]]
     likelihood = metrics.pop("likelihood", None)
     interval = None if likelihood is None else likelihood.pop("ci95")
@@ -83,11 +72,7 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
         beside=tuple(tuple((name, text) for name, text in each) for each in good[0]["samples"].get("beside", ())),
         length=good[0]["samples"]["length"],
         made=f"{good[0]['samples']['count']} at a time, of {good[0]['samples']['length']} elements",
-        extra={
-            name: metric
-            for name, metric in metrics.items()
-            if name not in {**forecast, **synthesis, **novelty, **answered}
-        },
+        extra={name: one for name, one in metrics.items() if name not in {*forecast, *synthesis, *novelty, *answered}},
         forecast=forecast,
         synthesis=synthesis,
         novelty=novelty,
@@ -97,6 +82,20 @@ def row_of(model: str, results: Sequence[Mapping[str, Any]]) -> Row:
         windows=None if good[0].get("windows") is None else np.array(good[0]["windows"], np.float64),
         recipe=(first / runs.RECIPE).read_text(encoding="utf-8"),
     )
+
+
+def _over_seeds(same: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One metric of several seeds: the mean of its values, their errors as those of the mean, and its interval."""
+    spread = {key: _root_mean_square([metric.get(key) or 0.0 for metric in same]) for key in ("stderr", "margin")}
+    values = [math.nan if metric["value"] is None else metric["value"] for metric in same]
+    interval = ci95(values, spread["margin"])
+    return {
+        **same[0],
+        "value": math.fsum(values) / len(values),
+        **{key: value / math.sqrt(len(same)) for key, value in spread.items()},
+        "ci95": None if interval is None else list(interval),
+        **({"blocks": _mean_blocks([metric["blocks"] for metric in same])} if "blocks" in same[0] else {}),
+    }
 
 
 def _mean_blocks(several: Sequence[Sequence[Sequence[float]]]) -> list[list[float]]:
