@@ -197,22 +197,27 @@ def score(
     by `seed`, and `reads` is about how many windows are read, counted as often as they are drawn (None: enough).
     """
     likelihood = name if isinstance(name, Likelihood) else process.likelihoods()[name]
-    if windows is not None and likelihood.share is not None:
-        likelihood = replace(likelihood, share=min(likelihood.share, windows))
+    share = None if full or likelihood.share is None else min(likelihood.share, windows or likelihood.share)
+    likelihood = replace(likelihood, share=share)
     packed = Packed(reading.data, reading.space, reading.given, net.aligned)
     if not len(packed):
         raise DataError("there is nothing to score", hint="the text, or the split, is empty")
+    tally, report = _Tally(packed, reading, tokens), progress or _silent
     training = net.training
     net.eval()
     try:
         with nullcontext() if process.needs_gradient or likelihood.gradient else torch.inference_mode():
             if likelihood.reads == "windows":
-                return _windows(net, process, likelihood, packed, reading, full, tokens, seed, reads, progress)
+                return _windows(net, process, likelihood, tally, seed, reads, report)
             if net.reach is not None:
-                return _sliding(net, likelihood, packed, reading, tokens, progress)
-            return _streams(net, process, likelihood, packed, reading, tokens, progress)
+                return _sliding(net, likelihood, tally, report)
+            return _streams(net, process, likelihood, tally, report)
     finally:
         net.train(training)
+
+
+def _silent(share: float) -> None:
+    """Drop a share that is done: nobody asked for it."""
 
 
 def nats_of_each(net: Network, process: Process, reading: Reading, name: str) -> NDArray[np.float64]:
@@ -223,22 +228,15 @@ def nats_of_each(net: Network, process: Process, reading: Reading, name: str) ->
     return np.diff(total[packed.starts])
 
 
-def _streams(
-    net: Network,
-    process: Process,
-    likelihood: Likelihood,
-    packed: Packed,
-    reading: Reading,
-    tokens: bool,
-    progress: Progress | None,
-) -> Score:
+def _streams(net: Network, process: Process, likelihood: Likelihood, tally: _Tally, progress: Progress) -> Score:
     """Carried state: stretches side by side, each of which first reads some of what went before it, unscored.
 
     A sequence that begins within a stretch begins anew, so the whole is the sum of its sequences. Where there are
     conditions each sequence is a stretch of its own, since its condition holds for it alone.
     """
+    packed, device = tally.packed, _device(net)
     total = len(packed)
-    if reading.given:
+    if tally.reading.given:
         begin, end = packed.starts[:-1], packed.starts[1:]
         first = begin
     else:
@@ -246,7 +244,6 @@ def _streams(
         begin = np.arange(count) * -(-total // count)
         end = np.append(begin[1:], total)
         first = np.maximum(begin - WARMUP, 0)
-    tally, device = _Tally(packed, reading, tokens), _device(net)
     kept = begin < np.minimum(end, total)
     begin, end, first = begin[kept], end[kept], first[kept]
     for group in in_batches(np.arange(len(begin)), 2 * ROWS):
@@ -258,27 +255,18 @@ def _streams(
             batch = packed.batch(np.minimum(position, end[group, None] - 1), inside, past=process.past)
             nats, state = likelihood.nats(net, batch.to(device), Rng.of(0, group), state)
             tally.add(position, inside & (position >= begin[group, None]), nats, batch)
-            if progress:
-                progress(
-                    min(1.0, (group[0] + len(group) * min(1.0, (offset + CHUNK) / (end - first).max())) / len(begin))
-                )
+            read = min(1.0, (offset + CHUNK) / (end - first).max())
+            progress(min(1.0, (group[0] + len(group) * read) / len(begin)))
     return tally.score(likelihood, "carried", 0.0)
 
 
-def _sliding(
-    net: Network,
-    likelihood: Likelihood,
-    packed: Packed,
-    reading: Reading,
-    tokens: bool,
-    progress: Progress | None,
-) -> Score:
+def _sliding(net: Network, likelihood: Likelihood, tally: _Tally, progress: Progress) -> Score:
     """Windows that overlap by half: each position is scored once, with at least half a window before it."""
     assert net.reach is not None
+    packed, device = tally.packed, _device(net)
     window, half = net.reach, stride(net.reach)
     starts = packed.windows(window, half)
     first = packed.starts[packed.sequence(starts)]
-    tally, device = _Tally(packed, reading, tokens), _device(net)
     for rows in in_batches(np.arange(len(starts)), max(1, ROWS * 128 // window)):
         batch = packed.window(starts[rows], window)
         begins = batch.begins.clone()
@@ -287,8 +275,7 @@ def _sliding(
         position = starts[rows, None] + np.arange(window)  # (B,T)
         counted = slide(position - first[rows, None], window) == (starts - first)[rows, None]
         tally.add(position, batch.present.numpy() & counted, nats, batch)
-        if progress:
-            progress((rows[-1] + 1) / len(starts))
+        progress((rows[-1] + 1) / len(starts))
     return tally.score(likelihood, f"sliding {window}/{half}", 0.0)
 
 
@@ -296,24 +283,19 @@ def _windows(
     net: Network,
     process: Process,
     likelihood: Likelihood,
-    packed: Packed,
-    reading: Reading,
-    full: bool,
-    tokens: bool,
+    tally: _Tally,
     seed: int,
     reads: int | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Score:
     """Independent windows; a value that is drawn is averaged over repetitions, whose spread is its error."""
-    window = net.window
-    starts = packed.windows(window, window)
-    sampled = likelihood.share is not None and not full and len(starts) > likelihood.share
-    if sampled and likelihood.share is not None:
-        starts = starts[np.linspace(0, len(starts) - 1, likelihood.share).round().astype(np.int64)]
-    tally = _Tally(packed, reading, tokens)
+    packed, window = tally.packed, net.window
+    every = starts = packed.windows(window, window)
+    if likelihood.share is not None and len(every) > likelihood.share:
+        starts = every[np.linspace(0, len(every) - 1, likelihood.share).round().astype(np.int64)]
     draws = repetitions(likelihood, len(starts), reads)
     totals, by_window = np.zeros(draws), np.zeros(len(starts))
-    fill, past, device = net.spec.fills and reading.space.ends, process.past, _device(net)
+    fill, past, device = net.spec.fills and packed.space.ends, process.past, _device(net)
     for rows in in_batches(np.arange(len(starts)), max(1, 2 * ROWS * 128 // window)):
         batch = packed.window(starts[rows], window, past=past, fill=fill)
         there = batch.to(device)
@@ -324,15 +306,14 @@ def _windows(
             nats = nats.double().cpu()
             totals[draw] += float(nats.sum())
             mean += nats / draws
-            if progress:
-                progress((rows[0] + len(rows) * (draw + 1) / draws) / len(starts))
+            progress((rows[0] + len(rows) * (draw + 1) / draws) / len(starts))
         by_window[rows] = mean.sum(1).numpy()
         # What the end symbols beyond a short window cost is charged to its last real position.
         beyond = mean.masked_fill(torch.from_numpy(real), 0.0).sum(1)
         last = torch.from_numpy(real.sum(1) - 1)
         mean[torch.arange(len(rows)), last] += beyond
         tally.add(starts[rows, None] + np.arange(window), real, mean, batch)
-    if sampled:
+    if len(starts) < len(every):
         stderr = float(by_window.std(ddof=1) * math.sqrt(len(starts)))
     else:
         stderr = float(totals.std(ddof=1) / math.sqrt(draws)) if draws > 1 else 0.0
