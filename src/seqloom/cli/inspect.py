@@ -106,7 +106,7 @@ def show(
 ) -> None:
     """Show a run (its settings and how it went), or a member and what can be set of it."""
     from seqloom import run as runs
-    from seqloom.core.config import describe, nearest
+    from seqloom.core.config import describe
 
     word = path_of(what)
     if runs.exists(Path(word)) or (Path(word).is_dir() and "/" in word):
@@ -117,6 +117,26 @@ def show(
         return
     if gradients:
         raise ConfigError(f"{word!r} is no run", path="--gradients", hint="`seqloom runs` lists the runs")
+    named = _named(word)
+    if as_json:
+        put_json({name: {"note": inspect.getdoc(kind), "settings": describe(kind)} for name, kind in named})
+        return
+    for i, (name, kind) in enumerate(named):
+        put(("\n" if i else "") + f"{name}\n{_indented(inspect.getdoc(kind) or '')}\n")
+        rows = [["setting", "default", "type", ""]]
+        for row in describe(kind):
+            rows.append([row["key"], _word(row["default"]), _kind(row["type"]), row["note"]])
+        if len(rows) > 1:
+            put("\n")
+            put_table([[f"  {row[0]}", *row[1:]] for row in rows], left=range(4))
+        else:
+            put("  nothing can be set\n")
+
+
+def _named(word: str) -> list[tuple[str, type[Settings]]]:
+    """What a word is the name of: members of families, and the recipe or a section of it; ConfigError where nothing."""
+    from seqloom.core.config import nearest
+
     families = _families()
     named: list[tuple[str, type[Settings]]] = [
         (f"{family} {word}", one.members[word]) for family, one in families.items() if word in one.members
@@ -133,19 +153,7 @@ def show(
             f"there is no run and no member called {word!r}",
             hint=hint if hint.startswith("did") else "`seqloom runs` lists the runs, `seqloom list` the members",
         )
-    if as_json:
-        put_json({name: {"note": inspect.getdoc(kind), "settings": describe(kind)} for name, kind in named})
-        return
-    for i, (name, kind) in enumerate(named):
-        put(("\n" if i else "") + f"{name}\n{_indented(inspect.getdoc(kind) or '')}\n")
-        rows = [["setting", "default", "type", ""]]
-        for row in describe(kind):
-            rows.append([row["key"], _word(row["default"]), _kind(row["type"]), row["note"]])
-        if len(rows) > 1:
-            put("\n")
-            put_table([[f"  {row[0]}", *row[1:]] for row in rows], left=range(4))
-        else:
-            put("  nothing can be set\n")
+    return named
 
 
 def _word(value: Any) -> str:
@@ -346,7 +354,12 @@ def data(
     facts = describe(corpus.prepare(codec, given, session.note))
     if as_json:
         put_json(facts)
-        return
+    else:
+        _put_facts(facts)
+
+
+def _put_facts(facts: dict[str, Any]) -> None:
+    """What data are, for people: facts in lines, columns and splits as tables, and then the notes."""
     splits, notes = facts.pop("splits"), facts.pop("notes")
     columns = facts.pop("columns", None)
     facts["conditions"] = ", ".join(f"{name} ({codec})" for name, codec in facts["conditions"].items())
