@@ -16,7 +16,7 @@ from seqloom.engine import Engine, Request
 from seqloom.mixers.attention import Attention
 from seqloom.mixers.recurrent import Gru
 from seqloom.network.backbone import Backbone
-from seqloom.network.given import EncodedConditions
+from seqloom.network.given import ConditionSpec, EncodedConditions
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.features import Lags, Window, framed
@@ -27,7 +27,7 @@ from seqloom.processes.known import distinct
 from seqloom.processes.visible import Visible
 from seqloom.samplers.ancestral import Ancestral
 from seqloom.samplers.diffuse import Diffuse
-from seqloom.sequence.batch import Batch, Past
+from seqloom.sequence.batch import Batch, Condition, Past
 from seqloom.sequence.guess import Ask
 from seqloom.sequence.space import Field, Tokens, Vectors
 
@@ -537,6 +537,50 @@ def test_what_fills_a_last_patch_is_absent(channels):
     before = guessed(7)
     x[:, 1] += 1  # every patch attends to every other
     assert (guessed(7) - before)[:, 6].abs().min() > 1e-6
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("steps", [6, 7])
+def test_what_is_aligned_enters_the_patch_of_its_elements(steps):
+    beside = Vectors(fields=(Field(name="price"),))
+    spec = Backbone(width=8, depth=2, mixer=Attention(heads=2), patch=3)
+    given = {"price": ConditionSpec(beside, "align")}
+    process = Gaussian(known_once=True)
+    net = Network(spec, process.spec(TWO), TWO, window=12, given=given, seed=1).double().eval()
+    for parameter in net.parameters():
+        parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)).double())
+    prices = torch.randn(2, steps, 1, generator=torch.Generator().manual_seed(4)).double()
+
+    def told(prices, present=None):
+        present = torch.ones(prices.shape[:2], dtype=torch.bool) if present is None else present
+        encoded = net.encode({"price": Condition(prices, present, aligned=True)}, 2)
+        assert encoded is not None
+        return encoded
+
+    def changed(asked=prices, present=None):
+        before, after = (one.first(-(-steps // 3)) for one in (told(prices), told(asked, present)))
+        return ((after - before).abs().amax(-1) > 1e-9).tolist()
+
+    other = prices.clone()
+    other[0, 4] += 1  # an element changes the patch that holds it
+    assert changed(other) == [[False, True, *[False] * (steps - 6)], [False] * -(-steps // 3)]
+    turned = prices.clone()
+    turned[1, [0, 1]] = prices[1, [1, 0]]  # and its place within the patch counts
+    assert changed(turned)[1] == [True, False, *[False] * (steps - 6)]
+    gone = torch.ones(2, steps, dtype=torch.bool)
+    gone[0, 5] = False
+    assert changed(present=gone)[0] == [False, True, *[False] * (steps - 6)]
+
+    x, shown = numbers(rows=2, steps=steps), torch.zeros(2, steps, 2, dtype=torch.bool)
+    shown[:, :4] = True
+    one = np.zeros((2, 1), int)
+    ask = Ask(x, one, one[:, 0], torch.zeros(2, 1), shown=shown, absent=~shown & False, given=told(prices))
+    read = process.read_known(net, ask)
+    assert read.count.tolist() == [1, 1]
+    slow, fast = (process.guess(net, own, None)[0].value for own in (ask, replace(ask, read=read)))
+    torch.testing.assert_close(fast[~shown], slow[~shown], rtol=1e-10, atol=1e-10)
+    without = process.guess(net, replace(ask, given=told(other)), None)[0].value
+    assert (without - slow)[0, 3:].abs().min() > 1e-6
 
 
 def test_only_what_is_made_at_once_can_be_patched():

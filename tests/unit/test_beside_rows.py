@@ -126,10 +126,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def models(table: Path) -> dict[str, Model]:
-    """A model that reads from the left, and one that sees all at once."""
+    """A model that reads from the left, and one that sees all at once, two rows at a position."""
     found = {}
-    for name in ("gru", "gaussian"):
-        run = seqloom.train(str(table), model=name, steps=3, out=table.with_name(name), **SETTINGS)
+    for name, patch in (("gru", 1), ("gaussian", 2)):
+        settings = SETTINGS | {"backbone": SETTINGS["backbone"] | {"patch": patch}}
+        run = seqloom.train(str(table), model=name, steps=3, out=table.with_name(name), **settings)
         found[name] = seqloom.load(run)
     return found
 

@@ -38,7 +38,7 @@ class ConditionSpec:
 class EncodedConditions:
     """Conditions, encoded, of each row.
 
-    `added` (B,1|T,width) is for every position, element s of `aligned` (G,S,width) for position s of the canvas, and
+    `added` (B,1|T,width) is for every position, element s of `aligned` (G,S,width) for position s of the network, and
     `pairs` are, for each layer, keys and values (B,S,2*width) of all elements that can be attended to, of which
     `present` (B,S) exist, or (B,T,S) for each position. Rows that are all the same take the memory of one. What is
     aligned is as long as the canvas: rows that have the same share it, and `owner` (B,) says which one each row has
@@ -118,7 +118,7 @@ class EncodedConditions:
         return self.nothing().select(np.zeros(len(first), np.int64))
 
     def at(self, position: Int[Tensor, "#b t"]) -> Float[Tensor, "b t d"] | None:
-        """What is added at these positions of the canvas."""
+        """What is added at these positions of the network."""
         if self.aligned is None:
             return self.added
         inside = position < self.aligned.shape[1]  # (B|1,T)
@@ -132,7 +132,7 @@ class EncodedConditions:
         return part if self.added is None else part + self.added
 
     def first(self, length: int) -> Float[Tensor, "b t d"] | None:
-        """What is added at the first positions of the canvas."""
+        """What is added at the first positions of the network."""
         if self.aligned is None:
             return self.added
         part = self.aligned[:, :length]  # (G,T,width)
@@ -157,6 +157,9 @@ class Conditions(nn.Module):
                 self.trunks[name] = Trunk(encoder, None, timed=False, attends=False)
                 if encoder.width != backbone.width:
                     self.exits[name] = nn.Linear(encoder.width, backbone.width, bias=False)
+        self.patch = backbone.patch if any(spec.enters == "align" for spec in specs.values()) else 1
+        self.together = nn.Linear(self.patch * backbone.width, backbone.width, bias=False) if self.patch > 1 else None
+        """Of the aligned elements of a patch those of its one position."""
         self.attended = [name for name, spec in specs.items() if spec.enters == "attend"]
         self.null = nn.Parameter(torch.empty(backbone.width)) if self.attended else None
         # Of one condition alone it is clear which it is.
@@ -208,12 +211,19 @@ class Conditions(nn.Module):
                 part = end.null.expand(rows, 1, -1)
                 aligned.append((h - end.null) * condition.present.unsqueeze(-1))
             added = part if added is None else added + part
+        beside = self._in_patches(reduce(torch.add, _padded(aligned))) if aligned else None
         return (
-            EncodedConditions(
-                added, reduce(torch.add, _padded(aligned)) if aligned else None, present=_side_by_side(present, owner)
-            ),
+            EncodedConditions(added, beside, present=_side_by_side(present, owner)),
             torch.cat(elements, 1) if elements else None,
         )
+
+    def _in_patches(self, aligned: Tensor) -> Tensor:
+        """Of what is aligned with elements (B,S,width) that of the network's positions (B,S/p,width)."""
+        if self.together is None:
+            return aligned
+        filled = F.pad(aligned, (0, 0, 0, -aligned.shape[1] % self.patch))
+        patches: Tensor = self.together(filled.reshape(len(filled), -1, self.patch * filled.shape[2]))
+        return patches
 
     def _encoded(self, name: str, condition: Condition | None, rows: int) -> tuple[Condition, Tensor]:
         """One condition and the features (B,S,width) of its elements."""

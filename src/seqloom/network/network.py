@@ -65,7 +65,7 @@ class Network(nn.Module):
         self.reduced = False
         self.stepping = Stepping()
         self.graphs = Graphs()
-        self.channels, self.patch = self._channels(), self._patch(given)
+        self.channels, self.patch = self._channels(), self._patch()
         if backbone.tie and isinstance(space, Tokens) and spec.outputs < space.total:
             raise ConfigError(
                 "this head has no weights for each symbol, and so none to tie",
@@ -111,12 +111,12 @@ class Network(nn.Module):
             )
         return self.spec.channels
 
-    def _patch(self, given: Mapping[str, ConditionSpec]) -> int:
+    def _patch(self) -> int:
         """Elements of one position; ConfigError where positions must be told apart."""
         whole = self.spec.block is None and not self.spec.symbolic
-        if self.backbone.patch > 1 and not (whole and all(spec.enters != "align" for spec in given.values())):
+        if self.backbone.patch > 1 and not whole:
             raise ConfigError(
-                "only numbers that are all made at once, without aligned conditions, can be patched",
+                "only numbers that are all made at once can be patched",
                 path="backbone.patch",
                 hint="use backbone.patch=1",
             )
@@ -391,8 +391,8 @@ class Network(nn.Module):
     ) -> Tensor | None:
         """What the conditions add at each input.
 
-        Aligned ones are those of the canvas, and the inputs go on where the state ends; in a stream, which reads
-        without a `count`, they are cut with its chunks.
+        Aligned ones are those of the canvas, in patches as the inputs (B,T,...), and the inputs go on where the state
+        ends; in a stream, which reads without a `count`, they are cut with its chunks.
         """
         if given.aligned is None:
             return given.added
