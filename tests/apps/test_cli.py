@@ -682,7 +682,7 @@ def test_evaluate_scores_a_split_or_other_data(seqloom: Callable[..., Done], exa
     for word, message, hint in (
         ("foo=bar", "foo: there is no such setting of evaluate", "metrics"),
         ("metrics=[nope]", "no metric called 'nope'", "known: "),
-        ("metrics=nope", "metrics: a list is wanted", "[nope]"),
+        ("metrics=nope", "no metric called 'nope'", "known: "),
         ("sampler.temprature=1", "sampler.temprature", "temperature"),
         ("metrics=[likelihood] --horizon 3", "metrics: forecasts are measured by all their metrics", "--horizon"),
     ):

@@ -131,7 +131,9 @@ def test_seeds_have_bounds_that_are_said(seqloom: Command, examples: Examples) -
 
 def test_settings_of_the_wrong_kind_are_told_in_plain_words(seqloom: Command, examples: Examples) -> None:
     for setting, message in [
-        ("corpus.splits=half", "corpus.splits: a list is wanted"),
+        ("corpus.splits=half", "corpus.splits.0: a number is wanted"),
+        ("corpus.splits=0.9", "corpus.splits.1: a longer list is wanted"),
+        ("corpus.splits=0.9,0.1,0.1,0.1", "corpus.splits: a list of at most 3 is wanted"),
         ("backbone.width=wide", "backbone.width: a whole number is wanted"),
         ("backbone.residual=perhaps", "backbone.residual: true or false is wanted"),
         ("backbone.norm=big", "backbone.norm: one of 'layer'"),

@@ -152,6 +152,22 @@ def test_members_by_name_by_mapping_and_as_they_are():
     assert Drawing(either="square").either == Square()
 
 
+def test_a_list_may_stand_without_brackets():
+    for value in ("1.5,2", "1.5, 2", [1.5, 2]):
+        assert Drawing.parse({"sizes": value}).sizes == (1.5, 2.0)
+    assert Drawing.parse({"others": "ring,square"}).others == [Ring(), Square()]
+    assert Drawing.parse({"others": "ring"}).others == [Ring()]
+    assert Drawing.parse({"sizes": 2}).sizes == (2.0,)
+    assert Drawing.parse({"title": "a,b"}).title == "a,b", "no list is wanted"
+
+    class Interval(Settings):
+        ends: tuple[float, float] = (0.0, 1.0)
+
+    assert Interval.parse({"ends": "-1,2"}).ends == (-1.0, 2.0)
+    assert error({"ends": "1.5"}, Interval).message == 'a longer list is wanted, got ["1.5"]'
+    assert error({"ends": "1,2,3"}, Interval).message.startswith("a list of at most 2 is wanted")
+
+
 def test_settings_without_a_name_are_laid_over_the_default_member():
     class Board(Settings):
         shape: Shape = Ring(hole=0.25)

@@ -17,7 +17,6 @@ from pydantic import ValidationInfo, field_validator
 
 from seqloom.codecs.base import Codec, fitted_unnamed
 from seqloom.codecs.text import Characters, gaps
-from seqloom.core.config import by_commas
 from seqloom.core.content import UTF8, check_utf8
 from seqloom.core.conversation import (
     ALIASES,
@@ -79,8 +78,6 @@ class Turns(Codec, name="chat"):
     """The Jinja template, or the name of a file with it; it is given `messages` and `add_generation_prompt`."""
     heard: tuple[str, ...] = ()
     """The roles that speak in the training split; empty: to be fitted."""
-
-    _by_commas = field_validator("roles", "scored", mode="before")(by_commas)
 
     @field_validator("roles")
     @classmethod

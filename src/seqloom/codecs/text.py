@@ -18,7 +18,6 @@ from pydantic import field_validator
 
 from seqloom.codecs.base import Codec, Unsuited
 from seqloom.codecs.number import Number
-from seqloom.core.config import by_commas
 from seqloom.core.content import PACKED, UTF8, between, check_utf8, decoded, edge, edge_in, raw, write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Begun, Canvas, Encoded
@@ -141,8 +140,6 @@ class Strings(Utf8):
     """What files are written in, such as latin-1; it is counted by what it is in UTF-8."""
     normalise: tuple[Form, ...] = ()
     """What is made alike before text becomes symbols: `nfc` (Unicode's composed characters), `lower` (no capitals)."""
-
-    _by_commas = field_validator("normalise", mode="before")(by_commas)
 
     @property
     def written_in(self) -> str:

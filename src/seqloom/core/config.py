@@ -24,10 +24,10 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo, field_validator
 from pydantic_core import core_schema
 
 from seqloom.core.errors import ConfigError
@@ -52,6 +52,16 @@ class Settings(BaseModel):
         allow_inf_nan=False,
         ser_json_inf_nan="constants",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _by_commas(cls, value: object, info: ValidationInfo) -> object:
+        """Where a list is wanted, `a,b` is as good as `[a,b]`, and `a` as `[a]`."""
+        if get_origin(cls.model_fields[info.field_name or ""].annotation) not in (list, tuple):
+            return value
+        if isinstance(value, str):
+            return [word.strip() for word in value.split(",")]
+        return [value] if isinstance(value, int | float) else value
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -116,11 +126,6 @@ class Component(Settings):
 
     def plain(self) -> dict[str, Any]:
         return {"name": self.name, **super().plain()}
-
-
-def by_commas(value: object) -> object:
-    """A validator of lists of words, before theirs: `a,b` is as good as `[a,b]`."""
-    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
 C = TypeVar("C", bound=Component)
@@ -470,10 +475,10 @@ def _plain_error(record: type[Settings], error: ValidationError) -> ConfigError:
     shown = json.dumps(got, default=str) if not isinstance(got, Mapping) else "a mapping"
     words = _WORDS.get(first["type"])
     message = first["msg"].removeprefix("Value error, ") if words is None else words.format(**first.get("ctx", {}))
+    if first["type"] == "missing" and isinstance(first["loc"][-1], int):
+        message = "a longer list is wanted"
     name = record.name if issubclass(record, Component) else ""
     hint = f"see `seqloom show {name}`" if name else ""
-    if first["type"] in {"list_type", "tuple_type"} and isinstance(got, str):
-        hint = f"a list stands in brackets: [{got}]"
     return ConfigError(f"{message[0].lower()}{message[1:]}, got {shown[:60]}", path=path, hint=hint)
 
 

@@ -14,10 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import field_validator
-
 from seqloom.codecs.base import Codec
-from seqloom.core.config import by_commas, make, member, members_of
+from seqloom.core.config import make, member, members_of
 from seqloom.core.content import BOM, UTF8, lines_of, raw
 from seqloom.core.errors import ConfigError, DataError, SeqloomError
 from seqloom.core.progress import count
@@ -69,8 +67,6 @@ class Files(Corpus, name="files"):
     """Which files of a folder are read, such as `.md,.py`; empty: those of the codec, or where it has none any text."""
     skip_bad: bool = False
     """Pass over files, or lines, that cannot be read, and say how many there were; else the first is an error."""
-
-    _by_commas = field_validator("columns", "future", "suffixes", mode="before")(by_commas)
 
     @classmethod
     def takes(cls, word: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
