@@ -475,6 +475,20 @@ def test_numbers_of_years_and_quarters_may_have_a_point():
     assert table.dates == ("1959\t3", "1959\t4", "1960\t1")
 
 
+def test_months_and_days_without_a_year_are_no_series_and_tell_none_apart():
+    days = [(month, day) for month in (5, 6, 7) for day in range(1, 29)]
+    for header, more in (("Ozone,Temp,Month,Day", ""), ("ozone,temp,month,day,hour", ",0")):
+        text = "\n".join([header, *(f"{i},{i % 7},{m},{d}{more}" for i, (m, d) in enumerate(days)), ""])
+        table = table_of(text)
+        assert [name.lower() for name in table.columns] == ["ozone", "temp"]
+        assert table.values[:, 0].tolist() == list(range(len(days)))
+        assert any("dates without a year" in remark for remark in table.remarks)
+    asked = table_of(text, wanted=Wanted(Dialect(), columns=("temp", "month")))
+    assert asked.columns == ("temp", "month")
+    dated = table_of("date,month,day,y\n2024-01-30,1,30,5\n2024-01-31,1,31,6\n2024-02-01,2,1,7\n")
+    assert dated.dates == ("2024-01-30", "2024-01-31", "2024-02-01")
+
+
 def test_dates_that_are_left_out_are_rows_without_values():
     text = "date,y\n2024-01-01,1\n2024-01-02,2\n2024-01-05,5\n2024-01-06,6\n2024-01-07,\n"
     table = table_of(text)

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from seqloom.codecs.dialect import PREFIX, Wanted
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers, too_large
-from seqloom.codecs.roles import INDEX_NAMES, counts, find_dates, further_dates, plain_parts, series_columns
+from seqloom.codecs.roles import (
+    INDEX_NAMES,
+    counts,
+    find_dates,
+    further_dates,
+    plain_parts,
+    series_columns,
+    without_year,
+)
 from seqloom.codecs.sheet import Cells, Sheet
 from seqloom.codecs.table import Table
 from seqloom.codecs.timing import Timing
@@ -93,6 +101,10 @@ class _Layout:
             others = further_dates(self.columns, [name for name in self.columns if name not in left])
             self.remarks += [f"column {name!r} holds dates too and is left out" for name in others]
             left |= set(others)
+        parts = () if dated else without_year(self.columns)
+        if parts and not set(parts) & {*left, *self.wanted.columns}:
+            self.remarks.append(f"{_listed(parts)} are dates without a year, and left out")
+            left |= set(parts)
         if not self.wanted.numbers:
             return (), left
         chosen = self.wanted.columns or tuple(name for name in self.columns if name not in left)

@@ -67,6 +67,7 @@ def find_dates(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[tu
     parted = _parted(columns, free)
     if parted and not dialect.dates:
         return parted
+    free = [name for name in free if name not in without_year(columns)]
     named = [name for name in free if _is_dated(name)]
     for name in (*named, *(name for name in free if name not in named)):
         if _holds_dates(columns, name, name in named, name == free[0]):
@@ -212,6 +213,16 @@ def _parted(columns: Mapping[str, polars.Series], free: Sequence[str]) -> tuple[
         found.append(parts[part])
         spelling.append("Q%q" if part == "q" and cell[:1] in "qQ" else f"%{letter}")
     return tuple(found), "\t".join(spelling)
+
+
+def without_year(columns: Mapping[str, polars.Series]) -> tuple[str, ...]:
+    """The columns of months, days and times of dates whose year stands nowhere."""
+    parts = {PARTS[name.lower()]: name for name in columns if name.lower() in PARTS}
+    if "Y" in parts or not {"m", "d"} <= parts.keys():
+        return ()
+    months, days = (columns[parts[part]] for part in "md")
+    both = months.str.contains("^0?[1-9]$|^1[0-2]$").all() and days.str.contains("^0?[1-9]$|^[12][0-9]$|^3[01]$").all()
+    return tuple(parts[part] for part in "mdHMS" if part in parts) if both else ()
 
 
 def _tells_apart(column: polars.Series) -> bool:
