@@ -29,13 +29,14 @@ WINDOW = 4
 """Of a window, what is forecast where no horizon was said."""
 
 
-def allowed(recipe: Recipe, elements: int) -> tuple[int, float | None]:
+def allowed(recipe: Recipe, elements: int, seconds: float) -> tuple[int, float | None]:
     """How many forecasts a training may draw at most, and in how many seconds; 0 where it is too short for any.
 
-    By steps they follow from how many elements were read alone, so that it ends the same each time.
+    `seconds` are those that it took: what it has left of its minutes, as where data are few, it may take, too. By
+    steps they follow from how many elements were read alone, so that it ends the same each time.
     """
     if recipe.trainer.minutes is not None:
-        seconds = 60 * SHARE * recipe.trainer.minutes
+        seconds = max(60 * SHARE * recipe.trainer.minutes, 60 * recipe.trainer.minutes - seconds)
         return ORIGINS if seconds >= LEAST else 0, seconds
     window, horizon = recipe.feed.window, horizon_of(recipe)
     each = horizon if recipe.process.incremental else window * -(-horizon // max(1, window // 2))

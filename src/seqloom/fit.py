@@ -469,7 +469,7 @@ class Fit:
         """By what forecasts are to be corrected, from the validation split and the best weights."""
         if not self.calibrates:
             return
-        most, seconds = calibration.allowed(self.plan.recipe, self.loop.state.elements)
+        most, seconds = calibration.allowed(self.plan.recipe, self.loop.state.elements, self.seconds)
         if not most:
             return
         try:

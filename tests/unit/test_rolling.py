@@ -473,9 +473,10 @@ def test_how_wide_bands_must_be_is_drawn_from_the_validation_split(trained: Mode
     assert few.width.windows == 4, "half of the time was over"
     assert trained.run is not None
     recipe = trained.run.recipe
-    assert [allowed(recipe, elements) for elements in (1000, 10**8)] == [(0, None), (20, None)]
+    assert [allowed(recipe, elements, 1.0) for elements in (1000, 10**8)] == [(0, None), (20, None)]
     timed = [recipe.replace(trainer=recipe.trainer.replace(steps=None, minutes=minutes)) for minutes in (0.1, 5)]
-    assert [allowed(one, 10**8)[0] for one in timed] == [0, 20]
+    assert [allowed(one, 10**8, 60 * one.trainer.minutes)[0] for one in timed] == [0, 20]
+    assert allowed(timed[0], 10**8, 2.0) == (20, pytest.approx(4.0)), "few data end a training early"
 
 
 def test_a_training_says_how_wide_its_bands_must_be(tmp_path: Path) -> None:
