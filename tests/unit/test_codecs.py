@@ -231,6 +231,51 @@ def test_densities_are_in_the_units_of_the_data():
     assert codec.extra_nats(table) == pytest.approx(2 * math.log(2))
 
 
+def growing(rows: int = 120) -> Table:
+    rng = np.random.default_rng(3)
+    growth = np.exp(np.arange(rows) / 40 + 0.2 * np.sin(np.arange(rows) / 2) + 0.05 * rng.normal(size=rows))
+    walk = 100 + rng.normal(size=rows).cumsum()  # above zero, and changes that know no level
+    values = np.column_stack([growth, walk, walk - 100, np.where(np.arange(rows) % 9, growth, 0.0), growth + 50])
+    return Table(("growth", "walk", "signed", "zeros", "apart"), values)
+
+
+def test_columns_that_change_more_where_they_are_greater_are_read_by_their_logarithm():
+    table = growing()
+    codec = fitted(table)
+    assert [size > 0 for size in codec.sizes] == [True, False, False, False, False]
+    assert codec.sizes[0] == pytest.approx(0.1 * table.values[:, 0].min())
+    x = codec.encode(table).x
+    assert np.corrcoef(x[:, 0], np.log(table.values[:, 0]))[0, 1] > 0.9999
+    np.testing.assert_allclose(codec.decode(codec.encode(table)).values, table.values, rtol=2e-5, atol=1e-5)
+    (note,) = (note for note in codec.notes({"train": [table]}) if "logarithm" in note)
+    assert "growth" in note
+    assert "walk" not in note
+    later = Table(table.columns, np.array([[0.0, 1, 1, 1, 1], [-3.0, 1, 1, 1, 1], [1e9, 1, 1, 1, 1]]))
+    np.testing.assert_allclose(codec.decode(codec.encode(later)).values, later.values, rtol=1e-4, atol=1e-4)
+    far = codec.decode(Encoded(np.full((1, 5), 1e6, np.float32), np.ones((1, 5), bool), {})).values
+    assert np.isfinite(far).all()
+    assert Series(transform="none").fit([table]).sizes == ()
+    assert all(Series(transform="log").fit([table]).sizes)
+    many = [Table(("y",), table.values[:, :1] * 10.0**i) for i in range(10)]  # sizes of series are no levels of one
+    assert Series().fit(many).sizes
+    level = [Table(("y",), table.values[:, 1:2] * 10.0**i) for i in range(10)]
+    assert not Series().fit(level).sizes
+
+
+def test_densities_of_what_is_read_by_its_logarithm_are_in_the_units_of_the_data():
+    table = growing()
+    codec = fitted(table)
+    assert codec.log_scales is None
+    x, h = codec.encode(table).x.astype(np.float64), 1e-4
+    slopes = (codec.unread(x + h) - codec.unread(x - h)) / (2 * h)
+    np.testing.assert_allclose(codec.log_slopes(x), np.log(slopes), atol=1e-5)
+    assert codec.extra_nats(table) == pytest.approx(np.log(slopes).sum(), abs=1e-2)
+    values = np.linspace(-30, 300, 2_000_001)
+    read = codec.scaled(np.repeat(values[:, None], 5, 1))
+    density = np.exp(-0.5 * read**2 - codec.log_slopes(read))[:, 0] / math.sqrt(2 * math.pi)
+    assert np.trapezoid(density, values) == pytest.approx(1, abs=1e-5)
+
+
 def test_a_filled_template_keeps_its_known_cells_to_the_byte(tmp_path: Path):
     path, out = tmp_path / "t.csv", tmp_path / "o.csv"
     path.write_bytes(CSV.encode())

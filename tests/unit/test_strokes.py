@@ -236,7 +236,7 @@ def test_a_score_counts_points_and_is_a_density_in_the_units_of_the_drawings() -
             codec.unit,
             sum(map(codec.count, values)),
             sum(map(codec.extra_nats, values)),
-            codec.log_scales,
+            codec.log_slopes,
         )
         scores[times] = likelihood.score(net, process, reading)
     points = sum(map(len, drawings))

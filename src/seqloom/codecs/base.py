@@ -99,8 +99,15 @@ class Codec(Component, home="seqloom.codecs"):
 
     @property
     def log_scales(self) -> NDArray[np.float64] | None:
-        """Nats that one known value of each channel (D,) costs beyond its scaled density; None for tokens."""
+        """Nats that one known value of each channel (D,) costs beyond its scaled density.
+
+        None where that depends on the value, and for tokens.
+        """
         return None
+
+    def log_slopes(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Nats that each of these numbers (N,D), as they are encoded, costs beyond its scaled density."""
+        return np.zeros(x.shape) if self.log_scales is None else np.broadcast_to(self.log_scales, x.shape)
 
     @property
     @abstractmethod
@@ -188,8 +195,10 @@ class Codec(Component, home="seqloom.codecs"):
 
     def extra_nats(self, value: Any) -> float:
         """Nats that `value` costs beyond its elements: unknown characters in bytes, or the log-volume of scaling."""
-        scales = self.log_scales
-        return 0.0 if scales is None else float(self.encode(value).known.sum(0) @ scales)
+        if self.space.symbolic:
+            return 0.0
+        encoded = self.encode(value)
+        return float((encoded.known * self.log_slopes(encoded.x)).sum())
 
     def read(self, path: Path) -> Iterator[Any]:
         """The values in a file, in pieces where it is large; DataError where it cannot be read."""

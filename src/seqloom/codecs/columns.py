@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,13 @@ MANY = 8
 """Series of which it can be said how they differ from each other."""
 UNLIKE = 10
 """So many times more than the median series all deviate together where a small one is the scale of all."""
+PARTS, FEWEST_IN_PART = 24, 8
+"""Parts of a series of which each has a level and changes, and rows that each has at least."""
+LEVELS, RISE, SURELY = 0.2, 0.5, 2.5
+"""Changes grow with the level where the logarithms of levels deviate by so much, changes rise by such a power of the
+level, and this is so many of its standard errors above 0."""
+BELOW = 0.1
+"""Of the least known value: the size below which a logarithm goes over into a straight line."""
 
 
 def whole(column: NDArray[np.float64]) -> bool:
@@ -45,6 +53,40 @@ def binary(column: NDArray[np.float64]) -> bool:
     """Whether all known cells are 0 or 1, and not by chance."""
     known = column[~np.isnan(column)]
     return whole(column) and bool(((known == 0) | (known == 1)).all())
+
+
+def least_size(pieces: Sequence[NDArray[np.float64]]) -> float:
+    """From which size on a column of one or more series (T,) is best read by its logarithm; 0 where it is not.
+
+    It is where all values are above zero and changes from row to row grow with the level: the power of the level by
+    which they do is found by least squares over parts of each series (Guerrero 1993, with changes for deviations).
+    """
+    lowest = min((float(np.nanmin(piece)) for piece in pieces if not np.isnan(piece).all()), default=0.0)
+    if lowest <= 0:
+        return 0.0
+    parts = [np.array(list(_parts_of(piece))) for piece in pieces]
+    parts = [np.log(part) - np.log(part).mean(0) for part in parts if len(part) > 2]
+    free = sum(len(part) - 1 for part in parts) - 1
+    if free < 1:
+        return 0.0
+    level, change = np.concatenate(parts).T
+    varied = float(level @ level)
+    if math.sqrt(varied / len(level)) < LEVELS:
+        return 0.0
+    power = float(level @ change) / varied
+    error = math.sqrt(float(((change - power * level) ** 2).sum()) / free / varied)
+    return BELOW * lowest if power >= max(RISE, SURELY * error) else 0.0
+
+
+def _parts_of(column: NDArray[np.float64]) -> Iterator[tuple[float, float]]:
+    """The mean and the root mean square change from row to row of the parts of a series that have both."""
+    size = max(FEWEST_IN_PART, -(-len(column) // PARTS))
+    for begin in range(0, len(column) - size + 1, size):
+        part = column[begin : begin + size]
+        known, changes = part[~np.isnan(part)], np.diff(part)
+        changes = changes[~np.isnan(changes)]
+        if len(changes) and (changes != 0).any():
+            yield float(known.mean()), float(np.sqrt((changes**2).mean()))
 
 
 def _moments(values: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:

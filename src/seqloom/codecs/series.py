@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.codecs.beside import cells_ahead, column_of_numbers, mostly_numbers, no_number, odd_cell
-from seqloom.codecs.columns import binary, decimals, moments_of, signed, whole
+from seqloom.codecs.columns import BELOW, binary, decimals, least_size, moments_of, signed, whole
 from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of, parquet_of
@@ -34,6 +34,8 @@ from seqloom.core.figures import numbers_plot
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Field, Vectors
 
+LARGEST = 1e300
+"""What is made is no further from zero."""
 FURTHEST = 1e15
 """Deviations from the mean beyond which a value cannot be computed with."""
 SEASON_ROWS = 50_000
@@ -46,14 +48,22 @@ DIGITS = 6
 """Significant digits of a deviation that are worth writing: what float32 carries."""
 
 
+def _read(values: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows (T,D) with columns that have a size by their logarithm in units of it, made of asinh."""
+    if not sizes.any():
+        return values
+    return np.where(sizes, np.arcsinh(values / np.where(sizes, 2 * sizes, 1.0)), values)
+
+
 class Series(Codec, name="series"):
     """Columns of numbers, scaled to mean 0 and deviation 1 by the known cells of the training split.
 
     A value is a `Table`. An empty cell is a missing value; in a template it is a cell to be made. Columns that
     never change, or that have no known cell, have scale 1. Many series that differ from each other far more than the
     median one from its mean are scaled by a small one of them: else most would seem constant, where the changes of
-    each are to be seen when it is read about its own mean. Densities are in the data's own units: each known value
-    costs the logarithm of its column's scale besides.
+    each are to be seen when it is read about its own mean. Columns whose changes grow with their level are read by
+    their logarithm, made of asinh so that it is there for all numbers (Burbidge et al. 1988). Densities are in the
+    data's own units: each known value costs the logarithm of the slope of all that besides.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz", *SUFFIXES)
@@ -77,10 +87,15 @@ class Series(Codec, name="series"):
     """The columns of numbers, in order; empty: all but the dates and `without`."""
     without: tuple[str, ...] = ()
     """Columns that are not of the series: conditions have them."""
+    transform: Literal["auto", "none", "log"] = "auto"
+    """What is read of numbers: `log` their logarithm, `none` what they are; `auto`: the logarithm of columns that are
+    above zero and change more where they are greater."""
+    sizes: tuple[float, ...] = ()
+    """Of each column that is read by its logarithm the size below which that is a straight line; 0 of others."""
     means: tuple[float, ...] = ()
-    """The mean of each, in its own units."""
+    """The mean of each, as it is read."""
     scales: tuple[float, ...] = ()
-    """The standard deviation of each, in its own units."""
+    """The standard deviation of each, as it is read."""
     integers: tuple[bool, ...] = ()
     """Whether each holds whole numbers alone: then what is made is rounded to them."""
     signed: tuple[bool, ...] = ()
@@ -104,6 +119,8 @@ class Series(Codec, name="series"):
             raise ValueError("columns, means and scales must be of one length")
         if any(scale <= 0 for scale in self.scales):
             raise ValueError("scales must be positive")
+        if self.sizes and len(self.sizes) != len(self.means):
+            raise ValueError("sizes and means must be of one length")
         return self
 
     def placed(self, origin: Mapping[str, Any], position: int) -> Mapping[str, Any]:
@@ -163,7 +180,13 @@ class Series(Codec, name="series"):
 
     @property
     def log_scales(self) -> NDArray[np.float64] | None:
-        return np.asarray(np.log(self._scale))
+        return None if self._size.any() else np.asarray(np.log(self._scale))
+
+    def log_slopes(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        read = np.asarray(x, np.float64) * self._scale + self._mean
+        size = np.where(self._size, self._size, 1.0)
+        bent = np.log(2 * size) + np.logaddexp(read, -read) - math.log(2)  # of 2 size sinh(read)
+        return np.asarray(np.where(self._size, bent, 0.0) + np.log(self._scale))
 
     def fit(self, values: Iterable[Table]) -> Self:
         tables: list[Table] = []
@@ -184,10 +207,12 @@ class Series(Codec, name="series"):
                 "no cell of the training split has a value",
                 hint="give a table with numbers in it: nothing can be learned",
             )
-        means, scales = moments_of(series)
+        sizes = tuple(self._size_of([values[:, d] for values in series]) for d in range(known.shape[1]))
+        means, scales = moments_of([_read(values, np.array(sizes)) for values in series])
         first = tables[0]
         return self.replace(
             columns=first.columns,
+            sizes=sizes if any(sizes) else (),
             means=means,
             scales=scales,
             integers=tuple(map(whole, known.T)),
@@ -210,7 +235,7 @@ class Series(Codec, name="series"):
             date = f" ({shown(value.dates[row])})" if value.dates else ""
             raise DataError(
                 f"column {self.columns[column]!r} holds {value.values[row, column]:g} in row {row + 1}{date}, too far "
-                f"from its training mean {self.means[column]:g} to compute with",
+                f"from its training mean {self.unread(np.zeros(len(self.means)))[column]:g} to compute with",
                 hint="leave the cell empty if the value is a mistake",
             )
         origin = {"dates": value.dates, "date": value.date_column, "calendar": value.calendar}
@@ -222,7 +247,7 @@ class Series(Codec, name="series"):
         template: Table | None = origin.get("template")
         own = np.zeros((0, encoded.x.shape[1])) if template is None else template.values[:count]
         whole = 0 if template is None else min(template.whole, count)
-        made = np.asarray(encoded.x[whole:], np.float64) * self._scale + self._mean
+        made = self.unread(encoded.x[whole:])
         made[~encoded.known[whole:]] = np.nan
         if any(self.integers):
             made = np.where(self.integers, np.round(made), made)
@@ -244,8 +269,24 @@ class Series(Codec, name="series"):
         )
 
     def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Rows (T,D) in deviations from the mean of each column."""
-        return np.asarray((values - self._mean) / self._scale)
+        """Rows (T,D) as they are read, in deviations from the mean of each column."""
+        return np.asarray((_read(values, self._size) - self._mean) / self._scale)
+
+    def unread(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Rows (T,D) in their own units from what `scaled` makes of them."""
+        read = np.asarray(x, np.float64) * self._scale + self._mean
+        if not self._size.any():
+            return read
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.where(self._size, np.clip(2 * self._size * np.sinh(read), -LARGEST, LARGEST), read)
+
+    def _size_of(self, pieces: Sequence[NDArray[np.float64]]) -> float:
+        """From which size on a column of these series (T,) is read by its logarithm; 0 where it is not."""
+        if self.transform == "log":
+            sizes = np.abs(np.concatenate(pieces))
+            sizes = sizes[sizes > 0]
+            return BELOW * float(sizes.min()) if len(sizes) else 0.0
+        return least_size(pieces) if self.transform == "auto" else 0.0
 
     @cached_property
     def _mean(self) -> NDArray[np.float64]:
@@ -254,6 +295,10 @@ class Series(Codec, name="series"):
     @cached_property
     def _scale(self) -> NDArray[np.float64]:
         return np.array(self.scales, np.float64)
+
+    @cached_property
+    def _size(self) -> NDArray[np.float64]:
+        return np.array(self.sizes or (0.0,) * len(self.means), np.float64)
 
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
@@ -287,9 +332,6 @@ class Series(Codec, name="series"):
 
     def count(self, value: Table) -> float:
         return float(np.count_nonzero(~np.isnan(value.values)))
-
-    def extra_nats(self, value: Table) -> float:
-        return float((~np.isnan(value.values)).sum(0) @ np.log(self._scale))
 
     @classmethod
     def as_data(cls, thing: Any) -> bytes | None:
@@ -477,12 +519,13 @@ class Series(Codec, name="series"):
         trained = [table.values[-SEASON_ROWS:] for table in splits.get("train", ())]
         calendar = self.calendar
         season = season_of(trained, calendar.seconds if calendar and dated else None)
-        momentum, innovation = momentum_of(trained)
+        read = [_read(values, self._size) for values in trained]
+        momentum, innovation = momentum_of(read)
         return {
             "kind": "series",
             "rows": rows,
             "season": season if season > 1 else None,
-            "persistence": round(persistence_of(trained), 6),
+            "persistence": round(persistence_of(read), 6),
             "momentum": round(momentum, 3),
             "innovation": round(innovation, 3),
             "repeated": round(repeated_share(trained), 3),
@@ -509,6 +552,10 @@ class Series(Codec, name="series"):
         first = next((table for table in every if table.calendar), None)
         if first is not None and self._steps_otherwise(first):
             notes.append(self._otherwise(first))
+        if bent := [name for name, size in zip(self.columns, self.sizes, strict=False) if size]:
+            which = ", ".join(bent[:3]) + f" and {len(bent) - 3} more" * (len(bent) > 3)
+            reason = ": they change more where they are greater" if self.transform == "auto" else ""
+            notes.append(f"read by their logarithm{reason}: {which} (codec.transform=none reads numbers as they are)")
         return notes + oddities(every, tables.get("train", []), self.columns)
 
     def write(self, value: Table, path: Path) -> None:
@@ -588,9 +635,9 @@ class Series(Codec, name="series"):
         names = list(statistics[0])
         columns = tuple(f"{column}_{name}" for column in self.columns for name in names)
         # The same codec with these columns, so that each is written with the digits that are worth writing.
-        means, scales = (np.repeat(known, len(names)).tolist() for known in (self.means, self.scales))
+        sizes, means, scales = (np.repeat(known, len(names)) for known in (self._size, self.means, self.scales))
         codec = self.replace(
-            columns=columns, means=means, scales=scales, integers=(), signed=(), binary=(), decimals=()
+            columns=columns, sizes=sizes, means=means, scales=scales, integers=(), signed=(), binary=(), decimals=()
         )
         tables = [
             replace(like, columns=columns, values=np.stack(list(own.values()), -1).reshape(len(like), -1), words={})
@@ -638,7 +685,8 @@ class Series(Codec, name="series"):
 
     def _digits(self, columns: tuple[str, ...]) -> Mapping[str, int]:
         """Decimals worth writing of each column."""
-        scales = dict(zip(self.columns, self.scales, strict=True))
+        slopes = np.exp(Series.log_slopes(self, np.zeros(len(self.scales))))
+        scales = dict(zip(self.columns, slopes.tolist(), strict=True))
         digits = {name: DIGITS - 1 - math.floor(math.log10(scales.get(name, 1.0))) for name in columns}
         own = dict(zip(self.columns, self.decimals, strict=False))
         own |= {name: 0 for name, whole in zip(self.columns, self.integers, strict=False) if whole}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +54,12 @@ class Whiten(Series, name="whiten"):
         """Of one component what its direction and an even share of the columns' scales cost."""
         return np.asarray(np.mean(np.log(self.scales)) - np.log(np.linalg.norm(self._matrix, axis=0)), np.float64)
 
+    def log_slopes(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        return np.broadcast_to(self.log_scales, x.shape)
+
     def fit(self, values: Iterable[Table]) -> Self:
         tables = list(values)
-        codec = super().fit(tables)
+        codec = super(Whiten, self.replace(transform="none")).fit(tables)
         rows = np.concatenate([table.reordered(codec.columns).values for table in tables])
         rows = codec.scaled(rows[~np.isnan(rows).any(1)])
         if not len(rows):

@@ -43,8 +43,8 @@ FEWEST_DRAWS = 4
 class Reading:
     """What is scored: encoded sequences with their conditions, and what their elements mean to a person.
 
-    `units` and `extra_nats` are those of the whole (Split); `log_scales` (D,) the log of the scale of each channel
-    of vectors.
+    `units` and `extra_nats` are those of the whole (Split); `log_slopes` what each number of vectors (N,D) costs
+    beyond its density, for densities are in the units of the data.
     """
 
     data: Flat
@@ -52,7 +52,7 @@ class Reading:
     unit: str
     units: float
     extra_nats: float = 0.0
-    log_scales: NDArray[np.float64] | None = None
+    log_slopes: Callable[[NDArray[Any]], NDArray[np.float64]] | None = None
     given: Mapping[str, Flat] | None = None
     bits: bool = False
     """Whether the likelihood is shown in bits."""
@@ -72,7 +72,7 @@ class Reading:
             codec.unit,
             units,
             extra_nats,
-            codec.log_scales,
+            codec.log_slopes,
             given or None,
             codec.bits,
             codec.ambiguous,
@@ -101,9 +101,6 @@ class _Tally:
         self.blocks = np.zeros((2, BLOCKS))
         """Nats of equal parts of all positions, and how many positions that are no context were counted in each."""
         self.values = np.zeros(0 if isinstance(reading.space, Tokens) else reading.space.dim)
-        self.scales = np.zeros(len(self.values))
-        if reading.log_scales is not None:
-            self.scales[: len(reading.log_scales)] = reading.log_scales
 
     def add(self, position: Positions, counted: NDArray[np.bool_], nats: torch.Tensor, batch: Batch) -> None:
         """Add the nats (B,T) of the counted positions."""
@@ -111,7 +108,10 @@ class _Tally:
         if len(self.values):
             known = batch.wanted.cpu().numpy()[counted]  # (N,D)
             self.values += known.sum(0)
-            counted_nats = counted_nats + known @ self.scales
+            if self.reading.log_slopes is not None:
+                wide = self.reading.data.x.shape[1]  # without the end flag
+                numbers = batch.x.cpu().numpy()[counted][:, :wide]
+                counted_nats = counted_nats + (known[:, :wide] * self.reading.log_slopes(numbers)).sum(1)
         self.nats += float(counted_nats.sum())
         if self.cells is not None:
             self.cells[position[counted]] += counted_nats
