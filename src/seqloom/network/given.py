@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import reduce
 from typing import Literal
 
@@ -50,7 +50,6 @@ class EncodedConditions:
     pairs: tuple[Float[Tensor, "b s e"], ...] = ()
     present: Bool[Tensor, "b *t s"] | None = None
     owner: Int[Tensor, "b"] | None = None
-    nothing: Callable[[], EncodedConditions] | None = field(default=None, repr=False, compare=False)
 
     def select(self, rows: NDArray[np.int64]) -> EncodedConditions:
         """The conditions of some of the rows; one row that is asked for many times is not copied."""
@@ -68,7 +67,7 @@ class EncodedConditions:
                 aligned = aligned if len(used) == len(aligned) else aligned[used]
                 owners = torch.as_tensor(order.reshape(-1), device=aligned.device)
             owner = owners
-        return EncodedConditions(added, aligned, tuple(map(pick, self.pairs)), present, owner, self.nothing)
+        return EncodedConditions(added, aligned, tuple(map(pick, self.pairs)), present, owner)
 
     def goes_on(self, rows: int) -> NDArray[np.bool_]:
         """Whether each of so many rows but the first has the conditions of the row before it."""
@@ -108,14 +107,7 @@ class EncodedConditions:
             ),
             together([p.present for p in parts if p.present is not None]),
             torch.cat(owners) if owners else None,
-            parts[0].nothing,
         )
-
-    def null_like(self) -> EncodedConditions:
-        """The null conditions, for as many rows."""
-        first = next(x for x in (self.added, self.owner, self.aligned, self.present) if x is not None)
-        assert self.nothing is not None
-        return self.nothing().select(np.zeros(len(first), np.int64))
 
     def at(self, position: Int[Tensor, "#b t"]) -> Float[Tensor, "b t d"] | None:
         """What is added at these positions of the network."""

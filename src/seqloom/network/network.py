@@ -207,7 +207,7 @@ class Network(nn.Module):
         encoded: EncodedConditions
         encoded, elements = self.conditions(given, rows)
         pairs = () if elements is None else tuple(x.expand(rows, -1, -1) for x in self.trunk.pairs(elements))
-        return replace(encoded, pairs=pairs, nothing=lambda: self.encode({}, 1) or encoded)
+        return replace(encoded, pairs=pairs)
 
     def forward(self, x: Tensor, **inputs: Any) -> tuple[Tensor, NetState | None]:
         """Inputs (B,T) or (B,T,C) to outputs (B,T,P), or (B,K,P) at some positions; the rest as for `features`."""

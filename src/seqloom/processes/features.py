@@ -235,7 +235,8 @@ def about_level(facts: Facts, *, linear: int = 0, ordered: bool = False) -> Advi
     """
     if not facts.numbers:
         return {}
-    length = max(8, min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10))
+    length = min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10)
+    length = max(8, length, facts.season)  # of a part of a season the level is that of the part
     window: dict[str, Any] = {"name": "window", "length": length}
     if not ordered and not facts.wanders:  # of a level that training never saw a diffusion makes too much
         window["inputs"] = "scale"

@@ -31,8 +31,8 @@ class Shrinkage:
     from them than goes on: its median is then nearer to the truth where it is drawn towards the naive forecast, as a
     combination of two forecasts often is (Bates and Granger 1969). Of the shares whose absolute error over forecasts of
     held-out rows, in units of the band, is within half a standard error of the least, it is the greatest (after Breiman
-    et al. 1984, who allow one). What is left out by it is left out so far as the forecasts are many: n of them without
-    a row in common say (n - 1)/(n + 1) of it, and those of a split that is hardly longer than the horizon next to nothing.
+    et al. 1984, who allow one). Few forecasts say little: of what that leaves out n of them without a row in common
+    leave out (n - 1)/(n + 1), and those of a split that is hardly longer than the horizon next to nothing.
     """
 
     kept: float
