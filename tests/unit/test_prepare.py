@@ -30,6 +30,7 @@ from seqloom.core.content import edge, edge_in
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.foreign import code_of
 from seqloom.corpora import shards
+from seqloom.corpora.asking import asked_in
 from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, describe
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.packed import Packed
@@ -167,6 +168,65 @@ def test_a_folder_of_any_texts_and_which_of_them_are_read(tmp_path: Path) -> Non
     assert sum(len(corpus_of(str(root)).prepare(None, {}).splits[s].data) > 0 for s in SPLITS) == 3
     with pytest.raises(DataError, match=r"no \.rst file"):
         corpus_of(str(root), {"suffixes": ".rst"}).prepare(Characters(), {})
+
+
+def test_what_is_called_as_a_text_is_read_or_said_whatever_it_is_written_in(tmp_path: Path) -> None:
+    root = tmp_path / "some"
+    root.mkdir()
+    for i in range(12):
+        (root / f"{i}.md").write_text(f"# Number {i}\n")
+    (root / "cafe.md").write_text("café\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"cafe\.md: the text is not UTF-8") as caught:
+        corpus_of(str(root)).prepare(None, {})
+    assert caught.value.hint.endswith("corpus.skip_bad=true passes over it")
+    (root / "empty.md").touch()
+    notes = corpus_of(str(root), {"skip_bad": True}).prepare(None, {}).notes
+    assert any(note.startswith("1 of 14 files are bad and left out") for note in notes)
+    assert "empty.md is empty and left out" in notes
+    alike = tmp_path / "alike"
+    alike.mkdir()
+    for i in range(12):
+        (alike / f"{i}.md").write_text(f"café {i}\n", encoding="latin-1")
+        (alike / f"{i}.log").write_text(f"line {i}\n")
+    (alike / "a.log").write_bytes(b"\0\xff")
+    (alike / "a.bin").write_bytes(b"\0\xff")
+    prepared = corpus_of(str(alike)).prepare(Characters(encoding="latin-1"), {})
+    assert sum(len(prepared.splits[split].data) for split in SPLITS) == 24
+    assert "other files of the folder are left out: .log 1 (corpus.suffixes says which are read)" in prepared.notes
+
+
+def test_what_is_given_is_read_in_its_own_encoding_or_in_that_of_the_rest(tmp_path: Path) -> None:
+    given = {"source": Given(source="pair")}
+    for encoding in ("latin-1", "utf-8"):
+        (tmp_path / f"{encoding}.de").write_text("".join(f"schön {i}\n" for i in range(20)), encoding=encoding)
+        (tmp_path / f"{encoding}.fr").write_text("".join(f"été {i}\n" for i in range(20)), encoding=encoding)
+    for target, own, source in (
+        ("latin-1", None, "latin-1"),
+        ("utf-8", "latin-1", "latin-1"),
+        ("latin-1", "utf-8", "utf-8"),
+    ):
+        asked = given if own is None else {"source": Given(source="pair", codec=Characters(encoding=own))}
+        corpus = corpus_of(str(tmp_path / f"{target}.de"), {"source": str(tmp_path / f"{source}.fr")})
+        prepared = corpus.prepare(Characters(encoding=target), asked)
+        codec = prepared.given["source"]
+        assert "é" in codec.symbols()
+        assert "ö" in prepared.codec.symbols()
+        lines = asked_in(tmp_path / f"{source}.fr", {"source": codec}, {}, prepared.codec)
+        assert next(lines) == (1, {"source": "été 0"})
+    corpus = corpus_of(str(tmp_path / "utf-8.de"), {"source": str(tmp_path / "latin-1.fr")})
+    with pytest.raises(DataError, match=r"latin-1\.fr, line 1") as caught:
+        corpus.prepare(None, given)
+    assert "given.source.codec.encoding=latin-1" in caught.value.hint
+    table = tmp_path / "a.tsv"
+    table.write_text("text\tkind\n" + "".join(f"été {i}\tgr{'öü'[i % 2]}n\n" for i in range(20)), encoding="latin-1")
+    read = Given(source="column:text", codec=Characters(encoding="latin-1"))
+    told = corpus_of(str(table), {"text": "kind"}).prepare(Label(), {"text": read})
+    assert set(told.codec.choices) == {"grün", "grön"}
+    labels = corpus_of(str(table), {"text": "text"}).prepare(
+        Characters(encoding="latin-1"), {"kind": Given(source="column:kind", codec=Label())}
+    )
+    asked_rows = asked_in(table, {"kind": labels.given["kind"]}, {}, labels.codec)
+    assert next(asked_rows)[1] == {"kind": "grön"}
 
 
 def test_what_is_bad_is_passed_over_and_counted_where_that_is_asked(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class Lines:
         model = self.model
         told = {*self.beside, *model.given.searched}
         codecs = {name: codec for name, codec in model.given.items() if name not in told}
-        for line, own in asked_in(self.path, codecs, model.given.columns):
+        for line, own in asked_in(self.path, codecs, model.given.columns, model.codec):
             if not isinstance(own, DataError):
                 own = {**self.beside, **own}
                 try:

@@ -54,7 +54,7 @@ def classify(
             for number, value in enumerate(tried_of(file, model.codec), 1)
         ]
     else:
-        asked = list(asked_in(path_of_lines(file), codecs, columns))
+        asked = list(asked_in(path_of_lines(file), codecs, columns, model.codec))
     bad = [own for _, own in asked if isinstance(own, DataError)]
     if bad and not skip_bad:
         raise DataError(

@@ -25,7 +25,8 @@ UTF8 = "utf-8"
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 UTF16 = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 _SPACE = re.compile(r"[ \t\n\r]*")
-_ENCODINGS = "say what it is (codec.encoding=latin-1), or read it as it is with codec=bytes"
+ENCODINGS = "say what it is (codec.encoding=latin-1), or read it as it is with codec=bytes"
+"""What to do about a text that is not UTF-8."""
 
 
 def raw(path: Path, begin: int = 0, encoding: str = UTF8) -> Iterator[bytes]:
@@ -206,7 +207,7 @@ def lines_of_elements(text: str) -> list[int]:
     return lines
 
 
-def check_utf8(text: str, hint: str = _ENCODINGS) -> None:
+def check_utf8(text: str, hint: str = ENCODINGS) -> None:
     """DataError where a text has bytes that are no UTF-8, or half a character: either stands in it as a surrogate."""
     try:
         text.encode()
@@ -268,7 +269,7 @@ def decoded(pieces: Iterable[bytes], path: Path | str = "", *, mend: bool = True
             text = carriage_return + decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             offset, byte = decoded_bytes - pending + error.start, error.object[error.start]
-            hint = _ENCODINGS
+            hint = ENCODINGS
             if first and error.object.startswith(UTF16):
                 hint = "it begins as UTF-16 does: codec.encoding=utf-16"
             elif b"\0" in error.object:

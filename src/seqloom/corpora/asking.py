@@ -10,22 +10,23 @@ from typing import Any
 from seqloom.codecs.base import Codec
 from seqloom.core.content import lines_of
 from seqloom.core.errors import ConfigError, DataError
+from seqloom.corpora.base import written_in
 from seqloom.corpora.tables import header_in_another_encoding, is_table, rows_of
 
 Asked = tuple[int, dict[str, Any] | DataError]
 """A line, and its conditions as values of their codecs, or what is wrong with it."""
 
 
-def asked_in(path: Path, codecs: Mapping[str, Codec], columns: Mapping[str, str]) -> Iterator[Asked]:
+def asked_in(path: Path, codecs: Mapping[str, Codec], columns: Mapping[str, str], main: Codec) -> Iterator[Asked]:
     """The conditions of each line of a file, of those that have these codecs.
 
     A column of a table is called as its condition is, or as the column (`columns`) that it was learned from. What is
-    wrong with all of the file is an error.
+    wrong with all of the file is an error. The file is in the encoding of the conditions, or of what `main` reads.
     """
     if not codecs:
         raise ConfigError("the model has no condition to be read from a file", hint="`seqloom sample` makes samples")
     if is_table(path):
-        yield from _of_table(path, codecs, columns)
+        yield from _of_table(path, codecs, columns, main)
         return
     if len(codecs) > 1:
         raise ConfigError(
@@ -33,14 +34,13 @@ def asked_in(path: Path, codecs: Mapping[str, Codec], columns: Mapping[str, str]
             hint="give a .tsv, .csv or .jsonl with a column of each, or what all have in common as given.NAME=VALUE",
         )
     ((name, codec),) = codecs.items()
-    for line, data in enumerate(lines_of(path, codec.written_in), 1):
+    for line, data in enumerate(lines_of(path, written_in([codec, main])), 1):
         text = data.decode("utf-8", "surrogateescape")
         yield line, _values(path, line, {name: text}, codecs)
 
 
-def _of_table(path: Path, codecs: Mapping[str, Codec], columns: Mapping[str, str]) -> Iterator[Asked]:
-    encoding = next(iter(codecs.values())).written_in
-    rows = rows_of(path, encoding)
+def _of_table(path: Path, codecs: Mapping[str, Codec], columns: Mapping[str, str], main: Codec) -> Iterator[Asked]:
+    rows = rows_of(path, written_in([*codecs.values(), main]))
     before: list[Any] = []
     first = None
     for row in rows:  # the first that can be read says which columns there are

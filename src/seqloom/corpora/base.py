@@ -395,7 +395,7 @@ class Corpus(Component, home="seqloom.corpora"):
         filled = {}
         for name, item in given.items():
             try:
-                codec = item.codec or self.condition_codec(item, main)
+                codec = _written_as(item.codec or self.condition_codec(item, main), main)
             except ConfigError as error:
                 raise error.under(f"given.{name}") if error.path == "source" else error from None
             filled[name] = item.replace(codec=codec, enters=item.enters or codec.enters)
@@ -408,6 +408,17 @@ def _is_path(value: Any) -> bool:
         return isinstance(value, str) and value != "" and Path(value).exists()
     except (OSError, ValueError):  # too long for a name, or none at all
         return False
+
+
+def written_in(codecs: Iterable[Codec]) -> str:
+    """The encoding of a file that several codecs read: that of the first which can be told one; of labels none can."""
+    return next((codec.written_in for codec in codecs if "encoding" in type(codec).model_fields), UTF8)
+
+
+def _written_as(codec: Codec, main: Codec) -> Codec:
+    """The codec of a condition, whose files are in the encoding of the others unless it is told another."""
+    told = "encoding" not in type(codec).model_fields or "encoding" in codec.model_fields_set
+    return codec if told or main.written_in == UTF8 else codec.replace(encoding=main.written_in)
 
 
 def _misread(items: Items, codec: Codec) -> Iterator[str]:

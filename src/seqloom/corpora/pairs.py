@@ -12,7 +12,7 @@ from seqloom.codecs.base import Codec
 from seqloom.core.config import nearest
 from seqloom.core.content import digest_of, digest_of_text, lines_of
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing, sources_of
+from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing, sources_of, written_in
 from seqloom.corpora.files import files_under, left_out
 from seqloom.corpora.readers import codec_of_text, is_read
 from seqloom.corpora.sources import checked
@@ -127,14 +127,17 @@ class Pairs(Corpus, name="pairs"):
         self, codec: Codec, given: Mapping[str, Given], split: str, path: Path, source: str
     ) -> Iterator[Item | DataError]:
         """The things of one file, and in place of those that are passed over what is wrong with them."""
-        things = checked(self._rows(codec, split, path, source), codec, given)
+        things = checked(self._rows(codec, given, split, path, source), codec, given)
         return passing(things, self.skip_bad, many=Path(self.path).is_dir())
 
-    def _rows(self, codec: Codec, split: str, path: Path, source: str) -> Iterator[Item | DataError]:
+    def _rows(
+        self, codec: Codec, given: Mapping[str, Given], split: str, path: Path, source: str
+    ) -> Iterator[Item | DataError]:
+        beside = [one.codec for one in given.values() if one.codec is not None]
         if source:
-            yield from _parallel(path, Path(source), split, codec.written_in)
+            yield from _parallel((path, written_in([codec])), (Path(source), written_in([*beside, codec])), split)
             return
-        for row in rows_of(path, codec.written_in):
+        for row in rows_of(path, written_in([codec, *beside])):
             if isinstance(row, DataError):
                 yield row
                 continue
@@ -170,9 +173,10 @@ def tables_of(path: Path, source: str = "") -> list[Path]:
     return found
 
 
-def _parallel(path: Path, source: Path, split: str, encoding: str) -> Iterator[Item | DataError]:
-    """Line k of one file with line k of the other."""
-    both = zip_longest(lines_of(path, encoding), lines_of(source, encoding))
+def _parallel(modelled: tuple[Path, str], others: tuple[Path, str], split: str) -> Iterator[Item | DataError]:
+    """Line k of one file with line k of the other, each with its encoding."""
+    (path, _), (source, _) = modelled, others
+    both = zip_longest(lines_of(*modelled), lines_of(*others))
     for line, (text, beside) in enumerate(both, 1):
         if text is None or beside is None:
             short, long = (path, source) if text is None else (source, path)

@@ -11,6 +11,7 @@ import numpy as np
 
 from seqloom.codecs.base import Codec
 from seqloom.core.config import Component, member, members_of, nearest
+from seqloom.core.content import ENCODINGS
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Given, Item, sources_of
 from seqloom.corpora.cycles import phases, suited
@@ -71,7 +72,9 @@ class Source(Component, home="seqloom.corpora"):
             if error.path or item.path is None:
                 raise
             message = f"condition {name!r}: {error.message}"
-            raise DataError(message, path=self.place(item) or "", line=item.line, hint=error.hint) from None
+            own = f"given.{name}.codec.name=characters given.{name}.codec.encoding=latin-1"
+            hint = f"{error.hint}; of the condition alone {own}" if error.hint == ENCODINGS else error.hint
+            raise DataError(message, path=self.place(item) or "", line=item.line, hint=hint) from None
 
     def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
         """The condition of a value, and where `aligned` of the `length` elements that are to follow; None: null."""
