@@ -202,6 +202,18 @@ def test_a_tokenizer_with_unknown_words_is_refused(tmp_path: Path) -> None:
         saved(own, tmp_path / "tokenizer.json")
 
 
+def test_a_tokenizer_is_one_whatever_parts_its_file_leaves_out(tmp_path: Path) -> None:
+    whole = FITTED[0].tokenizer
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({key: part for key, part in whole.items() if part}))
+    assert len(json.loads(path.read_text())) < len(whole)
+    taken = Bpe(pretrained=str(path)).fit([])
+    assert taken.encode(TEXT).x.tolist() == FITTED[0].encode(TEXT).x.tolist()
+    path.write_text(json.dumps({"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}))
+    with pytest.raises(DataError, match="WordLevel"):
+        Bpe(pretrained=str(path)).fit([])
+
+
 # ---- stops and beginnings -------------------------------------------------------------------------------------------
 
 

@@ -430,8 +430,9 @@ def _pretrained(path: Path) -> dict[str, Any]:
 
     try:
         text = b"".join(raw(path)).decode()
-        pieces = Tokenizer.from_str(text).get_vocab()
-        content: dict[str, Any] = json.loads(text)
+        tokenizer = Tokenizer.from_str(text)
+        pieces = tokenizer.get_vocab()
+        content: dict[str, Any] = json.loads(tokenizer.to_str())  # with every part that the file leaves out
     except DataError:
         raise
     except Exception as error:  # the library raises no narrower one
