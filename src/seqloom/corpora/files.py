@@ -32,7 +32,15 @@ from seqloom.corpora.base import (
     with_way_past,
 )
 from seqloom.corpora.lists import looks_like
-from seqloom.corpora.readers import codec_for, codec_of_text, codecs_of_files, is_text_by_name, kind_of, looks_like_text
+from seqloom.corpora.readers import (
+    codec_for,
+    codec_of_text,
+    codecs_of_files,
+    is_text_by_name,
+    kind_of,
+    looks_like_text,
+    may_be_text,
+)
 
 STDIN = "-"
 MARK = BOM.encode()
@@ -446,7 +454,7 @@ def _files(root: Path, codec: Codec, wanted: tuple[str, ...]) -> list[Path]:
         return [root]
     paths = list(files_under(root, wanted or codec.suffixes))
     if not paths and not wanted and codec.reads_anything:
-        paths = [path for path in files_under(root) if looks_like_text(path)]
+        paths = [path for path in files_under(root) if may_be_text(path)]
     if not paths:
         suffixes = " or ".join(wanted or codec.suffixes) or "readable"
         raise DataError(f"the folder holds no {suffixes} file", path=root, hint="give a folder of such files")
@@ -454,11 +462,16 @@ def _files(root: Path, codec: Codec, wanted: tuple[str, ...]) -> list[Path]:
 
 
 def left_out(root: Path, read: Iterable[Path], way: str) -> Iterator[str]:
-    """What is said of the texts and tables of a folder that are not `read`, with the `way` to read them."""
+    """What is said of the texts and tables of a folder that are not `read`, with the `way` to read them.
+
+    What is called as those that are read is meant to be one, even where it does not look like text.
+    """
     if not root.is_dir():
         return
     known = set(read)
-    ends = Counter(path.suffix for path in files_under(root) if path not in known and looks_like_text(path))
+    kinds = {path.suffix for path in known}
+    others = (path for path in files_under(root) if path not in known)
+    ends = Counter(path.suffix for path in others if path.suffix in kinds or looks_like_text(path))
     if ends:
         listed = ", ".join(f"{suffix or 'no suffix'} {count:,}" for suffix, count in ends.most_common(5))
         yield f"other files of the folder are left out: {listed} ({way})"

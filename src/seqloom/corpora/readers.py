@@ -31,7 +31,7 @@ def codec_of_text() -> Codec:
 def codec_for(paths: Iterable[Path], root: Path, *, any_text: bool = False) -> Codec:
     """The codec that reads these files: asked of the codecs' suffixes, rank and probe; else that of text.
 
-    Where not `any_text` is meant, only files that look like it are taken for text.
+    Where not `any_text` is meant, only files that look like it, or are called so, are taken for text.
     """
     paths = list(paths)
     kinds: dict[type[Codec], Path] = {}
@@ -49,7 +49,7 @@ def codec_for(paths: Iterable[Path], root: Path, *, any_text: bool = False) -> C
         )
     if kinds:
         return next(iter(kinds))()
-    text = any_text or any(map(looks_like_text, paths))
+    text = any_text or any(map(may_be_text, paths))
     if last is None or (root.is_dir() and not text):
         known = sorted({suffix for kind in codecs_of_files() for suffix in kind.suffixes})
         there = Counter(path.suffix for path in paths).most_common(3)
@@ -97,6 +97,11 @@ def looks_like_text(path: Path) -> bool:
     except UnicodeDecodeError as error:
         return error.start > len(beginning) - 4 and len(beginning) == 4096  # a character was cut
     return bool(decoded) and "\0" not in decoded
+
+
+def may_be_text(path: Path) -> bool:
+    """Whether a file is read where any text is: it looks like text, or it is called so, and is in another encoding."""
+    return is_text_by_name(path) or looks_like_text(path)
 
 
 def is_text_by_name(path: Path) -> bool:
