@@ -445,6 +445,7 @@ class Model:
         Each is a mapping of conditions by name, or the value of the only one. Unless a `sampler` is given, one sample
         is about the likeliest, where the process has a way to find it; several are drawn. See `sample` for the rest.
 
+        A condition that is longer than attention has learned to read is a DataError.
         What is drawn beside a condition follows from the seed and its number, which is `first` for the first of these.
         They are read as they are answered, a few hundred at a time; `progress` gets how many are done.
         """
@@ -458,6 +459,7 @@ class Model:
                 beside = self.given.named(own)
                 canvas = same or self.empty(length, beside)
                 query = self.query(canvas, n, seed, sampler, beside, stop, allow, ban, bias)
+                self.given.check(query.given)
                 queries.append(replace(query, first_row=number * n, watched=False))
             # Those of one length end at about the same time, and what is read of them is hardly padded.
             order = sorted(range(len(block)), key=lambda i: -sum(len(one.x) for one in queries[i].given.values()))

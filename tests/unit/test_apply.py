@@ -155,6 +155,8 @@ def test_what_cannot_be_asked_is_refused() -> None:
     bounded.given.check({"source": "xyzzy"})
     with pytest.raises(DataError, match="it has 6 elements, and the longest in training had 5"):
         bounded.given.check({"source": "xyzzyx"})
+    with pytest.raises(DataError, match="it has 6 elements"):
+        list(bounded.apply([{**ROWS[0], "source": "xyzzyx"}]))
     made(Autoregressive(), train=lambda: split).given.check({"source": "xyzzyx"})  # a recurrence reads on
 
 
