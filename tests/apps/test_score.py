@@ -51,6 +51,19 @@ def test_what_a_file_costs_in_parts_is_what_it_costs_in_all(seqloom: Callable[..
     assert len(shown) == len(LINES) + 2, "a table with a row each, and all"
 
 
+def test_what_the_codec_loses_is_said_beside_the_likelihood(seqloom: Callable[..., Done]) -> None:
+    Path("data.txt").write_text("\n".join(LINES) * 9)
+    settings = ("codec=characters", "codec.normalise=lower", "--model", "gru")
+    assert seqloom("train", "data.txt", *settings, "--out", "run", *TINY).code == 0
+    Path("asked.txt").write_text("A DOG")
+    said = "the likelihood is without capital letters: compare it with those of codecs that lose the same\n"
+    for words in (("score", "run", "asked.txt"), ("evaluate", "run")):
+        done = seqloom(*words)
+        assert done.code == 0
+        assert said in done.err
+    assert seqloom("score", "run", "asked.txt", "--json").json["loses"] == "capital letters"
+
+
 def test_lines_of_two_files_are_scored_with_or_without_what_stands_beside_them(seqloom: Callable[..., Done]) -> None:
     Path("data.de").write_text("\n".join(LINES))
     Path("data.en").write_text("\n".join(line.upper() for line in LINES))

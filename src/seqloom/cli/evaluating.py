@@ -9,7 +9,7 @@ import typer
 
 from seqloom.cli.beside import opened
 from seqloom.cli.queries import sampler_of
-from seqloom.cli.scoring import FULL, corpus_in
+from seqloom.cli.scoring import FULL, corpus_in, lossy
 from seqloom.cli.session import (
     JSON,
     WEIGHTS,
@@ -179,6 +179,8 @@ def _evaluate_metrics(
         return
     for note in result["notes"]:
         session.note(note)
+    for loses in {metric.get("loses", "") for metric in result["metrics"]} - {""}:
+        session.note(lossy(loses))
     of = result["data"] if result["split"] == "all" else f"the {result['split']} split of {result['data']}"
     put(f"{result['run']} ({result['weights']}) on {of}:\n")
     rows = [["metric", "value", "unit", "kind", "stderr", "units", "context"]]

@@ -76,6 +76,8 @@ def score(
     if drawing is not None:
         _draw_attention(model, things, *drawing, session)
     scored = _scored(model, things, tokens, full, session)
+    for loses in {thing.score.loses for thing in scored} - {""}:
+        session.note(lossy(loses))
     if as_json:
         each = [{**_score_fields(thing.score), **_surprisal(codec, thing)} for thing in scored]
         series = [{"name": thing.name, **own} for thing, own in zip(scored, each, strict=True)]
@@ -184,7 +186,13 @@ def _score_fields(score: Score) -> dict[str, Any]:
         "kind": score.kind,
         "stderr": score.stderr,
         "context": score.context,
+        **({"loses": score.loses} if score.loses else {}),
     }
+
+
+def lossy(loses: str) -> str:
+    """What is said of a likelihood by a codec that loses something."""
+    return f"the likelihood is without {loses}: compare it with those of codecs that lose the same"
 
 
 def _surprisal(codec: Codec, scored: _Scored) -> dict[str, Any]:
