@@ -90,6 +90,13 @@ def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path: Path) -> None:
         OutputFile.at(tmp_path / "file" / "below.txt").write(b"x")
 
 
+def test_a_dash_is_no_name() -> None:
+    with pytest.raises(ConfigError, match="- is no name of a file"):
+        OutputFile.at("-")
+    with pytest.raises(ConfigError, match="- is no name of a file"):
+        OutputFolder.at("-", ["0000.txt"])
+
+
 def test_a_folder_keeps_what_has_one_of_the_names(tmp_path: Path) -> None:
     (tmp_path / "0001.txt").write_text("mine")
     (tmp_path / "other.txt").write_text("mine")

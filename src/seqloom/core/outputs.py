@@ -33,6 +33,7 @@ class OutputFile:
     @classmethod
     def at(cls, word: Path | str, *, force: bool = False, option: str = "--out") -> Self:
         """The file that a word names; ConfigError where it is a folder, is there already, or cannot be written."""
+        _check_name(word, option)
         output = cls(Path(word), option, force)
         _ = output.through  # says what is wrong with it
         return output
@@ -84,6 +85,7 @@ class OutputFolder:
     @classmethod
     def at(cls, word: Path | str, names: Sequence[str], *, force: bool = False, option: str = "--out") -> Self:
         """The folder that a word names; ConfigError where it is a file, or holds one of these files already."""
+        _check_name(word, option)
         path = Path(word)
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is no folder, and one is wanted", path=option, hint="name a folder")
@@ -97,3 +99,11 @@ class OutputFolder:
         """Write every file; what is written stays where a later one fails."""
         for file, data in zip(self.files, contents, strict=True):
             file.write(data)
+
+
+def _check_name(word: Path | str, option: str) -> None:
+    """ConfigError where a word means standard output to most programs, rather than a file of that name."""
+    if str(word) == "-":
+        raise ConfigError(
+            "- is no name of a file", path=option, hint="leave it out to write to standard output; ./- is a file"
+        )
