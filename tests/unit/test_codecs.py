@@ -142,6 +142,9 @@ def test_answers_and_tables_are_shown_in_a_line():
     assert repr(table) == "Table(3,000 rows of load, sun; day 0 to day 2999)"
     answer = Answer((table,) * 5, 7, range(5), paths=np.zeros((5, 3000, 2)), made=24, columns=table.columns)
     assert repr(answer) == "Answer(5 samples of 24 new rows: load, sun; seed 7)"
+    paths = np.stack([np.array([[0, 0.0]]), np.array([[1, 1.0]]), np.array([[1, 1.5]]), np.array([[3, 4.0]])])
+    counted = Answer((table,) * 4, 7, range(4), paths=paths, made=1, columns=("sold", "load"))
+    assert np.allclose(counted.quantile(0.7), [[1, 1.75]]), "of whole numbers one that was drawn"
     assert repr(Answer(("abc",), 1, (0,))) == "Answer(1 sample, the first 'abc'; seed 1)"
 
 
