@@ -375,6 +375,10 @@ BERLIN = [f"2024-03-31T0{hour}:30+0{ahead}:00[Europe/Berlin]" for hour, ahead in
          "1 hour"),
         ("time,y", ["2024-03-31 01:00 Europe/Berlin,1", "2024-03-31 03:00 Europe/Berlin,2"], ("y",),
          "2024-03-31 04:00 Europe/Berlin", "1 hour"),
+        ("日付,y", ["2024年1月30日,1", "2024年1月31日,2"], ("y",), "2024年2月1日", "1 day"),
+        ("时间,y", ["2023年12月31日 22:00,1", "2023年12月31日 23:00,2"], ("y",), "2024年01月01日 00:00", "1 hour"),
+        ("日時,y", ["2024年1月1日22時,1", "2024年1月1日23時,2"], ("y",), "2024年1月2日0時", "1 hour"),
+        ("월,y", ["2024년 1월,1", "2024년 2월,2"], ("y",), "2024년 3월", "1 month"),
         ("a,b", ["1,2", "3,4"], ("a", "b"), "", ""),
         ("counter,b", ["1200000000,2", "1200000007,4"], ("counter", "b"), "", ""),
     ],
@@ -667,6 +671,7 @@ def test_hidden_values_change_nothing(shops: tuple[Path, Model]):
         (["(5)", "3"], [-5, 3], ""),
         (["5-", "3"], [-5, 3], ""),
         (["\N{MINUS SIGN}5", "3"], [-5, 3], ""),
+        (["$\N{EN DASH}5", "$3.5"], [-5, 3.5], "'$'"),
         (["12 kWh", "3.5 kWh"], [12, 3.5], "'kWh'"),
         (["€ 1.234,00", "€ 3,50"], [1234, 3.5], "'€'"),
         (["1.2M", "900K"], [1.2e6, 9e5], "thousands, millions"),
@@ -674,6 +679,9 @@ def test_hidden_values_change_nothing(shops: tuple[Path, Model]):
         (["ja", "nein"], [1, 0], "ja or nein"),
         (["-9999", "3"], [np.nan, 3], "it is taken for no value"),
         (["-9999", "-9990"], [-9999, -9990], ""),
+        (["3", "999.9", "999.9"], [3, np.nan, np.nan], "holds 999.9 2 times: it is taken for no value"),
+        (["999.9", "3", "-5"], [999.9, 3, -5], ""),
+        (["999", "3", "999", "600"], [999, 3, 999, 600], ""),
         *(([sign, "3"], [np.nan, 3], "") for sign in ("", "NA", "n/a", "?", ".", "--", "#N/A", "NaN", "null", "#REF!")),
     ],
 )  # fmt: skip
@@ -762,6 +770,12 @@ def test_a_column_with_points_between_thousands_and_one_with_decimals_are_not_of
             "column 'y' is text",
             "'codec.dialect.missing=[\"err, off\"]' takes",
         ),
+        (
+            'date,y\n2024-01-01,1.5\n2024-01-02,2.5\n2024-01-03,"3,5"\n2024-01-04,4.5\n',
+            "line 4: column 'y' is text: '3,5'",
+            "missing=[",
+        ),
+        ("when,y\nI/2023,1\nII/2023,2\nIII/2023,5\n", "column 'when' is text", "corpus.columns=[y] reads"),
         ("date,y\n2024-01-01,\n", "", ""),
     ],
 )
@@ -822,6 +836,36 @@ def test_excel_says_what_parts_cells():
     table = table_of("sep=;\ndate;y\n2024-01-01;1,5\n2024-01-02;2\n")
     assert table.values[:, 0].tolist() == [1.5, 2]
     assert Series().fit([table]).show(table).decode().startswith("sep=;\ndate;y\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "said"),
+    [
+        (",a,b\nDate,,", ("a", "b"), "the row under the names calls the first column 'Date'"),
+        ("Price,Close,High\nTicker,X,X\nDate,,", ("Close", "High"), "the 2 rows under the names call the first"),
+        ("Price,Close,Close\nTicker,X,Y\nDate,,", ("Close X", "Close Y"), "each column by both of its names"),
+    ],
+)
+def test_a_first_column_may_be_named_under_the_names(names: str, columns: tuple[str, ...], said: str):
+    """As pandas writes a frame whose columns have names of several levels."""
+    text = f"{names}\n2024-01-01,1.5,2\n2024-01-02,2.5,\n2024-01-03,3.5,4\n"
+    table = table_of(text)
+    assert (len(table), table.columns, table.date_column) == (3, columns, "Date")
+    assert said in "; ".join(table.remarks)
+    codec = Series().fit([table])
+    assert codec.show(table).decode() == text
+    canvas = codec.canvas(table)
+    filled = codec.decode(Encoded(np.zeros_like(canvas.x), np.ones_like(canvas.shown), canvas.origin))
+    assert codec.show(filled).decode() == text.replace("2.5,\n", "2.5,3.0\n")
+    unnamed = table_of("date,a,b\n2024-01-01,1.5,2\n2024-01-02,,\n2024-01-03,3.5,4\n")
+    assert len(unnamed) == 3, "a row of no values is none of names"
+
+
+def test_a_row_of_a_part_is_numbered_as_in_its_series():
+    codec = Series().fit([table_of("y\n" + "1\n2\n" * 20)])
+    table = table_of("y\n" + "1\n2\n" * 20 + "1e30\n")
+    with pytest.raises(DataError, match="1e\\+30 in row 41, too far"):
+        codec.encode(codec.cut(codec.cut(table, 20, 41), 5, 21))
 
 
 def test_what_stands_around_a_table_is_left_out_and_kept():

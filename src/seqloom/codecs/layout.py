@@ -221,8 +221,9 @@ class _Layout:
             hint = f"{PREFIX}.footer=1 leaves the last row out"
         elif share > 0.5:
             hint = f"{_setting(f'{PREFIX}.missing', [cell])} takes it for no value"
-            if looks_like_number(cell):
-                hint = f"{PREFIX}.decimal={',' if decimal == '.' else '.'} says that the decimal sign is another"
+            other = "," if decimal == "." else "."
+            if looks_like_number(cell) and read_numbers(self.columns[name], other).odd is None:
+                hint = f"{PREFIX}.decimal={other} says that the decimal sign is another"
         else:
             numeric = [other for other in chosen if read_numbers(self.columns[other], decimal).odd is None]
             if np.mean([" " in str(other).strip() for other in column]) > 0.5:  # sentences, no names of something

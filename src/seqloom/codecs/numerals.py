@@ -21,8 +21,8 @@ MISSING = frozenset({
     "-nan", "undefined", ":", "*", "***", "****", "\N{EN DASH}", "\N{EM DASH}",
 })  # fmt: skip
 """Cells that say that there is no value, in any case of letters."""
-SENTINELS = (-999.0, -9999.0, -99999.0, -999999.0, -999.9, -99.99, -999.99, -9999.9, -9999.99)
-"""Numbers that stand for no value where they stand alone, far below all others."""
+SENTINELS = (999.0, 9999.0, 99999.0, 999999.0, 999.9, 99.99, 999.99, 9999.9, 9999.99)
+"""Numbers that stand for no value where they, or their negatives, stand alone, far beyond all others."""
 LARGEST = 1e300
 """Numbers from here on are taken for a mistake."""
 CURRENCIES = frozenset({"USD", "EUR", "GBP", "CHF", "JPY", "CNY", "SEK", "NOK", "DKK", "INR", "RS", "KR", "AUD", "CAD"})
@@ -33,13 +33,14 @@ YES_NO = (
 )  # fmt: skip
 """Words for 0 and 1."""
 
-_UNIT = r"[^\d\s.,;+\-()\x00-\x1f]{1,8}"
-_BODY = r"[+-]?(?:[0-9][0-9.,'’ \u00a0\u202f]*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?"
-_DECORATED = re.compile(rf"(?P<sign>[+-]?)(?P<before>{_UNIT})? *(?P<body>{_BODY}) *(?P<after>{_UNIT}|%)?")
+_SIGN = "[+\\-\N{MINUS SIGN}\N{EN DASH}]?"
+_UNIT = r"[^\d\s.,;+\-\u2212\u2013()\x00-\x1f]{1,8}"
+_BODY = _SIGN + r"(?:[0-9][0-9.,'’ \u00a0\u202f]*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?"
+_DECORATED = re.compile(rf"(?P<sign>{_SIGN})(?P<before>{_UNIT})? *(?P<body>{_BODY}) *(?P<after>{_UNIT}|%)?")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _THIN = "'’ \u00a0\u202f"
 _ANY = re.compile(
-    rf"[+-]?(?:[0-9]{{1,3}}(?:[,{_THIN}][0-9]{{2,3}})*[,{_THIN}][0-9]{{3}}(?:\.[0-9]*)?|[0-9]{{1,3}}(?:[.{_THIN}][0-9]{{3}})+(?:,[0-9]*)?"
+    rf"{_SIGN}(?:[0-9]{{1,3}}(?:[,{_THIN}][0-9]{{2,3}})*[,{_THIN}][0-9]{{3}}(?:\.[0-9]*)?|[0-9]{{1,3}}(?:[.{_THIN}][0-9]{{3}})+(?:,[0-9]*)?"
     r"|[0-9]*[.,]?[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+[.,])"
 )
 """A number with a point or a comma, grouped in thousands or not."""
@@ -102,8 +103,8 @@ def looks_like_number(cell: str) -> bool:
 
 
 def _is_name(before: str) -> bool:
-    """Whether what stands before digits makes a name of them, as in `w12`, rather than an amount of money."""
-    return before.isalnum() and before.upper() not in CURRENCIES
+    """Whether what stands before digits makes a name of them, as in `w12` and `I/2000`, rather than an amount of money."""
+    return "/" in before or before.isalnum() and before.upper() not in CURRENCIES
 
 
 def too_large(values: NDArray[np.float64]) -> int | None:
@@ -131,6 +132,10 @@ def decimal_of(columns: Sequence[polars.Series], delimiter: str, otherwise: str 
         comma += int(bare.str.contains(r"^[+-]?0,[0-9]+$").sum())
         point += int((grouped & bare.str.contains(".", literal=True)).sum())
         grouped_comma = grouped_comma or bool(grouped.any())
+    if comma and not point:  # what has a decimal point alone, such as 39.5, is no number where a comma is the sign
+        for column in columns:
+            bare = _bare(column.filter(column.str.contains(".", literal=True)).unique())
+            point += int((bare.str.contains(DECIMAL_POINT) & ~bare.str.contains(GROUPED_POINT)).sum())
     if comma or point:
         return "," if comma > point else "."
     if otherwise:
@@ -293,18 +298,21 @@ def _yes_no(cells: polars.Series) -> tuple[str, str] | None:
 
 def _without_sentinels(numbers: NDArray[np.float64]) -> list[str]:
     """Numbers that stand for no value become nan, in place; what was done, in words."""
-    known = numbers[~np.isnan(numbers)]
-    if not len(known):
-        return []
-    least = known.min()
-    if least not in SENTINELS:
-        return []
-    others = known[known != least]
-    where = numbers == least
-    if not len(others) or (others.min() < 0 and others.min() - least < 10 * (others.max() - others.min())):
-        return []
-    if others.min() - least < 3 * max(float(np.abs(others).mean()), 1e-300) and others.min() < 0:
-        return []
-    numbers[where] = np.nan
-    times = "once" if where.sum() == 1 else f"{int(where.sum())} times"
-    return [f"holds {least:g} {times}: it is taken for no value (codec.dialect.missing=[] keeps it)"]
+    said = []
+    for sign in (-1.0, 1.0):
+        known = sign * numbers[~np.isnan(numbers)]
+        if not len(known) or known.max() not in SENTINELS:
+            continue
+        most, others = known.max(), known[known < known.max()]
+        # Below zero where nothing else is says enough; above all others it must stand far off, and more than once.
+        beyond = sign > 0 or bool(len(others) and others.max() > 0)
+        times = len(known) - len(others)
+        if not len(others) or (sign > 0 and times < 2):
+            continue
+        gap = most - others.max()
+        if beyond and (gap < 10 * (others.max() - others.min()) or gap < 3 * float(np.abs(others).mean())):
+            continue
+        numbers[numbers == sign * most] = np.nan
+        often = "once" if times == 1 else f"{times} times"
+        said.append(f"holds {sign * most:g} {often}: it is taken for no value (codec.dialect.missing=[] keeps it)")
+    return said

@@ -164,7 +164,7 @@ class _Reader:
         # Of widths that are as frequent the first one's: a table of two lines has the width of its header.
         self.width = Counter(self.counts.values()).most_common(1)[0][0]
         top = self._top(kept)
-        names, rows = self._header(kept[top:])
+        names, rows = self._with_levels(*self._header(kept[top:]))
         rows = self._without_units(self._without_names(kept[top], rows))
         rows = self._without_footnotes(self._with_blanks(rows) if self.width == 1 else rows)
         if not rows:
@@ -256,6 +256,25 @@ class _Reader:
             return rows
         self.remarks.append(f"{_lines(len(repeated), ' that repeats the names')} left out")
         return [row for row in rows if row.body != header.body]
+
+    def _with_levels(self, names: list[str], rows: list[_Record]) -> tuple[list[str], list[_Record]]:
+        """The name of the first column in a row of its own, as pandas writes an index, under one or two rows of names."""
+        for place in range(min(2, len(rows) - 1)):
+            first, *others = self._words(rows[place])
+            below = [cell for cell in self._words(rows[place + 1])[1:] if not is_missing(cell)]
+            if _kind(first) != "word" or is_missing(first) or not others or any(others):
+                continue
+            above = self._words(rows[0])[1:] if place else []
+            if not any(map(looks_like_number, below)) or any(map(looks_like_number, above)):
+                continue
+            several = len(set(above)) > 1  # a name for each of them, such as the prices of several shares
+            level = above if several else [""] * len(names)
+            names = [first, *(f"{name} {word}".strip() for name, word in zip(names[1:], level, strict=False))]
+            under = "row under the names calls" if place == 0 else "2 rows under the names call"
+            also = ", and each column by both of its names" if several else ""
+            self.remarks.append(f"the {under} the first column {first!r}{also}")
+            return names, rows[place + 1 :]
+        return names, rows
 
     def _without_units(self, rows: list[_Record]) -> list[_Record]:
         """The rows without one of units under the names: words where the rows below have numbers."""

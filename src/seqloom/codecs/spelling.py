@@ -37,6 +37,7 @@ CALENDAR_DATES = (
     "%A, %d %B %Y", "%A, %B %d, %Y", "%A %d %B %Y",
     "%o %B %Y", "%o %b %Y", "%o of %B %Y", "%o of %B, %Y", "%o %B, %Y", "%B %o, %Y", "%B %o %Y", "%b %o, %Y",
     "%b %o %Y", "%A, %B %o, %Y", "%A, %o %B %Y", "%A %o %B %Y",
+    "%Y年%m月%d日", "%Y年 %m月 %d日", "%Y년 %m월 %d일", "%Y년%m월%d일",
     "%Y-%j", "%Y%j", "%y%m%d",
 )  # fmt: skip
 """Days, in the order in which those that fit equally well are preferred."""
@@ -57,6 +58,8 @@ PERIODS = (
     "%YH%h", "%Y-H%h", "%Y H%h", "H%h %Y", "%YS%h", "%Y-S%h", "FY%Y", "FY %Y", "FY%y",
     "FY %y", "FY%YQ%q", "FY%Y Q%q", "FY%Y-Q%q", "FY%yQ%q", "FY%y Q%q", "FY%y-Q%q", "Q%q FY%Y", "Q%q FY%y",
     "Q%q-FY%Y", "Q%q-FY%y", "Q%qFY%Y", "Q%qFY%y", "%Y",
+    "%Y年%m月", "%Y年第%q季度", "%Y年%q季度", "%Y年", "%Y년 %m월", "%Y년%m월", "%Y년 %q분기", "%Y년",
+    "%Y年%m月%d日%H時", "%Y年%m月%d日%H时", "%Y年%m月%d日%H時%M分", "%Y年%m月%d日%H时%M分",
     "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H",
 )  # fmt: skip
 """Months, quarters, weeks and years, to which no time of day belongs, and dates whose parts stand side by side."""
@@ -64,7 +67,7 @@ DIGITS = {8: ("%Y%m%d",), 10: ("%Y%m%d%H",), 12: ("%Y%m%d%H%M",), 14: ("%Y%m%d%H
 """Dates that are nothing but so many digits and begin with a year."""
 TIMES = (
     "%H:%M:%S", "%H:%M", "%H.%M.%S", "%I:%M:%S %p", "%I:%M %p", "%I:%M:%S%p", "%I:%M%p", "%I %p", "%I%p", "%H%M%S",
-    "%H%M", "%Hh", "%Hh%M", "%H", "%k:%M:%S", "%k:%M", "%k",
+    "%H%M", "%Hh", "%Hh%M", "%H時", "%H时", "%H時%M分", "%H时%M分", "%H시", "%H시 %M분", "%H", "%k:%M:%S", "%k:%M", "%k",
 )  # fmt: skip
 """Times of the day; `%k` is an hour from 1 to 24, which is midnight."""
 _SPACES = (" ", "T", ", ", " - ", "t", ":", "  ", "-", "\t")

@@ -41,6 +41,8 @@ class Table:
     """What was understood of the file that is not plain from its cells, in words."""
     ahead: tuple[str, ...] = ()
     """The dates of the rows that follow it, where they are known and not even."""
+    begin: int = 0
+    """How many rows of its series stand before it, where it is a part of one."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -73,6 +75,7 @@ class Table:
             dates=None if self.dates is None else self.dates[begin:end],
             words={name: cells[begin:end] for name, cells in self.words.items()},
             sheet=None if self.sheet is None else self.sheet.part(begin, end),
+            begin=self.begin + begin,
         )
 
     def reordered(self, columns: Sequence[str]) -> Table:

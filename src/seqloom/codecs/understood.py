@@ -92,7 +92,7 @@ def _row_of(tables: Sequence[Table], row: int) -> str:
     """A row among those of several series, as a person finds it."""
     for table in tables:
         if row < len(table):
-            place = shown(table.dates[row]) if table.dates else f"row {row + 1}"
+            place = shown(table.dates[row]) if table.dates else f"row {table.begin + row + 1}"
             return f"{place} ({shown(table.name)})" if table.name else place
         row -= len(table)
     raise AssertionError("no table has so many rows")

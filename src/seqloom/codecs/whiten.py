@@ -79,7 +79,7 @@ class Whiten(Series, name="whiten"):
             row = int(np.argmax(some & ~whole))
             column = self.columns[int(np.argmin(encoded.known[row]))]
             raise DataError(
-                f"row {row + 1} has no value in column {column!r} but in others",
+                f"row {value.begin + row + 1} has no value in column {column!r} but in others",
                 hint="whitening mixes the columns of a row, so it needs all or none; codec=series takes each by itself",
             )
         scaled = np.where(encoded.known, self.scaled(value.values), 0.0)
