@@ -103,8 +103,8 @@ def looks_like_number(cell: str) -> bool:
 
 
 def _is_name(before: str) -> bool:
-    """Whether what stands before digits makes a name of them, as in `w12` and `I/2000`, rather than an amount of money."""
-    return "/" in before or before.isalnum() and before.upper() not in CURRENCIES
+    """Whether what stands before digits makes a name of them, as in `w12` or `I/2000`, and no amount of money."""
+    return "/" in before or (before.isalnum() and before.upper() not in CURRENCIES)
 
 
 def too_large(values: NDArray[np.float64]) -> int | None:

@@ -232,10 +232,10 @@ class Series(Codec, name="series"):
             x = np.where(known, self.scaled(value.values), 0.0)
         if (np.abs(x) > FURTHEST).any():
             row, column = np.argwhere(np.abs(x) > FURTHEST)[0]
-            date = f" ({shown(value.dates[row])})" if value.dates else ""
+            place = f"row {value.begin + row + 1}" + (f" ({shown(value.dates[row])})" if value.dates else "")
             raise DataError(
-                f"column {self.columns[column]!r} holds {value.values[row, column]:g} in row {value.begin + row + 1}{date}, "
-                f"too far from its training mean {self.unread(np.zeros(len(self.means)))[column]:g} to compute with",
+                f"column {self.columns[column]!r} holds {value.values[row, column]:g} in {place}, too far from its "
+                f"training mean {self.unread(np.zeros(len(self.means)))[column]:g} to compute with",
                 hint="leave the cell empty if the value is a mistake",
             )
         origin = {"dates": value.dates, "date": value.date_column, "calendar": value.calendar}

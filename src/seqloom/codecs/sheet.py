@@ -258,7 +258,7 @@ class _Reader:
         return [row for row in rows if row.body != header.body]
 
     def _with_levels(self, names: list[str], rows: list[_Record]) -> tuple[list[str], list[_Record]]:
-        """The name of the first column in a row of its own, as pandas writes an index, under one or two rows of names."""
+        """With the name of the first column, where it has a row of its own: pandas writes that of an index so."""
         for place in range(min(2, len(rows) - 1)):
             first, *others = self._words(rows[place])
             below = [cell for cell in self._words(rows[place + 1])[1:] if not is_missing(cell)]

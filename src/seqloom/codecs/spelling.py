@@ -67,7 +67,8 @@ DIGITS = {8: ("%Y%m%d",), 10: ("%Y%m%d%H",), 12: ("%Y%m%d%H%M",), 14: ("%Y%m%d%H
 """Dates that are nothing but so many digits and begin with a year."""
 TIMES = (
     "%H:%M:%S", "%H:%M", "%H.%M.%S", "%I:%M:%S %p", "%I:%M %p", "%I:%M:%S%p", "%I:%M%p", "%I %p", "%I%p", "%H%M%S",
-    "%H%M", "%Hh", "%Hh%M", "%H時", "%H时", "%H時%M分", "%H时%M分", "%H시", "%H시 %M분", "%H", "%k:%M:%S", "%k:%M", "%k",
+    "%H%M", "%Hh", "%Hh%M", "%H時", "%H时", "%H時%M分", "%H时%M分", "%H시", "%H시 %M분", "%H",
+    "%k:%M:%S", "%k:%M", "%k",
 )  # fmt: skip
 """Times of the day; `%k` is an hour from 1 to 24, which is midnight."""
 _SPACES = (" ", "T", ", ", " - ", "t", ":", "  ", "-", "\t")
