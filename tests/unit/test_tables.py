@@ -861,6 +861,12 @@ def test_a_first_column_may_be_named_under_the_names(names: str, columns: tuple[
     assert len(unnamed) == 3, "a row of no values is none of names"
 
 
+def test_an_array_of_complex_numbers_is_no_series():
+    codec = Series().fit([table_of("y\n1\n2\n")])
+    with pytest.raises(DataError, match="the array is no table of numbers: it holds complex numbers"):
+        codec.accept(np.ones((3, 1), complex))
+
+
 def test_a_row_of_a_part_is_numbered_as_in_its_series():
     codec = Series().fit([table_of("y\n" + "1\n2\n" * 20)])
     table = table_of("y\n" + "1\n2\n" * 20 + "1e30\n")

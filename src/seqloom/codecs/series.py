@@ -366,6 +366,8 @@ class Series(Codec, name="series"):
             if not np.size(thing):
                 raise DataError("the array is empty", hint="a series needs a row for each time")
             try:
+                if np.iscomplexobj(thing):
+                    raise TypeError("it holds complex numbers")
                 values = np.asarray(thing, np.float64)
             except (ValueError, TypeError) as error:
                 raise DataError(f"the array is no table of numbers: {error}", hint="leave unknown cells nan") from None
