@@ -107,6 +107,8 @@ def test_a_guess_goes_with_the_level_and_the_unit_and_knows_no_other_channel():
     whole = Linear(length=9).read(SPACE, Visible(rows, every, every, laws=laws), position).location[40:41]
     one = Linear(length=9).read(SPACE, Visible(rows[40:41], every[:1], every[:1], laws=laws), position[:1]).location
     assert torch.equal(whole.nan_to_num(), one.nan_to_num())
+    guided = Visible(rows.clone().requires_grad_(), every, every, laws=laws)  # as guidance by observation asks
+    assert torch.equal(Linear(length=9).read(SPACE, guided, position).location[40:41].nan_to_num(), whole.nan_to_num())
     assert (np.diff(error[0, 6:, 0]) > 0).all()
 
 

@@ -97,7 +97,7 @@ class Linear(Feature, name="linear"):
             mean, error = self._ahead(laws, visible, position)
             steps = laws.length
         else:
-            mean, error = laws.expected(visible.x.cpu().numpy(), visible.shown.cpu().numpy())
+            mean, error = laws.expected(visible.x.detach().cpu().numpy(), visible.shown.cpu().numpy())
             steps = visible.x.shape[1]
             where = position.cpu().numpy()[..., None]
             mean, error = np.take_along_axis(mean, where, 1), np.take_along_axis(error, where, 1)
@@ -112,7 +112,7 @@ class Linear(Feature, name="linear"):
     def _ahead(self, laws: Variogram, visible: Visible, position: Tensor) -> tuple[Numbers, Numbers]:
         """What is expected at each position (B,K,D) from the elements before it, and the standard error."""
         reach = min(self.past, laws.length - 1)
-        x, held = (part.cpu().numpy() for part in visible.held(position, reach))  # (B,K,D,R), (B,K,D)
+        x, held = (part.detach().cpu().numpy() for part in visible.held(position, reach))  # (B,K,D,R), (B,K,D)
         weights, errors = laws.ahead
         weights = weights[..., reach - 1 :: -1]  # the farthest first, as the elements are
         # Not a product of matrices: no row's numbers may depend on how many there are.
