@@ -252,7 +252,7 @@ def test_whatever_can_be_trained_can_be_judged(data: str) -> None:
         run = runs.read(name)
         truth = list(run.recipe.corpus.values(run.codec, "test"))
         shown = [truth[i].rstrip("\n") for i in spread(len(truth), judge.SAMPLES)[: judge.SHOWN]]
-        assert [each[1] for each in row.beside] == [("held out", text) for text in shown]
+        assert [each[1] for each in row.beside] == [("the true one", text) for text in shown]
         assert {each[0][0] for each in row.beside} == {"label"}
     compared = compare_runs([name], out="side")
     assert all(math.isfinite(compared.baseline_value(baseline)) for baseline in compared.baselines)

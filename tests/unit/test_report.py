@@ -363,7 +363,7 @@ def text_comparison():
             curves=CURVES,
             operations=6000,
             samples=(f"First {EVIL}", "x" * 5000),
-            beside=((("source", f"asked {EVIL}"),), (("held out", "y" * 5000),)),
+            beside=((("source", f"asked {EVIL}"),), (("the true one", "y" * 5000),)),
             recipe=f"a: {EVIL}",
             seconds=3.0,
         ),
@@ -412,7 +412,7 @@ def test_the_page_stands_alone_and_everything_in_it_is_escaped(tmp_path):
     assert f"failed: broken {EVIL}" in parsed.text
     assert f"lstm, masked and bad {EVIL} on a {EVIL}.txt" in parsed.text
     assert f"source: asked {EVIL}" in parsed.text
-    assert f"held out: {'y' * 4000}…" in parsed.text
+    assert f"the true one: {'y' * 4000}…" in parsed.text
     assert parsed.pres[0] == f"First {EVIL}"
     assert parsed.pres[1] == "x" * 4000 + "…"
     assert parsed.pres[2] == "two␀␇�� end"

@@ -346,13 +346,8 @@ def test_series_without_dates_go_on_where_their_names_are_the_same(tmp_path: Pat
 
 def test_a_run_beside_the_baselines(trained: Model) -> None:
     table = evaluate_forecasts(trained, None, "test", Backtest(6, 3, paths=20))
-    assert [entry.name for entry in table.rows][:5] == [
-        "run",
-        "last value",
-        "seasonal naive",
-        "drift",
-        "linear with lags",
-    ]
+    assert table.rows[0].name == "run"
+    assert {entry.name for entry in table.rows} >= {"last value", "seasonal naive", "drift", "linear with lags"}
     assert all(entry.measures["wql"]["windows"] == 3 for entry in table.rows if entry.measures)
     assert "no model beat" in table.verdict[0], "three steps are no training"
     assert not table.notes, "the columns are coupled, so there is nothing to say of them"
@@ -370,13 +365,17 @@ def test_runs_are_compared_by_their_forecasts(trained: Model, tmp_path: Path) ->
     compared = compare_runs([str(trained.run.path)], out=tmp_path / "side", horizon=6, windows=2)
     table = compared.forecasts
     assert table is not None
-    assert [entry.name for entry in table.rows if entry.measures][:2] == ["run", "last value"]
+    names = [entry.name for entry in table.rows if entry.measures]
+    assert names[0] == "run"
+    assert "last value" in names
+    ranked = [entry.value("wql") for entry in table.rows if entry.baseline and entry.measures]
+    assert ranked == sorted(ranked), "the best first"
     alone = evaluate_forecasts(trained, None, "test", Backtest(6, 2)).rows[0]
     assert table.rows[0].value("wql") == pytest.approx(alone.value("wql"))
     assert not compared.metrics, "forecasts have a table of their own"
     kept = json.loads((tmp_path / "side" / "compare.json").read_text())
     assert kept["rows"][0]["forecast"]["wql"]["horizon"] == kept["asked"]["horizon"] == 6
-    assert kept["forecasts"]["rows"][1]["name"] == "last value"
+    assert kept["forecasts"]["rows"][1]["name"] == names[1]
     page = (tmp_path / "side" / "report.html").read_text()
     assert "<h2>Forecasts</h2>" in page
     assert "place of the truth among the paths" in page

@@ -25,7 +25,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class ForecastTable(MeasuredTable):
-    """Models and baselines that forecast the same rows."""
+    """Models and baselines that forecast the same rows, of each the best first."""
 
     chosen: ClassVar[Sequence[str]] = SHOWN
     short: ClassVar[Mapping[str, str]] = {"coverage": "cover"}

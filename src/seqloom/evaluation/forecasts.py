@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from seqloom.core.config import make
 from seqloom.core.errors import SeqloomError
 from seqloom.evaluation.baselines.base import Baseline, ForecastTask
-from seqloom.evaluation.forecast_table import ForecastTable
+from seqloom.evaluation.forecast_table import HEADLINE, ForecastTable
 from seqloom.evaluation.measured import MeasuredRow, by_name
 from seqloom.metrics.forecast import Backtest, measures
 from seqloom.model import Model
@@ -21,15 +22,16 @@ DRAWING = 0.8
 
 
 def table_of(origins: Origins, models: Sequence[MeasuredRow], baselines: Sequence[MeasuredRow]) -> ForecastTable:
-    """The table of rows about the same origins."""
+    """The table of rows about the same origins: of models and of baselines the best first."""
+    rows = [row for several in (models, baselines) for row in sorted(several, key=_headline)]
     return ForecastTable(
-        origins.horizon,
-        len(origins.each),
-        origins.stride,
-        origins.season,
-        origins.notes,
-        rows=(*models, *baselines),
+        origins.horizon, len(origins.each), origins.stride, origins.season, origins.notes, rows=tuple(rows)
     )
+
+
+def _headline(row: MeasuredRow) -> float:
+    value = row.value(HEADLINE)
+    return math.inf if value is None else value
 
 
 def baseline_rows(names: Sequence[str], origins: Origins, progress: Progress | None = None) -> list[MeasuredRow]:

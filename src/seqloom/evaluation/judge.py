@@ -186,7 +186,7 @@ def _beside(model: Model, test: Split, number: int) -> list[list[str]]:
     """The conditions of one sequence of the test split as texts by name, and the sequence itself."""
     there = [(name, flat) for name, flat in test.given.items() if len(flat.row(number))]
     conditions = [[name, *texts_of(model.given[name], flat, [number])] for name, flat in there]
-    return [*conditions, ["held out", *texts_of(model.codec, test.data, [number])]]
+    return [*conditions, ["the true one", *texts_of(model.codec, test.data, [number])]]
 
 
 def _filled(model: Model, given: Mapping[str, Encoded]) -> dict[str, Any] | None:
