@@ -49,7 +49,7 @@ def test_the_share_is_that_of_what_goes_on(learned: float, season: int) -> None:
 
 def test_few_and_overlapping_forecasts_hardly_count() -> None:
     held = forecasts(20, 2.0)
-    found = [Shrinkage.of(replace(held, independent=independent)) for independent in (1.0, 3.0, 20.0)]
+    found = [Shrinkage.of(replace(held, independent=independent)) for independent in (0.05, 1.0, 20.0)]
     kept = [one.kept for one in found if one is not None]
     assert 1 >= kept[0] > kept[1] > kept[2] > 0.2
     alone = Shrinkage.of(HeldOut(held.paths[:1], held.pasts[:1], held.truths[:1], 1, 1.0))

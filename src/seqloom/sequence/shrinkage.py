@@ -31,8 +31,7 @@ class Shrinkage:
     from them than goes on: its median is then nearer to the truth where it is drawn towards the naive forecast, as a
     combination of two forecasts often is (Bates and Granger 1969). Of the shares whose absolute error over forecasts of
     held-out rows, in units of the band, is within half a standard error of the least, it is the greatest (after Breiman
-    et al. 1984, who allow one). Few forecasts say little: of what that leaves out n of them without a row in common
-    leave out (n - 1)/(n + 1), and those of a split that is hardly longer than the horizon next to nothing.
+    et al. 1984, who allow one).
     """
 
     kept: float
@@ -48,14 +47,12 @@ class Shrinkage:
         each = [(errors, cells) for errors, cells in each if cells]
         if not each:
             return None
-        independent = min(held.independent, len(each))
-        if independent <= 1:  # what a share gains has no error yet
-            return cls(1.0, season, len(each))
+        if len(each) == 1:  # what a share gains has no error yet
+            return cls(1.0, season, 1)
         errors = np.stack([own / cells for own, cells in each])  # each forecast counts as one, with few cells or many
         worse = errors - errors[:, [np.argmin(errors.mean(0))]]
-        error = worse.std(0, ddof=1) / math.sqrt(independent)
-        best = float(SHARES[np.flatnonzero(worse.mean(0) <= WITHIN * error)[-1]])
-        return cls(1 - (1 - best) * (independent - 1) / (independent + 1), season, len(each))
+        error = worse.std(0, ddof=1) / math.sqrt(min(held.independent, len(each)))
+        return cls(float(SHARES[np.flatnonzero(worse.mean(0) <= WITHIN * error)[-1]]), season, len(each))
 
     @property
     def in_words(self) -> str:
