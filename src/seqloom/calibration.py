@@ -11,7 +11,7 @@ from seqloom.core.errors import DataError
 from seqloom.metrics.forecast import Backtest
 from seqloom.model import Model
 from seqloom.recipe import Recipe
-from seqloom.rolling import Numbers, forecast_from, origins_of_run
+from seqloom.rolling import Numbers, Origins, forecast_from, origins_of_run
 from seqloom.sequence.correction import Correction
 from seqloom.sequence.held_out import HeldOut
 
@@ -57,6 +57,8 @@ def correction_of(
 ) -> Correction | None:
     """By what forecasts of a model are corrected; None where its data are no series, or too few were held out.
 
+    Of a validation split that is shorter than the horizon half as many rows are forecast, where it has these.
+
     Args:
         seconds: What it may take; None: as long as `most` forecasts take.
         most: How many forecasts are drawn at most.
@@ -65,10 +67,9 @@ def correction_of(
         return None
     assert model.run is not None
     began = clock()
-    asked = Backtest(horizon_of(model.run.recipe), paths=PATHS)
-    try:
-        origins = origins_of_run(model.run, None, "valid", asked)
-    except DataError:  # the validation split is shorter than the horizon, or empty
+    horizon = horizon_of(model.run.recipe)
+    origins = _origins(model, horizon) or _origins(model, horizon // 2)
+    if origins is None:
         return None
     total = min(most, len(origins.each))
     # From all over the split at first, then from between.
@@ -77,7 +78,8 @@ def correction_of(
     made: list[Numbers] = []
     number = min(total, FEWEST)
     while number:
-        made += forecast_from(model, origins.chosen(order[len(made) : len(made) + number].tolist()), asked)
+        chosen = origins.chosen(order[len(made) : len(made) + number].tolist())
+        made += forecast_from(model, chosen, _asked(origins.horizon))
         number = min(total - len(made), len(made))  # as many again, where what was done took half of the time at most
         if seconds is not None and clock() - began > seconds / 2:
             number = 0
@@ -86,6 +88,19 @@ def correction_of(
     pasts = [origin.past if reads is None else origin.past[-reads:] for origin in drawn.each]
     truths = [origin.truth for origin in drawn.each]
     return Correction.of(HeldOut(made, pasts, truths, drawn.season, drawn.independent))
+
+
+def _asked(horizon: int) -> Backtest:
+    return Backtest(horizon, paths=PATHS)
+
+
+def _origins(model: Model, horizon: int) -> Origins | None:
+    """Where forecasts of so many rows begin in the validation split; None where it is shorter than that, or empty."""
+    assert model.run is not None
+    try:
+        return origins_of_run(model.run, None, "valid", _asked(horizon)) if horizon else None
+    except DataError:
+        return None
 
 
 def _reversed_bits(number: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqloom import fit
+from seqloom import calibration, fit
 from seqloom.calibration import allowed, correction_of
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make, members_of
@@ -450,7 +450,9 @@ def test_forecasts_are_drawn_towards_what_they_go_on_from(trained: Model) -> Non
     assert table.notes[-1].startswith("forecasts keep 25% of how far they depart from the last 6 values, repeated")
 
 
-def test_how_wide_bands_must_be_is_drawn_from_the_validation_split(trained: Model) -> None:
+def test_how_wide_bands_must_be_is_drawn_from_the_validation_split(
+    trained: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     correction = correction_of(trained, most=6)
     assert correction is not None
     assert correction.width is not None
@@ -470,6 +472,14 @@ def test_how_wide_bands_must_be_is_drawn_from_the_validation_split(trained: Mode
     assert few is not None
     assert few.width is not None
     assert few.width.windows == 4, "half of the time was over"
+    assert trained.run is not None
+    (part,) = trained.run.recipe.corpus.stretches(trained.codec, "valid", {})
+    rows = len(part.value) - part.begin
+    for horizon, known in ((rows + 1, True), (2 * rows + 2, False)):
+        monkeypatch.setattr(calibration, "horizon_of", lambda recipe, horizon=horizon: horizon)
+        assert (correction_of(trained, most=2) is not None) == known, (
+            "half of a horizon that the split is too short for"
+        )
     assert trained.run is not None
     recipe = trained.run.recipe
     assert [allowed(recipe, elements, 1.0) for elements in (1000, 10**8)] == [(0, None), (20, None)]
