@@ -64,6 +64,10 @@ def test_lines_are_answered_and_saved_and_the_seed_repeats_them(say: Callable[..
     assert [saved[2], saved[4]] == replies[:2]
     again = json.loads(Path("again.jsonl").read_text())["messages"]
     assert again[-1] == replies[2] == replies[0]  # the dialogue began anew
+    longer = say("ab\n/save more.jsonl\nba\n/save more.jsonl\n", "--json", "--system", "be")
+    assert longer.code == 0, longer.err
+    assert len(json.loads(Path("more.jsonl").read_text())["messages"]) == 5, "its own file may be written again"
+    assert say("ab\n/save more.jsonl\n", "--system", "be").code == 2, "that of another dialogue may not"
     plain = say("ab\nba\n", "--system", "be")
     assert plain.text == "".join(f"{reply['content']}\n" for reply in replies[:2])
     greedy = say("ab\n", "--system", "be", "sampler.temperature=0")

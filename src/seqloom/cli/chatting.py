@@ -69,11 +69,11 @@ def chat(
         session.note(f"seed {number}")
     if typed:
         session.note("/help tells what there is beside talking")
-    unread = 0
+    unread, saved = 0, set[str]()
     for number, line in _lines(typed):
         try:
             if line.startswith("/") and not line.startswith("//"):
-                if not _obeyed(line, talk, session, force):
+                if not _obeyed(line, talk, session, force, saved):
                     return
                 unread = 0
                 continue
@@ -111,18 +111,22 @@ def _lines(typed: bool) -> Iterator[tuple[int, str]]:
             yield 0, line
 
 
-def _obeyed(line: str, talk: Chat, session: Session, force: bool) -> bool:
-    """Do what a line that begins with a slash says; False where it is to end."""
+def _obeyed(line: str, talk: Chat, session: Session, force: bool, saved: set[str]) -> bool:
+    """Do what a line that begins with a slash says; False where it is to end.
+
+    A file that was `saved` before in this sitting may be written again, as the dialogue goes on.
+    """
     word, _, rest = line.partition(" ")
     if word in {"/exit", "/quit"}:
         return False
     if word == "/reset":
         talk.reset()
     elif word == "/save":
-        if not rest.strip():
+        if not (name := rest.strip()):
             raise ConfigError("which file is meant?", path="/save", hint="/save FILE")
-        talk.save(rest.strip(), force=force)
-        session.note(f"{rest.strip()}: {len(talk.conversation)} messages")
+        talk.save(name, force=force or name in saved)
+        saved.add(name)
+        session.note(f"{name}: {len(talk.conversation)} messages")
     elif word == "/help":
         for command, meaning in COMMANDS.items():
             say(f"{command:12}{meaning}")
