@@ -608,6 +608,14 @@ def test_names_stand_where_days_months_and_years_begin(first: str, step: str, co
         assert drawn == names or (names is None and drawn == elements[::2])
 
 
+def test_names_that_are_decimals_are_short():
+    months = [f"{1958 + month / 12:.11f}" for month in range(60)]
+    figure = fan.fan_chart(np.zeros((2, 60, 1)), ["load"], elements=months)
+    assert [name for name in labels(figure) if name.startswith("19")] == ["1958", "1959", "1960", "1961", "1962"]
+    few = labels(fan.fan_chart(np.zeros((2, 8, 1)), ["load"], elements=months[3:11]))
+    assert [name for name in few if name.startswith("19")][:2] == ["1958.25", "1958.33"]
+
+
 def test_a_gap_is_drawn_where_it_is_and_calibration_as_bars():
     rng = draw(6)
     paths, known, truth = rng.normal(size=(20, 9, 1)), np.zeros((9, 1)), np.full((9, 1), np.nan)

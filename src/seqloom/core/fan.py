@@ -28,6 +28,8 @@ NAMES = 60
 _DATE = re.compile(r"\d{4}-(?P<month>\d\d)(-(?P<day>\d\d)([ T](?P<time>\d\d:\d\d(:\d\d(\.\d+)?)?))?)?\S*$")
 _SECONDS = re.compile(r"(?<=\d\d:\d\d):00$")
 _MIDNIGHT = re.compile(r"(?<=\d\d-\d\d)[ T]00:00$")
+_DECIMAL, _WHOLE = re.compile(r"-?\d+\.\d+$"), re.compile(r"\.00$")
+"""Years and other times that are decimals, and those of them that are whole where they have two decimals."""
 _GRIDS = (
     *((1440, False, months) for months in (False, True)),
     *((minutes, True, True) for minutes in (1440, 720, 360, 180, 60, 30, 15, 5, 1)),
@@ -127,15 +129,22 @@ def _at_gaps(known: Numbers) -> NDArray[np.bool_]:
 
 def _named(axes: Axes, elements: Sequence[str], first: int) -> None:
     """Put the names of a few rows at the horizontal axis; the first row stands at `first`."""
-    elements = without_seconds(elements)
+    elements = _with_few_decimals(without_seconds(elements))
     apart = max(1, -(-len(elements) * max(map(len, elements)) // NAMES))
     chosen = _round(elements, -(-len(elements) // apart)) or range(0, len(elements), apart)
-    axes.set_xticks([first + i for i in chosen], _without(_MIDNIGHT, [elements[i] for i in chosen]))
+    names = _without(_WHOLE, _without(_MIDNIGHT, [elements[i] for i in chosen]))
+    axes.set_xticks([first + i for i in chosen], names)
 
 
 def without_seconds(elements: Sequence[str]) -> Sequence[str]:
     """The names of rows; dates without their seconds where all are full minutes."""
     return _without(_SECONDS, elements)
+
+
+def _with_few_decimals(elements: Sequence[str]) -> Sequence[str]:
+    """The names of rows; decimals, such as 1959.33333333334, with two."""
+    long = all(map(_DECIMAL.match, elements)) and max(len(one.partition(".")[2]) for one in elements) > 2
+    return [f"{float(one):.2f}" for one in elements] if long else elements
 
 
 def _without(part: re.Pattern[str], names: Sequence[str]) -> Sequence[str]:
@@ -146,8 +155,11 @@ def _without(part: re.Pattern[str], names: Sequence[str]) -> Sequence[str]:
 def _round(elements: Sequence[str], most: int) -> Sequence[int]:
     """The rows at which a year, a month, a day or a part of one begins, where these fill the room; else nothing.
 
-    Told by the names: dates as ISO 8601 writes them, with or without a time.
+    Told by the names: dates as ISO 8601 writes them, with or without a time, or years with two decimals.
     """
+    if all(map(_DECIMAL.match, elements)):
+        here = [i for i, element in enumerate(elements) if _WHOLE.search(element)]
+        return here[:: -(-len(here) // most)] if len(here) >= max(2, most // 2) else ()
     dates = [_DATE.match(element) for element in elements]
     if not all(dates):
         return ()
