@@ -253,6 +253,10 @@ def test_columns_that_change_more_where_they_are_greater_are_read_by_their_logar
     (note,) = (note for note in codec.notes({"train": [table]}) if "logarithm" in note)
     assert "growth" in note
     assert "walk" not in note
+    told = codec.facts({"train": [table]})["columns"]
+    for number, column in enumerate(told):  # to a person they are what they are
+        assert column["mean"] == pytest.approx(table.values[:, number].mean())
+        assert column["scale"] == pytest.approx(table.values[:, number].std())
     later = Table(table.columns, np.array([[0.0, 1, 1, 1, 1], [-3.0, 1, 1, 1, 1], [1e9, 1, 1, 1, 1]]))
     np.testing.assert_allclose(codec.decode(codec.encode(later)).values, later.values, rtol=1e-4, atol=1e-4)
     far = codec.decode(Encoded(np.full((1, 5), 1e6, np.float32), np.ones((1, 5), bool), {})).values
@@ -270,7 +274,7 @@ def test_densities_of_what_is_read_by_its_logarithm_are_in_the_units_of_the_data
     codec = fitted(table)
     assert codec.log_scales is None
     x, h = codec.encode(table).x.astype(np.float64), 1e-4
-    slopes = (codec.unread(x + h) - codec.unread(x - h)) / (2 * h)
+    slopes = (codec.unscaled(x + h) - codec.unscaled(x - h)) / (2 * h)
     np.testing.assert_allclose(codec.log_slopes(x), np.log(slopes), atol=1e-5)
     assert codec.extra_nats(table) == pytest.approx(np.log(slopes).sum(), abs=1e-2)
     values = np.linspace(-30, 300, 2_000_001)

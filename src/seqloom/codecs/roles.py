@@ -67,7 +67,8 @@ def find_dates(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[tu
     parted = _parted(columns, free)
     if parted and not dialect.dates:
         return parted
-    free = [name for name in free if name not in without_year(columns)]
+    yearless = without_year(columns)
+    free = [name for name in free if name not in yearless]
     named = [name for name in free if _is_dated(name)]
     for name in (*named, *(name for name in free if name not in named)):
         if _holds_dates(columns, name, name in named, name == free[0]):

@@ -235,7 +235,7 @@ class Series(Codec, name="series"):
             place = f"row {value.begin + row + 1}" + (f" ({shown(value.dates[row])})" if value.dates else "")
             raise DataError(
                 f"column {self.columns[column]!r} holds {value.values[row, column]:g} in {place}, too far from its "
-                f"training mean {self.unread(np.zeros(len(self.means)))[column]:g} to compute with",
+                f"training mean {self.unscaled(np.zeros(len(self.means)))[column]:g} to compute with",
                 hint="leave the cell empty if the value is a mistake",
             )
         origin = {"dates": value.dates, "date": value.date_column, "calendar": value.calendar}
@@ -247,7 +247,7 @@ class Series(Codec, name="series"):
         template: Table | None = origin.get("template")
         own = np.zeros((0, encoded.x.shape[1])) if template is None else template.values[:count]
         whole = 0 if template is None else min(template.whole, count)
-        made = self.unread(encoded.x[whole:])
+        made = self.unscaled(encoded.x[whole:])
         made[~encoded.known[whole:]] = np.nan
         if any(self.integers):
             made = np.where(self.integers, np.round(made), made)
@@ -272,7 +272,7 @@ class Series(Codec, name="series"):
         """Rows (T,D) as they are read, in deviations from the mean of each column."""
         return np.asarray((_read(values, self._size) - self._mean) / self._scale)
 
-    def unread(self, x: NDArray[Any]) -> NDArray[np.float64]:
+    def unscaled(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """Rows (T,D) in their own units from what `scaled` makes of them."""
         read = np.asarray(x, np.float64) * self._scale + self._mean
         if not self._size.any():
@@ -522,6 +522,8 @@ class Series(Codec, name="series"):
         calendar = self.calendar
         season = season_of(trained, calendar.seconds if calendar and dated else None)
         read = [_read(values, self._size) for values in trained]
+        whole = [table.values for table in splits.get("train", ())] if self.sizes else []
+        means, scales = moments_of(whole) if whole else (self.means, self.scales)  # in their own units
         momentum, innovation = momentum_of(read)
         return {
             "kind": "series",
@@ -533,7 +535,7 @@ class Series(Codec, name="series"):
             "repeated": round(repeated_share(trained), 3),
             "columns": [
                 {"name": name, "mean": mean, "scale": scale, "missing": int(count)}
-                for name, mean, scale, count in zip(self.columns, self.means, self.scales, missing, strict=True)
+                for name, mean, scale, count in zip(self.columns, means, scales, missing, strict=True)
             ],
             "date": None
             if calendar is None or not dated
