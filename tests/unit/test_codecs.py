@@ -261,6 +261,9 @@ def test_columns_that_change_more_where_they_are_greater_are_read_by_their_logar
     np.testing.assert_allclose(codec.decode(codec.encode(later)).values, later.values, rtol=1e-4, atol=1e-4)
     far = codec.decode(Encoded(np.full((1, 5), 1e6, np.float32), np.ones((1, 5), bool), {})).values
     assert np.isfinite(far).all()
+    with pytest.raises(DataError, match="'growth' holds 1e\\+30 in row 1, too far from its training mean"):
+        codec.encode(Table(table.columns, np.array([[1e30, 1, 1, 1, 1]])))
+    assert not Series().fit([Table(("y",), np.append(table.values[:, 1:2], [[1e30]], 0))]).sizes, "one cell is no level"
     assert Series(transform="none").fit([table]).sizes == ()
     assert all(Series(transform="log").fit([table]).sizes)
     many = [Table(("y",), table.values[:, :1] * 10.0**i) for i in range(10)]  # sizes of series are no levels of one

@@ -64,7 +64,7 @@ def least_size(pieces: Sequence[NDArray[np.float64]]) -> float:
     lowest = min((float(np.nanmin(piece)) for piece in pieces if not np.isnan(piece).all()), default=0.0)
     if lowest <= 0:
         return 0.0
-    parts = [np.array(list(_parts_of(piece))) for piece in pieces]
+    parts = [np.array(list(_parts_of(_without_odd(piece)))) for piece in pieces]
     parts = [np.log(part) - np.log(part).mean(0) for part in parts if len(part) > 2]
     free = sum(len(part) - 1 for part in parts) - 1
     if free < 1:
@@ -76,6 +76,12 @@ def least_size(pieces: Sequence[NDArray[np.float64]]) -> float:
     power = float(level @ change) / varied
     error = math.sqrt(float(((change - power * level) ** 2).sum()) / free / varied)
     return BELOW * lowest if power >= max(RISE, SURELY * error) else 0.0
+
+
+def _without_odd(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A series without a cell that alone makes most of its variance: a mistake is no level."""
+    odd = far_off(column)
+    return column if odd is None else np.delete(column, odd)
 
 
 def _parts_of(column: NDArray[np.float64]) -> Iterator[tuple[float, float]]:

@@ -230,12 +230,13 @@ class Series(Codec, name="series"):
         known = ~np.isnan(value.values)
         with np.errstate(over="ignore"):
             x = np.where(known, self.scaled(value.values), 0.0)
-        if (np.abs(x) > FURTHEST).any():
-            row, column = np.argwhere(np.abs(x) > FURTHEST)[0]
+            far = known & (np.abs(value.values - self._middle) / self._deviation > FURTHEST)
+        if far.any():
+            row, column = np.argwhere(far)[0]
             place = f"row {value.begin + row + 1}" + (f" ({shown(value.dates[row])})" if value.dates else "")
             raise DataError(
                 f"column {self.columns[column]!r} holds {value.values[row, column]:g} in {place}, too far from its "
-                f"training mean {self.unscaled(np.zeros(len(self.means)))[column]:g} to compute with",
+                f"training mean {self._middle[column]:g} to compute with",
                 hint="leave the cell empty if the value is a mistake",
             )
         origin = {"dates": value.dates, "date": value.date_column, "calendar": value.calendar}
@@ -295,6 +296,16 @@ class Series(Codec, name="series"):
     @cached_property
     def _scale(self) -> NDArray[np.float64]:
         return np.array(self.scales, np.float64)
+
+    @cached_property
+    def _middle(self) -> NDArray[np.float64]:
+        """What is read as the mean of each column, in its own units."""
+        return self.unscaled(np.zeros(len(self.means)))
+
+    @cached_property
+    def _deviation(self) -> NDArray[np.float64]:
+        """What a deviation from there is about, in the units of each column."""
+        return np.exp(Series.log_slopes(self, np.zeros(len(self.means))))
 
     @cached_property
     def _size(self) -> NDArray[np.float64]:
@@ -689,8 +700,7 @@ class Series(Codec, name="series"):
 
     def _digits(self, columns: tuple[str, ...]) -> Mapping[str, int]:
         """Decimals worth writing of each column."""
-        slopes = np.exp(Series.log_slopes(self, np.zeros(len(self.scales))))
-        scales = dict(zip(self.columns, slopes.tolist(), strict=True))
+        scales = dict(zip(self.columns, self._deviation.tolist(), strict=True))
         digits = {name: DIGITS - 1 - math.floor(math.log10(scales.get(name, 1.0))) for name in columns}
         own = dict(zip(self.columns, self.decimals, strict=False))
         own |= {name: 0 for name, whole in zip(self.columns, self.integers, strict=False) if whole}
