@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -47,8 +48,9 @@ logger = logging.getLogger(__name__)
 
 HISTORY = 4096
 """Rows of a history that are kept for a forecast, at most: no model here reads more by its defaults."""
-APPLIED = 512
-"""Conditions of many that are answered together, those of about one length beside each other."""
+APPLIED, FIRST_APPLIED = 512, 8
+"""Conditions of many that are answered together at most, those of about one length beside each other; and the first of
+these where answers are wanted soon, for it is not known how long one takes."""
 
 
 def _after_fork() -> None:
@@ -438,6 +440,7 @@ class Model:
         ban: str | Sequence[str] = (),
         bias: Mapping[str, float] | None = None,
         first: int = 0,
+        every: float | None = None,
         progress: Callable[[float, str], None] | None = None,
     ) -> Iterator[Answer]:
         """The answers to many conditions in their order, `n` samples beside each: translations of texts, for one.
@@ -447,14 +450,15 @@ class Model:
 
         A condition that is longer than attention has learned to read is a DataError.
         What is drawn beside a condition follows from the seed and its number, which is `first` for the first of these.
-        They are read as they are answered, a few hundred at a time; `progress` gets how many are done.
+        They are read as they are answered, a few hundred at a time, or as many as are answered about `every` so many
+        seconds; `progress` gets how many are done.
         """
         _check_several(given)
         same = None if self.codec.alone is not None and self.network.aligned else self.empty(length)
         sampler = sampler or (self.sampler if n > 1 else self.answering)
-        each, done = iter(given), 0
-        while block := list(islice(each, APPLIED)):
-            queries = []
+        each, done, size = iter(given), 0, APPLIED if every is None else min(APPLIED, FIRST_APPLIED)
+        while block := list(islice(each, size)):
+            began, queries = time.monotonic(), []
             for number, own in enumerate(block, first + done):
                 beside = self.given.named(own)
                 canvas = same or self.empty(length, beside)
@@ -469,6 +473,8 @@ class Model:
                     progress(before + share * size, "")
 
             answers = dict(zip(order, self.answers([queries[i] for i in order], report), strict=True))
+            if every is not None:
+                size = _next_size(size, time.monotonic() - began, every)
             yield from (answers[i] for i in range(len(block)))
             done += len(block)
 
@@ -567,6 +573,13 @@ class Model:
                 progress(i / len(answer.values), f"{i} of {len(answer.values)} samples ranked")
         order = sorted(range(len(scores)), key=lambda i: scores[i].per_unit)[:best]
         return answer.take(order), [scores[i] for i in order]
+
+
+def _next_size(size: int, seconds: float, every: float) -> int:
+    """How many are answered together after so many took so long, where about `every` so many seconds are wanted."""
+    if seconds < every / 2:
+        return min(2 * size, APPLIED)
+    return max(1, size // 2) if seconds > 2 * every else size
 
 
 def _check_several(things: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import count, product
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -79,6 +81,31 @@ def test_each_is_answered_as_it_would_be_by_itself(process: Any, monkeypatch: py
     assert [answer.rows for answer in model.apply(ROWS[5:], n=2, seed=3, first=5)] == [[10, 11], [12, 13]]
     later = [answer.values for answer in model.apply(ROWS[4:], n=2, seed=3, first=4)]  # where a block began
     assert all(same(*pair) for pair in zip(later, (answer.values for answer in answers[4:]), strict=True))
+
+
+@pytest.mark.parametrize(("seconds", "sizes"), [(1.0, [4, 8, 16, 16, 6]), (5.0, [4] * 12 + [2]), (9.0, [4, 2, *[1] * 44])])
+def test_as_many_are_answered_together_as_take_the_time_that_is_wanted(
+    seconds: float, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "APPLIED", 16)
+    monkeypatch.setattr(models, "FIRST_APPLIED", 4)
+    model, read, found = made(Autoregressive()), [0], list[int]()
+    many = [ROWS[i % len(ROWS)] for i in range(50)]
+
+    def each() -> Iterator[dict[str, Any]]:
+        for own in many:
+            read[0] += 1
+            yield own
+
+    clock = (i // 2 * 100 + i % 2 * seconds for i in count())  # asked before and after those that are together
+    monkeypatch.setattr(models, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    answers = []
+    for answer in model.apply(each(), seed=3, every=4.0):
+        if len(answers) == sum(found):
+            found.append(read[0] - sum(found))
+        answers.append(answer.values[0])
+    assert found == sizes
+    assert same(answers, [answer.values[0] for answer in model.apply(many, seed=3)])
 
 
 def test_a_condition_may_be_numbers_already_with_a_symbol_that_no_text_has() -> None:

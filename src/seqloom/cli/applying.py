@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ _ANOTHER = {
 """What was asked otherwise, in words."""
 PARTIAL = ".partial"
 """What the name of a file ends in that holds the answers so far."""
+EVERY = 3.0
+"""Seconds, or about so many, after which answers are written: what is lost at most where the command is killed."""
 
 MBR = Annotated[
     str | None,
@@ -197,7 +200,7 @@ def apply(
             session.note(f"seed {answers.seed}")
         if answers.done:
             session.note(f"{answers.done:,} of {good:,} were answered before")
-        options = {"n": n, "length": length, "seed": answers.seed, "sampler": sampler, **limits.words}
+        options = {"n": n, "length": length, "seed": answers.seed, "sampler": sampler, "every": EVERY, **limits.words}
         try:
             with Progress(good, "lines", start=answers.done, quiet=session.quiet) as bar:
                 for own, done in _answered(lines, written, answers.done, {**options, "progress": bar.update}):
@@ -229,9 +232,10 @@ def path_of_lines(word: str) -> Path:
 
 
 def _answered(lines: Lines, written: Written, done: int, options: Mapping[str, Any]) -> Iterator[tuple[list[str], int]]:
-    """Lines that are written together, and how many of them are answers, from the answer after `done` on."""
-    from seqloom.model import APPLIED
+    """Lines that are written together, and how many of them are answers, from the answer after `done` on.
 
+    They are an answer and what stands in place of those before it that are bad; at the end, such alone.
+    """
     waiting: deque[tuple[int, dict[str, Any] | DataError]] = deque()
 
     def good() -> Iterator[dict[str, Any]]:
@@ -244,22 +248,16 @@ def _answered(lines: Lines, written: Written, done: int, options: Mapping[str, A
             if not isinstance(own, DataError):
                 yield own
 
-    ready: list[str] = []
-    held = 0
     for answer in lines.model.apply(good(), first=done, **options):
+        ready: list[str] = []
         while True:
             line, own = waiting.popleft()
             if not isinstance(own, DataError):
                 break
             ready.append(written.gap(line, own))
-        ready.append(written.line(line, own, answer))
-        held += 1
-        if held == APPLIED:
-            yield ready, held
-            ready, held = [], 0
-    ready += [written.gap(line, own) for line, own in waiting if isinstance(own, DataError)]
-    if ready:
-        yield ready, held
+        yield [*ready, written.line(line, own, answer)], 1
+    if waiting:
+        yield [written.gap(line, own) for line, own in waiting if isinstance(own, DataError)], 0
 
 
 class Answers:
@@ -272,6 +270,8 @@ class Answers:
         self.output, self.done, self.seed = output, 0, seed_of(seed)
         self.journal: durable.Journal | None = None
         self.waiting: list[str] = []
+        """Lines that are in no journal."""
+        self.synced = time.monotonic()
         if output is None or output.through:
             return
         self.path = output.path.with_name(output.path.name + PARTIAL)
@@ -310,14 +310,15 @@ class Answers:
 
     def add(self, lines: Sequence[str], answers: int) -> None:
         """Write some lines, of which so many are answers."""
-        if self.journal is not None:
-            self.journal.append({"answers": answers, "text": list(lines)})
-            self.journal.sync()
-            return
         if self.output is None:
             put(_together(lines))
-        else:  # a pipe, which is opened once
+        elif self.journal is None or not answers:  # a pipe, which is opened once, or what follows all answers
             self.waiting += lines
+        else:
+            self.journal.append({"answers": answers, "text": list(lines)})
+            if time.monotonic() - self.synced > EVERY:
+                self.journal.sync()
+                self.synced = time.monotonic()
 
     def finish(self) -> None:
         """Make the file of all lines; the journal is then gone."""
@@ -328,7 +329,7 @@ class Answers:
             return
         self.journal.close()
         records = list(durable.Journal.read(self.path))[1:]
-        self.output.write(_together([line for record in records for line in record["text"]]))
+        self.output.write(_together([*(line for record in records for line in record["text"]), *self.waiting]))
         durable.delete(self.path)
 
 
