@@ -47,7 +47,8 @@ class Chat:
         if length is not None and length < 1:
             raise ConfigError("at least one new symbol must be asked for", path="length")
         window = model.network.window
-        self.model, self.seed, self.sampler, self.given = model, seed, sampler, dict(given or {})
+        self.model, self.seed, self.sampler = model, seed, sampler
+        self.given = {} if given is None else dict(model.given.named(given))
         self.length = length or (max(LONGEST, window) if model.process.incremental else max(1, window // 2))
         self.system = () if system is None else (Message(SYSTEM, _text(system)),)
         self.conversation = Conversation(self.system)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -12,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from seqloom.codecs.base import Codec
-from seqloom.core.errors import DataError, UnsupportedQuery
+from seqloom.core.errors import DataError, UnsupportedQuery, Unlearned
+from seqloom.core.foreign import outside
 from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split
 from seqloom.corpora.encoding import empty_like
@@ -123,6 +125,11 @@ class Given(Mapping[str, Codec]):
         """DataError where a condition holds what its codec has no number for, or is longer than can be read."""
         for message in self.overlong(given):
             raise DataError(message, hint="shorten it, or train on data as long; an encoder of mixer gru reads on")
+
+    def warn(self, given: Mapping[str, Any]) -> None:
+        """Say of each condition that is longer than attention has learned to read, as a warning of Python's."""
+        for message in self.overlong(given):
+            warnings.warn(f"{message}: attention has not learned to read on", Unlearned, stacklevel=outside())
 
     def overlong(self, given: Mapping[str, Any]) -> Iterator[str]:
         """What is said of each condition that is longer than attention has learned to read."""

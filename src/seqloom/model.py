@@ -22,6 +22,7 @@ from seqloom.classifying import Classifier
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
+from seqloom.core.progress import count as counted
 from seqloom.core.rng import checked_seed
 from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.corpora.packed import Packed
@@ -127,6 +128,23 @@ class Model:
         bias: Mapping[str, float] | None = None,
     ) -> Query:
         """A query of this model; conditions are values of their codecs. For the rest see `sample`."""
+        encoded = self.given.encode(given or {})
+        self.given.warn(encoded)
+        return self._query(canvas, count, seed, sampler, encoded, stop, allow, ban, bias)
+
+    def _query(
+        self,
+        canvas: Canvas | Sequence[Canvas],
+        count: int,
+        seed: int,
+        sampler: Sampler | None,
+        encoded: Mapping[str, Encoded],
+        stop: str | Sequence[str],
+        allow: str | None,
+        ban: str | Sequence[str],
+        bias: Mapping[str, float] | None,
+    ) -> Query:
+        """The same, of conditions as numbers, of which nothing is said."""
         _check_whole(n=count, seed=seed)
         checked_seed(seed)
         if sampler is not None and not isinstance(sampler, Sampler):
@@ -140,7 +158,6 @@ class Model:
         first, *others = [canvas] if isinstance(canvas, Canvas) else canvas
         limits = Limits(self.codec, self.network.space)
         stops, constraint = tuple(limits.stops(stop, first)), limits.constraint(allow, ban, first)
-        encoded = self.given.encode(given or {})
         if encoded and first.openings is not None:
             first = replace(first, openings=self.given.alike(first.openings, encoded))
         added = limits.bias(bias or {})
@@ -251,8 +268,8 @@ class Model:
         if length is not None and length < 1:
             raise ConfigError("at least one new element must be asked for", path="length")
         if self.codec.alone is not None:
-            beside = [name for name in self.network.aligned if given and name in given]
-            encoded = self.given.encode({name: given[name] for name in beside}) if given else {}
+            known = {} if given is None else self.given.named(given)
+            encoded = self.given.encode({name: known[name] for name in self.network.aligned if name in known})
             aligned = max((len(one.x) for one in encoded.values()), default=length)
             return self.canvas(None, aligned if self.network.aligned else self.codec.alone)
         opening = None if self.network.space.end is not None else self.codec.opening
@@ -415,6 +432,12 @@ class Model:
         """What a value costs under the model, in nats, with unit, kind and standard error."""
         known = self.codec.accept(value)
         rows, beside = self.codec.rows(known), self.given.encode(self.given.ahead(known, 0, None, given))
+        self.given.warn(beside)
+        if self.codec.alone is not None:  # what has no end of its own is as long as what stands beside it
+            for key in (key for key in self.network.aligned if key in beside):
+                if len(beside[key].x) != (size := self.codec.size(known)):
+                    of = f"{counted(len(beside[key].x), 'element')}, beside {counted(size, self.codec.unit)}"
+                    raise DataError(f"given.{key}: it has {of}", hint="give one for each, in the same order")
         conditions = {key: Flat.of([item] * len(rows)) for key, item in beside.items()}
         return likelihood.score(
             self.network,
@@ -441,6 +464,7 @@ class Model:
         bias: Mapping[str, float] | None = None,
         first: int = 0,
         every: float | None = None,
+        beyond: bool = False,
         progress: Callable[[float, str], None] | None = None,
     ) -> Iterator[Answer]:
         """The answers to many conditions in their order, `n` samples beside each: translations of texts, for one.
@@ -448,7 +472,7 @@ class Model:
         Each is a mapping of conditions by name, or the value of the only one. Unless a `sampler` is given, one sample
         is about the likeliest, where the process has a way to find it; several are drawn. See `sample` for the rest.
 
-        A condition that is longer than attention has learned to read is a DataError.
+        A condition that is longer than attention has learned to read is a DataError, unless `beyond`.
         What is drawn beside a condition follows from the seed and its number, which is `first` for the first of these.
         They are read as they are answered, a few hundred at a time, or as many as are answered about `every` so many
         seconds; `progress` gets how many are done.
@@ -462,8 +486,10 @@ class Model:
             for number, own in enumerate(block, first + done):
                 beside = self.given.named(own)
                 canvas = same or self.empty(length, beside)
-                query = self.query(canvas, n, seed, sampler, beside, stop, allow, ban, bias)
-                self.given.check(query.given)
+                encoded = self.given.encode(beside)
+                if not beyond:
+                    self.given.check(encoded)
+                query = self._query(canvas, n, seed, sampler, encoded, stop, allow, ban, bias)
                 queries.append(replace(query, first_row=number * n, watched=False))
             # Those of one length end at about the same time, and what is read of them is hardly padded.
             order = sorted(range(len(block)), key=lambda i: -sum(len(one.x) for one in queries[i].given.values()))
@@ -495,7 +521,10 @@ class Model:
         _check_several(values)
         classifier = self._classifier
         name, each, done = classifier.told(label), iter(values), 0
+        self.given.warn(given or {})
         while block := list(islice(each, APPLIED)):
+            for value in [] if name else block:
+                self.given.check(self.given.named(value))
             told = classifier.labels(block, name, given or {})
             done += len(block)
             if progress is not None:
@@ -533,6 +562,7 @@ class Model:
             )
         known = self.codec.accept(value)
         beside = self.given.ahead(known, 0, None, given)
+        self.given.warn(beside)
         flats = {name: Flat.of([own]) for name, own in self.given.encode(beside).items()}
         packed = Packed(Flat.of([self.codec.encode(known)]), self.network.space, flats, self.network.aligned)
         watched = attended_by(self.network, self.process, packed)

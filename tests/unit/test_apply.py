@@ -17,7 +17,7 @@ from seqloom.codecs.label import Label
 from seqloom.codecs.number import Number
 from seqloom.codecs.series import Series
 from seqloom.codecs.text import Characters
-from seqloom.core.errors import DataError, UnsupportedQuery
+from seqloom.core.errors import DataError, UnsupportedQuery, Unlearned
 from seqloom.corpora.base import Flat, Split
 from seqloom.metrics.likeness import CharacterError, Chrf, Exact, least_risk
 from seqloom.model import Model
@@ -184,7 +184,26 @@ def test_what_cannot_be_asked_is_refused() -> None:
         bounded.given.check({"source": "xyzzyx"})
     with pytest.raises(DataError, match="it has 6 elements"):
         list(bounded.apply([{**ROWS[0], "source": "xyzzyx"}]))
+    assert len(list(bounded.apply([{**ROWS[0], "source": "xyzzyx"}], beyond=True))) == 1
     made(Autoregressive(), train=lambda: split).given.check({"source": "xyzzyx"})  # a recurrence reads on
+
+
+@pytest.mark.parametrize("name", ["query", "sample", "extend", "infill", "score", "attention"])
+def test_every_verb_warns_beside_what_is_longer_than_attention_has_learned_to_read(name: str) -> None:
+    split = Split(Flat.of([LETTERS.encode("ab")]), {"source": Flat.of([GIVEN["source"].encode("xyz")])}, 2.0, 0.0, "")
+    model = made(Masked(), encoder="attention", train=lambda: split)
+    asked: dict[str, Any] = {
+        "query": lambda given: model.query(model.empty(), given=given),
+        "sample": lambda given: model.sample(given=given, length=2),
+        "extend": lambda given: model.extend("a", 2, given=given),
+        "infill": lambda given: model.infill("a___", given=given),
+        "score": lambda given: model.score("ab", given=given),
+        "attention": lambda given: model.attention("ab", given=given),
+    }
+    asked[name]({"source": "xyz"})
+    with pytest.warns(Unlearned, match="source: it has 4 elements, and the longest in training had 3") as caught:
+        asked[name]({"source": "xyzz"})
+    assert {one.filename for one in caught} == {__file__}, "where it was asked"
 
 
 def test_an_empty_sample_is_ranked_last() -> None:

@@ -117,6 +117,13 @@ def test_each_word_has_its_label_and_a_beam_finds_the_likeliest(process: Any) ->
     assert [1 if isinstance(one, str) else len(one) for one in answers] == [3, 1, 11]
     drawn = model.sample(2, given={"words": texts[0]}, seed=1)
     assert [len(value) for value in drawn.values] == [3, 3]
+    assert model.sample(2, given=texts[0], seed=1).values == drawn.values, "the only condition needs no name"
+    assert label.show(drawn.values[0]) == f"{' '.join(drawn.values[0])}\n".encode()
+    with pytest.raises(DataError, match="given.words: it has 3 elements, beside 2 labels"):
+        model.score(("p", "q"), given={"words": texts[0]})
+    with pytest.raises(ConfigError, match="nothing to extend or to fill in") as caught:
+        model.infill(("p", "___"), given=texts[0])
+    assert "seqloom apply" in caught.value.hint
     if isinstance(process, Autoregressive):
         (answer,) = model.apply(texts[:1], sampler=Beam(width=27))
         every = list(product(label.names, repeat=3))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,9 @@ from seqloom.cli.session import WEIGHTS, Session, check_file, conditions_of, put
 from seqloom.core import durable
 from seqloom.core.errors import DataError
 from seqloom.core.progress import Progress, count
+
+if TYPE_CHECKING:
+    from seqloom.model import Model
 
 TEXT = "text"
 """What the text is called whose label is told, in a table."""
@@ -54,7 +58,10 @@ def classify(
             for number, value in enumerate(tried_of(file, model.codec), 1)
         ]
     else:
-        asked = list(asked_in(path_of_lines(file), codecs, columns, model.codec))
+        path = path_of_lines(file)
+        asked = list(asked_in(path, codecs, columns, model.codec))
+        if not name:
+            asked = [(line, _checked(model, own, path, line)) for line, own in asked]
     bad = [own for _, own in asked if isinstance(own, DataError)]
     if bad and not skip_bad:
         raise DataError(
@@ -73,6 +80,16 @@ def classify(
                 put(durable.json_bytes(durable.finite({"line": number, **fields})))
             else:
                 put("\n" if isinstance(own, DataError) else f"{next(iter(own))}\n")
+
+
+def _checked(model: Model, own: dict[str, Any] | DataError, path: Path, line: int) -> dict[str, Any] | DataError:
+    """The conditions of a line, or what is wrong with them."""
+    if not isinstance(own, DataError):
+        try:
+            model.given.check(own)
+        except DataError as error:
+            return error.at(path, line)
+    return own
 
 
 def _in_order(

@@ -12,10 +12,11 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -34,7 +35,7 @@ from seqloom.cli import (
     training,
 )
 from seqloom.cli.session import LITERAL, Session, Verb, put, say, verb
-from seqloom.core.errors import ConfigError, DataError, SeqloomError
+from seqloom.core.errors import ConfigError, DataError, SeqloomError, Unlearned
 from seqloom.core.progress import printable
 
 app = typer.Typer(
@@ -262,7 +263,7 @@ def _terminated() -> Iterator[None]:
 
 @contextmanager
 def _logged(verbose: bool) -> Iterator[None]:
-    """Print what the package logs on stderr, without a prefix."""
+    """Print what the package logs and warns of on stderr, without a prefix; each warning once."""
     logger = logging.getLogger("seqloom")
     out = logging.StreamHandler(sys.stderr)
     out.setFormatter(logging.Formatter("%(message)s"))
@@ -270,8 +271,22 @@ def _logged(verbose: bool) -> Iterator[None]:
     before, was = logger.level, logger.propagate
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
     logger.propagate = False
+    said = set[str]()
+
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if not issubclass(category, Unlearned):
+            shown(message, category, *where)
+        elif str(message) not in said:
+            said.add(str(message))
+            logger.warning("%s", message)
+
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", Unlearned)
+            warnings.showwarning = show
+            yield
     finally:
         logger.removeHandler(out)
         logger.setLevel(before)

@@ -146,7 +146,6 @@ def annotated(
         for name in model.given
         if name not in given and not (name in model.network.aligned and canvas[0].openings is not None)
     ]
-    notes += [f"{one}: attention has not learned to read on" for one in model.given.overlong(given)]
     if note := past_the_window(model, canvas[0]):
         notes.append(note)
     number = seed_of(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from seqloom.cli.session import (
     verb,
 )
 from seqloom.cli.training import settings_of
-from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.errors import ConfigError, DataError, Unlearned
 from seqloom.core.outputs import OutputFile
 from seqloom.core.progress import Progress, count
 
@@ -65,8 +66,6 @@ def score(
     model = opened(run, weights, session)
     codec = model.codec
     given = conditions_of(settings, model.given)
-    for one in model.given.overlong(given):
-        session.note(f"{one}: attention has not learned to read on")
     corpus = corpus_in(settings_of([word for word in settings if not word.startswith("given.")]))
     things = _things_of(model, file, corpus, given)
     told = {*model.network.aligned, *model.given.searched}.union(*(one.given for one in things))
@@ -104,7 +103,13 @@ class _Scored:
 def _scored(model: Model, things: Sequence[Stretch], tokens: bool, full: bool, session: Session) -> list[_Scored]:
     """What each thing costs. One of several that cannot be scored is said and left out; DataError where none can."""
     scored: list[_Scored] = []
-    with Progress(1, "", quiet=session.quiet) as bar:
+    longer = [next(model.given.overlong(thing.given), "") for thing in things] if len(things) > 1 else []
+    if first := next(filter(None, longer), ""):
+        many = f"{sum(map(bool, longer)):,} of {len(things):,}"
+        session.note(f"attention has not learned to read all that is given beside {many}, the first: {first}")
+    with Progress(1, "", quiet=session.quiet) as bar, warnings.catch_warnings():
+        if first:
+            warnings.simplefilter("ignore", Unlearned)
         for i, thing in enumerate(things):
 
             def report(share: float, done: int = i) -> None:

@@ -85,7 +85,10 @@ class Label(Codec, name="label"):
     ) -> Canvas:
         """Labels to be made, one unless more are asked for; there is nothing before or after them."""
         if template is not None or gap is not None or blank is not None:
-            raise ConfigError("a label is one symbol: there is nothing to extend or to fill in")
+            raise ConfigError(
+                "labels are made all at once: there is nothing to extend or to fill in",
+                hint="`seqloom sample` makes them, `seqloom apply` those of each line of a file",
+            )
         size = length or 1
         return Canvas(np.zeros(size, np.int64), np.zeros(size, bool), np.zeros(size, bool))
 
@@ -143,7 +146,8 @@ class Label(Codec, name="label"):
         return text.strip()
 
     def show(self, value: str | tuple[str, ...]) -> bytes:
-        return "".join(f"{word}\n" for word in self._words(value)).encode("utf-8", "replace")
+        """A line; of several labels one of them all, as `apply` has it."""
+        return f"{' '.join(self._words(value))}\n".encode("utf-8", "replace")
 
     def examples(self) -> list[str]:
         return ["sonnet", "haiku", "free verse"]

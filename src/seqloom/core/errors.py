@@ -9,6 +9,8 @@
     ├── NotComparable       these numbers have different units or test data
     └── Stopped             training stopped early but can be resumed (exit code 75)
 
+What is answered all the same, and not to be trusted, is a warning of Python's: Unlearned.
+
 Each message says what and where in one sentence; `hint` says what to do. The command line prints both and exits
 with `code`.
 """
@@ -113,3 +115,7 @@ class Stopped(SeqloomError):
     """Training stopped before its end; what is on disk can be resumed."""
 
     code = 75
+
+
+class Unlearned(UserWarning):
+    """What is asked lies beyond what training showed, so that the answer is not to be trusted."""

@@ -75,6 +75,14 @@ def arose_in(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
+def outside() -> int:
+    """How far up the stack the code stands that called the package, as `warnings.warn` counts it for its caller."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and is_own(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def at_work() -> list[str]:
     """The members that are not the package's own, as MODULE:CLASS."""
     kinds = [kind for family in Component.__subclasses__() for kind in family.members.values()]

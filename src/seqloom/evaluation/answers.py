@@ -65,7 +65,8 @@ def answers_of(
     made = []
     total = max(1, len(numbers))
     report = None if progress is None else lambda done, _: progress(done / total)
-    for answer in model.apply(given, n=asked.samples, seed=seed, sampler=asked.sampler, progress=report):
+    answers = model.apply(given, n=asked.samples, seed=seed, sampler=asked.sampler, beyond=True, progress=report)
+    for answer in answers:
         chosen = answer if asked.samples == 1 else model.of_least_risk(answer, asked.mbr)
         made.append(text_of(model.codec, chosen.values[0]))
     every = values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -125,8 +125,18 @@ def evaluate_model(
         "weights": model.notes[-1],
         "metrics": records,
         "failed": failed,
-        "notes": [] if data is None else list(prepared.notes),
+        "notes": [*([] if data is None else prepared.notes), *_overlong(model, part)],
     }
+
+
+def _overlong(model: Model, part: Split) -> Iterator[str]:
+    """What is said of conditions in a split that are longer than attention has learned to read."""
+    for name, most in model.given.longest.items():
+        if many := int((part.given[name].sizes > most).sum()):
+            yield (
+                f"{many:,} of {len(part.data):,} have a {name} of more than {most:,} elements, the most in training: "
+                "attention has not learned to read on"
+            )
 
 
 def _view(
@@ -159,7 +169,7 @@ def samples_of(model: Model, part: Split, count: int, length: int | None, seed: 
         return model.sample(count, length, seed=seed).values
     numbers = np.linspace(0, len(part.data) - 1, count).round().astype(int).tolist()
     beside = [beside_of(part, number) for number in numbers]
-    answers = model.apply(beside, length=length, seed=seed, sampler=model.sampler)
+    answers = model.apply(beside, length=length, seed=seed, sampler=model.sampler, beyond=True)
     return [answer.values[0] for answer in answers]
 
 

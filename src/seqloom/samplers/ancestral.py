@@ -117,8 +117,10 @@ def first_open(rows: Rows) -> NDArray[np.int64]:
     position = np.arange(rows.settled.shape[1])
     given = rows.along["shown"].any(-1).cpu().numpy() if "shown" in rows.along else rows.settled
     if ((rows.settled | given) & (position >= first[:, None]) & (position < rows.length[:, None])).any():
+        numbers = rows.x.is_floating_point()
+        others = "process=gaussian or process=flow" if numbers else "process=masked, or with process.infill=0.5"
         raise UnsupportedQuery(
             "an autoregressive model can only go on from a prefix; something is known after a gap",
-            hint="use extend, or a model trained with process=masked, process=gaussian or process.infill=0.5",
+            hint=f"use extend, or a model trained with {others}",
         )
     return first
