@@ -102,6 +102,8 @@ def test_labels_and_numbers_come_from_the_columns_of_a_table(seqloom, runs):
     done = seqloom("apply", runs / "run", "kinds.tsv", "given.source=ab")
     assert (done.code, "there is no size" in done.err) == (0, True)
     check_error(seqloom("apply", runs / "run", "sizes.txt"), "a line has one condition, and the model has 3: source, ")
+    all_said = ("given.kind=ab", "given.source=ab", "given.size=3")
+    check_error(seqloom("apply", runs / "run", "sizes.txt", *all_said), "the file has nothing to add", "given.size")
     Path("other.tsv").write_text("colour\nred\n")
     check_error(
         seqloom("apply", runs / "run", "other.tsv"), "none of the columns is a condition", "source or en or kind"

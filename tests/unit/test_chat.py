@@ -178,9 +178,10 @@ def test_what_is_said_of_another_encoding_is_what_reads_it(tmp_path: Path, encod
     assert isinstance(corpus, Conversations)
     with pytest.raises(DataError, match=r"the (line|file) is not UTF-8") as error:
         corpus.prepare(None, {})
-    assert f"codec=characters codec.encoding={encoding}" in error.value.hint
-    prepared = corpus.prepare(Characters(encoding=encoding), {})
-    assert sum(len(split.data) for split in prepared.splits.values()) == 9
+    assert f"codec.text.encoding={encoding}" in error.value.hint
+    for codec in (Characters(encoding=encoding), Turns.parse({"text": {"encoding": encoding}})):
+        prepared = corpus.prepare(codec, {})
+        assert sum(len(split.data) for split in prepared.splits.values()) == 9
 
 
 @pytest.mark.parametrize(("role", "meant"), [("human", "user"), ("bot", "assistant"), ("User", "user"), ("x", None)])

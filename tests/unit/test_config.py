@@ -18,6 +18,7 @@ from seqloom.core.config import (
     members_of,
     merge,
     nearest,
+    nearest_first,
     parse_pairs,
     read_yaml,
     scalar,
@@ -196,6 +197,8 @@ def test_records_are_frozen_and_replaced():
     [
         ({"titel": "a"}, "titel", "did you mean 'title'?"),
         ({"zzz": 1}, "zzz", "known: "),
+        ({"hole": 1}, "hole", "did you mean 'shape.hole'?"),
+        ({"depth": 1}, "depth", "did you mean 'inner.depth'?"),
         ({"inner": {"dept": 1}}, "inner.dept", "did you mean 'depth'?"),
         ({"maybe": {"dept": 1}}, "maybe.dept", "did you mean 'depth'?"),
         ({"shape": "circel"}, "shape", "did you mean 'circle'?"),
@@ -266,6 +269,8 @@ def test_describe_is_help():
 def test_nearest():
     assert nearest("lstn", ["lstm", "gru"]) == "did you mean 'lstm'?"
     assert nearest("xyz", ["lstm", "gru"]) == "known: gru, lstm"
+    assert nearest_first("lstn", ["lstm", "gru"]) == "did you mean 'lstm'?"
+    assert nearest_first("english", ["de", "fr", "en"]) == "those that are there: en, de, fr"
 
 
 # ---- key=value ----------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import pytest
 import seqloom
 from seqloom.codecs.base import Codec
 from seqloom.codecs.label import Label
+from seqloom.codecs.number import Number
 from seqloom.codecs.pieces import Bpe
 from seqloom.codecs.series import Series
 from seqloom.codecs.text import Bytes, Characters
@@ -31,9 +32,10 @@ from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.foreign import code_of
 from seqloom.corpora import shards
 from seqloom.corpora.asking import asked_in
-from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, describe
+from seqloom.corpora.base import SPLITS, Corpus, Given, Item, Items, Prepared, declared_by, describe
 from seqloom.corpora.files import corpus_of
 from seqloom.corpora.packed import Packed
+from seqloom.corpora.pairs import Pairs
 from seqloom.corpora.sources import Source
 from seqloom.planning import feed_notes
 from seqloom.sequence.canvas import Canvas, Encoded
@@ -1074,3 +1076,56 @@ def test_a_frame_is_data_as_its_file_is(tmp_path: Path, monkeypatch: pytest.Monk
     assert caught.value.hint
     with pytest.raises(DataError, match="one length"):
         seqloom.train({"a": [1, 2], "b": [1]}, steps=1)
+
+
+def rows_in(folder: Path, form: str, rows: Sequence[Mapping[str, str]]) -> Path:
+    """A file with these rows."""
+    path = folder / f"rows.{form}"
+    if form == "parquet":
+        polars.DataFrame(rows).write_parquet(path)
+    elif form == "tsv":
+        path.write_text("".join("\t".join(cells) + "\n" for cells in (rows[0], *(row.values() for row in rows))))
+    else:
+        lines = [json.dumps(row) for row in rows]
+        path.write_text(f"[{', '.join(lines)}]" if form == "json" else "".join(f"{line}\n" for line in lines))
+    return path
+
+
+@pytest.mark.parametrize("form", ["tsv", "jsonl", "json", "parquet"])
+def test_a_column_that_no_row_has_is_a_wrong_name_and_no_bad_row(tmp_path: Path, form: str) -> None:
+    path = rows_in(tmp_path, form, [{"text": f"a{i}", "fr": "b", "en": "c", "kind": "d"} for i in range(20)])
+    for name, hint in (("kinds", "did you mean 'kind'?"), ("english", "those that are there: en, kind, fr")):
+        corpus = Pairs(path=str(path), text="text")
+        with pytest.raises(DataError, match=f"condition 'own': there is no column '{name}'") as caught:
+            corpus.prepare(None, declared_by(corpus, {"own": {"source": f"column:{name}"}}))
+        assert caught.value.hint == hint
+    with pytest.raises(DataError, match="there is no column 'texts'") as caught:
+        Pairs(path=str(path), text="texts").prepare(None, {})
+    assert caught.value.hint == "did you mean 'text'?"
+
+
+def test_a_column_that_one_row_lacks_is_a_bad_row(tmp_path: Path) -> None:
+    for place in (0, 7):
+        rows = [{"text": f"a{i}", "en": "c"} | ({} if i == place else {"kind": "d"}) for i in range(20)]
+        corpus = Pairs(path=str(rows_in(tmp_path, "jsonl", rows)), text="text")
+        with pytest.raises(DataError, match=f"line {place + 1}: .*no column 'kind'") as caught:
+            corpus.prepare(None, declared_by(corpus, {"own": {"source": "column:kind"}}))
+        assert caught.value.hint.endswith("corpus.skip_bad=true passes over it")
+
+
+def test_settings_of_the_codec_of_a_condition_are_laid_upon_the_one_that_it_has_by_default(tmp_path: Path) -> None:
+    path = rows_in(tmp_path, "tsv", [{"text": "ab", "en": "\u00e4", "size": f"{i}"} for i in range(20)])
+    corpus = Pairs(path=str(path), text="text")
+
+    def codec_of(source: str, corpus: Corpus = corpus, **settings: Any) -> Codec | None:
+        return declared_by(corpus, {"own": {"source": source, "codec": settings}})["own"].codec
+
+    assert codec_of("column:en", normalise=("lower",)) == Characters(normalise=("lower",))
+    assert codec_of("column:size", mean=2.0) == Number(mean=2.0)
+    assert codec_of("length", mean=2.0) == Number(mean=2.0)
+    lines = corpus_of(str(path), {"items": "line"})
+    assert codec_of("folder", lines, names=("a", "b")) == Label(names=("a", "b"))
+    with pytest.raises(ConfigError, match=r"given\.own\.codec\.meam: there is no such setting of number"):
+        codec_of("column:size", meam=2.0)
+    with pytest.raises(ConfigError, match=r"given\.own\.source"):
+        codec_of("", mean=2.0)

@@ -13,7 +13,8 @@ import torch
 from seqloom.codecs.forms import Forms
 from seqloom.codecs.label import Label
 from seqloom.core.errors import ConfigError, DataError
-from seqloom.corpora.base import Flat
+from seqloom.corpora.asking import asked_in
+from seqloom.corpora.base import Flat, declared_by
 from seqloom.corpora.tagged import Tagged
 from seqloom.evaluation.answers import baselines
 from seqloom.model import Model
@@ -82,6 +83,41 @@ def test_bad_sentences_are_passed_over_and_counted(
     prepared = corpus.prepare(None, corpus.declares())
     assert len(prepared.splits["train"].data) == 9
     assert any(note.startswith("1 of 10 sentences are bad and left out") for note in prepared.notes)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.conll", "Bj\u00f8rn PER\nsees O\n\n"),
+        ("a.jsonl", '{"w": "Bj\u00f8rn sees", "t": "PER O"}\n'),
+        ("a.csv", "Bj\u00f8rn sees,PER O\n"),
+    ],
+)
+def test_what_is_said_of_another_encoding_is_what_reads_it(
+    tmp_path: Path, name: str, content: str, encoding: str
+) -> None:
+    path = tmp_path / name
+    path.write_text("w,t\n" * name.endswith(".csv") + content * 9, encoding=encoding)
+    corpus = Tagged(path=str(path), tags="2" if name.endswith("conll") else "t", splits=(1, 0, 0))
+    with pytest.raises(DataError, match="not UTF-8") as caught:
+        corpus.prepare(None, declared_by(corpus, {}))
+    key, _, value = caught.value.hint.removeprefix("say what it is: ").partition("=")
+    assert (key, value) == ("given.words.codec.encoding", encoding), "and not that bad ones may be passed over"
+    given = declared_by(corpus, {"words": {"codec": {"encoding": encoding}}})
+    assert given["words"].codec == Forms(encoding=encoding)
+    prepared = corpus.prepare(None, given)
+    assert len(prepared.splits["train"].data) == 9
+    if encoding == "latin-1":
+        wrong = path.with_stem("wrong")
+        wrong.write_text(path.read_text(encoding=encoding), encoding="utf-8")
+        read = Tagged(path=str(wrong), tags=corpus.tags, splits=(1, 0, 0)).prepare(None, given)
+        assert any("is UTF-8 and, read as latin-1, wrong" in note for note in read.notes)
+    words = prepared.given["words"]
+    assert "Bj\u00f8rn" in words.words  # type: ignore[attr-defined]
+    asked = tmp_path / "asked.txt"
+    asked.write_text("Bj\u00f8rn sees\n", encoding=encoding)
+    assert list(asked_in(asked, {"words": words}, {}, prepared.codec)) == [(1, {"words": ("Bj\u00f8rn", "sees")})]
 
 
 def test_a_rare_word_is_read_by_its_form() -> None:

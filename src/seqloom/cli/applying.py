@@ -31,7 +31,7 @@ from seqloom.core import durable
 from seqloom.core.content import digest_of
 from seqloom.core.errors import ConfigError, DataError, RunError
 from seqloom.core.outputs import OutputFile
-from seqloom.core.progress import Progress, count
+from seqloom.core.progress import Progress, count, listed
 
 if TYPE_CHECKING:
     from seqloom.model import Model
@@ -77,6 +77,9 @@ class Lines:
         model = self.model
         told = {*self.beside, *model.given.searched}
         codecs = {name: codec for name, codec in model.given.items() if name not in told}
+        if not codecs and self.beside:
+            hint = f"leave out {listed(f'given.{name}' for name in self.beside)}, or `seqloom sample` makes samples"
+            raise ConfigError("all that the model is given is said, and the file has nothing to add", hint=hint)
         for line, own in asked_in(self.path, codecs, model.given.columns, model.codec):
             if not isinstance(own, DataError):
                 own = {**self.beside, **own}

@@ -17,6 +17,7 @@ from pydantic import ValidationInfo, field_validator
 
 from seqloom.codecs.base import Codec, fitted_unnamed
 from seqloom.codecs.text import Characters, gaps
+from seqloom.core.config import over
 from seqloom.core.content import UTF8, check_utf8
 from seqloom.core.conversation import (
     ALIASES,
@@ -78,6 +79,12 @@ class Turns(Codec, name="chat"):
     """The Jinja template, or the name of a file with it; it is given `messages` and `add_generation_prompt`."""
     heard: tuple[str, ...] = ()
     """The roles that speak in the training split; empty: to be fitted."""
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _of_text(cls, text: Any) -> Any:
+        """Settings without a name are those of the codec that reads text by default."""
+        return over(Characters, text)
 
     @field_validator("roles")
     @classmethod

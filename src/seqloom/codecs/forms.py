@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field as Limits
 
 from seqloom.codecs.base import Codec
-from seqloom.core.content import check_utf8
+from seqloom.core.content import UTF8, check_utf8
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.sequence.canvas import Encoded
 from seqloom.sequence.space import Tokens
@@ -31,6 +31,8 @@ class Forms(Codec, name="forms"):
     ends: ClassVar[bool] = False
     rank: ClassVar[int] = -2
 
+    encoding: str = UTF8
+    """What files are written in, such as latin-1."""
     least: int = Limits(default=2, ge=1)
     """How often a word must come in training to have a symbol of its own; how many rare ones must share a form."""
     words: tuple[str, ...] = ()
@@ -41,6 +43,10 @@ class Forms(Codec, name="forms"):
     @property
     def fitted(self) -> bool:
         return bool(self.words or self.forms)
+
+    @property
+    def written_in(self) -> str:
+        return self.encoding
 
     @property
     def space(self) -> Tokens:

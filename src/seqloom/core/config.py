@@ -280,6 +280,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {small[close[0]]!r}?" if close else f"known: {', '.join(known)}"
 
 
+def nearest_first(word: str, known: Iterable[str]) -> str:
+    """A hint of names that a person gave, such as columns: the one that is near, else all of them, the nearest first."""
+
+    def far(name: str) -> float:
+        return -difflib.SequenceMatcher(None, word.lower(), name.lower()).ratio()
+
+    names = sorted(known, key=far)
+    hint = nearest(word, names)
+    return hint if hint.startswith("did") else f"those that are there: {', '.join(names)}"
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a small YAML file; aliases and anything over a megabyte are refused."""
     try:
@@ -470,7 +481,9 @@ def _plain_error(record: type[Settings], error: ValidationError) -> ConfigError:
         others = [name for name, cls in sorted(owner.family.members.items()) if word in cls.model_fields] if of else []
         has = f"; {', '.join(others)} {'have' if len(others) > 1 else 'has'} it" if others else ""
         hint = nearest(word, known) if known else "it has none"
-        return ConfigError(f"there is no such setting{of}", path=path, hint=hint + has)
+        deeper = "" if hint.startswith("did") else next((key for key in known if _has(_inner(owner, key), word)), "")
+        hint = f"did you mean {f'{deeper}.{word}'!r}?" if deeper else hint + has
+        return ConfigError(f"there is no such setting{of}", path=path, hint=hint)
     got = first.get("input")
     shown = json.dumps(got, default=str) if not isinstance(got, Mapping) else "a mapping"
     words = _WORDS.get(first["type"])
@@ -499,6 +512,14 @@ _WORDS = {
     "missing": "this setting is needed",
 }
 """What pydantic finds, as a person says it."""
+
+
+def _has(record: Any, key: str) -> bool:
+    """Whether a record, or a member of a family, has a setting."""
+    kinds = [record] if record is not None else []
+    if kinds and issubclass(record, Component) and not record.name:
+        kinds = list(members_of(record).values())
+    return any(key in kind.model_fields for kind in kinds)
 
 
 def _inner(owner: Any, key: str) -> Any:

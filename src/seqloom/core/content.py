@@ -135,13 +135,18 @@ def unpacked_name(path: Path) -> str:
     return name
 
 
-def lines_of(path: Path, encoding: str = UTF8) -> Iterator[bytes]:
-    """The lines of a file without their ends, and without a byte-order mark; DataError where it looks like UTF-16."""
+def lines_of(
+    path: Path, encoding: str = UTF8, setting: str = "codec=characters codec.encoding"
+) -> Iterator[bytes]:
+    """The lines of a file without their ends, and without a byte-order mark.
+
+    DataError where it looks like UTF-16; the `setting` says what it is in.
+    """
     rest, first = b"", True
     for piece in raw(path, encoding=encoding):
         if first:
             if form := "utf-16" if piece.startswith(UTF16) else utf16_in(piece[:LOOKED_AT]):
-                hint = f"say what it is (codec=characters codec.encoding={form}), or write it in UTF-8"
+                hint = f"say what it is ({setting}={form}), or write it in UTF-8"
                 raise DataError("the file is not UTF-8, and looks like UTF-16", path=path, hint=hint)
             piece, first = piece.removeprefix(BOM.encode()), False
         *lines, rest = (rest + piece).split(b"\n")

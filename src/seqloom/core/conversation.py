@@ -31,8 +31,8 @@ ALIASES = {
 }
 """What others call the roles."""
 _BEGINS = re.compile(r'\s*(\[\s*)?\{(?s:.*)("messages"\s*:|"conversations?"\s*:\s*\[\s*\{)')
-_ENCODING = "codec=characters codec.encoding"
-"""The setting that says what a file is in, which the codec of conversations itself does not have."""
+_ENCODING = "codec.text.encoding"
+"""The setting that says what a file is in: that of the codec of what is said."""
 _ROWS_LOOKED_AT = 1000
 """Conversations by which it is told how a file writes them."""
 _LOOKED_AT = 1 << 16
@@ -228,7 +228,7 @@ def entries_of(path: Path, encoding: str = UTF8, separator: str = "") -> Iterato
 
 def _parted(path: Path, separator: str, encoding: str) -> Iterator[tuple[int, Any]]:
     """The messages of each line of a text whose turns a separator parts."""
-    for line, data in enumerate(lines_of(path, encoding), 1):
+    for line, data in enumerate(lines_of(path, encoding, _ENCODING), 1):
         try:
             text = data.decode()
         except UnicodeDecodeError as error:
@@ -257,7 +257,7 @@ def _json(path: Path, encoding: str) -> Iterator[tuple[int, Any]]:
             )
             yield from [(1, whole)] if one else zip(lines_of_elements(text), whole, strict=True)
             return
-    for line, data in enumerate(lines_of(path, encoding), 1):
+    for line, data in enumerate(lines_of(path, encoding, _ENCODING), 1):
         if not data.strip():
             continue
         try:

@@ -24,7 +24,9 @@ def asked_in(path: Path, codecs: Mapping[str, Codec], columns: Mapping[str, str]
     wrong with all of the file is an error. The file is in the encoding of the conditions, or of what `main` reads.
     """
     if not codecs:
-        raise ConfigError("the model has no condition to be read from a file", hint="`seqloom sample` makes samples")
+        hint = "`seqloom chat RUN` replies to each line of standard input" if main.ends_of_turn else ""
+        hint = hint or "`seqloom sample` makes samples, `seqloom extend RUN @FILE` goes on with a text"
+        raise ConfigError("the model has no condition to be read from a file", hint=hint)
     if is_table(path):
         yield from _of_table(path, codecs, columns, main)
         return

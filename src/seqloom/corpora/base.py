@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
@@ -14,7 +15,7 @@ from pydantic import Field as Limits
 from pydantic import field_validator, model_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import Component, Settings, merge
+from seqloom.core.config import Component, Settings, merge, over
 from seqloom.core.content import UTF8, is_utf8
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.foreign import code_of
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from seqloom.corpora.sources import Source
 
 SPLITS = ("train", "valid", "test")
+LOOKED_AT = 1000
+"""Things by which it is told whether what is wrong with one is wrong with all."""
 Shares = tuple[float, float, float]
 T = TypeVar("T")
 
@@ -324,7 +327,8 @@ class Corpus(Component, home="seqloom.corpora"):
             elif isinstance(error, EmptySplit) and next(iter(items), None) is None:
                 error.message, error.hint = "there is nothing in it to learn from", "give some data"
             raise
-        notes = (*_misread(items, prepared.codec), *self.notes(prepared.codec, filled), *prepared.notes)
+        encoding = written_in([prepared.codec, *prepared.given.values()])
+        notes = (*_misread(items, encoding), *self.notes(prepared.codec, filled), *prepared.notes)
         return replace(prepared, notes=notes, wanted=filled)
 
     def full(self, codec: Codec) -> list[Any]:
@@ -421,16 +425,16 @@ def _written_as(codec: Codec, main: Codec) -> Codec:
     return codec if told or main.written_in == UTF8 else codec.replace(encoding=main.written_in)
 
 
-def _misread(items: Items, codec: Codec) -> Iterator[str]:
-    """Which files are UTF-8, where the codec takes them for text in another encoding, which any bytes may be."""
-    if codec.written_in == UTF8:
+def _misread(items: Items, encoding: str) -> Iterator[str]:
+    """Which files are UTF-8, where they are taken for text in another encoding, which any bytes may be."""
+    if encoding == UTF8:
         return
     files = list(dict.fromkeys(item.path for item in items.each() if item.path is not None))
     wrong = [path for path in files if is_utf8(path)]
     if wrong:
         which = f"{wrong[0].name} is" if len(files) == 1 else f"{len(wrong):,} of {len(files):,} files are"
         example = f" (the first: {wrong[0].name})" if len(files) > 1 else ""
-        yield f"{which} UTF-8 and, read as {codec.written_in}, wrong beyond ASCII{example}: write all files alike"
+        yield f"{which} UTF-8 and, read as {encoding}, wrong beyond ASCII{example}: write all files alike"
 
 
 def sources_of(given: Mapping[str, Given]) -> dict[str, Source]:
@@ -462,13 +466,29 @@ def declared_by(corpus: Corpus, settings: Mapping[str, Any], codec: Codec | None
         if values is None:
             left.add(name)
             continue
+        if isinstance(values, str):
+            hint = f"where it comes from is given.{name}.source={values}"
+            raise ConfigError(f"a condition has settings, and {values!r} is none", path=f"given.{name}", hint=hint)
         try:
-            declared[name] = Given.parse(values)
+            declared[name] = Given.parse(_over_usual_codec(values, corpus, codec))
         except ConfigError as error:
             raise error.under(f"given.{name}") from None
     known = {*left, *declared, *(item.source for item in declared.values())}
     offered = [source for source in corpus.offers(codec, declared) if source not in known]
     return declared | {source: Given(source=source) for source in offered}
+
+
+def _over_usual_codec(values: Any, corpus: Corpus, main: Codec | None) -> Any:
+    """The settings of a condition, those of a codec without its name laid upon the codec that it has by default."""
+    own = values.get("codec") if isinstance(values, Mapping) else None
+    if not isinstance(own, Mapping):
+        return values
+
+    def usual() -> Codec:
+        given = Given.parse({key: value for key, value in values.items() if key != "codec"})
+        return given.codec or corpus.condition_codec(given, main or corpus.default_codec())
+
+    return {**values, "codec": over(usual, own)}
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:
@@ -500,9 +520,9 @@ def with_way_past(error: DataError) -> DataError:
 def passing(each: Iterable[T | DataError], skip: bool, many: bool = False) -> Iterator[T | DataError]:
     """The things of a file, and where bad ones are to be skipped what is wrong in place of each; else it is raised.
 
-    Of `many` files one that breaks is such a thing.
+    Of `many` files one that breaks is such a thing. Skipping is no way past what is wrong with all of them.
     """
-    rest = iter(each)
+    rest, good = iter(each), False
     while True:
         try:
             one = next(rest)
@@ -513,8 +533,17 @@ def passing(each: Iterable[T | DataError], skip: bool, many: bool = False) -> It
                 raise
             one = error
         if isinstance(one, DataError) and not skip:
-            raise with_way_past(one)
+            raise with_way_past(one) if good or many or _any_good(rest) else one
+        good = True
         yield one
+
+
+def _any_good(rest: Iterator[T | DataError]) -> bool:
+    """Whether one of the next things of a file is good, as far as is looked."""
+    try:
+        return any(not isinstance(one, DataError) for one in islice(rest, LOOKED_AT))
+    except DataError:  # the rest cannot be read
+        return False
 
 
 def bad_of(each: Iterable[object], what: str) -> Iterator[str]:

@@ -126,7 +126,9 @@ class Files(Corpus, name="files"):
         return {name: Given(source=f"column:{name}", enters="align") for name in self.future}
 
     def condition_codec(self, given: Given, codec: Codec) -> Codec:
-        (source,) = sources_of({"": given}).values()
+        from seqloom.corpora.sources import source_of
+
+        source = source_of(given.source)
         first = self._files(codec)[0]
         if given.enters == "align":
             own = source.codec(codec, first)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import nearest
+from seqloom.core.config import nearest_first
 from seqloom.core.content import digest_of, digest_of_text, lines_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing, sources_of, written_in
 from seqloom.corpora.files import files_under, left_out
 from seqloom.corpora.readers import codec_of_text, is_read
-from seqloom.corpora.sources import checked
+from seqloom.corpora.sources import checked, source_of
 from seqloom.corpora.tables import first_of, format_is, header_in_another_encoding, is_number, is_table, rows_of
 
 LOOKED_AT = 1000
@@ -73,7 +73,7 @@ class Pairs(Corpus, name="pairs"):
         return codec_of_text()
 
     def condition_codec(self, given: Given, codec: Codec) -> Codec:
-        (source,) = sources_of({"": given}).values()
+        source = source_of(given.source)
         numbers = codec.codec_of_numbers(source.columns) if self._holds_numbers(codec, source.columns) else None
         return numbers or codec_of_text()
 
@@ -147,13 +147,13 @@ class Pairs(Corpus, name="pairs"):
                 raise ConfigError("which column is modelled?", path="corpus.text", hint=f"one of: {', '.join(cells)}")
             keyed = format_is(path, "json") or format_is(path, "array")  # each row names its own columns
             if column not in cells and not keyed:
-                missing = DataError(f"there is no column {column!r}", path=path, hint=nearest(column, cells))
+                missing = DataError(f"there is no column {column!r}", path=path, hint=nearest_first(column, cells))
                 raise header_in_another_encoding(cells, path) or missing
             text = cells.get(column, "")
             if not text.strip():
                 there = column in cells
                 message = f"column {column!r} is empty" if there else f"there is no column {column!r}"
-                hint = "leave the row out, or fill the cell" if there else nearest(column, cells)
+                hint = "leave the row out, or fill the cell" if there else nearest_first(column, cells)
                 yield DataError(message, path=path, line=line, hint=hint)
                 continue
             whole = json.dumps(cells, sort_keys=True)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from seqloom.codecs.base import Codec
-from seqloom.core.config import Component, member, members_of, nearest
+from seqloom.core.config import Component, member, members_of, nearest, nearest_first
 from seqloom.core.content import ENCODINGS
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Given, Item, sources_of
@@ -72,7 +72,7 @@ class Source(Component, home="seqloom.corpora"):
             if error.path or item.path is None:
                 raise
             message = f"condition {name!r}: {error.message}"
-            own = f"given.{name}.codec.name=characters given.{name}.codec.encoding=latin-1"
+            own = f"given.{name}.codec.encoding=latin-1"
             hint = f"{error.hint}; of the condition alone {own}" if error.hint == ENCODINGS else error.hint
             raise DataError(message, path=self.place(item) or "", line=item.line, hint=hint) from None
 
@@ -107,7 +107,7 @@ class Column(Source, name="column"):
         name = self.argument
         if item.cells is not None:
             if name not in item.cells:
-                hint = nearest(name, item.cells) if item.cells else "no other column is there"
+                hint = nearest_first(name, item.cells) if item.cells else "no other column is there"
                 raise DataError(f"there is no column {name!r}", hint=hint)
             return codec.value_of(item.cells[name]) if item.cells[name].strip() else None
         if item.codec is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from seqloom.core.config import nearest
 from seqloom.core.content import check_utf8, digest_of, digest_of_text, lines_of
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.progress import count
-from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing
+from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing, written_in
 from seqloom.corpora.readers import codec_of_words, codecs
 from seqloom.corpora.sources import checked
 from seqloom.corpora.tables import is_table, rows_of
@@ -99,19 +100,27 @@ class Tagged(Corpus, name="tagged"):
 
     def _items(self, codec: Codec, given: Mapping[str, Given], split: str, path: Path) -> Iterator[Item | DataError]:
         """The sentences of a file, and in place of those that are passed over what is wrong with them."""
-        return passing(checked(self._sentences(codec, split, path), codec, given), self.skip_bad)
+        encoding = written_in([codec, *(one.codec for one in given.values() if one.codec is not None)])
+        return passing(checked(self._sentences(split, path, encoding), codec, given), self.skip_bad)
 
-    def _sentences(self, codec: Codec, split: str, path: Path) -> Iterator[Item | DataError]:
+    def _sentences(self, split: str, path: Path, encoding: str) -> Iterator[Item | DataError]:
         """The sentences of a file, and in place of those that cannot be read what is wrong with them."""
-        for row in self._rows(path, codec.written_in) if is_table(path) else self._columns(path, codec.written_in):
+        rows = iter(self._rows(path, encoding) if is_table(path) else self._columns(path, encoding))
+        while True:
+            try:
+                row = next(rows, None)
+            except DataError as error:
+                raise _of_words(error) from None
+            if row is None:
+                return
             if isinstance(row, DataError):
-                yield row
+                yield _of_words(row)
                 continue
             line, words, tags = row
             try:
-                check_utf8(" ".join((*words, *tags)), "write the file in UTF-8")
+                check_utf8(" ".join((*words, *tags)))
             except DataError as error:
-                yield error.at(path, line)
+                yield _of_words(error.at(path, line))
                 continue
             whole = json.dumps([words, tags])
             digest = digest_of_text(whole)
@@ -168,6 +177,14 @@ class Tagged(Corpus, name="tagged"):
                 continue
             message = f"{count(len(words), 'word')} and {count(len(tags), 'label')}"
             yield DataError(message, path=path, line=line, hint="give each word one label, and no word none")
+
+
+def _of_words(error: DataError) -> DataError:
+    """The error of a file in another encoding, with the setting that says which: labels have none, the words do."""
+    hint = "say what it is: given.words.codec.encoding="
+    for known in re.findall(r"codec\.encoding=([\w-]+)", error.hint)[:1]:
+        return DataError(error.message, path=error.path, line=error.line, hint=hint + known)
+    return error
 
 
 def _listed(cell: str) -> tuple[str, ...]:
