@@ -39,8 +39,8 @@ class Classifier:
         if not known:
             raise UnsupportedQuery(
                 "the model knows no labels",
-                hint="train with a label beside each thing (given.label.source=column:NAME given.label.codec=label), or "
-                "with labels as what is made (codec=label)",
+                hint="train with a label beside each thing (given.label.source=column:NAME given.label.codec=label), "
+                "or with labels as what is made (codec=label)",
             )
         if label not in known and (label or len(known) > 1):
             raise UnsupportedQuery(

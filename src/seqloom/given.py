@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqloom.codecs.base import Codec
-from seqloom.core.errors import DataError, UnsupportedQuery, Unlearned
+from seqloom.core.errors import DataError, Unlearned, UnsupportedQuery
 from seqloom.core.foreign import outside
 from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split

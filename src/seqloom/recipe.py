@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from seqloom.codecs.base import Codec
+from seqloom.codecs.base import Codec, check_name
 from seqloom.core.config import Settings, make, members_of, merge, over
 from seqloom.core.errors import ConfigError
 from seqloom.corpora.base import Corpus, Given
@@ -59,6 +59,7 @@ class Recipe(Settings):
     @field_validator("codec", mode="before")
     @classmethod
     def _of_the_corpus(cls, value: Any, info: ValidationInfo) -> Any:
+        check_name(value)
         return over(info.data["corpus"].default_codec, value) if "corpus" in info.data else value
 
     @field_validator("sampler", mode="before")

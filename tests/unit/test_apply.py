@@ -17,7 +17,7 @@ from seqloom.codecs.label import Label
 from seqloom.codecs.number import Number
 from seqloom.codecs.series import Series
 from seqloom.codecs.text import Characters
-from seqloom.core.errors import DataError, UnsupportedQuery, Unlearned
+from seqloom.core.errors import DataError, Unlearned, UnsupportedQuery
 from seqloom.corpora.base import Flat, Split
 from seqloom.metrics.likeness import CharacterError, Chrf, Exact, least_risk
 from seqloom.model import Model
@@ -83,7 +83,9 @@ def test_each_is_answered_as_it_would_be_by_itself(process: Any, monkeypatch: py
     assert all(same(*pair) for pair in zip(later, (answer.values for answer in answers[4:]), strict=True))
 
 
-@pytest.mark.parametrize(("seconds", "sizes"), [(1.0, [4, 8, 16, 16, 6]), (5.0, [4] * 12 + [2]), (9.0, [4, 2, *[1] * 44])])
+@pytest.mark.parametrize(
+    ("seconds", "sizes"), [(1.0, [4, 8, 16, 16, 6]), (5.0, [4] * 12 + [2]), (9.0, [4, 2, *[1] * 44])]
+)
 def test_as_many_are_answered_together_as_take_the_time_that_is_wanted(
     seconds: float, sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,8 @@ BAD = {
     '{"messages": ["a"]}': "line 2: message 1 is no object",
     '{"messages": [{"role": "user"}]}': "line 2: message 1 has no content",
     '{"messages": [{"content": "a"}]}': "line 2: message 1 has no role",
-    '{"messages": [{"role": "user", "content": ["a"]}]}': "line 2: the content of message 1 is no text",
+    '{"messages": [{"role": "user", "content": ["a"]}]}': "the content of message 1 is no text: its parts are a word",
+    '{"messages": [{"role": "user", "content": []}]}': "the content of message 1 is no text: it is an empty list",
     '{"messages": [{"role": "human", "content": "a"}]}': "line 2: message 1 is of an unknown role, 'human'",
     '{"messages": [{"role": "user", "content": "\\ud83d"}]}': "line 2: message 1: the text holds half a character",
     '{"messages": [{"role": "user", "content": "a", "weight": 2}]}': "line 2: the weight of message 1",
@@ -122,7 +123,7 @@ def test_a_content_in_parts_that_are_texts_is_one_text(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(f"{line}\n")
     assert [one.conversation for one in entries_of(tmp_path / "a.jsonl")] == [talk("Hello", "b")]  # type: ignore[union-attr]
     assert understood(tmp_path / "a.jsonl") == "contents in parts as one text"
-    with pytest.raises(DataError, match="the content of message 1 is no text"):
+    with pytest.raises(DataError, match="the content of message 1 is no text: its parts are text, image_url"):
         Conversation.of([{"role": "user", "content": [*parts, {"type": "image_url", "image_url": "u"}]}])
 
 
@@ -190,6 +191,9 @@ def test_what_an_unknown_role_may_mean_is_in_the_hint(role: str, meant: str | No
         CODECS["characters"].accept({"messages": [{"role": role, "content": "a"}]})
     assert ("in its place" in error.value.hint) == (meant is not None)
     assert meant is None or f"write {meant!r}" in error.value.hint
+    named = re.search(r"codec\.roles=(\[.*\])", error.value.hint)
+    assert named is not None
+    Turns.parse({"roles": named[1][1:-1].split(",")}).accept({"messages": [{"role": role, "content": "a"}]})
 
 
 def test_conversations_in_which_nobody_who_is_scored_speaks_are_said(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from seqloom.codecs.text import Characters
 from seqloom.codecs.words import Words
 from seqloom.core.config import make
 from seqloom.core.errors import ConfigError, DataError
+from seqloom.corpora.base import Given
 from seqloom.evaluation.comparison import Row
 from seqloom.evaluation.rows import of_one_measure
 from seqloom.model import Model
@@ -176,7 +177,15 @@ def test_a_tokenizer_that_falls_back_to_bytes_is_taken_too(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "error", "message"),
-    [("{}", DataError, "no tokenizer"), ("words", DataError, "no tokenizer"), (None, DataError, "no such file")],
+    [
+        ("{}", DataError, "the file is no tokenizer, but other JSON"),
+        ("[1]", DataError, "the file is no tokenizer, but other JSON"),
+        ('{"vocab_size": 9}', DataError, "the file is no tokenizer, but other JSON: it has 'vocab_size'"),
+        ('{"model": {"type": "BPE"}}', DataError, "no tokenizer: "),
+        ('{"model": ', DataError, "no tokenizer, for it is no JSON: .* line 1, character 11"),
+        ("words", DataError, "no tokenizer, for it is no JSON"),
+        (None, DataError, "no such file"),
+    ],
 )
 def test_what_is_no_tokenizer_is_said(
     tmp_path: Path, content: str | None, error: type[Exception], message: str
@@ -186,6 +195,13 @@ def test_what_is_no_tokenizer_is_said(
         path.write_text(content)
     with pytest.raises(error, match=message) as caught:
         Bpe(pretrained=str(path)).fit([])
+    with pytest.raises(DataError, match="this is a folder") as folder:
+        Bpe(pretrained=str(tmp_path)).fit([])
+    assert (str(path) in folder.value.hint) == path.exists()
+    for word in ("t.json", "a/t.json"):
+        with pytest.raises(ConfigError, match=r"codec: .* is no codec, and a tokenizer is one of bpe") as named:
+            Given.parse({"codec": word})
+        assert named.value.hint == f"codec.name=bpe codec.pretrained={word}"
     with pytest.raises(ConfigError, match="one in a file is pretrained=t"):
         Bpe.parse({"tokenizer": "t.json"})
     assert str(path) in str(caught.value)

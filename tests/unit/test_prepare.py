@@ -636,6 +636,36 @@ def test_two_files_whose_lines_belong_together(tmp_path: Path) -> None:
     (tmp_path / "a.en").write_text("dog\n" * 19, encoding="utf-8")
     with pytest.raises(DataError, match=r"a\.en, line 19: the file ends after 19 lines"):
         corpus.prepare(None, corpus.declares())
+    twice = corpus_of(str(tmp_path / "a.de"), {"source": str(tmp_path / "a.de")})
+    with pytest.raises(ConfigError, match=r"corpus\.source: this is the file that is modelled"):
+        twice.prepare(None, twice.declares())
+
+
+@pytest.mark.parametrize("change", ["no last line end", "a mark", "CR LF"])
+@pytest.mark.parametrize("name", ["a.de", "a.en"])
+def test_two_files_may_end_their_lines_otherwise(tmp_path: Path, name: str, change: str) -> None:
+    found = []
+    for told in ("", change):
+        for own, word in [("a.de", "hund"), ("a.en", "dog")]:
+            text = "".join(f"{word} {i}\n" for i in range(20))
+            changed = {"no last line end": text[:-1], "a mark": f"\ufeff{text}", "CR LF": text.replace("\n", "\r\n")}
+            text = changed[told] if own == name and told else text
+            (tmp_path / own).write_text(text, encoding="utf-8", newline="")
+        corpus = corpus_of(str(tmp_path / "a.de"), {"source": str(tmp_path / "a.en")})
+        prepared = corpus.prepare(None, corpus.declares())
+        found.append([(sequences(prepared, split), conditions(prepared, split, "source")) for split in SPLITS])
+    assert found[0] == found[1]
+
+
+def test_the_encoding_of_the_other_of_two_files_is_said_with_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "a.de").write_text("".join(f"hund {i}\n" for i in range(20)), encoding="utf-8")
+    (tmp_path / "a.en").write_text("".join(f"dog {i}\n" for i in range(20)), encoding="utf-16")
+    corpus = corpus_of(str(tmp_path / "a.de"), {"source": str(tmp_path / "a.en")})
+    with pytest.raises(DataError, match="looks like UTF-16") as caught:
+        corpus.prepare(None, corpus.declares())
+    assert "given.source.codec.encoding=utf-16" in caught.value.hint
+    given = declared_by(corpus, {"source": {"codec": {"encoding": "utf-16"}}})
+    assert conditions(corpus.prepare(None, given), "valid", "source")
 
 
 def test_a_few_long_things_are_better_left_out_than_all_cut(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_each_word_has_its_label_and_a_beam_finds_the_likeliest(process: Any) ->
     assert [len(value) for value in drawn.values] == [3, 3]
     assert model.sample(2, given=texts[0], seed=1).values == drawn.values, "the only condition needs no name"
     assert label.show(drawn.values[0]) == f"{' '.join(drawn.values[0])}\n".encode()
-    with pytest.raises(DataError, match="given.words: it has 3 elements, beside 2 labels"):
+    with pytest.raises(DataError, match=r"given\.words: it has 3 elements, beside 2 labels"):
         model.score(("p", "q"), given={"words": texts[0]})
     with pytest.raises(ConfigError, match="nothing to extend or to fill in") as caught:
         model.infill(("p", "___"), given=texts[0])

@@ -334,7 +334,7 @@ def data(
 ) -> None:
     """Say what a file or folder is as data: counts, splits, alphabet, missing cells, and what was guessed."""
     plain, pairs = sort_words(words or [], "data [DATA]")
-    from seqloom.codecs.base import Codec
+    from seqloom.codecs.base import Codec, check_name
     from seqloom.core.config import make, over
     from seqloom.corpora.base import declared_by, describe
     from seqloom.corpora.files import corpus_of
@@ -345,7 +345,7 @@ def data(
         if key not in {"corpus", "codec", "given"}:
             raise ConfigError("there is no such setting of data", path=key, hint="corpus, codec and given are")
     corpus = corpus_of(path_of(plain[0]), settings.get("corpus"))
-    chosen = over(corpus.default_codec, settings.get("codec") or None)
+    chosen = over(corpus.default_codec, check_name(settings.get("codec")) or None)
     try:
         codec = make(Codec, chosen) if chosen else None  # type: ignore[type-abstract]
     except ConfigError as error:

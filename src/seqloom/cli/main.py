@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
@@ -275,9 +275,16 @@ def _logged(verbose: bool) -> Iterator[None]:
 
     shown = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if not issubclass(category, Unlearned):
-            shown(message, category, *where)
+            shown(message, category, filename, lineno, file, line)
         elif str(message) not in said:
             said.add(str(message))
             logger.warning("%s", message)

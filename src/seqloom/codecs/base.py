@@ -563,3 +563,11 @@ def fitted_unnamed(codec: Codec, values: Callable[[Codec], Iterable[Any]]) -> tu
             raise
         other = make(Codec, codec.fallback)  # type: ignore[type-abstract]
         return other.fit(values(other)), [f"{error.message}: it is read as {other.name} ({error.hint})"]
+
+
+def check_name(word: Any) -> Any:
+    """What a setting has for a codec as it stands; ConfigError where it is the name of a tokenizer's file."""
+    if isinstance(word, str) and word.endswith(".json"):
+        hint = f"codec.name=bpe codec.pretrained={word}"
+        raise ConfigError(f"{word!r} is no codec, and a tokenizer is one of bpe or unigram", path="codec", hint=hint)
+    return word

@@ -46,6 +46,7 @@ END = "<|end|>"
 TEMPLATE = """\
 {% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}\
 {% if add_generation_prompt %}<|assistant|>{% endif %}"""
+_ROLE = re.compile(r"[\w-]+")
 _ESCAPE = "\ufdd0"
 """A code point that no text has by Unicode's own rule; before another it says that this one is no part of a mark."""
 PROBE = "a message"
@@ -89,7 +90,7 @@ class Turns(Codec, name="chat"):
     @field_validator("roles")
     @classmethod
     def _words(cls, roles: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := next((role for role in roles if not re.fullmatch(r"[\w-]+", role) or mark(role) == END), None):
+        if wrong := next((role for role in roles if not _ROLE.fullmatch(role) or mark(role) == END), None):
             raise ValueError(f"{wrong!r} is no name for a role")
         if len(set(roles)) != len(roles) or not roles:
             raise ValueError("each role is named once")
@@ -400,10 +401,12 @@ class Turns(Codec, name="chat"):
         for number, message in enumerate(value.messages, 1):
             if message.role not in self.roles:
                 meant = ALIASES.get(message.role.lower(), message.role.lower())
-                instead = f"write {meant!r} in its place, or codec.roles" if meant in self.roles else "codec.roles"
+                instead = f"write {meant!r} in its place, or " * (meant in self.roles)
+                named = message.role if _ROLE.fullmatch(message.role) else "..."
+                more = f"codec.roles=[{','.join((*self.roles, named))}] has it too"
                 raise DataError(
                     f"message {number} is of an unknown role, {message.role!r}",
-                    hint=f"known: {', '.join(self.roles)}; {instead}=[...] names others",
+                    hint=f"known: {', '.join(self.roles)}; {instead}{more}",
                 )
             try:
                 check_utf8(message.content) if self.text is None else self.inner.typed(message.content)

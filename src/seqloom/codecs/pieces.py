@@ -21,7 +21,7 @@ from seqloom.codecs.base import Codec
 from seqloom.codecs.merges import Merges
 from seqloom.codecs.text import Strings, named
 from seqloom.core.content import raw
-from seqloom.core.errors import ConfigError, DataError
+from seqloom.core.errors import ConfigError, DataError, no_json
 from seqloom.core.rng import Rng
 from seqloom.sequence.canvas import Begun, Canvas, Encoded
 from seqloom.sequence.space import Tokens
@@ -48,6 +48,7 @@ _WORD = re.compile(f"[{_WHITE}]*[^{_WHITE}]+|[{_WHITE}]+")
 """A word with the white space before it, in Unicode's sense of white space, which is that of the library."""
 REMEMBERED, LONG_WORD = 1 << 17, 64
 """Words whose symbols are kept at most, and characters of the longest."""
+HINT = "give the tokenizer.json of a model, as the tokenizers library writes it"
 FEW = 32
 """So few texts are not worth sharing out between cores."""
 _PROBES = (
@@ -212,7 +213,7 @@ class Learned(Pieces):
     def learned_elsewhere(self) -> str:
         if not self.pretrained:
             return ""
-        return hashlib.sha256(b"".join(raw(Path(self.pretrained)))).hexdigest()
+        return hashlib.sha256(_content(Path(self.pretrained))).hexdigest()
 
     @cached_property
     def never(self) -> tuple[int, ...]:
@@ -424,20 +425,35 @@ def _in_bytes(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
+def _content(path: Path) -> bytes:
+    """What a file holds; of a folder the error names the tokenizer in it."""
+    if path.is_dir():
+        there = path / "tokenizer.json"
+        hint = f"give {there}" if there.is_file() else HINT
+        raise DataError("this is a folder, where a file is wanted", path=path, hint=hint)
+    return b"".join(raw(path))
+
+
 def _pretrained(path: Path) -> dict[str, Any]:
     """What a `tokenizer.json` says, without what is put around or before a text; an error where it is none."""
     from tokenizers import Tokenizer
 
+    hint, text = HINT, _content(path).decode("utf-8", "replace")
     try:
-        text = b"".join(raw(path)).decode()
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"the file is no tokenizer, for it is no JSON: {no_json(error)}", path=path, hint=hint
+        ) from None
+    if not isinstance(found, dict) or "model" not in found:
+        has = f": it has {', '.join(map(repr, list(found)[:4]))}" if isinstance(found, dict) and found else ""
+        raise DataError(f"the file is no tokenizer, but other JSON{has}", path=path, hint=hint)
+    try:
         tokenizer = Tokenizer.from_str(text)
         pieces = tokenizer.get_vocab()
         content: dict[str, Any] = json.loads(tokenizer.to_str())  # with every part that the file leaves out
-    except DataError:
-        raise
     except Exception as error:  # the library raises no narrower one
         reason = " ".join(str(error).split())
-        hint = "give the tokenizer.json of a model, as the tokenizers library writes it"
         raise DataError(f"the file is no tokenizer: {reason}", path=path, hint=hint) from None
     bytewise = _has(content["pre_tokenizer"], "ByteLevel")
     single = {f"<0x{byte:02X}>" for byte in _OF_UTF8}

@@ -281,7 +281,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def nearest_first(word: str, known: Iterable[str]) -> str:
-    """A hint of names that a person gave, such as columns: the one that is near, else all of them, the nearest first."""
+    """A hint of names that a person gave, such as columns: the one that is near, else all, the nearest first."""
 
     def far(name: str) -> float:
         return -difflib.SequenceMatcher(None, word.lower(), name.lower()).ratio()

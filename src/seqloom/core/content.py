@@ -135,9 +135,7 @@ def unpacked_name(path: Path) -> str:
     return name
 
 
-def lines_of(
-    path: Path, encoding: str = UTF8, setting: str = "codec=characters codec.encoding"
-) -> Iterator[bytes]:
+def lines_of(path: Path, encoding: str = UTF8, setting: str = "codec=characters codec.encoding") -> Iterator[bytes]:
     """The lines of a file without their ends, and without a byte-order mark.
 
     DataError where it looks like UTF-16; the `setting` says what it is in.

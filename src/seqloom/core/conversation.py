@@ -157,13 +157,21 @@ def _message(value: Any, number: int) -> Message:
         if value.get(key) is None:
             raise DataError(f"message {number} has no {key}", hint=hint)
         if not isinstance(value[key], str):
-            raise DataError(f"the {key} of message {number} is no text", hint=hint)
+            raise DataError(f"the {key} of message {number} is no text{_parts_of(value[key])}", hint=hint)
     weight = value.get("weight", 1)
     if weight not in (0, 1):
         raise DataError(
             f"the weight of message {number} is {weight!r}", hint="1 where it is learned, 0 where it is not"
         )
     return Message(value["role"], value["content"], bool(weight))
+
+
+def _parts_of(content: Any) -> str:
+    """What is said of a content in parts, of which some are no texts: images, for one."""
+    if not isinstance(content, list):
+        return ""
+    kinds = [str(part.get("type", "an object")) if isinstance(part, Mapping) else "a word" for part in content]
+    return f": its parts are {', '.join(dict.fromkeys(kinds))}" if kinds else ": it is an empty list"
 
 
 def _in_parts(content: Any) -> bool:

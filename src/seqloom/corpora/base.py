@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field as Limits
 from pydantic import field_validator, model_validator
 
-from seqloom.codecs.base import Codec
+from seqloom.codecs.base import Codec, check_name
 from seqloom.core.config import Component, Settings, merge, over
 from seqloom.core.content import UTF8, is_utf8
 from seqloom.core.errors import ConfigError, DataError
@@ -206,6 +206,11 @@ class Given(Settings):
         except ConfigError:  # said where the source is asked for something
             return values
         return {**values, **{key: value for key, value in usual.items() if values.get(key) is None}}
+
+    @field_validator("codec", mode="before")
+    @classmethod
+    def _no_file(cls, codec: Any) -> Any:
+        return check_name(codec)
 
     @field_validator("source")
     @classmethod

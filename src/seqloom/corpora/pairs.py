@@ -15,11 +15,14 @@ from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Corpus, Given, Item, Items, bad_of, passing, sources_of, written_in
 from seqloom.corpora.files import files_under, left_out
 from seqloom.corpora.readers import codec_of_text, is_read
-from seqloom.corpora.sources import checked, source_of
+from seqloom.corpora.sources import Pair, checked, source_of
 from seqloom.corpora.tables import first_of, format_is, header_in_another_encoding, is_number, is_table, rows_of
 
 LOOKED_AT = 1000
 """Rows by which it is told whether a column holds numbers."""
+
+_HEAD = " (the first line names the columns)"
+"""Of a table whose first line may have been meant as a row."""
 
 
 class Pairs(Corpus, name="pairs"):
@@ -92,15 +95,19 @@ class Pairs(Corpus, name="pairs"):
 
     def things(self, codec: Codec, given: Mapping[str, Given]) -> Items:
         if self.source and self.text:
-            raise ConfigError("either a column of one file or a second file", path="corpus.source")
+            hint = "corpus.text is for a table, corpus.source for a file of which line k belongs to line k of this one"
+            raise ConfigError("either a column of one file or a second file", path="corpus.source", hint=hint)
+        if self.source and Path(self.source).resolve() == Path(self.path).resolve():
+            hint = "the model would only copy: give another file"
+            raise ConfigError("this is the file that is modelled", path="corpus.source", hint=hint)
         if twice := next((name for name, one in sources_of(given).items() if self.text in one.columns), None):
             hint = "the model would only copy: give another column"
             raise ConfigError(f"{self.text!r} is the column that is modelled", path=f"given.{twice}.source", hint=hint)
         files = [("", self.path, self.source)]
         for split, path, source in (("valid", self.valid, self.valid_source), ("test", self.test, self.test_source)):
             if bool(source) != bool(self.source and path):
-                key = f"corpus.{split}_source"
-                raise ConfigError("each of the two files of a split must be given", path=key)
+                key, hint = f"corpus.{split}_source", f"corpus.{split}=FILE corpus.{split}_source=FILE"
+                raise ConfigError("each of the two files of a split must be given", path=key, hint=hint)
             files += [(split, path, source)] if path else []
         each = [(split, table, source) for split, path, source in files for table in tables_of(Path(path), source)]
         digests = [
@@ -135,8 +142,14 @@ class Pairs(Corpus, name="pairs"):
     ) -> Iterator[Item | DataError]:
         beside = [one.codec for one in given.values() if one.codec is not None]
         if source:
-            yield from _parallel((path, written_in([codec])), (Path(source), written_in([*beside, codec])), split)
+            name = next((name for name, one in given.items() if one.source == Pair.name), "source")
+            setting = f"given.{name}.codec.encoding"
+            yield from _parallel(
+                (path, written_in([codec])), (Path(source), written_in([*beside, codec]), setting), split
+            )
             return
+        keyed = format_is(path, "json") or format_is(path, "array")  # each row names its own columns
+        head = "" if keyed or format_is(path, "parquet") else _HEAD
         for row in rows_of(path, written_in([codec, *beside])):
             if isinstance(row, DataError):
                 yield row
@@ -144,10 +157,13 @@ class Pairs(Corpus, name="pairs"):
             line, cells = row
             column = self.text or (next(iter(cells)) if len(cells) == 1 else "")
             if not column:
-                raise ConfigError("which column is modelled?", path="corpus.text", hint=f"one of: {', '.join(cells)}")
-            keyed = format_is(path, "json") or format_is(path, "array")  # each row names its own columns
+                raise ConfigError(
+                    "which column is modelled?", path="corpus.text", hint=f"one of: {', '.join(cells)}{head}"
+                )
             if column not in cells and not keyed:
-                missing = DataError(f"there is no column {column!r}", path=path, hint=nearest_first(column, cells))
+                hint = nearest_first(column, cells)
+                hint += "" if hint.startswith("did") else head
+                missing = DataError(f"there is no column {column!r}", path=path, hint=hint)
                 raise header_in_another_encoding(cells, path) or missing
             text = cells.get(column, "")
             if not text.strip():
@@ -173,9 +189,9 @@ def tables_of(path: Path, source: str = "") -> list[Path]:
     return found
 
 
-def _parallel(modelled: tuple[Path, str], others: tuple[Path, str], split: str) -> Iterator[Item | DataError]:
-    """Line k of one file with line k of the other, each with its encoding."""
-    (path, _), (source, _) = modelled, others
+def _parallel(modelled: tuple[Path, str], others: tuple[Path, str, str], split: str) -> Iterator[Item | DataError]:
+    """Line k of one file with line k of the other, each with its encoding, and the other with the setting of that."""
+    path, source = modelled[0], others[0]
     both = zip_longest(lines_of(*modelled), lines_of(*others))
     for line, (text, beside) in enumerate(both, 1):
         if text is None or beside is None:

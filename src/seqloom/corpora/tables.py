@@ -133,11 +133,16 @@ def _delimited(path: Path, delimiter: str, encoding: str) -> Iterator[Row | Data
                 message = f"two columns are called {twice!r}"
                 raise DataError(message, path=path, line=line, hint="the first line names the columns")
         elif len(cells) != len(header):
+            rule = (
+                "no cell of a TSV file holds a tab"
+                if delimiter == "\t"
+                else "quote cells that hold what stands between"
+            )
             yield DataError(
                 f"the line has {len(cells)} cells where the header has {len(header)}",
                 path=path,
                 line=line,
-                hint="every row needs a cell for each column; quote cells of a CSV file that hold a comma",
+                hint=f"every row needs a cell for each column; {rule}",
             )
         else:
             yield line, dict(zip(header, cells, strict=True))
