@@ -143,6 +143,10 @@ class Given(Mapping[str, Codec]):
         if isinstance(given, Mapping):
             return given
         asked = [name for name in self if name not in self.searched]
+        if not self:
+            raise UnsupportedQuery(
+                "the model has no condition: nothing can be given", hint="sample and extend need none"
+            )
         if len(asked) != 1:
             known = ", ".join(self) or "none"
             raise UnsupportedQuery("it is not said which condition is given", hint=f"the model's conditions: {known}")

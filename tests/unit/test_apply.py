@@ -24,7 +24,10 @@ from seqloom.model import Model
 from seqloom.network.backbone import Backbone
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
+from seqloom.processes.anyorder import AnyOrder
 from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.block import Block
+from seqloom.processes.embedding import Embedding
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.processes.uniform import Uniform
@@ -40,7 +43,7 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def made(process: Any, codec: Any = LETTERS, encoder: str = "gru", **more: Any) -> Model:
+def made(process: Any, codec: Any = LETTERS, encoder: str = "gru", mixer: str = "gru", **more: Any) -> Model:
     space = codec.space.replace(ends=True)
     specs = {
         name: ConditionSpec(
@@ -48,7 +51,7 @@ def made(process: Any, codec: Any = LETTERS, encoder: str = "gru", **more: Any) 
         )
         for name, own in GIVEN.items()
     }
-    net = Network(Backbone(width=16, depth=1, mixer="gru", mlp=1.0), process.spec(space), space, 10, specs, 1)
+    net = Network(Backbone(width=16, depth=1, mixer=mixer, mlp=1.0), process.spec(space), space, 10, specs, 1)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -245,11 +248,14 @@ def test_attention_is_drawn() -> None:
     assert page.count("<svg") == 1 + layers * (layers > 1) + layers * heads * (heads > 1), "each can be scrolled alone"
     assert "<h1>a text</h1>" in page
     assert "⏎" in page
-    with pytest.raises(UnsupportedQuery, match="not watched"):
-        made(Uniform()).attention("ab", given=ROWS[0])
+    for process in (Uniform(), AnyOrder(), Block(size=2), Embedding()):
+        with pytest.raises(UnsupportedQuery, match="not watched"):
+            made(process, mixer="attention").attention("ab", given=ROWS[0])
     plain = made(Gaussian(), Series(columns=("a",), means=(0.0,), scales=(1.0,)))
     with pytest.raises(UnsupportedQuery, match="attends to no condition"):
         plain.attention("1")
+    with pytest.raises(UnsupportedQuery, match="has no condition: nothing can be given"):
+        next(Model(plain.codec, plain.process, plain.network).apply(["x"]))
 
 
 # ---- least risk -----------------------------------------------------------------------------------------------------

@@ -31,7 +31,10 @@ def attended_by(network: Network, process: Process, packed: Packed) -> NDArray[n
         exact.nats(network, packed.window(np.zeros(1, np.int64), length), Rng.of(0, 0), None)
     # A length that is said first is read off a position by itself, and then its end is no element that is made.
     calls = [seen[f"trunk.layers.{i}.cross.weights"] for i in range(len(network.trunk.layers))]
-    layers = [torch.cat([own for own in layer if own.shape[2] == length]).double() for layer in calls]  # (R,H,T,S) each
+    alike = [[own for own in layer if own.shape[2] == length] for layer in calls]
+    if not all(alike):  # what is known and what is asked for stand side by side
+        raise refused
+    layers = [torch.cat(own).double() for own in alike]  # (R,H,T,S) each
     if any(len(own) not in {1, length, length - network.spec.length_first} for own in layers):
         raise refused
     each = torch.arange(len(layers[0]))
