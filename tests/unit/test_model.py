@@ -240,7 +240,7 @@ def test_what_is_given_and_what_draws_are_of_the_right_kind(tmp_path):
     with pytest.raises(ConfigError, match="a sampler is wanted, not a dict") as caught:
         made.sample(1, 4, sampler={"temperature": 0.5})
     assert "sampler.replace(temperature=0.5)" in caught.value.hint
-    with pytest.raises(UnsupportedQuery, match="not said which condition is given"):
+    with pytest.raises(UnsupportedQuery, match="has no condition: nothing can be given"):
         made.sample(1, 4, given="ab")
     with pytest.raises(ConfigError, match="a word, a path or a frame, not a list"):
         seqloom.train(["a.txt"], steps=1)
