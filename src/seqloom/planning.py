@@ -282,7 +282,8 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         repeated=prepared.facts.get("repeated") or 0.0,
         longest=int(sizes.max(initial=0)),
         turns=data.shown is not None and bool(prepared.codec.ends_of_turn),
-        numbers=spec.channels if _all_real(prepared) else 0,
+        numbers=prepared.codec.space.dim if _all_real(prepared) else 0,
+        together=not spec.channels,
         paired=isinstance(space, Vectors) and any(f.support == "real" and f.width == 2 for f in space.fields),
     )
 
