@@ -82,6 +82,14 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise _plain_error(cls, error) from None
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        """Kept, for records are keys of what is worked out once for each of them, and a space may have many fields."""
+        return hash((type(self), *(getattr(self, key) for key in type(self).model_fields)))
+
     def plain(self) -> dict[str, Any]:
         """Every field, defaults included, as JSON and YAML hold it: `parse(plain()) == self`."""
         return {key: _plain(getattr(self, key)) for key in type(self).model_fields}

@@ -23,7 +23,6 @@ from seqloom.processes.dependence import correlation
 from seqloom.processes.features import Feature, Read, Suited, about_level, counting, featured, framed, inputs_of
 from seqloom.processes.filling import MARKS, led, rearranged
 from seqloom.processes.heads import BoundHead, Categorical, Head
-from seqloom.processes.natural import natural_of
 from seqloom.processes.priors import Mixture, NoPrior, Prior, advised, beforehand, with_laws
 from seqloom.processes.visible import Carried, Visible
 from seqloom.sequence.batch import Batch, Past
@@ -321,7 +320,7 @@ class Autoregressive(Process, name="autoregressive"):
         if isinstance(net.space, Tokens):
             assert net.spec.start is not None
             return x.masked_fill(first, net.spec.start), read
-        natural = natural_of(net.space, self._composed.kinds(net.space), x.device)
+        natural = BoundHead(self._composed, net.space).natural(x.device)
         if natural is not None and frame is not None and read.location is not None:
             # Of counts and positive numbers the level is what is known: a season ago there may have been none.
             read = replace(read, location=torch.where(natural.cells, frame.location, read.location))

@@ -411,7 +411,7 @@ class BoundHead:
 
     def _cost(self, cost: Callable[..., Tensor], params: Tensor, x: Tensor, wanted: Tensor) -> Tensor:
         params, location, logs = self._split(params)
-        standard, natural = x.masked_fill(~wanted, 0), self._natural(x.device)
+        standard, natural = x.masked_fill(~wanted, 0), self.natural(x.device)
         if natural is not None:
             slope = natural.log_slope(standard)
             standard = natural.of(standard)
@@ -449,7 +449,7 @@ class BoundHead:
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The head's own parameters, a location (...,D) and the logarithms of a scale, 0 where there is none."""
-        natural = self._natural(params.device)
+        natural = self.natural(params.device)
         if not (self.located or self.spread) and natural is None:
             return params if self.mixture is None else params[..., :-1], None, None
         dim = dim_of(self.space)
@@ -469,14 +469,14 @@ class BoundHead:
     def _moved(self, x: Tensor, location: Tensor | None, logs: Tensor | None) -> Tensor:
         x = x if logs is None else x * logs.exp()
         x = x if location is None else x + location
-        natural = self._natural(x.device)
+        natural = self.natural(x.device)
         return x if natural is None else natural.back(x)
 
-    def _natural(self, device: torch.device) -> Natural | None:
+    def natural(self, device: torch.device) -> Natural | None:
         """Of vectors: which numbers the head takes in the data's own units."""
         if not isinstance(self.space, Vectors):
             return None
-        return natural_of(self.space, self.head.kinds(self.space), device)
+        return _natural_of(self.head, self.space, device)
 
     def _cells(self, like: Tensor, *supports: str) -> Tensor:
         """Which numbers (D,) of an element are of fields of one of these supports."""
@@ -497,6 +497,11 @@ def shaped(head: Head, method: str, value: Tensor, wanted: tuple[int, ...]) -> T
 def element(space: Space, params: Tensor) -> tuple[int, ...]:
     """The shape of elements that have these parameters (...,P): numbers (...,D) or symbols (...)."""
     return (*params.shape[:-1], space.dim) if isinstance(space, Vectors) else tuple(params.shape[:-1])
+
+
+@lru_cache(maxsize=64)
+def _natural_of(head: Head, space: Vectors, device: torch.device) -> Natural | None:
+    return natural_of(space, head.kinds(space), device)
 
 
 @lru_cache(maxsize=64)

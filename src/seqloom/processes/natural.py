@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -72,7 +71,6 @@ class Natural:
         return torch.where(self.size > 0, self._twice * torch.sinh(read), read)
 
 
-@lru_cache(maxsize=64)
 def natural_of(space: Vectors, kinds: tuple[str, ...], device: torch.device) -> Natural | None:
     """Of a space whose numbers (D,) a head takes as these kinds; None where it takes all as they are on the canvas."""
     if not any(kinds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar, Literal
 
 from pydantic import Field as Limits
@@ -83,7 +84,7 @@ class Vectors(Settings):
         """The parts of one vector, and the end flag where there is one."""
         return (*self.fields, Field(name="end", support="binary")) if self.ends else self.fields
 
-    @property
+    @cached_property
     def dim(self) -> int:
         """D, the numbers in one element, the end flag included."""
         return sum(field.width for field in self.all_fields)
