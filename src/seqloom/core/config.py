@@ -392,8 +392,8 @@ def _members_listed(value: Mapping[str, Any]) -> list[Any]:
     """Members by their names as a list; without those that are set to none."""
     if "name" in value:
         return [value]
-    wanted = {name: own for name, own in value.items() if own not in (None, "none")}
-    return [{"name": name, **own} if isinstance(own, Mapping) else {"name": name} for name, own in wanted.items()]
+    wanted = {name: own if isinstance(own, Mapping) else {"name": own or "none"} for name, own in value.items()}
+    return [{**own, "name": name} for name, own in wanted.items() if own.get("name") != "none"]
 
 
 def describe(record: type[Settings]) -> list[dict[str, Any]]:
