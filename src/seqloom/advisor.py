@@ -57,7 +57,7 @@ def advise(
         advice = _vectors(facts, causal, recurrent, minutes)
     if not causal and facts.length + facts.ends <= advice["feed.window"][0]:
         advice["backbone.marked"] = (True, "sequences are read whole, so places count")
-    if facts.numbers > 1 and (channels := _arrangement(facts, process)):
+    if facts.numbers > 1 and not facts.together and (channels := _arrangement(facts, process)):
         advice["backbone.channels"] = (channels, "what is learned of one channel holds for the others")
         batch = max(2, round(advice["feed.batch"][0] / min(facts.numbers, 4) / max(1, facts.numbers / FEW_CHANNELS)))
         advice["feed.batch"] = (batch, "each row is as many as there are channels")

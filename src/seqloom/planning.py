@@ -282,7 +282,8 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         repeated=prepared.facts.get("repeated") or 0.0,
         longest=int(sizes.max(initial=0)),
         turns=data.shown is not None and bool(prepared.codec.ends_of_turn),
-        numbers=spec.channels if _all_real(prepared) else 0,
+        numbers=_numbers(prepared),
+        together=not spec.channels,
         paired=isinstance(space, Vectors) and any(f.support == "real" and f.width == 2 for f in space.fields),
     )
 
@@ -292,10 +293,12 @@ def _space(prepared: Prepared) -> Space:
     return prepared.codec.space.replace(ends=prepared.ends)
 
 
-def _all_real(prepared: Prepared) -> bool:
-    """Whether the data are series of real numbers, which go on."""
+def _numbers(prepared: Prepared) -> int:
+    """How many real numbers an element of a series has that goes on; 0 where it has others, or where sequences end."""
     space = prepared.codec.space
-    return isinstance(space, Vectors) and not prepared.ends and all(field.support == "real" for field in space.fields)
+    if not isinstance(space, Vectors) or prepared.ends or any(field.support != "real" for field in space.fields):
+        return 0
+    return space.dim
 
 
 def _check(recipe: Recipe, prepared: Prepared) -> None:

@@ -152,7 +152,7 @@ def test_a_window_is_for_real_numbers_alone():
 @torch.no_grad()
 def test_an_autoregressive_model_in_a_frame_costs_the_same_at_another_level_and_scale():
     """With a past of real spread against which one more element of spread 1 is nothing, only the units change."""
-    process = Autoregressive(features=(Window(length=50, inputs="none"),), lags=(3,))
+    process = Autoregressive(features=(Window(length=50, inputs="none"), Lags(lags=(3,))))
     net = built(process, "joint")
     x, past = numbers() * 1e4, numbers(steps=60, seed=5) * 1e4
     everything = torch.ones_like(past, dtype=torch.bool)
@@ -233,7 +233,7 @@ def test_the_scale_alone_does_not_say_how_high_a_series_lies():
 @pytest.mark.parametrize("mixer", [Gru(), Attention(heads=2)], ids=lambda m: m.name)
 @pytest.mark.parametrize("channels", ["joint", *CHANNELS])
 def test_guesses_in_a_frame_are_what_is_scored(mixer, channels):
-    process = Autoregressive(features=(WINDOW,), lags=(4,), difference=4)
+    process = Autoregressive(features=(WINDOW, Lags(lags=(4,), difference=4)))
     net = built(process, channels, mixer)
     x = numbers(rows=2, steps=9)
     nats, _ = process.nats(net, batch_of(x), keys(2), None)
@@ -286,7 +286,7 @@ def test_a_diffusion_in_a_frame_is_sampled_in_the_units_of_the_canvas():
 
 @torch.no_grad()
 @pytest.mark.parametrize("channels", CHANNELS)
-@pytest.mark.parametrize("process", [Autoregressive(lags=(2,)), Gaussian()], ids=lambda p: p.name)
+@pytest.mark.parametrize("process", [Autoregressive(features=(Lags(lags=(2,)),)), Gaussian()], ids=lambda p: p.name)
 def test_channels_change_places_with_their_names(process, channels):
     net = built(process, channels)
     x = numbers()
@@ -373,7 +373,7 @@ def test_what_is_not_alike_cannot_be_sequences_of_its_own():
 
 @torch.no_grad()
 def test_of_a_long_history_only_what_is_looked_back_at_is_read_and_nothing_changes(monkeypatch):
-    process = Autoregressive(features=(WINDOW,), lags=(7,), head=Normal())
+    process = Autoregressive(features=(WINDOW, Lags(lags=(7,))), head=Normal())
     net = Network(Backbone(width=8, depth=1, mixer=Gru()), process.spec(TWO), TWO, window=12, given={}, seed=1).double()
     x = numbers(steps=60)
     shown = torch.ones_like(x, dtype=torch.bool)

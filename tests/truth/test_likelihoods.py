@@ -18,6 +18,7 @@ from seqloom.network.network import Network
 from seqloom.processes.anyorder import AnyOrder
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.block import Block
+from seqloom.processes.features import Lags
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.processes.schedules import Masking, Noise, PredictClean, Prediction
@@ -280,7 +281,10 @@ def test_autoregressive_nats_of_vectors_by_hand():
 
 @torch.no_grad()
 def test_lags_and_differences_by_hand():
-    process, space = Autoregressive(lags=(3, 2), difference=2), Vectors(fields=(Field(name="a"), Field(name="b")))
+    process, space = (
+        Autoregressive(features=(Lags(lags=(3, 2), difference=2),)),
+        Vectors(fields=(Field(name="a"), Field(name="b"))),
+    )
     net = small(process, space)
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(size=(2, 6, 2)))
@@ -303,7 +307,7 @@ def test_lags_and_differences_by_hand():
 
 @torch.no_grad()
 def test_lags_reach_back_over_chunks_and_not_over_the_beginning_of_a_sequence():
-    process, space = Autoregressive(lags=(4,), difference=4), Vectors(fields=(Field(name="a"),))
+    process, space = Autoregressive(features=(Lags(lags=(4,), difference=4),)), Vectors(fields=(Field(name="a"),))
     net = small(process, space, Gru())
     rng = np.random.default_rng(1)
     x, ones = torch.from_numpy(rng.normal(size=(1, 12, 1))), torch.ones(1, 12, 1, dtype=torch.bool)

@@ -28,7 +28,7 @@ from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Loss, Process
-from seqloom.processes.features import Feature, Read
+from seqloom.processes.features import Feature, Lags, Read
 from seqloom.processes.gaussian import Gaussian, diffused, lifted, lowered
 from seqloom.processes.heads import Normal
 from seqloom.processes.schedules import PredictClean, Prediction
@@ -167,7 +167,7 @@ def test_counts_added_to_logits_sum_to_one_and_are_used_by_guesses_alike():
 @pytest.mark.parametrize("mixer", [Gru(), Attention(heads=2)], ids=lambda m: m.name)
 @torch.no_grad()
 def test_guesses_read_the_lags_that_training_read_beyond_the_window_too(mixer):
-    process = Autoregressive(lags=(6,), difference=6)
+    process = Autoregressive(features=(Lags(lags=(6,), difference=6),))
     net = network(process, SERIES, mixer, window=4)
     x = torch.from_numpy(np.random.default_rng(3).normal(size=(1, 20, 1)))
     score = likelihood.score(net, process, reading(x[0].numpy().astype(np.float32), SERIES), tokens=True)
@@ -194,7 +194,7 @@ def test_guesses_read_the_lags_that_training_read_beyond_the_window_too(mixer):
 def test_scoring_in_stretches_reads_the_season_that_lies_before_them():
     """A network that gives what was a season ago knows a season of any length: the exact value is that of a formula."""
     season, rows = 300, 6000
-    process = Autoregressive(difference=season)
+    process = Autoregressive(features=(Lags(difference=season),))
     net = network(process, SERIES, shake=0.0)
     net.head.weight.zero_()
     rng = np.random.default_rng(0)

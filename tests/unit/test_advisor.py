@@ -15,7 +15,7 @@ from seqloom.codecs.season import repeated_share
 from seqloom.core.config import make, members_of, parse_pairs
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.base import Process
-from seqloom.processes.features import Window
+from seqloom.processes.features import Lags, Window
 from seqloom.processes.masked import Masked
 from seqloom.processes.visible import Visible
 from seqloom.recipe import Recipe
@@ -60,7 +60,7 @@ def test_advice_is_settings_with_a_reason_each(facts, minutes):
                 value = plain
                 for part in key.split("."):
                     value = value[part]
-                assert reason.startswith(str(value)) or isinstance(value, dict), key
+                assert reason.startswith(str(value)) or isinstance(value, dict | list), key
 
 
 @pytest.mark.parametrize("recurrent", [True, False])
@@ -114,23 +114,24 @@ def test_values_that_wander_are_learned_as_changes():
     wandering = replace(SERIES, season=1, persistence=0.99)
     for recurrent in (True, False):
         assert advise(wandering, "autoregressive", recurrent, 1)[0]["process"] == {
-            "name": "autoregressive", "difference": 1, "lags": [2, 3],
+            "name": "autoregressive", "features": {"lags": {"difference": 1, "lags": [2, 3]}},
         }  # fmt: skip
         assert "process" not in advise(replace(wandering, persistence=0.6), "autoregressive", recurrent, 1)[0]
     moving = replace(wandering, numbers=1, persistence=0.995, momentum=0.5, unexplained=0.2)
     assert advise(moving, "autoregressive", True, 1)[0]["process"]["head"] == {"name": "student", "components": 3}
     for process in ("autoregressive", "gaussian"):
-        about_last = {"name": "window", "length": 96, "level": "last", "scale": "change"}
-        window, linear = advise(moving, process, False, 1)[0]["process"]["features"]
+        about_last = {"length": 96, "level": "last", "scale": "change"}
+        features = advise(moving, process, False, 1)[0]["process"]["features"]
         length = 192 if process == "autoregressive" else 336
-        assert linear == {"name": "linear", "length": length, "scale": "change"}
-        assert window == about_last | {"typical": 0.1}
+        assert features.pop("linear") == {"length": length, "scale": "change"}
+        assert features.pop("window") == about_last | {"typical": 0.1}
+        assert features == ({"lags": {"lags": [2, 3]}} if process == "autoregressive" else {})
         for momentum, said, own in ((0.973, 0.97, {"typical": 0.02, "momentum": 0.97}), (-0.1, 0.0, {"typical": 0.1})):
             facts = replace(moving, momentum=momentum)
-            window, *more = advise(facts, process, False, 1)[0]["process"]["features"]
-            assert window == about_last | own
-            beyond = [{"name": "linear", "scale": "change", "momentum": said}]  # what is expected in any order
-            assert more == ([] if process == "autoregressive" else beyond)
+            features = advise(facts, process, False, 1)[0]["process"]["features"]
+            assert features["window"] == about_last | own
+            beyond = {"scale": "change", "momentum": said}  # what is expected in any order
+            assert features.get("linear") == (None if process == "autoregressive" else beyond)
 
 
 def test_counts_that_are_mostly_zero_have_a_head_that_can_say_so():
@@ -170,8 +171,7 @@ def test_a_season_becomes_lags_and_a_difference():
     settings, _ = advise(SERIES, "autoregressive", True, 1)
     assert settings["process"] == {
         "name": "autoregressive",
-        "lags": [23, 24, 25, 47, 48, 49, 72, 168],
-        "difference": 24,
+        "features": {"lags": {"lags": [23, 24, 25, 47, 48, 49, 72, 168], "difference": 24}},
     }
     assert "process" not in advise(TEXT, "autoregressive", True, 1)[0]
 
@@ -179,7 +179,7 @@ def test_a_season_becomes_lags_and_a_difference():
 @pytest.mark.parametrize(("length", "lags"), [(1300, [365]), (2200, [365, 730]), (4000, [365, 730, 1095])])
 def test_lags_are_those_that_most_of_the_series_has(length, lags):
     daily = replace(SERIES, elements=length, length=length, season=365)
-    assert advise(daily, "autoregressive", False, 1)[0]["process"]["lags"] == lags
+    assert advise(daily, "autoregressive", False, 1)[0]["process"]["features"]["lags"]["lags"] == lags
 
 
 @pytest.mark.parametrize(
@@ -211,23 +211,25 @@ def test_the_season_of_a_file_is_found_and_what_is_set_wins(hourly, tmp_path):
     planned = planning.plan(str(hourly), {"trainer": {"steps": 1}}, model="lstm", out=tmp_path / "a")
     assert planned.prepared.facts["season"] == 24
     assert planned.prepared.facts["persistence"] == pytest.approx(np.cos(2 * np.pi / 24), abs=0.05)
-    assert planned.recipe.process.plain()["lags"] == [24, 48, 72, 168]
-    assert planned.advice["process.difference"] == "24: a season of 24 was found"
-    own = {"trainer": {"steps": 1}, "process": {"difference": 0}}
+    lags = Lags(lags=(24, 48, 72, 168), difference=24)
+    assert planned.recipe.process.features == (Window(length=54), lags)
+    assert planned.advice["process.features"].endswith("a season of 24 was found")
+    own = parse_pairs(["trainer.steps=1", "process.features.lags.difference=0"])
     planned = planning.plan(str(hourly), own, model="lstm", out=tmp_path / "b")
-    process = planned.recipe.process
-    assert (process.lags, process.difference, process.features) == (
-        (24, 48, 72, 168),
-        0,
-        (Window(length=54),),
-    )
-    assert "process.difference" not in planned.advice
+    assert planned.recipe.process.features == (Window(length=54), lags.replace(difference=0))
+    own = parse_pairs(["trainer.steps=1", "process.features.window=none"])
+    planned = planning.plan(str(hourly), own, model="lstm", out=tmp_path / "c")
+    assert planned.recipe.process.features == (lags,)
+    own = parse_pairs(["trainer.steps=1", "process.features=window"])
+    planned = planning.plan(str(hourly), own, model="lstm", out=tmp_path / "d")
+    assert planned.recipe.process.features == (Window(),)
+    assert "process.features" not in planned.advice
 
 
 def test_settings_of_members_that_are_not_named_are_laid_over_what_would_be_taken(hourly, tmp_path):
     own = parse_pairs(["process.head=student", "sampler.temperature=0.5", "codec.columns=[a]", "trainer.steps=1"])
     recipe = planning.plan(str(hourly), own, out=tmp_path / "a").recipe
-    assert (recipe.process.name, recipe.process.head.name, recipe.process.lags) == (
+    assert (recipe.process.name, recipe.process.head.name, recipe.process.features[-1].lags) == (
         "autoregressive",
         "student",
         (24, 48, 72, 168),
@@ -277,15 +279,15 @@ def test_series_are_read_about_their_own_level(numbers, channels):
     facts = replace(SERIES, numbers=numbers)
     for process in ("autoregressive", "gaussian", "flow"):
         settings, _ = advise(facts, process, True, 1)
-        window, *more = settings["process"]["features"]
+        features = dict(settings["process"]["features"])
         alone = {} if process == "autoregressive" else {"inputs": "scale"}
-        assert window == {"name": "window", "length": 168} | alone
+        assert features.pop("window") == {"length": 168} | alone
         # A season is what an autoregressive model learns the change since; a diffusion is told what follows linearly.
-        expected = [] if process == "autoregressive" else [{"name": "linear", "length": 336, "scale": "spread"}]
-        assert more == expected
+        assert list(features) == (["lags"] if process == "autoregressive" else ["linear"])
+        assert features.get("linear", {"length": 336, "scale": "spread"}) == {"length": 336, "scale": "spread"}
         own = settings["backbone"].get("channels")
         assert own == (channels if process == "autoregressive" else None)
-    assert "features" not in advise(SERIES, "autoregressive", True, 1)[0]["process"]
+    assert list(advise(SERIES, "autoregressive", True, 1)[0]["process"]["features"]) == ["lags"]
 
 
 def test_diffusions_of_walks_are_kept_from_learning_by_heart():

@@ -161,6 +161,27 @@ def test_a_list_may_stand_without_brackets():
     assert Drawing.parse({"sizes": 2}).sizes == (2.0,)
     assert Drawing.parse({"title": "a,b"}).title == "a,b", "no list is wanted"
 
+
+def test_members_of_a_list_can_be_said_by_their_names():
+    said = {"others": {"circle": {"radius": 2}, "square": {}, "ring": "none"}}
+    assert Drawing.parse(said).others == [Circle(radius=2), Square()]
+    assert Drawing.parse({"others": {"name": "circle", "radius": 3}}).others == [Circle(radius=3)]
+    known = Drawing.parse(said).plain()
+    changed = merge(known, parse_pairs(["others.circle.radius=5", "others.square=none", "others.ring.hole=0.1"]))
+    assert Drawing.parse(changed).others == [Circle(radius=5), Ring(hole=0.1)]
+    with pytest.raises(ConfigError, match=r"others\.\d+\.radios"):
+        Drawing.parse(merge(known, {"others": {"circle": {"radios": 1}}}))
+    with pytest.raises(ConfigError, match="cirkle"):
+        Drawing.parse({"others": {"cirkle": {}}})
+
+
+def test_equal_records_have_one_hash_and_a_changed_one_another():
+    one = Drawing(title="a", others=(), named={})
+    shape = Circle(radius=2)
+    assert hash(shape) == hash(Circle(radius=2)) != hash(shape.replace(radius=3.0))
+    assert hash(Circle()) != hash(Ring(hole=0.5))
+    assert one == Drawing(title="a", others=(), named={})
+
     class Interval(Settings):
         ends: tuple[float, float] = (0.0, 1.0)
 

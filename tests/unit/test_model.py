@@ -23,6 +23,7 @@ from seqloom.network.backbone import Backbone
 from seqloom.network.given import ConditionSpec
 from seqloom.network.network import Network
 from seqloom.processes.autoregressive import Autoregressive
+from seqloom.processes.features import Lags
 from seqloom.processes.gaussian import Gaussian
 from seqloom.processes.masked import Masked
 from seqloom.samplers.ancestral import Ancestral
@@ -460,7 +461,7 @@ def test_a_forecast_is_printed_alike_whatever_the_number_of_rows_and_reads_what_
 
 
 def test_of_a_long_series_a_recurrent_model_reads_what_is_of_account():
-    made = model(Autoregressive(lags=(24,)), TABLES)
+    made = model(Autoregressive(features=(Lags(lags=(24,)),)), TABLES)
     assert (made.filler.reads, model(Gaussian(), TABLES).filler.reads, text().filler.reads) == (24 + 256, 16, None)
     history = np.random.Generator(np.random.Philox(key=1)).normal(size=(900, 2))
     steps: list[int] = []
@@ -472,7 +473,7 @@ def test_of_a_long_series_a_recurrent_model_reads_what_is_of_account():
 
 
 def test_a_forecast_of_less_than_half_a_window_is_made_without_a_move_of_it():
-    made = model(Autoregressive(lags=(24,)), TABLES, mixer="attention")
+    made = model(Autoregressive(features=(Lags(lags=(24,)),)), TABLES, mixer="attention")
     history = np.random.Generator(np.random.Philox(key=1)).normal(size=(900, 2))
     steps: list[int] = []
     made.network.register_forward_pre_hook(lambda module, args: steps.append(args[0].shape[1]))
@@ -569,7 +570,9 @@ def test_openings_are_all_stretches_of_the_sequences_alike():
     assert followed.places(np.array([0.2, 0.7]))[1].tolist() == [0, 0], "those that so many elements follow"
 
 
-@pytest.mark.parametrize("process", [Autoregressive(difference=1), Gaussian()], ids=["left to right", "all at once"])
+@pytest.mark.parametrize(
+    "process", [Autoregressive(features=(Lags(difference=1),)), Gaussian()], ids=["left to right", "all at once"]
+)
 def test_samples_of_a_series_go_on_from_its_training_data(process):
     hours = Calendar(format="%Y-%m-%d %H:%M:%S", step=3600.0)
     codec = TABLES.replace(date="time", calendar=hours, start="2024-01-01 00:00:00")

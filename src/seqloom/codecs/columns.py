@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from seqloom.sequence.space import Within
+
 FEWEST = 5
 """Known cells that must be whole numbers before a column is taken to hold nothing else."""
 MOST_DECIMALS = 18
@@ -53,6 +55,17 @@ def binary(column: NDArray[np.float64]) -> bool:
     """Whether all known cells are 0 or 1, and not by chance."""
     known = column[~np.isnan(column)]
     return whole(column) and bool(((known == 0) | (known == 1)).all())
+
+
+def lying(positive: bool, signed: bool, whole: bool, binary: bool) -> tuple[Within, ...]:
+    """The sets in which the numbers of a column lie, the smallest first."""
+    sets: dict[Within, bool] = {
+        "binary": binary,
+        "count": whole and not (signed or binary),
+        "positive": positive,
+        "nonnegative": positive or not signed,
+    }
+    return tuple(name for name, inside in sets.items() if inside)
 
 
 def least_size(pieces: Sequence[NDArray[np.float64]]) -> float:

@@ -17,7 +17,7 @@ from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
 from seqloom.codecs.beside import cells_ahead, column_of_numbers, mostly_numbers, no_number, odd_cell
-from seqloom.codecs.columns import BELOW, binary, decimals, least_size, moments_of, signed, whole
+from seqloom.codecs.columns import BELOW, binary, decimals, least_size, lying, moments_of, signed, whole
 from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of, parquet_of
@@ -32,7 +32,7 @@ from seqloom.core.content import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.figures import numbers_plot
 from seqloom.sequence.canvas import Canvas, Encoded
-from seqloom.sequence.space import Field, Vectors
+from seqloom.sequence.space import Field, Units, Vectors
 
 LARGEST = 1e300
 """What is made is no further from zero."""
@@ -100,6 +100,8 @@ class Series(Codec, name="series"):
     """Whether each holds whole numbers alone: then what is made is rounded to them."""
     signed: tuple[bool, ...] = ()
     """Whether each may be below zero; of those that may not, what is made is not either."""
+    positive: tuple[bool, ...] = ()
+    """Whether all known cells of each are above zero."""
     decimals: tuple[int, ...] = ()
     """How many decimals the numbers of each have at most: what is made is written with no more."""
     binary: tuple[bool, ...] = ()
@@ -142,7 +144,20 @@ class Series(Codec, name="series"):
     def space(self) -> Vectors:
         if not self.means:
             raise ConfigError("the columns are not known until the codec is fitted", path="codec.columns")
-        return Vectors(fields=tuple(Field(name=name) for name in self.columns))
+        return self._fields
+
+    @cached_property
+    def _fields(self) -> Vectors:
+        told = (self.positive, self.signed, self.integers, self.binary)
+        within = list(map(lying, *told)) or [()] * len(self.columns)
+        units = zip(self.means, self.scales, self.sizes or (0.0,) * len(self.means), strict=True)
+        columns = zip(self.columns, within, units, strict=True)
+        return Vectors(
+            fields=tuple(
+                Field(name=name, within=sets, units=Units(mean=mean, scale=scale, size=size))
+                for name, sets, (mean, scale, size) in columns
+            )
+        )
 
     @property
     def element(self) -> str:
@@ -217,6 +232,7 @@ class Series(Codec, name="series"):
             scales=scales,
             integers=tuple(map(whole, known.T)),
             signed=tuple(map(signed, known.T)),
+            positive=tuple(bool((column[~np.isnan(column)] > 0).all()) for column in known.T),
             decimals=tuple(map(decimals, known.T)),
             binary=tuple(map(binary, known.T)),
             date=first.date_column,
@@ -651,9 +667,8 @@ class Series(Codec, name="series"):
         columns = tuple(f"{column}_{name}" for column in self.columns for name in names)
         # The same codec with these columns, so that each is written with the digits that are worth writing.
         sizes, means, scales = (np.repeat(known, len(names)) for known in (self._size, self.means, self.scales))
-        codec = self.replace(
-            columns=columns, sizes=sizes, means=means, scales=scales, integers=(), signed=(), binary=(), decimals=()
-        )
+        untold = dict.fromkeys(("integers", "signed", "positive", "binary", "decimals"), ())
+        codec = self.replace(columns=columns, sizes=sizes, means=means, scales=scales, **untold)
         tables = [
             replace(like, columns=columns, values=np.stack(list(own.values()), -1).reshape(len(like), -1), words={})
             for like, own in zip(likes, statistics, strict=True)

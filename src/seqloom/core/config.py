@@ -2,8 +2,9 @@
 
 A direct subclass of `Component` opens a family (`class Schedule(Component, home="seqloom.processes")`); a subclass with
 a name joins it (`class Cosine(Schedule, name="cosine")`). A field typed with the family takes a member, its name, or
-`{name: cosine, s: 0.01}`; settings without `name` are laid over the field's default member, where it has one. One
-spelling serves YAML, `key=value`, JSON and keyword arguments.
+`{name: cosine, s: 0.01}`; settings without `name` are laid over the field's default member, where it has one. Of a list
+of members a mapping has each by its name: `{window: {length: 24}, linear: none}`. One spelling serves YAML,
+`key=value`, JSON and keyword arguments.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, get_origin
+from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo, field_validator
@@ -55,10 +56,14 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _by_commas(cls, value: object, info: ValidationInfo) -> object:
-        """Where a list is wanted, `a,b` is as good as `[a,b]`, and `a` as `[a]`."""
-        if get_origin(cls.model_fields[info.field_name or ""].annotation) not in (list, tuple):
+    def _as_list(cls, value: object, info: ValidationInfo) -> object:
+        """Where a list is wanted `a,b` is as good as `[a,b]`, `a` as `[a]`, and of members a mapping by their names."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if get_origin(annotation) not in (list, tuple):
             return value
+        if isinstance(value, Mapping):
+            member = next(iter(get_args(annotation)), None)
+            return _members_listed(value) if isinstance(member, type) and issubclass(member, Component) else value
         if isinstance(value, str):
             return [word.strip() for word in value.split(",")]
         return [value] if isinstance(value, int | float) else value
@@ -76,6 +81,14 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise _plain_error(cls, error) from None
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        """Kept, for records are keys of what is worked out once for each of them, and a space may have many fields."""
+        return hash((type(self), *(getattr(self, key) for key in type(self).model_fields)))
 
     def plain(self) -> dict[str, Any]:
         """Every field, defaults included, as JSON and YAML hold it: `parse(plain()) == self`."""
@@ -371,6 +384,8 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         if isinstance(old, str) and isinstance(value, Mapping):
             old = {"name": old}
+        if isinstance(old, list | tuple) and isinstance(value, Mapping):  # members of a list by their names
+            old = {one["name"]: one for one in old if isinstance(one, Mapping) and "name" in one}
         if isinstance(value, str) and isinstance(old, Mapping) and "name" in old:
             value = {"name": value}
         if (
@@ -382,6 +397,14 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
+
+
+def _members_listed(value: Mapping[str, Any]) -> list[Any]:
+    """Members by their names as a list; without those that are set to none."""
+    if "name" in value:
+        return [value]
+    wanted = {name: own if isinstance(own, Mapping) else {"name": own or "none"} for name, own in value.items()}
+    return [{**own, "name": name} for name, own in wanted.items() if own.get("name") != "none"]
 
 
 def describe(record: type[Settings]) -> list[dict[str, Any]]:

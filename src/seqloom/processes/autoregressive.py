@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from seqloom.core.errors import ConfigError, UnsupportedSpace
@@ -20,7 +20,7 @@ from seqloom.kernels.ngram import NgramKernel, RunningLaw
 from seqloom.processes.base import MANY, Likelihood, Loss, Net, Process, channels
 from seqloom.processes.composed import Composed
 from seqloom.processes.dependence import correlation
-from seqloom.processes.features import Feature, Lags, Read, about_level, counting, framed, inputs_of
+from seqloom.processes.features import Feature, Read, Suited, about_level, counting, featured, framed, inputs_of
 from seqloom.processes.filling import MARKS, led, rearranged
 from seqloom.processes.heads import BoundHead, Categorical, Head
 from seqloom.processes.priors import Mixture, NoPrior, Prior, advised, beforehand, with_laws
@@ -55,10 +55,6 @@ class Autoregressive(Process, name="autoregressive"):
 
     head: Head | None = None
     """The distribution of one element; fields that it does not cover, or all where it is None, go by their support."""
-    lags: tuple[PositiveInt, ...] = ()
-    """The lags that are inputs at each position of a series, beside the element just before it: its seasons."""
-    difference: int = Field(default=0, ge=0)
-    """What is learned of a series: the change since so many elements ago; 0: the elements themselves."""
     features: tuple[Feature, ...] = ()
     """What else is read off the canvas beside the network."""
 
@@ -78,17 +74,11 @@ class Autoregressive(Process, name="autoregressive"):
 
     @property
     def counts(self) -> Counts | None:
-        return self.prior if self._gates else counting(self.read_off)
-
-    @cached_property
-    def read_off(self) -> tuple[Feature, ...]:
-        """All features; lags and the difference come last, so that a change since then wins over a window's mean."""
-        own = (Lags(lags=self.lags, difference=self.difference),) if self.lags or self.difference else ()
-        return (*self.features, *own)
+        return self.prior if self._gates else counting(self.features)
 
     @property
     def past(self) -> int:
-        return max([1, self.prior.reach, *(feature.past for feature in self.read_off)])
+        return max([1, self.prior.reach, *(feature.past for feature in self.features)])
 
     def independence(self, space: Space, channels: str) -> str:
         if channels == "own" or not self.couples(space):
@@ -134,13 +124,12 @@ class Autoregressive(Process, name="autoregressive"):
 
     def bound_head(self, net: Net) -> BoundHead:
         """The head with what it is used with."""
-        features = self.read_off
         return BoundHead(
             self.head_for(net.space),
             net.space,
             net.own,
-            located=any(feature.located for feature in features),
-            spread=any(feature.spread for feature in features),
+            located=any(feature.located for feature in self.features),
+            spread=any(feature.spread for feature in self.features),
             dependence=self._factor(net),
         )
 
@@ -178,7 +167,7 @@ class Autoregressive(Process, name="autoregressive"):
                 "gaps of symbols are learned, and this is a model of numbers", hint="use process=gaussian or flow"
             )
         size = self.head_for(space).size(space)
-        beside = sum(feature.channels(space) for feature in self.read_off)
+        beside = sum(feature.channels(space) for feature in self.features)
         if isinstance(space, Tokens):
             if beside:
                 raise UnsupportedSpace(
@@ -213,11 +202,8 @@ class Autoregressive(Process, name="autoregressive"):
         if facts.lumpy:
             head = ({"name": "binned"}, "one value comes again and again, such as the zeros of counts")
         linear = 192 if facts.wanders else 0  # a season is gone by as the change since
-        return (
-            _changes(facts)
-            | about_level(facts, linear=linear, ordered=True)
-            | ({"head": head} if facts.numbers else {})
-        )
+        features = [about_level(facts, linear=linear, ordered=True), _changes(facts)]
+        return featured(*features) | ({"head": head} if facts.numbers else {})
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         if batch.past is not None and not isinstance(net.space, Tokens):
@@ -268,7 +254,7 @@ class Autoregressive(Process, name="autoregressive"):
         costs: Callable[[BoundHead, Tensor, Tensor, Tensor], Tensor],
     ) -> tuple[Tensor, NetState | None]:
         """What each element costs (B,T) by this method of the head, and the network's state after all of them."""
-        plain = isinstance(net.space, Tokens) and not (self._gates or self.read_off or net.own)
+        plain = isinstance(net.space, Tokens) and not (self._gates or self.features or net.own)
         if not plain or net.spec.outputs < MANY:
             head, params, after = self.distributions(net, batch, state, drop)
             return costs(head, params, _like(x, params), batch.wanted), after
@@ -329,11 +315,15 @@ class Autoregressive(Process, name="autoregressive"):
 
         `first` (B,K) marks those at which its reading begins.
         """
-        read, frame = framed(self.read_off, net.space, visible, position)
+        read, frame = framed(self.features, net.space, visible, position)
         ((x, known),) = visible.before(position, 1)
-        if net.spec.symbolic:
+        if isinstance(net.space, Tokens):
             assert net.spec.start is not None
             return x.masked_fill(first, net.spec.start), read
+        natural = BoundHead(self._composed, net.space).natural(x.device)
+        if natural is not None and frame is not None and read.location is not None:
+            # Of counts and positive numbers the level is what is known: a season ago there may have been none.
+            read = replace(read, location=torch.where(natural.cells, frame.location, read.location))
         beside = inputs_of(read, frame)
         own = channels(x if frame is None else frame.inside(x, known), known, ~known)
         # The start is a channel of its own, so the learned start vector is that channel's weight.
@@ -390,7 +380,7 @@ class Autoregressive(Process, name="autoregressive"):
         return x < net.space.total if isinstance(net.space, Tokens) else torch.ones_like(x, dtype=torch.bool)
 
     def steps_ahead(self, net: Net, ask: Ask, state: NetState, most: int) -> int:
-        if self.read_off or not net.spec.symbolic:
+        if self.features or not net.spec.symbolic:
             return 0
         rows = len(ask.want)
         at, origin = ask.want[:, 0], state.origin[:rows]
@@ -424,7 +414,7 @@ class Autoregressive(Process, name="autoregressive"):
         """
         steps, device = ask.x.shape[1], ask.x.device
         position = torch.as_tensor(np.minimum(reading, steps - 1), device=device)
-        if ask.x.ndim == 2 or not active.any() or not all(feature.local for feature in self.read_off):
+        if ask.x.ndim == 2 or not active.any() or not all(feature.local for feature in self.features):
             return Visible(*_cells(ask, slice(None))), position
         first = reading[:, 0] - self.past
         begin = int(first[active][0])
@@ -498,21 +488,17 @@ def _cells(ask: Ask, near: slice) -> tuple[Tensor, Tensor, Tensor]:
     return x, known, known if ask.shown is None else ask.shown[:, near]
 
 
-def _changes(facts: Facts) -> Advice:
+def _changes(facts: Facts) -> Suited:
     """A series is read with the seasons before, and what is learned is what has changed."""
     season = facts.season
-    if season > 1:
-        return {
-            "lags": (_lags(facts), f"a season of {season} was found"),
-            "difference": (season, f"a season of {season} was found"),
-        }
+    if season > 1:  # the last of all features, so that a change since then wins over a window's mean
+        return {"lags": {"lags": _lags(facts), "difference": season}}, f"a season of {season} was found"
     if facts.wanders:
         # Read about the last value, that value itself is always 0: how it came there are the ones before it.
-        lags: Advice = {"lags": ([2, 3], "the values wander: from the last ones it is seen where they are going")}
-        if facts.numbers:  # read about the last value, what is learned is the change since it
-            return lags
-        return lags | {"difference": (1, "the values wander: the last one says more than their mean")}
-    return {}
+        reason = "the values wander: from the last ones it is seen where they are going"
+        since = {} if facts.numbers else {"difference": 1}  # read about the last value it is the change since it
+        return {"lags": {"lags": [2, 3]} | since}, reason
+    return {}, ""
 
 
 def _lags(facts: Facts) -> list[int]:

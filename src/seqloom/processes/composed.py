@@ -56,6 +56,14 @@ class Composed(Head, name="composed"):
     def size(self, space: Space) -> int:
         return sum(part.size for part in parts(self, space))
 
+    def kinds(self, space: Vectors) -> tuple[str, ...]:
+        found = [
+            (own, kind)
+            for part in parts(self, space)
+            for own, kind in zip(part.channels, part.head.kinds(part.space), strict=True)
+        ]
+        return tuple(kind for _, kind in sorted(found))
+
     def channels(self, space: Space) -> int:
         """The numbers of an element where all are independent and of one kind; else 0."""
         members = parts(self, space)
@@ -157,9 +165,11 @@ def parts(head: Composed, space: Space) -> tuple[Part, ...]:
         chosen.append(Part(member, inner, channels, member.size(inner), names == flag))
     unused = [member.name for member in head.heads if member not in [part.head for part in chosen]]
     if unused:
-        supports = sorted({field.support for field in space.all_fields})
+        fields = {field.name: (*field.within[:1], field.support)[0] for field in space.all_fields}
+        found = "; ".join(f"{name}: {kind}" for name, kind in list(fields.items())[:3]) + " ..." * (len(fields) > 3)
+        wanted = next(" or ".join(member.supports) for member in head.heads if member.name == unused[0])
         raise UnsupportedSpace(
-            f"the head {unused[0]!r} is no distribution over fields that are {' or '.join(supports)}",
+            f"the head {unused[0]!r} is a distribution over fields that are {wanted}, of which there is none ({found})",
             hint="leave process.head unset",
         )
     return tuple(chosen)

@@ -115,9 +115,7 @@ class Lags(Feature, name="lags"):
 
     def channels(self, space: Space) -> int:
         if isinstance(space, Tokens):
-            raise UnsupportedSpace(
-                "symbols have no lags and no differences", hint="leave process.lags and process.difference unset"
-            )
+            raise UnsupportedSpace("symbols have no lags and no differences", hint="leave the feature lags out")
         return 3 * space.dim * len(self.channel_lags)
 
     def read(self, space: Space, visible: Visible, position: Tensor) -> Read:
@@ -228,36 +226,47 @@ class Frame:
         return x * self.log_scale.exp() + self.location
 
 
-def about_level(facts: Facts, *, linear: int = 0, ordered: bool = False) -> Advice:
+Suited = tuple[dict[str, dict[str, Any]], str]
+"""The settings of features that suit a series by their names, and why."""
+
+
+def featured(*suited: Suited) -> Advice:
+    """All of these features as one piece of advice, in this order."""
+    features = {name: settings for several, _ in suited for name, settings in several.items()}
+    reason = "; ".join(reason for _, reason in suited if reason)
+    return {"features": (features, reason)} if features else {}
+
+
+def about_level(facts: Facts, *, linear: int = 0, ordered: bool = False) -> Suited:
     """What suits a process that has `features` and fills positions in order or in any: series about their own level.
 
     And about what is expected from at most so many elements, `linear`; 0: from none.
     """
     if not facts.numbers:
-        return {}
+        return {}, ""
     length = min(7 * facts.season if facts.season > 1 else 96, 336, facts.elements // 10)
     length = max(8, length, facts.season)  # of a part of a season the level is that of the part
-    window: dict[str, Any] = {"name": "window", "length": length}
+    window: dict[str, Any] = {"length": length}
     if not ordered and not facts.wanders:  # of a level that training never saw a diffusion makes too much
         window["inputs"] = "scale"
     if facts.wanders:
         window |= {"level": "last", "scale": "change", "typical": facts.change}
-    features, reason = [window], "levels shift: each is read about its own past"
+    features, reason = {"window": window}, "levels shift: each is read about its own past"
     # Of a walk the last value says all, and what is counted beyond that is chance. What has mass goes on as it did,
     # often exactly: counted moments, which mix it with what stands still, blur that.
     counted = not facts.wanders or MOMENTUM <= facts.momentum < INERTIA
     if linear and facts.elements >= COUNTED and counted:
         seasons = min(2 * facts.season, facts.elements // 4)
         length = max(8, min(linear, max(seasons, facts.elements // 20)))
-        features.append({"name": "linear", "length": length, "scale": window.get("scale", "spread")})
+        features["linear"] = {"length": length, "scale": window.get("scale", "spread")}
         reason += ", and what follows linearly need not be learned"
     elif facts.wanders:
         if facts.moving:
             window |= {"momentum": round(min(facts.momentum, 1.0), 2), "typical": facts.innovation}
         if not ordered:
-            features.append({"name": "linear", "scale": "change", "momentum": window.get("momentum", 0.0)})
+            features["linear"] = {"scale": "change", "momentum": window.get("momentum", 0.0)}
             reason += ", and going on as before need not be learned"
-    return {"features": (features, reason)}
+    return features, reason
 
 
 def framed(features: Sequence[Feature], space: Space, visible: Visible, position: Tensor) -> tuple[Read, Frame | None]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.base import Likelihood, Loss, Net, Process, channels, strata
-from seqloom.processes.features import Feature, Frame, about_level, counting, expected, framed, inputs_of
+from seqloom.processes.features import Feature, Frame, about_level, counting, expected, featured, framed, inputs_of
 from seqloom.processes.known import KnownCells, KnownInputs, KnownPositions, distinct
 from seqloom.processes.schedules import EdmNoise, Noise, PredictEdm, Prediction
 from seqloom.processes.visible import Visible
@@ -82,7 +82,7 @@ class Gaussian(Process, name="gaussian"):
 
     def advice(self, facts: Facts) -> Advice:
         once = {"known_once": (True, "a forecast reads its past once for all paths")} if facts.numbers else {}
-        return about_level(facts, linear=LONGEST) | once
+        return featured(about_level(facts, linear=LONGEST)) | once
 
     def loss(self, net: Net, batch: Batch, rng: Rng, state: Any = None, drop: Rng | None = None) -> Loss:
         assert isinstance(net.space, Vectors)

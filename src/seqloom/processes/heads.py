@@ -24,6 +24,7 @@ from seqloom.core.config import Component
 from seqloom.core.errors import ConfigError, UnsupportedQuery
 from seqloom.core.rng import Rng, pick
 from seqloom.processes.dependence import Coupled
+from seqloom.processes.natural import Natural, natural_of
 from seqloom.processes.priors import Mixture
 from seqloom.sequence.space import Measure, Space, Tokens, Vectors
 
@@ -40,7 +41,7 @@ class Head(Component, home="seqloom.processes"):
     """
 
     supports: ClassVar[tuple[str, ...]] = ()
-    """The supports of the fields it is for, each number by itself."""
+    """The supports of the fields it is for, each number by itself, or of real fields what they lie `within`."""
     independent: ClassVar[bool] = False
     """Its numbers are independent, and its parameters blocks with one for each number."""
     direct: ClassVar[bool] = True
@@ -48,7 +49,15 @@ class Head(Component, home="seqloom.processes"):
 
     def covers(self, space: Vectors) -> tuple[str, ...]:
         """The names of the fields (`space.all_fields`) that it is a distribution over; others have other heads."""
-        return tuple(field.name for field in space.all_fields if field.support in self.supports)
+        return tuple(field.name for field in space.all_fields if {field.support, *field.within} & set(self.supports))
+
+    def kinds(self, space: Vectors) -> tuple[str, ...]:
+        """The set in which it takes each number (D,), in the data's own units; "": as it is on the canvas."""
+        return tuple(
+            "" if field.support in self.supports else next((kind for kind in self.supports if kind in field.within), "")
+            for field in space.all_fields
+            for _ in range(field.width)
+        )
 
     def fits(self, space: Space) -> bool:
         """Whether it is a distribution over the whole of an element."""
@@ -366,7 +375,10 @@ class BoundHead:
 
     Where `located` or `spread`, the last numbers of `params` are a location (...,D) and the logarithm of a scale
     (...,D) that were read off the canvas: the head then is the distribution of (x - location) / scale for real
-    numbers, of x / scale for positive ones, of counts that are expected to be scale times as many.
+    numbers, of x / scale for positive ones, of counts that are expected to be scale times as many. Real numbers that
+    the head takes in the data's own units, as counts or positive ones, are expected to be as many as are at that
+    location; costs are those of numbers of the canvas, so that a count costs what it would if it were spread evenly
+    over an interval of length 1.
     """
 
     head: Head
@@ -398,24 +410,27 @@ class BoundHead:
         return mixture.nats(own, params[..., -1], x.masked_fill(~wanted, 0)).masked_fill(~wanted, 0.0)
 
     def _cost(self, cost: Callable[..., Tensor], params: Tensor, x: Tensor, wanted: Tensor) -> Tensor:
-        params, location, log_scale = self._split(params)
-        standard = x.masked_fill(~wanted, 0)
+        params, location, logs = self._split(params)
+        standard, natural = x.masked_fill(~wanted, 0), self.natural(x.device)
+        if natural is not None:
+            slope = natural.log_slope(standard)
+            standard = natural.of(standard)
         if location is not None:
-            standard = standard - location.masked_fill(~self._cells(x, "real"), 0.0)
-        if log_scale is None:
+            standard = standard - location
+        if logs is None:
             return shaped(self.head, "nats", cost(self.space, params, standard, wanted, self.own), params.shape[:-1])
-        logs = log_scale.masked_fill(~self._cells(x, "real", "positive"), 0.0)
         total = cost(self.space, params, standard * (-logs).exp(), wanted, self.own)
+        logs = logs if natural is None else logs - slope
         return total + logs.masked_fill(~wanted, 0.0).sum(-1)
 
     def draw(self, params: Tensor, rng: Rng, temperature: Tensor) -> Tensor:
         """Elements (B,D), or symbols (B,)."""
         if self.mixture is not None:
             return picked(self.logits(params), rng.uniform(1)[:, 0], temperature)
-        inner, location, log_scale = self._split(params)
+        inner, location, logs = self._split(params)
         rng = rng if self.dependence is None else Coupled(rng, self.dependence)
         x = self.head.draw(self.space, inner, rng, temperature, self.own)
-        return self._moved(shaped(self.head, "draw", x, element(self.space, inner)), location, log_scale)
+        return self._moved(shaped(self.head, "draw", x, element(self.space, inner)), location, logs)
 
     def logits(self, params: Tensor) -> Tensor:
         """Logits (...,V) of all symbols."""
@@ -424,27 +439,44 @@ class BoundHead:
 
     def mean(self, params: Tensor) -> Tensor:
         """The mean of each number (...,D)."""
-        inner, location, log_scale = self._split(params)
-        return self._moved(self.head.mean(self.space, inner, self.own), location, log_scale)
+        inner, location, logs = self._split(params)
+        return self._moved(self.head.mean(self.space, inner, self.own), location, logs)
 
     def quantile(self, params: Tensor, q: float) -> Tensor:
         """The q-quantile of each number by itself (...,D)."""
-        inner, location, log_scale = self._split(params)
-        return self._moved(self.head.quantile(self.space, inner, q, self.own), location, log_scale)
+        inner, location, logs = self._split(params)
+        return self._moved(self.head.quantile(self.space, inner, q, self.own), location, logs)
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        if not (self.located or self.spread):
+        """The head's own parameters, a location (...,D) and the logarithms of a scale, 0 where there is none."""
+        natural = self.natural(params.device)
+        if not (self.located or self.spread) and natural is None:
             return params if self.mixture is None else params[..., :-1], None, None
         dim = dim_of(self.space)
-        inner = params[..., : -dim * (self.located + self.spread)]
+        inner = params[..., : params.shape[-1] - dim * (self.located + self.spread)]
         location = params[..., inner.shape[-1] :][..., :dim] if self.located else None
         log_scale = params[..., -dim:] if self.spread else None
-        return inner if log_scale is None else self.head.scaled(self.space, inner, log_scale), location, log_scale
+        moved, multiplied = self._cells(params, "real"), self._cells(params, "real", "positive")
+        if natural is not None:
+            level = natural.log_level(torch.zeros_like(params[..., :dim]) if location is None else location)
+            log_scale = torch.where(natural.cells, level, level if log_scale is None else log_scale)
+            moved, multiplied = moved & ~natural.cells, multiplied & ~natural.cells | natural.multiplied
+        location = None if location is None else location.masked_fill(~moved, 0.0)
+        if log_scale is None:
+            return inner, location, None
+        return self.head.scaled(self.space, inner, log_scale), location, log_scale.masked_fill(~multiplied, 0.0)
 
-    def _moved(self, x: Tensor, location: Tensor | None, log_scale: Tensor | None) -> Tensor:
-        if log_scale is not None:
-            x = x * log_scale.masked_fill(~self._cells(x, "real", "positive"), 0.0).exp()
-        return x if location is None else x + location.masked_fill(~self._cells(x, "real"), 0.0)
+    def _moved(self, x: Tensor, location: Tensor | None, logs: Tensor | None) -> Tensor:
+        x = x if logs is None else x * logs.exp()
+        x = x if location is None else x + location
+        natural = self.natural(x.device)
+        return x if natural is None else natural.back(x)
+
+    def natural(self, device: torch.device) -> Natural | None:
+        """Of vectors: which numbers the head takes in the data's own units."""
+        if not isinstance(self.space, Vectors):
+            return None
+        return _natural_of(self.head, self.space, device)
 
     def _cells(self, like: Tensor, *supports: str) -> Tensor:
         """Which numbers (D,) of an element are of fields of one of these supports."""
@@ -465,6 +497,11 @@ def shaped(head: Head, method: str, value: Tensor, wanted: tuple[int, ...]) -> T
 def element(space: Space, params: Tensor) -> tuple[int, ...]:
     """The shape of elements that have these parameters (...,P): numbers (...,D) or symbols (...)."""
     return (*params.shape[:-1], space.dim) if isinstance(space, Vectors) else tuple(params.shape[:-1])
+
+
+@lru_cache(maxsize=64)
+def _natural_of(head: Head, space: Vectors, device: torch.device) -> Natural | None:
+    return natural_of(space, head.kinds(space), device)
 
 
 @lru_cache(maxsize=64)

@@ -19,7 +19,7 @@ from seqloom.sequence.space import Space
 class Truncated(Normal, name="truncated"):
     """Independent numbers that are not negative: normals of which only what lies above zero is left."""
 
-    supports: ClassVar[tuple[str, ...]] = ("positive",)
+    supports: ClassVar[tuple[str, ...]] = ("positive", "nonnegative")
 
     def nats(self, space: Space, params: Tensor, x: Tensor, wanted: Tensor, own: nn.Module | None = None) -> Tensor:
         location, scale = self.split(params)

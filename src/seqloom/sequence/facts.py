@@ -52,8 +52,10 @@ class Facts:
     turns: bool = False
     """Whether these are conversations, of which the turns of some are never scored."""
     numbers: int = 0
-    """The channels of a series: the real numbers of an element, where it has nothing else, sequences do not end, and
-    the process can tell them apart."""
+    """The channels of a series: the real numbers of an element, where it has nothing else and sequences do not end."""
+    together: bool = False
+    """Whether the process takes them as one vector alone, for their distributions are of several kinds or depend on
+    each other."""
     symbols: int = 0
     """How many different ones there are."""
     minutes: float | None = None

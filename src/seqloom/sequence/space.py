@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar, Literal
 
 from pydantic import Field as Limits
@@ -9,6 +10,7 @@ from pydantic import Field as Limits
 from seqloom.core.config import Settings
 
 Measure = Literal["mass", "density"]
+Within = Literal["binary", "count", "positive", "nonnegative"]
 
 
 class Tokens(Settings):
@@ -37,6 +39,17 @@ class Tokens(Settings):
         return "mass"
 
 
+class Units(Settings):
+    """What a number x of a canvas is in the data's own units: mean + scale x, or the inverse of a logarithm of it.
+
+    With a `size` s > 0 it is 2 s sinh(mean + scale x), which far above s is a logarithm's inverse.
+    """
+
+    mean: float = 0.0
+    scale: float = Limits(default=1.0, gt=0)
+    size: float = Limits(default=0.0, ge=0)
+
+
 class Field(Settings):
     """A named part of a vector: one column of a table, one coordinate of a pen."""
 
@@ -46,6 +59,11 @@ class Field(Settings):
     """How many numbers it has."""
     support: Literal["real", "positive", "count", "binary", "category"] = "real"
     """Which numbers it can hold; `category` is one-hot over its width."""
+    within: tuple[Within, ...] = ()
+    """Of a real field: the sets in which its numbers lie in the data's own units. A head of such numbers, where it is
+    asked for, takes them as they are there."""
+    units: Units = Units()
+    """What its numbers are in the data's own units."""
 
 
 class Vectors(Settings):
@@ -66,7 +84,7 @@ class Vectors(Settings):
         """The parts of one vector, and the end flag where there is one."""
         return (*self.fields, Field(name="end", support="binary")) if self.ends else self.fields
 
-    @property
+    @cached_property
     def dim(self) -> int:
         """D, the numbers in one element, the end flag included."""
         return sum(field.width for field in self.all_fields)
