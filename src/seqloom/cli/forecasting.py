@@ -143,8 +143,8 @@ def forecast(
         made = [[codec.in_file(value, file.path.name) for value in own] for own in made]
     data, contents = _summaries(codec, answers, made, levels) if paths is None else _paths(codec, answers, made, drawn)
     if folder is not None:
-        texts = [codec.together(path) for path in zip(*made, strict=False)]
-        write_files(replace(folder, files=folder.files[: len(texts)]), texts, session)
+        joint = list(zip(*made, strict=False))
+        write_files(replace(folder, files=folder.files[: len(joint)]), joint, codec, session)
     if file is not None:
         session.wrote(file, codec.as_file(data, file.path.name))
     if as_json:

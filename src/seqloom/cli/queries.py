@@ -266,8 +266,9 @@ def numbered_files(out: str, count: int, codec: Codec, force: bool) -> OutputFol
     return OutputFolder.at(out, [f"{i:04d}{next(iter(codec.suffixes), '')}" for i in range(count)], force=force)
 
 
-def write_files(folder: OutputFolder, contents: Sequence[bytes], session: Session) -> None:
-    """Write one file a sample, and say where they are."""
-    folder.write(contents)
+def write_files(folder: OutputFolder, samples: Sequence[Sequence[Any]], codec: Codec, session: Session) -> None:
+    """Write one file a sample, of one thing or of several series, and say where they are."""
     first, last = folder.files[0].path, folder.files[-1].path
-    session.note(f"{first}" if len(contents) == 1 else f"{len(contents)} files: {first} to {last.name}")
+    own = [[codec.in_file(value, first.name) for value in several] for several in samples]
+    folder.write([codec.show(one[0]) if len(one) == 1 else codec.together(one) for one in own])
+    session.note(f"{first}" if len(own) == 1 else f"{len(own)} files: {first} to {last.name}")

@@ -28,6 +28,7 @@ from seqloom.codecs.sheet import Cells, Sheet
 from seqloom.codecs.table import Table
 from seqloom.codecs.timing import Timing
 from seqloom.codecs.wide import lengthened, times_of, unfolded
+from seqloom.codecs.written import Written, styles_of
 from seqloom.core.config import nearest
 from seqloom.core.errors import DataError
 
@@ -67,7 +68,7 @@ class _Layout:
         ids = series_columns(whole, free, texts, known, self.wanted)
         chosen, left = self._chosen(columns, ids)
         self.groups = self._groups(ids)
-        values, sheet = self._numbers(chosen)
+        values, sheet, written = self._numbers(chosen)
         groups = {name: timing.ordered(rows, values) for name, rows in self.groups.items()}
         timing = timing.stepped(groups)
         self._say_left_out({*left, *chosen})
@@ -85,6 +86,7 @@ class _Layout:
                 timing.calendar,
                 {word: tuple(np.where(places >= 0, cells[places], "")) for word, cells in words.items()},
                 _lines_of(sheet, places, chosen, len(rows) > 1 and rows[0] > rows[-1]),
+                written,
                 name,
                 "\t".join(ids),
             )
@@ -170,8 +172,8 @@ class _Layout:
                 self.remarks.append(f"{column_name} counts the rows and is left out")
         return found
 
-    def _numbers(self, chosen: Sequence[str]) -> tuple[NDArray[np.float64], Sheet]:
-        """The numbers of the chosen columns (rows, columns), and the sheet with how they are written."""
+    def _numbers(self, chosen: Sequence[str]) -> tuple[NDArray[np.float64], Sheet, Written]:
+        """The numbers of the chosen columns (rows, columns), the sheet with their gaps, and how they are written."""
         sheet = self.cells.sheet
         decimal = self.dialect.decimal or self.wanted.decimal
         decimal = decimal_of([self.columns[name] for name in chosen], sheet.delimiter, decimal)
@@ -189,17 +191,15 @@ class _Layout:
                 )
             for remark in numbers.remarks:
                 said.setdefault(remark, []).append(name)
-        if decimal == "," and any("," in numbers.style.decimal for numbers in read.values()):
+        if decimal == "," and any(self.columns[name].str.contains("[.,]").any() for name in chosen):
             self.remarks.append(self._decimal_comma([self.columns[name] for name in chosen]))
         for remark, names in said.items():
             self.remarks.append(f"{_listed(names)} {remark}")
-        sheet = replace(
-            sheet,
-            styles={name: numbers.style for name, numbers in read.items()},
-            gaps={name: np.isnan(numbers.values) for name, numbers in read.items()},
-        )
+        styles = styles_of({name: numbers.style for name, numbers in read.items()})
+        written = Written(delimiter=sheet.delimiter, end=sheet.end, styles=styles)
+        sheet = replace(sheet, gaps={name: np.isnan(numbers.values) for name, numbers in read.items()})
         empty = np.zeros((self.cells.height, 0))
-        return np.column_stack([empty, *(numbers.values for numbers in read.values())]), sheet
+        return np.column_stack([empty, *(numbers.values for numbers in read.values())]), sheet, written
 
     def _decimal_comma(self, columns: Sequence[polars.Series]) -> str:
         """What is understood of commas and points where the decimal sign is a comma."""

@@ -24,10 +24,10 @@ from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of, parquet
 from seqloom.codecs.layout import tables_in
 from seqloom.codecs.reading import has_numbers, line_of, read_table, read_tables, table_of
 from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, season_of
-from seqloom.codecs.sheet import quoted
 from seqloom.codecs.table import Table, joined
 from seqloom.codecs.understood import oddities, understood, uneven
 from seqloom.codecs.writing import summary_of_tables, text_of_tables
+from seqloom.codecs.written import PLAIN, Written
 from seqloom.core.content import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.figures import numbers_plot
@@ -112,6 +112,8 @@ class Series(Codec, name="series"):
     """The columns that tell the series of a file apart, where it held several."""
     start: str = ""
     """The first date of the training split: where the dates of a sample from nothing begin."""
+    written: Written = Written()
+    """How the file is written, where it is a text: what is made is written so, too."""
 
     @model_validator(mode="after")
     def _lengths(self) -> Self:
@@ -223,6 +225,7 @@ class Series(Codec, name="series"):
             calendar=first.calendar,
             start=first.dates[0] if first.dates else "",
             series=tuple(filter(None, first.series_column.split("\t"))),
+            written=first.written,
         )
 
     def encode(self, value: Table) -> Encoded:
@@ -262,11 +265,17 @@ class Series(Codec, name="series"):
         dates = None if dates is None else dates[: len(values)]
         spelled = (dates, origin.get("date", ""), origin.get("calendar"))
         if template is None:
-            return Table(self.columns, values, *spelled)
+            return Table(self.columns, values, *spelled, written=self.written)
         sheet = None if template.sheet is None else template.sheet.part(0, len(values))
-        series = template.series_column
         return Table(
-            self.columns, values, *spelled, sheet=sheet, name=template.name, series_column=series, wide=template.wide
+            self.columns,
+            values,
+            *spelled,
+            sheet=sheet,
+            written=template.written,
+            name=template.name,
+            series_column=template.series_column,
+            wide=template.wide,
         )
 
     def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -580,8 +589,17 @@ class Series(Codec, name="series"):
         return name.endswith(self.suffixes)
 
     def in_file(self, value: Table, name: str) -> Table:
-        """Numbers alone where a file has columns of numbers: no units, decimal commas and lines of comment."""
-        return replace(value, sheet=None) if name.lower().endswith(SUFFIXES) else value
+        """Numbers alone where a file has columns of numbers: no units, decimal commas and lines of comment.
+
+        A copy of lines that a file has stays one, but in a .tsv, which has tabs.
+        """
+        if name.lower().endswith(SUFFIXES):
+            return replace(value, sheet=None, written=PLAIN)
+        written = value.written.called(name)
+        copied = value.sheet is not None and any(line for line, _ in value.sheet.rows)
+        if written == value.written or (copied and written.delimiter != "\t"):
+            return value
+        return replace(value, sheet=None, written=written)
 
     def as_file(self, shown: bytes, name: str) -> bytes:
         return as_file(shown, name)
@@ -638,9 +656,10 @@ class Series(Codec, name="series"):
             several = value if isinstance(value, tuple) else (value,)
             text, sheet = self.together(several).decode("utf-8", "replace"), several[0].sheet
             header, *rows = text.splitlines()
-            mark = "," if sheet is None else sheet.delimiter
+            written = several[0].written
+            mark = written.delimiter
             if sheet is not None and text.startswith(sheet.head):  # without what stands before and under the names
-                header, rows = mark.join(map(quoted, sheet.names)), text.removeprefix(sheet.head).splitlines()
+                header, rows = mark.join(map(written.cell, sheet.names)), text.removeprefix(sheet.head).splitlines()
             lines += [f"{name}{mark}{header}"] if i == 0 else []
             lines += [f"{i}{mark}{row}" for row in rows]
         return "".join(f"{line}\n" for line in lines).encode()
@@ -655,7 +674,13 @@ class Series(Codec, name="series"):
             columns=columns, sizes=sizes, means=means, scales=scales, integers=(), signed=(), binary=(), decimals=()
         )
         tables = [
-            replace(like, columns=columns, values=np.stack(list(own.values()), -1).reshape(len(like), -1), words={})
+            replace(
+                like,
+                columns=columns,
+                values=np.stack(list(own.values()), -1).reshape(len(like), -1),
+                words={},
+                written=like.written.of_statistics(self.columns, names),
+            )
             for like, own in zip(likes, statistics, strict=True)
         ]
         return summary_of_tables(tables, names, codec._digits(columns)).encode()

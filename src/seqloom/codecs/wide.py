@@ -19,6 +19,7 @@ from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, r
 from seqloom.codecs.sheet import Cells, Sheet
 from seqloom.codecs.spelling import common
 from seqloom.codecs.table import Table
+from seqloom.codecs.written import Written, styles_of
 from seqloom.core.errors import DataError
 from seqloom.core.progress import listed
 
@@ -118,7 +119,7 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
     """The series of a table of which each row is one."""
     columns, height = cells.columns, cells.height
     ids = [name for name in columns if name not in times]
-    values = _numbers_of(cells, times, wanted, path)
+    values, written = _numbers_of(cells, times, wanted, path)
     dates, calendar = None, None
     if common(Around.of(times).bare(times), named=True):
         lines = [1] * len(times)
@@ -143,6 +144,7 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
             "date" if dates else "",
             calendar,
             {word: (own[word][row],) * (end - begin) for word in (*wanted.words, *wanted.perhaps) if word in own},
+            written=written,
             name=name,
             series_column=key,
             wide=True,
@@ -155,8 +157,10 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
     return tables
 
 
-def _numbers_of(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | str) -> NDArray[np.float64]:
-    """The numbers (rows, times) of the columns that are times; DataError where a cell is none."""
+def _numbers_of(
+    cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | str
+) -> tuple[NDArray[np.float64], Written]:
+    """The numbers (rows, times) of the columns that are times, and how they are written; DataError for other cells."""
     import polars
 
     dialect = wanted.dialect
@@ -172,7 +176,8 @@ def _numbers_of(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path |
             line=cells.lines[row],
             hint=f"{PREFIX}.missing=[...] says which cells are no values",
         )
-    return read.values.reshape(len(times), cells.height).T
+    written = Written(delimiter=cells.sheet.delimiter, end=cells.sheet.end, styles=styles_of({WIDE: read.style}))
+    return read.values.reshape(len(times), cells.height).T, written
 
 
 def _remarks(times: Sequence[str], ids: Sequence[str], used: Collection[str]) -> list[str]:
