@@ -174,11 +174,7 @@ def each_asked(
     value, first = bad[0]
     if not good and len({str(error) for _, error in bad}) == 1:
         raise first
-    name = called(value)
-    if isinstance(first, UnsupportedQuery) or first.path:
-        first.message = first.message if repr(name) in first.message else f"{name}: {first.message}"
-    else:
-        first.path = name
+    first = first.of(called(value))
     first.hint = f"{first.hint or 'mend it'}; --skip-bad leaves it out"
     if not (good and skip_bad):
         raise first
@@ -246,10 +242,9 @@ def collected_several(model: Model, several: Sequence[AnnotatedQuery], session: 
     """The samples of several queries, which share the network's calls. No two of them draw the same random numbers."""
     if len(several) == 1:
         return [collected(model, several[0], session)]
-    first, queries, row = several[0].query, [], 0
-    for one in several:
-        queries.append(replace(one.query, seed=first.seed, first_row=row, watched=False))
-        row += one.query.count
+    from seqloom.several import apart
+
+    queries = apart([one.query for one in several])
     notes = list(several[0].notes)
     with Progress(1, "", quiet=session.quiet) as bar:
 

@@ -176,7 +176,9 @@ class _Layout:
         """The numbers of the chosen columns (rows, columns), the sheet with their gaps, and how they are written."""
         sheet = self.cells.sheet
         decimal = self.dialect.decimal or self.wanted.decimal
-        decimal = decimal_of([self.columns[name] for name in chosen], sheet.delimiter, decimal)
+        decimal = decimal_of(
+            [self.columns[name] for name in (*chosen, *self._others(chosen))], sheet.delimiter, decimal
+        )
         read = {name: read_numbers(self.columns[name], decimal, self.dialect.missing) for name in chosen}
         said: dict[str, list[str]] = {}
         for name, numbers in read.items():
@@ -200,6 +202,12 @@ class _Layout:
         sheet = replace(sheet, gaps={name: np.isnan(numbers.values) for name, numbers in read.items()})
         empty = np.zeros((self.cells.height, 0))
         return np.column_stack([empty, *(numbers.values for numbers in read.values())]), sheet, written
+
+    def _others(self, chosen: Sequence[str]) -> list[str]:
+        """Columns of numbers that are not chosen; they show the decimal sign of the table as well."""
+        cells = {name: column.head(50).to_list() for name, column in self.columns.items() if name not in chosen}
+        known = {name: [cell for cell in own if not is_missing(cell)] for name, own in cells.items()}
+        return [name for name, own in known.items() if own and all(map(looks_like_number, own))]
 
     def _decimal_comma(self, columns: Sequence[polars.Series]) -> str:
         """What is understood of commas and points where the decimal sign is a comma."""

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.beside import cells_ahead, column_of_numbers, mostly_numbers, no_number, odd_cell
+from seqloom.codecs.beside import (
+    cells_ahead,
+    column_of_numbers,
+    mostly_numbers,
+    no_number,
+    odd_cell,
+    respelled,
+    rows_ahead,
+)
 from seqloom.codecs.columns import BELOW, binary, decimals, least_size, moments_of, signed, whole
 from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.dialect import Dialect, Wanted
@@ -276,6 +284,7 @@ class Series(Codec, name="series"):
             name=template.name,
             series_column=template.series_column,
             wide=template.wide,
+            words={name: self._lengthened(template, name, len(values)) for name in template.words},
         )
 
     def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -398,16 +407,27 @@ class Series(Codec, name="series"):
                     hint=f"one row a time, one column each for {', '.join(self.columns)}",
                 )
             return Table(self.columns, values)
-        frame = None if thing is None or isinstance(thing, Table | str | Path) else frame_of(thing)
-        if frame is not None:
-            tables = tables_in(cells_of(frame), "", self._wanted())
-            if len(tables) > 1:
-                raise DataError(f"the frame holds {len(tables):,} series, where one is wanted", hint="give one of them")
-            (thing,) = tables.values()
-        value = super().accept(thing)
+        tables = self._in_frame(thing)
+        if len(tables) > 1:
+            raise DataError(f"the frame holds {len(tables):,} series, where one is wanted", hint="give one of them")
+        value = super().accept(tables[0] if tables else thing)
         if value is not None:
             self._check_steps(value)
         return value
+
+    def accept_several(self, thing: Any) -> list[Table]:
+        if isinstance(thing, str) and "\n" not in thing:
+            thing = Path(thing)
+        values = self.several(thing) if isinstance(thing, Path) else self._in_frame(thing)
+        for value in values:
+            self._check_steps(value)
+        return values or [self.accept(thing)]
+
+    def _in_frame(self, thing: Any) -> list[Table]:
+        """The series of a frame, an Arrow table or a dict of columns; none of anything else."""
+        plain = thing is None or isinstance(thing, Table | str | Path | bytes | np.ndarray)
+        frame = None if plain or (isinstance(thing, Sequence) and not isinstance(thing, Mapping)) else frame_of(thing)
+        return [] if frame is None else list(tables_in(cells_of(frame), "", self._wanted()).values())
 
     def element_names(self, value: Table) -> list[str]:
         return list(map(shown, value.dates)) if value.dates else super().element_names(value)
@@ -465,7 +485,8 @@ class Series(Codec, name="series"):
         dates = self._continued(value, length)
         found = self._future(value, future, name)
         own = None if dates is None else dates[len(value) :]
-        return (*value.words[name], *cells_ahead(found, own, value.calendar, length, name, future))
+        cells = cells_ahead(found, own, value.calendar, length, name, future)
+        return (*value.words[name], *respelled(cells, value.words[name], self.dialect))
 
     def moments(self, value: Table) -> NDArray[np.int64] | None:
         if value.dates is None or value.calendar is None or value.calendar.counts:
@@ -494,6 +515,20 @@ class Series(Codec, name="series"):
                 hint="give a row for each: dates that are not even do not follow from those before them",
             )
         return replace(value, ahead=tuple(map(value.calendar.write, later[:length])))
+
+    def accompanied(self, value: Table, length: int, future: Any) -> Table:
+        if future is None or not value.words:
+            return value
+        found, dates = self._future(value, future), self._continued(value, length)
+        own = None if dates is None else dates[len(value) :]
+        rows, _ = rows_ahead(found, own, value.calendar, length)
+        beside = {
+            name: tuple("" if row is None else found.words[name][row] for row in rows)
+            for name in value.words
+            if name in found.words
+        }
+        beside = {name: respelled(cells, value.words[name], self.dialect) for name, cells in beside.items()}
+        return replace(value, beside=beside)
 
     def continued(self, value: Table, length: int) -> Table:
         if not length:
@@ -594,7 +629,8 @@ class Series(Codec, name="series"):
         A copy of lines that a file has stays one, but in a .tsv, which has tabs.
         """
         if name.lower().endswith(SUFFIXES):
-            return replace(value, sheet=None, written=PLAIN)
+            words = {name: respelled(cells, (), self.dialect) for name, cells in value.words.items()}
+            return replace(value, sheet=None, written=PLAIN, words=words)
         written = value.written.called(name)
         copied = value.sheet is not None and any(line for line, _ in value.sheet.rows)
         if written == value.written or (copied and written.delimiter != "\t"):
@@ -630,6 +666,9 @@ class Series(Codec, name="series"):
 
     def called(self, value: Table) -> str:
         return shown(value.name)
+
+    def told_apart(self, value: Table) -> Mapping[str, str]:
+        return dict(zip(value.series_column.split("\t"), value.name.split("\t"), strict=False)) if value.name else {}
 
     def remarks(self, value: Table) -> Sequence[str]:
         return value.remarks
@@ -722,6 +761,12 @@ class Series(Codec, name="series"):
             step = {name: getattr(self.calendar, name) for name in ("step", "months", "day", "weekdays")}
             own = own.replace(**step)
         return template.dates + own.after(template.dates[-1], length, before=template.dates[-TWICE:-1])
+
+    def _lengthened(self, template: Table, name: str, length: int) -> tuple[str, ...]:
+        """The cells of a column of words in so many rows: as the table knows them, or the one that is in all rows."""
+        cells = template.words[name] + template.beside.get(name, ())
+        always = cells[0] if len(set(cells)) == 1 else ""
+        return (*cells[:length], *[always] * (length - len(cells)))
 
     def _digits(self, columns: tuple[str, ...]) -> Mapping[str, int]:
         """Decimals worth writing of each column."""

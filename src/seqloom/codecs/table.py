@@ -44,6 +44,8 @@ class Table:
     """What was understood of the file that is not plain from its cells, in words."""
     ahead: tuple[str, ...] = ()
     """The dates of the rows that follow it, where they are known and not even."""
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Cells of columns of words in the rows that follow it, where they are known."""
     begin: int = 0
     """How many rows of its series stand before it, where it is a part of one."""
 
