@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -1034,13 +1034,115 @@ def test_several_samples_have_one_line_of_names():
 
 
 def test_what_series_in_json_lines_have_beside_their_values_is_said(tmp_path: Path):
-    entry = {"start": "2024-01-01", "target": [1, 2, 3], "feat_static_cat": [0], "feat_dynamic_real": [[1, 2, 3]]}
-    (tmp_path / "t.jsonl").write_text(json.dumps(entry) + "\n", encoding="utf-8")
-    (table,) = read_tables(tmp_path / "t.jsonl").values()
+    entry = {"start": "2024-01-01", "target": [1, 2, 3], "feat_static_cat": [0], "source": "meter"}
+    entry |= {"feat_dynamic_real": [[1, 2, 3, 4], [5, 6, 7, 8]]}
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    (table,) = read_tables(path).values()
+    assert table.columns == ("target",)
     assert table.remarks == (
-        "'start' is left out, for no 'freq' says how far apart the values are",
-        "'feat_static_cat', 'feat_dynamic_real' are left out",
+        "'start' is left out, for no 'freq' says how far apart the values are "
+        "(codec.dialect.freq=H says that it is an hour; D, W, M, 15min ...)",
+        "'source' is left out",
+        "column 'feat_static_cat' is left out (given.NAME.source=column:COLUMN makes one a condition)",
+        "2 columns (feat_dynamic_real_1, feat_dynamic_real_2) are left out "
+        "(corpus.future=COLUMN,COLUMN reads them beside the rows)",
     )
+    # As those hints have it: nothing of what was asked for is said to be left out.
+    words = ("feat_static_cat", "feat_dynamic_real_1", "feat_dynamic_real_2")
+    wanted = Wanted(Dialect(freq="D"), words=words)
+    (table,) = read_tables(path, wanted).values()
+    assert table.remarks == ("'source' is left out",)
+    assert table.dates == ("2024-01-01", "2024-01-02", "2024-01-03")
+    assert table.words == dict(zip(words, (("0",) * 3, ("1", "2", "3"), ("5", "6", "7")), strict=True))
+    # What is known ahead of the values is there where a future is read.
+    (future,) = read_tables(path, replace(wanted, numbers=False)).values()
+    assert (future.dates[-1], future.words["feat_dynamic_real_2"][-1]) == ("2024-01-04", "8")
+    assert read_tables(path, Wanted(columns=("target", "feat_dynamic_real_1"))).popitem()[1].values.shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"feat_static_cat": 3}, "'feat_static_cat' is no list"),
+        ({"feat_dynamic_real": [1, 2, 3]}, "'feat_dynamic_real' is no list of lists"),
+        ({"feat_dynamic_real": [[1, 2]]}, "'feat_dynamic_real' has 2 values, where 'target' has 3"),
+        ({"target": []}, "'target' is no list of numbers"),
+        ({"target": [[1, 2], [3]]}, "the channels of 'target' are of several lengths"),
+        ({"freq": "fortnight"}, "'fortnight' is no frequency that is known"),
+        ({"target": [1, [2], 3]}, "'target' holds lists"),
+    ],
+)
+def test_what_is_wrong_with_series_in_json_lines_is_named(tmp_path: Path, changes: dict[str, Any], message: str):
+    entry = {"start": "2024-01-01", "freq": "D", "target": [1, 2, 3]}
+    path = tmp_path / "t.jsonl"
+    path.write_text(f"{json.dumps(entry)}\n\n{json.dumps(entry | changes)}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=message) as error:
+        read_tables(path)
+    assert error.value.line == 3
+
+
+ROWS = [{"date": f"2024-01-{day:02d}", "y": day * 1.5, "open": day % 2 == 0} for day in range(1, 21)]
+COLUMNS = {name: [row[name] for row in ROWS] for name in ROWS[0]}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        json.dumps(ROWS),
+        json.dumps(ROWS, indent=2),
+        "".join(json.dumps(row) + "\n" for row in ROWS),
+        json.dumps(COLUMNS),
+        json.dumps({name: {str(i): cell for i, cell in enumerate(cells)} for name, cells in COLUMNS.items()}),
+        json.dumps({"columns": [*COLUMNS], "index": [*range(20)], "data": [[*row.values()] for row in ROWS]}),
+        json.dumps({"count": 20, "data": ROWS}),
+        json.dumps({"latitude": 52.5, "units": {"y": "C"}, "hourly": COLUMNS}),
+        json.dumps(
+            {name: dict(zip(COLUMNS["date"], cells, strict=True)) for name, cells in COLUMNS.items() if name != "date"}
+        ),
+    ],
+    ids=["rows", "indented", "lines", "columns", "pandas", "split", "rows in a field", "columns in a field", "index"],
+)
+def test_a_json_file_of_rows_or_columns_is_a_table(tmp_path: Path, document: str):
+    path = tmp_path / "t.json"
+    path.write_text(document, encoding="utf-8")
+    assert corpus_of(str(path)).default_codec() == Series()
+    (table,) = read_tables(path).values()
+    assert (table.columns, table.date_column) == (("y", "open"), "date")
+    assert (table.dates[-1], table.values[-1].tolist(), len(table)) == ("2024-01-20", [30.0, 1.0], 20)
+    codec = Series().fit([table])
+    codec.write(table, tmp_path / "again.json")
+    (again,) = read_tables(tmp_path / "again.json").values()
+    assert again == table
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ('[{"y": 1}, 2]', "an element of the array is no object"),
+        ('{"a": 1}', "the file holds no table"),
+        ('[{"y": 1},\n {"y": [1]}]', "line 2: 'y' holds lists"),
+        ("[]", "the table is empty"),
+        ('[{"y": 1}', "the file is no JSON"),
+        ('{"y": [1, 2], "z": [1]}', "the file holds no table"),
+    ],
+)
+def test_a_json_file_that_is_no_table_is_refused(tmp_path: Path, document: str, message: str):
+    path = tmp_path / "t.json"
+    path.write_text(document, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_tables(path)
+
+
+def test_conversations_drawings_and_texts_in_json_are_no_series(tmp_path: Path):
+    for text, codec in (
+        ('[{"messages": [{"role": "user", "content": "a"}], "id": 1}]', "chat"),
+        ('[{"key_id": 1, "drawing": [[[0, 1], [2, 3]]]}]', "strokes"),
+        ('["a", "b"]', "characters"),
+        ('{"name": "x", "version": 2}', "characters"),
+    ):
+        (tmp_path / "t.json").write_text(text, encoding="utf-8")
+        assert corpus_of(str(tmp_path / "t.json")).default_codec().name == codec
 
 
 @pytest.mark.parametrize("word", ["2024-01-02 03:00", "02.01.2024 03:00", "2024-01-02T03:00:00", "2 Jan 2024 03:00"])

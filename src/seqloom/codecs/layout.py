@@ -98,7 +98,7 @@ class _Layout:
 
     def _chosen(self, dated: tuple[str, ...], ids: tuple[str, ...]) -> tuple[tuple[str, ...], set[str]]:
         """The columns of numbers, and those that are known to be something else."""
-        left = {*dated, *ids, *self._counting(dated, ids), *self.wanted.words}
+        left = {*dated, *ids, *self._counting(dated, ids), *self.wanted.words, *self.cells.beside}
         if dated and not self.wanted.columns:
             others = further_dates(self.columns, [name for name in self.columns if name not in left])
             self.remarks += [f"column {name!r} holds dates too and is left out" for name in others]
@@ -130,6 +130,14 @@ class _Layout:
         if extra and self.wanted.numbers:
             self.remarks.append(f"{_listed(extra)} {'is' if len(extra) == 1 else 'are'} left out")
 
+        ways: dict[str, list[str]] = {}
+        for name, way in self.cells.beside.items():
+            if name not in {*self.wanted.words, *self.wanted.columns} and self.wanted.numbers:
+                ways.setdefault(way, []).append(name)
+        self.remarks += [
+            f"{_listed(names)} {'is' if len(names) == 1 else 'are'} left out ({way})" for way, names in ways.items()
+        ]
+
     def _without_empty(self, columns: tuple[str, ...]) -> None:
         """Leave rows out in which every cell is empty, where rows have dates."""
         if not columns:
@@ -149,7 +157,7 @@ class _Layout:
                 rows[-1] = (rows[-1][0], rows[-1][1] + row[0] + row[1])
         lines = [line for line, kept in zip(self.cells.lines, full, strict=True) if kept]
         self.columns = {name: column.filter(full) for name, column in self.columns.items()}
-        self.cells = Cells(replace(sheet, rows=tuple(rows)), self.columns, lines)
+        self.cells = replace(self.cells, sheet=replace(sheet, rows=tuple(rows)), columns=self.columns, lines=lines)
 
     def _groups(self, ids: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """The rows of each series by its name, in the order in which they are first met."""

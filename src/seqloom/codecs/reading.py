@@ -42,7 +42,8 @@ def read_tables(path: Path, wanted: Wanted | None = None) -> Mapping[str, Table]
 @lru_cache(maxsize=2)
 def _read(path: Path, state: tuple[int, int, int], wanted: Wanted) -> Mapping[str, Table]:
     if path.name.lower().endswith(frames.SUFFIXES):
-        return tables_in(frames.cells_of_file(path), path, wanted)
+        cells = frames.cells_of_file(path, wanted.dialect.freq, whole=not wanted.numbers)
+        return tables_in(cells, path, wanted)
     return tables_of(text_of(path, wanted.dialect), path, wanted)
 
 
@@ -71,7 +72,7 @@ def text_of(path: Path, dialect: Dialect) -> str:
 def line_of(path: Path, column: str, cell: str, dialect: Dialect) -> int | None:
     """The first line of a file that has this cell in a column; None where none has."""
     if path.name.lower().endswith(frames.SUFFIXES):
-        cells = frames.cells_of_file(path)
+        cells = frames.cells_of_file(path, dialect.freq)
     else:
         cells = read_cells(text_of(path, dialect), dialect, path)
     found = cells.columns[column].index_of(cell) if column in cells.columns else None

@@ -113,6 +113,8 @@ class Cells:
     """The line of the file that each row begins in."""
     remarks: tuple[str, ...] = ()
     """What was left out or guessed, in words."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are no series unless it is said, and how each is read."""
 
     @property
     def height(self) -> int:
