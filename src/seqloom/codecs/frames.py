@@ -72,6 +72,8 @@ def _typed(words: polars.Series, *, dates: bool) -> polars.Series:
     known = words.drop_nulls()
     if known.str.contains(r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$").all():
         return words.cast(polars.Float64)
+    if len(known) and known.str.to_lowercase().is_in(["true", "false"]).all():
+        return words.str.to_lowercase() == "true"
     if not dates:
         return words
     for pattern, kind, spelling in (

@@ -17,7 +17,7 @@ from seqloom.codecs.months import names_a_month
 from seqloom.codecs.numbered import EXCEL, INTEGER, are_decimal_years
 from seqloom.codecs.numerals import is_missing, looks_like_number
 from seqloom.codecs.sheet import DATE_NAMES
-from seqloom.codecs.spelling import TIMES, common, pattern_of
+from seqloom.codecs.spelling import QUARTERS, TIMES, clock_of, common, pattern_of
 
 if TYPE_CHECKING:
     import polars
@@ -70,12 +70,15 @@ def find_dates(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[tu
     yearless = without_year(columns)
     free = [name for name in free if name not in yearless]
     named = [name for name in free if _is_dated(name)]
+    clocks = {name: clock for name in dict.fromkeys([*named, *free[:1]]) if (clock := _clock_of(columns[name]))}
     for name in (*named, *(name for name in free if name not in named)):
-        if _holds_dates(columns, name, name in named, name == free[0]):
+        if name not in clocks and _holds_dates(columns, name, name in named, name == free[0]):
             if not dialect.dates and _EXCEL.search(name) and _are_days_of_excel(columns[name]):
                 return (name,), EXCEL
             time = _time_beside(columns, free, name)
             return ((name, time) if time else (name,)), dialect.dates
+    for name, clock in clocks.items():
+        return (name,), dialect.dates or clock
     for name in free:
         if name.lower() in INDEX_NAMES and len(columns) > 1 and counts(columns[name]):
             return (name,), INTEGER
@@ -119,6 +122,13 @@ def _counts_each(columns: Mapping[str, polars.Series], free: Sequence[str], name
             if rising:
                 return True
     return False
+
+
+def _clock_of(column: polars.Series) -> str:
+    """How a column of times of the day, without dates, is spelled; empty where it is none."""
+    if not column.head(SAMPLE).str.contains(":", literal=True).any():
+        return ""
+    return clock_of([cell for cell in column.to_list() if not is_missing(cell)])
 
 
 def _is_dated(name: str) -> bool:
@@ -212,6 +222,8 @@ def _parted(columns: Mapping[str, polars.Series], free: Sequence[str]) -> tuple[
         if part == "m" and not cell.isdigit():
             letter = "b" if len(cell) == 3 else "B"
         found.append(parts[part])
+        if part == "q":
+            letter = "r" if cell in QUARTERS else letter
         spelling.append("Q%q" if part == "q" and cell[:1] in "qQ" else f"%{letter}")
     return tuple(found), "\t".join(spelling)
 

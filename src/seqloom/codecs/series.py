@@ -35,7 +35,7 @@ from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, s
 from seqloom.codecs.table import Table, joined
 from seqloom.codecs.understood import oddities, understood, uneven
 from seqloom.codecs.writing import summary_of_tables, text_of_tables
-from seqloom.codecs.written import PLAIN, Written
+from seqloom.codecs.written import Written
 from seqloom.core.content import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.figures import numbers_plot
@@ -630,7 +630,7 @@ class Series(Codec, name="series"):
         """
         if name.lower().endswith(SUFFIXES):
             words = {name: respelled(cells, (), self.dialect) for name, cells in value.words.items()}
-            return replace(value, sheet=None, written=PLAIN, words=words)
+            return replace(value, sheet=None, written=value.written.bare, words=words)
         written = value.written.called(name)
         copied = value.sheet is not None and any(line for line, _ in value.sheet.rows)
         if written == value.written or (copied and written.delimiter != "\t"):
@@ -699,9 +699,9 @@ class Series(Codec, name="series"):
             mark = written.delimiter
             if sheet is not None and text.startswith(sheet.head):  # without what stands before and under the names
                 header, rows = mark.join(map(written.cell, sheet.names)), text.removeprefix(sheet.head).splitlines()
-            lines += [f"{name}{mark}{header}"] if i == 0 else []
-            lines += [f"{i}{mark}{row}" for row in rows]
-        return "".join(f"{line}\n" for line in lines).encode()
+            lines += [f"{name}{mark}{header}{written.end}"] if i == 0 else []
+            lines += [f"{i}{mark}{row}{written.end}" for row in rows]
+        return "".join(lines).encode()
 
     def summaries(self, likes: Sequence[Table], statistics: Sequence[Mapping[str, NDArray[np.float64]]]) -> bytes:
         """The time, and a column NAME_STATISTIC for each column and statistic."""

@@ -37,7 +37,8 @@ def understood(tables: Sequence[Table]) -> str:
         clauses.append(f"{named} counts them, {calendar.step_text} apart, and is no series")
     else:
         ends = [date for table in dated for date in (table.dates or ())[:: max(len(table) - 1, 1)]]
-        ends.sort(key=lambda date: calendar.read(date) or 0)
+        if len(dated) > 1:
+            ends.sort(key=lambda date: calendar.read(date) or 0)
         named = f"column {shown(first.date_column)!r}" if first.date_column else "the first column"
         spelled = shown(calendar.format) + (f", {calendar.zone}" if calendar.zone not in {"", "%z"} else "")
         place = calendar.around.bracket

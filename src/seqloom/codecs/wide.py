@@ -17,7 +17,7 @@ from seqloom.codecs.dialect import PREFIX, Wanted
 from seqloom.codecs.months import LONG_MONTHS, MONTHS, in_english, months_of
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
 from seqloom.codecs.sheet import Cells, Sheet
-from seqloom.codecs.spelling import common
+from seqloom.codecs.spelling import QUARTERS, common
 from seqloom.codecs.table import Table
 from seqloom.codecs.written import Written, styles_of
 from seqloom.core.errors import DataError
@@ -33,7 +33,7 @@ MOST_IDS, LEAST_TIMES = 8, 8
 _NUMBERS = tuple(f"{number}" for number in range(1, 25))
 _YEAR = re.compile(r"[0-9]{4}")
 _HOUR = re.compile(r"(?i:h|hr|hour|he|t|std)?[ _.]?([0-9]{1,2})(?i:h|:00|:00:00|00)?")
-_QUARTER = re.compile(r"(?i:q|qtr|quarter)[ _.]?([1-4])")
+_QUARTER = re.compile(r"(?i:q|qtr|quarter)[ _.]?([1-4])|(?i:q|qtr|quarter)?[ _.]?(IV|I{1,3})")
 
 
 def lengthened(cells: Cells, wanted: Wanted) -> tuple[Cells, Wanted]:
@@ -77,7 +77,8 @@ def lengthened(cells: Cells, wanted: Wanted) -> tuple[Cells, Wanted]:
 def _parts(names: Sequence[str], columns: Mapping[str, polars.Series]) -> tuple[str, str, str, dict[str, str]] | None:
     """The column of years or days; what the others are parts of, how both are spelled, and the part of each column."""
     years = [name for name in names if _all(columns[name], _YEAR)]
-    quarters = {name: match.group(1) for name in names if (match := _QUARTER.fullmatch(name))}
+    matches = {name: match for name in names if (match := _QUARTER.fullmatch(name))}
+    quarters = {name: match[1] or str(QUARTERS.index(match[2]) + 1) for name, match in matches.items()}
     hours = {name: match.group(1) for name in names if (match := _HOUR.fullmatch(name))}
     days = [name for name in names if name not in hours and _dates(columns[name])]
     if years:

@@ -66,6 +66,11 @@ class Written(Settings):
         return self
 
     @property
+    def bare(self) -> Written:
+        """How it is written into a file that has types: numbers without units, words for yes and no as they are."""
+        return Written(styles={name: Style(words=one.words) for name, one in self.styles.items() if one.words})
+
+    @property
     def _decimal_comma(self) -> bool:
         return any(style.decimal == "," for style in self.styles.values())
 
