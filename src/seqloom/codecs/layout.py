@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from seqloom.codecs.beside import odd_cell
 from seqloom.codecs.dialect import PREFIX, Wanted
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers, too_large
 from seqloom.codecs.roles import (
     INDEX_NAMES,
+    NAMES,
     counts,
     find_dates,
     further_dates,
@@ -34,6 +36,10 @@ from seqloom.core.errors import DataError
 
 if TYPE_CHECKING:
     import polars
+
+
+MOST_NAMED = 20
+"""Columns that a hint names, at most."""
 
 
 def tables_in(cells: Cells, path: Path | str = "", wanted: Wanted | None = None) -> Mapping[str, Table]:
@@ -109,6 +115,7 @@ class _Layout:
             left |= set(parts)
         if not self.wanted.numbers:
             return (), left
+        left |= set() if self.wanted.columns else self._constant(left)
         chosen = self.wanted.columns or tuple(name for name in self.columns if name not in left)
         if not chosen and self.wanted.words:
             raise self._error(
@@ -124,6 +131,17 @@ class _Layout:
                 1,
             )
         return chosen, left
+
+    def _constant(self, left: set[str]) -> set[str]:
+        """Columns that hold one word in every row, such as a unit, which says nothing of the rows."""
+        found = {}
+        for name, column in self.columns.items():
+            if name not in left and len(column) > 1 and column.n_unique() == 1:
+                word = str(column[0])
+                if not is_missing(word) and odd_cell([word], self.dialect) is not None:
+                    found[name] = word
+        self.remarks += [f"column {name!r} holds nothing but {word!r} and is left out" for name, word in found.items()]
+        return set(found)
 
     def _say_left_out(self, known: set[str]) -> None:
         extra = [name for name in self.columns if name not in known and name]
@@ -204,7 +222,7 @@ class _Layout:
         if decimal == "," and any(self.columns[name].str.contains("[.,]").any() for name in chosen):
             self.remarks.append(self._decimal_comma([self.columns[name] for name in chosen]))
         for remark, names in said.items():
-            self.remarks.append(f"{_listed(names)} {remark}")
+            self.remarks.append(f"{_listed(names)} {_of_several(remark) if len(names) > 1 else remark}")
         styles = styles_of({name: numbers.style for name, numbers in read.items()})
         written = Written(delimiter=sheet.delimiter, end=sheet.end, styles=styles)
         sheet = replace(sheet, gaps={name: np.isnan(numbers.values) for name, numbers in read.items()})
@@ -251,7 +269,12 @@ class _Layout:
                 words = shlex.quote(f"given.{_word(name)}.source=column:{name}")
                 hint = f"{words}{aligned} makes it a condition; {texts} models its texts"
             if numeric:
-                hint = f"{_setting('corpus.columns', numeric)} reads the numbers alone; {hint}"
+                chosen_ones = (
+                    _setting("corpus.columns", numeric) if len(numeric) <= MOST_NAMED else "corpus.columns=[...]"
+                )
+                hint = f"{chosen_ones} reads the numbers alone; {hint}"
+            if len({*column}) <= len(column) / 2 and NAMES.search(name):
+                hint = f"{_setting(f'{PREFIX}.series', [name])} takes it for the names of several series; {hint}"
         return self._error(f"column {name!r} is text: {cell[:40]!r} is not a number", hint, self._line(row))
 
     def _line(self, row: int) -> int:
@@ -278,6 +301,13 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"column {names[0]!r}"
     return f"{len(names)} columns ({', '.join(names[:3])}{' ...' * (len(names) > 3)})"
+
+
+def _of_several(remark: str) -> str:
+    """What is said of one column, of several."""
+    verb, _, rest = remark.partition(" ")
+    plural = {"is": "are", "has": "have", "holds": "hold"}.get(verb, verb)
+    return f"{plural} {rest.replace('its numbers', 'their numbers').replace(': it is ', ': they are ')}"
 
 
 def _setting(key: str, words: Sequence[str]) -> str:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import polars
 
 MISSING = frozenset({
-    "", "na", "n/a", "n/d", "s/d", "nan", "null", "none", "-", "--", "---", "?", ".", "..", "...", "#n/a", "#na",
+    "", "na", "n/a", "n/d", "n/e", "s/d", "nan", "null", "none", "-", "--", "---", "?", ".", "..", "...", "#n/a", "#na",
     "n.a.", "n.a", "nd",
     "n.d.", "k.a.", "<na>", "nat", "nil", "missing", "#value!", "#div/0!", "#ref!", "#null!", "#num!", "#n/a n/a",
     "-nan", "undefined", ":", "*", "***", "****", "\N{EN DASH}", "\N{EM DASH}",
 })  # fmt: skip
 """Cells that say that there is no value, in any case of letters."""
-SENTINELS = (999.0, 9999.0, 99999.0, 999999.0, 999.9, 99.99, 999.99, 9999.9, 9999.99)
+SENTINELS = (99.0, 999.0, 9999.0, 99999.0, 999999.0, 999.9, 99.99, 999.99, 9999.9, 9999.99)
 """Numbers that stand for no value where they, or their negatives, stand alone, far beyond all others."""
 LARGEST = 1e300
 """Numbers from here on are taken for a mistake."""
@@ -74,7 +74,8 @@ class Style(Settings):
         whole, point, part = number.partition(".")
         if self.group and len(whole.lstrip("-")) > 3 and whole.lstrip("-").isdigit():
             whole = f"{int(whole):,}".replace(",", self.group)
-        return self.before + whole + point.replace(".", self.decimal) + part + self.after
+        sign, whole = ("-", whole.removeprefix("-")) if self.before and whole[:1] == "-" else ("", whole)
+        return sign + self.before + whole + point.replace(".", self.decimal) + part + self.after
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def looks_like_number(cell: str) -> bool:
 
 def _is_name(before: str) -> bool:
     """Whether what stands before digits makes a name of them, as in `w12` or `I/2000`, and no amount of money."""
-    return "/" in before or (before.isalnum() and before.upper() not in CURRENCIES)
+    return "/" in before or "_" in before or (before.isalnum() and before.upper() not in CURRENCIES)
 
 
 def too_large(values: NDArray[np.float64]) -> int | None:

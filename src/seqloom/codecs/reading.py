@@ -65,7 +65,9 @@ def text_of(path: Path, dialect: Dialect) -> str:
     try:
         return "".join(decoded([data], path, mend=False))
     except DataError as error:
-        hint = f"{PREFIX}.encoding=latin-1 reads it, if that is what it is (or cp1252, utf-16)"
+        windows = any(0x80 <= byte < 0xA0 for byte in data)  # where Latin-1 has no signs
+        likely, other = ("cp1252", "latin-1") if windows else ("latin-1", "cp1252")
+        hint = f"{PREFIX}.encoding={likely} reads it, if that is what it is (or {other}, utf-16)"
         raise DataError(error.message, path=path, hint=hint) from None
 
 

@@ -236,10 +236,14 @@ class _Reader:
     def _commented_header(self, first: _Record) -> list[str]:
         """The names in the last comment before the first row, where it is as wide."""
         before = self.records[: self.records.index(first)]
-        if self.dialect.header is not False and before and self._is_comment(before[-1]):
-            text = re.sub(r"^[#%/\s]+", "", before[-1].body)
+        for one in reversed(before if self.dialect.header is not False else []):
+            if not self._is_comment(one):
+                break
+            text = re.sub(r"^[#%/\s]+", "", one.body)
             names = [unquoted(cell) for cell in split(text, self.delimiter)]
-            if len(names) == self.width and all(names):
+            if len(names) != self.width or not all(names):
+                break
+            if len({*names}) == len(names):  # units are not: they repeat
                 return names
         return []
 

@@ -131,7 +131,9 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
         check_order(dates, instants, path, lines)
         calendar = calendar.stepped([instants])
     own = {name: columns[name].to_list() for name in ids}
-    key = next((name for name in ids if columns[name].n_unique() == height), "\t".join(ids))
+    words = [name for name in ids if not _numbers(columns[name])]  # rather than a latitude
+    together = "\t".join(words if _are_unlike([own[name] for name in words]) else ids)
+    key = next((name for name in (*words, *ids[: not words]) if columns[name].n_unique() == height), together)
     remarks = (*cells.remarks, *_remarks(times, ids, {*key.split("\t"), *wanted.words, *wanted.perhaps}))
     tables = {}
     for row in range(height):
@@ -190,6 +192,12 @@ def _remarks(times: Sequence[str], ids: Sequence[str], used: Collection[str]) ->
     left = [repr(name) for name in ids if name and name not in used]
     beside = "column {} is left out" if len(left) == 1 else "columns {} are left out"
     return [said, *([beside.format(listed(left))] if left else [])]
+
+
+def _are_unlike(columns: Sequence[Sequence[str]]) -> bool:
+    """Whether no two rows of these columns are alike."""
+    rows = list(zip(*columns, strict=True))
+    return bool(rows) and len({*rows}) == len(rows)
 
 
 def _dates(column: polars.Series) -> bool:
