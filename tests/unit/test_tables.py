@@ -1283,3 +1283,65 @@ def test_commas_that_may_part_thousands_are_said_to(cells: list[str], said: bool
     assert ("decimal=. says that commas part thousands" in table.remarks[0]) == said
     plain = table_of("day;x\n2024-01-01;1,234\n2024-01-02;5,678\n", "", reads(decimal="."))
     assert plain.values[:, 0].tolist() == [1234, 5678]
+
+
+# ---- exports of well-known sources -----------------------------------------------------------------------------------
+
+
+def test_a_column_that_holds_one_word_is_left_out_and_said():
+    rows = "".join(f"EST:Q,CP_MEUR,{geo},{2020 + q // 4}-Q{q % 4 + 1},{q}\n" for geo in ("DE", "FR") for q in range(8))
+    tables = tables_of(f"DATAFLOW,unit,geo,TIME_PERIOD,OBS_VALUE\n{rows}")
+    assert {name: table.columns for name, table in tables.items()} == {"DE": ("OBS_VALUE",), "FR": ("OBS_VALUE",)}
+    assert tables["DE"].remarks == (
+        "column 'DATAFLOW' holds nothing but 'EST:Q' and is left out",
+        "column 'unit' holds nothing but 'CP_MEUR' and is left out",
+    )
+    with pytest.raises(DataError, match="column 'flag' is text"):  # what is there now and then may say something
+        table_of("date,y,flag\n2024-01-01,1,\n2024-01-02,2,p\n2024-01-03,3,\n")
+
+
+def test_names_stand_above_units_and_minutes_beside_months():
+    rows = "".join(
+        f"2024 01 01 {i // 6:02} {i % 6 * 10:02} {i / 10} {'99.00' if i % 9 == 4 else 1.5}\n" for i in range(36)
+    )
+    table = table_of(f"#YY MM DD hh mm WSPD WVHT\n#yr mo dy hr mn m/s m/s\n{rows}")
+    assert (table.columns, table.date_column) == (("WSPD", "WVHT"), "YY\tMM\tDD\thh\tmm")
+    assert table.calendar is not None
+    assert table.calendar.step_text == "10 minutes"
+    assert np.isnan(table.values[:, 1]).sum() == 4
+
+
+def test_rows_are_named_by_words_rather_than_by_where_they_are():
+    days = ",".join(f"1/{d}/20" for d in range(1, 21))
+    cells = ",".join(map(str, range(20)))
+    places = [",Germany,51.2,9.0", "Hubei,China,31.0,112.3", "Hunan,China,27.6,111.7"]
+    tables = tables_of(f"Province,Country,Lat,Long,{days}\n" + "".join(f"{place},{cells}\n" for place in places))
+    assert [*tables] == ["\tGermany", "Hubei\tChina", "Hunan\tChina"]
+    items = "".join(f"HOBBIES_{i},H1,{cells}\n" for i in range(3))
+    tables = tables_of("item_id,dept_id," + ",".join(f"d_{k}" for k in range(1, 21)) + f"\n{items}")
+    assert [*tables] == ["HOBBIES_0", "HOBBIES_1", "HOBBIES_2"]
+
+
+def test_what_is_said_of_several_columns_is_said_of_them():
+    table = table_of('day,a,b\n2024-01-01,$1.50,"($2.00)"\n2024-01-02,$2.25,$3.00\n')
+    assert table.remarks == ("2 columns (a, b) have '$' beside their numbers, which is left out",)
+    assert table.values[0].tolist() == [1.5, -2.0]
+    fresh = Series().fit([table]).show(replace(table, sheet=None)).decode()
+    assert fresh.splitlines()[1] == "2024-01-01,$1.5,-$2.0"
+    assert table_of(fresh) == table
+
+
+def test_a_column_of_the_names_of_series_whose_dates_never_meet_is_named_as_such():
+    rows = "".join(f"2024-01-01 00:{i:02},S{i % 3},{i}\n" for i in range(30))
+    with pytest.raises(DataError, match="column 'sensor_id' is text") as error:
+        table_of(f"time,sensor_id,y\n{rows}")
+    assert error.value.hint.startswith("codec.dialect.series=[sensor_id] takes it for the names of several series")
+    assert len(tables_of(f"time,sensor_id,y\n{rows}", wanted=reads(series="sensor_id"))) == 3
+
+
+@pytest.mark.parametrize(("sign", "encoding"), [("\u20ac", "cp1252"), ("\u00e4", "latin-1")])
+def test_the_encoding_that_a_text_is_most_likely_in_is_named(tmp_path: Path, sign: str, encoding: str):
+    (tmp_path / "t.csv").write_bytes(f"day,{sign}\n2024-01-01,1\n".encode("cp1252"))
+    with pytest.raises(DataError, match="not UTF-8") as error:
+        read_tables(tmp_path / "t.csv")
+    assert error.value.hint.startswith(f"codec.dialect.encoding={encoding} reads it")

@@ -133,7 +133,7 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
     own = {name: columns[name].to_list() for name in ids}
     words = [name for name in ids if not _numbers(columns[name])]  # rather than a latitude
     together = "\t".join(words if _are_unlike([own[name] for name in words]) else ids)
-    key = next((name for name in (*words, *ids[: not words]) if columns[name].n_unique() == height), together)
+    key = next((name for name in words or ids if len({*filter(None, own[name])}) == height), together)
     remarks = (*cells.remarks, *_remarks(times, ids, {*key.split("\t"), *wanted.words, *wanted.perhaps}))
     tables = {}
     for row in range(height):
