@@ -115,7 +115,7 @@ class _Layout:
             left |= set(parts)
         if not self.wanted.numbers:
             return (), left
-        left |= set() if self.wanted.columns else self._constant(left)
+        left |= self._constant({*left, *self.wanted.columns})
         chosen = self.wanted.columns or tuple(name for name in self.columns if name not in left)
         if not chosen and self.wanted.words:
             raise self._error(
@@ -134,13 +134,16 @@ class _Layout:
 
     def _constant(self, left: set[str]) -> set[str]:
         """Columns that hold one word in every row, such as a unit, which says nothing of the rows."""
-        found = {}
+        found = []
         for name, column in self.columns.items():
             if name not in left and len(column) > 1 and column.n_unique() == 1:
                 word = str(column[0])
                 if not is_missing(word) and odd_cell([word], self.dialect) is not None:
-                    found[name] = word
-        self.remarks += [f"column {name!r} holds nothing but {word!r} and is left out" for name, word in found.items()]
+                    found.append(name)
+        if found:
+            verb, be = ("holds", "is") if len(found) == 1 else ("hold", "are")
+            way = "given.NAME.source=column:COLUMN makes one a condition"
+            self.remarks.append(f"{_listed(found)} {verb} one word in every row and {be} left out ({way})")
         return set(found)
 
     def _say_left_out(self, known: set[str]) -> None:
