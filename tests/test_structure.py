@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run",),
     ("engine",),
     ("filler",),
-    ("several", "classifying"),
+    ("several", "classifying", "histories"),
     ("model",),
     ("rolling", "resuming"),
     ("planning", "validation", "calibration", "chat"),

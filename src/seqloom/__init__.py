@@ -19,6 +19,7 @@ _MODULES = {
     "Query": "seqloom.sequence.query",
     "Score": "seqloom.sequence.query",
     "Answer": "seqloom.sequence.answer",
+    "Answers": "seqloom.sequence.answer",
     "SeqloomError": "seqloom.core.errors",
     "ConfigError": "seqloom.core.errors",
     "DataError": "seqloom.core.errors",

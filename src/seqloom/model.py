@@ -28,6 +28,7 @@ from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.corpora.packed import Packed
 from seqloom.filler import Filler, Running
 from seqloom.given import Given
+from seqloom.histories import History, history_of
 from seqloom.limits import Limits
 from seqloom.metrics import likelihood
 from seqloom.metrics.attended import attended_by
@@ -38,17 +39,15 @@ from seqloom.recipe import default_sampler
 from seqloom.samplers.base import Sampler
 from seqloom.samplers.views import within
 from seqloom.sequence.alignment import NOTHING, Alignment
-from seqloom.sequence.answer import Answer
+from seqloom.sequence.answer import Answer, Answers
 from seqloom.sequence.canvas import Canvas, Encoded, Openings
 from seqloom.sequence.query import Frame, Query, Score
 from seqloom.sequence.space import Tokens
-from seqloom.several import in_order
+from seqloom.several import apart, in_order
 from seqloom.training.feed import FURTHEST
 
 logger = logging.getLogger(__name__)
 
-HISTORY = 4096
-"""Rows of a history that are kept for a forecast, at most: no model here reads more by its defaults."""
 APPLIED, FIRST_APPLIED = 512, 8
 """Conditions of many that are answered together at most, those of about one length beside each other; and the first of
 these where answers are wanted soon, for it is not known how long one takes."""
@@ -368,29 +367,46 @@ class Model:
         given: Mapping[str, Any] | None = None,
         from_: str | int | None = None,
         future: Any = None,
-    ) -> Answer:
+    ) -> Answer | Answers:
         """`n` paths of the next `horizon` elements (those of `feed.horizon`, where the model was trained for some).
 
         `quantile`, `mean`, `frame` and `plot` of the answer summarise them, and `where` keeps those that meet a
         condition. The history is a path, a frame of polars or pandas, an Arrow table, a dict of columns, an array
         (T,D), or a value of the codec; `future` is a table like it, with the columns that are known ahead of time;
-        `from_` is the date, or the number of the row from 1 on, that is forecast first.
+        `from_` is the date, or the number of the row from 1 on, that is forecast first. Where the history holds several
+        series, each is forecast, and there are answers by their names.
         """
         if not self.codec.numeric:
             raise UnsupportedQuery(
                 f"a forecast has means and quantiles, which what this model makes (codec={self.codec.name}) has not",
                 hint="extend goes on from a beginning",
             )
-        known = self.codec.accept(history)
-        if from_ is not None:  # what was known ahead of time stands in the same table
-            future = known if future is None else future
-            known = self.codec.cut(known, 0, self.codec.position(known, str(from_)))
-        steps = self.horizon_of(horizon)
-        if from_ is None:
-            self.given.check_future(known, steps, future)
-        known = self.codec.foreseen(known, steps, future)
-        own = self.given.ahead(known, steps, future, given)
-        return self.extend(known, steps, n=n, seed=seed, sampler=sampler, given=own)
+        values, steps = self.codec.accept_several(history), self.horizon_of(horizon)
+        start, queries = None if from_ is None else str(from_), []
+        for value in values:
+            try:
+                canvas, own = self.ahead(history_of(self.codec, value, steps, start, future), steps, given)
+                queries.append(self.query(canvas, n, seed, sampler, own))
+            except (ConfigError, DataError, UnsupportedQuery) as error:
+                if len(values) > 1:
+                    error.of(self.codec.called(value))
+                raise
+        if len(values) == 1:
+            return self.answer(queries[0])
+        names = list(map(self.codec.called, values))
+        answers = dict(zip(names, self.answers(apart(queries)), strict=True))
+        return Answers(answers, [self.codec.told_apart(value) for value in values])
+
+    def ahead(
+        self, history: History, horizon: int, given: Mapping[str, Any] | None = None
+    ) -> tuple[list[Canvas], dict[str, Any]]:
+        """The canvases of a forecast, and the conditions beside them: those given, and what is known ahead of time."""
+        known, future = history.value, history.future
+        if history.given:
+            self.given.check_future(known, horizon, future)
+        known = self.codec.foreseen(known, horizon, future)
+        own = self.given.ahead(known, horizon, future, given)
+        return self.canvas(self.codec.accompanied(known, horizon, future), horizon), own
 
     def horizon_of(self, horizon: int | None) -> int:
         """A horizon; the one that the model was trained for where none is given."""

@@ -15,8 +15,9 @@ from seqloom.core.errors import ConfigError, DataError, SeqloomError, Unsupporte
 from seqloom.core.progress import count
 from seqloom.corpora.base import Corpus, Given, Stretch
 from seqloom.corpora.files import corpus_like
+from seqloom.histories import HISTORY
 from seqloom.metrics.forecast import Backtest, Forecast, Forecasts, seasonal_change
-from seqloom.model import HISTORY, Model
+from seqloom.model import Model
 from seqloom.run import Run
 
 Numbers = NDArray[np.float64]

@@ -19,6 +19,15 @@ KEPT = 1 << 28
 Progress = Callable[[float, str], None]
 
 
+def apart(queries: Sequence[Query]) -> list[Query]:
+    """Queries of one seed, no two of which draw the same random numbers."""
+    rows, row = [], 0
+    for query in queries:
+        rows.append(replace(query, seed=queries[0].seed, first_row=row, watched=False))
+        row += query.count
+    return rows
+
+
 def in_order(filler: Filler, queries: Sequence[Query], progress: Progress | None = None) -> Iterator[Running]:
     """Each query when its samples are made, in their order; one that is ready before those ahead of it waits.
 

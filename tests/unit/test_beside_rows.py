@@ -219,6 +219,14 @@ def test_a_cell_ahead_that_is_no_usable_number_is_named_by_its_date(
     with pytest.raises(DataError, match=f"column 'price' holds '{cell}' in 2024-01-02 07:00") as error:
         models["gru"].forecast(frame(30), 3, n=2, future=future)
     assert (error.value.path, error.value.hint) == (str(future), "mend the cell")
+    cells = [one if names else float(one) for one in ("1", cell, "2")]
+    for rows in (later.with_columns(polars.Series("price", cells)), {**later.to_dict(), "price": cells}):
+        with pytest.raises(DataError, match=r"column 'price' holds '.*' in 2024-01-02 07:00"):
+            models["gru"].forecast(frame(30), 3, n=2, future=rows)
+        if not names:
+            rows = {**dict(rows if isinstance(rows, dict) else rows.to_dict()), "price": [1.0, float("nan"), 2.0]}
+            with pytest.raises(DataError, match="column 'price' has no value in 2024-01-02 07:00"):
+                models["gru"].forecast(frame(30), 3, n=2, future=rows)
     if names:  # of a condition that is learned from words, the nearest are told
         later.with_columns(price=1.0, sky=polars.lit("rian")).write_csv(future)
         with pytest.raises(DataError, match="column 'sky' holds 'rian' in 2024-01-02 06:00") as error:

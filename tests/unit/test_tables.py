@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import polars
 import pytest
 
 import seqloom
+from seqloom.codecs.base import Codec
 from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.frames import as_file
 from seqloom.codecs.intervals import interval_in
@@ -23,6 +24,7 @@ from seqloom.codecs.label import Label
 from seqloom.codecs.reading import read_tables, table_of, tables_of
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
+from seqloom.core.config import make
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.corpora.base import Given
 from seqloom.corpora.files import corpus_of
@@ -379,6 +381,13 @@ BERLIN = [f"2024-03-31T0{hour}:30+0{ahead}:00[Europe/Berlin]" for hour, ahead in
         ("时间,y", ["2023年12月31日 22:00,1", "2023年12月31日 23:00,2"], ("y",), "2024年01月01日 00:00", "1 hour"),
         ("日時,y", ["2024年1月1日22時,1", "2024年1月1日23時,2"], ("y",), "2024年1月2日0時", "1 hour"),
         ("월,y", ["2024년 1월,1", "2024년 2월,2"], ("y",), "2024년 3월", "1 month"),
+        ("quarter,y", ["2020 Q III,1", "2020 Q IV,2"], ("y",), "2021 Q I", "1 quarter"),
+        ("Zeitraum,y", ["III/2020,1", "IV/2020,2", "I/2021,3"], ("y",), "II/2021", "1 quarter"),
+        ("period,y", ["2020-II,1", "2020-III,2"], ("y",), "2020-IV", "1 quarter"),
+        ("quarter,y", ["III. Quartal 2020,1", "IV. Quartal 2020,2"], ("y",), "I. Quartal 2021", "1 quarter"),
+        ("quarter,y", ["3. Quartal 2020,1", "4. Quartal 2020,2"], ("y",), "1. Quartal 2021", "1 quarter"),
+        ("trimestre,y", ["T3 2020,1", "T4 2020,2"], ("y",), "T1 2021", "1 quarter"),
+        ("year,quarter,y", ["2020,III,1", "2020,IV,2"], ("y",), "2021\tI", "1 quarter"),
         ("a,b", ["1,2", "3,4"], ("a", "b"), "", ""),
         ("counter,b", ["1200000000,2", "1200000007,4"], ("counter", "b"), "", ""),
     ],
@@ -401,6 +410,41 @@ def test_dates_of_every_kind_go_on(header: str, rows: list[str], columns: tuple[
     assert made.startswith("\n".join([header, *rows, ""]))
     cells = made.splitlines()[-1].split(",")
     assert [cell for cell in after.split("\t") if cell not in cells] == []
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "after", "step"),
+    [
+        ("time,y", [f"{m // 60 % 24:02}:{m % 60:02}" for m in range(1350, 4500, 15)], "03:00", "15 minutes"),
+        ("Uhrzeit,y", [f"{h % 24}:00" for h in range(20, 60)], "12:00", "1 hour"),
+        ("time,y", [f"{h % 12 or 12}:00 {'AM' if h % 24 < 12 else 'PM'}" for h in range(10, 60)], "12:00 PM", "1 hour"),
+        ("zeit,y", [f"{9 + h % 9:02}:30:00" for h in range(40)], "13:30:00", "1 hour"),
+        ("time,y", [f"{s // 3600 % 24:02}:{s // 60 % 60:02}:{s % 60:02}.5" for s in range(86_390, 86_420)],
+         "00:00:20.5", "1 second"),
+    ],
+)  # fmt: skip
+def test_times_of_the_day_without_a_date_go_on_past_midnight(header: str, cells: list[str], after: str, step: str):
+    text = "\n".join([header, *(f"{cell},{i}" for i, cell in enumerate(cells)), ""])
+    table = table_of(text)
+    assert table.calendar is not None
+    assert table.dates is not None
+    assert (np.diff(table.calendar.instants(table.dates)) > 0).all()
+    assert (table.dates, table.calendar.step_text) == (tuple(cells), step)
+    assert table.calendar.after(table.dates[-1], 1) == (after,)
+    back = table_of("\n".join([header, *(f"{cell},{i}" for i, cell in enumerate(reversed(cells))), ""]))
+    assert (back.dates, back.remarks[-1]) == (table.dates, "the newest row is the first")
+    assert table_of(text, wanted=Wanted(date=table.date_column, calendar=table.calendar)) == table
+
+
+def test_times_beside_dates_and_times_that_something_took_are_no_times_without_a_date():
+    for names in ("date,time", "time,date"):
+        day = [f"2024-01-{1 + h // 24:02}" for h in range(40)]
+        hour = [f"{h % 24:02}:00" for h in range(40)]
+        pairs = zip(day, hour, strict=True) if names == "date,time" else zip(hour, day, strict=True)
+        table = table_of("\n".join([f"{names},y", *(f"{a},{b},1" for a, b in pairs), ""]))
+        assert table.date_column == "date\ttime"
+    with pytest.raises(DataError, match="column 'lap_time' is text"):
+        table_of("lap_time,y\n01:23,2\n01:12,3\n01:45,4\n01:11,5\n01:22,7\n")
 
 
 @pytest.mark.parametrize(
@@ -452,6 +496,7 @@ MONTH_NAMES = "Jan,Feb,Mar,Apr,May,Jun,Jul,Aug,Sep,Oct,Nov,Dec"
         ("Jahr," + GERMAN_MONTHS, [f"{2000 + y},{','.join(str(12 * y + m) for m in range(12))}" for y in range(2)],
          ("2000\tJan", "2001\tDez"), "2002\tJan", range(24)),
         ("year,Q1,Q2,Q3,Q4", ["2000,,1,2,3", "2001,4,5,6,7"], ("2000\t2", "2001\t4"), "2002\t1", range(1, 8)),
+        ("Jahr,I,II,III,IV", ["2000,,1,2,3", "2001,4,5,6,7"], ("2000\t2", "2001\t4"), "2002\t1", range(1, 8)),
         ("date," + ",".join(f"H{h}" for h in range(1, 25)), [f"2024-01-0{d}," + ",".join(str(24 * d + h)
          for h in range(24)) for d in (1, 2)], ("2024-01-01\t1", "2024-01-02\t24"), "2024-01-03\t1", range(24, 72)),
     ],
@@ -629,7 +674,10 @@ def test_what_is_not_known_ahead_of_time_is_refused(shops: tuple[Path, Model]):
             {"ds": hours(2, 60), "price": [1, None], "open": ["no"] * 2, "sky": ["sun"] * 2},
             "no value in 2024-01-03 13:00",
         ),
-        ({"ds": hours(2, 60), "price": [1, 2], "open": ["no"] * 2, "sky": ["sun", "hail"]}, "no label 'hail'"),
+        (
+            {"ds": hours(2, 60), "price": [1, 2], "open": ["no"] * 2, "sky": ["sun", "hail"]},
+            "'hail' in 2024-01-03 13:00",
+        ),
     ):
         with pytest.raises(DataError, match=message):
             model.forecast(history, 2, future=rows)
@@ -775,7 +823,7 @@ def test_a_column_with_points_between_thousands_and_one_with_decimals_are_not_of
             "line 4: column 'y' is text: '3,5'",
             "missing=[",
         ),
-        ("when,y\nI/2023,1\nII/2023,2\nIII/2023,5\n", "column 'when' is text", "corpus.columns=[y] reads"),
+        ("when,y\nV/2023,1\nVI/2023,2\nVII/2023,5\n", "column 'when' is text", "corpus.columns=[y] reads"),
         ("date,y\n2024-01-01,\n", "", ""),
     ],
 )
@@ -966,7 +1014,7 @@ def test_frames_are_read_as_files_are(tmp_path: Path):
     assert corpus_of(str(tmp_path / "t.jsonl")).default_codec() == Series()
     with pytest.raises(DataError, match="no column 'on'"):
         codec.accept(frame.drop("on"))
-    assert "column 'z' is left out" in codec.accept(frame.with_columns(z=polars.lit("a"))).remarks
+    assert "column 'z' is left out" in codec.accept(frame.with_columns(z=polars.Series([*"abcabc"]))).remarks
     np.testing.assert_array_equal(codec.accept(frame.select("on", "y", "when")).values, first.values)
 
 
@@ -1022,6 +1070,67 @@ def test_columns_of_a_parquet_file_have_the_type_that_loses_nothing(cells: list[
     assert column["a"].null_count() == cells.count("")
 
 
+WAYS = {
+    "semicolons": "day;y;open\n01.02.2024;1.234,5;ja\n02.02.2024;999,25;nein\n",
+    "returns": "day;y;open\r\n01.02.2024;1234,5;ja\r\n02.02.2024;999,25;nein\r\n",
+    "tabs": "day\ty\topen\n2024/02/01\t1234.5\tTrue\n2024/02/02\t999.25\tFalse\n",
+    "bars": "day|y|open\n1 Feb 2024|12,34|Y\n2 Feb 2024|9,25|N\n",
+    "quotes": 'day,y,open\n2024-02-01,"1,234.75",yes\n2024-02-02,"1,999.25",no\n',
+    "percent": "day;y;open\n2024-02-01;12,5 %;on\n2024-02-02;13,5 %;off\n",
+    "money": "day,y,open\n2024-02-01,$12.5,true\n2024-02-02,$13.25,false\n",
+    "spaces": "day y open\n2024-02-01 12.5 1.5\n2024-02-02 13.25 0.5\n",
+    "wide": "shop;01.02.2024;02.02.2024;03.02.2024\na;1,5;2,5;3,75\nb;2,5;4,5;4,25\n",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_made_is_written_as_the_file_is(way: str):
+    text = WAYS[way]
+    tables = [*tables_of(text).values()]
+    codec = make(Codec, Series().fit(tables).plain())
+    plain = [replace(table, sheet=None) for table in tables]
+    assert codec.together(plain).decode() == text
+    # A sample from nothing has all of it from the codec.
+    x, known = codec.encode(tables[0].rows(0, 2)).x, np.ones((2, len(codec.columns)), bool)
+    made = codec.decode(Encoded(x, known, codec.canvas(None, 2).origin))
+    assert made.written == tables[0].written
+    if way != "wide":
+        assert codec.show(made).decode() == text
+        means = codec.summaries([made], [{"mean": made.values / 4, "0.5": made.values}]).decode()
+        first = dict(zip(*(line.split(made.written.delimiter) for line in means.splitlines()[:2]), strict=False))
+        if way not in {"quotes", "spaces"}:
+            assert first["open_0.5"] == text.splitlines()[1].split(made.written.delimiter)[2], "yes or no is a word"
+            assert first["open_mean"] == f"0{made.written.style('y').decimal}25", "how often it is yes is a number"
+
+
+@pytest.mark.parametrize(
+    ("way", "name", "first"),
+    [
+        ("semicolons", "made.tsv", "01.02.2024\t1.234,5\tja"),
+        ("semicolons", "made.csv", "01.02.2024;1.234,5;ja"),
+        ("tabs", "made.csv", "2024/02/01,1234.5,True"),
+        ("tabs", "made.tsv.gz", "2024/02/01\t1234.5\tTrue"),
+        ("spaces", "made.csv", "2024-02-01,12.5,1.5"),
+        ("semicolons", "made.parquet", ("01.02.2024", 1234.5, "ja")),
+        ("tabs", "made.json", {"day": "2024/02/01", "y": 1234.5, "open": True}),
+    ],
+)
+def test_the_name_of_a_file_may_say_how_it_is_written(tmp_path: Path, way: str, name: str, first: Any):
+    (table,) = tables_of(WAYS[way]).values()
+    codec, path = Series().fit([table]), tmp_path / name
+    codec.write(replace(table, sheet=None), path)
+    if name.endswith("parquet"):
+        assert polars.read_parquet(path).row(0) == first
+    elif name.endswith("json"):
+        assert json.loads(path.read_text())[0] == first
+    else:
+        data = path.read_bytes()
+        assert (gzip.decompress(data) if name.endswith("gz") else data).decode().splitlines()[1] == first
+    if name.endswith("csv"):  # what is a copy stays one
+        codec.write(table, path)
+        assert path.read_text() == WAYS[way]
+
+
 def test_several_samples_have_one_line_of_names():
     text = "# of a station\nday;y\n2024-01-01;1,5\n2024-01-02;2,5\n2024-01-03;3,5\n"
     table = table_of(text)
@@ -1034,13 +1143,115 @@ def test_several_samples_have_one_line_of_names():
 
 
 def test_what_series_in_json_lines_have_beside_their_values_is_said(tmp_path: Path):
-    entry = {"start": "2024-01-01", "target": [1, 2, 3], "feat_static_cat": [0], "feat_dynamic_real": [[1, 2, 3]]}
-    (tmp_path / "t.jsonl").write_text(json.dumps(entry) + "\n", encoding="utf-8")
-    (table,) = read_tables(tmp_path / "t.jsonl").values()
+    entry = {"start": "2024-01-01", "target": [1, 2, 3], "feat_static_cat": [0], "source": "meter"}
+    entry |= {"feat_dynamic_real": [[1, 2, 3, 4], [5, 6, 7, 8]]}
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    (table,) = read_tables(path).values()
+    assert table.columns == ("target",)
     assert table.remarks == (
-        "'start' is left out, for no 'freq' says how far apart the values are",
-        "'feat_static_cat', 'feat_dynamic_real' are left out",
+        "'start' is left out, for no 'freq' says how far apart the values are "
+        "(codec.dialect.freq=H says that it is an hour; D, W, M, 15min ...)",
+        "'source' is left out",
+        "column 'feat_static_cat' is left out (given.NAME.source=column:COLUMN makes one a condition)",
+        "2 columns (feat_dynamic_real_1, feat_dynamic_real_2) are left out "
+        "(corpus.future=COLUMN,COLUMN reads them beside the rows)",
     )
+    # As those hints have it: nothing of what was asked for is said to be left out.
+    words = ("feat_static_cat", "feat_dynamic_real_1", "feat_dynamic_real_2")
+    wanted = Wanted(Dialect(freq="D"), words=words)
+    (table,) = read_tables(path, wanted).values()
+    assert table.remarks == ("'source' is left out",)
+    assert table.dates == ("2024-01-01", "2024-01-02", "2024-01-03")
+    assert table.words == dict(zip(words, (("0",) * 3, ("1", "2", "3"), ("5", "6", "7")), strict=True))
+    # What is known ahead of the values is there where a future is read.
+    (future,) = read_tables(path, replace(wanted, numbers=False)).values()
+    assert (future.dates[-1], future.words["feat_dynamic_real_2"][-1]) == ("2024-01-04", "8")
+    assert read_tables(path, Wanted(columns=("target", "feat_dynamic_real_1"))).popitem()[1].values.shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"feat_static_cat": 3}, "'feat_static_cat' is no list"),
+        ({"feat_dynamic_real": [1, 2, 3]}, "'feat_dynamic_real' is no list of lists"),
+        ({"feat_dynamic_real": [[1, 2]]}, "'feat_dynamic_real' has 2 values, where 'target' has 3"),
+        ({"target": []}, "'target' is no list of numbers"),
+        ({"target": [[1, 2], [3]]}, "the channels of 'target' are of several lengths"),
+        ({"freq": "fortnight"}, "'fortnight' is no frequency that is known"),
+        ({"target": [1, [2], 3]}, "'target' holds lists"),
+    ],
+)
+def test_what_is_wrong_with_series_in_json_lines_is_named(tmp_path: Path, changes: dict[str, Any], message: str):
+    entry = {"start": "2024-01-01", "freq": "D", "target": [1, 2, 3]}
+    path = tmp_path / "t.jsonl"
+    path.write_text(f"{json.dumps(entry)}\n\n{json.dumps(entry | changes)}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=message) as error:
+        read_tables(path)
+    assert error.value.line == 3
+
+
+ROWS = [{"date": f"2024-01-{day:02d}", "y": day * 1.5, "open": day % 2 == 0} for day in range(1, 21)]
+COLUMNS = {name: [row[name] for row in ROWS] for name in ROWS[0]}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        json.dumps(ROWS),
+        json.dumps(ROWS, indent=2),
+        "".join(json.dumps(row) + "\n" for row in ROWS),
+        json.dumps(COLUMNS),
+        json.dumps({name: {str(i): cell for i, cell in enumerate(cells)} for name, cells in COLUMNS.items()}),
+        json.dumps({"columns": [*COLUMNS], "index": [*range(20)], "data": [[*row.values()] for row in ROWS]}),
+        json.dumps({"count": 20, "data": ROWS}),
+        json.dumps({"latitude": 52.5, "units": {"y": "C"}, "hourly": COLUMNS}),
+        json.dumps(
+            {name: dict(zip(COLUMNS["date"], cells, strict=True)) for name, cells in COLUMNS.items() if name != "date"}
+        ),
+    ],
+    ids=["rows", "indented", "lines", "columns", "pandas", "split", "rows in a field", "columns in a field", "index"],
+)
+def test_a_json_file_of_rows_or_columns_is_a_table(tmp_path: Path, document: str):
+    path = tmp_path / "t.json"
+    path.write_text(document, encoding="utf-8")
+    assert corpus_of(str(path)).default_codec() == Series()
+    (table,) = read_tables(path).values()
+    assert (table.columns, table.date_column) == (("y", "open"), "date")
+    assert (table.dates[-1], table.values[-1].tolist(), len(table)) == ("2024-01-20", [30.0, 1.0], 20)
+    codec = Series().fit([table])
+    codec.write(table, tmp_path / "again.json")
+    (again,) = read_tables(tmp_path / "again.json").values()
+    assert again == table
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ('[{"y": 1}, 2]', "an element of the array is no object"),
+        ('{"a": 1}', "the file holds no table"),
+        ('[{"y": 1},\n {"y": [1]}]', "line 2: 'y' holds lists"),
+        ("[]", "the table is empty"),
+        ('[{"y": 1}', "the file is no JSON"),
+        ('{"y": [1, 2], "z": [1]}', "the file holds no table"),
+    ],
+)
+def test_a_json_file_that_is_no_table_is_refused(tmp_path: Path, document: str, message: str):
+    path = tmp_path / "t.json"
+    path.write_text(document, encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_tables(path)
+
+
+def test_conversations_drawings_and_texts_in_json_are_no_series(tmp_path: Path):
+    for text, codec in (
+        ('[{"messages": [{"role": "user", "content": "a"}], "id": 1}]', "chat"),
+        ('[{"key_id": 1, "drawing": [[[0, 1], [2, 3]]]}]', "strokes"),
+        ('["a", "b"]', "characters"),
+        ('{"name": "x", "version": 2}', "characters"),
+    ):
+        (tmp_path / "t.json").write_text(text, encoding="utf-8")
+        assert corpus_of(str(tmp_path / "t.json")).default_codec().name == codec
 
 
 @pytest.mark.parametrize("word", ["2024-01-02 03:00", "02.01.2024 03:00", "2024-01-02T03:00:00", "2 Jan 2024 03:00"])
@@ -1072,3 +1283,64 @@ def test_commas_that_may_part_thousands_are_said_to(cells: list[str], said: bool
     assert ("decimal=. says that commas part thousands" in table.remarks[0]) == said
     plain = table_of("day;x\n2024-01-01;1,234\n2024-01-02;5,678\n", "", reads(decimal="."))
     assert plain.values[:, 0].tolist() == [1234, 5678]
+
+
+# ---- exports of well-known sources -----------------------------------------------------------------------------------
+
+
+def test_a_column_that_holds_one_word_is_left_out_and_said():
+    rows = "".join(f"EST:Q,CP_MEUR,{geo},{2020 + q // 4}-Q{q % 4 + 1},{q}\n" for geo in ("DE", "FR") for q in range(8))
+    tables = tables_of(f"DATAFLOW,unit,geo,TIME_PERIOD,OBS_VALUE\n{rows}")
+    assert {name: table.columns for name, table in tables.items()} == {"DE": ("OBS_VALUE",), "FR": ("OBS_VALUE",)}
+    way = "given.NAME.source=column:COLUMN makes one a condition"
+    said = f"2 columns (DATAFLOW, unit) hold one word in every row and are left out ({way})"
+    assert tables["DE"].remarks == (said,)
+    with pytest.raises(DataError, match="column 'flag' is text"):  # what is there now and then may say something
+        table_of("date,y,flag\n2024-01-01,1,\n2024-01-02,2,p\n2024-01-03,3,\n")
+
+
+def test_names_stand_above_units_and_minutes_beside_months():
+    rows = "".join(
+        f"2024 01 01 {i // 6:02} {i % 6 * 10:02} {i / 10} {'99.00' if i % 9 == 4 else 1.5}\n" for i in range(36)
+    )
+    table = table_of(f"#YY MM DD hh mm WSPD WVHT\n#yr mo dy hr mn m/s m/s\n{rows}")
+    assert (table.columns, table.date_column) == (("WSPD", "WVHT"), "YY\tMM\tDD\thh\tmm")
+    assert table.calendar is not None
+    assert table.calendar.step_text == "10 minutes"
+    assert np.isnan(table.values[:, 1]).sum() == 4
+
+
+def test_rows_are_named_by_words_rather_than_by_where_they_are():
+    days = ",".join(f"1/{d}/20" for d in range(1, 21))
+    cells = ",".join(map(str, range(20)))
+    places = [",Germany,51.2,9.0", "Hubei,China,31.0,112.3", "Hunan,China,27.6,111.7"]
+    tables = tables_of(f"Province,Country,Lat,Long,{days}\n" + "".join(f"{place},{cells}\n" for place in places))
+    assert [*tables] == ["\tGermany", "Hubei\tChina", "Hunan\tChina"]
+    items = "".join(f"HOBBIES_{i},H1,{cells}\n" for i in range(3))
+    tables = tables_of("item_id,dept_id," + ",".join(f"d_{k}" for k in range(1, 21)) + f"\n{items}")
+    assert [*tables] == ["HOBBIES_0", "HOBBIES_1", "HOBBIES_2"]
+
+
+def test_what_is_said_of_several_columns_is_said_of_them():
+    table = table_of('day,a,b\n2024-01-01,$1.50,"($2.00)"\n2024-01-02,$2.25,$3.00\n')
+    assert table.remarks == ("2 columns (a, b) have '$' beside their numbers, which is left out",)
+    assert table.values[0].tolist() == [1.5, -2.0]
+    fresh = Series().fit([table]).show(replace(table, sheet=None)).decode()
+    assert fresh.splitlines()[1] == "2024-01-01,$1.5,-$2.0"
+    assert table_of(fresh) == table
+
+
+def test_a_column_of_the_names_of_series_whose_dates_never_meet_is_named_as_such():
+    rows = "".join(f"2024-01-01 00:{i:02},S{i % 3},{i}\n" for i in range(30))
+    with pytest.raises(DataError, match="column 'sensor_id' is text") as error:
+        table_of(f"time,sensor_id,y\n{rows}")
+    assert error.value.hint.startswith("codec.dialect.series=[sensor_id] takes it for the names of several series")
+    assert len(tables_of(f"time,sensor_id,y\n{rows}", wanted=reads(series="sensor_id"))) == 3
+
+
+@pytest.mark.parametrize(("sign", "encoding"), [("\u20ac", "cp1252"), ("\u00e4", "latin-1")])
+def test_the_encoding_that_a_text_is_most_likely_in_is_named(tmp_path: Path, sign: str, encoding: str):
+    (tmp_path / "t.csv").write_bytes(f"day,{sign}\n2024-01-01,1\n".encode("cp1252"))
+    with pytest.raises(DataError, match="not UTF-8") as error:
+        read_tables(tmp_path / "t.csv")
+    assert error.value.hint.startswith(f"codec.dialect.encoding={encoding} reads it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +37,7 @@ from seqloom.core.progress import count, listed
 if TYPE_CHECKING:
     from seqloom.cli.queries import AnnotatedQuery
     from seqloom.codecs.base import Codec
+    from seqloom.histories import History
     from seqloom.model import Model
     from seqloom.sequence.answer import Answer
 
@@ -121,14 +122,10 @@ def forecast(
         session.note(note)
     said = conditions_of(settings, model.given)
 
-    def query(value: Any) -> tuple[_History, AnnotatedQuery]:
-        history = _history(codec, value, start, steps)
-        known, ahead = history.value, Path(path_of(future)) if future else history.ahead
-        if future:
-            model.given.check_future(known, steps, ahead)
-        known = codec.foreseen(known, steps, ahead)
-        given = model.given.ahead(known, steps, ahead, said)
-        return history, annotated(model, model.canvas(known, steps), drawn, seed, settings, given=given)
+    def query(value: Any) -> tuple[History, AnnotatedQuery]:
+        history = _history(codec, value, steps, start, Path(path_of(future)) if future else None)
+        canvas, given = model.ahead(history, steps, said)
+        return history, annotated(model, canvas, drawn, seed, settings, given=given)
 
     asked = [one for _, one in each_asked(series, query, codec.called, skip_bad, session)]
     histories = [history for history, _ in asked]
@@ -143,8 +140,8 @@ def forecast(
         made = [[codec.in_file(value, file.path.name) for value in own] for own in made]
     data, contents = _summaries(codec, answers, made, levels) if paths is None else _paths(codec, answers, made, drawn)
     if folder is not None:
-        texts = [codec.together(path) for path in zip(*made, strict=False)]
-        write_files(replace(folder, files=folder.files[: len(texts)]), texts, session)
+        joint = list(zip(*made, strict=False))
+        write_files(replace(folder, files=folder.files[: len(joint)]), joint, codec, session)
     if file is not None:
         session.wrote(file, codec.as_file(data, file.path.name))
     if as_json:
@@ -228,20 +225,9 @@ def _chart_file(word: str, force: bool) -> tuple[OutputFile, str]:
     return OutputFile.at(word, force=force, option="--plot"), form
 
 
-@dataclass(frozen=True)
-class _History:
-    """What a forecast goes on from."""
-
-    value: Any
-    truth: Any
-    """What really followed, where that stands in the same file."""
-    ahead: Any = None
-    """What may say what is known ahead of time: the series with what really followed."""
-
-
 def _series(model: Model, words: Sequence[str], start: str | None, session: Session) -> list[Any]:
     """The series of a file, or those of the training, which a forecast goes on from."""
-    from seqloom.model import HISTORY
+    from seqloom.histories import HISTORY
 
     assert model.run is not None
     codec = model.codec
@@ -262,19 +248,14 @@ def _series(model: Model, words: Sequence[str], start: str | None, session: Sess
     return series
 
 
-def _history(codec: Codec, value: Any, start: str | None, horizon: int) -> _History:
+def _history(codec: Codec, value: Any, horizon: int, start: str | None, future: Path | None) -> History:
     """What a forecast of one series goes on from; with `start` only what precedes that row."""
-    from seqloom.model import HISTORY
+    from seqloom.histories import history_of
 
-    size, truth = codec.size(value), None
-    if start is not None:
-        try:
-            begin = codec.position(value, start)
-        except DataError as error:
-            raise ConfigError(error.message, path="--from", hint=error.hint) from None
-        after = codec.cut(value, begin, min(begin + horizon, size))
-        truth, size = codec.numbers(after) if codec.size(after) == horizon else None, begin
-    return _History(codec.cut(value, max(0, size - HISTORY), size), truth, None if start is None else value)
+    try:
+        return history_of(codec, value, horizon, start, future)
+    except DataError as error:
+        raise ConfigError(error.message, path="--from", hint=error.hint) from None
 
 
 def _say_unknown(codec: Codec, history: Any, named: bool, session: Session) -> None:
@@ -313,7 +294,7 @@ def _write_charts(
     answers: Sequence[Answer],
     chart: tuple[OutputFile, str] | None,
     page: OutputFile | None,
-    histories: Sequence[_History],
+    histories: Sequence[History],
 ) -> None:
     """The fan chart into its file, and the page with those of all series into its."""
     assert model.run is not None

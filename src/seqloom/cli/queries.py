@@ -173,11 +173,7 @@ def each_asked(
     value, first = bad[0]
     if not good and len({str(error) for _, error in bad}) == 1:
         raise first
-    name = called(value)
-    if isinstance(first, UnsupportedQuery) or first.path:
-        first.message = first.message if repr(name) in first.message else f"{name}: {first.message}"
-    else:
-        first.path = name
+    first = first.of(called(value))
     first.hint = f"{first.hint or 'mend it'}; --skip-bad leaves it out"
     if not (good and skip_bad):
         raise first
@@ -245,10 +241,9 @@ def collected_several(model: Model, several: Sequence[AnnotatedQuery], session: 
     """The samples of several queries, which share the network's calls. No two of them draw the same random numbers."""
     if len(several) == 1:
         return [collected(model, several[0], session)]
-    first, queries, row = several[0].query, [], 0
-    for one in several:
-        queries.append(replace(one.query, seed=first.seed, first_row=row, watched=False))
-        row += one.query.count
+    from seqloom.several import apart
+
+    queries = apart([one.query for one in several])
     notes = list(several[0].notes)
     with Progress(1, "", quiet=session.quiet) as bar:
 
@@ -265,8 +260,9 @@ def numbered_files(out: str, count: int, codec: Codec, force: bool) -> OutputFol
     return OutputFolder.at(out, [f"{i:04d}{next(iter(codec.suffixes), '')}" for i in range(count)], force=force)
 
 
-def write_files(folder: OutputFolder, contents: Sequence[bytes], session: Session) -> None:
-    """Write one file a sample, and say where they are."""
-    folder.write(contents)
+def write_files(folder: OutputFolder, samples: Sequence[Sequence[Any]], codec: Codec, session: Session) -> None:
+    """Write one file a sample, of one thing or of several series, and say where they are."""
     first, last = folder.files[0].path, folder.files[-1].path
-    session.note(f"{first}" if len(contents) == 1 else f"{len(contents)} files: {first} to {last.name}")
+    own = [[codec.in_file(value, first.name) for value in several] for several in samples]
+    folder.write([codec.show(one[0]) if len(one) == 1 else codec.together(one) for one in own])
+    session.note(f"{first}" if len(own) == 1 else f"{len(own)} files: {first} to {last.name}")

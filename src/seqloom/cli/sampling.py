@@ -256,7 +256,7 @@ def _infill_several(
     asked = [one for _, one in places]
     answers = dict(zip([gaps[k] for k, _ in places], collected_several(model, asked, session), strict=True))
     if levels is not None:
-        data, contents = _intervals(codec, list(answers.values()), levels)
+        data, contents = _intervals(codec, list(answers.values()), levels, file)
     else:
         contents = [{"samples": [codec.as_json(value) for value in answer.values]} for answer in answers.values()]
         made = [
@@ -267,7 +267,7 @@ def _infill_several(
             made = [tuple(codec.in_file(value, file.path.name) for value in own) for own in made]
         data = codec.together(made[0]) if number == 1 else codec.show_several(made, "sample")
         if folder is not None:
-            write_files(folder, [codec.together(own) for own in made], session)
+            write_files(folder, made, codec, session)
     if file is not None:
         session.wrote(file, codec.as_file(data, file.path.name))
     if output.as_json:
@@ -288,7 +288,7 @@ def _write_intervals(
     codec = model.codec
     check_numbers(codec, "extend goes on from a beginning, and infill without --quantiles fills gaps")
     file = output.file()
-    data, contents = _intervals(codec, [collected(model, asked, session)], quantiles)
+    data, contents = _intervals(codec, [collected(model, asked, session)], quantiles, file)
     if file is not None:
         session.wrote(file, codec.as_file(data, file.path.name))
     if output.as_json:
@@ -297,10 +297,13 @@ def _write_intervals(
         put(data)
 
 
-def _intervals(codec: Codec, answers: Sequence[Answer], levels: Sequence[float]) -> tuple[bytes, list[dict[str, Any]]]:
-    """Mean and quantiles of the rows of each series that had a gap, as data of the codec, and as JSON has them."""
+def _intervals(
+    codec: Codec, answers: Sequence[Answer], levels: Sequence[float], file: OutputFile | None
+) -> tuple[bytes, list[dict[str, Any]]]:
+    """Mean and quantiles of the rows of each series that had a gap, as data for the file, and as JSON has them."""
     statistics = [answer.statistics(levels) for answer in answers]
     likes = [codec.join([codec.cut(answer.values[0], t, t + 1) for t in answer.new.tolist()]) for answer in answers]
+    likes = likes if file is None else [codec.in_file(like, file.path.name) for like in likes]
     contents = [
         {"elements": [answer.elements[t] for t in answer.new], "summary": by_column(answer, own)}
         for answer, own in zip(answers, statistics, strict=True)
@@ -361,7 +364,7 @@ def _write_samples(
         answer, likelihoods = ranking.applied(answer, annotated.given, session)
     seconds = time.monotonic() - began
     if folder is not None:
-        write_files(folder, [codec.show(value) for value in answer.values], session)
+        write_files(folder, [(value,) for value in answer.values], codec, session)
     if file is not None:
         shown = _shown(model, [codec.in_file(value, file.path.name) for value in answer.values])
         session.wrote(file, codec.as_file(shown, file.path.name), f"{count} samples" if count > 1 else "")

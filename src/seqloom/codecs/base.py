@@ -248,6 +248,10 @@ class Codec(Component, home="seqloom.codecs"):
         """What tells a value from the others of its file; nothing where it is alone."""
         return ""
 
+    def told_apart(self, value: Any) -> Mapping[str, str]:
+        """By which columns a value is told from the others of its file, and what they hold."""
+        return {}
+
     def write(self, value: Any, path: Path) -> None:
         """A value into a file that `read` reads."""
         shown = self.show(value)
@@ -317,6 +321,10 @@ class Codec(Component, home="seqloom.codecs"):
                 hint=f"give a {kind.__name__}, or the pathlib.Path of a file",
             )
         return thing
+
+    def accept_several(self, thing: Any) -> list[Any]:
+        """The same, of what may hold several of them."""
+        return self.several(thing) if isinstance(thing, Path) else [self.accept(thing)]
 
     # --- values, as others handle them ------------------------------------------------------------------------
 
@@ -441,6 +449,10 @@ class Codec(Component, home="seqloom.codecs"):
 
     def foreseen(self, value: Any, length: int, future: Any) -> Any:
         """A value that knows when the `length` elements after it are, where it does not follow from those before."""
+        return value
+
+    def accompanied(self, value: Any, length: int, future: Any) -> Any:
+        """A value that knows what stands beside the `length` elements after it, so that it is written with them."""
         return value
 
     def continued(self, value: Any, length: int) -> Any:

@@ -40,6 +40,15 @@ def column_of_numbers(name: str, cells: Sequence[str], dialect: Dialect) -> Tabl
     return Table((name,), read.values[:, None])
 
 
+def respelled(cells: Sequence[str], like: Sequence[str], dialect: Dialect) -> tuple[str, ...]:
+    """Cells of numbers as those of a column `like` them are written, or as Python does where there is none."""
+    read = _read_cells(cells, dialect)
+    own = _read_cells(like, dialect)
+    if _odd(read) is not None or own.odd is not None or read.style == own.style:
+        return tuple(cells)
+    return tuple("" if np.isnan(value) else own.style.write(f"{value:.15g}") for value in read.values)
+
+
 def no_number(name: str, cell: str, where: str = "") -> DataError:
     """The error of a cell among numbers that is none which can be used."""
     hint = "leave the cell empty if the value is not known"
@@ -69,29 +78,40 @@ def cells_ahead(
     """
     place = path if isinstance(path, Path | str) else ""
     cells = future.words[name]
-    if dates is None or calendar is None or future.dates is None or future.calendar is None:
-        if len(cells) < length:
+    rows, named = rows_ahead(future, dates, calendar, length)
+    known = []
+    for row, date in zip(rows, named, strict=True):
+        if row is None and not (dates and future.dates):
             raise DataError(
-                f"column {name!r} has {len(cells)} rows of the future, row {len(cells) + 1} is missing",
+                f"column {name!r} has {len(cells)} rows of the future, {date} is missing",
                 path=place,
                 hint=f"give a row for each of the {length} that are asked for",
             )
-        rows, named = list(range(length)), [f"row {i + 1}" for i in range(length)]
-    else:
-        instants = {instant: i for i, instant in enumerate(future.calendar.instants(future.dates).tolist())}
-        # Numbers are counted in units of their last place, which may be another one in each file.
-        alike = future.calendar.counts and calendar.counts
-        wanted = (future.calendar if alike else calendar).instants(dates).tolist()
-        named = list(map(shown, dates))
-        for instant, date in zip(wanted, named, strict=True):
-            if instant not in instants:
-                raise DataError(
-                    f"the future of column {name!r} has no row for {date}",
-                    path=place,
-                    hint=f"give a row for each date from {named[0]} to {named[-1]}",
-                )
-        rows = [instants[instant] for instant in wanted]
-    for row, date in zip(rows, named, strict=True):
-        if is_missing(cells[row]):
+        if row is None:
+            raise DataError(
+                f"the future of column {name!r} has no row for {date}",
+                path=place,
+                hint=f"give a row for each date from {named[0]} to {named[-1]}",
+            )
+        known.append(cells[row])
+    for cell, date in zip(known, named, strict=True):
+        if is_missing(cell):
             raise DataError(f"column {name!r} has no value in {date}", path=place, hint="fill the cell")
-    return [cells[row] for row in rows]
+    return known
+
+
+def rows_ahead(
+    future: Table, dates: Sequence[str] | None, calendar: Calendar | None, length: int
+) -> tuple[list[int | None], list[str]]:
+    """The rows of a future on these dates, or its first `length` ones where there are none, and what they are called.
+
+    None: there is none. `dates` are written as `calendar` has it, those of the future perhaps otherwise.
+    """
+    if dates is None or calendar is None or future.dates is None or future.calendar is None:
+        there = range(length)
+        return [i if i < len(future) else None for i in there], [f"row {i + 1}" for i in there]
+    instants = {instant: i for i, instant in enumerate(future.calendar.instants(future.dates).tolist())}
+    # Numbers are counted in units of their last place, which may be another one in each file.
+    alike = future.calendar.counts and calendar.counts
+    wanted = (future.calendar if alike else calendar).instants(dates).tolist()
+    return [instants.get(instant) for instant in wanted], list(map(shown, dates))

@@ -20,6 +20,8 @@ from seqloom.codecs.spelling import (
     Instants,
     as_written,
     common,
+    day_by_day,
+    of_day,
     read_all,
     read_one,
     tail,
@@ -165,7 +167,7 @@ class Calendar(Settings):
         if instants is None:
             raise _unread(texts, _first_odd(bodies) if furthest < 0 else furthest, path, lines, spelling)
         calendar = cls(format=as_written(chosen, sample_of(bodies)), fraction=fraction, zone=zone, names=own_names)
-        instants = instants + small
+        instants = day_by_day(instants + small) if of_day(chosen) else instants + small
         if shifts is None:
             return calendar, instants
         return calendar.replace(place=clocks.place_of_offsets(instants - shifts, shifts)), instants - shifts

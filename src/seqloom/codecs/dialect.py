@@ -41,6 +41,9 @@ class Dialect(Settings):
     """The column of dates, or those that a date is parted into, in the order of `dates`; empty: told from the cells."""
     dates: str = ""
     """How dates are spelled, as `strftime` has it, such as `%d/%m/%Y` (`%q`: the quarter)."""
+    freq: str = ""
+    """How far apart the values of series are of which a file of JSON lines says no more than their `start`, as pandas
+    writes it: `H`, `D`, `W`, `M`, `15min` ..."""
     zone: str = ""
     """The place whose clock the times are on, such as `Europe/Berlin`; empty: told where hours are there twice."""
     sort: bool = False

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqloom.codecs import records
+from seqloom.codecs.records import Records
 from seqloom.codecs.sheet import Cells, Sheet
-from seqloom.core.content import objects_of, raw
+from seqloom.core.content import raw
 from seqloom.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,16 +20,17 @@ if TYPE_CHECKING:
 
 PARQUET = (".parquet", ".pq")
 ARROW = (".arrow", ".feather")
-JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
-SUFFIXES = (*PARQUET, *ARROW, *JSON_LINES)
+SUFFIXES = (*PARQUET, *ARROW, *records.SUFFIXES)
 
 
-def cells_of_file(path: Path) -> Cells:
-    """The cells of a file that is a frame."""
+def cells_of_file(path: Path, freq: str = "", *, whole: bool = False) -> Cells:
+    """The cells of a file that is a frame; for `freq` and `whole` see `records_of`."""
     name = path.name.lower()
-    if name.endswith(JSON_LINES):
-        frame, remarks = _frame_of_lines(path)
-        return replace(cells_of(frame, path), remarks=remarks)
+    if name.endswith(records.SUFFIXES):
+        found = records.records_of(path, freq, whole=whole)
+        cells = cells_of(_frame_of(found, path), path)
+        lines = [line for line, _ in found.rows]
+        return replace(cells, lines=lines, remarks=tuple(found.remarks), beside=found.beside)
     import polars
 
     data = io.BytesIO(b"".join(raw(path)))
@@ -47,11 +50,13 @@ def as_file(text: bytes, name: str) -> bytes:
     import polars
 
     frame, data = polars.read_csv(io.BytesIO(text), infer_schema=False), io.BytesIO()
-    frame = frame.select(_typed(column, dates=not lower.endswith(JSON_LINES)) for column in frame)
+    frame = frame.select(_typed(column, dates=not lower.endswith(records.SUFFIXES)) for column in frame)
     if lower.endswith(PARQUET):
         frame.write_parquet(data)
     elif lower.endswith(ARROW):
         frame.write_ipc(data)
+    elif lower.removesuffix(".gz").endswith(records.DOCUMENT):
+        frame.write_json(data)
     else:
         frame.write_ndjson(data)
     return data.getvalue()
@@ -67,6 +72,8 @@ def _typed(words: polars.Series, *, dates: bool) -> polars.Series:
     known = words.drop_nulls()
     if known.str.contains(r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$").all():
         return words.cast(polars.Float64)
+    if len(known) and known.str.to_lowercase().is_in(["true", "false"]).all():
+        return words.str.to_lowercase() == "true"
     if not dates:
         return words
     for pattern, kind, spelling in (
@@ -81,13 +88,7 @@ def _typed(words: polars.Series, *, dates: bool) -> polars.Series:
 
 def has_rows(path: Path) -> bool:
     """Whether a file is a frame of columns, or has a series or a row with numbers in its first line."""
-    if not path.name.lower().endswith(JSON_LINES):
-        return True
-    try:
-        _, row = next(objects_of(path, ""), (0, {}))
-    except DataError:
-        return False
-    return isinstance(row.get("target"), list) or any(isinstance(cell, int | float) for cell in row.values())
+    return not path.name.lower().endswith(records.SUFFIXES) or records.has_records(path)
 
 
 def frame_of(thing: Any) -> polars.DataFrame | None:
@@ -182,27 +183,14 @@ def _cell(cell: Any) -> str:
     return repr(cell) if isinstance(cell, float) else str(cell)
 
 
-def _frame_of_lines(path: Path) -> tuple[polars.DataFrame, tuple[str, ...]]:
-    """A file with an object a line, a row each or a whole series each (`start`, `target`), and what is left out."""
-    rows = list(objects_of(path, '{"start": "2024-01-01", "target": [1, 2]}'))
-    remarks: tuple[str, ...] = ()
-    if rows and "target" in rows[0][1]:
-        remarks = tuple(_left_out([entry for _, entry in rows]))
-        rows = [(number, row) for whole, entry in rows for number, row in _series_of(whole, entry, path)]
+def _frame_of(found: Records, path: Path) -> polars.DataFrame:
+    """The rows of a file of JSON as a frame of words."""
     import polars
 
+    rows = found.rows
     names = list(dict.fromkeys(name for _, row in rows for name in row))
     columns = {name: [_cell(_plain(row.get(name), name, n, path)) for n, row in rows] for name in names}
-    return polars.DataFrame(columns), remarks
-
-
-def _left_out(series: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What is not read of series of GluonTS's form, in words."""
-    if any(one.get("start") and not one.get("freq") for one in series):
-        yield "'start' is left out, for no 'freq' says how far apart the values are"
-    others = dict.fromkeys(key for one in series for key in one if key not in {"start", "freq", "target", "item_id"})
-    if others:
-        yield f"{', '.join(map(repr, others))} {'is' if len(others) == 1 else 'are'} left out"
+    return polars.DataFrame(columns)
 
 
 def _plain(cell: Any, name: str, line: int, path: Path) -> Any:
@@ -211,37 +199,3 @@ def _plain(cell: Any, name: str, line: int, path: Path) -> Any:
             f"{name!r} holds {type(cell).__name__}s", path=path, line=line, hint="a cell is one number, date or word"
         )
     return cell
-
-
-def _series_of(line: int, entry: Mapping[str, Any], path: Path) -> Sequence[tuple[int, dict[str, Any]]]:
-    """The rows of one series of GluonTS's form: its start, its frequency, and its values, one channel or several."""
-    target = entry["target"]
-    if not isinstance(target, list) or not target:
-        raise DataError("'target' is no list of numbers", path=path, line=line, hint="write one number for each time")
-    channels = target if isinstance(target[0], list) else [target]
-    if len({len(channel) for channel in channels}) > 1:
-        raise DataError("the channels of 'target' are of several lengths", path=path, line=line, hint="fill with null")
-    names = ["target"] if len(channels) == 1 else [f"target_{i}" for i in range(1, len(channels) + 1)]
-    dates = _dates_of(entry, len(channels[0]), line, path)
-    rows = []
-    for t in range(len(channels[0])):
-        row: dict[str, Any] = {"item_id": str(entry.get("item_id", line))}
-        if dates:
-            row["date"] = dates[t]
-        rows.append((line, row | {name: channel[t] for name, channel in zip(names, channels, strict=True)}))
-    return rows
-
-
-def _dates_of(entry: Mapping[str, Any], length: int, line: int, path: Path) -> Sequence[str]:
-    """The dates of a series that says when it starts and how often it is measured; none where it does not."""
-    start, every = str(entry.get("start", "")), str(entry.get("freq", ""))
-    if not start or not every:
-        return ()
-    from seqloom.codecs.dates import Calendar
-    from seqloom.codecs.steps import often
-
-    calendar, _ = Calendar.spelled([start], path, [line])
-    found = often(every)
-    if found is None:
-        raise DataError(f"{every!r} is no frequency that is known", path=path, line=line, hint="such as H, D, W or M")
-    return calendar.replace(**found).after(start, length, first=0)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from seqloom.codecs.beside import odd_cell
 from seqloom.codecs.dialect import PREFIX, Wanted
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers, too_large
 from seqloom.codecs.roles import (
     INDEX_NAMES,
+    NAMES,
     counts,
     find_dates,
     further_dates,
@@ -28,11 +30,16 @@ from seqloom.codecs.sheet import Cells, Sheet
 from seqloom.codecs.table import Table
 from seqloom.codecs.timing import Timing
 from seqloom.codecs.wide import lengthened, times_of, unfolded
+from seqloom.codecs.written import Written, styles_of
 from seqloom.core.config import nearest
 from seqloom.core.errors import DataError
 
 if TYPE_CHECKING:
     import polars
+
+
+MOST_NAMED = 20
+"""Columns that a hint names, at most."""
 
 
 def tables_in(cells: Cells, path: Path | str = "", wanted: Wanted | None = None) -> Mapping[str, Table]:
@@ -67,7 +74,7 @@ class _Layout:
         ids = series_columns(whole, free, texts, known, self.wanted)
         chosen, left = self._chosen(columns, ids)
         self.groups = self._groups(ids)
-        values, sheet = self._numbers(chosen)
+        values, sheet, written = self._numbers(chosen)
         groups = {name: timing.ordered(rows, values) for name, rows in self.groups.items()}
         timing = timing.stepped(groups)
         self._say_left_out({*left, *chosen})
@@ -85,6 +92,7 @@ class _Layout:
                 timing.calendar,
                 {word: tuple(np.where(places >= 0, cells[places], "")) for word, cells in words.items()},
                 _lines_of(sheet, places, chosen, len(rows) > 1 and rows[0] > rows[-1]),
+                written,
                 name,
                 "\t".join(ids),
             )
@@ -96,7 +104,7 @@ class _Layout:
 
     def _chosen(self, dated: tuple[str, ...], ids: tuple[str, ...]) -> tuple[tuple[str, ...], set[str]]:
         """The columns of numbers, and those that are known to be something else."""
-        left = {*dated, *ids, *self._counting(dated, ids), *self.wanted.words}
+        left = {*dated, *ids, *self._counting(dated, ids), *self.wanted.words, *self.cells.beside}
         if dated and not self.wanted.columns:
             others = further_dates(self.columns, [name for name in self.columns if name not in left])
             self.remarks += [f"column {name!r} holds dates too and is left out" for name in others]
@@ -107,6 +115,7 @@ class _Layout:
             left |= set(parts)
         if not self.wanted.numbers:
             return (), left
+        left |= self._constant({*left, *self.wanted.columns})
         chosen = self.wanted.columns or tuple(name for name in self.columns if name not in left)
         if not chosen and self.wanted.words:
             raise self._error(
@@ -123,10 +132,32 @@ class _Layout:
             )
         return chosen, left
 
+    def _constant(self, left: set[str]) -> set[str]:
+        """Columns that hold one word in every row, such as a unit, which says nothing of the rows."""
+        found = []
+        for name, column in self.columns.items():
+            if name not in left and len(column) > 1 and column.n_unique() == 1:
+                word = str(column[0])
+                if not is_missing(word) and odd_cell([word], self.dialect) is not None:
+                    found.append(name)
+        if found:
+            verb, be = ("holds", "is") if len(found) == 1 else ("hold", "are")
+            way = "given.NAME.source=column:COLUMN makes one a condition"
+            self.remarks.append(f"{_listed(found)} {verb} one word in every row and {be} left out ({way})")
+        return set(found)
+
     def _say_left_out(self, known: set[str]) -> None:
         extra = [name for name in self.columns if name not in known and name]
         if extra and self.wanted.numbers:
             self.remarks.append(f"{_listed(extra)} {'is' if len(extra) == 1 else 'are'} left out")
+
+        ways: dict[str, list[str]] = {}
+        for name, way in self.cells.beside.items():
+            if name not in {*self.wanted.words, *self.wanted.columns} and self.wanted.numbers:
+                ways.setdefault(way, []).append(name)
+        self.remarks += [
+            f"{_listed(names)} {'is' if len(names) == 1 else 'are'} left out ({way})" for way, names in ways.items()
+        ]
 
     def _without_empty(self, columns: tuple[str, ...]) -> None:
         """Leave rows out in which every cell is empty, where rows have dates."""
@@ -147,7 +178,7 @@ class _Layout:
                 rows[-1] = (rows[-1][0], rows[-1][1] + row[0] + row[1])
         lines = [line for line, kept in zip(self.cells.lines, full, strict=True) if kept]
         self.columns = {name: column.filter(full) for name, column in self.columns.items()}
-        self.cells = Cells(replace(sheet, rows=tuple(rows)), self.columns, lines)
+        self.cells = replace(self.cells, sheet=replace(sheet, rows=tuple(rows)), columns=self.columns, lines=lines)
 
     def _groups(self, ids: Sequence[str]) -> dict[str, NDArray[np.int64]]:
         """The rows of each series by its name, in the order in which they are first met."""
@@ -170,11 +201,13 @@ class _Layout:
                 self.remarks.append(f"{column_name} counts the rows and is left out")
         return found
 
-    def _numbers(self, chosen: Sequence[str]) -> tuple[NDArray[np.float64], Sheet]:
-        """The numbers of the chosen columns (rows, columns), and the sheet with how they are written."""
+    def _numbers(self, chosen: Sequence[str]) -> tuple[NDArray[np.float64], Sheet, Written]:
+        """The numbers of the chosen columns (rows, columns), the sheet with their gaps, and how they are written."""
         sheet = self.cells.sheet
         decimal = self.dialect.decimal or self.wanted.decimal
-        decimal = decimal_of([self.columns[name] for name in chosen], sheet.delimiter, decimal)
+        decimal = decimal_of(
+            [self.columns[name] for name in (*chosen, *self._others(chosen))], sheet.delimiter, decimal
+        )
         read = {name: read_numbers(self.columns[name], decimal, self.dialect.missing) for name in chosen}
         said: dict[str, list[str]] = {}
         for name, numbers in read.items():
@@ -189,17 +222,21 @@ class _Layout:
                 )
             for remark in numbers.remarks:
                 said.setdefault(remark, []).append(name)
-        if decimal == "," and any("," in numbers.style.decimal for numbers in read.values()):
+        if decimal == "," and any(self.columns[name].str.contains("[.,]").any() for name in chosen):
             self.remarks.append(self._decimal_comma([self.columns[name] for name in chosen]))
         for remark, names in said.items():
-            self.remarks.append(f"{_listed(names)} {remark}")
-        sheet = replace(
-            sheet,
-            styles={name: numbers.style for name, numbers in read.items()},
-            gaps={name: np.isnan(numbers.values) for name, numbers in read.items()},
-        )
+            self.remarks.append(f"{_listed(names)} {_of_several(remark) if len(names) > 1 else remark}")
+        styles = styles_of({name: numbers.style for name, numbers in read.items()})
+        written = Written(delimiter=sheet.delimiter, end=sheet.end, styles=styles)
+        sheet = replace(sheet, gaps={name: np.isnan(numbers.values) for name, numbers in read.items()})
         empty = np.zeros((self.cells.height, 0))
-        return np.column_stack([empty, *(numbers.values for numbers in read.values())]), sheet
+        return np.column_stack([empty, *(numbers.values for numbers in read.values())]), sheet, written
+
+    def _others(self, chosen: Sequence[str]) -> list[str]:
+        """Columns of numbers that are not chosen; they show the decimal sign of the table as well."""
+        cells = {name: column.head(50).to_list() for name, column in self.columns.items() if name not in chosen}
+        known = {name: [cell for cell in own if not is_missing(cell)] for name, own in cells.items()}
+        return [name for name, own in known.items() if own and all(map(looks_like_number, own))]
 
     def _decimal_comma(self, columns: Sequence[polars.Series]) -> str:
         """What is understood of commas and points where the decimal sign is a comma."""
@@ -235,7 +272,12 @@ class _Layout:
                 words = shlex.quote(f"given.{_word(name)}.source=column:{name}")
                 hint = f"{words}{aligned} makes it a condition; {texts} models its texts"
             if numeric:
-                hint = f"{_setting('corpus.columns', numeric)} reads the numbers alone; {hint}"
+                chosen_ones = (
+                    _setting("corpus.columns", numeric) if len(numeric) <= MOST_NAMED else "corpus.columns=[...]"
+                )
+                hint = f"{chosen_ones} reads the numbers alone; {hint}"
+            if len({*column}) <= len(column) / 2 and NAMES.search(name):
+                hint = f"{_setting(f'{PREFIX}.series', [name])} takes it for the names of several series; {hint}"
         return self._error(f"column {name!r} is text: {cell[:40]!r} is not a number", hint, self._line(row))
 
     def _line(self, row: int) -> int:
@@ -262,6 +304,13 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"column {names[0]!r}"
     return f"{len(names)} columns ({', '.join(names[:3])}{' ...' * (len(names) > 3)})"
+
+
+def _of_several(remark: str) -> str:
+    """What is said of one column, of several."""
+    verb, _, rest = remark.partition(" ")
+    plural = {"is": "are", "has": "have", "holds": "hold"}.get(verb, verb)
+    return f"{plural} {rest.replace('its numbers', 'their numbers').replace(': it is ', ': they are ')}"
 
 
 def _setting(key: str, words: Sequence[str]) -> str:

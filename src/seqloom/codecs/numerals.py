@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seqloom.core.config import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,13 +17,13 @@ if TYPE_CHECKING:
     import polars
 
 MISSING = frozenset({
-    "", "na", "n/a", "n/d", "s/d", "nan", "null", "none", "-", "--", "---", "?", ".", "..", "...", "#n/a", "#na",
+    "", "na", "n/a", "n/d", "n/e", "s/d", "nan", "null", "none", "-", "--", "---", "?", ".", "..", "...", "#n/a", "#na",
     "n.a.", "n.a", "nd",
     "n.d.", "k.a.", "<na>", "nat", "nil", "missing", "#value!", "#div/0!", "#ref!", "#null!", "#num!", "#n/a n/a",
     "-nan", "undefined", ":", "*", "***", "****", "\N{EN DASH}", "\N{EM DASH}",
 })  # fmt: skip
 """Cells that say that there is no value, in any case of letters."""
-SENTINELS = (999.0, 9999.0, 99999.0, 999999.0, 999.9, 99.99, 999.99, 9999.9, 9999.99)
+SENTINELS = (99.0, 999.0, 9999.0, 99999.0, 999999.0, 999.9, 99.99, 999.99, 9999.9, 9999.99)
 """Numbers that stand for no value where they, or their negatives, stand alone, far beyond all others."""
 LARGEST = 1e300
 """Numbers from here on are taken for a mistake."""
@@ -52,8 +54,7 @@ DECIMAL_COMMA = r"^[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?$"
 DECIMAL_POINT = r"^[+-]?[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?$"
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(Settings):
     """How the numbers of a column are written beside their digits, so that new ones are written alike."""
 
     decimal: str = "."
@@ -73,7 +74,8 @@ class Style:
         whole, point, part = number.partition(".")
         if self.group and len(whole.lstrip("-")) > 3 and whole.lstrip("-").isdigit():
             whole = f"{int(whole):,}".replace(",", self.group)
-        return self.before + whole + point.replace(".", self.decimal) + part + self.after
+        sign, whole = ("-", whole.removeprefix("-")) if self.before and whole[:1] == "-" else ("", whole)
+        return sign + self.before + whole + point.replace(".", self.decimal) + part + self.after
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def looks_like_number(cell: str) -> bool:
 
 def _is_name(before: str) -> bool:
     """Whether what stands before digits makes a name of them, as in `w12` or `I/2000`, and no amount of money."""
-    return "/" in before or (before.isalnum() and before.upper() not in CURRENCIES)
+    return "/" in before or "_" in before or (before.isalnum() and before.upper() not in CURRENCIES)
 
 
 def too_large(values: NDArray[np.float64]) -> int | None:
@@ -168,7 +170,7 @@ def read_numbers(cells: polars.Series, decimal: str, further: Sequence[str] | No
     """The numbers of a column of stripped cells. `further` are more signs of absence (None: none were named)."""
     import polars
 
-    values, remarks, style = cells, [], Style()
+    values, remarks, style = cells, [], Style(decimal=decimal)
     plain = cells.cast(polars.Float64, strict=False)
     missing = cells.str.to_lowercase().is_in(list(MISSING))
     if further:
@@ -185,18 +187,18 @@ def read_numbers(cells: polars.Series, decimal: str, further: Sequence[str] | No
             values = low.replace_strict({words[0].lower(): 0.0, words[1].lower(): 1.0}, default=None)
             return Numbers(
                 values.cast(polars.Float64).fill_null(np.nan).to_numpy(),
-                Style(words=words),
+                Style(decimal=decimal, words=words),
                 remarks=(f"is {words[1]} or {words[0]}: 1 or 0",),
             )
         scaled = _magnitudes(cells.set(missing, ""), decimal)
         if scaled is not None:
-            return Numbers(scaled, Style(decimal), remarks=("has K, M and B for thousands, millions and billions",))
+            return Numbers(scaled, style, remarks=("has K, M and B for thousands, millions and billions",))
         before, after = _decoration(rest)
         decorated = 2 * len(rest) > len(
             cells.filter(~missing)
         )  # what few numbers have, such as a flag, new ones have not
-        style = Style(decimal, before, after) if decorated else Style(decimal)
-        style = replace(style, group=_group(rest, decimal))
+        style = style.replace(before=before, after=after) if decorated else style
+        style = style.replace(group=_group(rest, decimal))
         spelled = _spelled(cells, decimal, before.strip(), after.strip())
         again = spelled.cast(polars.Float64, strict=False)
         again = again.set(missing, None)

@@ -42,7 +42,8 @@ def read_tables(path: Path, wanted: Wanted | None = None) -> Mapping[str, Table]
 @lru_cache(maxsize=2)
 def _read(path: Path, state: tuple[int, int, int], wanted: Wanted) -> Mapping[str, Table]:
     if path.name.lower().endswith(frames.SUFFIXES):
-        return tables_in(frames.cells_of_file(path), path, wanted)
+        cells = frames.cells_of_file(path, wanted.dialect.freq, whole=not wanted.numbers)
+        return tables_in(cells, path, wanted)
     return tables_of(text_of(path, wanted.dialect), path, wanted)
 
 
@@ -64,14 +65,16 @@ def text_of(path: Path, dialect: Dialect) -> str:
     try:
         return "".join(decoded([data], path, mend=False))
     except DataError as error:
-        hint = f"{PREFIX}.encoding=latin-1 reads it, if that is what it is (or cp1252, utf-16)"
+        windows = any(0x80 <= byte < 0xA0 for byte in data)  # where Latin-1 has no signs
+        likely, other = ("cp1252", "latin-1") if windows else ("latin-1", "cp1252")
+        hint = f"{PREFIX}.encoding={likely} reads it, if that is what it is (or {other}, utf-16)"
         raise DataError(error.message, path=path, hint=hint) from None
 
 
 def line_of(path: Path, column: str, cell: str, dialect: Dialect) -> int | None:
     """The first line of a file that has this cell in a column; None where none has."""
     if path.name.lower().endswith(frames.SUFFIXES):
-        cells = frames.cells_of_file(path)
+        cells = frames.cells_of_file(path, dialect.freq)
     else:
         cells = read_cells(text_of(path, dialect), dialect, path)
     found = cells.columns[column].index_of(cell) if column in cells.columns else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from seqloom.codecs.months import names_a_month
 from seqloom.codecs.numbered import EXCEL, INTEGER, are_decimal_years
 from seqloom.codecs.numerals import is_missing, looks_like_number
 from seqloom.codecs.sheet import DATE_NAMES
-from seqloom.codecs.spelling import TIMES, common, pattern_of
+from seqloom.codecs.spelling import QUARTERS, TIMES, clock_of, common, pattern_of
 
 if TYPE_CHECKING:
     import polars
@@ -32,7 +32,8 @@ SERIES_NAMES = frozenset({"unique_id", "item_id", "series_id", "ts_id", "tsid", 
 CORE_DATES = frozenset({"date", "datetime", "timestamp", "ds", "time"})
 """Names of columns that are taken for dates though their cells cannot be read: that is an error."""
 PARTS = {
-    "year": "Y", "yr": "Y", "jahr": "Y", "yyyy": "Y", "month": "m", "mon": "m", "monat": "m", "mm": "m", "mnth": "m",
+    "year": "Y", "yr": "Y", "jahr": "Y", "yyyy": "Y", "yy": "Y",
+    "month": "m", "mon": "m", "monat": "m", "mm": "m", "mnth": "m",
     "quarter": "q", "qtr": "q", "quartal": "q", "week": "V", "isoweek": "V", "woche": "V", "day": "d", "dd": "d",
     "tag": "d", "dom": "d", "hour": "H",
     "hr": "H", "stunde": "H", "hh": "H", "minute": "M", "min": "M", "second": "S", "sec": "S",
@@ -47,7 +48,7 @@ _EXCEL = re.compile(r"(?i:date|datum|fecha|^dato$|^day$|^tag$|^month$|^monat$)")
 """Names of a column that holds days: numbers in it may be those that Excel counts."""
 LEAST_EVEN = 10
 """Decimals that must go up by one step to be no series, but what counts the rows."""
-_NAMES = re.compile(
+NAMES = re.compile(
     r"(^|[_ ])(id|store|shop|item|sku|product|station|site|sensor|meter|device|symbol|ticker|country|region|city|state|"
     r"location|entity|group|code|category|dept|department|family|customer|user|plant|series|name|turbine|patient|subject|"
     r"track|trajectory|person|agent|pedestrian|trial|episode|game|unit|animal|vehicle)",
@@ -70,12 +71,15 @@ def find_dates(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[tu
     yearless = without_year(columns)
     free = [name for name in free if name not in yearless]
     named = [name for name in free if _is_dated(name)]
+    clocks = {name: clock for name in dict.fromkeys([*named, *free[:1]]) if (clock := _clock_of(columns[name]))}
     for name in (*named, *(name for name in free if name not in named)):
-        if _holds_dates(columns, name, name in named, name == free[0]):
+        if name not in clocks and _holds_dates(columns, name, name in named, name == free[0]):
             if not dialect.dates and _EXCEL.search(name) and _are_days_of_excel(columns[name]):
                 return (name,), EXCEL
             time = _time_beside(columns, free, name)
             return ((name, time) if time else (name,)), dialect.dates
+    for name, clock in clocks.items():
+        return (name,), dialect.dates or clock
     for name in free:
         if name.lower() in INDEX_NAMES and len(columns) > 1 and counts(columns[name]):
             return (name,), INTEGER
@@ -112,13 +116,20 @@ def _counts_each(columns: Mapping[str, polars.Series], free: Sequence[str], name
         return False
     steps = columns[name].cast(polars.Int64)
     for other in free:
-        named = other.lower() in SERIES_NAMES or _NAMES.search(other)
+        named = other.lower() in SERIES_NAMES or NAMES.search(other)
         if other != name and named and _tells_apart(columns[other]):
             rows = polars.DataFrame({"step": steps, "series": columns[other]})
             rising = rows.select((polars.col("step").diff() > 0).over("series").fill_null(True).all()).item()
             if rising:
                 return True
     return False
+
+
+def _clock_of(column: polars.Series) -> str:
+    """How a column of times of the day, without dates, is spelled; empty where it is none."""
+    if not column.head(SAMPLE).str.contains(":", literal=True).any():
+        return ""
+    return clock_of([cell for cell in column.to_list() if not is_missing(cell)])
 
 
 def _is_dated(name: str) -> bool:
@@ -194,7 +205,7 @@ def _time_beside(columns: Mapping[str, polars.Series], free: Sequence[str], date
 
 def _parted(columns: Mapping[str, polars.Series], free: Sequence[str]) -> tuple[tuple[str, ...], str] | None:
     """The columns of a date that is parted into year, month, day ..., and how each is spelled."""
-    parts = {PARTS[name.lower()]: name for name in free if name.lower() in PARTS}
+    parts = {part: name for name in free if (part := part_of(name, columns))}
     letters = {name.lower(): name for name in free if name.lower() in set("ymdh")}
     if "Y" not in parts and {"y", "m", "d"} <= set(letters):
         parts = {{"y": "Y", "h": "H"}.get(letter, letter): name for letter, name in letters.items()} | parts
@@ -212,13 +223,20 @@ def _parted(columns: Mapping[str, polars.Series], free: Sequence[str]) -> tuple[
         if part == "m" and not cell.isdigit():
             letter = "b" if len(cell) == 3 else "B"
         found.append(parts[part])
+        if part == "q":
+            letter = "r" if cell in QUARTERS else letter
         spelling.append("Q%q" if part == "q" and cell[:1] in "qQ" else f"%{letter}")
     return tuple(found), "\t".join(spelling)
 
 
+def part_of(name: str, columns: Collection[str]) -> str:
+    """The part of a date that a column holds by its name; beside MM, the months, mm are minutes."""
+    return "M" if name == "mm" and "MM" in columns else PARTS.get(name.lower(), "")
+
+
 def without_year(columns: Mapping[str, polars.Series]) -> tuple[str, ...]:
     """The columns of months, days and times of dates whose year stands nowhere."""
-    parts = {PARTS[name.lower()]: name for name in columns if name.lower() in PARTS}
+    parts = {part: name for name in columns if (part := part_of(name, columns))}
     if "Y" in parts or not {"m", "d"} <= parts.keys():
         return ()
     months, days = (columns[parts[part]] for part in "md")
@@ -261,7 +279,7 @@ def series_columns(
     if len(np.unique(instants)) > 0.9 * len(instants):  # a few repeated dates are no second series
         return ()
     ids = [name for name in free if _tells_apart(columns[name])]
-    ids.sort(key=lambda name: not _NAMES.search(name))
+    ids.sort(key=lambda name: not NAMES.search(name))
     for several in (*((name,) for name in ids), *((a, b) for i, a in enumerate(ids) for b in ids[i + 1 :])):
         keys = list(zip(*(columns[name].to_list() for name in several), texts, strict=True))
         if len(set(keys)) == len(keys) and len({key[:-1] for key in keys}) > 1:

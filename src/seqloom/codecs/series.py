@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from seqloom.codecs.base import Codec
-from seqloom.codecs.beside import cells_ahead, column_of_numbers, mostly_numbers, no_number, odd_cell
+from seqloom.codecs.beside import (
+    cells_ahead,
+    column_of_numbers,
+    mostly_numbers,
+    no_number,
+    odd_cell,
+    respelled,
+    rows_ahead,
+)
 from seqloom.codecs.columns import BELOW, binary, decimals, least_size, lying, moments_of, signed, whole
 from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.dialect import Dialect, Wanted
@@ -24,10 +32,10 @@ from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of, parquet
 from seqloom.codecs.layout import tables_in
 from seqloom.codecs.reading import has_numbers, line_of, read_table, read_tables, table_of
 from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, season_of
-from seqloom.codecs.sheet import quoted
 from seqloom.codecs.table import Table, joined
 from seqloom.codecs.understood import oddities, understood, uneven
 from seqloom.codecs.writing import summary_of_tables, text_of_tables
+from seqloom.codecs.written import Written
 from seqloom.core.content import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.figures import numbers_plot
@@ -114,6 +122,8 @@ class Series(Codec, name="series"):
     """The columns that tell the series of a file apart, where it held several."""
     start: str = ""
     """The first date of the training split: where the dates of a sample from nothing begin."""
+    written: Written = Written()
+    """How the file is written, where it is a text: what is made is written so, too."""
 
     @model_validator(mode="after")
     def _lengths(self) -> Self:
@@ -239,6 +249,7 @@ class Series(Codec, name="series"):
             calendar=first.calendar,
             start=first.dates[0] if first.dates else "",
             series=tuple(filter(None, first.series_column.split("\t"))),
+            written=first.written,
         )
 
     def encode(self, value: Table) -> Encoded:
@@ -278,11 +289,18 @@ class Series(Codec, name="series"):
         dates = None if dates is None else dates[: len(values)]
         spelled = (dates, origin.get("date", ""), origin.get("calendar"))
         if template is None:
-            return Table(self.columns, values, *spelled)
+            return Table(self.columns, values, *spelled, written=self.written)
         sheet = None if template.sheet is None else template.sheet.part(0, len(values))
-        series = template.series_column
         return Table(
-            self.columns, values, *spelled, sheet=sheet, name=template.name, series_column=series, wide=template.wide
+            self.columns,
+            values,
+            *spelled,
+            sheet=sheet,
+            written=template.written,
+            name=template.name,
+            series_column=template.series_column,
+            wide=template.wide,
+            words={name: self._lengthened(template, name, len(values)) for name in template.words},
         )
 
     def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -405,16 +423,27 @@ class Series(Codec, name="series"):
                     hint=f"one row a time, one column each for {', '.join(self.columns)}",
                 )
             return Table(self.columns, values)
-        frame = None if thing is None or isinstance(thing, Table | str | Path) else frame_of(thing)
-        if frame is not None:
-            tables = tables_in(cells_of(frame), "", self._wanted())
-            if len(tables) > 1:
-                raise DataError(f"the frame holds {len(tables):,} series, where one is wanted", hint="give one of them")
-            (thing,) = tables.values()
-        value = super().accept(thing)
+        tables = self._in_frame(thing)
+        if len(tables) > 1:
+            raise DataError(f"the frame holds {len(tables):,} series, where one is wanted", hint="give one of them")
+        value = super().accept(tables[0] if tables else thing)
         if value is not None:
             self._check_steps(value)
         return value
+
+    def accept_several(self, thing: Any) -> list[Table]:
+        if isinstance(thing, str) and "\n" not in thing:
+            thing = Path(thing)
+        values = self.several(thing) if isinstance(thing, Path) else self._in_frame(thing)
+        for value in values:
+            self._check_steps(value)
+        return values or [self.accept(thing)]
+
+    def _in_frame(self, thing: Any) -> list[Table]:
+        """The series of a frame, an Arrow table or a dict of columns; none of anything else."""
+        plain = thing is None or isinstance(thing, Table | str | Path | bytes | np.ndarray)
+        frame = None if plain or (isinstance(thing, Sequence) and not isinstance(thing, Mapping)) else frame_of(thing)
+        return [] if frame is None else list(tables_in(cells_of(frame), "", self._wanted()).values())
 
     def element_names(self, value: Table) -> list[str]:
         return list(map(shown, value.dates)) if value.dates else super().element_names(value)
@@ -472,7 +501,8 @@ class Series(Codec, name="series"):
         dates = self._continued(value, length)
         found = self._future(value, future, name)
         own = None if dates is None else dates[len(value) :]
-        return (*value.words[name], *cells_ahead(found, own, value.calendar, length, name, future))
+        cells = cells_ahead(found, own, value.calendar, length, name, future)
+        return (*value.words[name], *respelled(cells, value.words[name], self.dialect))
 
     def moments(self, value: Table) -> NDArray[np.int64] | None:
         if value.dates is None or value.calendar is None or value.calendar.counts:
@@ -501,6 +531,20 @@ class Series(Codec, name="series"):
                 hint="give a row for each: dates that are not even do not follow from those before them",
             )
         return replace(value, ahead=tuple(map(value.calendar.write, later[:length])))
+
+    def accompanied(self, value: Table, length: int, future: Any) -> Table:
+        if future is None or not value.words:
+            return value
+        found, dates = self._future(value, future), self._continued(value, length)
+        own = None if dates is None else dates[len(value) :]
+        rows, _ = rows_ahead(found, own, value.calendar, length)
+        beside = {
+            name: tuple("" if row is None else found.words[name][row] for row in rows)
+            for name in value.words
+            if name in found.words
+        }
+        beside = {name: respelled(cells, value.words[name], self.dialect) for name, cells in beside.items()}
+        return replace(value, beside=beside)
 
     def continued(self, value: Table, length: int) -> Table:
         if not length:
@@ -596,8 +640,18 @@ class Series(Codec, name="series"):
         return name.endswith(self.suffixes)
 
     def in_file(self, value: Table, name: str) -> Table:
-        """Numbers alone where a file has columns of numbers: no units, decimal commas and lines of comment."""
-        return replace(value, sheet=None) if name.lower().endswith(SUFFIXES) else value
+        """Numbers alone where a file has columns of numbers: no units, decimal commas and lines of comment.
+
+        A copy of lines that a file has stays one, but in a .tsv, which has tabs.
+        """
+        if name.lower().endswith(SUFFIXES):
+            words = {name: respelled(cells, (), self.dialect) for name, cells in value.words.items()}
+            return replace(value, sheet=None, written=value.written.bare, words=words)
+        written = value.written.called(name)
+        copied = value.sheet is not None and any(line for line, _ in value.sheet.rows)
+        if written == value.written or (copied and written.delimiter != "\t"):
+            return value
+        return replace(value, sheet=None, written=written)
 
     def as_file(self, shown: bytes, name: str) -> bytes:
         return as_file(shown, name)
@@ -629,6 +683,9 @@ class Series(Codec, name="series"):
     def called(self, value: Table) -> str:
         return shown(value.name)
 
+    def told_apart(self, value: Table) -> Mapping[str, str]:
+        return dict(zip(value.series_column.split("\t"), value.name.split("\t"), strict=False)) if value.name else {}
+
     def remarks(self, value: Table) -> Sequence[str]:
         return value.remarks
 
@@ -654,12 +711,13 @@ class Series(Codec, name="series"):
             several = value if isinstance(value, tuple) else (value,)
             text, sheet = self.together(several).decode("utf-8", "replace"), several[0].sheet
             header, *rows = text.splitlines()
-            mark = "," if sheet is None else sheet.delimiter
+            written = several[0].written
+            mark = written.delimiter
             if sheet is not None and text.startswith(sheet.head):  # without what stands before and under the names
-                header, rows = mark.join(map(quoted, sheet.names)), text.removeprefix(sheet.head).splitlines()
-            lines += [f"{name}{mark}{header}"] if i == 0 else []
-            lines += [f"{i}{mark}{row}" for row in rows]
-        return "".join(f"{line}\n" for line in lines).encode()
+                header, rows = mark.join(map(written.cell, sheet.names)), text.removeprefix(sheet.head).splitlines()
+            lines += [f"{name}{mark}{header}{written.end}"] if i == 0 else []
+            lines += [f"{i}{mark}{row}{written.end}" for row in rows]
+        return "".join(lines).encode()
 
     def summaries(self, likes: Sequence[Table], statistics: Sequence[Mapping[str, NDArray[np.float64]]]) -> bytes:
         """The time, and a column NAME_STATISTIC for each column and statistic."""
@@ -670,7 +728,13 @@ class Series(Codec, name="series"):
         untold = dict.fromkeys(("integers", "signed", "positive", "binary", "decimals"), ())
         codec = self.replace(columns=columns, sizes=sizes, means=means, scales=scales, **untold)
         tables = [
-            replace(like, columns=columns, values=np.stack(list(own.values()), -1).reshape(len(like), -1), words={})
+            replace(
+                like,
+                columns=columns,
+                values=np.stack(list(own.values()), -1).reshape(len(like), -1),
+                words={},
+                written=like.written.of_statistics(self.columns, names),
+            )
             for like, own in zip(likes, statistics, strict=True)
         ]
         return summary_of_tables(tables, names, codec._digits(columns)).encode()
@@ -712,6 +776,12 @@ class Series(Codec, name="series"):
             step = {name: getattr(self.calendar, name) for name in ("step", "months", "day", "weekdays")}
             own = own.replace(**step)
         return template.dates + own.after(template.dates[-1], length, before=template.dates[-TWICE:-1])
+
+    def _lengthened(self, template: Table, name: str, length: int) -> tuple[str, ...]:
+        """The cells of a column of words in so many rows: as the table knows them, or the one that is in all rows."""
+        cells = template.words[name] + template.beside.get(name, ())
+        always = cells[0] if len(set(cells)) == 1 else ""
+        return (*cells[:length], *[always] * (length - len(cells)))
 
     def _digits(self, columns: tuple[str, ...]) -> Mapping[str, int]:
         """Decimals worth writing of each column."""

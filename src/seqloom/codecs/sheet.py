@@ -14,18 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs.dialect import PREFIX, Dialect
-from seqloom.codecs.numerals import Style, is_missing, looks_like_number
+from seqloom.codecs.numerals import is_missing, looks_like_number
 from seqloom.codecs.spelling import is_date
+from seqloom.codecs.written import DELIMITERS, SPACES, quoted
 from seqloom.core.content import BOM
 from seqloom.core.errors import DataError
 
 if TYPE_CHECKING:
     import polars
 
-DELIMITERS = ("\t", ";", "|", ",")
-"""What stands between cells, in the order in which those that part all rows alike are preferred."""
-SPACES = " "
-"""Runs of spaces as a delimiter."""
 SAMPLE = 200
 """Lines at the beginning, and a quarter as many at the end, by which a delimiter is told."""
 COMMENTS = ("#", "%", "//")
@@ -53,7 +50,6 @@ class Sheet:
     """There is no text: the table comes from a frame."""
     descending: bool = False
     """The last row of the series is the first of the file."""
-    styles: Mapping[str, Style] = field(default_factory=dict)
     gaps: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     """Which rows of a column of numbers hold none."""
 
@@ -89,7 +85,7 @@ class Sheet:
             return "".join(words)
         own = split(line, self.delimiter)
         for place, cell in cells.items():
-            own[place] = quoted(cell) if self.delimiter in cell else cell
+            own[place] = quoted(cell, re.escape(self.delimiter))
         return self.delimiter.join(own)
 
     def text(self, lines: Sequence[str | None]) -> str:
@@ -117,6 +113,8 @@ class Cells:
     """The line of the file that each row begins in."""
     remarks: tuple[str, ...] = ()
     """What was left out or guessed, in words."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are no series unless it is said, and how each is read."""
 
     @property
     def height(self) -> int:
@@ -238,10 +236,14 @@ class _Reader:
     def _commented_header(self, first: _Record) -> list[str]:
         """The names in the last comment before the first row, where it is as wide."""
         before = self.records[: self.records.index(first)]
-        if self.dialect.header is not False and before and self._is_comment(before[-1]):
-            text = re.sub(r"^[#%/\s]+", "", before[-1].body)
+        for one in reversed(before if self.dialect.header is not False else []):
+            if not self._is_comment(one):
+                break
+            text = re.sub(r"^[#%/\s]+", "", one.body)
             names = [unquoted(cell) for cell in split(text, self.delimiter)]
-            if len(names) == self.width and all(names):
+            if len(names) != self.width or not all(names):
+                break
+            if len({*names}) == len(names):  # units are not: they repeat
                 return names
         return []
 
@@ -428,11 +430,6 @@ def unquoted(cell: str) -> str:
     """What a raw cell holds, without spaces around it and without quotes."""
     match = _QUOTED.fullmatch(cell)
     return match.group(1).replace('""', '"').strip() if match else cell.strip()
-
-
-def quoted(cell: str) -> str:
-    """A cell as CSV writes it."""
-    return '"' + cell.replace('"', '""') + '"' if re.search('[",;\t|\r\n]', cell) else cell
 
 
 def split(line: str, delimiter: str, path: Path | str = "", number: int | None = None) -> list[str]:

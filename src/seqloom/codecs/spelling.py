@@ -48,13 +48,21 @@ _WEEKS = tuple(
                  "W%V of %G", "W%V.%G")
 )  # fmt: skip
 """Weeks of ISO 8601, as they are called in English, German and French."""
+_ROMAN = tuple(
+    form.replace("R", word)
+    for word in ("%r", "Q%r", "Q %r", "%rQ", "%r Q", "%r. Quartal", "%r quarter", "%r кв.", "%r kw.")
+    for form in ("%Y R", "%Y-R", "%Y/R", "%Y.R", "%Y:R", "%YR", "R %Y", "R/%Y", "R-%Y", "R.%Y", "R, %Y", "R %y", "R/%y")
+)
+"""Quarters in Roman numerals."""
+QUARTERS = ("I", "II", "III", "IV")
 PERIODS = (
     "%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%m.%Y", "%YM%m", "%Y-M%m", "%Y M%m", "%Y:%m", "%Y%m",
     "%b-%y", "%b %y", "%b-%Y", "%b %Y", "%b de %Y", "%b/%Y", "%b/%y", "%b, %Y", "%b%y", "%b%Y", "%B %Y", "%B-%Y",
     "%B, %Y", "%B %y", "%B-%y", "%y-%b", "%Y-%b", "%Y %b", "%Y/%b", "%Y%b", "%Y %B", "%Y-%B",
     "%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "%Y/Q%q", "%Y.Q%q", "%Y:%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "Q%q%Y",
-    "Q%q, %Y", "Q%q %y", "Q%q-%y", "Q%q/%y", "%qQ%Y", "%qQ %Y", "%qQ%y", "%q/%Y", "%yQ%q",
-    *_WEEKS, "%G-W%V-%u", "%GW%V%u", "%G-%V", "%G/%V",
+    "%q. Quartal %Y", "Quartal %q/%Y", "Quartal %q %Y", "T%q %Y", "T%q-%Y", "%Y-T%q", "%Y T%q", "%YT%q", "%qT%Y",
+    "%qT %Y",     "Q%q, %Y", "Q%q %y", "Q%q-%y", "Q%q/%y", "%qQ%Y", "%qQ %Y", "%qQ%y", "%q/%Y", "%yQ%q",
+    *_ROMAN, *_WEEKS, "%G-W%V-%u", "%GW%V%u", "%G-%V", "%G/%V",
     "%YH%h", "%Y-H%h", "%Y H%h", "H%h %Y", "%YS%h", "%Y-S%h", "FY%Y", "FY %Y", "FY%y",
     "FY %y", "FY%YQ%q", "FY%Y Q%q", "FY%Y-Q%q", "FY%yQ%q", "FY%y Q%q", "FY%y-Q%q", "Q%q FY%Y", "Q%q FY%y",
     "Q%q-FY%Y", "Q%q-FY%y", "Q%qFY%Y", "Q%qFY%y", "%Y",
@@ -71,12 +79,16 @@ TIMES = (
     "%k:%M:%S", "%k:%M", "%k",
 )  # fmt: skip
 """Times of the day; `%k` is an hour from 1 to 24, which is midnight."""
+CLOCKS = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p", "%I:%M:%S%p", "%I:%M%p")
+"""Times of the day that may stand without a date."""
+NEW_DAY = -3_600 * SECOND
+"""Where times of the day go back by more than this, another day has begun."""
 _SPACES = (" ", "T", ", ", " - ", "t", ":", "  ", "-", "\t")
 
 _PATTERNS = {
     "Y": "[0-9]{4}", "y": "[0-9]{2}", "m": "[0-9]{1,2}", "d": "[0-9]{1,2}", "H": "[0-9]{1,2}", "I": "[0-9]{1,2}",
     "M": "[0-9]{1,2}", "S": "[0-9]{1,2}", "f": "[0-9]{1,9}", "p": "[AaPp]\\.?[Mm]\\.?", "j": "[0-9]{3}",
-    "J": "[0-9]{1,3}", "q": "[1-4]", "o": "[0-9]{1,2}(?:st|nd|rd|th)",
+    "J": "[0-9]{1,3}", "q": "[1-4]", "r": "IV|I{1,3}", "o": "[0-9]{1,2}(?:st|nd|rd|th)",
     "k": "[0-9]{1,2}", "h": "[12]", "G": "[0-9]{4}", "V": "[0-9]{1,2}", "u": "[1-7]",
     "b": "(?i:" + "|".join(MONTHS) + ")", "B": "(?i:" + "|".join(LONG_MONTHS) + ")",
     "a": "(?i:" + "|".join(WEEKDAYS) + ")", "A": "(?i:" + "|".join(LONG_WEEKDAYS) + ")",
@@ -143,7 +155,7 @@ def tail(text: str) -> tuple[str, int]:
     return zone, len(fraction.group(1)) if fraction else 0
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     """A cell without its zone and its fraction of a second."""
     zone, fraction = tail(text)
     body = text.removesuffix(zone)
@@ -156,7 +168,7 @@ def candidates(text: str, *, named: bool = False) -> tuple[str, ...]:
 
     Those that could be a number as well are there where `named`: the column is called a date.
     """
-    body = _bare(text)
+    body = bare(text)
     signs = set(body)
     possible = (one for one in (*CALENDAR_DATES, *PERIODS) if _signs(one) <= signs)  # most are told by that alone
     found = [spelling for spelling in possible if _expression(spelling).fullmatch(body)]
@@ -186,7 +198,7 @@ def common(texts: Iterable[str], *, named: bool = False) -> list[str]:
         if kept is None:
             kept = list(candidates(text, named=named))
         else:
-            body = _bare(text)
+            body = bare(text)
             kept = [spelling for spelling in kept if read_one(body, spelling) is not None]
         if not kept:
             return []
@@ -216,7 +228,7 @@ def read_all(cells: polars.Series, spelling: str) -> tuple[Instants, NDArray[np.
     parts, valid = {}, np.ones(len(cells), bool)
     for column in groups:
         name = column.name
-        if name in "bBaApo":
+        if name in "bBaApor":
             words = {word: _value(name, word) for word in column.unique().to_list() if word is not None}
             number = column.replace_strict(words, default=None, return_dtype=polars.Int64)
         else:
@@ -236,6 +248,8 @@ def _value(name: str, cell: str) -> int:
         return int(cell[0] in "pP")
     if name == "o":
         return int(cell[:-2])
+    if name == "r":
+        return QUARTERS.index(cell) + 1
     return int(cell)
 
 
@@ -278,13 +292,43 @@ def _instants(parts: dict[str, NDArray[np.int64]], size: int) -> tuple[Instants,
 
 def _first_month(parts: dict[str, NDArray[np.int64]], one: NDArray[np.int64]) -> NDArray[np.int64]:
     """The first month of a quarter, of half a year or of a year."""
-    return parts["h"] * 6 - 5 if "h" in parts else parts.get("q", one) * 3 - 2
+    return parts["h"] * 6 - 5 if "h" in parts else parts.get("q", parts.get("r", one)) * 3 - 2
 
 
 def _days(year: NDArray[np.int64], month: NDArray[np.int64], day: NDArray[np.int64]) -> NDArray[np.int64]:
     """Days since 1970."""
     months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
     return months.astype("M8[D]").astype(np.int64) + day - 1
+
+
+def of_day(spelling: str) -> bool:
+    """Whether a spelling is one of times of the day, without a date."""
+    return {letter for _, letter in _DIRECTIVE.findall(spelling)} <= set("HIkMSp")
+
+
+def clock_of(cells: Sequence[str]) -> str:
+    """The spelling of cells that are times of the day without a date, which go on; empty where they are none."""
+    import polars
+
+    bodies = list(map(bare, cells))
+    for spelling in CLOCKS:
+        if bodies and _expression(spelling).fullmatch(bodies[0]):
+            instants, valid = read_all(polars.Series(bodies, dtype=polars.String), spelling)
+            steps = np.diff(instants)
+            steps = -steps if (steps < 0).mean() > 0.5 else steps  # the newest row is the first
+            back = steps < 0
+            if len(steps) and valid.all() and back.mean() <= 1 / 3 and (steps[back] < NEW_DAY).all():
+                return spelling
+    return ""
+
+
+def day_by_day(instants: Instants) -> Instants:
+    """Times of the day with a day more at each midnight that lies between two of them, from the first one on."""
+    steps = np.diff(instants)
+    backward = len(steps) > 0 and float((steps < 0).mean()) > 0.5
+    turns = (steps > -NEW_DAY).astype(np.int64) * -1 if backward else (steps < NEW_DAY).astype(np.int64)
+    days: Instants = np.concatenate([np.zeros(1, np.int64), np.cumsum(turns)])
+    return instants + DAY * days
 
 
 def as_written(spelling: str, cells: Sequence[str]) -> str:
@@ -324,6 +368,7 @@ def written(instant: int, spelling: str, months: Sequence[str] = ()) -> str:
     words = {
         "b": MONTHS[moment.month - 1], "B": LONG_MONTHS[moment.month - 1], "a": WEEKDAYS[moment.weekday()],
         "A": LONG_WEEKDAYS[moment.weekday()], "p": "PM" if moment.hour >= 12 else "AM", "o": _ordinal(moment.day),
+        "r": QUARTERS[(moment.month - 1) // 3],
     }  # fmt: skip
 
     def part(match: re.Match[str]) -> str:

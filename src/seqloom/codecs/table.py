@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seqloom.codecs.dates import Calendar
 from seqloom.codecs.sheet import Sheet
+from seqloom.codecs.written import PLAIN, Written
 from seqloom.core.progress import count
 
 
@@ -31,6 +32,8 @@ class Table:
     """Columns of words that were asked for, as they stand."""
     sheet: Sheet | None = None
     """The file's lines, one a row; none where there is no file."""
+    written: Written = PLAIN
+    """How its file is written; what is made is written so, too."""
     name: str = ""
     """What tells it from the other series of its file."""
     series_column: str = ""
@@ -41,6 +44,8 @@ class Table:
     """What was understood of the file that is not plain from its cells, in words."""
     ahead: tuple[str, ...] = ()
     """The dates of the rows that follow it, where they are known and not even."""
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Cells of columns of words in the rows that follow it, where they are known."""
     begin: int = 0
     """How many rows of its series stand before it, where it is a part of one."""
 

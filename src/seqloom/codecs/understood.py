@@ -11,6 +11,7 @@ from seqloom.codecs.dates import shown
 from seqloom.codecs.numbered import INTEGER
 from seqloom.codecs.roles import INDEX_NAMES
 from seqloom.codecs.sheet import DATE_NAMES
+from seqloom.codecs.spelling import of_day
 from seqloom.codecs.table import Table
 from seqloom.core.progress import count
 
@@ -37,7 +38,8 @@ def understood(tables: Sequence[Table]) -> str:
         clauses.append(f"{named} counts them, {calendar.step_text} apart, and is no series")
     else:
         ends = [date for table in dated for date in (table.dates or ())[:: max(len(table) - 1, 1)]]
-        ends.sort(key=lambda date: calendar.read(date) or 0)
+        if not of_day(calendar.format):  # which know no order of several
+            ends.sort(key=lambda date: calendar.read(date) or 0)
         named = f"column {shown(first.date_column)!r}" if first.date_column else "the first column"
         spelled = shown(calendar.format) + (f", {calendar.zone}" if calendar.zone not in {"", "%z"} else "")
         place = calendar.around.bracket

@@ -17,8 +17,9 @@ from seqloom.codecs.dialect import PREFIX, Wanted
 from seqloom.codecs.months import LONG_MONTHS, MONTHS, in_english, months_of
 from seqloom.codecs.numerals import decimal_of, is_missing, looks_like_number, read_numbers
 from seqloom.codecs.sheet import Cells, Sheet
-from seqloom.codecs.spelling import common
+from seqloom.codecs.spelling import QUARTERS, common
 from seqloom.codecs.table import Table
+from seqloom.codecs.written import Written, styles_of
 from seqloom.core.errors import DataError
 from seqloom.core.progress import listed
 
@@ -32,7 +33,7 @@ MOST_IDS, LEAST_TIMES = 8, 8
 _NUMBERS = tuple(f"{number}" for number in range(1, 25))
 _YEAR = re.compile(r"[0-9]{4}")
 _HOUR = re.compile(r"(?i:h|hr|hour|he|t|std)?[ _.]?([0-9]{1,2})(?i:h|:00|:00:00|00)?")
-_QUARTER = re.compile(r"(?i:q|qtr|quarter)[ _.]?([1-4])")
+_QUARTER = re.compile(r"(?i:q|qtr|quarter)[ _.]?([1-4])|(?i:q|qtr|quarter)?[ _.]?(IV|I{1,3})")
 
 
 def lengthened(cells: Cells, wanted: Wanted) -> tuple[Cells, Wanted]:
@@ -76,7 +77,8 @@ def lengthened(cells: Cells, wanted: Wanted) -> tuple[Cells, Wanted]:
 def _parts(names: Sequence[str], columns: Mapping[str, polars.Series]) -> tuple[str, str, str, dict[str, str]] | None:
     """The column of years or days; what the others are parts of, how both are spelled, and the part of each column."""
     years = [name for name in names if _all(columns[name], _YEAR)]
-    quarters = {name: match.group(1) for name in names if (match := _QUARTER.fullmatch(name))}
+    matches = {name: match for name in names if (match := _QUARTER.fullmatch(name))}
+    quarters = {name: match[1] or str(QUARTERS.index(match[2]) + 1) for name, match in matches.items()}
     hours = {name: match.group(1) for name in names if (match := _HOUR.fullmatch(name))}
     days = [name for name in names if name not in hours and _dates(columns[name])]
     if years:
@@ -118,7 +120,7 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
     """The series of a table of which each row is one."""
     columns, height = cells.columns, cells.height
     ids = [name for name in columns if name not in times]
-    values = _numbers_of(cells, times, wanted, path)
+    values, written = _numbers_of(cells, times, wanted, path)
     dates, calendar = None, None
     if common(Around.of(times).bare(times), named=True):
         lines = [1] * len(times)
@@ -129,7 +131,9 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
         check_order(dates, instants, path, lines)
         calendar = calendar.stepped([instants])
     own = {name: columns[name].to_list() for name in ids}
-    key = next((name for name in ids if columns[name].n_unique() == height), "\t".join(ids))
+    words = [name for name in ids if not _numbers(columns[name])]  # rather than a latitude
+    together = "\t".join(words if _are_unlike([own[name] for name in words]) else ids)
+    key = next((name for name in words or ids if len({*filter(None, own[name])}) == height), together)
     remarks = (*cells.remarks, *_remarks(times, ids, {*key.split("\t"), *wanted.words, *wanted.perhaps}))
     tables = {}
     for row in range(height):
@@ -143,6 +147,7 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
             "date" if dates else "",
             calendar,
             {word: (own[word][row],) * (end - begin) for word in (*wanted.words, *wanted.perhaps) if word in own},
+            written=written,
             name=name,
             series_column=key,
             wide=True,
@@ -155,8 +160,10 @@ def unfolded(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | st
     return tables
 
 
-def _numbers_of(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | str) -> NDArray[np.float64]:
-    """The numbers (rows, times) of the columns that are times; DataError where a cell is none."""
+def _numbers_of(
+    cells: Cells, times: Sequence[str], wanted: Wanted, path: Path | str
+) -> tuple[NDArray[np.float64], Written]:
+    """The numbers (rows, times) of the columns that are times, and how they are written; DataError for other cells."""
     import polars
 
     dialect = wanted.dialect
@@ -172,7 +179,8 @@ def _numbers_of(cells: Cells, times: Sequence[str], wanted: Wanted, path: Path |
             line=cells.lines[row],
             hint=f"{PREFIX}.missing=[...] says which cells are no values",
         )
-    return read.values.reshape(len(times), cells.height).T
+    written = Written(delimiter=cells.sheet.delimiter, end=cells.sheet.end, styles=styles_of({WIDE: read.style}))
+    return read.values.reshape(len(times), cells.height).T, written
 
 
 def _remarks(times: Sequence[str], ids: Sequence[str], used: Collection[str]) -> list[str]:
@@ -184,6 +192,12 @@ def _remarks(times: Sequence[str], ids: Sequence[str], used: Collection[str]) ->
     left = [repr(name) for name in ids if name and name not in used]
     beside = "column {} is left out" if len(left) == 1 else "columns {} are left out"
     return [said, *([beside.format(listed(left))] if left else [])]
+
+
+def _are_unlike(columns: Sequence[Sequence[str]]) -> bool:
+    """Whether no two rows of these columns are alike."""
+    rows = list(zip(*columns, strict=True))
+    return bool(rows) and len({*rows}) == len(rows)
 
 
 def _dates(column: polars.Series) -> bool:

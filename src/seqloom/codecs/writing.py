@@ -8,11 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from seqloom.codecs.numerals import Style
-from seqloom.codecs.sheet import quoted
 from seqloom.codecs.table import Table
-
-PLAIN = Style()
 
 
 def text_of_tables(tables: Sequence[Table], digits: Mapping[str, int]) -> str:
@@ -31,20 +27,20 @@ def text_of_tables(tables: Sequence[Table], digits: Mapping[str, int]) -> str:
         if head:
             ended = [text if text.endswith(("\n", "\r")) else text + "\n" for text in texts]
             return ended[0] + "".join(text.removeprefix(head) for text in ended[1:])
-    fresh = [_fresh(table, digits).partition("\n") for table in tables]
-    return f"{fresh[0][0]}\n" + "".join(rows for _, _, rows in fresh)
+    fresh = [_fresh(table, digits) for table in tables]
+    return fresh[0][0] + "".join(row for rows in fresh for row in rows[1:])
 
 
 def summary_of_tables(tables: Sequence[Table], statistics: Sequence[str], digits: Mapping[str, int]) -> str:
     """Tables of statistics (their columns are NAME_STATISTIC), laid out as the file has its series."""
-    first = tables[0]
+    first, written = tables[0], tables[0].written
     if all(table.wide and table.dates == first.dates and len(table) == len(first) for table in tables):
-        rows = [[*map(quoted, first.series_column.split("\t")), "statistic", *_times(first)]]
+        lines = [_wide_line(first, first.series_column, ["statistic", *_times(first)])]
         for table in tables:
-            for name, column in zip(statistics, table.values.T, strict=True):
-                numbers = [number(value, digits[table.columns[0]]) for value in column]
-                rows.append([*map(quoted, table.name.split("\t")), name, *numbers])
-        return "".join(",".join(row) + "\n" for row in rows)
+            for name, column, numbers in zip(statistics, table.columns, table.values.T, strict=True):
+                cells = [written.number(column, number(value, digits[table.columns[0]])) for value in numbers]
+                lines.append(_wide_line(first, table.name, [name], cells))
+        return "".join(lines)
     return text_of_tables([replace(table, wide=False, sheet=None) for table in tables], digits)
 
 
@@ -55,7 +51,7 @@ def filled_text(table: Table, digits: Mapping[str, int]) -> str:
     """
     sheet = table.sheet
     if sheet is None:
-        return _fresh(table, digits)
+        return "".join(_fresh(table, digits))
     names = list(sheet.names)
     rows = [*sheet.rows, *[("", "")] * (len(table) - len(sheet.rows))]
     lines: list[str | None] = []
@@ -65,7 +61,7 @@ def filled_text(table: Table, digits: Mapping[str, int]) -> str:
             lines.append(None)  # a row that the file leaves out, and that nothing is known of
             continue
         changes = {
-            names.index(name): sheet.styles.get(name, PLAIN).write(number(value, digits[name]))
+            names.index(name): table.written.style(name).write(number(value, digits[name]))
             for name, value in zip(table.columns, row, strict=True)
             if not math.isnan(value) and (not own or sheet.gaps[name][i])
         }
@@ -82,42 +78,58 @@ def number(value: float, digits: int) -> str:
 
 
 def _new_row(table: Table, i: int, names: Sequence[str]) -> list[str]:
-    """The cells of a row that the file does not have: its date, and what tells its series."""
-    cells = [""] * len(names)
+    """The cells of a row that the file does not have: its date, what tells its series, and what is known beside it."""
+    cells = [table.written.cell("")] * len(names)
+    known = {name: words[i] for name, words in table.words.items() if i < len(words)}
     if table.dates is not None:
-        for name, cell in zip(table.date_column.split("\t"), table.dates[i].split("\t"), strict=True):
-            if name in names:
-                cells[names.index(name)] = quoted(cell)
-    for name, cell in zip(table.series_column.split("\t"), table.name.split("\t"), strict=False):
+        known |= dict(zip(table.date_column.split("\t"), table.dates[i].split("\t"), strict=True))
+    known |= dict(zip(table.series_column.split("\t"), table.name.split("\t"), strict=False))
+    for name, cell in known.items():
         if name in names:
-            cells[names.index(name)] = quoted(cell)
+            cells[names.index(name)] = table.written.cell(cell)
     return cells
 
 
-def _fresh(table: Table, digits: Mapping[str, int]) -> str:
-    lines = [[quoted(name) for name in table.columns]]
-    for row in table.values:
-        lines.append([number(value, digits[name]) for name, value in zip(table.columns, row, strict=True)])
+def _fresh(table: Table, digits: Mapping[str, int]) -> list[str]:
+    """The lines of a table that are no copy of those of a file."""
+    written, beside = table.written, _beside(table)
+    lines = [[*map(written.cell, table.columns), *map(written.cell, beside)]]
+    for i, row in enumerate(table.values):
+        numbers = zip(table.columns, row, strict=True)
+        lines.append([written.number(name, number(value, digits[name])) for name, value in numbers])
+        lines[-1] += [written.cell(table.words[name][i]) for name in beside]
     if table.dates is not None:
         for line, date in zip(lines, (table.date_column, *table.dates), strict=True):
-            line[:0] = [quoted(cell) for cell in date.split("\t")]
+            line[:0] = map(written.cell, date.split("\t"))
     if table.series_column:
         for line, names in zip(lines, (table.series_column, *[table.name] * len(table)), strict=True):
-            line[:0] = [quoted(cell) for cell in names.split("\t")]
-    return "".join(",".join(line) + "\n" for line in lines)
+            line[:0] = map(written.cell, names.split("\t"))
+    return list(map(written.line, lines))
+
+
+def _beside(table: Table) -> list[str]:
+    """The columns that are known beside the numbers of every row."""
+    others = {*table.columns, *table.date_column.split("\t"), *table.series_column.split("\t")}
+    return [name for name, words in table.words.items() if name not in others and len(words) == len(table)]
 
 
 def _wide(tables: Sequence[Table], digits: Mapping[str, int]) -> str:
     """A row for each series, whose columns are the times."""
     first = tables[0]
-    rows = [[*map(quoted, first.series_column.split("\t")), *_times(first)]]
+    lines = [_wide_line(first, first.series_column, _times(first))]
     for table in tables:
         numbers = [number(value, digits[table.columns[0]]) for value in table.values[:, 0]]
-        rows.append([*map(quoted, table.name.split("\t")), *numbers])
-    return "".join(",".join(row) + "\n" for row in rows)
+        cells = [first.written.number(table.columns[0], one) for one in numbers]
+        lines.append(_wide_line(first, table.name, [], cells))
+    return "".join(lines)
 
 
-def _times(table: Table) -> list[str]:
+def _wide_line(like: Table, names: str, words: Sequence[str], numbers: Sequence[str] = ()) -> str:
+    """A line of a table whose columns are times: the names of a series, and words and numbers that follow them."""
+    return like.written.line([*map(like.written.cell, (*names.split("\t"), *words)), *numbers])
+
+
+def _times(table: Table) -> Sequence[str]:
     if table.dates is None:
         return [str(i) for i in range(1, len(table) + 1)]
-    return [quoted(date) for date in table.dates]
+    return table.dates

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Self
 
 
 class SeqloomError(Exception):
@@ -31,6 +32,12 @@ class SeqloomError(Exception):
         self.message = message
         self.hint = hint
 
+    def of(self, name: str) -> Self:
+        """This error, which now says of which of several things it is."""
+        if repr(name) not in self.message:
+            self.message = f"{name}: {self.message}"
+        return self
+
 
 class ConfigError(SeqloomError):
     """A setting is wrong; `path` is its key, such as `process.schedule.s`."""
@@ -38,6 +45,12 @@ class ConfigError(SeqloomError):
     def __init__(self, message: str, *, path: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.path = path
+
+    def of(self, name: str) -> Self:
+        if self.path:
+            return super().of(name)
+        self.path = name
+        return self
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message
@@ -54,6 +67,12 @@ class DataError(SeqloomError):
         super().__init__(message, hint=hint)
         self.path = str(path)
         self.line = line
+
+    def of(self, name: str) -> Self:
+        if self.path:
+            return super().of(name)
+        self.path = name
+        return self
 
     def __str__(self) -> str:
         location = ", ".join(part for part in (self.path, f"line {self.line}" if self.line else "") if part)

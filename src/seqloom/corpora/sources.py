@@ -142,9 +142,9 @@ class Column(Source, name="column"):
                 words = codec.words_ahead(history, length, future, name)
             except ConfigError:  # what has columns in training has none by itself: a text of a table of texts
                 return None
-            if isinstance(future, Path | str) and length:
+            if length:
                 dates = codec.element_names(codec.continued(history, length))[-length:]
-                _check_cells(name, words[-length:], dates, condition, future)
+                _check_cells(name, words[-length:], dates, condition, future if isinstance(future, Path | str) else "")
             return condition.of_cells(name, words)
         word = next((cell for cell in codec.words_of(history, name) if cell), "")
         return condition.typed(word) if word else None

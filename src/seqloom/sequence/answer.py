@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -181,3 +181,41 @@ class Answer:
         if self.paths is None:
             raise UnsupportedQuery("only samples of series have means and quantiles")
         return self.paths
+
+
+class Answers(Mapping[str, Answer]):
+    """The answers to the same query of several series, by their names.
+
+    `labels` say for each by which columns it is told from the others, and what they hold.
+    """
+
+    def __init__(self, answers: Mapping[str, Answer], labels: Sequence[Mapping[str, str]]) -> None:
+        self._answers, self._labels = dict(answers), list(labels)
+
+    def __getitem__(self, name: str) -> Answer:
+        return self._answers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._answers)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __repr__(self) -> str:
+        """What it holds, in a line."""
+        return f"Answers({count(len(self), 'series')}: {', '.join(list(self)[:3])}{' ...' * (len(self) > 3)})"
+
+    def where(self, condition: str) -> Answers:
+        """Of each series the samples that meet a condition, as `Answer.where` has it."""
+        return Answers({name: answer.where(condition) for name, answer in self.items()}, self._labels)
+
+    def frame(self, quantiles: Sequence[float] = QUANTILES) -> polars.DataFrame:
+        """Mean and quantiles of the new elements of all series under each other; the first columns tell them apart."""
+        import polars
+
+        frames = []
+        for name, answer, label in zip(self, self.values(), self._labels, strict=True):
+            own = answer.frame(quantiles)
+            told = [polars.lit(cell).alias(column) for column, cell in (label or {"series": name}).items()]
+            frames.append(own.select(*told, *own.columns))
+        return polars.concat(frames)
