@@ -283,6 +283,7 @@ def facts_of(prepared: Prepared, given: Mapping[str, Given], spec: NetworkSpec) 
         longest=int(sizes.max(initial=0)),
         turns=data.shown is not None and bool(prepared.codec.ends_of_turn),
         numbers=_numbers(prepared),
+        counted=isinstance(space, Vectors) and all("count" in field.within for field in space.fields),
         together=not spec.channels,
         paired=isinstance(space, Vectors) and any(f.support == "real" and f.width == 2 for f in space.fields),
     )

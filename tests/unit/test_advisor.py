@@ -138,6 +138,10 @@ def test_counts_that_are_mostly_zero_have_a_head_that_can_say_so():
     for repeated, head in ((0.1, "student"), (0.6, "binned")):
         facts = replace(SERIES, repeated=repeated, numbers=1)
         assert advise(facts, "autoregressive", True, 1)[0]["process"]["head"] == {"name": head}
+    counted = {"name": "counts", "inflated": True}
+    for repeated, head in ((0.1, {"name": "student"}), (0.6, counted)):
+        facts = replace(SERIES, repeated=repeated, numbers=1, counted=True)
+        assert advise(facts, "autoregressive", True, 1)[0]["process"]["head"] == head
     zeros = np.where(np.arange(10) % 5 < 3, 0.0, np.arange(10))[:, None]
     assert repeated_share([zeros, np.full((1, 1), np.nan)]) == pytest.approx(0.6)
     assert repeated_share([np.concatenate([zeros, np.ones((10, 1))], 1)]) == pytest.approx(0.6)

@@ -199,8 +199,10 @@ class Autoregressive(Process, name="autoregressive"):
         head: tuple[dict[str, Any], str] = ({"name": "student"}, "now and then a value is far from what was expected")
         if facts.moving:
             head = ({"name": "student", "components": 3}, "what moves mostly goes on as it did, and now and then turns")
-        if facts.lumpy:
-            head = ({"name": "binned"}, "one value comes again and again, such as the zeros of counts")
+        if facts.lumpy and facts.counted:
+            head = ({"name": "counts", "inflated": True}, "they are counts, and one comes again and again")
+        elif facts.lumpy:
+            head = ({"name": "binned"}, "one value comes again and again, such as days without rain")
         linear = 192 if facts.wanders else 0  # a season is gone by as the change since
         features = [about_level(facts, linear=linear, ordered=True), _changes(facts)]
         return featured(*features) | ({"head": head} if facts.numbers else {})

@@ -53,6 +53,8 @@ class Facts:
     """Whether these are conversations, of which the turns of some are never scored."""
     numbers: int = 0
     """The channels of a series: the real numbers of an element, where it has nothing else and sequences do not end."""
+    counted: bool = False
+    """Whether each of these is a count."""
     together: bool = False
     """Whether the process takes them as one vector alone, for their distributions are of several kinds or depend on
     each other."""
