@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--r", type=float, default=104.0, help="seconds of R")
     parser.add_argument("--times", type=float, default=12.0, help="so many R for each training")
     parser.add_argument("--part", choices=list(FILES), default="test", help="the file whose sources are answered")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each model")
     parser.add_argument("--lines", type=int, default=0, help="of that file, the first; all unless given")
     parser.add_argument(
         "--threads", type=int, default=0, help="of each training; as many as there are cores unless given"
@@ -44,13 +45,14 @@ def main() -> None:
     sources, truth = (texts(options.part, language, options.lines) for language in ("en", "de"))
     beside = f"{options.part}{f'-{options.lines}' if options.lines else ''}"
 
-    def row(model: str) -> dict[str, Any]:
-        run = options.keep / f"{model}-{options.times:g}"
-        trained = train(model, run, options.times * options.r / 60, threads)
+    def row(model: str, seed: int) -> dict[str, Any]:
+        run = options.keep / f"{model}-{options.times:g}-{seed}"
+        trained = train(model, run, options.times * options.r / 60, seed, threads)
         return trained | answered(run, sources, truth, options.keep / f"{run.name}-{beside}", threads)
 
-    for model in MODELS:
-        rows.fill(f"{model}/{options.times:g}R/{beside}", partial(row, model))
+    for seed in range(options.seeds):
+        for model in MODELS:
+            rows.fill(f"{model}/{options.times:g}R/{beside}/{seed}", partial(row, model, seed))
     rows.fill(f"unaided/{beside}", partial(unaided, sources, truth))
     say(table(rows.finished))
 
@@ -66,12 +68,13 @@ def texts(part: str, language: str, most: int) -> list[str]:
     return lines[:most] if most else lines
 
 
-def train(model: str, run: Path, minutes: float, threads: list[str]) -> dict[str, Any]:
+def train(model: str, run: Path, minutes: float, seed: int, threads: list[str]) -> dict[str, Any]:
     """One training, or what was left of it by an earlier sitting."""
     words = ["train", f"{file_of('train', 'de')}", f"corpus.source={file_of('train', 'en')}"]
     for split, part in (("valid", "val"), ("test", FILES["test"])):
         words += [f"corpus.{split}={file_of(part, 'de')}", f"corpus.{split}_source={file_of(part, 'en')}"]
     words += [*SETTINGS, "--model", model, "--minutes", f"{minutes:.4f}", "--out", f"{run}", "--resume", "--json"]
+    words.append(f"seed={seed}")
     trained = seqloom_json(*words, *threads)
     valid = {"valid": trained["valid"]["value"], "unit": trained["valid"]["unit"]}
     return {"steps": trained["steps"], "parameters": trained["parameters"], **valid}
