@@ -1,0 +1,136 @@
+"""The rows after a table: their dates, and what a table of the future says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seqloom.codecs.beside import respelled
+from seqloom.codecs.dates import Calendar, shown
+from seqloom.codecs.dialect import Dialect, Wanted
+from seqloom.codecs.frames import cells_of, frame_of
+from seqloom.codecs.layout import tables_in
+from seqloom.codecs.numerals import is_missing
+from seqloom.codecs.reading import read_tables
+from seqloom.codecs.table import Table
+from seqloom.codecs.understood import uneven
+from seqloom.core.errors import DataError
+
+TWICE = 200
+"""Last dates of a history, which tell where it ends on a clock that shows an hour twice."""
+
+
+def dates_ahead(table: Table, length: int, usual: Calendar | None) -> tuple[str, ...] | None:
+    """The dates of the rows after a table, in its own spelling; `usual` says how far apart, where it does not."""
+    if table.dates is None or table.calendar is None:
+        return None
+    if table.ahead:
+        return table.ahead[:length]
+    own = table.calendar
+    if not own.stepping and usual is not None:
+        own = own.replace(**{name: getattr(usual, name) for name in ("step", "months", "day", "weekdays")})
+    return own.after(table.dates[-1], length, before=table.dates[-TWICE:-1])
+
+
+def future_of(table: Table, future: Any, wanted: Wanted) -> Table:
+    """The rows of a future that are of the same series as a table: its dates, and the words that are `wanted`."""
+    if isinstance(future, Table):
+        return future
+    wanted = replace(wanted, columns=(), numbers=False)
+    if isinstance(future, Path | str):
+        tables = read_tables(Path(future), wanted)
+    else:
+        frame = frame_of(future)
+        if frame is None:
+            raise DataError(f"a {type(future).__name__} is no table of the future", hint="give a file or a frame")
+        tables = tables_in(cells_of(frame), "", wanted)
+    found = tables.get(table.name) or (next(iter(tables.values())) if len(tables) == 1 else None)
+    if found is None:
+        raise DataError(
+            f"the future holds no series {shown(table.name)!r}", path=_path_of(future), hint="give its rows"
+        )
+    return found
+
+
+def foreseen(table: Table, length: int, future: Any, wanted: Wanted) -> Table:
+    """A table whose dates are not even, with those that come next; other dates go on by themselves."""
+    if future is None or table.dates is None or not uneven(table):
+        return table
+    assert table.calendar is not None
+    found, last = future_of(table, future, wanted), table.calendar.read(table.dates[-1])
+    if found.dates is None or found.calendar is None:
+        return table
+    later = [one for one in found.calendar.instants(found.dates).tolist() if last is None or one > last]
+    if len(later) < length:
+        raise DataError(
+            f"the future has {len(later)} dates after {shown(table.dates[-1])}, where {length} rows are asked for",
+            path=_path_of(future),
+            hint="give a row for each: dates that are not even do not follow from those before them",
+        )
+    return replace(table, ahead=tuple(map(table.calendar.write, later[:length])))
+
+
+def accompanied(table: Table, future: Table, dates: Sequence[str] | None, length: int, dialect: Dialect) -> Table:
+    """A table with what the future has of its words in the rows after it, written as the table has them."""
+    rows, _ = _rows_ahead(future, dates, table.calendar, length)
+    beside = {}
+    for name, words in table.words.items():
+        if name in future.words:
+            cells = ["" if row is None else future.words[name][row] for row in rows]
+            beside[name] = respelled(cells, words, dialect)
+    return replace(table, beside=beside)
+
+
+def cells_ahead(
+    future: Table, dates: Sequence[str] | None, calendar: Calendar | None, length: int, name: str, path: Any
+) -> Sequence[str]:
+    """The cells of a column on these dates, or in the first `length` rows where there are none; none may be empty.
+
+    `dates` are written as `calendar` has it, those of the future perhaps otherwise.
+    """
+    place = _path_of(path)
+    cells = future.words[name]
+    rows, named = _rows_ahead(future, dates, calendar, length)
+    known = []
+    for row, date in zip(rows, named, strict=True):
+        if row is None and not (dates and future.dates):
+            raise DataError(
+                f"column {name!r} has {len(cells)} rows of the future, {date} is missing",
+                path=place,
+                hint=f"give a row for each of the {length} that are asked for",
+            )
+        if row is None:
+            raise DataError(
+                f"the future of column {name!r} has no row for {date}",
+                path=place,
+                hint=f"give a row for each date from {named[0]} to {named[-1]}",
+            )
+        known.append(cells[row])
+    for cell, date in zip(known, named, strict=True):
+        if is_missing(cell):
+            raise DataError(f"column {name!r} has no value in {date}", path=place, hint="fill the cell")
+    return known
+
+
+def _rows_ahead(
+    future: Table, dates: Sequence[str] | None, calendar: Calendar | None, length: int
+) -> tuple[list[int | None], list[str]]:
+    """The rows of a future on these dates, or its first `length` ones where there are none, and what they are called.
+
+    None: there is none. `dates` are written as `calendar` has it, those of the future perhaps otherwise.
+    """
+    if dates is None or calendar is None or future.dates is None or future.calendar is None:
+        there = range(length)
+        return [i if i < len(future) else None for i in there], [f"row {i + 1}" for i in there]
+    instants = {instant: i for i, instant in enumerate(future.calendar.instants(future.dates).tolist())}
+    # Numbers are counted in units of their last place, which may be another one in each file.
+    alike = future.calendar.counts and calendar.counts
+    wanted = (future.calendar if alike else calendar).instants(dates).tolist()
+    return [instants.get(instant) for instant in wanted], list(map(shown, dates))
+
+
+def _path_of(future: Any) -> Path | str:
+    """Where a future stands, for errors; nowhere where it is no file."""
+    return future if isinstance(future, Path | str) else ""
