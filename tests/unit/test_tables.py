@@ -1344,3 +1344,52 @@ def test_the_encoding_that_a_text_is_most_likely_in_is_named(tmp_path: Path, sig
     with pytest.raises(DataError, match="not UTF-8") as error:
         read_tables(tmp_path / "t.csv")
     assert error.value.hint.startswith(f"codec.dialect.encoding={encoding} reads it")
+
+
+def test_a_future_is_that_of_the_series_that_is_forecast(tmp_path: Path):
+    rows = [f"2024-01-{day:02},{name},{day},{day % 3}\n" for name in "ab" for day in range(1, 21)]
+    (tmp_path / "two.csv").write_text("day,shop,y,promo\n" + "".join(rows))
+    codec = Series().choosing((), ("promo",))
+    codec = codec.fit(codec.several(tmp_path / "two.csv"))
+    first, second = codec.several(tmp_path / "two.csv")
+    ahead = [f"2024-01-{day},b,9\n" for day in range(21, 24)]
+    (tmp_path / "ahead.csv").write_text("day,shop,promo\n" + "".join(ahead))
+    assert codec.words_ahead(second, 3, tmp_path / "ahead.csv", "promo")[-4:] == ("2", "9", "9", "9")
+    with pytest.raises(DataError, match="the future holds no series 'a'"):
+        codec.words_ahead(first, 3, tmp_path / "ahead.csv", "promo")
+    (tmp_path / "ahead.csv").write_text("day,promo\n" + "".join(ahead).replace(",b", ""))  # of all of them
+    assert codec.words_ahead(first, 3, tmp_path / "ahead.csv", "promo")[-3:] == ("9", "9", "9")
+    with pytest.raises(DataError, match="the future has no column 'promo'"):
+        codec.words_ahead(first, 3, table_of("day,y\n2024-01-21,1\n2024-01-22,1\n2024-01-23,1\n"), "promo")
+
+
+def test_a_time_of_the_day_alone_is_refused_without_a_warning():
+    with pytest.raises(DataError, match="the date '12:00' cannot be read"):
+        table_of("time,y\n12:00,1\n")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_samples_are_numbered_by_rows_where_a_cell_goes_over_lines(kept: bool):
+    text = 'day,y,note\n2024-01-01,1.5,"a\nb"\n2024-01-02,2.5,c\u2028d\n'
+    table = table_of(text, wanted=Wanted(words=("note",)))
+    codec = Series().fit([table])
+    numbered = codec.show_several([table if kept else replace(table, sheet=None)] * 2, "sample").decode()
+    rows = [*text.replace("2024", "0,2024").split("\n")[1:], *text.replace("2024", "1,2024").split("\n")[1:]]
+    assert numbered == "sample,day,y,note\n" + "\n".join(rows).replace("\n\n", "\n")
+
+
+@pytest.mark.parametrize(
+    "entry", ['"start": null, "freq": "D"', '"start": "2024-01-01", "freq": null', '"item_id": null']
+)
+def test_what_is_null_in_a_series_of_json_is_not_there(tmp_path: Path, entry: str):
+    (tmp_path / "s.jsonl").write_text("".join(f'{{{entry}, "target": [{i}, 2, 3]}}\n' for i in range(2)))
+    tables = read_tables(tmp_path / "s.jsonl")
+    assert [*tables] == ["1", "2"]
+    assert all(table.dates is None for table in tables.values())
+
+
+@pytest.mark.parametrize("rows", ["[[1, 2], [3]]", "[1, 2]", "[[1, 2], null]"])
+def test_rows_of_json_that_are_not_as_wide_as_the_names_are_no_table(tmp_path: Path, rows: str):
+    (tmp_path / "t.json").write_text(f'{{"columns": ["a", "b"], "data": {rows}}}')
+    with pytest.raises(DataError):
+        read_tables(tmp_path / "t.json")

@@ -46,7 +46,10 @@ def future_of(table: Table, future: Any, wanted: Wanted) -> Table:
         if frame is None:
             raise DataError(f"a {type(future).__name__} is no table of the future", hint="give a file or a frame")
         tables = tables_in(cells_of(frame), "", wanted)
-    found = tables.get(table.name) or (next(iter(tables.values())) if len(tables) == 1 else None)
+    found = tables.get(table.name)
+    if found is None and len(tables) == 1:  # one of two that has no name needs none
+        ((name, lone),) = tables.items()
+        found = None if name and table.name else lone
     if found is None:
         raise DataError(
             f"the future holds no series {shown(table.name)!r}", path=_path_of(future), hint="give its rows"
@@ -91,6 +94,8 @@ def cells_ahead(
     `dates` are written as `calendar` has it, those of the future perhaps otherwise.
     """
     place = _path_of(path)
+    if name not in future.words:
+        raise DataError(f"the future has no column {name!r}", path=place, hint="give a table that has it")
     cells = future.words[name]
     rows, named = _rows_ahead(future, dates, calendar, length)
     known = []

@@ -11,6 +11,7 @@ import numpy as np
 from seqloom.codecs.beside import respelled
 from seqloom.codecs.dialect import Dialect
 from seqloom.codecs.frames import SUFFIXES
+from seqloom.codecs.sheet import whole_lines
 from seqloom.codecs.table import Table
 
 DIGITS = 6
@@ -80,10 +81,11 @@ def numbered_text(several: Sequence[Sequence[Table]], name: str, digits: Mapping
     lines: list[str] = []
     for i, tables in enumerate(several):
         text, sheet, written = text_of_tables(tables, digits), tables[0].sheet, tables[0].written
-        header, *rows = text.splitlines()
         if sheet is not None and text.startswith(sheet.head):  # without what stands before and under the names
             header = written.delimiter.join(map(written.cell, sheet.names))
-            rows = text.removeprefix(sheet.head).splitlines()
+            rows = [line.body for line in whole_lines(text.removeprefix(sheet.head))]
+        else:
+            header, *rows = [line.body for line in whole_lines(text)]
         lines += [f"{name}{written.delimiter}{header}{written.end}"] if i == 0 else []
         lines += [f"{i}{written.delimiter}{row}{written.end}" for row in rows]
     return "".join(lines)
