@@ -17,6 +17,7 @@ import pytest
 
 import seqloom
 from seqloom.codecs.base import Codec
+from seqloom.codecs.beside import respelled
 from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.frames import as_file
 from seqloom.codecs.intervals import interval_in
@@ -1393,3 +1394,37 @@ def test_rows_of_json_that_are_not_as_wide_as_the_names_are_no_table(tmp_path: P
     (tmp_path / "t.json").write_text(f'{{"columns": ["a", "b"], "data": {rows}}}')
     with pytest.raises(DataError):
         read_tables(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize("part", ["ahead", "overlapping", "all", "series"])
+@pytest.mark.parametrize("rows", [28, 50])
+def test_what_is_known_ahead_of_times_of_the_day_is_that_of_the_day(part: str, rows: int):
+    def text(begin: int, end: int) -> str:
+        return "time,y,promo\n" + "".join(f"{(h + 20) % 24:02}:00,{h % 7},{h}\n" for h in range(begin, end))
+
+    wanted = Wanted(words=("promo",))
+    table, every = table_of(text(0, rows), wanted=wanted), table_of(text(0, 120), wanted=wanted)
+    codec = Series().choosing((), ("promo",)).fit([table])
+    future = {
+        "ahead": table_of(text(rows, 120), wanted=wanted),
+        "overlapping": table_of(text(rows - 5, 120), wanted=wanted),
+        "all": every,
+        "series": every.rows(10, 120),
+    }[part]
+    history = every.rows(20, rows) if part == "series" else table
+    assert codec.words_ahead(history, 30, future, "promo")[-30:] == tuple(map(str, range(rows, rows + 30)))
+
+
+def test_uneven_times_of_the_day_go_on_after_midnight():
+    minutes = np.cumsum([7, 45, 13, 50, 31] * 8) + 600
+    lines = [f"{m // 60 % 24:02}:{m % 60:02},{i}\n" for i, m in enumerate(minutes)]
+    table, every = table_of("time,y\n" + "".join(lines[:28])), table_of("time,y\n" + "".join(lines))
+    codec = Series().fit([table])
+    following = tuple(line.split(",")[0] for line in lines[28:33])
+    for future in (every, table_of("time,y\n" + "".join(lines[28:])), table_of("time,y\n" + "".join(lines[27:]))):
+        assert codec.foreseen(table, 5, future).ahead == following
+
+
+def test_numbers_that_are_neither_yes_nor_no_are_not_written_as_these():
+    assert respelled(["1", "0", ""], ["yes", "no"], Dialect()) == ("yes", "no", "")
+    assert respelled(["2.5", "0"], ["yes", "no"], Dialect()) == ("2.5", "0")

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from seqloom.codecs.beside import respelled
 from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.dialect import Dialect, Wanted
@@ -14,6 +16,7 @@ from seqloom.codecs.frames import cells_of, frame_of
 from seqloom.codecs.layout import tables_in
 from seqloom.codecs.numerals import is_missing
 from seqloom.codecs.reading import read_tables
+from seqloom.codecs.spelling import DAY, day_by_day, of_day
 from seqloom.codecs.table import Table
 from seqloom.codecs.understood import uneven
 from seqloom.core.errors import DataError
@@ -65,7 +68,10 @@ def foreseen(table: Table, length: int, future: Any, wanted: Wanted) -> Table:
     found, last = future_of(table, future, wanted), table.calendar.read(table.dates[-1])
     if found.dates is None or found.calendar is None:
         return table
-    later = [one for one in found.calendar.instants(found.dates).tolist() if last is None or one > last]
+    instants = found.calendar.instants(found.dates[_passed(table, found) :])
+    if last is not None and of_day(table.calendar.format):
+        instants = day_by_day(np.array([last, *instants % DAY]))[1:]
+    later = [one for one in instants.tolist() if last is None or one > last]
     if len(later) < length:
         raise DataError(
             f"the future has {len(later)} dates after {shown(table.dates[-1])}, where {length} rows are asked for",
@@ -77,7 +83,7 @@ def foreseen(table: Table, length: int, future: Any, wanted: Wanted) -> Table:
 
 def accompanied(table: Table, future: Table, dates: Sequence[str] | None, length: int, dialect: Dialect) -> Table:
     """A table with what the future has of its words in the rows after it, written as the table has them."""
-    rows, _ = _rows_ahead(future, dates, table.calendar, length)
+    rows, _ = _rows_ahead(future, dates, table, length)
     beside = {}
     for name, words in table.words.items():
         if name in future.words:
@@ -87,17 +93,17 @@ def accompanied(table: Table, future: Table, dates: Sequence[str] | None, length
 
 
 def cells_ahead(
-    future: Table, dates: Sequence[str] | None, calendar: Calendar | None, length: int, name: str, path: Any
+    future: Table, dates: Sequence[str] | None, table: Table, length: int, name: str, path: Any
 ) -> Sequence[str]:
     """The cells of a column on these dates, or in the first `length` rows where there are none; none may be empty.
 
-    `dates` are written as `calendar` has it, those of the future perhaps otherwise.
+    `dates` are written as those of the table before them, those of the future perhaps otherwise.
     """
     place = _path_of(path)
     if name not in future.words:
         raise DataError(f"the future has no column {name!r}", path=place, hint="give a table that has it")
     cells = future.words[name]
-    rows, named = _rows_ahead(future, dates, calendar, length)
+    rows, named = _rows_ahead(future, dates, table, length)
     known = []
     for row, date in zip(rows, named, strict=True):
         if row is None and not (dates and future.dates):
@@ -120,20 +126,39 @@ def cells_ahead(
 
 
 def _rows_ahead(
-    future: Table, dates: Sequence[str] | None, calendar: Calendar | None, length: int
+    future: Table, dates: Sequence[str] | None, table: Table, length: int
 ) -> tuple[list[int | None], list[str]]:
     """The rows of a future on these dates, or its first `length` ones where there are none, and what they are called.
 
-    None: there is none. `dates` are written as `calendar` has it, those of the future perhaps otherwise.
+    None: there is none. `dates` are written as those of the table before them, those of the future perhaps otherwise.
     """
+    calendar = table.calendar
     if dates is None or calendar is None or future.dates is None or future.calendar is None:
         there = range(length)
         return [i if i < len(future) else None for i in there], [f"row {i + 1}" for i in there]
-    instants = {instant: i for i, instant in enumerate(future.calendar.instants(future.dates).tolist())}
     # Numbers are counted in units of their last place, which may be another one in each file.
     alike = future.calendar.counts and calendar.counts
-    wanted = (future.calendar if alike else calendar).instants(dates).tolist()
-    return [instants.get(instant) for instant in wanted], list(map(shown, dates))
+    wanted = (future.calendar if alike else calendar).instants(dates)
+    begin = _passed(table, future)
+    if of_day(calendar.format):  # which are counted from the first on, so both are to begin with the same one
+        times = future.calendar.instants(future.dates[begin:]) % DAY
+        begin += int(np.argmax(times == wanted[0] % DAY)) if len(times) else 0
+    found = {instant: i for i, instant in enumerate(future.calendar.instants(future.dates[begin:]).tolist(), begin)}
+    return [found.get(instant) for instant in wanted.tolist()], list(map(shown, dates))
+
+
+def _passed(table: Table, future: Table) -> int:
+    """How many rows of a future are the table's own, where that is not seen from dates: times of the day come again."""
+    first = table.begin - future.begin
+    end = first + len(table)
+    if table.calendar is None or not of_day(table.calendar.format) or not 0 <= first < end <= len(future):
+        return 0
+    columns = [
+        (table.dates, future.dates),
+        *((table.words[n], future.words[n]) for n in table.words if n in future.words),
+    ]
+    same = all(own == (others or ())[first:end] for own, others in columns)
+    return end if same else 0
 
 
 def _path_of(future: Any) -> Path | str:

@@ -43,6 +43,8 @@ def respelled(cells: Sequence[str], like: Sequence[str], dialect: Dialect) -> tu
     own = _read_cells(like, dialect)
     if _odd(read) is not None or own.odd is not None or read.style == own.style:
         return tuple(cells)
+    if own.style.words and not np.isin(read.values[~np.isnan(read.values)], (0.0, 1.0)).all():
+        return tuple(cells)  # neither yes nor no
     return tuple("" if np.isnan(value) else own.style.write(f"{value:.15g}") for value in read.values)
 
 

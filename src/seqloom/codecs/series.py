@@ -414,7 +414,7 @@ class Series(Codec, name="series"):
         if not length:
             return value.words[name]
         found, dates = future_of(value, future, self._wanted(name)), dates_ahead(value, length, self.calendar)
-        cells = cells_ahead(found, dates, value.calendar, length, name, future)
+        cells = cells_ahead(found, dates, value, length, name, future)
         return (*value.words[name], *respelled(cells, value.words[name], self.dialect))
 
     def moments(self, value: Table) -> NDArray[np.int64] | None:
