@@ -1428,3 +1428,18 @@ def test_uneven_times_of_the_day_go_on_after_midnight():
 def test_numbers_that_are_neither_yes_nor_no_are_not_written_as_these():
     assert respelled(["1", "0", ""], ["yes", "no"], Dialect()) == ("yes", "no", "")
     assert respelled(["2.5", "0"], ["yes", "no"], Dialect()) == ("2.5", "0")
+
+
+def test_what_stands_beside_rows_without_dates_is_that_of_the_rows_that_follow():
+    series = table_of("y,promo\n" + "".join(f"{i % 7}.5,{i}\n" for i in range(40)), wanted=Wanted(words=("promo",)))
+    codec = Series().choosing((), ("promo",)).fit([series])
+    for history, future in (
+        (series.rows(0, 20), series),
+        (series.rows(5, 20), series),
+        (series.rows(5, 20), series.rows(2, 40)),
+    ):
+        assert codec.words_ahead(history, 4, future, "promo")[-4:] == ("20", "21", "22", "23")
+    with pytest.raises(DataError, match="has 40 rows of the future, row 41 is missing"):
+        codec.words_ahead(series.rows(0, 38), 4, series, "promo")
+    ahead = table_of("promo\n" + "".join(f"{i}\n" for i in range(4)), wanted=Wanted(words=("promo",), numbers=False))
+    assert codec.words_ahead(series.rows(0, 4), 4, ahead, "promo")[-4:] == ("0", "1", "2", "3")

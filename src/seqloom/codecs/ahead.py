@@ -132,14 +132,13 @@ def _rows_ahead(
 
     None: there is none. `dates` are written as those of the table before them, those of the future perhaps otherwise.
     """
-    calendar = table.calendar
+    calendar, begin = table.calendar, _passed(table, future)
     if dates is None or calendar is None or future.dates is None or future.calendar is None:
-        there = range(length)
+        there = range(begin, begin + length)
         return [i if i < len(future) else None for i in there], [f"row {i + 1}" for i in there]
     # Numbers are counted in units of their last place, which may be another one in each file.
     alike = future.calendar.counts and calendar.counts
     wanted = (future.calendar if alike else calendar).instants(dates)
-    begin = _passed(table, future)
     if of_day(calendar.format):  # which are counted from the first on, so both are to begin with the same one
         times = future.calendar.instants(future.dates[begin:]) % DAY
         begin += int(np.argmax(times == wanted[0] % DAY)) if len(times) else 0
@@ -148,16 +147,21 @@ def _rows_ahead(
 
 
 def _passed(table: Table, future: Table) -> int:
-    """How many rows of a future are the table's own, where that is not seen from dates: times of the day come again."""
+    """How many rows of a future are the table's own, where its dates do not tell: none, or times that come each day.
+
+    Without dates only a series that the table is a part of has them: what is read of a file are words alone.
+    """
     first = table.begin - future.begin
     end = first + len(table)
-    if table.calendar is None or not of_day(table.calendar.format) or not 0 <= first < end <= len(future):
+    if not 0 <= first < end <= len(future):
         return 0
-    columns = [
-        (table.dates, future.dates),
-        *((table.words[n], future.words[n]) for n in table.words if n in future.words),
-    ]
-    same = all(own == (others or ())[first:end] for own, others in columns)
+    if table.calendar is None:
+        same = table.columns == future.columns and np.array_equal(
+            table.values, future.values[first:end], equal_nan=True
+        )
+        return end if same else 0
+    words = all(table.words[name] == future.words[name][first:end] for name in table.words if name in future.words)
+    same = words and of_day(table.calendar.format) and table.dates == (future.dates or ())[first:end]
     return end if same else 0
 
 
