@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from seqloom.codecs.base import Codec
 from seqloom.core.errors import DataError, Unlearned, UnsupportedQuery
 from seqloom.core.foreign import outside
+from seqloom.core.progress import count
 from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split
 from seqloom.corpora.encoding import empty_like
@@ -125,6 +126,13 @@ class Given(Mapping[str, Codec]):
         """DataError where a condition holds what its codec has no number for, or is longer than can be read."""
         for message in self.overlong(given):
             raise DataError(message, hint="shorten it, or train on data as long; an encoder of mixer gru reads on")
+
+    def check_aligned(self, given: Mapping[str, Encoded], size: int) -> None:
+        """DataError where a condition that is to have an element beside each of so many has more of them, or fewer."""
+        for name in self.network.aligned:
+            if name in given and len(given[name].x) != size:
+                of = f"{count(len(given[name].x), 'element')}, beside {count(size, self.codec.unit)}"
+                raise DataError(f"given.{name}: it has {of}", hint="give one for each, in the same order")
 
     def warn(self, given: Mapping[str, Any]) -> None:
         """Say of each condition that is longer than attention has learned to read, as a warning of Python's."""

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.codecs.base import Codec
+from seqloom.core.errors import ConfigError
+from seqloom.training.feed import FURTHEST
 
 HISTORY = 4096
 """Rows of a history that are kept for a forecast, at most: no model here reads more by its defaults."""
@@ -25,6 +27,14 @@ class History:
     """What says what is known ahead of time."""
     given: bool = False
     """Whether somebody gave that future, so that something of it should be read."""
+
+
+def check_horizon(horizon: int) -> None:
+    """ConfigError where nothing is forecast so far ahead."""
+    if not 1 <= horizon <= FURTHEST:
+        wrong = "not above 0" if horizon < 1 else f"more than {FURTHEST:,}, the furthest that is forecast"
+        hint = "give 1 or more" if horizon < 1 else "`seqloom sample` makes series of any length"
+        raise ConfigError(f"{horizon:,} is {wrong}", path="--horizon", hint=hint)
 
 
 def history_of(codec: Codec, value: Any, horizon: int, start: str | None = None, future: Any = None) -> History:

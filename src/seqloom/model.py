@@ -22,13 +22,12 @@ from seqloom.classifying import Classifier
 from seqloom.codecs.base import Codec
 from seqloom.core.config import make
 from seqloom.core.errors import ConfigError, DataError, SeqloomError, UnsupportedQuery
-from seqloom.core.progress import count as counted
 from seqloom.core.rng import checked_seed
 from seqloom.corpora.base import Flat, Split, sources_of
 from seqloom.corpora.packed import Packed
 from seqloom.filler import Filler, Running
 from seqloom.given import Given
-from seqloom.histories import History, history_of
+from seqloom.histories import History, check_horizon, history_of
 from seqloom.limits import Limits
 from seqloom.metrics import likelihood
 from seqloom.metrics.attended import attended_by
@@ -43,8 +42,7 @@ from seqloom.sequence.answer import Answer, Answers
 from seqloom.sequence.canvas import Canvas, Encoded, Openings
 from seqloom.sequence.query import Frame, Query, Score
 from seqloom.sequence.space import Tokens
-from seqloom.several import apart, in_order
-from seqloom.training.feed import FURTHEST
+from seqloom.several import apart, in_order, next_size
 
 logger = logging.getLogger(__name__)
 
@@ -125,25 +123,15 @@ class Model:
         allow: str | None = None,
         ban: str | Sequence[str] = (),
         bias: Mapping[str, float] | None = None,
+        beyond: bool = False,
     ) -> Query:
-        """A query of this model; conditions are values of their codecs. For the rest see `sample`."""
-        encoded = self.given.encode(given or {})
-        self.given.warn(encoded)
-        return self._query(canvas, count, seed, sampler, encoded, stop, allow, ban, bias)
+        """A query of this model; conditions are values of their codecs. For the rest see `sample`.
 
-    def _query(
-        self,
-        canvas: Canvas | Sequence[Canvas],
-        count: int,
-        seed: int,
-        sampler: Sampler | None,
-        encoded: Mapping[str, Encoded],
-        stop: str | Sequence[str],
-        allow: str | None,
-        ban: str | Sequence[str],
-        bias: Mapping[str, float] | None,
-    ) -> Query:
-        """The same, of conditions as numbers, of which nothing is said."""
+        Of a condition that is longer than attention has learned to read there is a warning, unless `beyond`.
+        """
+        encoded = self.given.encode(given or {})
+        if not beyond:
+            self.given.warn(encoded)
         _check_whole(n=count, seed=seed)
         checked_seed(seed)
         if sampler is not None and not isinstance(sampler, Sampler):
@@ -187,7 +175,8 @@ class Model:
 
     def collect(self, query: Query, frames: Sequence[Frame]) -> Answer:
         """The samples of a query from the last frame of each row, and of each of the sequences it is made of."""
-        frames = self._corrected(query, frames)
+        if self.correction is not None:
+            frames = self.correction.of_frames(query, frames)
         rows: dict[int, list[Any]] = {}
         for frame in frames:
             rows.setdefault(frame.row, []).append(self.decode(frame, query))
@@ -210,25 +199,6 @@ class Model:
             element=self.codec.element,
             cells=cells if alike else None,
         )
-
-    def _corrected(self, query: Query, frames: Sequence[Frame]) -> list[Frame]:
-        """The last frames of a forecast, corrected as held-out rows have it; those of all else as they are.
-
-        What is corrected is what the codec has scaled: what is made is then rounded, or kept above zero, as ever.
-        """
-        corrected = list(frames)
-        if self.correction is None or query.count < 2 or not all(frame.done for frame in frames):
-            return corrected
-        for part, canvas in enumerate(query.canvases):
-            if (first := canvas.ahead) is None:
-                continue
-            numbers = [i for i, frame in enumerate(frames) if frame.part == part]
-            x = np.stack([frames[i].x for i in numbers])  # (N,T,D)
-            past = np.where(canvas.absent[:first], np.nan, canvas.x[:first].astype(np.float64))
-            x[:, first:] = self.correction.applied(x[:, first:], past)
-            for i, own in zip(numbers, x, strict=True):
-                corrected[i] = replace(frames[i], x=own)
-        return corrected
 
     def decode(self, frame: Frame, query: Query) -> Any:
         """What a frame of a query shows, in its own units: no end, no stop, and no context that was not asked for."""
@@ -416,10 +386,7 @@ class Model:
                 "how far to go on is not said", path="--horizon", hint="give a number of rows: --horizon 24"
             )
         _check_whole(horizon=chosen)
-        if not 1 <= chosen <= FURTHEST:
-            wrong = "not above 0" if chosen < 1 else f"more than {FURTHEST:,}, the furthest that is forecast"
-            hint = "give 1 or more" if chosen < 1 else "`seqloom sample` makes series of any length"
-            raise ConfigError(f"{chosen:,} is {wrong}", path="--horizon", hint=hint)
+        check_horizon(chosen)
         return chosen
 
     @property
@@ -450,10 +417,7 @@ class Model:
         rows, beside = self.codec.rows(known), self.given.encode(self.given.ahead(known, 0, None, given))
         self.given.warn(beside)
         if self.codec.alone is not None:  # what has no end of its own is as long as what stands beside it
-            for key in (key for key in self.network.aligned if key in beside):
-                if len(beside[key].x) != (size := self.codec.size(known)):
-                    of = f"{counted(len(beside[key].x), 'element')}, beside {counted(size, self.codec.unit)}"
-                    raise DataError(f"given.{key}: it has {of}", hint="give one for each, in the same order")
+            self.given.check_aligned(beside, self.codec.size(known))
         conditions = {key: Flat.of([item] * len(rows)) for key, item in beside.items()}
         return likelihood.score(
             self.network,
@@ -505,7 +469,7 @@ class Model:
                 encoded = self.given.encode(beside)
                 if not beyond:
                     self.given.check(encoded)
-                query = self._query(canvas, n, seed, sampler, encoded, stop, allow, ban, bias)
+                query = self.query(canvas, n, seed, sampler, encoded, stop, allow, ban, bias, beyond=True)
                 queries.append(replace(query, first_row=number * n, watched=False))
             # Those of one length end at about the same time, and what is read of them is hardly padded.
             order = sorted(range(len(block)), key=lambda i: -sum(len(one.x) for one in queries[i].given.values()))
@@ -516,7 +480,7 @@ class Model:
 
             answers = dict(zip(order, self.answers([queries[i] for i in order], report), strict=True))
             if every is not None:
-                size = _next_size(size, time.monotonic() - began, every)
+                size = min(APPLIED, next_size(size, time.monotonic() - began, every))
             yield from (answers[i] for i in range(len(block)))
             done += len(block)
 
@@ -619,13 +583,6 @@ class Model:
                 progress(i / len(answer.values), f"{i} of {len(answer.values)} samples ranked")
         order = sorted(range(len(scores)), key=lambda i: scores[i].per_unit)[:best]
         return answer.take(order), [scores[i] for i in order]
-
-
-def _next_size(size: int, seconds: float, every: float) -> int:
-    """How many are answered together after so many took so long, where about `every` so many seconds are wanted."""
-    if seconds < every / 2:
-        return min(2 * size, APPLIED)
-    return max(1, size // 2) if seconds > 2 * every else size
 
 
 def _check_several(things: Any) -> None:

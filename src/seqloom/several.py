@@ -28,6 +28,13 @@ def apart(queries: Sequence[Query]) -> list[Query]:
     return rows
 
 
+def next_size(size: int, seconds: float, every: float) -> int:
+    """How many to answer together after so many took so long, where about `every` so many seconds are wanted."""
+    if seconds < every / 2:
+        return 2 * size
+    return max(1, size // 2) if seconds > 2 * every else size
+
+
 def in_order(filler: Filler, queries: Sequence[Query], progress: Progress | None = None) -> Iterator[Running]:
     """Each query when its samples are made, in their order; one that is ready before those ahead of it waits.
 

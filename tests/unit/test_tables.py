@@ -17,6 +17,7 @@ import pytest
 
 import seqloom
 from seqloom.codecs.base import Codec
+from seqloom.codecs.beside import respelled
 from seqloom.codecs.dialect import Dialect, Wanted
 from seqloom.codecs.frames import as_file
 from seqloom.codecs.intervals import interval_in
@@ -1344,3 +1345,101 @@ def test_the_encoding_that_a_text_is_most_likely_in_is_named(tmp_path: Path, sig
     with pytest.raises(DataError, match="not UTF-8") as error:
         read_tables(tmp_path / "t.csv")
     assert error.value.hint.startswith(f"codec.dialect.encoding={encoding} reads it")
+
+
+def test_a_future_is_that_of_the_series_that_is_forecast(tmp_path: Path):
+    rows = [f"2024-01-{day:02},{name},{day},{day % 3}\n" for name in "ab" for day in range(1, 21)]
+    (tmp_path / "two.csv").write_text("day,shop,y,promo\n" + "".join(rows))
+    codec = Series().choosing((), ("promo",))
+    codec = codec.fit(codec.several(tmp_path / "two.csv"))
+    first, second = codec.several(tmp_path / "two.csv")
+    ahead = [f"2024-01-{day},b,9\n" for day in range(21, 24)]
+    (tmp_path / "ahead.csv").write_text("day,shop,promo\n" + "".join(ahead))
+    assert codec.words_ahead(second, 3, tmp_path / "ahead.csv", "promo")[-4:] == ("2", "9", "9", "9")
+    with pytest.raises(DataError, match="the future holds no series 'a'"):
+        codec.words_ahead(first, 3, tmp_path / "ahead.csv", "promo")
+    (tmp_path / "ahead.csv").write_text("day,promo\n" + "".join(ahead).replace(",b", ""))  # of all of them
+    assert codec.words_ahead(first, 3, tmp_path / "ahead.csv", "promo")[-3:] == ("9", "9", "9")
+    with pytest.raises(DataError, match="the future has no column 'promo'"):
+        codec.words_ahead(first, 3, table_of("day,y\n2024-01-21,1\n2024-01-22,1\n2024-01-23,1\n"), "promo")
+
+
+def test_a_time_of_the_day_alone_is_refused_without_a_warning():
+    with pytest.raises(DataError, match="the date '12:00' cannot be read"):
+        table_of("time,y\n12:00,1\n")
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_samples_are_numbered_by_rows_where_a_cell_goes_over_lines(kept: bool):
+    text = 'day,y,note\n2024-01-01,1.5,"a\nb"\n2024-01-02,2.5,c\u2028d\n'
+    table = table_of(text, wanted=Wanted(words=("note",)))
+    codec = Series().fit([table])
+    numbered = codec.show_several([table if kept else replace(table, sheet=None)] * 2, "sample").decode()
+    rows = [*text.replace("2024", "0,2024").split("\n")[1:], *text.replace("2024", "1,2024").split("\n")[1:]]
+    assert numbered == "sample,day,y,note\n" + "\n".join(rows).replace("\n\n", "\n")
+
+
+@pytest.mark.parametrize(
+    "entry", ['"start": null, "freq": "D"', '"start": "2024-01-01", "freq": null', '"item_id": null']
+)
+def test_what_is_null_in_a_series_of_json_is_not_there(tmp_path: Path, entry: str):
+    (tmp_path / "s.jsonl").write_text("".join(f'{{{entry}, "target": [{i}, 2, 3]}}\n' for i in range(2)))
+    tables = read_tables(tmp_path / "s.jsonl")
+    assert [*tables] == ["1", "2"]
+    assert all(table.dates is None for table in tables.values())
+
+
+@pytest.mark.parametrize("rows", ["[[1, 2], [3]]", "[1, 2]", "[[1, 2], null]"])
+def test_rows_of_json_that_are_not_as_wide_as_the_names_are_no_table(tmp_path: Path, rows: str):
+    (tmp_path / "t.json").write_text(f'{{"columns": ["a", "b"], "data": {rows}}}')
+    with pytest.raises(DataError):
+        read_tables(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize("part", ["ahead", "overlapping", "all", "series"])
+@pytest.mark.parametrize("rows", [28, 50])
+def test_what_is_known_ahead_of_times_of_the_day_is_that_of_the_day(part: str, rows: int):
+    def text(begin: int, end: int) -> str:
+        return "time,y,promo\n" + "".join(f"{(h + 20) % 24:02}:00,{h % 7},{h}\n" for h in range(begin, end))
+
+    wanted = Wanted(words=("promo",))
+    table, every = table_of(text(0, rows), wanted=wanted), table_of(text(0, 120), wanted=wanted)
+    codec = Series().choosing((), ("promo",)).fit([table])
+    future = {
+        "ahead": table_of(text(rows, 120), wanted=wanted),
+        "overlapping": table_of(text(rows - 5, 120), wanted=wanted),
+        "all": every,
+        "series": every.rows(10, 120),
+    }[part]
+    history = every.rows(20, rows) if part == "series" else table
+    assert codec.words_ahead(history, 30, future, "promo")[-30:] == tuple(map(str, range(rows, rows + 30)))
+
+
+def test_uneven_times_of_the_day_go_on_after_midnight():
+    minutes = np.cumsum([7, 45, 13, 50, 31] * 8) + 600
+    lines = [f"{m // 60 % 24:02}:{m % 60:02},{i}\n" for i, m in enumerate(minutes)]
+    table, every = table_of("time,y\n" + "".join(lines[:28])), table_of("time,y\n" + "".join(lines))
+    codec = Series().fit([table])
+    following = tuple(line.split(",")[0] for line in lines[28:33])
+    for future in (every, table_of("time,y\n" + "".join(lines[28:])), table_of("time,y\n" + "".join(lines[27:]))):
+        assert codec.foreseen(table, 5, future).ahead == following
+
+
+def test_numbers_that_are_neither_yes_nor_no_are_not_written_as_these():
+    assert respelled(["1", "0", ""], ["yes", "no"], Dialect()) == ("yes", "no", "")
+    assert respelled(["2.5", "0"], ["yes", "no"], Dialect()) == ("2.5", "0")
+
+
+def test_what_stands_beside_rows_without_dates_is_that_of_the_rows_that_follow():
+    series = table_of("y,promo\n" + "".join(f"{i % 7}.5,{i}\n" for i in range(40)), wanted=Wanted(words=("promo",)))
+    codec = Series().choosing((), ("promo",)).fit([series])
+    for history, future in (
+        (series.rows(0, 20), series),
+        (series.rows(5, 20), series),
+        (series.rows(5, 20), series.rows(2, 40)),
+    ):
+        assert codec.words_ahead(history, 4, future, "promo")[-4:] == ("20", "21", "22", "23")
+    with pytest.raises(DataError, match="has 40 rows of the future, row 41 is missing"):
+        codec.words_ahead(series.rows(0, 38), 4, series, "promo")
+    ahead = table_of("promo\n" + "".join(f"{i}\n" for i in range(4)), wanted=Wanted(words=("promo",), numbers=False))
+    assert codec.words_ahead(series.rows(0, 4), 4, ahead, "promo")[-4:] == ("0", "1", "2", "3")

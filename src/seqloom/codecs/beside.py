@@ -1,14 +1,11 @@
-"""Columns beside the numbers of a table: as conditions, and what of them is known ahead of time."""
+"""Columns beside the numbers of a table, as conditions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.dialect import PREFIX, Dialect
 from seqloom.codecs.numerals import Numbers, decimal_of, is_missing, looks_like_number, read_numbers, too_large
 from seqloom.codecs.table import Table
@@ -46,6 +43,8 @@ def respelled(cells: Sequence[str], like: Sequence[str], dialect: Dialect) -> tu
     own = _read_cells(like, dialect)
     if _odd(read) is not None or own.odd is not None or read.style == own.style:
         return tuple(cells)
+    if own.style.words and not np.isin(read.values[~np.isnan(read.values)], (0.0, 1.0)).all():
+        return tuple(cells)  # neither yes nor no
     return tuple("" if np.isnan(value) else own.style.write(f"{value:.15g}") for value in read.values)
 
 
@@ -67,51 +66,3 @@ def _read_cells(cells: Sequence[str], dialect: Dialect) -> Numbers:
 
     column = polars.Series(list(cells), dtype=polars.String).str.strip_chars()
     return read_numbers(column, decimal_of([column], ",", dialect.decimal), dialect.missing)
-
-
-def cells_ahead(
-    future: Table, dates: Sequence[str] | None, calendar: Calendar | None, length: int, name: str, path: Any
-) -> Sequence[str]:
-    """The cells of a column on these dates, or in the first `length` rows where there are none; none may be empty.
-
-    `dates` are written as `calendar` has it, those of the future perhaps otherwise.
-    """
-    place = path if isinstance(path, Path | str) else ""
-    cells = future.words[name]
-    rows, named = rows_ahead(future, dates, calendar, length)
-    known = []
-    for row, date in zip(rows, named, strict=True):
-        if row is None and not (dates and future.dates):
-            raise DataError(
-                f"column {name!r} has {len(cells)} rows of the future, {date} is missing",
-                path=place,
-                hint=f"give a row for each of the {length} that are asked for",
-            )
-        if row is None:
-            raise DataError(
-                f"the future of column {name!r} has no row for {date}",
-                path=place,
-                hint=f"give a row for each date from {named[0]} to {named[-1]}",
-            )
-        known.append(cells[row])
-    for cell, date in zip(known, named, strict=True):
-        if is_missing(cell):
-            raise DataError(f"column {name!r} has no value in {date}", path=place, hint="fill the cell")
-    return known
-
-
-def rows_ahead(
-    future: Table, dates: Sequence[str] | None, calendar: Calendar | None, length: int
-) -> tuple[list[int | None], list[str]]:
-    """The rows of a future on these dates, or its first `length` ones where there are none, and what they are called.
-
-    None: there is none. `dates` are written as `calendar` has it, those of the future perhaps otherwise.
-    """
-    if dates is None or calendar is None or future.dates is None or future.calendar is None:
-        there = range(length)
-        return [i if i < len(future) else None for i in there], [f"row {i + 1}" for i in there]
-    instants = {instant: i for i, instant in enumerate(future.calendar.instants(future.dates).tolist())}
-    # Numbers are counted in units of their last place, which may be another one in each file.
-    alike = future.calendar.counts and calendar.counts
-    wanted = (future.calendar if alike else calendar).instants(dates).tolist()
-    return [instants.get(instant) for instant in wanted], list(map(shown, dates))

@@ -68,7 +68,7 @@ def lying(positive: bool, signed: bool, whole: bool, binary: bool) -> tuple[With
     return tuple(name for name, inside in sets.items() if inside)
 
 
-def least_size(pieces: Sequence[NDArray[np.float64]]) -> float:
+def _least_size(pieces: Sequence[NDArray[np.float64]]) -> float:
     """From which size on a column of one or more series (T,) is best read by its logarithm; 0 where it is not.
 
     It is where all values are above zero and changes from row to row grow with the level: the power of the level by
@@ -89,6 +89,18 @@ def least_size(pieces: Sequence[NDArray[np.float64]]) -> float:
     power = float(level @ change) / varied
     error = math.sqrt(float(((change - power * level) ** 2).sum()) / free / varied)
     return BELOW * lowest if power >= max(RISE, SURELY * error) else 0.0
+
+
+def size_of(pieces: Sequence[NDArray[np.float64]], transform: str) -> float:
+    """From which size on a column of these series (T,) is read by its logarithm; 0 where it is not.
+
+    `transform` is `log` where it is to be, `none` where it is not, and `auto` where that is told from its numbers.
+    """
+    if transform == "log":
+        sizes = np.abs(np.concatenate(pieces))
+        sizes = sizes[sizes > 0]
+        return BELOW * float(sizes.min()) if len(sizes) else 0.0
+    return _least_size(pieces) if transform == "auto" else 0.0
 
 
 def _without_odd(column: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from seqloom.codecs import records
 from seqloom.codecs.records import Records
@@ -118,6 +121,25 @@ def frame_of(thing: Any) -> polars.DataFrame | None:
     if len({len(column) for column in columns.values()}) > 1:
         raise DataError("the columns of a series are of one length", hint="give lists that are equally long")
     return polars.DataFrame({name: [_cell(cell) for cell in column] for name, column in columns.items()})
+
+
+def numbers_of(array: Any, columns: Sequence[str]) -> NDArray[np.float64]:
+    """An array (T,D) of these columns, or (T,) of the only one, as numbers; DataError where it is no such one."""
+    if not np.size(array):
+        raise DataError("the array is empty", hint="a series needs a row for each time")
+    try:
+        if np.iscomplexobj(array):
+            raise TypeError("it holds complex numbers")
+        values = np.asarray(array, np.float64)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"the array is no table of numbers: {error}", hint="leave unknown cells nan") from None
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or values.shape[1] != len(columns):
+        raise DataError(
+            f"an array of shape {np.shape(array)} is no series of {len(columns)} columns",
+            hint=f"one row a time, one column each for {', '.join(columns)}",
+        )
+    return values
 
 
 def parquet_of(thing: Any) -> bytes | None:

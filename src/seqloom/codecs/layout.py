@@ -150,7 +150,6 @@ class _Layout:
         extra = [name for name in self.columns if name not in known and name]
         if extra and self.wanted.numbers:
             self.remarks.append(f"{_listed(extra)} {'is' if len(extra) == 1 else 'are'} left out")
-
         ways: dict[str, list[str]] = {}
         for name, way in self.cells.beside.items():
             if name not in {*self.wanted.words, *self.wanted.columns} and self.wanted.numbers:

@@ -111,8 +111,10 @@ def _columns_of(thing: Any) -> dict[str, list[Any]] | None:
     if not isinstance(thing, dict) or not thing or "target" in thing:
         return None
     if {"columns", "data"} <= thing.keys() and isinstance(thing["data"], list):  # pandas, orient=split
-        columns = dict(zip(map(str, thing["columns"]), map(list, zip(*thing["data"], strict=False)), strict=False))
-        return _with_index(thing.get("index", []), columns)
+        names, rows = thing["columns"], thing["data"]
+        if isinstance(names, list) and all(isinstance(row, list) and len(row) == len(names) for row in rows):
+            columns = {str(name): [row[i] for row in rows] for i, name in enumerate(names)}
+            return _with_index(thing.get("index", []), columns)
     columns = {str(name): list(column) for name, column in thing.items() if isinstance(column, list)}
     if len(columns) == len(thing) and len({*map(len, columns.values())}) == 1:
         return columns if not any(isinstance(cell, list | dict) for cell in next(iter(columns.values()))) else None
@@ -155,8 +157,9 @@ class _Entries:
         static, along = self._static(line, entry), self._along(line, entry, length)
         size = max(map(len, along.values()), default=length) if self.whole else length
         dates = self._dates(line, entry, size)
+        name = entry.get("item_id")
         for t in range(size):
-            row: dict[str, Any] = {"item_id": str(entry.get("item_id", line))}
+            row: dict[str, Any] = {"item_id": str(line if name is None else name)}
             if dates:
                 row["date"] = dates[t]
             row |= {name: channel[t] if t < length else None for name, channel in channels.items()}
@@ -188,7 +191,7 @@ class _Entries:
 
     def _dates(self, line: int, entry: Mapping[str, Any], length: int) -> Sequence[str]:
         """The dates of a series of which it is known when it starts and how often it is measured; else none."""
-        start, every = str(entry.get("start", "")), self.freq or str(entry.get("freq", ""))
+        start, every = str(entry.get("start") or ""), self.freq or str(entry.get("freq") or "")
         if not start or not every:
             return ()
         from seqloom.codecs.dates import Calendar

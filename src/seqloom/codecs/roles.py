@@ -78,7 +78,8 @@ def find_dates(columns: Mapping[str, polars.Series], wanted: Wanted) -> tuple[tu
                 return (name,), EXCEL
             time = _time_beside(columns, free, name)
             return ((name, time) if time else (name,)), dialect.dates
-    for name, clock in clocks.items():
+    if clocks:
+        name, clock = next(iter(clocks.items()))
         return (name,), dialect.dates or clock
     for name in free:
         if name.lower() in INDEX_NAMES and len(columns) > 1 and counts(columns[name]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,52 +14,30 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from seqloom.codecs.ahead import accompanied, cells_ahead, dates_ahead, foreseen, future_of
 from seqloom.codecs.base import Codec
-from seqloom.codecs.beside import (
-    cells_ahead,
-    column_of_numbers,
-    mostly_numbers,
-    no_number,
-    odd_cell,
-    respelled,
-    rows_ahead,
-)
-from seqloom.codecs.columns import BELOW, binary, decimals, least_size, lying, moments_of, signed, whole
+from seqloom.codecs.beside import column_of_numbers, mostly_numbers, no_number, odd_cell, respelled
+from seqloom.codecs.columns import binary, decimals, lying, moments_of, signed, size_of, whole
 from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.dialect import Dialect, Wanted
-from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of, parquet_of
+from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of, numbers_of, parquet_of
 from seqloom.codecs.layout import tables_in
 from seqloom.codecs.reading import has_numbers, line_of, read_table, read_tables, table_of
-from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, season_of
+from seqloom.codecs.scaling import Scaling, as_read
 from seqloom.codecs.table import Table, joined
-from seqloom.codecs.understood import oddities, understood, uneven
-from seqloom.codecs.writing import summary_of_tables, text_of_tables
-from seqloom.codecs.written import Written
+from seqloom.codecs.understood import by_logarithm, facts_of, oddities, steps_otherwise, understood, uneven
+from seqloom.codecs.writing import in_file, numbered_text, summary_of_tables, text_of_tables, worth_writing
+from seqloom.codecs.written import PLAIN, Written
 from seqloom.core.content import write_bytes
 from seqloom.core.errors import ConfigError, DataError
 from seqloom.core.figures import numbers_plot
 from seqloom.sequence.canvas import Canvas, Encoded
 from seqloom.sequence.space import Field, Units, Vectors
 
-LARGEST = 1e300
-"""What is made is no further from zero."""
 FURTHEST = 1e15
 """Deviations from the mean beyond which a value cannot be computed with."""
-SEASON_ROWS = 50_000
-"""Last rows of each series in which a season is looked for."""
-TWICE = 200
-"""Last dates of a history, which tell where it ends on a clock that shows an hour twice."""
 SHOWN = 100
 """Series of a file by which it is told whether dates are even."""
-DIGITS = 6
-"""Significant digits of a deviation that are worth writing: what float32 carries."""
-
-
-def _read(values: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows (T,D) with columns that have a size by their logarithm in units of it, made of asinh."""
-    if not sizes.any():
-        return values
-    return np.where(sizes, np.arcsinh(values / np.where(sizes, 2 * sizes, 1.0)), values)
 
 
 class Series(Codec, name="series"):
@@ -122,7 +99,7 @@ class Series(Codec, name="series"):
     """The columns that tell the series of a file apart, where it held several."""
     start: str = ""
     """The first date of the training split: where the dates of a sample from nothing begin."""
-    written: Written = Written()
+    written: Written = PLAIN
     """How the file is written, where it is a text: what is made is written so, too."""
 
     @model_validator(mode="after")
@@ -175,29 +152,14 @@ class Series(Codec, name="series"):
 
     def position(self, value: Table, word: str) -> int:
         """The row of a date as the table writes it, or of the first that begins so; else as any codec counts."""
-        dates = tuple(map(shown, value.dates or ()))
-        row = next((i for i, date in enumerate(dates) if date == word), None)
+        row = value.row_of(word)
         if row is None and not re.fullmatch(r"-?\d{1,7}", word):
-            row = next((i for i, date in enumerate(dates) if date.startswith(word)), None)
-            row = self._row_at(value, word) if row is None else row
-            if row is None:
-                between = (
-                    f"its dates: {dates[0]} to {dates[-1]}" if dates else "it has no dates: give the number of a row"
-                )
-                raise DataError(f"the table has no date {word!r}", hint=between)
+            dates = tuple(map(shown, value.dates or ()))
+            between = f"its dates: {dates[0]} to {dates[-1]}" if dates else "it has no dates: give the number of a row"
+            raise DataError(f"the table has no date {word!r}", hint=between)
         if row == 0:
             raise DataError(f"there is nothing before {word}", hint="name a later date: a forecast goes on from rows")
         return super().position(value, word) if row is None else row
-
-    def _row_at(self, value: Table, word: str) -> int | None:
-        """The row of a date that is written otherwise than those of the table; None where there is none."""
-        moments = self.moments(value)
-        try:
-            moment = Calendar.spelled([word])[1][0]
-        except DataError:
-            return None
-        rows = np.flatnonzero(moments == moment) if moments is not None else np.zeros(0, np.int64)
-        return int(rows[0]) if len(rows) else None
 
     @property
     def seconds(self) -> float | None:
@@ -205,13 +167,10 @@ class Series(Codec, name="series"):
 
     @property
     def log_scales(self) -> NDArray[np.float64] | None:
-        return None if self._size.any() else np.asarray(np.log(self._scale))
+        return None if self.sizes else np.log(self._scaling.scale)
 
     def log_slopes(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        read = np.asarray(x, np.float64) * self._scale + self._mean
-        size = np.where(self._size, self._size, 1.0)
-        bent = np.log(2 * size) + np.logaddexp(read, -read) - math.log(2)  # of 2 size sinh(read)
-        return np.asarray(np.where(self._size, bent, 0.0) + np.log(self._scale))
+        return self._scaling.log_slopes(x)
 
     def fit(self, values: Iterable[Table]) -> Self:
         tables: list[Table] = []
@@ -232,8 +191,8 @@ class Series(Codec, name="series"):
                 "no cell of the training split has a value",
                 hint="give a table with numbers in it: nothing can be learned",
             )
-        sizes = tuple(self._size_of([values[:, d] for values in series]) for d in range(known.shape[1]))
-        means, scales = moments_of([_read(values, np.array(sizes)) for values in series])
+        sizes = tuple(size_of([values[:, d] for values in series], self.transform) for d in range(known.shape[1]))
+        means, scales = moments_of([as_read(values, np.array(sizes)) for values in series])
         first = tables[0]
         return self.replace(
             columns=first.columns,
@@ -254,16 +213,16 @@ class Series(Codec, name="series"):
 
     def encode(self, value: Table) -> Encoded:
         self._check(value)
-        known = ~np.isnan(value.values)
+        known, scaling = ~np.isnan(value.values), self._scaling
         with np.errstate(over="ignore"):
             x = np.where(known, self.scaled(value.values), 0.0)
-            far = known & (np.abs(value.values - self._middle) / self._deviation > FURTHEST)
+            far = known & (np.abs(value.values - scaling.middle) / scaling.deviation > FURTHEST)
         if far.any():
             row, column = np.argwhere(far)[0]
             place = f"row {value.begin + row + 1}" + (f" ({shown(value.dates[row])})" if value.dates else "")
             raise DataError(
                 f"column {self.columns[column]!r} holds {value.values[row, column]:g} in {place}, too far from its "
-                f"training mean {self._middle[column]:g} to compute with",
+                f"training mean {scaling.middle[column]:g} to compute with",
                 hint="leave the cell empty if the value is a mistake",
             )
         origin = {"dates": value.dates, "date": value.date_column, "calendar": value.calendar}
@@ -300,50 +259,20 @@ class Series(Codec, name="series"):
             name=template.name,
             series_column=template.series_column,
             wide=template.wide,
-            words={name: self._lengthened(template, name, len(values)) for name in template.words},
+            words={name: template.words_of(name, len(values)) for name in template.words},
         )
 
     def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Rows (T,D) as they are read, in deviations from the mean of each column."""
-        return np.asarray((_read(values, self._size) - self._mean) / self._scale)
+        return self._scaling.scaled(values)
 
     def unscaled(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """Rows (T,D) in their own units from what `scaled` makes of them."""
-        read = np.asarray(x, np.float64) * self._scale + self._mean
-        if not self._size.any():
-            return read
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.where(self._size, np.clip(2 * self._size * np.sinh(read), -LARGEST, LARGEST), read)
-
-    def _size_of(self, pieces: Sequence[NDArray[np.float64]]) -> float:
-        """From which size on a column of these series (T,) is read by its logarithm; 0 where it is not."""
-        if self.transform == "log":
-            sizes = np.abs(np.concatenate(pieces))
-            sizes = sizes[sizes > 0]
-            return BELOW * float(sizes.min()) if len(sizes) else 0.0
-        return least_size(pieces) if self.transform == "auto" else 0.0
+        return self._scaling.unscaled(x)
 
     @cached_property
-    def _mean(self) -> NDArray[np.float64]:
-        return np.array(self.means, np.float64)
-
-    @cached_property
-    def _scale(self) -> NDArray[np.float64]:
-        return np.array(self.scales, np.float64)
-
-    @cached_property
-    def _middle(self) -> NDArray[np.float64]:
-        """What is read as the mean of each column, in its own units."""
-        return self.unscaled(np.zeros(len(self.means)))
-
-    @cached_property
-    def _deviation(self) -> NDArray[np.float64]:
-        """What a deviation from there is about, in the units of each column."""
-        return np.exp(Series.log_slopes(self, np.zeros(len(self.means))))
-
-    @cached_property
-    def _size(self) -> NDArray[np.float64]:
-        return np.array(self.sizes or (0.0,) * len(self.means), np.float64)
+    def _scaling(self) -> Scaling:
+        return Scaling.of(self.means, self.scales, self.sizes)
 
     def canvas(
         self, template: Any, length: int | None = None, gap: int | None = None, blank: str | None = None
@@ -372,7 +301,7 @@ class Series(Codec, name="series"):
                 raise DataError("there is no gap to fill: every cell of the table has a value", hint="empty some cells")
             return Canvas(encoded.x, known, np.zeros_like(known), {**encoded.origin, "template": template})
         after = ((0, length), (0, 0))
-        origin = {**encoded.origin, "template": template, "dates": self._continued(template, length)}
+        origin = {**encoded.origin, "template": template, "dates": self.continued(template, length).dates}
         return Canvas(np.pad(encoded.x, after), np.pad(known, after), np.pad(~known, after), origin)
 
     def count(self, value: Table) -> float:
@@ -408,21 +337,7 @@ class Series(Codec, name="series"):
         if isinstance(thing, str) and "\n" not in thing:
             thing = Path(thing)
         if isinstance(thing, np.ndarray | Sequence) and not isinstance(thing, str | bytes):
-            if not np.size(thing):
-                raise DataError("the array is empty", hint="a series needs a row for each time")
-            try:
-                if np.iscomplexobj(thing):
-                    raise TypeError("it holds complex numbers")
-                values = np.asarray(thing, np.float64)
-            except (ValueError, TypeError) as error:
-                raise DataError(f"the array is no table of numbers: {error}", hint="leave unknown cells nan") from None
-            values = values[:, None] if values.ndim == 1 else values
-            if values.ndim != 2 or values.shape[1] != len(self.columns):
-                raise DataError(
-                    f"an array of shape {np.shape(thing)} is no series of {len(self.columns)} columns",
-                    hint=f"one row a time, one column each for {', '.join(self.columns)}",
-                )
-            return Table(self.columns, values)
+            return Table(self.columns, numbers_of(thing, self.columns))
         tables = self._in_frame(thing)
         if len(tables) > 1:
             raise DataError(f"the frame holds {len(tables):,} series, where one is wanted", hint="give one of them")
@@ -498,59 +413,32 @@ class Series(Codec, name="series"):
             )
         if not length:
             return value.words[name]
-        dates = self._continued(value, length)
-        found = self._future(value, future, name)
-        own = None if dates is None else dates[len(value) :]
-        cells = cells_ahead(found, own, value.calendar, length, name, future)
+        found, dates = future_of(value, future, self._wanted(name)), dates_ahead(value, length, self.calendar)
+        cells = cells_ahead(found, dates, value, length, name, future)
         return (*value.words[name], *respelled(cells, value.words[name], self.dialect))
 
     def moments(self, value: Table) -> NDArray[np.int64] | None:
-        if value.dates is None or value.calendar is None or value.calendar.counts:
-            return None
-        return value.calendar.moments(value.dates)
+        return value.moments
 
     def waits(self, value: Table) -> NDArray[np.float64] | None:
-        if value.dates is None or value.calendar is None:
-            return None
-        steps = np.diff(value.calendar.instants(value.dates)) / value.calendar.unit
-        return np.concatenate([[np.nan], steps])
+        return value.waits
 
     def foreseen(self, value: Table, length: int, future: Any) -> Table:
-        """Of a table whose dates are not even `future` says which dates come next; other dates go on by themselves."""
-        if future is None or value.dates is None or not uneven(value):
-            return value
-        assert value.calendar is not None
-        found, last = self._future(value, future), value.calendar.read(value.dates[-1])
-        if found.dates is None or found.calendar is None:
-            return value
-        later = [one for one in found.calendar.instants(found.dates).tolist() if last is None or one > last]
-        if len(later) < length:
-            raise DataError(
-                f"the future has {len(later)} dates after {shown(value.dates[-1])}, where {length} rows are asked for",
-                path=future if isinstance(future, Path | str) else "",
-                hint="give a row for each: dates that are not even do not follow from those before them",
-            )
-        return replace(value, ahead=tuple(map(value.calendar.write, later[:length])))
+        return foreseen(value, length, future, self._wanted())
 
     def accompanied(self, value: Table, length: int, future: Any) -> Table:
         if future is None or not value.words:
             return value
-        found, dates = self._future(value, future), self._continued(value, length)
-        own = None if dates is None else dates[len(value) :]
-        rows, _ = rows_ahead(found, own, value.calendar, length)
-        beside = {
-            name: tuple("" if row is None else found.words[name][row] for row in rows)
-            for name in value.words
-            if name in found.words
-        }
-        beside = {name: respelled(cells, value.words[name], self.dialect) for name, cells in beside.items()}
-        return replace(value, beside=beside)
+        found, dates = future_of(value, future, self._wanted()), dates_ahead(value, length, self.calendar)
+        return accompanied(value, found, dates, length, self.dialect)
 
     def continued(self, value: Table, length: int) -> Table:
         if not length:
             return value
         values = np.pad(value.values, ((0, length), (0, 0)), constant_values=np.nan)
-        return Table(value.columns, values, self._continued(value, length), value.date_column, value.calendar)
+        ahead = dates_ahead(value, length, self.calendar)
+        dates = None if ahead is None else (*(value.dates or ()), *ahead)
+        return Table(value.columns, values, dates, value.date_column, value.calendar)
 
     def offers(self, path: Path) -> Sequence[str]:
         """The time since the row before, where dates are not even."""
@@ -565,72 +453,18 @@ class Series(Codec, name="series"):
     def number_names(self) -> list[str]:
         return list(self.columns)
 
-    def _future(self, value: Table, future: Any, *names: str) -> Table:
-        """The rows of the future that are of the same series."""
-        if isinstance(future, Table):
-            return future
-        wanted = replace(self._wanted(*names), columns=(), numbers=False)
-        if isinstance(future, Path | str):
-            tables = read_tables(Path(future), wanted)
-        else:
-            frame = frame_of(future)
-            if frame is None:
-                raise DataError(f"a {type(future).__name__} is no table of the future", hint="give a file or a frame")
-            tables = tables_in(cells_of(frame), "", wanted)
-        found = tables.get(value.name) or (next(iter(tables.values())) if len(tables) == 1 else None)
-        if found is None:
-            path = future if isinstance(future, Path | str) else ""
-            raise DataError(f"the future holds no series {shown(value.name)!r}", path=path, hint="give its rows")
-        return found
-
     def facts(self, splits: Mapping[str, Iterable[Table]]) -> dict[str, Any]:
-        missing, rows, dated = np.zeros(len(self.columns), np.int64), 0, []
-        for table in (table for values in splits.values() for table in values):
-            missing += np.isnan(table.values).sum(0)
-            rows += len(table)
-            dated += [table.dates] if table.dates else []
-        trained = [table.values[-SEASON_ROWS:] for table in splits.get("train", ())]
-        calendar = self.calendar
-        season = season_of(trained, calendar.seconds if calendar and dated else None)
-        read = [_read(values, self._size) for values in trained]
-        whole = [table.values for table in splits.get("train", ())] if self.sizes else []
-        means, scales = moments_of(whole) if whole else (self.means, self.scales)  # in their own units
-        momentum, innovation = momentum_of(read)
-        return {
-            "kind": "series",
-            "rows": rows,
-            "season": season if season > 1 else None,
-            "persistence": round(persistence_of(read), 6),
-            "momentum": round(momentum, 3),
-            "innovation": round(innovation, 3),
-            "repeated": round(repeated_share(trained), 3),
-            "columns": [
-                {"name": name, "mean": mean, "scale": scale, "missing": int(count)}
-                for name, mean, scale, count in zip(self.columns, means, scales, missing, strict=True)
-            ],
-            "date": None
-            if calendar is None or not dated
-            else {
-                "column": self.date,
-                "format": calendar.format,
-                "step": calendar.step_text,
-                "seconds": calendar.seconds,
-                "first": dated[0][0],
-                "last": dated[-1][-1],
-            },
-        }
+        return facts_of(splits, self.columns, self._scaling, self.date, self.calendar)
 
     def notes(self, splits: Mapping[str, Iterable[Table]]) -> list[str]:
         tables = {name: list(values) for name, values in splits.items()}
         every = [table for own in tables.values() for table in own]
         notes = [understood(every)] if every else []
         first = next((table for table in every if table.calendar), None)
-        if first is not None and self._steps_otherwise(first):
-            notes.append(self._otherwise(first))
+        if first is not None and (otherwise := steps_otherwise(first, self.calendar)):
+            notes.append(otherwise)
         if bent := [name for name, size in zip(self.columns, self.sizes, strict=False) if size]:
-            which = ", ".join(bent[:3]) + f" and {len(bent) - 3} more" * (len(bent) > 3)
-            reason = ": they change more where they are greater" if self.transform == "auto" else ""
-            notes.append(f"read by their logarithm{reason}: {which} (codec.transform=none reads numbers as they are)")
+            notes.append(by_logarithm(bent, self.transform))
         return notes + oddities(every, tables.get("train", []), self.columns)
 
     def write(self, value: Table, path: Path) -> None:
@@ -640,18 +474,7 @@ class Series(Codec, name="series"):
         return name.endswith(self.suffixes)
 
     def in_file(self, value: Table, name: str) -> Table:
-        """Numbers alone where a file has columns of numbers: no units, decimal commas and lines of comment.
-
-        A copy of lines that a file has stays one, but in a .tsv, which has tabs.
-        """
-        if name.lower().endswith(SUFFIXES):
-            words = {name: respelled(cells, (), self.dialect) for name, cells in value.words.items()}
-            return replace(value, sheet=None, written=value.written.bare, words=words)
-        written = value.written.called(name)
-        copied = value.sheet is not None and any(line for line, _ in value.sheet.rows)
-        if written == value.written or (copied and written.delimiter != "\t"):
-            return value
-        return replace(value, sheet=None, written=written)
+        return in_file(value, name, self.dialect)
 
     def as_file(self, shown: bytes, name: str) -> bytes:
         return as_file(shown, name)
@@ -677,7 +500,7 @@ class Series(Codec, name="series"):
             return before.dates is after.dates and before.name != "" and not again
         if before.calendar is None or after.calendar is None or not len(after):
             return False
-        (*_, following), first = self._continued(before, 1) or ("",), after.dates[0]
+        (following,), first = dates_ahead(before, 1, self.calendar) or ("",), after.dates[0]
         return following == first or before.calendar.read(following) == after.calendar.read(first)
 
     def called(self, value: Table) -> str:
@@ -706,27 +529,14 @@ class Series(Codec, name="series"):
 
     def show_several(self, values: Sequence[Any], name: str) -> bytes:
         """One table, with a first column that counts them."""
-        lines: list[str] = []
-        for i, value in enumerate(values):
-            several = value if isinstance(value, tuple) else (value,)
-            text, sheet = self.together(several).decode("utf-8", "replace"), several[0].sheet
-            header, *rows = text.splitlines()
-            written = several[0].written
-            mark = written.delimiter
-            if sheet is not None and text.startswith(sheet.head):  # without what stands before and under the names
-                header, rows = mark.join(map(written.cell, sheet.names)), text.removeprefix(sheet.head).splitlines()
-            lines += [f"{name}{mark}{header}{written.end}"] if i == 0 else []
-            lines += [f"{i}{mark}{row}{written.end}" for row in rows]
-        return "".join(lines).encode()
+        several = [value if isinstance(value, tuple) else (value,) for value in values]
+        return numbered_text(several, name, self._digits(several[0][0].columns)).encode("utf-8", "replace")
 
     def summaries(self, likes: Sequence[Table], statistics: Sequence[Mapping[str, NDArray[np.float64]]]) -> bytes:
         """The time, and a column NAME_STATISTIC for each column and statistic."""
         names = list(statistics[0])
         columns = tuple(f"{column}_{name}" for column in self.columns for name in names)
-        # The same codec with these columns, so that each is written with the digits that are worth writing.
-        sizes, means, scales = (np.repeat(known, len(names)) for known in (self._size, self.means, self.scales))
-        untold = dict.fromkeys(("integers", "signed", "positive", "binary", "decimals"), ())
-        codec = self.replace(columns=columns, sizes=sizes, means=means, scales=scales, **untold)
+        digits = [worth_writing(one) for one in self._scaling.deviation.tolist() for _ in names]
         tables = [
             replace(
                 like,
@@ -737,25 +547,15 @@ class Series(Codec, name="series"):
             )
             for like, own in zip(likes, statistics, strict=True)
         ]
-        return summary_of_tables(tables, names, codec._digits(columns)).encode()
+        return summary_of_tables(tables, names, dict(zip(columns, digits, strict=True))).encode()
 
     def picture(self, values: Sequence[Table], title: str = "", beside: Sequence[Table] = ()) -> bytes:
         numbers, others = ([value.values for value in several] for several in (values, beside))
         return numbers_plot(numbers, self.columns, title, others)
 
-    def _steps_otherwise(self, table: Table) -> bool:
-        """Whether the rows of a table are another time apart than those of the training data."""
-        own, other = self.calendar, table.calendar
-        return own is not None and other is not None and not own.same_step(other) and not uneven(table)
-
-    def _otherwise(self, table: Table) -> str:
-        assert table.calendar is not None
-        assert self.calendar is not None
-        return f"the rows are {table.calendar.step_text} apart, those of the training data {self.calendar.step_text}"
-
     def _check_steps(self, table: Table) -> None:
-        if self._steps_otherwise(table):
-            raise DataError(self._otherwise(table), hint="bring the rows to the same step, or leave the dates out")
+        if otherwise := steps_otherwise(table, self.calendar):
+            raise DataError(otherwise, hint="bring the rows to the same step, or leave the dates out")
 
     def _check(self, value: Table) -> None:
         if not isinstance(value, Table):
@@ -765,28 +565,10 @@ class Series(Codec, name="series"):
             difference = f"lacks column {missing[0]!r}" if missing else "has other columns than the model"
             raise DataError(f"the table {difference}", hint=f"the model's columns: {', '.join(self.columns)}")
 
-    def _continued(self, template: Table, length: int) -> tuple[str, ...] | None:
-        """The template's dates and those after them, in its own spelling."""
-        if template.dates is None or template.calendar is None:
-            return None
-        if template.ahead:
-            return template.dates + template.ahead[:length]
-        own = template.calendar
-        if not own.stepping and self.calendar is not None:
-            step = {name: getattr(self.calendar, name) for name in ("step", "months", "day", "weekdays")}
-            own = own.replace(**step)
-        return template.dates + own.after(template.dates[-1], length, before=template.dates[-TWICE:-1])
-
-    def _lengthened(self, template: Table, name: str, length: int) -> tuple[str, ...]:
-        """The cells of a column of words in so many rows: as the table knows them, or the one that is in all rows."""
-        cells = template.words[name] + template.beside.get(name, ())
-        always = cells[0] if len(set(cells)) == 1 else ""
-        return (*cells[:length], *[always] * (length - len(cells)))
-
     def _digits(self, columns: tuple[str, ...]) -> Mapping[str, int]:
-        """Decimals worth writing of each column."""
-        scales = dict(zip(self.columns, self._deviation.tolist(), strict=True))
-        digits = {name: DIGITS - 1 - math.floor(math.log10(scales.get(name, 1.0))) for name in columns}
-        own = dict(zip(self.columns, self.decimals, strict=False))
-        own |= {name: 0 for name, whole in zip(self.columns, self.integers, strict=False) if whole}
-        return {name: min(count, own.get(name, count)) for name, count in digits.items()}
+        """Decimals worth writing of each column; what is made has no more than the numbers that were learned from."""
+        worth = dict(zip(self.columns, map(worth_writing, self._scaling.deviation.tolist()), strict=True))
+        most = dict(zip(self.columns, self.decimals, strict=False))
+        most |= {name: 0 for name, whole in zip(self.columns, self.integers, strict=False) if whole}
+        digits = {name: worth.get(name, worth_writing(1.0)) for name in columns}
+        return {name: min(count, most.get(name, count)) for name, count in digits.items()}

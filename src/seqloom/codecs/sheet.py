@@ -128,7 +128,7 @@ def read_cells(text: str, dialect: Dialect, path: Path | str = "") -> Cells:
 
 
 @dataclass(eq=False)
-class _Record:
+class Line:
     """A line, or several where a cell in quotes goes over their ends."""
 
     body: str
@@ -143,7 +143,7 @@ class _Reader:
     def __init__(self, text: str, dialect: Dialect, path: Path | str) -> None:
         self.dialect, self.path = dialect, path
         self.remarks: list[str] = []
-        self.records = _records(text, path)
+        self.records = whole_lines(text, path)
         # Excel is told by a line such as `sep=;` before the table.
         said = re.fullmatch(r"\ufeff?\"?sep=(.)\"?", self.records[0].body.strip()) if self.records else None
         self.first = max(dialect.skip, int(said is not None))
@@ -177,26 +177,26 @@ class _Reader:
         sheet = Sheet(head, tuple((row.body, row.end) for row in rows), tuple(names), self.delimiter)
         return Cells(sheet, found, [row.line for row in rows], tuple(self.remarks))
 
-    def _is_comment(self, record: _Record) -> bool:
+    def _is_comment(self, record: Line) -> bool:
         text = record.body
         if text[:1].isalnum() and not self.dialect.comment:  # nearly all of them
             return False
         text = text.lstrip().removeprefix('"')
         return text.startswith(self.dialect.comment or COMMENTS)
 
-    def _counted(self, kept: Sequence[_Record]) -> list[int]:
+    def _counted(self, kept: Sequence[Line]) -> list[int]:
         return [len(self._split(one)) if '"' in one.body else self._plain_count(one.body) for one in kept]
 
     def _plain_count(self, body: str) -> int:
         return len(body.split()) if self.delimiter == SPACES else body.count(self.delimiter) + 1
 
-    def _split(self, record: _Record) -> list[str]:
+    def _split(self, record: Line) -> list[str]:
         return split(record.body, self.delimiter, self.path, record.line)
 
-    def _words(self, record: _Record) -> list[str]:
+    def _words(self, record: Line) -> list[str]:
         return [unquoted(cell) for cell in self._split(record)]
 
-    def _top(self, kept: Sequence[_Record]) -> int:
+    def _top(self, kept: Sequence[Line]) -> int:
         """The first record that is as wide as the table; R leaves the name of the first column out."""
         top = 0
         for top, one in enumerate(kept):
@@ -214,7 +214,7 @@ class _Reader:
             self.remarks.append(f"{_lines(top, ' before the table')} left out")
         return top
 
-    def _header(self, kept: Sequence[_Record]) -> tuple[list[str], list[_Record]]:
+    def _header(self, kept: Sequence[Line]) -> tuple[list[str], list[Line]]:
         """The names of the columns, and the records under them."""
         first, rest = self._words(kept[0]), [self._words(one) for one in kept[1:21]]
         given = self.dialect.header
@@ -233,7 +233,7 @@ class _Reader:
         self.remarks.append("the first row holds values: the columns are called column1, column2 ...")
         return [f"column{i}" for i in range(1, self.width + 1)], list(kept)
 
-    def _commented_header(self, first: _Record) -> list[str]:
+    def _commented_header(self, first: Line) -> list[str]:
         """The names in the last comment before the first row, where it is as wide."""
         before = self.records[: self.records.index(first)]
         for one in reversed(before if self.dialect.header is not False else []):
@@ -251,7 +251,7 @@ class _Reader:
         if self.comments > less:
             self.remarks.append(f"{_lines(self.comments - less, ' of comment')} left out")
 
-    def _without_names(self, header: _Record, rows: list[_Record]) -> list[_Record]:
+    def _without_names(self, header: Line, rows: list[Line]) -> list[Line]:
         """The rows without the names of the columns, which files that were put together repeat."""
         repeated = [row for row in rows if row.body == header.body and row is not header]
         if not repeated or header in rows:
@@ -259,7 +259,7 @@ class _Reader:
         self.remarks.append(f"{_lines(len(repeated), ' that repeats the names')} left out")
         return [row for row in rows if row.body != header.body]
 
-    def _with_levels(self, names: list[str], rows: list[_Record]) -> tuple[list[str], list[_Record]]:
+    def _with_levels(self, names: list[str], rows: list[Line]) -> tuple[list[str], list[Line]]:
         """With the name of the first column, where it has a row of its own: pandas writes that of an index so."""
         for place in range(min(2, len(rows) - 1)):
             first, *others = self._words(rows[place])
@@ -278,7 +278,7 @@ class _Reader:
             return names, rows[place + 1 :]
         return names, rows
 
-    def _without_units(self, rows: list[_Record]) -> list[_Record]:
+    def _without_units(self, rows: list[Line]) -> list[Line]:
         """The rows without one of units under the names: words where the rows below have numbers."""
         if len(rows) < 2:
             return rows
@@ -295,14 +295,14 @@ class _Reader:
         self.remarks.append("the row under the names is one of units and is left out")
         return rows[1:]
 
-    def _with_blanks(self, rows: list[_Record]) -> list[_Record]:
+    def _with_blanks(self, rows: list[Line]) -> list[Line]:
         """Of one column: an empty line between others is a missing value."""
         if not rows:
             return rows
         begin, end = self.records.index(rows[0]), self.records.index(rows[-1])
         return [one for one in self.records[begin : end + 1] if not self._is_comment(one)]
 
-    def _without_footnotes(self, rows: list[_Record]) -> list[_Record]:
+    def _without_footnotes(self, rows: list[Line]) -> list[Line]:
         """The rows without what stands under them: text in one cell, and as many rows as the settings say."""
         end = len(rows) - self.dialect.footer
         begun = end
@@ -318,7 +318,7 @@ class _Reader:
             self.remarks.append(f"the last {last} left out")
         return rows[:end]
 
-    def _check(self, rows: Sequence[_Record], names: Sequence[str]) -> None:
+    def _check(self, rows: Sequence[Line], names: Sequence[str]) -> None:
         """Every row has as many cells, and the last is no sum."""
         for row in rows:
             count = self.counts.get(id(row), 1)
@@ -334,7 +334,7 @@ class _Reader:
                 rows[-1].line,
             )
 
-    def _attach(self, rows: Sequence[_Record]) -> str:
+    def _attach(self, rows: Sequence[Line]) -> str:
         """Put what stands between rows and after them behind the row before; return what stands before the first."""
         places = {id(row) for row in rows}
         head, last = "", None
@@ -373,7 +373,7 @@ class _Reader:
             found[name] = column
         return found
 
-    def _ragged(self, cells: int, names: int, record: _Record, hint: str = EACH) -> DataError:
+    def _ragged(self, cells: int, names: int, record: Line, hint: str = EACH) -> DataError:
         return self._error(f"the line has {cells} cells where the header has {names}", hint, record.line)
 
     def _error(self, message: str, hint: str, line: int | None = None) -> DataError:
@@ -454,9 +454,9 @@ def _open_quote(path: Path | str, line: int | None) -> DataError:
     return DataError("a quote is not closed", path=path, line=line, hint="close the quote, or leave it out")
 
 
-def _records(text: str, path: Path | str) -> list[_Record]:
+def whole_lines(text: str, path: Path | str = "") -> list[Line]:
     """The lines of a text; those that a cell in quotes goes over are one."""
-    records: list[_Record] = []
+    found: list[Line] = []
     held, began = "", 1
     for number, line in enumerate(io.StringIO(text, newline=""), 1):
         whole = held + line
@@ -466,11 +466,11 @@ def _records(text: str, path: Path | str) -> list[_Record]:
             held = whole
             continue
         body = whole.rstrip("\r\n")
-        records.append(_Record(body, whole[len(body) :], began if held else number))
+        found.append(Line(body, whole[len(body) :], began if held else number))
         held = ""
     if held:
         raise _open_quote(path, began)
-    return records
+    return found
 
 
 def _delimiter(lines: Sequence[str], dialect: Dialect) -> str:

@@ -61,7 +61,7 @@ PERIODS = (
     "%B, %Y", "%B %y", "%B-%y", "%y-%b", "%Y-%b", "%Y %b", "%Y/%b", "%Y%b", "%Y %B", "%Y-%B",
     "%YQ%q", "%Y-Q%q", "%Y Q%q", "%Y:Q%q", "%Y/Q%q", "%Y.Q%q", "%Y:%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "Q%q%Y",
     "%q. Quartal %Y", "Quartal %q/%Y", "Quartal %q %Y", "T%q %Y", "T%q-%Y", "%Y-T%q", "%Y T%q", "%YT%q", "%qT%Y",
-    "%qT %Y",     "Q%q, %Y", "Q%q %y", "Q%q-%y", "Q%q/%y", "%qQ%Y", "%qQ %Y", "%qQ%y", "%q/%Y", "%yQ%q",
+    "%qT %Y", "Q%q, %Y", "Q%q %y", "Q%q-%y", "Q%q/%y", "%qQ%Y", "%qQ %Y", "%qQ%y", "%q/%Y", "%yQ%q",
     *_ROMAN, *_WEEKS, "%G-W%V-%u", "%GW%V%u", "%G-%V", "%G/%V",
     "%YH%h", "%Y-H%h", "%Y H%h", "H%h %Y", "%YS%h", "%Y-S%h", "FY%Y", "FY %Y", "FY%y",
     "FY %y", "FY%YQ%q", "FY%Y Q%q", "FY%Y-Q%q", "FY%yQ%q", "FY%y Q%q", "FY%y-Q%q", "Q%q FY%Y", "Q%q FY%y",
@@ -315,9 +315,11 @@ def clock_of(cells: Sequence[str]) -> str:
         if bodies and _expression(spelling).fullmatch(bodies[0]):
             instants, valid = read_all(polars.Series(bodies, dtype=polars.String), spelling)
             steps = np.diff(instants)
+            if not len(steps):
+                return ""
             steps = -steps if (steps < 0).mean() > 0.5 else steps  # the newest row is the first
             back = steps < 0
-            if len(steps) and valid.all() and back.mean() <= 1 / 3 and (steps[back] < NEW_DAY).all():
+            if valid.all() and back.mean() <= 1 / 3 and (steps[back] < NEW_DAY).all():
                 return spelling
     return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,9 +10,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from seqloom.codecs.dates import Calendar
+from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.sheet import Sheet
 from seqloom.codecs.written import PLAIN, Written
+from seqloom.core.errors import DataError
 from seqloom.core.progress import count
 
 
@@ -82,6 +84,44 @@ class Table:
             sheet=None if self.sheet is None else self.sheet.part(begin, end),
             begin=self.begin + begin,
         )
+
+    def words_of(self, name: str, length: int) -> tuple[str, ...]:
+        """The cells of a column of words in so many rows: as they are known, or the one that stands in all of its."""
+        cells = self.words[name] + self.beside.get(name, ())
+        always = cells[0] if len(set(cells)) == 1 else ""
+        return (*cells[:length], *[always] * (length - len(cells)))
+
+    @property
+    def moments(self) -> NDArray[np.int64] | None:
+        """When each row was, in microseconds since 1970 on the clock of its place; None where that is not known."""
+        if self.dates is None or self.calendar is None or self.calendar.counts:
+            return None
+        return self.calendar.moments(self.dates)
+
+    @property
+    def waits(self) -> NDArray[np.float64] | None:
+        """The time from the row before to each, nan for the first; None where times are not known."""
+        if self.dates is None or self.calendar is None:
+            return None
+        return np.concatenate([[np.nan], np.diff(self.calendar.instants(self.dates)) / self.calendar.unit])
+
+    def row_of(self, word: str) -> int | None:
+        """The row of a date as it stands, of the first that begins so, or of one that is written otherwise."""
+        dates = tuple(map(shown, self.dates or ()))
+        row = next((i for i, date in enumerate(dates) if date == word), None)
+        if row is not None or re.fullmatch(r"-?\d{1,7}", word):  # else it is a number of a row
+            return row
+        row = next((i for i, date in enumerate(dates) if date.startswith(word)), None)
+        return self._row_at(word) if row is None else row
+
+    def _row_at(self, word: str) -> int | None:
+        moments = self.moments
+        try:
+            moment = Calendar.spelled([word])[1][0]
+        except DataError:
+            return None
+        rows = np.flatnonzero(moments == moment) if moments is not None else np.zeros(0, np.int64)
+        return int(rows[0]) if len(rows) else None
 
     def reordered(self, columns: Sequence[str]) -> Table:
         """The same series with its columns in this order."""

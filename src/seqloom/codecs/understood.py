@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from seqloom.codecs.columns import far_off
-from seqloom.codecs.dates import shown
+from seqloom.codecs.columns import far_off, moments_of
+from seqloom.codecs.dates import Calendar, shown
 from seqloom.codecs.numbered import INTEGER
 from seqloom.codecs.roles import INDEX_NAMES
+from seqloom.codecs.scaling import Scaling, as_read
+from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, season_of
 from seqloom.codecs.sheet import DATE_NAMES
 from seqloom.codecs.spelling import of_day
 from seqloom.codecs.table import Table
@@ -17,6 +20,8 @@ from seqloom.core.progress import count
 
 MOST_REMARKS = 8
 """Remarks on how files were read that are repeated, at most: a folder may hold thousands."""
+SEASON_ROWS = 50_000
+"""Last rows of each series in which a season is looked for."""
 UNEVEN = 0.01
 """From this share of steps on that are not the common one dates are not even."""
 
@@ -83,6 +88,62 @@ def oddities(tables: Sequence[Table], learned: Sequence[Table], names: Sequence[
                 "variance: leave the cell empty if it is a mistake"
             )
     return notes
+
+
+def by_logarithm(names: Sequence[str], transform: str) -> str:
+    """What is said of columns that are read by their logarithm."""
+    which = ", ".join(names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
+    reason = ": they change more where they are greater" if transform == "auto" else ""
+    return f"read by their logarithm{reason}: {which} (codec.transform=none reads numbers as they are)"
+
+
+def steps_otherwise(table: Table, usual: Calendar | None) -> str:
+    """What is said of a table whose rows are another time apart than those of the training data; else nothing."""
+    own = table.calendar
+    if usual is None or own is None or usual.same_step(own) or uneven(table):
+        return ""
+    return f"the rows are {own.step_text} apart, those of the training data {usual.step_text}"
+
+
+def facts_of(
+    splits: Mapping[str, Iterable[Table]], names: Sequence[str], scaling: Scaling, date: str, calendar: Calendar | None
+) -> dict[str, Any]:
+    """What is known of the tables of all splits: their columns, their dates, and what the training split is like."""
+    missing, rows, dated = np.zeros(len(names), np.int64), 0, []
+    for table in (table for values in splits.values() for table in values):
+        missing += np.isnan(table.values).sum(0)
+        rows += len(table)
+        dated += [table.dates] if table.dates else []
+    whole = [table.values for table in splits.get("train", ())]
+    trained = [values[-SEASON_ROWS:] for values in whole]
+    read = [as_read(values, scaling.size) for values in trained]
+    season = season_of(trained, calendar.seconds if calendar and dated else None)
+    bent = bool(whole) and bool(scaling.size.any())  # then what is known of columns is not in their own units
+    means, scales = moments_of(whole) if bent else (scaling.mean.tolist(), scaling.scale.tolist())
+    momentum, innovation = momentum_of(read)
+    return {
+        "kind": "series",
+        "rows": rows,
+        "season": season if season > 1 else None,
+        "persistence": round(persistence_of(read), 6),
+        "momentum": round(momentum, 3),
+        "innovation": round(innovation, 3),
+        "repeated": round(repeated_share(trained), 3),
+        "columns": [
+            {"name": name, "mean": mean, "scale": scale, "missing": int(count)}
+            for name, mean, scale, count in zip(names, means, scales, missing, strict=True)
+        ],
+        "date": None
+        if calendar is None or not dated
+        else {
+            "column": date,
+            "format": calendar.format,
+            "step": calendar.step_text,
+            "seconds": calendar.seconds,
+            "first": dated[0][0],
+            "last": dated[-1][-1],
+        },
+    }
 
 
 def uneven(table: Table) -> bool:

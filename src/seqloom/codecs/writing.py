@@ -8,7 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from seqloom.codecs.beside import respelled
+from seqloom.codecs.dialect import Dialect
+from seqloom.codecs.frames import SUFFIXES
+from seqloom.codecs.sheet import whole_lines
 from seqloom.codecs.table import Table
+
+DIGITS = 6
+"""Significant digits of a deviation that are worth writing: what float32 carries."""
 
 
 def text_of_tables(tables: Sequence[Table], digits: Mapping[str, int]) -> str:
@@ -67,6 +74,41 @@ def filled_text(table: Table, digits: Mapping[str, int]) -> str:
         }
         lines.append(sheet.changed(line if own else sheet.delimiter.join(_new_row(table, i, names)), changes))
     return sheet.text(lines)
+
+
+def numbered_text(several: Sequence[Sequence[Table]], name: str, digits: Mapping[str, int]) -> str:
+    """What several files would hold as one table, with a first column of this name that counts them."""
+    lines: list[str] = []
+    for i, tables in enumerate(several):
+        text, sheet, written = text_of_tables(tables, digits), tables[0].sheet, tables[0].written
+        if sheet is not None and text.startswith(sheet.head):  # without what stands before and under the names
+            header = written.delimiter.join(map(written.cell, sheet.names))
+            rows = [line.body for line in whole_lines(text.removeprefix(sheet.head))]
+        else:
+            header, *rows = [line.body for line in whole_lines(text)]
+        lines += [f"{name}{written.delimiter}{header}{written.end}"] if i == 0 else []
+        lines += [f"{i}{written.delimiter}{row}{written.end}" for row in rows]
+    return "".join(lines)
+
+
+def in_file(table: Table, name: str, dialect: Dialect) -> Table:
+    """A table as a file of this name has it: numbers alone, without units and decimal commas, where it has types.
+
+    A copy of lines that a file has stays one, but in a .tsv, which has tabs.
+    """
+    if name.lower().endswith(SUFFIXES):
+        words = {column: respelled(cells, (), dialect) for column, cells in table.words.items()}
+        return replace(table, sheet=None, written=table.written.bare, words=words)
+    written = table.written.called(name)
+    copied = table.sheet is not None and any(line for line, _ in table.sheet.rows)
+    if written == table.written or (copied and written.delimiter != "\t"):
+        return table
+    return replace(table, sheet=None, written=written)
+
+
+def worth_writing(deviation: float) -> int:
+    """How many decimals are worth writing of numbers that deviate so far from their mean."""
+    return DIGITS - 1 - math.floor(math.log10(deviation))
 
 
 def number(value: float, digits: int) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqloom.sequence.held_out import HeldOut
+from seqloom.sequence.query import Frame, Query
 from seqloom.sequence.shrinkage import FEWEST, Shrinkage
 from seqloom.sequence.width import Width
 
@@ -43,6 +44,25 @@ class Correction:
         """What is done with so many paths, and why, a line each."""
         parts = (self.shrinkage if paths >= FEWEST else None, self.width)
         return [part.in_words for part in parts if part is not None and part.in_words]
+
+    def of_frames(self, query: Query, frames: Sequence[Frame]) -> list[Frame]:
+        """The last frames of a forecast, corrected; those of all else as they are.
+
+        What is corrected is what the codec has scaled: what is made is then rounded, or kept above zero, as ever.
+        """
+        corrected = list(frames)
+        if query.count < 2 or not all(frame.done for frame in frames):
+            return corrected
+        for part, canvas in enumerate(query.canvases):
+            if (first := canvas.ahead) is None:
+                continue
+            numbers = [i for i, frame in enumerate(frames) if frame.part == part]
+            x = np.stack([frames[i].x for i in numbers])  # (N,T,D)
+            past = np.where(canvas.absent[:first], np.nan, canvas.x[:first].astype(np.float64))
+            x[:, first:] = self.applied(x[:, first:], past)
+            for i, own in zip(numbers, x, strict=True):
+                corrected[i] = replace(frames[i], x=own)
+        return corrected
 
     def applied(self, paths: NDArray[np.floating], past: Numbers) -> NDArray[np.floating]:
         """Paths (N,H,D) after a past (T,D), nan where it is not known, as they are to be shown."""
