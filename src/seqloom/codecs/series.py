@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -32,6 +32,7 @@ from seqloom.codecs.frames import SUFFIXES, as_file, cells_of, frame_of, parquet
 from seqloom.codecs.layout import tables_in
 from seqloom.codecs.reading import has_numbers, line_of, read_table, read_tables, table_of
 from seqloom.codecs.season import momentum_of, persistence_of, repeated_share, season_of
+from seqloom.codecs.sheet import Cells
 from seqloom.codecs.table import Table, joined
 from seqloom.codecs.understood import oddities, understood, uneven
 from seqloom.codecs.writing import summary_of_tables, text_of_tables
@@ -61,6 +62,14 @@ def _read(values: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np
     if not sizes.any():
         return values
     return np.where(sizes, np.arcsinh(values / np.where(sizes, 2 * sizes, 1.0)), values)
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A frame with what is known ahead of time, as tables by the names of their series."""
+
+    cells: Cells
+    tables: Mapping[str, Table]
 
 
 class Series(Codec, name="series"):
@@ -565,21 +574,42 @@ class Series(Codec, name="series"):
     def number_names(self) -> list[str]:
         return list(self.columns)
 
+    def read_ahead(self, future: Any) -> Any:
+        """A frame as its tables; of a file the last one that was read is kept in any case."""
+        if future is None or isinstance(future, Table | Path | str | _Ahead):
+            return future
+        frame = frame_of(future)
+        if frame is None:
+            return future  # an error where something of it is asked for
+        cells = cells_of(frame)
+        return _Ahead(cells, tables_in(cells, "", self._wanted_ahead()))
+
+    def _wanted_ahead(self, *names: str) -> Wanted:
+        return replace(self._wanted(*names), columns=(), numbers=False)
+
     def _future(self, value: Table, future: Any, *names: str) -> Table:
-        """The rows of the future that are of the same series."""
+        """The rows of the future that are of the same series, with these columns.
+
+        It is read with all columns that conditions have, once for all series; what lacks one is read again for the
+        error that says so.
+        """
+        future = self.read_ahead(future)
         if isinstance(future, Table):
             return future
-        wanted = replace(self._wanted(*names), columns=(), numbers=False)
-        if isinstance(future, Path | str):
-            tables = read_tables(Path(future), wanted)
-        else:
-            frame = frame_of(future)
-            if frame is None:
-                raise DataError(f"a {type(future).__name__} is no table of the future", hint="give a file or a frame")
-            tables = tables_in(cells_of(frame), "", wanted)
+        if not isinstance(future, Path | str | _Ahead):
+            raise DataError(f"a {type(future).__name__} is no table of the future", hint="give a file or a frame")
+        path = "" if isinstance(future, _Ahead) else future
+
+        def tables_with(*needed: str) -> Mapping[str, Table]:
+            if isinstance(future, _Ahead):
+                return tables_in(future.cells, "", self._wanted_ahead(*needed)) if needed else future.tables
+            return read_tables(Path(future), self._wanted_ahead(*needed))
+
+        tables = tables_with()
+        if any(name not in table.words for table in tables.values() for name in names):
+            tables = tables_with(*names)
         found = tables.get(value.name) or (next(iter(tables.values())) if len(tables) == 1 else None)
         if found is None:
-            path = future if isinstance(future, Path | str) else ""
             raise DataError(f"the future holds no series {shown(value.name)!r}", path=path, hint="give its rows")
         return found
 
