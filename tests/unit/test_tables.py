@@ -698,6 +698,7 @@ def test_a_future_is_read_once_for_all_series(shops: tuple[Path, Model], monkeyp
         read += 1
         return layout.tables_in(*words)
 
+    reading._read.cache_clear()
     monkeypatch.setattr(reading, "tables_in", tables_in)
     monkeypatch.setattr(series, "tables_in", tables_in)
     answers = model.forecast(path, 3, n=2, future=future)
