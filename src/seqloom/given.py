@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from seqloom.codecs.base import Codec
 from seqloom.core.errors import DataError, Unlearned, UnsupportedQuery
 from seqloom.core.foreign import outside
-from seqloom.core.progress import count
+from seqloom.core.progress import count, listed
 from seqloom.corpora import packed
 from seqloom.corpora.base import Flat, Split
 from seqloom.corpora.encoding import empty_like
@@ -168,9 +168,18 @@ class Given(Mapping[str, Codec]):
         DataError where one stands beside every row, and the table or the future does not have it.
         """
         found = {} if given is None else dict(self.named(given))
-        for name, source in self.sources.items():
-            if name in found or name not in self:
-                continue
+        wanted = {name: source for name, source in self.sources.items() if name in self and name not in found}
+        if future is None and horizon:
+            columns = [column for name in wanted if name in self.network.aligned for column in wanted[name].columns]
+            if columns:
+                one, of = len(columns) == 1, listed(list(map(repr, columns)), "and")
+                raise DataError(
+                    f"column{'s' * (not one)} {of} {'stands' if one else 'stand'} beside the rows: "
+                    f"{'its' if one else 'their'} cells in the next {horizon} are not known",
+                    hint="a forecast takes them from --future FILE (`future=` in Python): the dates, and "
+                    + listed(columns, "and"),
+                )
+        for name, source in wanted.items():
             aligned = name in self.network.aligned
             value = source.ahead(history, horizon, future, self.codec, self[name], aligned=aligned)
             if value is not None:

@@ -289,7 +289,10 @@ class Model:
         drawn, and none that would complete one of the texts `ban`. `bias` adds a number to the logits of the characters
         that match a regular expression.
         """
-        return self.answer(self.query(self.empty(length, given), n, seed, sampler, given, stop, allow, ban, bias))
+        answer = self.answer(self.query(self.empty(length, given), n, seed, sampler, given, stop, allow, ban, bias))
+        if answer.paths is None:
+            return answer
+        return replace(answer, named=[self.codec.element_names(value) for value in answer.values])
 
     def extend(
         self,
@@ -352,7 +355,7 @@ class Model:
                 hint="extend goes on from a beginning",
             )
         values, steps = self.codec.accept_several(history), self.horizon_of(horizon)
-        start, queries = None if from_ is None else str(from_), []
+        start, queries, future = None if from_ is None else str(from_), [], self.codec.read_ahead(future)
         for value in values:
             try:
                 canvas, own = self.ahead(history_of(self.codec, value, steps, start, future), steps, given)
@@ -362,7 +365,7 @@ class Model:
                     error.of(self.codec.called(value))
                 raise
         if len(values) == 1:
-            return self.answer(queries[0])
+            return replace(self.answer(queries[0]), labels=self.codec.told_apart(values[0]))
         names = list(map(self.codec.called, values))
         answers = dict(zip(names, self.answers(apart(queries)), strict=True))
         return Answers(answers, [self.codec.told_apart(value) for value in values])

@@ -545,7 +545,9 @@ def test_a_forecast_of_chosen_quantiles_begins_inside_a_file_and_is_drawn(
     check_error(seqloom(*words, "--from", "2031-01-01"), "--from: the table has no date", "2024-01-01")
     check_error(seqloom(*words, "--from", 1), "--from: element 1 has nothing before it")
     check_error(seqloom(*words, "--from", "2024-01-01"), "--from: there is nothing before")
-    check_error(seqloom("forecast", examples.run("series"), "feed.horizon=3"), "feed.horizon")
+    for word in ("feed.horizon=3", "codec.dialect.encoding=cp1252"):
+        wrong = seqloom("forecast", examples.run("series"), word)
+        check_error(wrong, f"{word.partition('=')[0]} is a setting of the training", "begin with given or sampler")
     season = seqloom("forecast", examples.run("series"), "--seed", 1)
     assert len(season.table) == 24, "a season, which advice takes forecasts to be asked for"
     assert "the next 24 rows" in season.err
@@ -559,8 +561,11 @@ def test_several_series_are_forecast_with_what_is_known_ahead_of_time(seqloom: C
 
     Path("shops.csv").write_text(table_of(1, 28, True))
     Path("ahead.csv").write_text(table_of(29, 31, False))
-    done = seqloom("train", "shops.csv", "corpus.future=price", "--model", "gru", "--out", "run", *TINY)
+    shop = "given.shop.source=column:shop"
+    done = seqloom("train", "shops.csv", "corpus.future=price", shop, "--model", "gru", "--out", "run", *TINY[:-1])
     assert done.code == 0, done.err
+    (following,) = [line for line in done.err.splitlines() if line.startswith("next: seqloom forecast run")]
+    assert "--future FILE" in following, "without it there is no forecast"
     words = ("forecast", "run", "--horizon", 2, "--seed", 1)
     table = seqloom(*words, "--future", "ahead.csv").table
     assert [(row["shop"], row["day"]) for row in table] == [(s, f"2024-01-{d}") for s in ("a", "b") for d in (29, 30)]
@@ -571,8 +576,15 @@ def test_several_series_are_forecast_with_what_is_known_ahead_of_time(seqloom: C
     assert seqloom(*words, "shops.csv", "--from", "2024-01-20").code == 0, "the file itself knows what came"
     check_error(seqloom(*words, "-q"), "column 'price' stands beside the rows", "--future FILE")
     check_error(seqloom(*words, "--future", "gone.csv"), "gone.csv: there is no such file")
+    wish = f"sales > {float(table[0]['sales_0.5']):g}"
+    met = seqloom(*words, "--future", "ahead.csv", "--where", wish)
+    assert "a: " in met.err, "which series"
+    assert "b: " in met.err
+    none = seqloom(*words, "-q", "--future", "ahead.csv", "--where", "sum(sales) > 1e9")
+    check_error(none, "none of 100 paths meets", "draw more")
     scored = seqloom("score", "run", "shops.csv")
     assert (scored.code, scored.text.count("nats for")) == (0, 2), "what stands beside the rows is read with them"
+    assert "given.shop" not in scored.err, "nor is what tells the series apart said to be missing"
     Path("plain.csv").write_text("day,sales\n2024-01-01,3\n2024-01-02,4\n2024-01-03,5\n")
     check_error(seqloom("score", "run", "plain.csv", "-q"), "the table has no column 'price'")
     sampled = seqloom("sample", "run", "--length", 3, "--seed", 1)

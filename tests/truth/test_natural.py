@@ -11,7 +11,7 @@ from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.autoregressive import Autoregressive
 from seqloom.processes.composed import Composed
-from seqloom.processes.heads import Bernoulli, BoundHead, Counts, LogNormal
+from seqloom.processes.heads import Bernoulli, BoundHead, Counts, LogNormal, Normal
 from seqloom.processes.shaped import Truncated
 
 COUNTS = np.random.default_rng(0).poisson(3.0, 300).astype(float)
@@ -133,6 +133,20 @@ def test_no_column_of_its_kind_is_an_error_that_says_what_there_is():
     with pytest.raises(UnsupportedSpace, match="of which there is none") as raised:
         Autoregressive(head=LogNormal()).spec(codec.space)
     assert "rain: nonnegative; change: real" in str(raised.value)
+    assert raised.value.hint.startswith("leave process.head unset; here fit: ")
+    assert {"truncated", "normal", "student"} <= {*raised.value.hint.partition("fit: ")[2].split(", ")}
+    assert "lognormal" not in raised.value.hint
+
+
+def test_a_head_that_no_field_has_is_left_out_of_several():
+    codec, _ = fitted(sold=COUNTS)
+    for heads, message in (
+        ((Bernoulli(), Counts()), "of which there is none"),
+        ((Counts(), Normal()), "no field left"),
+    ):
+        with pytest.raises(UnsupportedSpace, match=message) as raised:
+            Autoregressive(head=Composed(heads=heads)).spec(codec.space)
+        assert raised.value.hint.startswith("leave it out of process.head.heads")
 
 
 def test_other_columns_keep_a_law_of_real_numbers():

@@ -205,7 +205,7 @@ def test_a_table_that_lacks_a_column_is_refused(verb: str, models: dict[str, Mod
 
 
 def test_what_follows_a_table_needs_its_columns(models: dict[str, Model]):
-    with pytest.raises(DataError, match="'price' stands beside the rows"):
+    with pytest.raises(DataError, match="columns 'price' and 'sky' stand beside the rows"):
         models["gru"].extend(frame(30), 2)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqloom.core.errors import ConfigError
-from seqloom.core.expression import meeting
+from seqloom.core.expression import meeting, of_rows
 
 LOAD = np.array([[1.0, 2.0, 3.0], [5.0, 0.0, -1.0], [2.0, 2.0, np.nan]])
 COLUMNS = {"load": LOAD, "price (EUR)": np.array([[1.0] * 3, [2.0] * 3, [3.0] * 3])}
@@ -63,3 +63,17 @@ def test_what_is_no_condition_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")) as caught:
         meeting(text, COLUMNS)
     assert caught.value.path == "--where"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("load > 2.5", True),
+        ("not load > 2.5", True),
+        ("load > 1 and sum(load) > 3", True),
+        ("sum(load) > 3", False),
+        ("all(load > 1) or last(load) > 2", False),
+    ],
+)
+def test_conditions_of_rows_are_told_from_those_of_paths(text: str, expected: bool) -> None:
+    assert of_rows(text, COLUMNS) is expected

@@ -3,9 +3,11 @@
 import multiprocessing
 import threading
 from dataclasses import replace
+from datetime import date, datetime
 from types import SimpleNamespace
 
 import numpy as np
+import polars
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from seqloom.codecs.dates import Calendar
 from seqloom.codecs.series import Series
 from seqloom.codecs.table import Table
 from seqloom.codecs.text import Bytes, Characters
+from seqloom.core.dated import dated
 from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.corpora.base import Flat
 from seqloom.engine import running as running_on
@@ -34,6 +37,7 @@ from seqloom.samplers.diffuse import Diffuse
 from seqloom.samplers.mask_predict import MaskPredict
 from seqloom.samplers.unmask import Unmask
 from seqloom.samplers.views import Ensemble
+from seqloom.sequence.answer import Answer
 from seqloom.sequence.canvas import Openings
 
 LETTERS = Characters(alphabet="\nabc ")
@@ -262,7 +266,6 @@ def test_a_condition_with_characters_that_no_source_had_is_refused():
 
 
 def test_a_forecast_takes_what_people_have(tmp_path):
-    import polars
 
     made = model(Autoregressive(), TABLES)
     columns = {"a": [9.0, 11.0, 10.5], "b": [-3.0, -2.5, -3.25]}
@@ -322,6 +325,47 @@ def test_an_answer_has_a_frame_a_chart_and_scenarios():
         made.forecast(rows)
     with pytest.raises(UnsupportedQuery, match="means and quantiles"):
         model(Masked(), LETTERS).sample(1, 4).plot()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["2024-01-31", "2024-02-01"], [date(2024, 1, 31), date(2024, 2, 1)]),
+        (["2024-01-31 06:00", None], [datetime(2024, 1, 31, 6), None]),
+        (["2024-01-31T06:00:01.5"], [datetime(2024, 1, 31, 6, 0, 1, 500_000)]),
+        (["2024-02-30"], ["2024-02-30"]),
+        (["31.01.2024"], ["31.01.2024"]),
+        (["2024-01-31", "31"], ["2024-01-31", "31"]),
+        ([], []),
+    ],
+)
+def test_dates_are_dates_where_iso_writes_them(words, expected):
+    assert dated("day", words).to_list() == expected
+
+
+def test_samples_from_nothing_stand_under_each_other_in_a_frame():
+    """They begin at different times, so that quantiles over them by dates would be those of nothing."""
+    answer = Answer(
+        values=[None, None],
+        seed=1,
+        rows=[0, 1],
+        paths=np.array([[[1.0, 0.5], [2.0, 1.5]], [[3.0, np.nan], [4.0, 3.5]]]),
+        made=2,
+        columns=("sold", "price"),
+        elements=("2024-01-01", "2024-01-02"),
+        element="day",
+        named=(("2024-01-01", "2024-01-02"), ("2025-03-01", "2025-03-02")),
+    )
+    assert answer.frame().to_dict(as_series=False) == {
+        "sample": [0, 0, 1, 1],
+        "day": [date(2024, 1, 1), date(2024, 1, 2), date(2025, 3, 1), date(2025, 3, 2)],
+        "sold": [1, 2, 3, 4],
+        "price": [0.5, 1.5, None, 3.5],
+    }
+    assert answer.take([1]).frame()["day"].to_list() == [date(2025, 3, 1), date(2025, 3, 2)]
+    assert answer.frame((0.5,))["row"].to_list() == [1, 2], "not the dates of the first"
+    made = model(Autoregressive(), TABLES).sample(3, 5, seed=1)
+    assert made.frame().shape == (15, 4)
 
 
 def test_a_model_that_was_trained_for_a_horizon_goes_so_far_at_a_time():

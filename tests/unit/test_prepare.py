@@ -419,6 +419,20 @@ def test_things_that_stand_in_two_splits_are_counted(tmp_path: Path) -> None:
     assert note in corpus.prepare(None, {}).notes
 
 
+def test_the_same_answer_to_another_question_is_another_thing(tmp_path: Path) -> None:
+    def table_of(name: str, asked: range) -> Path:
+        rows = [{"q": f"is {i} odd?", "a": "yes" if i % 2 else "no", "mood": "calm"} for i in asked]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return tmp_path / name
+
+    path, valid = table_of("t.jsonl", range(20)), table_of("v.jsonl", range(17, 22))
+    corpus = corpus_of(str(path), {"text": "a", "valid": str(valid), "splits": [1, 0, 0]})
+    answers = {"mood": Given(source="column:mood", codec=Label())}
+    pairs = {"q": Given(source="column:q")}
+    assert "5 of the 5 things of the valid split stand in the training split too" in corpus.prepare(None, answers).notes
+    assert "3 of the 5 things of the valid split stand in the training split too" in corpus.prepare(None, pairs).notes
+
+
 def test_texts_of_a_column_whatever_the_table(tmp_path: Path) -> None:
     import polars
 

@@ -16,6 +16,7 @@ import polars
 import pytest
 
 import seqloom
+from seqloom.codecs import layout, reading, series
 from seqloom.codecs.base import Codec
 from seqloom.codecs.beside import respelled
 from seqloom.codecs.dialect import Dialect, Wanted
@@ -665,9 +666,10 @@ def test_columns_known_ahead_of_time_are_conditions(shops: tuple[Path, Model]):
 def test_what_is_not_known_ahead_of_time_is_refused(shops: tuple[Path, Model]):
     path, model = shops
     history = model.codec.several(path)[0]
-    with pytest.raises(DataError, match="column 'price' stands beside the rows") as none:
+    with pytest.raises(DataError, match="columns 'price', 'open' and 'sky' stand beside") as none:
         model.forecast(history, 2)
     assert "--future" in none.value.hint
+    assert none.value.hint.endswith("the dates, and price, open and sky"), "all of them at once"
     for rows, message in (
         ({"ds": hours(2, 60), "open": ["no"] * 2, "sky": ["sun"] * 2}, "there is no column 'price'"),
         ({"ds": hours(1, 60), "price": [1], "open": ["no"], "sky": ["sun"]}, "no row for 2024-01-03 13:00"),
@@ -682,6 +684,36 @@ def test_what_is_not_known_ahead_of_time_is_refused(shops: tuple[Path, Model]):
     ):
         with pytest.raises(DataError, match=message):
             model.forecast(history, 2, future=rows)
+
+
+def test_a_future_is_read_once_for_all_series(shops: tuple[Path, Model], monkeypatch: pytest.MonkeyPatch):
+    """Not for each column of each series again, which took longer than the forecasts."""
+    path, model = shops
+    rows = [f"{s},{h},{i},no,rain" for s in ("x", "y") for i, h in enumerate(hours(3, 60))]
+    future = path.with_name("once.csv")
+    future.write_text("\n".join(["unique_id,ds,price,open,sky", *rows, ""]), encoding="utf-8")
+    read = 0
+
+    def tables_in(*words: Any) -> Any:
+        nonlocal read
+        read += 1
+        return layout.tables_in(*words)
+
+    reading._read.cache_clear()
+    monkeypatch.setattr(reading, "tables_in", tables_in)
+    monkeypatch.setattr(series, "tables_in", tables_in)
+    answers = model.forecast(path, 3, n=2, future=future)
+    assert (list(answers), read) == (["x", "y"], 2), "the history and the future"
+    frame, read = polars.read_csv(future), 0
+    again = model.forecast(path, 3, n=2, future=frame)
+    assert read == 1
+    for name, answer in answers.items():
+        np.testing.assert_array_equal(again[name].paths, answer.paths)
+    only = model.codec.several(path)[1]
+    assert model.forecast(only, 2, n=2, future=frame).frame((0.5,)).columns[:3] == ["unique_id", "ds", "y_mean"]
+    made = again.frame((0.5,))
+    assert made.schema["ds"] == polars.Datetime
+    assert made["ds"].to_list()[:2] == [datetime(2024, 1, 3, 12), datetime(2024, 1, 3, 13)]
 
 
 def test_hidden_values_change_nothing(shops: tuple[Path, Model]):
@@ -854,6 +886,9 @@ def test_a_column_of_sentences_is_named_as_what_is_modelled():
     with pytest.raises(DataError, match="column 'my text' is text") as caught:
         tables_of("date,my text\n" + "".join(f"2024-01-{d:02},how is day {d}\n" for d in range(1, 9)))
     assert caught.value.hint == "'corpus.text=my text' models its texts, a row each"
+    with pytest.raises(DataError, match="column 'asked' is text") as caught:
+        tables_of("asked,told\n" + "".join(f"how is day {d}?,it is fine on {d}\n" for d in range(1, 9)))
+    assert "corpus.text=told given.asked.source=column:asked" in caught.value.hint
 
 
 def test_settings_are_written_as_people_type_them():

@@ -72,7 +72,10 @@ def forecast(
     plot: Annotated[str | None, typer.Option(metavar="FILE", help="Draw a fan chart: .png or .svg.")] = None,
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write a page with chart and numbers.")] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out series that cannot be gone on from, and count them.")
+        bool,
+        typer.Option(
+            "--skip-bad", help="Leave out series that cannot be gone on from, or meet no --where, and count them."
+        ),
     ] = False,
     seed: SEED = None,
     weights: WEIGHTS = "best",
@@ -133,7 +136,13 @@ def forecast(
         _say_unknown(codec, history.value, len(series) > 1, session)
     answers = collected_several(model, [one for _, one in asked], session)
     if where is not None:
-        answers = [_met(answer, where, session) for answer in answers]
+        names = {id(answer): codec.called(history.value) for answer, history in zip(answers, histories, strict=True)}
+
+        def meeting(answer: Answer) -> Answer:
+            return _met(answer, where, names[id(answer)] if len(answers) > 1 else "", session)
+
+        kept = each_asked(answers, meeting, lambda answer: names[id(answer)], skip_bad, session)
+        answers, histories = [one for _, one in kept], [histories[place] for place, _ in kept]
     _write_charts(session, model, answers, chart, page, histories)
     made = [[codec.cut(v, codec.size(v) - steps, codec.size(v)) for v in answer.values][:paths] for answer in answers]
     if file is not None:
@@ -280,11 +289,15 @@ def _past_the_horizon(model: Model, horizon: int) -> str:
     return f"{horizon} rows are more than the {trained} of feed.horizon: it rolls on, reading what it has made"
 
 
-def _met(answer: Answer, condition: str, session: Session) -> Answer:
-    """The paths that meet a condition, and how many of them do."""
+def _met(answer: Answer, condition: str, called: str, session: Session) -> Answer:
+    """The paths that meet a condition, and how many of them do; of several series with the name of each."""
+    from seqloom.core.expression import of_rows
+
     kept = answer.where(condition)
-    once = "" if "all(" in condition or "any(" in condition else " (in one row at least; all(...) asks for every row)"
-    session.note(f"{len(kept.values)} of {len(answer.values)} paths meet {condition!r}{once}")
+    by_row = of_rows(condition, answer.columns)
+    once = " (in one row at least; all(...) asks for every row)" if by_row else ""
+    of = f"{called}: " if called else ""
+    session.note(f"{of}{len(kept.values)} of {len(answer.values)} paths meet {condition!r}{once}")
     return kept
 
 

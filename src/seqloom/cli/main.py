@@ -197,7 +197,8 @@ def _within(verb: str, error: SeqloomError) -> str:
     setting = SETTING_OF_DATA.search(error.hint) if isinstance(error, DataError) else None
     if setting is None or setting[1] in TAKEN.get(verb, ()):
         return error.hint
-    return f"mend it, or train anew with a setting: {error.hint}"
+    mend = "save it in the encoding of the training file" if ".encoding=" in error.hint else "mend it"
+    return f"{mend}, or train anew with a setting: {error.hint}"
 
 
 def _blame(error: Exception, verbose: bool) -> str:

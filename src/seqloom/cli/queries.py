@@ -163,11 +163,13 @@ def each_asked(
     What is wrong with one of several is said with its name; what is wrong with each of them is wrong with the query.
     """
     good, bad = [], list[tuple[Any, ConfigError | DataError | UnsupportedQuery]]()
-    for place, value in enumerate(values):
-        try:
-            good.append((place, query_of(value)))
-        except (ConfigError, DataError, UnsupportedQuery) as error:
-            bad.append((value, error))
+    with Progress(len(values), "", quiet=session.quiet) as bar:
+        for place, value in enumerate(values):
+            try:
+                good.append((place, query_of(value)))
+            except (ConfigError, DataError, UnsupportedQuery) as error:
+                bad.append((value, error))
+            bar.update(place + 1, f"{place + 1:,} of {len(values):,} read")
     if not bad:
         return good
     value, first = bad[0]

@@ -69,8 +69,10 @@ def score(
     corpus = corpus_in(settings_of([word for word in settings if not word.startswith("given.")]))
     things = _things_of(model, file, corpus, given)
     told = {*model.network.aligned, *model.given.searched}.union(*(one.given for one in things))
-    for name in model.given:
-        if name not in told:
+    untold = [name for name in model.given if name not in told]
+    read = set().union(*(_read_beside(model, one) for one in things)) if untold else set()
+    for name in untold:
+        if name not in read:
             session.note(f"without given.{name}=..., it is scored as what has no {name}")
     if drawing is not None:
         _draw_attention(model, things, *drawing, session)
@@ -98,6 +100,14 @@ class _Scored:
     name: str
     value: Any
     score: Score
+
+
+def _read_beside(model: Model, thing: Stretch) -> set[str]:
+    """The conditions that the rows of a thing tell by themselves; none where it cannot be read, which is said later."""
+    try:
+        return set(model.given.ahead(model.codec.accept(thing.value), 0, None, thing.given))
+    except (ConfigError, DataError):
+        return set()
 
 
 def _scored(model: Model, things: Sequence[Stretch], tokens: bool, full: bool, session: Session) -> list[_Scored]:

@@ -218,6 +218,10 @@ def _discard_output() -> None:
 _SETTING = re.compile(r"([A-Za-z_]\w*)(\.\w+)*=", re.ASCII)
 
 
+OF_TRAINING = ("backbone", "codec", "corpus", "feed", "process", "trainer")
+"""What settings begin with that only a training has."""
+
+
 def sort_words(words: Sequence[str], names: str, keys: Collection[str] | None = None) -> tuple[list[str], list[str]]:
     """The words of a command line that are arguments, and those that are settings, wherever these stand.
 
@@ -233,6 +237,14 @@ def sort_words(words: Sequence[str], names: str, keys: Collection[str] | None = 
         match = _SETTING.match(word)
         (settings if match and (keys is None or match[1] in keys) else plain).append(word)
     wanted = names.split()[1:]
+    for word, name in zip(plain, wanted, strict=False):
+        match = _SETTING.match(word) if keys is not None and name in {"[FILE]", "FILE|-"} else None
+        if match and match[1] in OF_TRAINING and "." in match[0] and not Path(word).exists():
+            key = word.partition("=")[0]
+            own = " or ".join(sorted(keys or ()))
+            raise ConfigError(
+                f"{key} is a setting of the training", hint=f"settings here begin with {own}; the run keeps all others"
+            )
     least = sum(not name.startswith("[") for name in wanted)
     if len(plain) < least:
         raise ConfigError(f"{wanted[len(plain)]} is missing", hint=f"seqloom {names}")

@@ -292,12 +292,19 @@ def _begins(planned: TrainingPlan, resume: bool) -> list[str]:
 
 def _use_of(planned: TrainingPlan) -> str:
     """The command that such a model was most likely trained for."""
+    from seqloom.corpora.base import sources_of
+
     codec, given = planned.prepared.codec, planned.prepared.given
     enters = {planned.given[name].enters or own.enters for name, own in given.items()}
     if codec.ends_of_turn:
         return command("chat", planned.path)
     if codec.numeric:
         ahead = [] if planned.recipe.feed.horizon else ["--horizon", planned.prepared.facts.get("season") or HORIZON]
+        sources = sources_of(planned.given)
+        if any(
+            sources[name].columns and (planned.given[name].enters or given[name].enters) == "align" for name in given
+        ):
+            ahead += ["--future", "FILE"]
         return command("forecast", planned.path, *ahead)
     if codec.space.symbolic and enters & {"attend", "align"}:
         told = codec.choices and "align" not in enters

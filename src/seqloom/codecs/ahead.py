@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from seqloom.codecs.frames import cells_of, frame_of
 from seqloom.codecs.layout import tables_in
 from seqloom.codecs.numerals import is_missing
 from seqloom.codecs.reading import read_tables
+from seqloom.codecs.sheet import Cells
 from seqloom.codecs.spelling import DAY, day_by_day, of_day
 from seqloom.codecs.table import Table
 from seqloom.codecs.understood import uneven
@@ -37,18 +38,47 @@ def dates_ahead(table: Table, length: int, usual: Calendar | None) -> tuple[str,
     return own.after(table.dates[-1], length, before=table.dates[-TWICE:-1])
 
 
-def future_of(table: Table, future: Any, wanted: Wanted) -> Table:
-    """The rows of a future that are of the same series as a table: its dates, and the words that are `wanted`."""
+@dataclass(frozen=True)
+class Ahead:
+    """A frame with what is known ahead of time, read once for all series."""
+
+    cells: Cells
+    tables: Mapping[str, Table]
+
+
+def read_ahead(future: Any, wanted: Wanted) -> Any:
+    """A frame of the future as its tables; of a file the last one that was read is kept in any case."""
+    if future is None or isinstance(future, Table | Path | str | Ahead):
+        return future
+    frame = frame_of(future)
+    if frame is None:
+        raise DataError(f"a {type(future).__name__} is no table of the future", hint="give a file or a frame")
+    cells = cells_of(frame)
+    return Ahead(cells, tables_in(cells, "", _words_alone(wanted)))
+
+
+def _words_alone(wanted: Wanted) -> Wanted:
+    return replace(wanted, columns=(), numbers=False)
+
+
+def future_of(table: Table, future: Any, wanted: Callable[..., Wanted], *names: str) -> Table:
+    """The rows of a future that are of the same series as a table: its dates, and columns of words of these names.
+
+    It is read with all columns that are `wanted` where there are such, once for all series. What lacks one that is
+    named is read again for the error that says so.
+    """
+    future = read_ahead(future, wanted())
     if isinstance(future, Table):
         return future
-    wanted = replace(wanted, columns=(), numbers=False)
-    if isinstance(future, Path | str):
-        tables = read_tables(Path(future), wanted)
-    else:
-        frame = frame_of(future)
-        if frame is None:
-            raise DataError(f"a {type(future).__name__} is no table of the future", hint="give a file or a frame")
-        tables = tables_in(cells_of(frame), "", wanted)
+
+    def tables_with(*needed: str) -> Mapping[str, Table]:
+        if not isinstance(future, Ahead):
+            return read_tables(Path(future), _words_alone(wanted(*needed)))
+        return tables_in(future.cells, "", _words_alone(wanted(*needed))) if needed else future.tables
+
+    tables = tables_with()
+    if any(name not in own.words for own in tables.values() for name in names):
+        tables = tables_with(*names)
     found = tables.get(table.name)
     if found is None and len(tables) == 1:  # one of two that has no name needs none
         ((name, lone),) = tables.items()
@@ -60,7 +90,7 @@ def future_of(table: Table, future: Any, wanted: Wanted) -> Table:
     return found
 
 
-def foreseen(table: Table, length: int, future: Any, wanted: Wanted) -> Table:
+def foreseen(table: Table, length: int, future: Any, wanted: Callable[..., Wanted]) -> Table:
     """A table whose dates are not even, with those that come next; other dates go on by themselves."""
     if future is None or table.dates is None or not uneven(table):
         return table

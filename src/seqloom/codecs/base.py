@@ -439,6 +439,10 @@ class Codec(Component, home="seqloom.codecs"):
         """
         raise ConfigError("these data have no columns", path="future", hint="tables have")
 
+    def read_ahead(self, future: Any) -> Any:
+        """The `future` of several values in a form that is quick to ask of each: what is read of it is read once."""
+        return future
+
     def moments(self, value: Any) -> NDArray[np.int64] | None:
         """When each element was, in microseconds since 1970 on the clock of its place; None where that is not known."""
         return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from seqloom.codecs.dialect import PREFIX, Dialect
-from seqloom.codecs.numerals import Numbers, decimal_of, is_missing, looks_like_number, read_numbers, too_large
+from seqloom.codecs.numerals import Numbers, Style, decimal_of, is_missing, looks_like_number, read_numbers, too_large
 from seqloom.codecs.table import Table
 from seqloom.core.errors import DataError
 
@@ -39,13 +40,19 @@ def column_of_numbers(name: str, cells: Sequence[str], dialect: Dialect) -> Tabl
 
 def respelled(cells: Sequence[str], like: Sequence[str], dialect: Dialect) -> tuple[str, ...]:
     """Cells of numbers as those of a column `like` them are written, or as Python does where there is none."""
-    read = _read_cells(cells, dialect)
-    own = _read_cells(like, dialect)
-    if _odd(read) is not None or own.odd is not None or read.style == own.style:
+    read, style = _read_cells(cells, dialect), _style_of(tuple(like), dialect)
+    if _odd(read) is not None or style is None or read.style == style:
         return tuple(cells)
-    if own.style.words and not np.isin(read.values[~np.isnan(read.values)], (0.0, 1.0)).all():
+    if style.words and not np.isin(read.values[~np.isnan(read.values)], (0.0, 1.0)).all():
         return tuple(cells)  # neither yes nor no
-    return tuple("" if np.isnan(value) else own.style.write(f"{value:.15g}") for value in read.values)
+    return tuple("" if np.isnan(value) else style.write(f"{value:.15g}") for value in read.values)
+
+
+@lru_cache(maxsize=64)  # each column of a history is asked for twice
+def _style_of(cells: tuple[str, ...], dialect: Dialect) -> Style | None:
+    """How numbers are written; None where a cell is none."""
+    read = _read_cells(cells, dialect)
+    return read.style if read.odd is None else None
 
 
 def no_number(name: str, cell: str, where: str = "") -> DataError:

@@ -16,6 +16,7 @@ from seqloom.codecs import records
 from seqloom.codecs.records import Records
 from seqloom.codecs.sheet import Cells, Sheet
 from seqloom.core.content import raw
+from seqloom.core.dated import dated
 from seqloom.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -77,16 +78,7 @@ def _typed(words: polars.Series, *, dates: bool) -> polars.Series:
         return words.cast(polars.Float64)
     if len(known) and known.str.to_lowercase().is_in(["true", "false"]).all():
         return words.str.to_lowercase() == "true"
-    if not dates:
-        return words
-    for pattern, kind, spelling in (
-        ("", polars.Date, "%Y-%m-%d"),
-        ("[ T][0-9]{2}:[0-9]{2}", polars.Datetime, "%Y-%m-%d %H:%M"),
-        (r"[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?", polars.Datetime, "%Y-%m-%d %H:%M:%S%.f"),
-    ):
-        if len(known) and known.str.contains(f"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{pattern}$").all():
-            return words.str.replace("T", " ", literal=True).str.strptime(kind, spelling)
-    return words
+    return dated(words.name, words) if dates else words
 
 
 def has_rows(path: Path) -> bool:

@@ -264,6 +264,10 @@ class _Layout:
             numeric = [other for other in chosen if read_numbers(self.columns[other], decimal).odd is None]
             if np.mean([" " in str(other).strip() for other in column]) > 0.5:  # sentences, no names of something
                 hint = f"{texts} models its texts, a row each"
+                others = [other for other in chosen if other != name]
+                if len(others) == 1 and others[0] not in numeric:  # questions and answers
+                    beside = shlex.quote(f"given.{_word(name)}.source=column:{name}")
+                    hint += f"; {shlex.quote(f'corpus.text={others[0]}')} {beside} those of {others[0]!r}, given these"
             else:
                 cells = self.columns[name]
                 static = all(cells.gather(rows).n_unique() == 1 for rows in self.groups.values())

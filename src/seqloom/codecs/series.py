@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from seqloom.codecs.ahead import accompanied, cells_ahead, dates_ahead, foreseen, future_of
+from seqloom.codecs.ahead import accompanied, cells_ahead, dates_ahead, foreseen, future_of, read_ahead
 from seqloom.codecs.base import Codec
 from seqloom.codecs.beside import column_of_numbers, mostly_numbers, no_number, odd_cell, respelled
 from seqloom.codecs.columns import binary, decimals, lying, moments_of, signed, size_of, whole
@@ -413,7 +413,7 @@ class Series(Codec, name="series"):
             )
         if not length:
             return value.words[name]
-        found, dates = future_of(value, future, self._wanted(name)), dates_ahead(value, length, self.calendar)
+        found, dates = future_of(value, future, self._wanted, name), dates_ahead(value, length, self.calendar)
         cells = cells_ahead(found, dates, value, length, name, future)
         return (*value.words[name], *respelled(cells, value.words[name], self.dialect))
 
@@ -424,12 +424,12 @@ class Series(Codec, name="series"):
         return value.waits
 
     def foreseen(self, value: Table, length: int, future: Any) -> Table:
-        return foreseen(value, length, future, self._wanted())
+        return foreseen(value, length, future, self._wanted)
 
     def accompanied(self, value: Table, length: int, future: Any) -> Table:
         if future is None or not value.words:
             return value
-        found, dates = future_of(value, future, self._wanted()), dates_ahead(value, length, self.calendar)
+        found, dates = future_of(value, future, self._wanted), dates_ahead(value, length, self.calendar)
         return accompanied(value, found, dates, length, self.dialect)
 
     def continued(self, value: Table, length: int) -> Table:
@@ -452,6 +452,9 @@ class Series(Codec, name="series"):
 
     def number_names(self) -> list[str]:
         return list(self.columns)
+
+    def read_ahead(self, future: Any) -> Any:
+        return read_ahead(future, self._wanted())
 
     def facts(self, splits: Mapping[str, Iterable[Table]]) -> dict[str, Any]:
         return facts_of(splits, self.columns, self._scaling, self.date, self.calendar)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,17 @@ def meeting(text: str, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np
     Errors:
         ConfigError for anything else, and for a name that is no column.
     """
+    found = _truth(text, columns)
+    return np.asarray(np.broadcast_to(found, (len(next(iter(columns.values()))), found.shape[1])).any(1))
+
+
+def of_rows(text: str, names: Iterable[str]) -> bool:
+    """Whether a condition is one of each row of a path, and not of the whole of it, as `sum(load) > 9` is."""
+    return bool(_truth(text, {name: np.zeros((1, 2)) for name in names}).shape[1] > 1)
+
+
+def _truth(text: str, columns: Mapping[str, NDArray[np.float64]]) -> Cells:
+    """For which paths, or rows of paths, it holds."""
     try:
         if len(text) > LONGEST:
             raise ConfigError(f"a condition of {len(text)} characters is too long", path="--where")
@@ -60,7 +71,7 @@ def meeting(text: str, columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np
         found = _value(tree, text, columns)
     if found.dtype != np.bool_:
         raise ConfigError(f"{text!r} is a number, and neither true nor false", path="--where", hint=_example(columns))
-    return np.asarray(np.broadcast_to(found, (len(next(iter(columns.values()))), found.shape[1])).any(1))
+    return found
 
 
 def _value(node: ast.expr, text: str, columns: Mapping[str, NDArray[np.float64]]) -> Cells:

@@ -112,11 +112,16 @@ class _Digests:
     def __len__(self) -> int:
         return len(self.held)
 
-    def add(self, segment: Segment, *, labels: bool) -> None:
-        """One more part of a split, if it is a whole thing: of `labels`, with what they are beside."""
+    def add(self, segment: Segment, *, labels: bool, sources: bytes = b"") -> None:
+        """One more part of a split, if it is a whole thing: of `labels`, with what they are beside.
+
+        What stands beside a text in its row is no part of it, but for `sources`: the same answer to another question is
+        another thing.
+        """
         content, digest = segment.item.content, segment.item.digest
-        if isinstance(content, str) and not labels:  # what stands beside a text in its row is no part of it
-            digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        if isinstance(content, str) and not labels:
+            whole = content.encode("utf-8", "surrogatepass") + sources
+            digest = hashlib.blake2b(whole, digest_size=8).hexdigest()
         if digest and not segment.divided:
             self.held.append(int(digest[:16], 16))
 
@@ -255,9 +260,11 @@ class Encoding:
         split = segment.split
         self.totals[split].fingerprint.add(segment.digest(self.codec))
         self.owners[split].add(len(lengths))
-        self.texts[split].add(segment, labels=self.codec.alone is not None)
+        sources = b""
         for label in self.conditions:
             encoded = self._conditioned(label, segment)
+            if self.given[label].enters == "attend" and not self.sources[label].asks:
+                sources += encoded.x.tobytes() + b"\0"
             if self.given[label].enters == "align" and len(encoded.x) not in {0, lengths[0]}:
                 raise DataError(
                     f"condition {label!r} has {len(encoded.x)} elements beside {lengths[0]} of the sequence",
@@ -268,6 +275,7 @@ class Encoding:
             for _ in lengths:
                 self.beside[split, label].add(encoded)
                 self.beside[split, label].close()
+        self.texts[split].add(segment, labels=self.codec.alone is not None, sources=sources)
 
     def _sequences(self, segment: Segment) -> list[int]:
         """Write the sequences of one part, of which each may come in pieces; how long they are."""

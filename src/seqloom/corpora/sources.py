@@ -133,11 +133,6 @@ class Column(Source, name="column"):
     def ahead(self, history: Any, length: int, future: Any, codec: Codec, condition: Codec, *, aligned: bool) -> Any:
         name = self.argument
         if aligned:
-            if future is None and length:
-                raise DataError(
-                    f"column {name!r} stands beside the rows: its cells in the next {length} are not known",
-                    hint=f"a forecast takes them from --future FILE (`future=` in Python): the dates, and {name}",
-                )
             try:
                 words = codec.words_ahead(history, length, future, name)
             except ConfigError:  # what has columns in training has none by itself: a text of a table of texts

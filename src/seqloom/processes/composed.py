@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seqloom.core.config import members_of
 from seqloom.core.errors import UnsupportedSpace
 from seqloom.core.rng import Rng
 from seqloom.processes.heads import Bernoulli, Categorical, Counts, Head, LogNormal, Normal, element, shaped
@@ -163,16 +164,31 @@ def parts(head: Composed, space: Space) -> tuple[Part, ...]:
         slices = space.slices
         channels = tuple(i for name in names for i in range(slices[name].start, slices[name].stop))
         chosen.append(Part(member, inner, channels, member.size(inner), names == flag))
-    unused = [member.name for member in head.heads if member not in [part.head for part in chosen]]
-    if unused:
-        fields = {field.name: (*field.within[:1], field.support)[0] for field in space.all_fields}
-        found = "; ".join(f"{name}: {kind}" for name, kind in list(fields.items())[:3]) + " ..." * (len(fields) > 3)
-        wanted = next(" or ".join(member.supports) for member in head.heads if member.name == unused[0])
-        raise UnsupportedSpace(
-            f"the head {unused[0]!r} is a distribution over fields that are {wanted}, of which there is none ({found})",
-            hint="leave process.head unset",
-        )
+    given = [part.head for part in chosen]
+    for member in head.heads:
+        if member not in given:
+            raise _unused(member, head, space)
     return tuple(chosen)
+
+
+def _unused(member: Head, head: Composed, space: Vectors) -> UnsupportedSpace:
+    """The error of a head that no field has, with those that fit the fields."""
+    others = [other for other in head.heads if other is not member]
+    if member.covers(space):
+        return UnsupportedSpace(
+            f"the head {member.name!r} has no field left: those before it have all of its",
+            hint="leave it out of process.head.heads",
+        )
+    fields = {field.name: (*field.within[:1], field.support)[0] for field in space.all_fields}
+    found = "; ".join(f"{name}: {kind}" for name, kind in list(fields.items())[:3]) + " ..." * (len(fields) > 3)
+    kinds = [kind() for name, kind in members_of(Head).items() if name != head.name]
+    fitting = [kind.name for kind in kinds if isinstance(kind, Head) and kind.covers(space)]
+    hint = "leave it out of process.head.heads" if others else "leave process.head unset"
+    return UnsupportedSpace(
+        f"the head {member.name!r} is a distribution over fields that are {' or '.join(member.supports)}, "
+        f"of which there is none ({found})",
+        hint=f"{hint}; here fit: {', '.join(fitting)}" if fitting else hint,
+    )
 
 
 def _own(own: nn.Module | None, part: int) -> nn.Module | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqloom.core.dated import dated
 from seqloom.core.errors import ConfigError, DataError, UnsupportedQuery
 from seqloom.core.expression import meeting
 from seqloom.core.fan import fan_chart
@@ -71,6 +72,10 @@ class Answer:
     """What these names are names of."""
     cells: NDArray[np.bool_] | None = None
     """For series: which cells (T, D) were to be made."""
+    named: Sequence[Sequence[str]] = ()
+    """Of samples that each begin somewhere else: what the T elements of each are called."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """By which columns of its table the series is told from others, and what they hold."""
 
     def __repr__(self) -> str:
         """What it holds, in a line: the values themselves may be millions of numbers."""
@@ -126,6 +131,7 @@ class Answer:
             rows=[self.rows[i] for i in numbers],
             paths=None if self.paths is None else self.paths[list(numbers)],
             scores=[self.scores[i] for i in numbers] if self.scores else (),
+            named=[self.named[i] for i in numbers] if self.named else (),
         )
 
     def statistics(self, quantiles: Sequence[float] = QUANTILES) -> dict[str, Numbers]:
@@ -135,17 +141,42 @@ class Answer:
                 raise ConfigError(f"{q:g} is no quantile", path="quantiles", hint="numbers from 0 to 1: 0.05,0.5,0.95")
         return {"mean": self.mean[self.new], **{f"{q:g}": self.quantile(q)[self.new] for q in quantiles}}
 
-    def frame(self, quantiles: Sequence[float] = QUANTILES) -> polars.DataFrame:
+    def frame(self, quantiles: Sequence[float] | None = None) -> polars.DataFrame:
         """Mean and quantiles of the new elements as a frame of polars: NAME_mean, NAME_0.1; one row an element.
 
-        `frame().to_pandas()` is one of pandas where that is installed.
+        Samples from nothing stand under each other as they are, one row an element of each: they begin at different
+        times, so that their quantiles, which `quantiles` asks for, are those by the number of a row. Dates that are
+        written as ISO has it are dates. `frame().to_pandas()` is one of pandas where that is installed.
         """
         import polars
 
-        statistics = self.statistics(quantiles)
-        columns: dict[str, Any] = {self.element: [self.elements[i] for i in self.new]}
+        told = [polars.lit(cell).alias(column) for column, cell in self.labels.items()]
+        if self.named and quantiles is None:
+            own = self._samples()
+        else:
+            statistics = self.statistics(QUANTILES if quantiles is None else quantiles)
+            first = polars.Series("row", self.new + 1) if self.named else dated(self.element, self._names())
+            columns: dict[str, Any] = {first.name: first}
+            for d, column in enumerate(self.columns):
+                columns |= {f"{column}_{name}": numbers[:, d] for name, numbers in statistics.items()}
+            own = polars.DataFrame(columns)
+        return own.select(*told, *own.columns)
+
+    def _names(self) -> list[str]:
+        return [self.elements[i] for i in self.new]
+
+    def _samples(self) -> polars.DataFrame:
+        """The samples themselves under each other; whole numbers are whole numbers."""
+        import polars
+
+        paths = self._numbers()
+        length = paths.shape[1]
+        names = dated(self.element, [name for own in self.named for name in own])
+        columns: dict[str, Any] = {"sample": np.repeat(np.arange(len(paths)), length), names.name: names}
         for d, column in enumerate(self.columns):
-            columns |= {f"{column}_{name}": numbers[:, d] for name, numbers in statistics.items()}
+            cells = polars.Series(column, paths[:, :, d].reshape(-1)).fill_nan(None)
+            whole = (cells == cells.round()).all()
+            columns[column] = cells.cast(polars.Int64, strict=False) if whole else cells
         return polars.DataFrame(columns)
 
     def plot(self, form: Form = "svg", *, title: str = "", truth: Numbers | None = None, width: float = WIDTH) -> Chart:
@@ -207,9 +238,15 @@ class Answers(Mapping[str, Answer]):
 
     def where(self, condition: str) -> Answers:
         """Of each series the samples that meet a condition, as `Answer.where` has it."""
-        return Answers({name: answer.where(condition) for name, answer in self.items()}, self._labels)
+        met = {}
+        for name, answer in self.items():
+            try:
+                met[name] = answer.where(condition)
+            except DataError as error:
+                raise error.of(name) from None
+        return Answers(met, self._labels)
 
-    def frame(self, quantiles: Sequence[float] = QUANTILES) -> polars.DataFrame:
+    def frame(self, quantiles: Sequence[float] | None = None) -> polars.DataFrame:
         """Mean and quantiles of the new elements of all series under each other; the first columns tell them apart."""
         import polars
 
@@ -218,4 +255,9 @@ class Answers(Mapping[str, Answer]):
             own = answer.frame(quantiles)
             told = [polars.lit(cell).alias(column) for column, cell in (label or {"series": name}).items()]
             frames.append(own.select(*told, *own.columns))
+        kinds = {one.schema[answer.element] for one, answer in zip(frames, self.values(), strict=True)}
+        if len(kinds) > 1:  # dates of one series are dates, those of another words
+            frames = [
+                one.cast({answer.element: polars.String}) for one, answer in zip(frames, self.values(), strict=True)
+            ]
         return polars.concat(frames)
