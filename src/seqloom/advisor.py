@@ -28,6 +28,9 @@ MOST_DROPOUT = 0.3
 PIECES, AS_MANY = 500, 3
 """From so many symbols on they are pieces of words, of which a text has far fewer than characters: each pass over them
 counts as so many."""
+WORDS, AS_SLOW = 10_000, 2.5
+"""From so many on they are words: to tell them apart takes more than the rest of a step, which is then so many times as
+long. One pass over them counts as one."""
 EPOCHS, UPDATES, DIFFUSION_UPDATES = 500, 100, 600
 """Readings after which a series says nothing new, and updates that a network has of few rows in any case."""
 RARE = "what is read so few times is not learned by heart"
@@ -121,14 +124,16 @@ def _epochs(facts: Facts, minutes: float | None, read: float) -> float:
 
 def _against_overfitting(facts: Facts, minutes: float | None, read: float, least: float) -> Advice:
     """Dropout where so many elements a minute are read: none of few passes, and of more what grows from the least."""
-    epochs = _epochs(facts, minutes, read)
+    words = facts.symbols >= WORDS
+    epochs = _epochs(facts, minutes, read / AS_SLOW if words else read)
     if epochs < FEW_EPOCHS:
         return {"backbone.dropout": (0.0, RARE)}
-    passes = epochs * (AS_MANY if facts.symbols >= PIECES else 1)
+    pieces = facts.symbols >= PIECES and not words
+    passes = epochs * (AS_MANY if pieces else 1)
     grown = least if minutes is None else round(min(MOST_DROPOUT, max(least, passes / READINGS)), 2)
     if grown == least:
         return {"backbone.dropout": (least, "grows with the width, and with how often the data are read")}
-    kinds = "they are few symbols of many kinds, and " * (facts.symbols >= PIECES)
+    kinds = "they are few symbols of many kinds, and " * pieces
     return {"backbone.dropout": (grown, f"{kinds}what is read about {round(epochs)} times is learned by heart")}
 
 

@@ -390,3 +390,10 @@ def test_levels_that_were_never_seen_are_forecast(tmp_path):
         history = 100 + values[:120].reshape(-1, 1)
         answer = seqloom.load(tmp_path / model).forecast(history, 12, n=4, seed=1)
         assert np.abs(answer.quantile(0.5)[-12:] - 100).max() < 4
+
+
+def test_words_are_read_more_slowly_than_characters_and_need_less_dropout():
+    words = replace(TEXT, elements=2_100_000, length=2_100_000, symbols=33_000)
+    dropout = [advise(words, "autoregressive", recurrent, 15)[0]["backbone"]["dropout"] for recurrent in (False, True)]
+    assert dropout == [0, 0]
+    assert advise(replace(words, symbols=4_000), "autoregressive", False, 15)[0]["backbone"]["dropout"] > 0.1
