@@ -113,17 +113,22 @@ def _differences(asked: Any, had: Any, path: str = "") -> list[str]:
     """The paths of settings that are asked for otherwise than a recipe had them.
 
     What is asked for in a word is the same as a member of that name, whatever its settings, as a file at that path, and
-    as a list with commas between its words.
+    as a list with commas between its words; of a list of members a mapping has some by their names.
     """
     if isinstance(asked, Settings):
         asked = asked.plain()
+    if isinstance(asked, Mapping) and isinstance(had, (list, tuple)) and "name" not in asked:
+        had = {one["name"]: one for one in had if isinstance(one, Mapping) and "name" in one}
     if isinstance(asked, Mapping) and isinstance(had, Mapping):
         own = {f"{path}.{key}" if path else key: (value, had.get(key)) for key, value in asked.items()}
         return [found for key, values in own.items() for found in _differences(*values, key)]
     if isinstance(asked, (list, tuple)) and isinstance(had, (list, tuple)) and len(asked) == len(had):
         same = not any(_differences(one, other, "item") for one, other in zip(asked, had, strict=True))
     elif isinstance(asked, str) and isinstance(had, (list, tuple)):
-        same = [word.strip() for word in asked.split(",")] == [*had]
+        names = [one.get("name") if isinstance(one, Mapping) else one for one in had]
+        same = [word.strip() for word in asked.split(",")] == names
+    elif asked in (None, "none") and had is None:
+        same = True  # a member that is left out
     elif isinstance(asked, str):
         name = had.get("name") if isinstance(had, Mapping) else had
         same = asked == name or called(asked) == name or _one_file(asked, name)

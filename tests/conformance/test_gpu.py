@@ -58,7 +58,10 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("builtin:markov", {"trainer": {"optimizer": "sgd"}}),
     "a label": ("builtin:labels", {"corpus": {"size": 100}}),
     "a source": ("builtin:reverse", {"corpus": {"size": 100}}),
-    "lags": ("builtin:var1", {"process": {"name": "autoregressive", "lags": [3, 5], "difference": 5}}),
+    "lags": (
+        "builtin:var1",
+        {"process": {"name": "autoregressive", "features": {"lags": {"lags": [3, 5], "difference": 5}}}},
+    ),
     "features": (
         "builtin:var1",
         {"process": {"name": "gaussian", "features": [{"name": "window"}, {"name": "linear", "length": 6}]}},

@@ -394,6 +394,6 @@ def test_levels_that_were_never_seen_are_forecast(tmp_path):
 
 def test_words_are_read_more_slowly_than_characters_and_need_less_dropout():
     words = replace(TEXT, elements=2_100_000, length=2_100_000, symbols=33_000)
-    dropout = [advise(words, "autoregressive", recurrent, 15)[0]["backbone"]["dropout"] for recurrent in (False, True)]
+    dropout = [advise(words, "autoregressive", recurrent, 20)[0]["backbone"]["dropout"] for recurrent in (False, True)]
     assert dropout == [0, 0]
-    assert advise(replace(words, symbols=4_000), "autoregressive", False, 15)[0]["backbone"]["dropout"] > 0.1
+    assert advise(replace(words, symbols=4_000), "autoregressive", False, 20)[0]["backbone"]["dropout"] > 0.1

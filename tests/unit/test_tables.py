@@ -16,7 +16,8 @@ import polars
 import pytest
 
 import seqloom
-from seqloom.codecs import layout, reading, series
+from seqloom.codecs import ahead as rows_ahead
+from seqloom.codecs import layout, reading
 from seqloom.codecs.base import Codec
 from seqloom.codecs.beside import respelled
 from seqloom.codecs.dialect import Dialect, Wanted
@@ -701,7 +702,7 @@ def test_a_future_is_read_once_for_all_series(shops: tuple[Path, Model], monkeyp
 
     reading._read.cache_clear()
     monkeypatch.setattr(reading, "tables_in", tables_in)
-    monkeypatch.setattr(series, "tables_in", tables_in)
+    monkeypatch.setattr(rows_ahead, "tables_in", tables_in)
     answers = model.forecast(path, 3, n=2, future=future)
     assert (list(answers), read) == (["x", "y"], 2), "the history and the future"
     frame, read = polars.read_csv(future), 0

@@ -52,7 +52,7 @@ def read_ahead(future: Any, wanted: Wanted) -> Any:
         return future
     frame = frame_of(future)
     if frame is None:
-        raise DataError(f"a {type(future).__name__} is no table of the future", hint="give a file or a frame")
+        return future  # an error where something of it is asked for
     cells = cells_of(frame)
     return Ahead(cells, tables_in(cells, "", _words_alone(wanted)))
 
@@ -70,6 +70,8 @@ def future_of(table: Table, future: Any, wanted: Callable[..., Wanted], *names: 
     future = read_ahead(future, wanted())
     if isinstance(future, Table):
         return future
+    if not isinstance(future, Path | str | Ahead):
+        raise DataError(f"a {type(future).__name__} is no table of the future", hint="give a file or a frame")
 
     def tables_with(*needed: str) -> Mapping[str, Table]:
         if not isinstance(future, Ahead):

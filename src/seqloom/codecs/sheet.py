@@ -161,6 +161,10 @@ class _Reader:
         self.counts = {id(one): count for one, count in zip(kept, self._counted(kept), strict=True)}
         # Of widths that are as frequent the first one's: a table of two lines has the width of its header.
         self.width = Counter(self.counts.values()).most_common(1)[0][0]
+        if self.delimiter == "\t" and self.width > 1:  # a row of tabs alone is one of which nothing is known
+            empty = "\t" * (self.width - 1)
+            kept = [one for one in self.records[self.first :] if id(one) in self.counts or one.body == empty]
+            self.counts = {id(one): self.width for one in kept} | self.counts
         top = self._top(kept)
         names, rows = self._with_levels(*self._header(kept[top:]))
         rows = self._without_units(self._without_names(kept[top], rows))
