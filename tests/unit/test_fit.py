@@ -477,3 +477,18 @@ def test_what_is_done_beside_the_training_takes_a_twentieth_of_it(
     assert {"valid", "save"} <= set(last["beside"])
     assert sum(last["beside"].values()) <= 0.05 * 20 + 0.2  # a frame more than there was time for
     assert now[0] <= 20.5
+
+
+def test_members_of_a_list_that_are_named_again_are_the_same(tmp_path: Path) -> None:
+    def asked(lags: int, resume: bool, features: object = None) -> planning.TrainingPlan:
+        own = features or {"lags": {"lags": [lags]}, "window": "none"}
+        settings = {"trainer": {"steps": 1}, "backbone": {"width": 8}, "process": {"features": own}}
+        return planning.plan("builtin:var1", settings, model="lstm", out=tmp_path / "run", resume=resume)
+
+    events(asked(3, False), preview=False)
+    for features in (None, "lags", [{"name": "lags", "lags": [3]}]):
+        assert asked(3, True, features).run is not None
+    with pytest.raises(RunError, match=r"another process\.features\.lags\.lags"):
+        asked(4, True)
+    with pytest.raises(RunError, match=r"another process\.features"):
+        asked(3, True, "window,lags")
