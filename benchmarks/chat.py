@@ -1,13 +1,13 @@
 """What the dialogue is worth: bits a byte of replies given all that was said before, and of replies alone.
 
-    SEQLOOM_DATA=... python benchmarks/chat.py [--elements 1.2e6] [--only lstm/given] [--keep FOLDER]
+    SEQLOOM_DATA=... python benchmarks/chat.py --r SECONDS [--times 8] [--only lstm/given] [--keep FOLDER]
 
 The dialogues of DailyDialog (Li et al. 2017) as they are published, with their own splits: 11,118 / 1,000 / 1,000, a
-dialogue a line. Those who talk are the user and the assistant by turns. Small models are trained by the command line on
-about as many elements, once on whole dialogues (`given`), and once on each reply by itself (`alone`,
-`corpus.history=0`); both are scored on the same replies of the test split, and the interval of their difference is over
-pairs of the same twenty dialogues. Beside them stands the 5-gram of the same symbols. Finished rows are kept, and a
-later sitting goes on.
+dialogue a line. Those who talk are the user and the assistant by turns. Models are trained by the command line for so
+many R, the time of nanoGPT at its CPU settings, by the defaults: once on whole dialogues (`given`), and once on each
+reply by itself (`alone`, `corpus.history=0`). Both are scored on the same replies of the test split, and the interval
+of their difference is over pairs of the same twenty dialogues. Beside them stands the 5-gram of the same symbols.
+Finished rows are kept, and a later sitting goes on.
 """
 
 from __future__ import annotations
@@ -30,15 +30,7 @@ from seqloom.metrics.likelihood import score
 from seqloom.sequence.query import student
 from seqloom.validation import reading_of
 
-MODELS = {
-    "lstm": ["--model", "lstm", "backbone.width=128", "feed.window=64", "feed.batch=32"],
-    "transformer": [
-        *("--model", "transformer", "backbone.width=96", "backbone.depth=2"),
-        *("feed.window=256", "feed.batch=8", "feed.order=windows"),
-    ],
-}
-ROW = 2048
-"""Elements of a step, at most."""
+MODELS = ("lstm", "transformer")
 TOGETHER = 20
 """Dialogues of a block."""
 READ = {"given": [], "alone": ["corpus.history=0"]}
@@ -48,16 +40,19 @@ FILES = {"train": "train", "valid": "validation", "test": "test"}
 def main() -> None:
     """Fill in the rows that are not there yet, and print the table."""
     parser = parser_of(__doc__, "chat", "lstm/given")
-    parser.add_argument("--elements", type=float, default=1.2e6, help="that each training reads, about")
+    parser.add_argument("--r", type=float, required=True, help="seconds of R, measured just before")
+    parser.add_argument("--times", type=float, default=8.0, help="so many R for each training")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each")
     parser.add_argument("--threads", type=int, default=0, help="of each; as many as there are cores unless given")
     options = parser.parse_args()
-    rows = Rows(options, elements=options.elements)
+    rows = Rows(options, r=options.r)
     threads = ["--threads", f"{options.threads}"] if options.threads else []
-    for model in MODELS:
-        for reads in READ:
-            rows.fill(
-                f"{model}/{reads}", partial(row, model, reads, options.keep, round(options.elements / ROW), threads)
-            )
+    minutes = options.times * options.r / 60
+    for seed in range(options.seeds):
+        for model in MODELS:
+            for reads in READ:
+                name = f"{model}/{reads}/{options.times:g}R/{seed}"
+                rows.fill(name, partial(row, model, reads, seed, options.keep, minutes, threads))
     say(table(rows.finished))
 
 
@@ -71,12 +66,13 @@ def dialogues(split: str, keep: Path) -> Path:
     return path
 
 
-def row(model: str, reads: str, keep: Path, steps: int, threads: list[str]) -> dict[str, Any]:
+def row(model: str, reads: str, seed: int, keep: Path, minutes: float, threads: list[str]) -> dict[str, Any]:
     """One training, and what the replies of the test split cost."""
-    run = keep / f"{model}-{reads}"
+    run = keep / f"{model}-{reads}-{minutes:.1f}-{seed}"
     train, valid, test = (dialogues(split, keep) for split in FILES)
     words = ["train", f"{train}", f"corpus.valid={valid}", f"corpus.test={test}", "corpus.separator=__eou__"]
-    words += ["codec=characters", *MODELS[model], *READ[reads], "--steps", f"{steps}", "--out", f"{run}", "--resume"]
+    words += ["--model", model, *READ[reads], "--minutes", f"{minutes:.4f}", "--out", f"{run}", "--resume"]
+    words.append(f"seed={seed}")
     trained = seqloom_json(*words, "-q", *threads)
     loaded = seqloom.load(run)
     assert loaded.run is not None
@@ -95,6 +91,7 @@ def row(model: str, reads: str, keep: Path, steps: int, threads: list[str]) -> d
         "steps": trained["steps"],
         "seconds": trained["seconds"],
         "elements": trained["elements"],
+        "parameters": trained["parameters"],
         "bits": scored.bits_per_unit,
         "bytes": scored.count,
         "blocks": [float(part.sum()) for part in np.split(nats, range(TOGETHER, len(nats), TOGETHER))],
@@ -111,18 +108,19 @@ def replies(path: Path) -> list[int]:
 
 def table(rows: dict[str, Any]) -> str:
     """Bits a byte of all models as Markdown."""
-    lines = ["| model | given the dialogue | replies alone | difference |", "|---|---|---|---|"]
-    for model in MODELS:
-        given, alone = (rows.get(f"{model}/{reads}") for reads in READ)
-        if given and alone:
+    lines = ["| model | R | seed | given the dialogue | replies alone | difference |", "|---|---|---|---|---|---|"]
+    for name, given in rows.items():
+        model, reads, times, seed = name.split("/")
+        alone = rows.get(f"{model}/alone/{times}/{seed}")
+        if reads == "given" and alone:
             apart = (np.array(given["blocks"]) - np.array(alone["blocks"])) / np.log(2)
             margin = student(len(apart) - 1) * apart.std(ddof=1) * np.sqrt(len(apart)) / given["bytes"]
             difference = f"{apart.sum() / given['bytes']:+.4f} ± {margin:.4f}"
-            lines.append(f"| {model} | {given['bits']:.3f} | {alone['bits']:.3f} | {difference} |")
-    both = [next((found for name, found in rows.items() if name.endswith(reads)), None) for reads in READ]
+            lines.append(f"| {model} | {times} | {seed} | {given['bits']:.3f} | {alone['bits']:.3f} | {difference} |")
+    both = [next((found for name, found in rows.items() if f"/{reads}/" in name), None) for reads in READ]
     if both[0] and both[1]:
         given, alone = (found["5-gram"] for found in both if found is not None)
-        lines.append(f"| 5-gram of characters | {given:.3f} | {alone:.3f} | {given - alone:+.4f} |")
+        lines.append(f"| 5-gram | | | {given:.3f} | {alone:.3f} | {given - alone:+.4f} |")
     return "\n".join(lines)
 
 
